@@ -1,0 +1,50 @@
+"""minidiff's headless half: everything a script needs, loaded only when it is first named (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.checkpoint import load_model as load_model
+    from core.config import TrainConfig as TrainConfig
+    from core.corruption import corrupt as corrupt
+    from core.data import load_dataset as load_dataset
+    from core.devices import list_devices as list_devices
+    from core.devices import pick_device as pick_device
+    from core.errors import MinidiffError as MinidiffError
+    from core.models import build_model as build_model
+    from core.models.basic_unet import BasicUNet as BasicUNet
+    from core.sampling import sample as sample
+    from core.training import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BasicUNet": "core.models.basic_unet",
+    "MinidiffError": "core.errors",
+    "TrainConfig": "core.config",
+    "build_model": "core.models",
+    "corrupt": "core.corruption",
+    "list_devices": "core.devices",
+    "load_dataset": "core.data",
+    "load_model": "core.checkpoint",
+    "pick_device": "core.devices",
+    "sample": "core.sampling",
+    "train": "core.training",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds the public `name` and return that name's object."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'core' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,166 @@
+"""Weights on disk: safetensors with the config in the header, written whole or not at all, read with suspicion."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from core.atomic import write_atomically
+from core.config import TrainConfig
+from core.devices import pick_device
+from core.errors import CheckpointError, ConfigError
+from core.models import build_model
+from core.runs import MODEL, builtin_directories, root_directory, run_directories
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT, VERSION = "minidiff", 1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A net in evaluation mode, with the config of the run that trained it, and the step it was saved at."""
+
+    net: nn.Module
+    config: TrainConfig
+    step: int
+    name: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net's weights are."""
+        return next(self.net.parameters()).device
+
+
+def write_tensors(
+    path: Path, kind: str, tensors: Mapping[str, Tensor], config: TrainConfig, step: int, **more: Any
+) -> None:
+    """Write tensors with a header that says what they are; the old file stays until the new one is on disk.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "step": str(step),
+        "config": config.model_dump_json(exclude={"root", "data_root"}),
+        "more": json.dumps(more),
+    }
+    on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, safetensors.torch.save(on_cpu, header))
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig, int, dict[str, Any]]:
+    """Read what `write_tensors` wrote: tensors on the CPU, the config, the step and what else the header holds.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, not safetensors, of another kind or from a newer version.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path} is a safetensors file, but minidiff did not write it; name a run or its {MODEL}"
+                )
+            if int(header["version"]) > VERSION:
+                raise CheckpointError(
+                    f"{path} has format {header['version']}, and this minidiff knows up to {VERSION}; update minidiff"
+                )
+            if header["kind"] != kind:
+                raise CheckpointError(
+                    f"{path} holds a {header['kind']}, and a {kind} was asked for; name the other file"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            config = TrainConfig(**json.loads(header["config"]))
+            return tensors, config, int(header["step"]), json.loads(header["more"])
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no {path}; `minidiff runs` lists what is there") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is damaged, cut short or not a safetensors file ({error}); take another checkpoint"
+        ) from None
+    except (KeyError, ValueError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a net.
+
+    Raises:
+        CheckpointError: they belong to a net of other layers or sizes, or are not all numbers.
+    """
+    wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise CheckpointError(
+            f"{path} holds another model: {odd[0]} is {found.get(odd[0], 'missing')} where its config "
+            f"asks for {wanted.get(odd[0], 'nothing')}; take the checkpoint that goes with the config"
+        )
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path} holds values in {name} that are not numbers; take an earlier checkpoint")
+    net.load_state_dict(dict(tensors))
+
+
+def load_model(path: str | Path, device: str = "auto", root: str | Path | None = None) -> LoadedModel:
+    """Load a trained model, ready to sample from.
+
+    Args:
+        path: a run directory, a run's name under the root, the name of a built-in model, or a .safetensors file.
+        device: as for `pick_device`.
+        root: where runs are looked up by name; None: $MINIDIFF_HOME, else ./checkpoints.
+
+    Returns:
+        The model in evaluation mode, with `.net` and `.config`.
+
+    Raises:
+        CheckpointError: nothing of that name is there, or the file is damaged, of another model or a newer format.
+        DeviceUnavailable: the device is not there.
+    """
+    file = find_model(path, root_directory(root))
+    tensors, config, step, _ = read_tensors(file, "model")
+    net = build_model(config.model, **config.model_options)
+    fill(net, tensors, file)
+    name = file.parent.name if file.name == MODEL else file.stem
+    net = net.to(pick_device(device)).to(memory_format=torch.channels_last)  # values stay as they were
+    return LoadedModel(net.eval(), config, step, name)
+
+
+def find_model(path: str | Path, root: Path) -> Path:
+    """The weights file that `load_model` reads for `path`.
+
+    Raises:
+        CheckpointError: there is none; the text lists the models that are there.
+    """
+    given = Path(os.path.expanduser(path))  # which, unlike Path.expanduser, leaves an unknown ~user alone
+    try:
+        for candidate in (given, root / given) if str(path) else ():
+            if candidate.is_file():
+                return candidate
+            if (candidate / MODEL).is_file():
+                return candidate / MODEL
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; name a run or a .safetensors file") from None
+    builtin = builtin_directories()
+    if str(path) in builtin:
+        return builtin[str(path)] / MODEL
+    if str(path) and (given.is_dir() or (root / given).is_dir()):
+        raise CheckpointError(f"{path} has no {MODEL} yet; a run writes it at its first checkpoint")
+    names = [run.name for run in run_directories(root) if (run / MODEL).is_file()]
+    there = ", ".join(sorted({*names, *builtin})) or "none yet"
+    raise CheckpointError(f"there is no model {str(path)!r}; models here: {there}; or name a .safetensors file")

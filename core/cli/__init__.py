@@ -1,0 +1,50 @@
+"""The headless command `minidiff`: parses, calls `core`, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 an error that the line on stderr explains, 2 the command line itself is wrong, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from core.errors import ConfigError, MinidiffError
+
+DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
+    from cyclopts import CycloptsError
+
+    from core.cli.commands import app
+
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return result if isinstance(result, int) else DONE
+    except CycloptsError as error:
+        return _complain(f"{_one_line(str(error))}; `minidiff --help` lists the commands", USAGE)
+    except ConfigError as error:
+        return _complain(str(error), USAGE)
+    except MinidiffError as error:
+        return _complain(str(error), ERROR)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has gone, as with `minidiff runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _complain(words: str, code: int) -> int:
+    print(f"minidiff: {words}", file=sys.stderr)
+    return code
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split()).rstrip(".?")

@@ -1,0 +1,327 @@
+"""Every command of `minidiff`; flags of `train` are the fields of TrainConfig."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Group, Parameter
+from cyclopts.config import Env
+
+from core import __version__, runs
+from core.config import TrainConfig
+from core.errors import MinidiffError, RunError
+from core.events import Event, Failed, Finished, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
+STOP_SECONDS = 60.0  # to wait for a trainer to finish its step and write its checkpoint
+POLL_SECONDS = 0.1
+
+app = App(
+    name="minidiff",
+    help="Train, watch and sample small diffusion models. The screen is `minidiff-tui`.",
+    version=__version__,
+    config=Env("MINIDIFF_", command=False),
+    default_parameter=Parameter(negative=(), consume_multiple=True),
+)
+_BY_NAME = Group("Run")
+Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
+Json = Annotated[bool, Parameter(name="--json", help="print JSON instead of a table")]
+Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
+
+
+@app.command
+def train(
+    *,
+    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
+    config_file: Annotated[Path | None, Parameter(name="--config", help="TOML file with options; flags win")] = None,
+    detach: Annotated[bool, Parameter(help="train in a process that outlives this terminal")] = False,
+) -> int:
+    """Train a model and keep everything in a run directory."""
+    chosen = {name: getattr(config, name) for name in config.model_fields_set}
+    if config_file is not None:
+        base = TrainConfig.from_toml(config_file)
+        chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
+    chosen["root"] = runs.root_directory(chosen.get("root"))
+    config = TrainConfig(**chosen)
+    if detach:
+        return _detach(config)
+    from core.training import train as begin
+
+    return _follow(begin(config))
+
+
+@app.command
+def resume(
+    name: str,
+    /,
+    *,
+    root: Root = None,
+    device: Device = None,
+    force: Annotated[bool, Parameter(help="take a run whose lock names another host")] = False,
+    detach: Annotated[bool, Parameter(help="train in a process that outlives this terminal")] = False,
+) -> int:
+    """Go on with a stopped or interrupted run from its last checkpoint."""
+    path = runs.find_run(name, runs.root_directory(root))
+    if detach:
+        return _wait_for_start(path, device=device, force=force)
+    from core.training import resume as go_on
+
+    return _follow(go_on(path, device=device, force=force))
+
+
+@app.command
+def stop(name: str, /, *, root: Root = None) -> int:
+    """Ask a run's trainer to write a checkpoint and end; waits until it has."""
+    path = runs.find_run(name, runs.root_directory(root))
+    runs.request(path, "stop")
+    deadline = time.monotonic() + STOP_SECONDS
+    while runs.run_status(path).alive:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{name} has been asked to stop, but has not yet; `minidiff watch {name}` shows when it does"
+            )
+        time.sleep(POLL_SECONDS)
+    summary = runs.summarize(path)
+    print(f"{name} is {summary.status} at step {summary.step:,}; `minidiff resume {name}` goes on")
+    return 0
+
+
+@app.command
+def pause(name: str, /, *, root: Root = None) -> None:
+    """Ask a run's trainer to write a checkpoint and wait."""
+    runs.request(runs.find_run(name, runs.root_directory(root)), "pause")
+    print(f"asked {name} to pause; `minidiff continue {name}` goes on")
+
+
+@app.command(name="continue")
+def continue_(name: str, /, *, root: Root = None) -> None:
+    """Ask a paused run's trainer to go on."""
+    runs.request(runs.find_run(name, runs.root_directory(root)), "continue")
+    print(f"asked {name} to continue")
+
+
+@app.command
+def watch(name: str, /, *, root: Root = None) -> int:
+    """Show a run as it goes on; Ctrl-C ends the watching, not the run."""
+    path = runs.find_run(name, runs.root_directory(root))
+    return _follow(_tail(path))
+
+
+@app.command
+def sample(
+    model: str,
+    /,
+    *,
+    n: Annotated[int, Parameter(help="images")] = 8,
+    steps: Annotated[int, Parameter(help="evaluations of the net")] = 40,
+    seed: Annotated[int, Parameter(help="of the starting noise")] = 0,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    output: Annotated[Path | None, Parameter(help="PNG of the samples; samples.png if no file is named")] = None,
+    figure: Annotated[Path | None, Parameter(help="PNG with a row for each step")] = None,
+    gif: Annotated[Path | None, Parameter(help="GIF of the whole denoising")] = None,
+    root: Root = None,
+) -> None:
+    """Draw samples with a run, a built-in model (quick-mnist) or a .safetensors file."""
+    from core import export, recording
+    from core.checkpoint import load_model
+    from core.sampling import sample as denoise
+
+    steps_taken = denoise(loaded := load_model(model, device, root), n=n, steps=steps, seed=seed)
+    denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
+    if output is None and figure is None and gif is None:
+        output = Path("samples.png")
+    for path, write in ((output, export.write_grid), (figure, export.write_figure), (gif, export.write_gif)):
+        if path is not None:
+            print(f"wrote {write(path, denoising)}")
+
+
+@app.command
+def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")], root: Root = None) -> None:
+    """Write a run's losses and pace as CSV."""
+    from core.export import write_csv
+    from core.history import RunHistory
+
+    path = runs.find_run(name, runs.root_directory(root))
+    print(f"wrote {write_csv(output, RunHistory.of(path / runs.EVENTS))}")
+
+
+@app.command(name="runs")
+def runs_(*, root: Root = None, as_json: Json = False) -> None:
+    """List the runs under the root, the one heard of last first."""
+    found = runs.list_runs(runs.root_directory(root))
+    if as_json:
+        _print_json([dataclasses.asdict(run) for run in found])
+    elif not found:
+        print(f"no runs under {runs.root_directory(root)}; `minidiff train` starts one")
+    else:
+        _print_table(
+            ("name", "status", "recipe", "data", "epoch", "step", "loss", "held out"),
+            [
+                (
+                    run.name,
+                    f"{run.status}: {run.error}" if run.error else str(run.status),
+                    run.preset,
+                    run.dataset,
+                    f"{run.epoch}/{run.epochs}",
+                    run.step,
+                    run.loss,
+                    run.held_out,
+                )
+                for run in found
+            ],
+        )
+
+
+@app.command
+def devices(*, as_json: Json = False) -> None:
+    """List GPUs and the CPU with their memory, load, temperature and power."""
+    from core.devices import list_devices
+
+    found = list_devices()
+    if as_json:
+        _print_json([dataclasses.asdict(device) for device in found])
+        return
+    _print_table(
+        ("device", "name", "memory used", "of", "load", "temperature", "power"),
+        [
+            (
+                device.device or "hidden",
+                device.name,
+                _scaled(device.memory_used, 1e-9, "GB"),
+                _scaled(device.memory_total, 1e-9, "GB"),
+                _scaled(device.utilization, 1, "%"),
+                _scaled(device.temperature, 1, "°C"),
+                _scaled(device.power, 1, "W"),
+            )
+            for device in found
+        ],
+    )
+
+
+@app.command
+def doctor(*, root: Root = None, as_json: Json = False) -> int:
+    """Report versions, devices, data and terminal, and what is known to be bad, with its cure; 1 if something is."""
+    from core import doctor as physician
+
+    report = physician.report(runs.root_directory(root))
+    if as_json:
+        _print_json(dataclasses.asdict(report))
+    else:
+        print("\n".join(physician.lines(report)))
+    return int(any(problem.level == "problem" for problem in report.problems))
+
+
+@app.command
+def download(
+    dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
+    /,
+    *,
+    data_root: Annotated[Path | None, Parameter(help="folder to look in first")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set into the user's cache, unless it is on disk already."""
+    from core import data
+    from core.cli.show import show_for_output
+
+    finding = data.locate(dataset, data_root)
+    with show_for_output() as show:
+        while True:
+            try:
+                event = next(finding)
+            except StopIteration as found:
+                located: data.Located = found.value
+                break
+            if not as_json:
+                show.add(event)
+    said = {"dataset": located.name, "directory": str(located.directory), "sha256": located.sha256("train")}
+    if as_json:
+        _print_json(said)
+    else:
+        print(f"{located.name} is in {located.directory}")
+
+
+def _follow(events: Iterator[Event]) -> int:
+    from core.cli.show import show_all
+
+    last = show_all(events)
+    if isinstance(last, Failed):
+        raise MinidiffError(last.message)
+    if not isinstance(last, Finished | Stopped):
+        print("the trainer is gone without a word", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tail(path: Path) -> Iterator[Event]:
+    """A run's events, those that are there and those to come, until its last word or its trainer's death."""
+    from core.history import LogTail
+
+    log = LogTail(path / runs.EVENTS)
+    while True:
+        alive = runs.run_status(path).alive  # asked before reading, so that no last event is missed
+        events, _ = log.read()
+        yield from events
+        if not alive:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _detach(config: TrainConfig) -> int:
+    path = runs.create_run(config)
+    return _wait_for_start(path)
+
+
+def _wait_for_start(path: Path, *, device: str | None = None, force: bool = False) -> int:
+    """Launch a trainer and wait until it holds the run, or says why it cannot."""
+    begun = (path / runs.TRAINER_LOG).stat().st_size if (path / runs.TRAINER_LOG).exists() else 0
+    trainer = runs.launch(path, device=device, force=force)
+    deadline = time.monotonic() + START_SECONDS
+    while not runs.is_locked(path):
+        if trainer.poll() is not None:
+            if trainer.returncode == 0:
+                break  # so short a run that it is over already
+            said = (path / runs.TRAINER_LOG).read_text(errors="replace")[begun:].strip().splitlines()
+            raise RunError(said[-1].removeprefix("minidiff: ") if said else "the trainer ended without a word")
+        if time.monotonic() > deadline:
+            raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {path / runs.TRAINER_LOG}")
+        time.sleep(POLL_SECONDS)
+    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {path.name}` shows it")
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width of its own, and cells must not be cut
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "N/A"
+    if isinstance(value, float):
+        return f"{value:.5f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _scaled(value: float | None, factor: float, unit: str) -> str:
+    return "N/A" if value is None else f"{value * factor:.0f} {unit}" if unit != "GB" else f"{value * factor:.1f} GB"

@@ -1,0 +1,129 @@
+"""The engine: a process beside the screen that loads torch once and denoises on request.
+
+Requests come as JSON lines on stdin, replies go out on stdout: a JSON object a line, followed by as many raw bytes as
+its `bytes` says. It ends with its stdin, so that it never outlives its screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from core.errors import MinidiffError
+
+if TYPE_CHECKING:
+    from core.checkpoint import LoadedModel
+
+
+class Engine:
+    """Answers requests one after another; a newer one ends the one that is under way."""
+
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
+
+    def serve(self) -> None:
+        """Load torch, say that it is ready, and answer until stdin ends."""
+        threading.Thread(target=self._read, daemon=True).start()
+        began = time.monotonic()
+        from core.devices import pick_device
+
+        self._reply({"event": "ready", "device": str(pick_device()), "seconds": round(time.monotonic() - began, 3)})
+        while (request := self._waiting.get()) is not None:
+            if request.get("do") == "sample" and self._waiting.empty():
+                self._answer(request)
+            elif request.get("do") == "sample":
+                self._reply({"event": "cancelled", "id": request.get("id")})
+
+    def _read(self) -> None:
+        for line in self._requests:
+            try:
+                request = json.loads(line)
+            except ValueError:
+                continue  # a line that is not JSON asks for nothing
+            if isinstance(request, dict):
+                self._waiting.put(request)
+        self._waiting.put(None)
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        number = request.get("id")
+        try:
+            self._denoise(request)
+        except MinidiffError as error:
+            self._reply({"event": "error", "id": number, "message": str(error)})
+        except KeyError as error:
+            self._reply({"event": "error", "id": number, "message": f"the request has no {error}"})
+        # What torch raises, a file that vanished, or values that make no sense.
+        except (RuntimeError, OSError, TypeError, ValueError, OverflowError, MemoryError) as error:
+            self._reply({"event": "error", "id": number, "message": f"{type(error).__name__}: {error}".splitlines()[0]})
+
+    def _denoise(self, request: dict[str, Any]) -> None:
+        from core.recording import to_frame
+        from core.sampling import sample
+
+        number = request["id"]
+        loaded = self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
+        n, steps, seed = int(request["n"]), int(request["steps"]), int(request["seed"])
+        walk = sample(loaded, n=n, steps=steps, seed=seed)
+        began = time.monotonic()
+        for step in walk:
+            if step.index == 0:
+                height, width = step.x.shape[2:]
+                said = {
+                    "model": request["model"],
+                    "seed": seed,
+                    "steps": steps,
+                    "n": n,
+                    "height": height,
+                    "width": width,
+                }
+                size = sum(parameter.numel() for parameter in loaded.net.parameters())
+                self._reply(
+                    {"event": "sampling", "id": number, **said, "parameters": size, "device": str(loaded.device)}
+                )
+            frame = to_frame(step)
+            payload = frame.x + (frame.prediction or b"")
+            self._reply({"event": "step", "id": number, "index": frame.index, "amount": frame.amount}, payload)
+            if not self._waiting.empty():
+                self._reply({"event": "cancelled", "id": number})
+                return
+        self._reply({"event": "done", "id": number, "seconds": round(time.monotonic() - began, 3)})
+
+    def _load(self, name: str, device: str, root: str) -> LoadedModel:
+        """The model, read again only when its file has changed: a run that is training writes a better one."""
+        from core.checkpoint import find_model, load_model
+        from core.runs import root_directory
+
+        file = find_model(name, root_directory(root))
+        key = (str(file), device, file.stat().st_mtime_ns, file.stat().st_ino)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # two models at once could be too many for a small GPU
+            self._loaded = (key, load_model(name, device, root or None))
+        return self._loaded[1]
+
+    def _reply(self, message: dict[str, Any], payload: bytes = b"") -> None:
+        if payload:
+            message = {**message, "bytes": len(payload)}
+        self._replies.write(json.dumps(message).encode() + b"\n" + payload)
+        self._replies.flush()
+
+
+def main() -> None:
+    """Serve on this process's stdin and stdout; what libraries print goes to stderr instead of into the replies."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with contextlib.suppress(BrokenPipeError):  # the screen is gone
+        Engine(sys.stdin.buffer, replies).serve()
+    os._exit(0)  # the reader thread may still be blocked on stdin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The family of errors that users of `core` need to catch: each is one sentence that says what to do."""
+
+
+class MinidiffError(Exception):
+    """Base of every error this project raises on purpose; its text is written for a person."""
+
+
+class DeviceUnavailable(MinidiffError):
+    """The device asked for is not here; the text lists those that are."""
+
+
+class DatasetError(MinidiffError):
+    """A data set's files are missing, cut short, altered or of another kind; the text names file and remedy."""
+
+
+class ConfigError(MinidiffError):
+    """An option is unknown or has a value outside its range; the text names the option and what it takes."""
+
+
+class CheckpointError(MinidiffError):
+    """A checkpoint is missing, cut short, of another model or written by a newer version."""
+
+
+class RunError(MinidiffError):
+    """A run directory cannot be used as asked: it exists, is missing, is locked, or cannot be written."""
+
+
+class TrainingError(MinidiffError):
+    """Training cannot go on: the loss is no longer a number, or the device ran out of memory."""

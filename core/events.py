@@ -1,0 +1,238 @@
+"""The events of a run: small frozen records, one JSON line each in `events.jsonl`."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import time
+import types
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event has: the moment it happened, in seconds since the epoch (UTC)."""
+
+    kind: ClassVar[str] = ""
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A trainer took the run and begins at step 0."""
+
+    kind: ClassVar[str] = "started"
+    name: str
+    device: str
+    threads: int
+    parameters: int
+    epochs: int
+    torch: str = ""  # version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Event):
+    """A trainer took the run again; whatever earlier lines say beyond `step` is void."""
+
+    kind: ClassVar[str] = "resumed"
+    name: str
+    device: str
+    threads: int
+    parameters: int
+    epochs: int
+    step: int
+    torch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset(Event):
+    """The data is in memory: how many images of which set, from where, and the training images' SHA-256."""
+
+    kind: ClassVar[str] = "dataset"
+    name: str
+    source: str
+    train: int
+    test: int
+    sha256: str
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download(Event):
+    """Bytes of one file received so far; `total` is None while the server has not said."""
+
+    kind: ClassVar[str] = "download"
+    name: str
+    file: str
+    received: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """One window of steps: mean, least and greatest loss, and the pace."""
+
+    kind: ClassVar[str] = "progress"
+    step: int  # steps done
+    epoch: int  # the epoch those steps are in, from 1
+    loss: float
+    loss_min: float
+    loss_max: float
+    images_per_second: float
+    learning_rate: float
+    memory: int | None  # bytes held on the device, or by the process on a CPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch(Event):
+    """An epoch ended: its average training loss and the held-out loss on the test split."""
+
+    kind: ClassVar[str] = "epoch"
+    epoch: int  # from 1
+    step: int
+    loss: float
+    held_out: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview(Event):
+    """Samples from the same noise in every epoch: `count` images, uint8, row by row."""
+
+    kind: ClassVar[str] = "preview"
+    epoch: int
+    step: int
+    count: int
+    height: int
+    width: int
+    images: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Event):
+    """The state after `step` steps is on disk."""
+
+    kind: ClassVar[str] = "checkpoint"
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The trainer waits, with its state on disk."""
+
+    kind: ClassVar[str] = "paused"
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued(Event):
+    """The trainer goes on after a pause."""
+
+    kind: ClassVar[str] = "continued"
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something the user should know, though training goes on."""
+
+    kind: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    """The run was stopped before its end; its state is on disk and it can be resumed."""
+
+    kind: ClassVar[str] = "stopped"
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished(Event):
+    """Every epoch is done."""
+
+    kind: ClassVar[str] = "finished"
+    step: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The run ended with an error; `message` is the error's own text."""
+
+    kind: ClassVar[str] = "failed"
+    step: int
+    message: str
+
+
+TYPES: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        Started,
+        Resumed,
+        Dataset,
+        Download,
+        Progress,
+        Epoch,
+        Preview,
+        Checkpoint,
+        Paused,
+        Continued,
+        Warned,
+        Stopped,
+        Finished,
+        Failed,
+    )
+}
+_PYTHON_TYPES: dict[str, type | types.UnionType] = {"int": int, "int | None": int | None, "float": float, "str": str}
+LIFECYCLE = (Started, Resumed, Paused, Continued, Stopped, Finished, Failed)
+
+
+def to_line(event: Event) -> str:
+    """One line of JSON ending in a newline; bytes are deflated base64, numbers that are not finite become null.
+
+    Times are kept to the millisecond, other numbers to 7 digits, float32's own precision.
+    """
+    record: dict[str, Any] = {"event": event.kind}
+    for spec in dataclasses.fields(event):
+        value = getattr(event, spec.name)
+        if isinstance(value, bytes):
+            value = base64.b64encode(zlib.compress(value, 9)).decode("ascii")
+        elif isinstance(value, float):
+            digits = round(value, 3) if spec.name == "time" else float(f"{value:.7g}")
+            value = digits if math.isfinite(value) else None
+        record[spec.name] = value
+    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def from_line(line: str) -> Event | None:
+    """The event that `line` holds, or None for a damaged line or a kind this version does not know."""
+    try:
+        record = json.loads(line)
+        cls = TYPES[record.pop("event")]
+        known = {spec.name: str(spec.type) for spec in dataclasses.fields(cls)}
+        event = cls(**{name: _read(value, known[name]) for name, value in record.items() if name in known})
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return None
+    if isinstance(event, Preview) and len(event.images) != event.count * event.height * event.width:
+        return None
+    return event
+
+
+def _read(value: Any, wanted: str) -> Any:
+    """A JSON value as the field type `wanted`, one of those used above."""
+    if wanted == "bytes":
+        return zlib.decompress(base64.b64decode(value))
+    if wanted == "float" and value is None:
+        return math.nan
+    if wanted == "float" and type(value) is int:
+        return float(value)
+    if not isinstance(value, _PYTHON_TYPES[wanted]) or isinstance(value, bool):
+        raise TypeError(f"expected {wanted}, found {value!r}")
+    return value

@@ -1,0 +1,143 @@
+"""Pictures and tables to take away: a grid, the document's figure, an animated GIF, metrics as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from core.atomic import write_atomically
+from core.errors import MinidiffError
+from core.events import Epoch, Progress
+
+if TYPE_CHECKING:
+    from core.history import RunHistory
+    from core.recording import Denoising
+
+GAP = 2  # pixels between digits, before scaling
+GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
+GIF_STEP_MS, GIF_END_MS = 80, 2500
+TITLES = ("Input (noisy)", "Model prediction")
+_MARGIN, _TITLE_HEIGHT, _LABEL_WIDTH, _TEXT_SIZE = 12, 30, 34, 15
+
+
+def grid_image(images: bytes, n: int, height: int, width: int) -> Image.Image:
+    """`n` uint8 images as one grid, dark ink on white, 8 in a row, or as square as can be beyond 64."""
+    columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = Image.new("L", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), 0)
+    size = height * width
+    for place in range(n):
+        digit = Image.frombytes("L", (width, height), images[place * size : (place + 1) * size])
+        row, column = divmod(place, columns)
+        sheet.paste(digit, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    return ImageOps.invert(sheet)
+
+
+def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
+    """Write the state after one step as a PNG; by default the last, which is the samples.
+
+    Raises:
+        MinidiffError: the file cannot be written, as for every function here.
+    """
+    grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
+    return _write(path, _scaled(grid, GRID_SCALE), "PNG")
+
+
+def write_figure(path: Path, denoising: Denoising) -> Path:
+    """Write the document's figure as a PNG: a row a step, each state beside the prediction made from it.
+
+    Source: the teaching document's section 3.6.
+    """
+    rows = [
+        tuple(
+            _scaled(grid_image(images, denoising.n, denoising.height, denoising.width), FIGURE_SCALE)
+            for images in (state.x, after.prediction or b"")
+        )
+        for state, after in zip(denoising.frames, denoising.frames[1:], strict=False)
+    ]
+    if not rows:
+        raise MinidiffError("there is no step to draw yet; wait for the first prediction")
+    cell_width, cell_height = rows[0][0].size
+    columns = [_LABEL_WIDTH + _MARGIN, _LABEL_WIDTH + 2 * _MARGIN + cell_width]
+    width = columns[1] + cell_width + _MARGIN
+    pitch = cell_height + 4
+    sheet = Image.new("L", (width, _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN), 255)
+    draw = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TEXT_SIZE - 4)
+    for left, title in zip(columns, TITLES, strict=True):
+        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill=0, font=font, anchor="mm")
+    for number, pair in enumerate(rows):
+        top = _TITLE_HEIGHT + _MARGIN + number * pitch
+        draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=110, font=small, anchor="rm")
+        for left, cell in zip(columns, pair, strict=True):
+            sheet.paste(cell, (left, top))
+    return _write(path, _scaled(sheet, 2), "PNG")
+
+
+def write_gif(path: Path, denoising: Denoising) -> Path:
+    """Write the whole denoising as a GIF that repeats: the state above, the prediction below."""
+    pictures = []
+    for frame in denoising.frames:
+        prediction = frame.prediction or denoising.frames[min(1, len(denoising.frames) - 1)].prediction or frame.x
+        parts = [grid_image(images, denoising.n, denoising.height, denoising.width) for images in (frame.x, prediction)]
+        width, height = parts[0].size
+        sheet = Image.new("L", (width, 2 * height + 3 * GAP), 255)
+        sheet.paste(parts[0], (0, 0))
+        sheet.paste(parts[1], (0, height + 3 * GAP))
+        pictures.append(_scaled(sheet, GIF_SCALE))
+    durations = [GIF_STEP_MS] * (len(pictures) - 1) + [GIF_END_MS]
+    return _write(
+        path, pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+    )
+
+
+def write_csv(path: Path, history: RunHistory) -> Path:
+    """Write a run's windows and epochs as CSV, in the order of their steps; a window has no held-out loss."""
+    columns = (
+        "event",
+        "time",
+        "epoch",
+        "step",
+        "loss",
+        "loss_min",
+        "loss_max",
+        "held_out",
+        "seconds",
+        "images_per_second",
+        "learning_rate",
+        "memory",
+    )
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    events: list[Progress | Epoch] = [*history.progress, *history.epochs]
+    for event in sorted(events, key=lambda event: (event.step, event.kind == "epoch")):
+        table.writerow({"event": event.kind, **dataclasses.asdict(event)})
+    return _write_bytes(path, text.getvalue().encode())
+
+
+def _scaled(image: Image.Image, factor: int) -> Image.Image:
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def _write(path: Path, image: Image.Image, kind: str, **options: object) -> Path:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return _write_bytes(path, content.getvalue())
+
+
+def _write_bytes(path: Path, content: bytes) -> Path:
+    if path.is_dir():
+        raise MinidiffError(f"{path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise MinidiffError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    return path

@@ -1,0 +1,167 @@
+"""A run directory in its trainer's hands: the lock, the log, the checkpoints and the requests of others."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import psutil
+
+from core.atomic import write_atomically
+from core.config import TrainConfig
+from core.errors import MinidiffError, RunError
+from core.events import Event, Failed, to_line
+from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, lock_holder
+
+LOCK_SECONDS = 1.0  # screens probe the lock for an instant; a trainer outlasts them
+RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
+
+
+class HeldRun:
+    """Holds the lock of one run for as long as it is entered; an error that leaves it is recorded as `failed`.
+
+    Raises:
+        RunError: another trainer holds the run, or the directory cannot be written.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = path
+        self.step = 0  # of the newest event that had one, for the `failed` event
+        self.closed = False  # whether a last word (stopped, finished, failed) has been written
+        self._force = force
+        self._lock: BinaryIO | None = None  # both unbuffered: closing must not fail with what a full disk refused
+        self._log: BinaryIO | None = None
+        self._control_offset = 0
+
+    def __enter__(self) -> HeldRun:
+        self._refuse_other_host()
+        try:
+            self._lock = open(self.path / LOCK, "ab", buffering=0)
+            self._take_lock(self._lock)
+            self._log = open(self.path / EVENTS, "a+b", buffering=0)
+            self._end_broken_line(self._log)
+            write_atomically(self.path / RESERVE, b"\0" * RESERVE_BYTES)
+            control = self.path / CONTROL
+            self._control_offset = control.stat().st_size if control.exists() else 0
+        except OSError as error:
+            self._let_go()
+            raise RunError(
+                f"cannot write {self.path}: {error.strerror}; make it writable, free space or choose another --root"
+            ) from None
+        except RunError:
+            self._let_go()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, Exception) and not self.closed:  # a second Ctrl-C is no failure
+                words = str(error) if isinstance(error, MinidiffError | OSError) else f"{type(error).__name__}: {error}"
+                self._last_words(Failed(step=self.step, message=words))
+        finally:
+            self._let_go()
+
+    def append(self, event: Event) -> None:
+        """Add one event to the log; readers see it at once.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written.
+        """
+        assert self._log is not None, "append is for an entered run"
+        self.step = getattr(event, "step", self.step)
+        try:
+            _write_whole(self._log, to_line(event).encode())
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / EVENTS}: {error.strerror}; free space, then resume") from None
+
+    def requests(self) -> list[str]:
+        """What has been asked since the last call, oldest first; lines older than the lock are never seen."""
+        control = self.path / CONTROL
+        try:
+            if control.stat().st_size <= self._control_offset:
+                return []
+            with open(control, "rb") as file:
+                file.seek(self._control_offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        whole = content.rfind(b"\n") + 1
+        self._control_offset += whole
+        asked = []
+        for line in content[:whole].splitlines():
+            try:
+                record: Any = json.loads(line)
+            except ValueError:
+                continue  # a torn or foreign line asks for nothing
+            if isinstance(record, dict):
+                asked.append(str(record.get("request")))
+        return asked
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Record what was decided at start, so that the run can be repeated."""
+        write_atomically(self.path / CONFIG, config.to_toml().encode())
+
+    def _refuse_other_host(self) -> None:
+        host = lock_holder(self.path).get("host")
+        if host not in (None, socket.gethostname()) and not self._force:
+            raise RunError(
+                f"{self.path.name} was last held by {host}, which cannot be seen from here; "
+                f"if nothing runs there any more, resume it with --force"
+            )
+
+    def _take_lock(self, lock: BinaryIO) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    pid = lock_holder(self.path).get("pid", "unknown")
+                    raise RunError(
+                        f"{self.path.name} is being trained by process {pid}; watch it, or stop it first"
+                    ) from None
+                time.sleep(0.02)
+        holder = {"host": socket.gethostname(), "boot": psutil.boot_time(), "pid": os.getpid(), "started": time.time()}
+        lock.truncate(0)
+        _write_whole(lock, json.dumps(holder).encode() + b"\n")
+
+    @staticmethod
+    def _end_broken_line(log: BinaryIO) -> None:
+        """A trainer that was killed may have left half a line; the next event must not be glued to it."""
+        if log.seek(0, os.SEEK_END) > 0:
+            log.seek(-1, os.SEEK_END)
+            if log.read(1) != b"\n":
+                _write_whole(log, b"\n")
+
+    def _last_words(self, event: Event) -> None:
+        (self.path / RESERVE).unlink(missing_ok=True)
+        assert self._log is not None
+        try:
+            if os.fstat(self._log.fileno()).st_size:
+                self._end_broken_line(self._log)
+            self.append(event)
+        except (OSError, RunError):
+            return  # the disk is gone altogether; the error itself still reaches whoever started the trainer
+        self.closed = True
+
+    def _let_go(self) -> None:
+        for file in (self._log, self._lock):
+            if file is not None:
+                file.close()
+        (self.path / RESERVE).unlink(missing_ok=True)
+
+
+def _write_whole(file: BinaryIO, content: bytes) -> None:
+    """Write to an unbuffered file, which may take only a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]

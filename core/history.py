@@ -1,0 +1,183 @@
+"""What a run's log says, folded into the series that plots, tables and exports need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.events import (
+    LIFECYCLE,
+    Checkpoint,
+    Continued,
+    Dataset,
+    Download,
+    Epoch,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Preview,
+    Progress,
+    Resumed,
+    Started,
+    Stopped,
+    Warned,
+    from_line,
+)
+
+
+class LogTail:
+    """Reads what has been appended to an event log since the last read; a line without its newline is not read yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._inode = 0
+
+    def read(self) -> tuple[list[Event], bool]:
+        """The events appended since the last call, and whether the log was begun anew (so that readers start over).
+
+        A log that does not exist yet has no events.
+        """
+        try:
+            with open(self.path, "rb") as log:
+                status = os.fstat(log.fileno())
+                anew = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
+                if anew:
+                    self._offset = 0
+                self._inode = status.st_ino
+                log.seek(self._offset)
+                content = log.read()
+        except FileNotFoundError:
+            self._inode = 0  # whatever comes here next is another log, even if it is given the same number
+            return [], False
+        whole = content.rfind(b"\n") + 1
+        self._offset += whole
+        lines = content[:whole].decode("utf-8", errors="replace").split("\n")
+        return [event for event in map(from_line, lines) if event is not None], anew
+
+
+class RunHistory:
+    """The series of one run; `resumed` drops what an earlier trainer logged beyond the step it was resumed from."""
+
+    def __init__(self) -> None:
+        self.progress: list[Progress] = []
+        self.epochs: list[Epoch] = []
+        self.previews: list[Preview] = []
+        self.notes: list[Event] = []  # everything a person reads as a log, in order
+        self.begun: Started | Resumed | None = None
+        self.dataset: Dataset | None = None
+        self.lifecycle: Event | None = None  # the last event that changed the run's status
+        self.download: Download | None = None
+        self.last: Event | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> RunHistory:
+        """The history that the log at `path` holds now."""
+        history = cls()
+        history.extend(LogTail(path).read()[0])
+        return history
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Fold events in, oldest first."""
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Fold one event in."""
+        self.last = event
+        if isinstance(event, LIFECYCLE):
+            self.lifecycle = event
+        match event:
+            case Started():
+                self._drop_beyond(-1)
+                self.begun = event
+            case Resumed():
+                self._drop_beyond(event.step)
+                self.begun = event
+            case Dataset():
+                self.dataset = event
+                self.download = None
+            case Download():
+                self.download = event
+                return
+            case Progress():
+                self.progress.append(event)
+                return
+            case Epoch():
+                self.epochs = [past for past in self.epochs if past.epoch < event.epoch]
+                self.epochs.append(event)
+            case Preview():
+                self.previews = [past for past in self.previews if past.epoch < event.epoch]
+                self.previews.append(event)
+                return
+            case _:
+                pass
+        self.notes.append(event)
+
+    def _drop_beyond(self, step: int) -> None:
+        self.progress = [event for event in self.progress if event.step <= step]
+        self.epochs = [event for event in self.epochs if event.step <= step]
+        self.previews = [event for event in self.previews if event.step <= step]
+
+    @property
+    def step(self) -> int:
+        """Steps done, as far as the log tells."""
+        done = [event.step for event in (self.lifecycle, self.begun) if isinstance(event, Resumed | Stopped | Finished)]
+        if self.progress:
+            done.append(self.progress[-1].step)
+        return max(done, default=0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run; None until the data is loaded."""
+        if self.begun is None or self.dataset is None:
+            return None
+        return self.begun.epochs * self.dataset.steps_per_epoch
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the end at the pace of the last windows; None while there is no pace to judge by."""
+        total = self.total_steps
+        recent = self.progress[-50:]
+        if total is None or len(recent) < 2 or recent[-1].time <= recent[0].time:
+            return None
+        pace = (recent[-1].step - recent[0].step) / (recent[-1].time - recent[0].time)
+        return (total - self.step) / pace if pace > 0 else None
+
+
+def in_words(event: Event) -> str:
+    """One line for a person's log."""
+    match event:
+        case Started():
+            return f"started on {event.device} with {event.parameters:,} parameters"
+        case Resumed():
+            return f"resumed at step {event.step:,} on {event.device}"
+        case Dataset():
+            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}"
+        case Download():
+            share = f" of {event.total / 1e6:.1f}" if event.total else ""
+            return f"downloading {event.file}: {event.received / 1e6:.1f}{share} MB"
+        case Progress():
+            return f"step {event.step:,}: loss {event.loss:.5f}, {event.images_per_second:,.0f} images/s"
+        case Epoch():
+            return f"epoch {event.epoch}: loss {event.loss:.5f}, held out {event.held_out:.5f}, {event.seconds:.0f} s"
+        case Preview():
+            return f"epoch {event.epoch}: {event.count} preview samples"
+        case Checkpoint():
+            return f"checkpoint at step {event.step:,}"
+        case Paused():
+            return f"paused at step {event.step:,}"
+        case Continued():
+            return f"continued at step {event.step:,}"
+        case Warned():
+            return event.message
+        case Stopped():
+            return f"stopped at step {event.step:,}: {event.reason}"
+        case Finished():
+            return f"finished after {event.step:,} steps and {event.seconds:.0f} s of training"
+        case Failed():
+            return f"failed at step {event.step:,}: {event.message}"
+        case _:
+            return event.kind

@@ -1,0 +1,38 @@
+"""The nets that can be trained, by name: each maps (B, C, H, W) and a timestep to a tensor of the same shape."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Where each net is built; a module is imported only when its net is asked for, since diffusers takes seconds.
+_BUILDERS = {
+    "basic_unet": ("core.models.basic_unet", "BasicUNet"),
+    "unet2d": ("core.models.unet2d", "unet2d"),
+}
+MODEL_NAMES = tuple(_BUILDERS)
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """Build the net `name` with freshly drawn weights.
+
+    Args:
+        name: one of `MODEL_NAMES`.
+        options: what that net takes: `channels` for both, `layers_per_block` for `unet2d`.
+
+    Raises:
+        ConfigError: there is no such net, or it has no such option.
+    """
+    if name not in _BUILDERS:
+        raise ConfigError(f"there is no model {name!r}; models are {', '.join(MODEL_NAMES)}")
+    module, builder = _BUILDERS[name]
+    try:
+        net: nn.Module = getattr(importlib.import_module(module), builder)(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model {name} cannot be built with {options}: {error}") from None
+    return net

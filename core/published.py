@@ -1,0 +1,106 @@
+"""The published data sets: what their files are called, how large they are, and the SHA-256 of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIZE = 28  # pixels on each side of every image
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class File:
+    """One published file; its name on disk is `name`, or `name` with `.gz` for the archive as published.
+
+    `shape` is what its IDX header must say. `archive_bytes` and `archive_sha256` describe the published archive;
+    `sha256` is the digest of what is inside, None where no source that we could check publishes it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    archive_bytes: int
+    archive_sha256: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: the folder torchvision keeps it in, the class that downloads it, and its two files per split."""
+
+    title: str
+    folder: str
+    splits: dict[str, tuple[File, File]]
+
+
+def _source(title: str, folder: str, *rows: tuple[int, str, str | None]) -> Source:
+    """A set of 60,000 + 10,000 images; the rows are training images and labels, then test images and labels."""
+    files = []
+    for (archive_bytes, archive_sha256, sha256), (part, count, what) in zip(
+        rows,
+        [(part, count, what) for part, count in (("train", 60_000), ("t10k", 10_000)) for what in ("images", "labels")],
+        strict=True,
+    ):
+        shape = (count, SIZE, SIZE) if what == "images" else (count,)
+        name = f"{part}-{what}-idx{len(shape)}-ubyte"
+        files.append(File(name, shape, archive_bytes, archive_sha256, sha256))
+    return Source(title, folder, {"train": (files[0], files[1]), "test": (files[2], files[3])})
+
+
+SOURCES = {
+    "mnist": _source(
+        "MNIST",
+        "MNIST",
+        (
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        (
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        (
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        (
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    "fashion-mnist": _source(
+        "Fashion-MNIST",
+        "FashionMNIST",
+        (
+            26_421_880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        (
+            29_515,
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        (
+            4_422_102,
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        (
+            5_148,
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+    "kmnist": _source(
+        "KMNIST",
+        "KMNIST",
+        (18_165_135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4", None),
+        (29_497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17", None),
+        (3_041_136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5", None),
+        (5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c", None),
+    ),
+}

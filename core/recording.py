@@ -1,0 +1,124 @@
+"""A denoising held as uint8 frames, so that it can be drawn, exported and replayed without torch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.atomic import write_atomically
+from core.errors import CheckpointError, MinidiffError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from core.sampling import SampleStep
+
+RECORDING = "denoising.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One record of a denoising: `n` images one after another, row by row, 0 black ink's absence to 255 full ink."""
+
+    index: int  # 0 is the start
+    amount: float  # noise left in x, 1 to 0
+    x: bytes  # n * height * width
+    prediction: bytes | None  # what the net made of the previous frame's x; None in frame 0
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """A whole denoising, or as much of it as there is so far."""
+
+    model: str
+    seed: int
+    steps: int
+    n: int
+    height: int
+    width: int
+    frames: tuple[Frame, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last step is there."""
+        return len(self.frames) == self.steps + 1
+
+
+def to_uint8(images: Tensor) -> bytes:
+    """Images, (B, 1, H, W) around [0, 1], as B * H * W bytes; values outside [0, 1] are clipped."""
+    import torch
+
+    quantized = (images.detach().clamp(0, 1) * 255).round().to(device="cpu", dtype=torch.uint8)
+    return bytes(quantized.contiguous().numpy().tobytes())
+
+
+def to_frame(step: SampleStep) -> Frame:
+    """A sampler's record as uint8."""
+    prediction = None if step.prediction is None else to_uint8(step.prediction)
+    return Frame(step.index, step.amount, to_uint8(step.x), prediction)
+
+
+def record(steps: Iterable[SampleStep], *, model: str, seed: int) -> Denoising:
+    """Run a sampler to its end and keep every record as uint8."""
+    frames, shape = [], None
+    for step in steps:  # each as it comes, so that not all of their tensors are held
+        frames.append(to_frame(step))
+        shape = step.x.shape
+    if shape is None:
+        raise MinidiffError("there is nothing to record: the sampler gave no step")
+    n, _, height, width = shape
+    return Denoising(model, seed, len(frames) - 1, n, height, width, tuple(frames))
+
+
+def save_recording(denoising: Denoising, path: Path) -> None:
+    """Write a denoising as JSON with deflated, base64 frames."""
+    content = {
+        "version": VERSION,
+        **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width")},
+        "amounts": [frame.amount for frame in denoising.frames],
+        "x": _pack(b"".join(frame.x for frame in denoising.frames)),
+        "prediction": _pack(b"".join(frame.prediction or b"" for frame in denoising.frames)),
+    }
+    write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def load_recording(path: Path) -> Denoising:
+    """Read what `save_recording` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of a newer version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] > VERSION:
+            raise CheckpointError(f"{path} was written by a newer minidiff; update this one")
+        n, height, width = content["n"], content["height"], content["width"]
+        size = n * height * width
+        x, prediction = _unpack(content["x"]), _unpack(content["prediction"])
+        amounts = content["amounts"]
+        if min(n, height, width, len(amounts)) < 1 or len(x) != size * len(amounts) or len(prediction) != size * (len(amounts) - 1):
+            raise ValueError("frames and sizes disagree")
+        frames = tuple(
+            Frame(i, amount, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None)
+            for i, amount in enumerate(amounts)
+        )
+        return Denoising(content["model"], content["seed"], content["steps"], n, height, width, frames)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the recording {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise CheckpointError(f"{path} is not a recorded denoising ({error}); record it again") from None
+
+
+def _pack(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+
+
+def _unpack(content: str) -> bytes:
+    return zlib.decompress(base64.b64decode(content))

@@ -1,0 +1,364 @@
+"""Run directories from outside: where they are, what state they are in, and how to ask something of their trainer."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.errors import RunError
+from core.events import Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
+from core.history import RunHistory
+
+if TYPE_CHECKING:
+    from core.config import TrainConfig
+
+CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
+LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
+STARTING_SECONDS = 60.0  # a launched trainer that has not taken its lock by then is not coming
+HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
+Request = Literal["stop", "pause", "continue", "checkpoint"]
+
+
+class Status(StrEnum):
+    """What a run is doing, by its lock and the last lifecycle event of its log."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"  # its trainer is gone without a word
+    FAILED = "failed"
+    ELSEWHERE = "elsewhere"  # its lock names another host, whose processes cannot be seen from here
+
+    @property
+    def alive(self) -> bool:
+        """Whether a trainer holds the run, or is about to."""
+        return self in (Status.STARTING, Status.RUNNING, Status.PAUSED, Status.ELSEWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One line of the table of runs; what the log does not say yet is None."""
+
+    name: str
+    path: str
+    status: Status
+    preset: str | None
+    dataset: str | None
+    epoch: int | None  # epochs done
+    epochs: int | None
+    step: int
+    total_steps: int | None
+    loss: float | None  # the newest epoch's average, or the newest window's while there is none
+    held_out: float | None
+    updated: float | None  # seconds since the epoch, of the newest event
+    host: str | None
+    error: str | None
+    sampleable: bool  # whether it holds weights
+
+
+def root_directory(root: str | Path | None = None) -> Path:
+    """Where runs are kept: `root`, else $MINIDIFF_HOME, else ./checkpoints. It need not exist."""
+    return Path(os.path.expanduser(root or os.environ.get("MINIDIFF_HOME") or "checkpoints"))
+
+
+def builtin_directories() -> dict[str, Path]:
+    """The models that ship with the project, by name: beside the packages in a clone, inside `core` in a wheel."""
+    package = Path(__file__).resolve().parent
+    found: dict[str, Path] = {}
+    for home in (package / "builtin", package.parent / "checkpoints"):
+        for name in ("quick-mnist",):
+            if (home / name / MODEL).is_file():
+                found.setdefault(name, home / name)
+    return found
+
+
+def check_name(name: str) -> str:
+    """`name` itself, if it can name a run.
+
+    Raises:
+        RunError: it is empty, too long, or could lead out of the root.
+    """
+    from core.config import NAME_PATTERN
+
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise RunError(
+            f"{name!r} cannot name a run; use up to 64 letters, digits, dots, dashes and underscores, "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+def find_run(name: str, root: Path) -> Path:
+    """The directory of run `name` under `root`.
+
+    Raises:
+        RunError: there is none; the text lists those that are there.
+    """
+    path = root / check_name(name)
+    if not (path / CONFIG).is_file():
+        there = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
+        raise RunError(f"there is no run {name} under {root}; runs there: {there}")
+    return path
+
+
+def run_directories(root: Path) -> list[Path]:
+    """Every directory under `root` that holds a run's config."""
+    try:
+        return sorted(path for path in root.iterdir() if (path / CONFIG).is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"cannot read {root}: {error.strerror}; name another folder with --root") from None
+
+
+def free_name(root: Path, stem: str) -> str:
+    """The first of stem-1, stem-2, ... that no entry of `root` bears."""
+    number = 1
+    while (root / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def create_run(config: TrainConfig) -> Path:
+    """Make the directory of a new run and write its config there; the trainer does the rest.
+
+    A directory of that name that is empty, or whose trainer is gone and never came to a checkpoint, holds nothing that
+    took time, and is begun anew.
+
+    Raises:
+        RunError: the name is taken, or the directory cannot be written.
+    """
+    from core.atomic import write_atomically
+
+    root = root_directory(config.root)
+    name = check_name(config.name or free_name(root, config.preset))
+    path = root / name
+    try:
+        if path.is_dir():
+            _clear_unborn(path)
+        path.mkdir(parents=True, exist_ok=False)
+    except FileExistsError:
+        remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
+        raise RunError(f"{path} exists already; choose another --name{remedy}") from None
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}; choose another --root") from None
+    data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
+    config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
+    try:
+        write_atomically(path / CONFIG, config.to_toml().encode())
+    except OSError as error:
+        path.rmdir()
+        raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --root") from None
+    return path
+
+
+def _clear_unborn(path: Path) -> None:
+    names = {entry.name for entry in path.iterdir()}
+    if not names:
+        path.rmdir()
+    elif (
+        {CONFIG, EVENTS} <= names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
+        and run_status(path) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+        and not path.is_symlink()
+    ):
+        shutil.rmtree(path)
+
+
+def launch(path: Path, *, device: str | None = None, force: bool = False) -> subprocess.Popen[bytes]:
+    """Start a trainer on a run as a process in a session of its own, which outlives the caller and its terminal.
+
+    Raises:
+        RunError: its log cannot be written, or no process can be started.
+    """
+    command = [sys.executable, "-m", "core.cli", "resume", path.name, "--root", str(path.parent.resolve())]
+    if device is not None:
+        command += ["--device", device]
+    if force:
+        command += ["--force"]
+    # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
+    places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
+    kept = {name: value for name, value in os.environ.items() if name in places or not name.startswith("MINIDIFF_")}
+    try:
+        with open(path / TRAINER_LOG, "ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**kept, "PYTHONPATH": _import_path()},
+            )
+    except OSError as error:
+        raise RunError(f"cannot start a trainer on {path}: {error.strerror}") from None
+
+
+def _import_path() -> str:
+    """PYTHONPATH for a child, so that it finds `core` also where only the current folder made it importable."""
+    home = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+
+
+def request(path: Path, what: Request) -> None:
+    """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
+
+    Raises:
+        RunError: no trainer holds the run, or the request cannot be written.
+    """
+    status = run_status(path)
+    if not status.alive:
+        raise RunError(f"no trainer holds {path.name} (it is {status}); `minidiff resume {path.name}` starts one")
+    try:
+        with open(path / CONTROL, "a", encoding="utf-8") as control:
+            control.write(json.dumps({"request": what, "time": time.time()}) + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write {path / CONTROL}: {error.strerror}") from None
+
+
+def delete_run(path: Path) -> None:
+    """Remove a run and all it holds.
+
+    Raises:
+        RunError: a trainer holds it, it is a built-in model, or it cannot be removed.
+    """
+    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
+        raise RunError(f"{path.name} ships with minidiff and is not deleted")
+    if run_status(path).alive:
+        raise RunError(f"a trainer holds {path.name}; stop it first")
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise RunError(f"cannot delete {path}: {error.strerror or error}") from None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
+    try:
+        with open(path / LOCK, "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+    except OSError:
+        return False
+
+
+def lock_holder(path: Path) -> dict[str, Any]:
+    """What the lock says of the last trainer: host, boot, pid, started; empty where it says nothing."""
+    try:
+        holder = json.loads((path / LOCK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def run_status(path: Path) -> Status:
+    """What the run is doing now."""
+    return _status(path, _ends(path).lifecycle)
+
+
+def _status(path: Path, lifecycle: Event | None) -> Status:
+    if is_locked(path):
+        match lifecycle:
+            case Paused():
+                return Status.PAUSED
+            case Started() | Resumed() | Continued():
+                return Status.RUNNING
+            case _:
+                return Status.STARTING
+    match lifecycle:
+        case Finished():
+            return Status.FINISHED
+        case Stopped():
+            return Status.STOPPED
+        case Failed():
+            return Status.FAILED
+        case None:
+            pass
+        case _:
+            host = lock_holder(path).get("host")
+            return Status.INTERRUPTED if host in (None, socket.gethostname()) else Status.ELSEWHERE
+    try:
+        waited = time.time() - (path / CONFIG).stat().st_mtime
+    except OSError:
+        return Status.INTERRUPTED
+    return Status.STARTING if waited < STARTING_SECONDS else Status.INTERRUPTED
+
+
+def _ends(path: Path) -> RunHistory:
+    """What the two ends of the log tell: all of a short log, the first and the newest lines of a long one."""
+    history = RunHistory()
+    try:
+        with open(path / EVENTS, "rb") as log:
+            length = log.seek(0, os.SEEK_END)
+            log.seek(0)
+            if length > HEAD_BYTES + TAIL_BYTES:
+                history.extend(_whole_lines(log.read(HEAD_BYTES)))
+                opening = history.lifecycle
+                log.seek(length - TAIL_BYTES)
+                history.extend(_whole_lines(log.read().partition(b"\n")[2]))
+                if history.lifecycle is opening:  # whatever came after it lies between the ends
+                    log.seek(0)
+                    history = RunHistory()
+                    history.extend(_whole_lines(log.read()))
+            else:
+                history.extend(_whole_lines(log.read()))
+    except OSError:
+        pass  # no log yet
+    return history
+
+
+def _whole_lines(content: bytes) -> list[Event]:
+    lines = content.decode("utf-8", errors="replace").split("\n")[:-1]  # the last one is empty, or not whole yet
+    return [event for event in map(from_line, lines) if event is not None]
+
+
+def summarize(path: Path) -> RunSummary:
+    """One run's line of the table, from its config and the two ends of its log."""
+    import tomllib
+
+    try:
+        options = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        options = {}
+    history = _ends(path)
+    epoch = history.epochs[-1] if history.epochs else None
+    window = history.progress[-1] if history.progress else None
+    data = history.dataset
+    epochs = options.get("epochs")
+    lifecycle = history.lifecycle
+    return RunSummary(
+        name=path.name,
+        path=str(path),
+        status=_status(path, lifecycle),
+        preset=options.get("preset"),
+        dataset=data.name if data else options.get("dataset"),
+        epoch=epoch.epoch if epoch else 0,
+        epochs=epochs,
+        step=history.step,
+        total_steps=epochs * data.steps_per_epoch if data and isinstance(epochs, int) else None,
+        loss=epoch.loss if epoch else window.loss if window else None,
+        held_out=epoch.held_out if epoch else None,
+        updated=history.last.time if history.last else None,
+        host=lock_holder(path).get("host"),
+        error=lifecycle.message if isinstance(lifecycle, Failed) else None,
+        sampleable=(path / MODEL).is_file(),
+    )
+
+
+def list_runs(root: Path) -> list[RunSummary]:
+    """Every run under `root`, the one heard of last first."""
+    return sorted(map(summarize, run_directories(root)), key=lambda run: run.updated or 0.0, reverse=True)

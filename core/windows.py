@@ -1,0 +1,101 @@
+"""Losses left on the device and read a window at a time, since reading each step's loss would stall a GPU."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor
+
+from core.events import Progress
+
+LEAST_SECONDS = 0.1
+LEAST_SHARE = 1 / 10_000  # of the time elapsed, so that a log stays small however long a run
+
+
+class Window:
+    """The steps since the last reading. Pauses and checkpoints between two windows do not count into its pace."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._images = 0
+        self._began = 0.0
+
+    def __len__(self) -> int:
+        return len(self._losses)
+
+    def begin(self) -> None:
+        """Mark the start of a step; the first one of a window starts its clock."""
+        if not self._losses:
+            self._began = time.monotonic()
+
+    def add(self, loss: Tensor, images: int) -> None:
+        """Keep one step's loss, a scalar on the device, and how many images it saw."""
+        self._losses.append(loss)
+        self._images += images
+
+    def is_due(self, elapsed: float) -> bool:
+        """Whether it is long enough to be read, `elapsed` seconds into the run."""
+        return time.monotonic() - self._began >= max(LEAST_SECONDS, elapsed * LEAST_SHARE)
+
+    def read(self) -> Reading:
+        """Wait for the device, read the losses and begin anew."""
+        losses = torch.stack(self._losses).to("cpu", torch.float64)
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        reading = Reading(losses, self._images / seconds, seconds)
+        self._losses, self._images = [], 0
+        return reading
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a window held."""
+
+    losses: Tensor  # (steps,) float64, on the CPU
+    images_per_second: float
+    seconds: float
+
+    @property
+    def total(self) -> float:
+        """Sum of the losses."""
+        return float(self.losses.sum())
+
+    def as_event(self, *, step: int, epoch: int, learning_rate: float, device: torch.device) -> Progress:
+        """The window as an event, after `step` steps."""
+        return Progress(
+            step=step,
+            epoch=epoch,
+            loss=float(self.losses.mean()),
+            loss_min=float(self.losses.min()),
+            loss_max=float(self.losses.max()),
+            images_per_second=self.images_per_second,
+            learning_rate=learning_rate,
+            memory=memory_held(device),
+        )
+
+
+@dataclass(slots=True)
+class EpochSoFar:
+    """The losses of the epoch that is under way, kept in a checkpoint so that its average survives a restart."""
+
+    total: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, reading: Reading) -> None:
+        """Count a window in."""
+        self.total += reading.total
+        self.steps += len(reading.losses)
+        self.seconds += reading.seconds
+
+
+def memory_held(device: torch.device) -> int | None:
+    """Bytes that tensors hold on a GPU, or that the process holds when training on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    memory: int = psutil.Process().memory_info().rss
+    return memory

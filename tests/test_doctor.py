@@ -1,0 +1,349 @@
+"""The doctor's report: what it finds, and that each known-bad combination is named together with its cure."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rich.console
+
+from core import doctor, published
+from core.devices import DeviceInfo
+from core.doctor import Problem, Torch
+from core.terminal import Terminal, describe_terminal
+
+GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
+CPU = DeviceInfo("A CPU", "cpu", "cpu")
+GOOD = dict.fromkeys(doctor.PACKAGES, "1.0") | {"torch": "2.9.0", "torchvision": "0.24.0"}
+SCREEN = Terminal(
+    term="xterm-256color",
+    colorterm="truecolor",
+    colors="truecolor",
+    encoding="utf-8",
+    utf8=True,
+    blocks=True,
+    columns=80,
+    rows=24,
+    stdin_is_terminal=True,
+    stdout_is_terminal=True,
+    tmux=False,
+    ssh=False,
+)
+
+
+@pytest.fixture
+def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that puts stand-ins for torch and torchvision before the real ones in fresh processes."""
+
+    def install(torch: str, torchvision: str = "") -> None:
+        (tmp_path / "torch.py").write_text(torch)
+        (tmp_path / "torchvision.py").write_text(torchvision)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return install
+
+
+@pytest.fixture
+def needs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that says what the installed torchvision's metadata asks for."""
+
+    def install(*requirements: str) -> None:
+        monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: list(requirements))
+
+    return install
+
+
+WORKING_TORCH = """
+class cuda:
+    is_available = staticmethod(lambda: {count} > 0)
+    device_count = staticmethod(lambda: {count})
+    get_device_name = staticmethod(lambda index: f"GPU {{index}}")
+class version:
+    cuda, hip = "12.8", None
+class backends:
+    class mps:
+        is_available = staticmethod(lambda: False)
+__version__ = "2.9.0+cu128"
+"""
+
+
+def only(problems: list[Problem]) -> Problem:
+    (problem,) = problems
+    return problem
+
+
+def test_report_is_json_and_its_text_names_every_part(
+    fake_torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch(WORKING_TORCH.format(count=0))
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "nothing"))
+    found = doctor.report(tmp_path / "runs")
+    record = json.loads(json.dumps(dataclasses.asdict(found)))
+    assert record["versions"]["python"] == sys.version.split()[0]
+    assert record["versions"]["torch"]
+    assert record["devices"][-1]["device"] == "cpu"
+    assert record["data_roots"][0] == str(tmp_path / "nothing")
+    assert record["root"] == str(tmp_path / "runs")
+    text = "\n".join(doctor.lines(found))
+    for part in ("Versions", "Devices", "Data", "Terminal", "Runs", "2.9.0+cu128", str(tmp_path / "runs")):
+        assert part in text
+    assert not (tmp_path / "runs").exists(), "looking makes nothing"
+
+
+def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> None:
+    found = doctor.Report(
+        versions={"torch": None},
+        torch=Torch(error="no such thing"),
+        devices=[dataclasses.replace(GPU, device=None)],
+        data=[doctor.Data("mnist", "/d", ("train", "test"))],
+        data_roots=["/d"],
+        terminal=SCREEN,
+        root="/r",
+        root_free=None,
+        problems=[Problem("it broke", "mend it")],
+    )
+    text = "\n".join(doctor.lines(found))
+    assert "hidden" in text
+    assert "NVIDIA H100: N/A of N/A GiB used, N/A, N/A, N/A" in text
+    assert "train and test in /d" in text
+    assert "problem: it broke\n    cure: mend it" in text
+
+
+def test_doctor_imports_no_torch() -> None:
+    program = "import core.doctor, sys; print({'torch', 'torchvision', 'textual', 'rich'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "set()"
+
+
+def test_probe_tells_what_torch_can_use(fake_torch: Any) -> None:
+    fake_torch(WORKING_TORCH.format(count=2))
+    assert doctor.probe_torch(30) == Torch("2.9.0+cu128", "12.8", None, ("GPU 0", "GPU 1"))
+
+
+def test_probe_keeps_the_words_of_a_failed_import(fake_torch: Any) -> None:
+    fake_torch("raise ImportError('libc10.so is gone')")
+    assert doctor.probe_torch(30) == Torch(error="ImportError: libc10.so is gone")
+
+
+def test_probe_gives_up_after_its_limit(fake_torch: Any) -> None:
+    fake_torch(WORKING_TORCH.format(count=0), "import threading; threading.Event().wait()")
+    assert doctor.probe_torch(1.5).vision_error == "the import took more than 1.5 s"
+
+
+def test_torchvision_of_another_build_is_recognised_by_its_error(fake_torch: Any, needs: Any) -> None:
+    needs("torch==2.9.0")
+    fake_torch(WORKING_TORCH.format(count=0), "raise RuntimeError('operator torchvision::nms does not exist')")
+    problem = only(doctor._package_problems(GOOD, doctor.probe_torch(30)))
+    assert "different builds" in problem.what
+    assert "pip install --force-reinstall torch torchvision" in problem.cure
+
+
+def test_different_local_versions_are_different_builds(needs: Any) -> None:
+    needs("torch==2.9.0")
+    packages = GOOD | {"torch": "2.9.0+cpu", "torchvision": "0.24.0+cu128"}
+    problem = only(doctor._package_problems(packages, Torch("2.9.0+cpu", vision_error="x")))
+    assert "2.9.0+cpu and torchvision 0.24.0+cu128 are different builds" in problem.what
+
+
+def test_torchvision_for_another_torch_is_named(needs: Any) -> None:
+    needs("numpy", "torch==2.8.0")
+    problem = only(doctor._package_problems(GOOD, Torch("2.9.0+cu128")))
+    assert "belongs to torch 2.8.0" in problem.what
+
+
+@pytest.mark.parametrize("requirement", ["torch==2.9.0", "torch (==2.9.0)", "torch (>=2.8.0)"])
+def test_a_matching_pair_is_no_problem(needs: Any, requirement: str) -> None:
+    needs(requirement)
+    assert doctor._package_problems(GOOD, Torch("2.9.0+cu128")) == []
+
+
+def test_a_missing_package_comes_with_its_command(needs: Any) -> None:
+    needs()
+    problem = only(doctor._package_problems(GOOD | {"diffusers": None}, Torch("2.9.0")))
+    assert problem.cure == "run `pip install diffusers`"
+
+
+def test_a_cpu_build_beside_a_gpu_is_named() -> None:
+    problem = only(doctor._gpu_problems([GPU, CPU], Torch("2.9.0+cpu"), (13, 0)))
+    assert "not built for CUDA" in problem.what
+    assert "CUDA build of torch" in problem.cure
+
+
+def test_hidden_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    hidden = dataclasses.replace(GPU, device=None)
+    problem = only(doctor._gpu_problems([hidden, CPU], Torch("2.9.0+cu128", "12.8"), (13, 0)))
+    assert problem.cure == "unset CUDA_VISIBLE_DEVICES"
+
+
+@pytest.mark.parametrize(("driver", "old"), [((12, 2), True), ((13, 0), False), (None, False)])
+def test_a_driver_older_than_torchs_cuda_is_named(driver: tuple[int, int] | None, old: bool) -> None:
+    torch = Torch("2.15.0+cu132", "13.2", warnings=("it said so",))
+    problem = only(doctor._gpu_problems([GPU, CPU], torch, driver))
+    assert ("update the driver" in problem.cure) == old
+    assert ("it said so" in problem.what) == (not old)
+
+
+def test_a_gpu_that_torch_uses_and_a_machine_without_any_are_fine() -> None:
+    assert doctor._gpu_problems([GPU, CPU], Torch("2.9.0+cu128", "12.8", devices=("NVIDIA H100",)), (13, 0)) == []
+    assert doctor._gpu_problems([CPU], Torch("2.9.0+cu128", "12.8"), None) == []
+
+
+def test_torchs_own_warning_about_a_gpu_is_passed_on() -> None:
+    torch = Torch("2.9.0+cu128", "12.8", devices=("NVIDIA Old",), warnings=("NVIDIA Old is too old",))
+    assert "too old" in only(doctor._gpu_problems([GPU, CPU], torch, (13, 0))).what
+
+
+@pytest.fixture
+def small_sets() -> tuple[dict[str, published.Source], dict[str, dict[str, bytes]]]:
+    """Two sets of 2 + 1 images of one pixel as they would be published, and their files' content by set and name."""
+    contents: dict[str, dict[str, bytes]] = {}
+    sources = {}
+    for value, name in enumerate(("one", "two"), start=1):
+        contents[name] = {}
+        splits = {}
+        for split, count in (("train", 2), ("test", 1)):
+            files = []
+            for what, shape in (("images", (count, 1, 1)), ("labels", (count,))):
+                data = bytes([0, 0, 8, len(shape), *(byte for size in shape for byte in (0, 0, 0, size))])
+                data += bytes([value] * count)
+                packed = gzip.compress(data, mtime=0)
+                digest = hashlib.sha256(data).hexdigest()
+                contents[name][f"{split}-{what}"] = data
+                files.append(
+                    published.File(f"{split}-{what}", shape, len(packed), hashlib.sha256(packed).hexdigest(), digest)
+                )
+            splits[split] = (files[0], files[1])
+        sources[name] = published.Source(name, name.upper(), splits)
+    return sources, contents
+
+
+def test_data_is_found_in_both_layouts_raw_and_packed(tmp_path: Path, small_sets: Any) -> None:
+    sources, contents = small_sets
+    kept = tmp_path / "kept"
+    (kept / "ONE" / "raw").mkdir(parents=True)
+    for name, content in contents["one"].items():
+        (kept / "ONE" / "raw" / name).write_bytes(content)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name in ("test-images", "test-labels"):
+        (plain / f"{name}.gz").write_bytes(gzip.compress(contents["two"][name], mtime=0))
+    found, problems = doctor.find_data([tmp_path / "absent", kept, plain], sources)
+    assert found == [
+        doctor.Data("one", str(kept / "ONE" / "raw"), ("train", "test")),
+        doctor.Data("two", str(plain), ("test",)),
+    ]
+    assert problems == []
+
+
+def test_a_data_file_cut_short_is_named(tmp_path: Path, small_sets: Any) -> None:
+    sources, contents = small_sets
+    raw = tmp_path / "ONE" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in contents["one"].items():
+        (raw / name).write_bytes(content[:-1] if name == "train-images" else content)
+    found, problems = doctor.find_data([tmp_path], sources)
+    assert found == [doctor.Data("one", str(raw), ("test",))]
+    problem = only(problems)
+    assert f"{raw / 'train-images'} has 17 bytes instead of 18" in problem.what
+    assert "delete it" in problem.cure
+
+
+def test_a_root_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file" in only(doctor._root_problems(tmp_path / "file" / "runs", None)).what
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "not writable" in only(doctor._root_problems(tmp_path / "runs", None)).what
+
+
+def test_little_space_is_named_in_megabytes(tmp_path: Path) -> None:
+    assert "only 3 MB" in only(doctor._root_problems(tmp_path, 3_000_000)).what
+    assert doctor._root_problems(tmp_path, doctor.LITTLE_SPACE) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "level"),
+    [
+        ({"term": "dumb"}, "TERM=dumb", "problem"),
+        ({"term": ""}, "TERM=(not set)", "problem"),
+        ({"term": "linux", "colors": "16"}, "bare console", "hint"),
+        ({"encoding": "iso8859-1", "utf8": False}, "iso8859-1, not UTF-8", "problem"),
+        ({"ssh": True, "colors": "256", "colorterm": ""}, "SSH did not pass COLORTERM on", "hint"),
+    ],
+)
+def test_a_poor_terminal_is_named(change: dict[str, Any], words: str, level: str) -> None:
+    problem = only(doctor._terminal_problems(dataclasses.replace(SCREEN, **change)))
+    assert words in problem.what
+    assert problem.level == level
+
+
+def test_a_good_terminal_and_a_pipe_are_fine() -> None:
+    assert doctor._terminal_problems(SCREEN) == []
+    assert doctor._terminal_problems(dataclasses.replace(SCREEN, term="dumb", stdout_is_terminal=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "colors"),
+    [
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, "truecolor"),
+        ({"TERM": "xterm-256color", "COLORTERM": "24bit"}, "truecolor"),
+        ({"TERM": "xterm-256color"}, "256"),
+        ({"TERM": "xterm-kitty"}, "256"),
+        ({"TERM": "linux"}, "16"),
+        ({"TERM": "xterm-16color"}, "16"),
+        ({}, "16"),
+        ({"TERM": "dumb", "COLORTERM": "truecolor"}, "none"),
+    ],
+)
+def test_colours_are_those_that_the_drawing_library_finds(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colors: str
+) -> None:
+    for name in ("TERM", "COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert describe_terminal().colors == colors
+    reference = rich.console.Console(force_terminal=True, _environ=environment).color_system
+    assert reference == {"16": "standard", "none": None}.get(colors, colors)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "colors"),
+    [
+        ("NO_COLOR", "1", "none"),
+        ("TEXTUAL_COLOR_SYSTEM", "truecolor", "truecolor"),
+        ("TEXTUAL_COLOR_SYSTEM", "auto", "16"),
+    ],
+)
+def test_a_person_may_choose_the_colours(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, colors: str
+) -> None:
+    for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, value)
+    assert describe_terminal().colors == colors
+
+
+def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "from core.terminal import describe_terminal as d; t = d(); print(t.encoding, t.utf8, t.blocks)"
+    for encoding, said in (
+        ("utf-8", "utf-8 True True"),
+        ("cp437", "cp437 False True"),
+        ("ascii", "ascii False False"),
+    ):
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert answer.stdout.strip() == said

@@ -1,0 +1,206 @@
+"""Downloads: announced, reported, verified, stoppable at any moment, and leaving nothing unfinished behind."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import psutil
+import pytest
+
+import core
+from core import data
+from core.download import download
+from core.errors import DatasetError
+from core.events import Download
+from core.published import SOURCES
+
+REPOSITORY = Path(core.__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared" / "data"
+GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
+ARCHIVES = [f"{file.name}.gz" for pair in SOURCES["mnist"].splits.values() for file in pair]
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """A proxy on the loopback that answers every plain GET itself: all the internet that a test gets to see."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files: dict[str, bytes] = {}
+        self.hang_after: int | None = None  # send this many bytes of the body, then wait for the other side to leave
+        self.hanging = threading.Event()
+        self.left = threading.Event()
+        self.asked: list[str] = []
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        body = self.server.files.get(Path(urlparse(self.path).path).name)
+        if body is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        redirected = self.headers.get("Method") == "HEAD"  # torchvision looks for redirects first, and reads no body
+        if self.server.hang_after is None or redirected:
+            self.wfile.write(body)
+            return
+        self.wfile.write(body[: self.server.hang_after])
+        self.wfile.flush()
+        self.server.hanging.set()
+        self.connection.recv(1)  # returns when the downloader's end closes
+        self.server.left.set()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    with Mirror() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def through(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Send all traffic through the mirror, have a cache of our own, and start in an empty folder; the cache's path."""
+    for variable in ("MINIDIFF_DATA", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{mirror.server_port}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return data.cache_directory()
+
+
+@pytest.fixture
+def archives() -> dict[str, bytes]:
+    """MNIST's four archives as published."""
+    found = list(GENUINE.glob("MNIST/raw/*.gz"))
+    if len(found) != 4:
+        pytest.skip("needs MNIST's archives: in MINIDIFF_DATA or ../shared/data")
+    return {path.name: path.read_bytes() for path in found}
+
+
+def left_in(cache: Path) -> list[str]:
+    return sorted(str(path.relative_to(cache)) for path in cache.rglob("*")) if cache.exists() else []
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "core.download" in child.cmdline()]
+
+
+def test_a_download_is_announced_before_any_traffic(mirror: Mirror, through: Path) -> None:
+    events = download("mnist", through)
+    first = next(events)
+    assert first == Download(name="mnist", file=ARCHIVES[0], received=0, total=9_912_422, time=first.time)
+    events.close()
+    assert not mirror.asked
+    assert left_in(through) == []
+
+
+def test_mnist_is_downloaded_from_the_second_mirror_and_read(
+    mirror: Mirror, through: Path, archives: dict[str, bytes]
+) -> None:
+    mirror.files = archives  # the first mirror is https, which this proxy refuses
+    events = data.locate("mnist")
+    seen = []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as stop:
+            located = stop.value
+            break
+    assert len(data.read(located, "train", 5).labels) == 5
+    assert left_in(through) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
+    assert {event.file for event in seen if isinstance(event, Download)} == set(ARCHIVES)
+    for name in ARCHIVES:
+        received = [event.received for event in seen if isinstance(event, Download) and event.file == name]
+        assert received == sorted(received)
+        assert received[-1] == len(archives[name])
+    mirror.asked.clear()
+    assert [*data.locate("mnist")] == []  # a second time it is there
+    assert not mirror.asked
+
+
+def test_a_server_without_the_files_fails_in_one_line(mirror: Mirror, through: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"MNIST is not in data, .*HTTP Error 404: Not Found; put its files"
+    ) as caught:
+        list(data.locate("mnist"))
+    assert "\n" not in str(caught.value)
+    assert mirror.asked
+    assert left_in(through) == []
+
+
+def test_an_altered_download_is_not_kept(mirror: Mirror, through: Path) -> None:
+    mirror.files = dict.fromkeys(ARCHIVES, b"not the file")
+    with pytest.raises(DatasetError, match="download failed"):
+        list(download("mnist", through))
+    assert left_in(through) == []
+
+
+def test_closing_the_generator_ends_the_download_and_removes_half_files(mirror: Mirror, through: Path) -> None:
+    mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
+    mirror.hang_after = 70_000
+    events = download("mnist", through)
+    received = [event.received for event in [next(events), next(events)] if isinstance(event, Download)]
+    assert received[0] == 0 < received[1] <= 70_000
+    assert len(children()) == 1
+    events.close()
+    assert children() == []
+    assert mirror.left.wait(10)
+    assert left_in(through) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupting_or_killing_the_parent_ends_the_download_and_removes_half_files(
+    mirror: Mirror, through: Path, number: signal.Signals
+) -> None:
+    mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
+    mirror.hang_after = 70_000
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import core.data; list(core.data.locate('mnist'))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
+    assert mirror.hanging.wait(60)
+    parent.send_signal(number)
+    assert parent.wait(10) != 0
+    assert mirror.left.wait(10)
+    assert left_in(through) == []
+
+
+def test_a_silent_server_is_given_up_after_the_read_timeout(mirror: Mirror, through: Path) -> None:
+    mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
+    mirror.hang_after = 10
+    with pytest.raises(DatasetError, match=r"download failed: .*timed out"):
+        list(download("mnist", through))
+    assert left_in(through) == []
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_with_the_remedy(through: Path) -> None:
+    through.parent.mkdir(parents=True)
+    through.write_text("a file where the folder should be")
+    with pytest.raises(DatasetError, match=r"cannot be written.*point XDG_CACHE_HOME"):
+        list(download("mnist", through))
+
+
+def test_a_child_that_dies_without_a_word_is_an_error(through: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DatasetError, match="torchvision gave no reason"):
+        list(download("mnist", through))

@@ -1,0 +1,230 @@
+"""What `train` yields and keeps: events, windows, the run directory, requests and endings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core import TrainConfig, load_model, train
+from core.errors import MinidiffError, RunError, TrainingError
+from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Stopped
+from core.history import LogTail, RunHistory
+from core.runs import request, run_status, summarize
+from core.training import resume
+
+TINY = {"dataset": "glyphs", "limit": 64, "batch_size": 24, "channels": (4, 4), "device": "cpu", "threads": 1}
+
+
+def tiny(**changes: object) -> TrainConfig:
+    return TrainConfig(**{**TINY, "epochs": 2, **changes})
+
+
+def until(events: Iterator[Event], kind: type[Event]) -> Event:
+    return next(event for event in events if isinstance(event, kind))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path, device="cpu").net.state_dict()
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_events_tell_the_whole_run_in_order(tmp_path: Path) -> None:
+    kinds = [event.kind for event in train(tiny(root=tmp_path, name="a")) if event.kind != "progress"]
+    assert kinds == ["started", "dataset", *["preview", "epoch", "checkpoint"] * 2, "finished"]
+
+
+def test_every_event_is_in_the_log_before_it_is_yielded(tmp_path: Path) -> None:
+    log = LogTail(tmp_path / "a" / "events.jsonl")
+    for event in train(tiny(root=tmp_path, name="a")):
+        logged, _ = log.read()
+        assert [event.kind] == [line.kind for line in logged]
+
+
+def test_without_a_root_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kinds = {event.kind for event in train(tiny())}
+    assert {"started", "epoch", "finished"} <= kinds
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_epochs_loss_is_the_average_over_its_steps(tmp_path: Path) -> None:
+    events = list(train(tiny(epochs=1)))
+    windows = [event for event in events if isinstance(event, Progress)]
+    epoch = until(iter(events), Epoch)
+    steps = [after.step - before for before, after in zip([0, *(w.step for w in windows)], windows, strict=False)]
+    average = sum(window.loss * count for window, count in zip(windows, steps, strict=True)) / sum(steps)
+    assert sum(steps) == 3
+    assert epoch.loss == pytest.approx(average, rel=1e-6)
+    assert all(window.loss_min <= window.loss <= window.loss_max for window in windows)
+
+
+def test_held_out_loss_and_preview_come_from_the_same_noise_in_every_epoch() -> None:
+    """A net that learns nothing must give the same figures again."""
+    events = list(train(tiny(learning_rate=1e-12)))
+    first, second = (event for event in events if isinstance(event, Epoch))
+    assert first.held_out == pytest.approx(second.held_out, rel=1e-6)
+    before, after = (event for event in events if isinstance(event, Preview))
+    assert before.images == after.images
+    assert len(before.images) == 8 * 28 * 28
+
+
+def test_same_seed_same_weights_and_other_seed_other_weights(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        list(train(tiny(root=tmp_path, name=name, seed=seed)))
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    assert not torch.equal(weights(tmp_path / "a")["down.0.weight"], weights(tmp_path / "c")["down.0.weight"])
+
+
+def test_training_leaves_the_callers_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    list(train(tiny()))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_closing_the_generator_keeps_the_state_and_resuming_ends_in_the_same_weights(tmp_path: Path) -> None:
+    list(train(tiny(root=tmp_path, name="whole", epochs=3)))
+    events = train(tiny(root=tmp_path, name="parts", epochs=3))
+    until(events, Progress)
+    events.close()
+    assert run_status(tmp_path / "parts") == "stopped"
+    again = resume(tmp_path / "parts")
+    until(again, Epoch)
+    again.close()
+    list(resume(tmp_path / "parts"))
+    assert run_status(tmp_path / "parts") == "finished"
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+    whole, parts = (RunHistory.of(tmp_path / name / "events.jsonl") for name in ("whole", "parts"))
+    assert [e.loss for e in parts.epochs] == pytest.approx([e.loss for e in whole.epochs], rel=1e-6)
+    assert [e.step for e in parts.epochs] == [3, 6, 9]
+
+
+def test_a_stop_during_the_end_of_an_epoch_does_not_lose_that_epoch(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a", epochs=1))
+    until(events, Preview)  # the epoch's steps are done, its event is not out
+    events.close()
+    finished = list(resume(tmp_path / "a"))
+    assert [event.epoch for event in finished if isinstance(event, Epoch)] == [1]
+    assert isinstance(finished[-1], Finished)
+
+
+def test_requests_pause_continue_and_stop_a_trainer(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    events = train(tiny(root=tmp_path, name="a", epochs=1000))
+    until(events, Progress)
+    request(path, "pause")
+    seen = []
+    for event in events:
+        seen.append(event.kind)
+        if event.kind == "paused":
+            assert run_status(path) == "paused"
+            request(path, "continue")
+        if event.kind == "continued":
+            request(path, "stop")
+    assert [kind for kind in seen if kind in ("paused", "continued", "stopped")] == ["paused", "continued", "stopped"]
+    assert run_status(path) == "stopped"
+
+
+def test_requests_made_before_the_trainer_came_are_ignored(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a", epochs=1))
+    until(events, Progress)
+    events.close()
+    with open(tmp_path / "a" / "control.jsonl", "a") as control:
+        control.write('{"request": "stop"}\n')
+    assert isinstance(list(resume(tmp_path / "a"))[-1], Finished)
+
+
+def test_a_second_trainer_on_a_run_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Progress)
+    with pytest.raises(RunError, match="being trained by process"):
+        next(resume(tmp_path / "a"))
+    assert isinstance(list(events)[-1], Finished)
+
+
+def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
+    list(train(tiny(root=tmp_path, name="a", epochs=1)))
+    with pytest.raises(RunError, match="is finished"):
+        resume(tmp_path / "a")
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    """A learning rate of 1 on one wide level overflows within a few hundred steps, or is made to by huge weights."""
+    events = train(tiny(root=tmp_path, name="a", epochs=50))
+    until(events, Epoch)
+    events.close()
+    before = weights(tmp_path / "a")
+    sitting = resume(tmp_path / "a")
+    next(sitting)
+    poison(sitting)
+    with pytest.raises(TrainingError, match="no longer a number"):
+        list(sitting)
+    assert run_status(tmp_path / "a") == "failed"
+    assert "no longer a number" in (summarize(tmp_path / "a").error or "")
+    after = weights(tmp_path / "a")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(math.isfinite(value) for tensor in after.values() for value in tensor.flatten().tolist())
+
+
+def poison(events: Iterator[Event]) -> None:
+    """Put a NaN into the weights of the net that `events` is training."""
+    trainer = events.gi_frame.f_locals["sitting"]._trainer  # type: ignore[attr-defined]
+    with torch.no_grad():
+        next(iter(trainer.net.parameters())).fill_(math.nan)
+
+
+def test_a_config_changed_under_a_run_is_refused_by_name(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Epoch)
+    events.close()
+    config = tmp_path / "a" / "config.toml"
+    config.write_text(config.read_text().replace("seed = 0", "seed = 1"))
+    with pytest.raises(MinidiffError, match="seed = 1"):
+        list(resume(tmp_path / "a"))
+
+
+def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a", epochs=2))
+    until(events, Epoch)
+    events.close()
+    config = tmp_path / "a" / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 2", "epochs = 3"))
+    assert [event.epoch for event in resume(tmp_path / "a") if isinstance(event, Epoch)] == [2, 3]
+
+
+def test_a_missing_data_set_fails_the_run_in_its_own_words(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Progress)
+    events.close()
+    config = tmp_path / "a" / "config.toml"
+    config.write_text(config.read_text().replace("limit = 64", "limit = 32"))
+    with pytest.raises(MinidiffError):
+        list(resume(tmp_path / "a"))
+    last = RunHistory.of(tmp_path / "a" / "events.jsonl").lifecycle
+    assert isinstance(last, Failed)
+    assert "limit" in last.message
+
+
+def test_the_config_file_holds_what_was_decided_at_start(tmp_path: Path) -> None:
+    list(train(tiny(root=tmp_path, name="a", epochs=1, device="auto", threads=None)))
+    config = TrainConfig.from_toml(tmp_path / "a" / "config.toml")
+    assert config.device in ("cpu", "cuda", "mps")
+    assert config.threads == torch.get_num_threads()
+    assert config.name == "a"
+
+
+def test_stopped_is_the_last_word_after_a_request(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a", epochs=1000))
+    until(events, Progress)
+    request(tmp_path / "a", "stop")
+    assert isinstance(list(events)[-1], Stopped)
