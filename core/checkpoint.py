@@ -148,17 +148,18 @@ def find_model(path: str | Path, root: Path) -> Path:
         CheckpointError: there is none; the text lists the models that are there.
     """
     given = Path(os.path.expanduser(path))  # which, unlike Path.expanduser, leaves an unknown ~user alone
+    builtin = builtin_directories()
+    places = [given]
+    if len(given.parts) == 1:  # a name means a run or a built-in model before a folder where the user happens to be
+        places = [root / given, builtin.get(str(path), given), given]
     try:
-        for candidate in (given, root / given) if str(path) else ():
+        for candidate in places:
             if candidate.is_file():
                 return candidate
             if (candidate / MODEL).is_file():
                 return candidate / MODEL
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; name a run or a .safetensors file") from None
-    builtin = builtin_directories()
-    if str(path) in builtin:
-        return builtin[str(path)] / MODEL
     if str(path) and (given.is_dir() or (root / given).is_dir()):
         raise CheckpointError(f"{path} has no {MODEL} yet; a run writes it at its first checkpoint")
     names = [run.name for run in run_directories(root) if (run / MODEL).is_file()]

@@ -10,6 +10,16 @@ import threading
 from pathlib import Path
 from typing import IO
 
+# -P: a torch.py or a core folder where the user happens to be is not ours to import.
+PYTHON = (sys.executable, "-P", "-m")
+
+
+def environment() -> dict[str, str]:
+    """Our environment, with `core` to be found also where only the current folder made it importable."""
+    home = str(Path(__file__).resolve().parents[1])
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home}
+
 
 def start(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start `python -m module arguments`, its stdout and stderr going to `output`, deaf to Ctrl-C.
@@ -17,14 +27,12 @@ def start(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[b
     The module calls `follow_parent`. Found from any working directory; our own script is not run a second time, as
     multiprocessing would.
     """
-    home = str(Path(__file__).resolve().parents[1])
-    path = os.environ.get("PYTHONPATH")
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [*PYTHON, module, *arguments],
         stdin=subprocess.PIPE,  # its closing tells the child that we are gone
         stdout=output,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home},
+        env=environment(),
         start_new_session=True,  # Ctrl-C reaches only us, and we end the child
     )
 

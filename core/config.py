@@ -51,12 +51,12 @@ class TrainConfig(BaseModel):
     seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
-    channels_last: bool = _option(True, "Machine", "faster memory layout; sums in another order, in the last digit")
-    deterministic: bool = _option(False, "Machine", "only operations that repeat bit for bit on CUDA (slower)")
+    channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
+    deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")
     name: str | None = _option(
         None, "Run", "name of the run's folder; empty: chosen for you", pattern=f"^{NAME_PATTERN}$"
     )
-    root: Path | None = _option(None, "Run", "folder that holds the runs; in a script, None writes nothing")
+    root: Path | None = _option(None, "Run", "folder of the runs; in a script, None: no files")
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -133,9 +133,9 @@ def _write(path: Path, image: Image.Image, kind: str, **options: object) -> Path
 
 
 def _write_bytes(path: Path, content: bytes) -> Path:
-    if path.is_dir():
-        raise MinidiffError(f"{path} is a folder; name a file in it")
     try:
+        if path.is_dir():
+            raise MinidiffError(f"{path} is a folder; name a file in it")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:

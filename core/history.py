@@ -26,6 +26,8 @@ from core.events import (
     from_line,
 )
 
+PACE_WINDOWS = 50  # to judge the pace by
+
 
 class LogTail:
     """Reads what has been appended to an event log since the last read; a line without its newline is not read yet."""
@@ -71,6 +73,7 @@ class RunHistory:
         self.lifecycle: Event | None = None  # the last event that changed the run's status
         self.download: Download | None = None
         self.last: Event | None = None
+        self._steady: Progress | None = None  # the first window since training began, or went on after a pause
 
     @classmethod
     def of(cls, path: Path) -> RunHistory:
@@ -89,6 +92,7 @@ class RunHistory:
         self.last = event
         if isinstance(event, LIFECYCLE):
             self.lifecycle = event
+            self._steady = None
         match event:
             case Started():
                 self._drop_beyond(-1)
@@ -104,6 +108,7 @@ class RunHistory:
                 return
             case Progress():
                 self.progress.append(event)
+                self._steady = self._steady or event
                 return
             case Epoch():
                 self.epochs = [past for past in self.epochs if past.epoch < event.epoch]
@@ -140,11 +145,13 @@ class RunHistory:
     def seconds_left(self) -> float | None:
         """Time to the end at the pace of the last windows; None while there is no pace to judge by."""
         total = self.total_steps
-        recent = self.progress[-50:]
-        if total is None or len(recent) < 2 or recent[-1].time <= recent[0].time:
+        if total is None or self._steady is None:
             return None
-        pace = (recent[-1].step - recent[0].step) / (recent[-1].time - recent[0].time)
-        return (total - self.step) / pace if pace > 0 else None
+        last = self.progress[-1]
+        first = max(self._steady, self.progress[-PACE_WINDOWS:][0], key=lambda window: window.time)
+        if last.time <= first.time or last.step <= first.step:
+            return None
+        return (total - last.step) * (last.time - first.time) / (last.step - first.step)
 
 
 def in_words(event: Event) -> str:
@@ -157,6 +164,8 @@ def in_words(event: Event) -> str:
         case Dataset():
             return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}"
         case Download():
+            if event.name == "glyphs":
+                return f"drawing digits: {event.received / (event.total or 1):.0%}"
             share = f" of {event.total / 1e6:.1f}" if event.total else ""
             return f"downloading {event.file}: {event.received / 1e6:.1f}{share} MB"
         case Progress():

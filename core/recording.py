@@ -103,7 +103,11 @@ def load_recording(path: Path) -> Denoising:
         size = n * height * width
         x, prediction = _unpack(content["x"]), _unpack(content["prediction"])
         amounts = content["amounts"]
-        if min(n, height, width, len(amounts)) < 1 or len(x) != size * len(amounts) or len(prediction) != size * (len(amounts) - 1):
+        if (
+            min(n, height, width, len(amounts)) < 1
+            or len(x) != size * len(amounts)
+            or len(prediction) != size * (len(amounts) - 1)
+        ):
             raise ValueError("frames and sizes disagree")
         frames = tuple(
             Frame(i, amount, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core import children
 from core.errors import RunError
 from core.events import Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
 from core.history import RunHistory
@@ -170,7 +171,9 @@ def _clear_unborn(path: Path) -> None:
     if not names:
         path.rmdir()
     elif (
-        {CONFIG, EVENTS} <= names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
+        CONFIG in names
+        and names & {EVENTS, TRAINER_LOG}  # a trainer has been here
+        and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
         and run_status(path) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
         and not path.is_symlink()
     ):
@@ -183,14 +186,15 @@ def launch(path: Path, *, device: str | None = None, force: bool = False) -> sub
     Raises:
         RunError: its log cannot be written, or no process can be started.
     """
-    command = [sys.executable, "-m", "core.cli", "resume", path.name, "--root", str(path.parent.resolve())]
+    command = [*children.PYTHON, "core.cli", "resume", path.name, "--root", str(path.parent.resolve())]
     if device is not None:
         command += ["--device", device]
     if force:
         command += ["--force"]
     # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
     places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
-    kept = {name: value for name, value in os.environ.items() if name in places or not name.startswith("MINIDIFF_")}
+    given = children.environment().items()
+    kept = {name: value for name, value in given if name in places or not name.startswith("MINIDIFF_")}
     try:
         with open(path / TRAINER_LOG, "ab") as log:
             return subprocess.Popen(
@@ -199,16 +203,10 @@ def launch(path: Path, *, device: str | None = None, force: bool = False) -> sub
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**kept, "PYTHONPATH": _import_path()},
+                env=kept,
             )
     except OSError as error:
         raise RunError(f"cannot start a trainer on {path}: {error.strerror}") from None
-
-
-def _import_path() -> str:
-    """PYTHONPATH for a child, so that it finds `core` also where only the current folder made it importable."""
-    home = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
 
 
 def request(path: Path, what: Request) -> None:
@@ -267,16 +265,19 @@ def lock_holder(path: Path) -> dict[str, Any]:
 
 def run_status(path: Path) -> Status:
     """What the run is doing now."""
-    return _status(path, _ends(path).lifecycle)
+    locked = is_locked(path)  # before the log: a trainer that ends in between has written its last word first
+    return _status(path, _ends(path).lifecycle, locked)
 
 
-def _status(path: Path, lifecycle: Event | None) -> Status:
-    if is_locked(path):
+def _status(path: Path, lifecycle: Event | None, locked: bool) -> Status:
+    if locked:
         match lifecycle:
             case Paused():
                 return Status.PAUSED
             case Started() | Resumed() | Continued():
                 return Status.RUNNING
+            case Stopped() | Finished() | Failed() if lock_holder(path).get("started", math.inf) <= lifecycle.time:
+                pass  # its trainer has said its last word and is about to let go
             case _:
                 return Status.STARTING
     match lifecycle:
@@ -295,7 +296,8 @@ def _status(path: Path, lifecycle: Event | None) -> Status:
         waited = time.time() - (path / CONFIG).stat().st_mtime
     except OSError:
         return Status.INTERRUPTED
-    return Status.STARTING if waited < STARTING_SECONDS else Status.INTERRUPTED
+    gone = (path / TRAINER_LOG).exists() and (path / TRAINER_LOG).stat().st_size > 0  # it said why, and ended
+    return Status.INTERRUPTED if gone or waited >= STARTING_SECONDS else Status.STARTING
 
 
 def _ends(path: Path) -> RunHistory:
@@ -310,10 +312,8 @@ def _ends(path: Path) -> RunHistory:
                 opening = history.lifecycle
                 log.seek(length - TAIL_BYTES)
                 history.extend(_whole_lines(log.read().partition(b"\n")[2]))
-                if history.lifecycle is opening:  # whatever came after it lies between the ends
-                    log.seek(0)
-                    history = RunHistory()
-                    history.extend(_whole_lines(log.read()))
+                if history.lifecycle is opening:  # a run that had paused or ended would have said so last
+                    history.lifecycle = history.begun
             else:
                 history.extend(_whole_lines(log.read()))
     except OSError:
@@ -334,6 +334,7 @@ def summarize(path: Path) -> RunSummary:
         options = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         options = {}
+    locked = is_locked(path)
     history = _ends(path)
     epoch = history.epochs[-1] if history.epochs else None
     window = history.progress[-1] if history.progress else None
@@ -343,7 +344,7 @@ def summarize(path: Path) -> RunSummary:
     return RunSummary(
         name=path.name,
         path=str(path),
-        status=_status(path, lifecycle),
+        status=_status(path, lifecycle, locked),
         preset=options.get("preset"),
         dataset=data.name if data else options.get("dataset"),
         epoch=epoch.epoch if epoch else 0,

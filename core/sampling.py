@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def sample(
         A generator of `steps` + 1 records; record 0 is the start.
 
     Raises:
-        MinidiffError: n or steps below 1, an amount outside (0, 1], or a start of another shape.
+        MinidiffError: n or steps below 1, an amount outside (0, 1], a start of another shape or type, or more images
+            than fit into memory.
 
     Source: the teaching document's section 3.6.
     """
@@ -65,7 +67,8 @@ def sample(
         if start_amount != 1:
             raise MinidiffError("start_amount says how noisy `start` is; give `start` too, or leave it at 1")
         generator = torch.Generator().manual_seed(seed % 2**63)
-        start = torch.rand((n, 1, IMAGE_SIZE, IMAGE_SIZE), generator=generator)
+        with _memory_for(n):
+            start = torch.rand((n, 1, IMAGE_SIZE, IMAGE_SIZE), generator=generator)
     elif start.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(start) == 0:
         raise MinidiffError(f"start needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(start.shape)}")
     elif not start.is_floating_point():
@@ -80,11 +83,21 @@ def _walk(net: nn.Module, x: Tensor, steps: int, start_amount: float) -> Iterato
         x = x.to(weight.device, weight.dtype)
     yield SampleStep(0, start_amount, x, None)
     for index in range(1, steps + 1):
-        with torch.no_grad():  # closed before the yield, so that the caller's own mode is untouched
+        with torch.no_grad(), _memory_for(len(x)):  # closed before the yield: the caller's own mode is untouched
             prediction = predict(net, x)
             mix = 1 / (steps - index + 1)
             x = x * (1 - mix) + prediction * mix
         yield SampleStep(index, start_amount * (1 - index / steps), x, prediction)
+
+
+@contextmanager
+def _memory_for(n: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):  # the CPU's
+            raise
+        raise MinidiffError(f"{n} images at once do not fit into memory; ask for a smaller n") from None
 
 
 def predict(net: nn.Module, x: Tensor) -> Tensor:

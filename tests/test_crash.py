@@ -1,4 +1,4 @@
-"""Trainers killed with SIGKILL at the worst moments: resumed, they end in the uninterrupted run's weights, bit for bit."""
+"""Trainers killed with SIGKILL at the worst moments end, once resumed, in the uninterrupted run's weights."""
 
 from __future__ import annotations
 

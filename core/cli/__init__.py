@@ -1,6 +1,7 @@
 """The headless command `minidiff`: parses, calls `core`, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 an error that the line on stderr explains, 2 the command line itself is wrong, 130 Ctrl-C.
+Exit codes: 0 done, 1 an error that the line on stderr explains, 2 an option or the command line itself is wrong,
+130 Ctrl-C; a trainer that another signal ended, its checkpoint written, gives 128 + the signal's number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while the command itself was being imported
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -37,8 +42,16 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `minidiff runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return DONE
+    except OSError as error:  # stdout on a full disk, or a folder that may not be read
+        _drop_output()
+        return _complain(f"{error.filename or 'output'}: {error.strerror}", ERROR)
+
+
+def _drop_output() -> None:
+    """Let Python's own flush at exit, which would fail again, write to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(words: str, code: int) -> int:
@@ -47,4 +60,4 @@ def _complain(words: str, code: int) -> int:
 
 
 def _one_line(words: str) -> str:
-    return " ".join(words.split()).rstrip(".?")
+    return " ".join(words.split()).rstrip(" ,.?")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
 STOP_SECONDS = 60.0  # to wait for a trainer to finish its step and write its checkpoint
@@ -90,7 +91,8 @@ def stop(name: str, /, *, root: Root = None) -> int:
             )
         time.sleep(POLL_SECONDS)
     summary = runs.summarize(path)
-    print(f"{name} is {summary.status} at step {summary.step:,}; `minidiff resume {name}` goes on")
+    goes_on = "" if summary.status == runs.Status.FINISHED else f"; `minidiff resume {name}` goes on"
+    print(f"{name} is {summary.status} at step {summary.step:,}{goes_on}")
     return 0
 
 
@@ -170,7 +172,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
                     f"{run.status}: {run.error}" if run.error else str(run.status),
                     run.preset,
                     run.dataset,
-                    f"{run.epoch}/{run.epochs}",
+                    f"{run.epoch}/{_cell(run.epochs)}",
                     run.step,
                     run.loss,
                     run.held_out,
@@ -248,10 +250,11 @@ def download(
         print(f"{located.name} is in {located.directory}")
 
 
-def _follow(events: Iterator[Event]) -> int:
+def _follow(events: Generator[Event, None, None]) -> int:
     from core.cli.show import show_all
 
-    last = show_all(events)
+    with closing(events):  # so that a trainer whose reader has gone writes its checkpoint now
+        last = show_all(events)
     if isinstance(last, Failed):
         raise MinidiffError(last.message)
     if not isinstance(last, Finished | Stopped):
@@ -260,7 +263,7 @@ def _follow(events: Iterator[Event]) -> int:
     return 0
 
 
-def _tail(path: Path) -> Iterator[Event]:
+def _tail(path: Path) -> Generator[Event, None, None]:
     """A run's events, those that are there and those to come, until its last word or its trainer's death."""
     from core.history import LogTail
 
@@ -280,25 +283,30 @@ def _detach(config: TrainConfig) -> int:
 
 
 def _wait_for_start(path: Path, *, device: str | None = None, force: bool = False) -> int:
-    """Launch a trainer and wait until it holds the run, or says why it cannot."""
-    begun = (path / runs.TRAINER_LOG).stat().st_size if (path / runs.TRAINER_LOG).exists() else 0
+    """Launch a trainer and wait until it trains, or says why it cannot."""
+    log = path / runs.TRAINER_LOG
+    begun = log.stat().st_size if log.exists() else 0
     trainer = runs.launch(path, device=device, force=force)
     deadline = time.monotonic() + START_SECONDS
-    while not runs.is_locked(path):
+    trains = (runs.Status.RUNNING, runs.Status.PAUSED)
+    while runs.lock_holder(path).get("pid") != trainer.pid or runs.run_status(path) not in trains:
         if trainer.poll() is not None:
             if trainer.returncode == 0:
                 break  # so short a run that it is over already
-            said = (path / runs.TRAINER_LOG).read_text(errors="replace")[begun:].strip().splitlines()
-            raise RunError(said[-1].removeprefix("minidiff: ") if said else "the trainer ended without a word")
+            said = log.read_bytes()[begun:].decode("utf-8", errors="replace").strip().splitlines()
+            # A trainer that holds the run already writes to the same log.
+            complaints = [line.removeprefix("minidiff: ") for line in said if line.startswith("minidiff: ")]
+            raise RunError((complaints or said or ["the trainer ended without a word"])[-1])
         if time.monotonic() > deadline:
-            raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {path / runs.TRAINER_LOG}")
+            raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {log}")
         time.sleep(POLL_SECONDS)
     print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {path.name}` shows it")
     return 0
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)  # JSON has no NaN
+    print(json.dumps(finite, indent=2))
 
 
 def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

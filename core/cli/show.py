@@ -105,6 +105,7 @@ class ProgressBar:
                     total=total,
                     description=f"epoch {event.epoch}/{epochs}",
                     pace=pace,
+                    visible=True,  # again, in a run that had been stopped
                 )
             case Download():
                 self._bar.update(
@@ -112,7 +113,7 @@ class ProgressBar:
                 )
             case Dataset():
                 self._bar.update(self._task, completed=0, total=None, description="warming up", pace="")
-                self._bar.print(in_words(event))
+                self._bar.print(in_words(event), markup=False, highlight=False)
             case Epoch() | Warned() | Paused() | Stopped() | Finished() | Failed():
                 self._bar.print(in_words(event), markup=False, highlight=False)
                 if isinstance(event, Stopped | Finished | Failed):

@@ -1,0 +1,72 @@
+"""Writes docs/options.md from TrainConfig, where every option is declared: `python docs/make_options.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.config import PRESETS, TrainConfig
+
+INTRODUCTION = """# Options of a training run
+
+Made from `core/config.py` by `python docs/make_options.py`. Each option is a flag of `minidiff train` (`--batch-size
+64`), a variable of the environment (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size = 64`), a field of
+the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. A flag wins over the environment.
+"""
+
+
+def options_page() -> str:
+    """The whole page as Markdown."""
+    schema = TrainConfig.model_json_schema()["properties"]
+    groups: dict[str, list[str]] = {}
+    for name, option in schema.items():
+        row = f"| `--{name.replace('_', '-')}` | {_values(option)} | {_default(option)} | {option['description']} |"
+        groups.setdefault(option["group"], []).append(row)
+    heading = "| option | takes | default | what it does |\n| --- | --- | --- | --- |\n"
+    tables = [f"## {group}\n\n{heading}" + "\n".join(rows) + "\n" for group, rows in groups.items()]
+    return "\n".join([INTRODUCTION, *tables, _presets()])
+
+
+def _presets() -> str:
+    rows = [
+        f"| `{preset}` | " + ", ".join(f"`{name} = {str(value).lower()}`" for name, value in values.items()) + " |"
+        for preset, values in PRESETS.items()
+    ]
+    return "## Presets\n\n| preset | what it sets |\n| --- | --- |\n" + "\n".join(rows) + "\n"
+
+
+def _default(option: dict[str, Any]) -> str:
+    value = option.get("default")
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "`" + " ".join(map(str, value)) + "`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _values(option: dict[str, Any]) -> str:
+    """What an option takes, in words, from its JSON schema."""
+    kinds = [kind for kind in option.get("anyOf", [option]) if kind.get("type") != "null"]
+    kind = kinds[0]
+    if "enum" in kind:
+        return ", ".join(f"`{value}`" for value in kind["enum"])
+    match kind["type"]:
+        case "integer" | "number":
+            words = "whole number" if kind["type"] == "integer" else "number"
+            limits = (
+                ("minimum", "at least"),
+                ("exclusiveMinimum", "above"),
+                ("maximum", "at most"),
+                ("exclusiveMaximum", "below"),
+            )
+            return ", ".join([words, *(f"{said} {kind[key]:,}" for key, said in limits if key in kind)])
+        case "boolean":
+            return "`true` or `false`"
+        case "array":
+            return "whole numbers"
+        case _:
+            return "path" if kind.get("format") == "path" else "text"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("options.md").write_text(options_page(), encoding="utf-8")

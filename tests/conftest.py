@@ -1,0 +1,64 @@
+"""What many tests need: a tiny config, a finished run, genuine data where there is some, a cache of our own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.config import TrainConfig
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = {
+    "dataset": "glyphs",
+    "limit": 64,
+    "batch_size": 32,
+    "channels": (8, 8),
+    "epochs": 2,
+    "device": "cpu",
+    "threads": 1,
+}
+
+ConfigMaker = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's cache, runs and options stay out of the tests, and the tests out of them."""
+    for name in os.environ:
+        if name.startswith("MINIDIFF_") and name != "MINIDIFF_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ConfigMaker:
+    """Makes configs that train in a blink; options given change the tiny ones."""
+    return lambda **changes: TrainConfig(**{**TINY, **changes})
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: ConfigMaker) -> Path:
+    """The directory of a run that has come to its end, alone under its root; not to be changed."""
+    from core.training import train
+
+    root = tmp_path_factory.mktemp("runs")
+    for _ in train(tiny(root=root, name="done")):
+        pass
+    return root / "done"
+
+
+@pytest.fixture(scope="session")
+def genuine_mnist() -> Path:
+    """A folder with the genuine MNIST files: $MINIDIFF_DATA, or shared/data beside the repository."""
+    for folder in (os.environ.get("MINIDIFF_DATA"), REPOSITORY.parent / "shared" / "data"):
+        if folder and any(Path(folder).rglob("train-images-idx3-ubyte*")):
+            return Path(folder)
+    pytest.skip("genuine MNIST is neither in $MINIDIFF_DATA nor in ../shared/data")

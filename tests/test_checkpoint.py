@@ -1,0 +1,219 @@
+"""Weights on disk: what was written comes back, and whatever else lies there is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model
+from core.atomic import write_atomically
+from core.checkpoint import fill, read_tensors, write_tensors
+from core.errors import CheckpointError
+from core.runs import MODEL, STATE
+
+CONFIG = TrainConfig(channels=(2, 2), name="a", seed=3)
+
+
+def weights(path: Path, net: torch.nn.Module | None = None, kind: str = "model", config: TrainConfig = CONFIG) -> Path:
+    net = net or build_model(config.model, **config.model_options)
+    write_tensors(path, kind, net.state_dict(), config, 12)
+    return path
+
+
+def with_header(source: Path, target: Path, **changes: str | None) -> Path:
+    """A copy of a checkpoint with some lines of its header changed, or left out where None."""
+    with safetensors.safe_open(source, framework="pt") as file:
+        header = {**file.metadata(), **changes}
+    tensors = safetensors.torch.load_file(source)
+    safetensors.torch.save_file(tensors, target, {key: value for key, value in header.items() if value is not None})
+    return target
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    tensors = {"a": torch.rand(3, 2), "step": torch.tensor(7)}
+    write_tensors(tmp_path / "x.safetensors", "state", tensors, CONFIG, 5, seconds=1.5)
+    back, config, step, more = read_tensors(tmp_path / "x.safetensors", "state")
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert (config, step, more) == (CONFIG, 5, {"seconds": 1.5})
+
+
+def test_weights_in_another_memory_format_come_back_equal(tmp_path: Path) -> None:
+    net = BasicUNet(channels=(2, 2)).to(memory_format=torch.channels_last)
+    loaded = load_model(weights(tmp_path / "x.safetensors", net), device="cpu")
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], value)
+
+
+def test_a_model_is_found_by_directory_name_and_file(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, root in ((finished_run, None), ("done", finished_run.parent), (finished_run / MODEL, None)):
+        loaded = load_model(given, device="cpu", root=root)
+        assert (loaded.name, loaded.step, loaded.config.channels) == ("done", 4, (8, 8))
+        assert not loaded.net.training
+        assert loaded.device == torch.device("cpu")
+    monkeypatch.setenv("MINIDIFF_HOME", str(finished_run.parent))
+    assert load_model("done", device="cpu").name == "done"
+
+
+def test_a_file_of_any_name_is_loaded(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copy(finished_run / MODEL, tmp_path / "mine.safetensors")
+    assert load_model(tmp_path / "mine.safetensors", device="cpu").name == "mine"
+
+
+def test_the_built_in_model_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.runs import builtin_directories
+
+    if "quick-mnist" not in builtin_directories():
+        pytest.skip("this checkout has no built-in model")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("quick-mnist", device="cpu").config.preset == "quick"
+
+
+def test_a_header_does_not_tell_where_its_run_was_kept(tmp_path: Path) -> None:
+    config = CONFIG.changed(root=tmp_path / "secret", data_root=tmp_path / "secret")
+    assert b"secret" not in weights(tmp_path / "x", config=config).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "", "/", "a/b/c", "..", "~nobody-of-that-name", "x" * 400])
+def test_a_model_that_is_not_there_is_a_checkpoint_error(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(name, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_model_lists_those_that_are_there(finished_run: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"models here: done"):
+        load_model("dun", device="cpu", root=finished_run.parent)
+
+
+def test_a_run_without_weights_says_when_it_will_have_some(tmp_path: Path) -> None:
+    (tmp_path / "young").mkdir()
+    assert "first checkpoint" in refusal(tmp_path / "young")
+
+
+def test_a_checkpoint_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = weights(tmp_path / "whole").read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    cuts = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, *range(0, len(whole), len(whole) // 20)}
+    for length in sorted(cuts):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        assert "cut" in refusal(tmp_path / "cut"), length
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello, I am a text file of some length", b"\x80\x04\x95pickle", b"\xff" * 64, b"\0" * 64, b"{}" * 50],
+)
+def test_what_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    assert "not a safetensors file" in refusal(tmp_path / "x")
+
+
+def test_trailing_bytes_are_refused(tmp_path: Path) -> None:
+    path = weights(tmp_path / "x")
+    path.write_bytes(path.read_bytes() + b"more")
+    refusal(path)
+
+
+def test_safetensors_of_another_program_are_refused(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "x")
+    assert "minidiff did not write it" in refusal(tmp_path / "x")
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "x", {"format": "pt"})
+    assert "minidiff did not write it" in refusal(tmp_path / "x")
+
+
+def test_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+    assert "update minidiff" in refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", version="2"))
+
+
+def test_the_state_of_a_run_is_not_taken_for_its_model(finished_run: Path) -> None:
+    assert "holds a state" in refusal(finished_run / STATE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": "one"},
+        {"version": None},
+        {"kind": None},
+        {"step": "x"},
+        {"config": None},
+        {"config": "{"},
+        {"config": "[1]"},
+        {"config": "5"},
+        {"config": json.dumps({"epochs": 0})},
+        {"config": json.dumps({"beauty": 1})},
+        {"more": "{"},
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, str | None]) -> None:
+    assert "header" in refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", **changes))
+
+
+def test_weights_of_another_model_are_refused_by_name_and_size(tmp_path: Path) -> None:
+    said = refusal(weights(tmp_path / "x", BasicUNet(channels=(3, 2))))
+    assert "another model" in said
+    assert "(3,)" in said
+    said = refusal(weights(tmp_path / "x", BasicUNet(channels=(2,))))
+    assert "missing" in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused_and_the_net_keeps_its_own(tmp_path: Path, value: float) -> None:
+    net = BasicUNet(channels=(2, 2))
+    with torch.no_grad():
+        net.down[1].bias[1] = value
+    path = weights(tmp_path / "x", net)
+    assert "not numbers" in refusal(path)
+    own = BasicUNet(channels=(2, 2))
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        fill(own, net.state_dict(), path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in own.state_dict().items())
+
+
+def test_a_device_that_is_not_there_is_said(finished_run: Path) -> None:
+    with pytest.raises(MinidiffError, match="cuda:93"):
+        load_model(finished_run, device="cuda:93")
+
+
+def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x", b"old" * 1000)
+    write_atomically(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    signal = pytest.importorskip("signal")
+    write_atomically(tmp_path / "x", b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="too large"):
+            write_atomically(tmp_path / "x", b"n" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

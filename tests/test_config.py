@@ -1,0 +1,154 @@
+"""TrainConfig: presets, limits, TOML, and the words for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from core import MinidiffError, TrainConfig
+from core.config import IMAGE_SIZE
+from core.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def test_the_default_is_the_quick_recipe() -> None:
+    config = TrainConfig()
+    assert (config.preset, config.model, config.batch_size, config.epochs) == ("quick", "basic_unet", 128, 30)
+    assert (config.learning_rate, config.dataset, config.root) == (1e-3, "auto", None)
+
+
+def test_a_preset_gives_way_to_options() -> None:
+    assert TrainConfig(preset="document").model == "unet2d"
+    assert TrainConfig(preset="document", model="basic_unet").model == "basic_unet"
+    assert TrainConfig(preset="document", epochs=3).epochs == 3
+
+
+def test_only_what_the_caller_gave_counts_as_set() -> None:
+    assert TrainConfig(preset="document", epochs=3).model_fields_set == {"preset", "epochs"}
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        TrainConfig().epochs = 3  # type: ignore[misc]
+
+
+def test_changed_checks_again() -> None:
+    assert TrainConfig().changed(epochs=4).epochs == 4
+    with pytest.raises(ConfigError):
+        TrainConfig().changed(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, ["epochs", "1", "0"]),
+        ({"epochs": -3}, ["epochs", "-3"]),
+        ({"epochs": 1.5}, ["epochs", "1.5"]),
+        ({"batch_size": 0}, ["batch_size", "0"]),
+        ({"batch_size": "many"}, ["batch_size", "many"]),
+        ({"learning_rate": 0}, ["learning_rate", "0"]),
+        ({"learning_rate": float("nan")}, ["learning_rate", "nan"]),
+        ({"limit": 0}, ["limit", "0"]),
+        ({"threads": 0}, ["threads"]),
+        ({"seed": -1}, ["seed", "-1"]),
+        ({"seed": 2**63}, ["seed"]),
+        ({"preset": "fast"}, ["preset", "'quick' or 'document'", "fast"]),
+        ({"model": "gan"}, ["model", "'basic_unet' or 'unet2d'", "gan"]),
+        ({"dataset": "cifar"}, ["dataset", "'mnist'", "cifar"]),
+        ({"device": "tpu"}, ["device", "cuda:N", "tpu"]),
+        ({"device": "cuda:x"}, ["device", "cuda:x"]),
+        ({"name": "a/b"}, ["name", "a/b"]),
+        ({"name": ".."}, ["name", ".."]),
+        ({"name": "-rf"}, ["name", "-rf"]),
+        ({"name": ""}, ["name"]),
+        ({"name": "a" * 65}, ["name", "64"]),
+        ({"name": "a\n"}, ["name"]),
+        ({"channels": ()}, ["channels"]),
+        ({"channels": (0,)}, ["channels", "0"]),
+        ({"channels": (32,) * 4}, ["channels", "28 divides by 4 but not by 8"]),
+        ({"model": "unet2d", "channels": (8, 8)}, ["channels", "multiples of 32"]),
+        ({"layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
+        ({"limt": 3}, ["limt", "limit"]),
+        ({"quality": 3}, ["quality", "epochs"]),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_names_it(options: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(MinidiffError) as caught:
+        TrainConfig(**options)
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize("channels", [(1,), (8, 16), (32, 64, 64)])
+def test_every_depth_that_divides_the_image_is_allowed(channels: tuple[int, ...]) -> None:
+    assert IMAGE_SIZE % 2 ** (len(channels) - 1) == 0
+    assert TrainConfig(channels=channels).model_options == {"channels": channels}
+
+
+def test_toml_gives_the_same_config_back(tmp_path: Path) -> None:
+    config = TrainConfig(
+        preset="document", name="x", limit=5, data_root=Path("/data"), layers_per_block=3, learning_rate=3e-4
+    )
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert TrainConfig.from_toml(tmp_path / "config.toml") == config
+
+
+def test_toml_leaves_the_root_out_so_that_a_run_can_be_moved(tmp_path: Path) -> None:
+    assert "root =" not in TrainConfig(root=tmp_path).to_toml().replace("data_root =", "")
+
+
+def test_toml_by_hand_needs_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('preset = "document"\nepochs = 2\n')
+    config = TrainConfig.from_toml(tmp_path / "mine.toml")
+    assert (config.model, config.epochs, config.batch_size) == ("unet2d", 2, 128)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"epochs = ", "TOML"),
+        (b"\xff\xfe", "TOML"),
+        (b"epochs = 0", "epochs"),
+        (b"speed = 1", "speed"),
+        (b"[epochs]\na = 1", "epochs"),
+    ],
+)
+def test_damaged_toml_is_one_line_that_names_the_file(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "bad.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        TrainConfig.from_toml(tmp_path / "bad.toml")
+    assert "bad.toml" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_toml_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        TrainConfig.from_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="directory"):
+        TrainConfig.from_toml(tmp_path)
+
+
+def test_a_config_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDIFF_EPOCHS", "7")
+    monkeypatch.setenv("EPOCHS", "7")
+    assert TrainConfig().epochs == 30
+
+
+def test_every_option_is_declared_with_a_group_and_a_description() -> None:
+    for name, field in TrainConfig.model_fields.items():
+        assert field.description, name
+        assert isinstance(field.json_schema_extra, dict), name
+        assert field.json_schema_extra["group"], name
+
+
+def test_the_options_table_in_the_docs_is_the_one_that_the_config_gives() -> None:
+    """`python docs/make_options.py` writes it."""
+    import runpy
+
+    made = runpy.run_path(str(REPOSITORY / "docs" / "make_options.py"))["options_page"]()
+    assert (REPOSITORY / "docs" / "options.md").read_text(encoding="utf-8") == made

@@ -1,0 +1,58 @@
+"""Mixing images with noise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from core import MinidiffError, corrupt
+from core.corruption import mix
+
+X = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+NOISE = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(2))
+
+
+def test_each_image_is_mixed_by_its_own_amount() -> None:
+    amount = torch.tensor([0.0, 0.25, 1.0])
+    mixed = corrupt(X, amount, NOISE)
+    for i, a in enumerate((0.0, 0.25, 1.0)):
+        torch.testing.assert_close(mixed[i], X[i] * (1 - a) + NOISE[i] * a, atol=1e-7, rtol=0)
+    assert torch.equal(mixed[0], X[0])
+    assert torch.equal(mixed[2], NOISE[2])
+
+
+def test_noise_is_uniform_in_zero_to_one_by_default() -> None:
+    torch.manual_seed(0)
+    noise = corrupt(torch.zeros(4, 1, 64, 64), torch.ones(4))
+    assert noise.min() >= 0
+    assert noise.max() < 1
+    assert noise.mean().item() == pytest.approx(1 / 2, abs=0.01)
+    assert noise.var().item() == pytest.approx(1 / 12, abs=0.005)
+
+
+def test_the_images_are_left_as_they_were() -> None:
+    before = X.clone()
+    corrupt(X, torch.full((3,), 0.5))
+    assert torch.equal(X, before)
+
+
+@pytest.mark.parametrize("amount", [[0.0, 0.5, 1.1], [-0.01, 0.5, 1.0], [0.0, float("nan"), 1.0]])
+def test_amounts_outside_zero_to_one_are_refused(amount: list[float]) -> None:
+    with pytest.raises(MinidiffError, match=r"amount must lie in \[0, 1\]"):
+        corrupt(X, torch.tensor(amount))
+
+
+@pytest.mark.parametrize("amount", [torch.tensor(0.5), torch.rand(2), torch.rand(3, 1, 1, 1)])
+def test_one_amount_an_image_is_asked_for(amount: torch.Tensor) -> None:
+    with pytest.raises(MinidiffError, match=r"shape \(3,\)"):
+        corrupt(X, amount)
+
+
+def test_noise_of_another_shape_is_refused() -> None:
+    with pytest.raises(MinidiffError, match="noise needs the images' shape"):
+        corrupt(X, torch.rand(3), NOISE[:1])
+
+
+def test_the_training_steps_mix_is_the_same_without_the_check() -> None:
+    amount = torch.tensor([0.0, 0.25, 1.0])
+    assert torch.equal(mix(X, amount, NOISE), corrupt(X, amount, NOISE))

@@ -1,0 +1,197 @@
+"""Pictures and tables, checked pixel by pixel and cell by cell."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops
+
+from core import MinidiffError
+from core.events import Epoch
+from core.export import (
+    FIGURE_SCALE,
+    GAP,
+    GIF_END_MS,
+    GIF_SCALE,
+    GIF_STEP_MS,
+    GRID_SCALE,
+    grid_image,
+    write_csv,
+    write_figure,
+    write_gif,
+    write_grid,
+)
+from core.history import RunHistory
+from core.recording import Denoising, Frame
+
+HEIGHT, WIDTH, STEPS = 6, 5, 3
+FIGURE_ZOOM = 2 * FIGURE_SCALE
+
+
+def made(n: int, brightness: int) -> bytes:
+    """n images whose every pixel is told apart by its value."""
+    return bytes((brightness + 7 * image + pixel) % 256 for image in range(n) for pixel in range(HEIGHT * WIDTH))
+
+
+def denoising(n: int = 9, steps: int = STEPS) -> Denoising:
+    frames = [Frame(i, 1 - i / steps, made(n, 10 * i), made(n, 100 + 10 * i) if i else None) for i in range(steps + 1)]
+    return Denoising("m", 0, steps, n, HEIGHT, WIDTH, tuple(frames))
+
+
+def pixel(images: bytes, image: int, row: int, column: int) -> int:
+    """Ink as it should look on white."""
+    return 255 - images[image * HEIGHT * WIDTH + row * WIDTH + column]
+
+
+def assert_grid(picture: Image.Image, images: bytes, n: int, columns: int, zoom: int) -> None:
+    """Every pixel of every image, at its place in the grid, and white between."""
+    rows = -(-n // columns)
+    assert picture.size == (zoom * (columns * (WIDTH + GAP) + GAP), zoom * (rows * (HEIGHT + GAP) + GAP))
+    for image in range(n):
+        top = GAP + image // columns * (HEIGHT + GAP)
+        left = GAP + image % columns * (WIDTH + GAP)
+        for row in range(HEIGHT):
+            for column in range(WIDTH):
+                x, y = zoom * (left + column), zoom * (top + row)
+                expected = pixel(images, image, row, column)
+                assert picture.getpixel((x, y)) == expected
+                assert picture.getpixel((x + zoom - 1, y + zoom - 1)) == expected
+        assert picture.getpixel((zoom * left - 1, zoom * top)) == 255
+    assert picture.getpixel((0, 0)) == 255
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (3, 3), (8, 8), (9, 8), (64, 8), (65, 9)])
+def test_a_grid_holds_every_image_at_its_place(n: int, columns: int) -> None:
+    assert_grid(grid_image(made(n, 0), n, HEIGHT, WIDTH), made(n, 0), n, columns, zoom=1)
+
+
+def test_a_grid_png_is_the_last_step_dark_on_white(tmp_path: Path) -> None:
+    path = write_grid(tmp_path / "grid.png", denoising())
+    picture = Image.open(path)
+    assert (picture.format, picture.mode) == ("PNG", "L")
+    assert_grid(picture, made(9, 30), 9, 8, GRID_SCALE)
+
+
+def test_any_step_can_be_written_as_a_grid(tmp_path: Path) -> None:
+    picture = Image.open(write_grid(tmp_path / "grid.png", denoising(), 1))
+    assert_grid(picture, made(9, 10), 9, 8, GRID_SCALE)
+
+
+def cells(picture: Image.Image, n: int, rows: int) -> list[list[Image.Image]]:
+    """The pairs of grids in a figure, found from its lower right corner, where the last prediction ends."""
+    columns = min(n, 8)
+    width = FIGURE_ZOOM * (columns * (WIDTH + GAP) + GAP)
+    height = FIGURE_ZOOM * (-(-n // columns) * (HEIGHT + GAP) + GAP)
+    margin, pitch = 2 * 12, height + 2 * 4
+    found = []
+    for row in range(rows):
+        bottom = picture.height - margin - 2 * 4 - (rows - 1 - row) * pitch
+        right = picture.width - margin
+        left = right - width - margin
+        boxes = [(end - width, bottom - height, end, bottom) for end in (left, right)]
+        found.append([picture.crop(box) for box in boxes])
+    return found
+
+
+def test_the_figure_sets_each_state_beside_the_prediction_made_from_it(tmp_path: Path) -> None:
+    picture = Image.open(write_figure(tmp_path / "figure.png", denoising()))
+    assert (picture.format, picture.mode) == ("PNG", "L")
+    for row, (state, prediction) in enumerate(cells(picture, 9, STEPS)):
+        assert_grid(state, made(9, 10 * row), 9, 8, FIGURE_ZOOM)
+        assert_grid(prediction, made(9, 100 + 10 * (row + 1)), 9, 8, FIGURE_ZOOM)
+
+
+def test_the_figure_has_dark_titles_over_both_columns(tmp_path: Path) -> None:
+    from core import export
+
+    assert export.TITLES == ("Input (noisy)", "Model prediction")
+    blank = Denoising(
+        "m", 0, 1, 8, 28, 28, (Frame(0, 1, bytes(8 * 784), None), Frame(1, 0, bytes(8 * 784), bytes(8 * 784)))
+    )
+    picture = Image.open(write_figure(tmp_path / "figure.png", blank))
+    top = picture.crop((0, 0, picture.width, 2 * 40))
+    ink = ImageChops.invert(top).getbbox()
+    assert ink is not None
+    left, right = (top.crop(box) for box in ((0, 0, top.width // 2, top.height), (top.width // 2, 0, *top.size)))
+    for half in (left, right):
+        low, _ = half.getextrema()
+        assert low == 0
+        box = ImageChops.invert(half).getbbox()
+        assert box is not None
+        assert box[0] > 0
+        assert box[2] < half.width  # not cut at the edge
+
+
+def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None:
+    started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
+    with pytest.raises(MinidiffError, match="no step to draw"):
+        write_figure(tmp_path / "figure.png", started)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gif_shows_every_record_and_rests_on_the_last(tmp_path: Path) -> None:
+    picture = Image.open(write_gif(tmp_path / "walk.gif", denoising()))
+    assert picture.format == "GIF"
+    assert picture.n_frames == STEPS + 1
+    assert picture.info["loop"] == 0
+    durations = []
+    _, height = grid_image(made(9, 0), 9, HEIGHT, WIDTH).size
+    for index in range(picture.n_frames):
+        picture.seek(index)
+        durations.append(picture.info["duration"])
+        shown = picture.convert("L")
+        state = shown.crop((0, 0, shown.width, GIF_SCALE * height))
+        assert_grid(state, made(9, 10 * index), 9, 8, GIF_SCALE)
+        prediction = shown.crop((0, shown.height - GIF_SCALE * height, shown.width, shown.height))
+        assert_grid(prediction, made(9, 100 + 10 * max(index, 1)), 9, 8, GIF_SCALE)
+    assert durations == [GIF_STEP_MS] * STEPS + [GIF_END_MS]
+
+
+def test_a_gif_of_only_the_start_is_one_picture(tmp_path: Path) -> None:
+    started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
+    assert Image.open(write_gif(tmp_path / "walk.gif", started)).n_frames == 1
+
+
+def test_metrics_as_csv_are_the_logs_in_the_order_of_steps(finished_run: Path, tmp_path: Path) -> None:
+    history = RunHistory.of(finished_run / "events.jsonl")
+    with open(write_csv(tmp_path / "metrics.csv", history), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == sorted(int(row["step"]) for row in rows)
+    epochs = [row for row in rows if row["event"] == "epoch"]
+    assert len(rows) == len(history.progress) + len(history.epochs)
+    for row, event in zip(epochs, history.epochs, strict=True):
+        assert isinstance(event, Epoch)
+        assert (int(row["epoch"]), float(row["loss"]), float(row["held_out"])) == (
+            event.epoch, event.loss, event.held_out,
+        )  # fmt: skip
+        assert row["images_per_second"] == row["memory"] == ""
+    for row, window in zip((row for row in rows if row["event"] == "progress"), history.progress, strict=True):
+        assert float(row["loss"]) == window.loss
+        assert row["held_out"] == ""
+
+
+def test_metrics_of_a_run_without_any_are_a_heading(tmp_path: Path) -> None:
+    assert len(write_csv(tmp_path / "metrics.csv", RunHistory()).read_text().splitlines()) == 1
+
+
+def test_missing_folders_are_made_and_old_files_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "grid.png"
+    write_grid(path, denoising(1))
+    write_grid(path, denoising(2))
+    assert [entry.name for entry in path.parent.iterdir()] == ["grid.png"]
+
+
+@pytest.mark.parametrize("place", ["file/grid.png", "folder", "", ".", "..", "/", "x" * 300])
+def test_a_place_that_cannot_be_written_is_said_in_one_line(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(MinidiffError) as caught:
+        write_grid(Path(place), denoising(1))
+    assert len(str(caught.value).splitlines()) == 1
+    assert "None" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"

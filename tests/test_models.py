@@ -1,0 +1,110 @@
+"""The nets: their sizes, shapes and options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core import BasicUNet, MinidiffError, TrainConfig, build_model
+from core.config import ModelName
+from core.models import MODEL_NAMES
+
+
+def size(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@pytest.fixture(scope="module")
+def unet2d() -> nn.Module:
+    return build_model("unet2d")
+
+
+def test_basic_unet_has_309057_parameters() -> None:
+    assert size(BasicUNet()) == 309_057
+    assert size(build_model("basic_unet")) == 309_057
+
+
+def test_unet2d_has_1707009_parameters(unet2d: nn.Module) -> None:
+    assert size(unet2d) == 1_707_009
+
+
+def test_the_config_offers_exactly_the_registrys_models() -> None:
+    from typing import get_args
+
+    assert get_args(ModelName) == MODEL_NAMES
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_basic_unet_keeps_the_shape(batch: int) -> None:
+    net = BasicUNet()
+    assert net(torch.rand(batch, 1, 28, 28), 0).shape == (batch, 1, 28, 28)
+    assert net(torch.rand(batch, 1, 28, 28)).shape == (batch, 1, 28, 28)
+
+
+def test_unet2d_keeps_the_shape_and_takes_a_timestep(unet2d: nn.Module) -> None:
+    x = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        at_0, at_500 = unet2d(x, 0), unet2d(x, torch.tensor(500))
+    assert isinstance(at_0, torch.Tensor)
+    assert at_0.shape == x.shape
+    assert not torch.equal(at_0, at_500)
+
+
+def test_basic_unet_ignores_the_timestep() -> None:
+    net, x = BasicUNet(), torch.rand(2, 1, 28, 28)
+    assert torch.equal(net(x, 0), net(x, torch.tensor([5, 999])))
+
+
+def test_basic_unet_is_the_net_of_the_document() -> None:
+    """Written out plainly: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
+    net, x = BasicUNet(), torch.rand(2, 1, 28, 28)
+    silu, pool = nn.SiLU(), nn.MaxPool2d(2)
+    up = nn.Upsample(scale_factor=2)
+    first = silu(net.down[0](x))
+    second = silu(net.down[1](pool(first)))
+    bottom = silu(net.down[2](pool(second)))
+    y = silu(net.up[0](bottom))
+    y = silu(net.up[1](up(y) + second))
+    y = silu(net.up[2](up(y) + first))
+    torch.testing.assert_close(net(x), y, atol=1e-6, rtol=0)
+    assert [(c.in_channels, c.out_channels, c.kernel_size, c.padding) for c in (*net.down, *net.up)] == [
+        (a, b, (5, 5), (2, 2)) for a, b in ((1, 32), (32, 64), (64, 64), (64, 64), (64, 32), (32, 1))
+    ]
+
+
+@pytest.mark.parametrize("channels", [(4,), (4, 6), (4, 6, 8)])
+def test_basic_unet_works_at_every_width_and_depth(channels: tuple[int, ...]) -> None:
+    net = build_model("basic_unet", channels=channels)
+    assert net(torch.rand(1, 1, 28, 28), 0).shape == (1, 1, 28, 28)
+
+
+@pytest.mark.parametrize("channels", [(32,), (32, 32)])
+def test_unet2d_works_at_every_depth(channels: tuple[int, ...]) -> None:
+    net = build_model("unet2d", channels=channels, layers_per_block=1)
+    with torch.no_grad():
+        assert net(torch.rand(1, 1, 28, 28), 0).shape == (1, 1, 28, 28)
+
+
+def test_a_configs_options_build_its_model() -> None:
+    config = TrainConfig(model="unet2d", channels=(32,), layers_per_block=1)
+    assert size(build_model(config.model, **config.model_options)) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("gan", {}, "models are basic_unet, unet2d"),
+        ("basic_unet", {"widths": (8,)}, "widths"),
+        ("basic_unet", {"channels": 8}, "channels"),
+        ("basic_unet", {"channels": ()}, "at least one level"),
+        ("basic_unet", {"channels": (0,)}, "at least 1"),
+        ("basic_unet", {"layers_per_block": 2}, "layers_per_block"),
+        ("unet2d", {"channels": (8, 8)}, "8"),
+    ],
+)
+def test_a_wrong_name_or_option_says_what_would_do(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(MinidiffError, match=words):
+        build_model(name, **options)

@@ -1,0 +1,86 @@
+"""The public face of `core`: each name is what it should be, whatever has been imported, and costs nothing unused."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import core
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PUBLIC = {
+    "BasicUNet": ("core.models.basic_unet", type),
+    "MinidiffError": ("core.errors", type),
+    "TrainConfig": ("core.config", type),
+    "build_model": ("core.models", None),
+    "corrupt": ("core.corruption", None),
+    "list_devices": ("core.devices", None),
+    "load_dataset": ("core.data", None),
+    "load_model": ("core.checkpoint", None),
+    "pick_device": ("core.devices", None),
+    "sample": ("core.sampling", None),
+    "train": ("core.training", None),
+}
+
+
+def submodules() -> list[str]:
+    found = [module.name for module in pkgutil.walk_packages(core.__path__, "core.")]
+    return [name for name in found if not name.endswith("__main__")]
+
+
+def run_python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_no_submodule_bears_a_public_name() -> None:
+    assert not {name.rpartition(".")[2] for name in submodules()} & set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_its_object_after_every_submodule_was_imported(name: str) -> None:
+    for module in submodules():
+        importlib.import_module(module)
+    home, kind = PUBLIC[name]
+    value = getattr(core, name)
+    assert value is getattr(importlib.import_module(home), name)
+    assert isinstance(value, kind) if kind else callable(value)
+
+
+def test_all_and_dir_list_the_public_names() -> None:
+    assert core.__all__ == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(core))
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = core.nonsense
+
+
+def test_importing_core_loads_neither_torch_nor_pydantic() -> None:
+    heavy = "{'torch', 'torchvision', 'diffusers', 'numpy', 'pydantic', 'rich', 'textual'}"
+    assert run_python(f"import sys, core; print({heavy} & set(sys.modules))") == "set()"
+
+
+def test_listing_devices_and_runs_loads_no_torch() -> None:
+    program = (
+        "import sys; from core import list_devices, TrainConfig; import core.runs, core.history, core.recording;"
+        "list_devices(); core.runs.list_runs(core.runs.root_directory('/nowhere'));"
+        "print({'torch', 'numpy', 'torchvision', 'diffusers', 'safetensors'} & set(sys.modules))"
+    )
+    assert run_python(program) == "set()"
+
+
+def test_sampling_with_a_basic_unet_loads_neither_torchvision_nor_diffusers() -> None:
+    program = (
+        "import sys, core.engine, core.checkpoint; from core import build_model, sample;"
+        "list(sample(build_model('basic_unet'), n=1, steps=1));"
+        "print({'torchvision', 'diffusers', 'textual', 'tui'} & set(sys.modules))"
+    )
+    assert run_python(program) == "set()"

@@ -1,0 +1,400 @@
+"""Run directories from outside: what state they are in, and what may be done with them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core import TrainConfig, runs
+from core.errors import MinidiffError, RunError
+from core.events import (
+    Checkpoint,
+    Continued,
+    Dataset,
+    Epoch,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Progress,
+    Resumed,
+    Started,
+    Stopped,
+    to_line,
+)
+from core.held_run import HeldRun
+from core.runs import Status, create_run, delete_run, find_run, list_runs, request, run_status, summarize
+from core.training import resume, train
+
+Maker = Callable[..., TrainConfig]
+STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
+
+
+def resumed(step: int) -> Resumed:
+    return Resumed(name="a", device="cpu", threads=1, parameters=10, epochs=2, step=step)
+
+
+def progress(step: int) -> Progress:
+    return Progress(
+        step=step, epoch=1, loss=0.5, loss_min=0.4, loss_max=0.6, images_per_second=9.0, learning_rate=0.1, memory=None
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny: Maker) -> Path:
+    """A run just created: nothing but its config, an hour old so that nobody waits for its trainer."""
+    path = create_run(tiny(root=tmp_path, name="a"))
+    age(path)
+    return path
+
+
+def age(path: Path) -> None:
+    os.utime(path / runs.CONFIG, (time.time() - 3600,) * 2)
+
+
+def log(path: Path, *events: Event) -> None:
+    with open(path / runs.EVENTS, "a") as file:
+        file.writelines(map(to_line, events))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with open(path / runs.LOCK, "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("events", "free", "held"),
+    [
+        ([], Status.INTERRUPTED, Status.STARTING),
+        ([STARTED], Status.INTERRUPTED, Status.RUNNING),
+        ([STARTED, Checkpoint(step=2)], Status.INTERRUPTED, Status.RUNNING),
+        ([STARTED, Paused(step=2)], Status.INTERRUPTED, Status.PAUSED),
+        ([STARTED, Paused(step=2), Continued(step=2)], Status.INTERRUPTED, Status.RUNNING),
+        ([STARTED, Stopped(step=2, reason="asked")], Status.STOPPED, Status.STARTING),
+        ([STARTED, Stopped(step=2, reason="asked"), resumed(2)], Status.INTERRUPTED, Status.RUNNING),
+        ([STARTED, Failed(step=2, message="no")], Status.FAILED, Status.STARTING),
+        ([STARTED, Finished(step=2, seconds=1.0)], Status.FINISHED, Status.STARTING),
+    ],
+)
+def test_status_follows_the_lock_and_the_last_lifecycle_event(
+    run: Path, events: list[Event], free: Status, held: Status
+) -> None:
+    log(run, *events)
+    assert run_status(run) == free
+    with locked(run):
+        assert run_status(run) == held
+        assert summarize(run).status == held
+    assert run_status(run) == free
+
+
+def test_a_run_just_created_is_starting_for_a_minute(run: Path) -> None:
+    os.utime(run / runs.CONFIG)
+    assert run_status(run) == Status.STARTING
+    age(run)
+    assert run_status(run) == Status.INTERRUPTED
+
+
+def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run: Path) -> None:
+    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    log(run, STARTED)
+    assert run_status(run) == Status.ELSEWHERE
+    assert summarize(run).host == "faraway"
+    log(run, Finished(step=4, seconds=1.0))
+    assert run_status(run) == Status.FINISHED
+
+
+def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
+    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    log(run, STARTED, *map(progress, range(1, 2000)))
+    assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES
+    assert run_status(run) == Status.ELSEWHERE
+    with pytest.raises(RunError, match="stop it first"):
+        delete_run(run)
+
+
+def test_a_long_run_that_goes_on_after_an_early_pause_is_running(run: Path) -> None:
+    log(run, STARTED, Paused(step=0), Continued(step=0), *map(progress, range(1, 2000)))
+    with locked(run):
+        assert run_status(run) == Status.RUNNING
+    log(run, Paused(step=1999))
+    with locked(run):
+        assert run_status(run) == Status.PAUSED
+
+
+def test_a_run_of_another_host_needs_force(run: Path) -> None:
+    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    with pytest.raises(RunError, match=r"faraway.*--force"), HeldRun(run):
+        pass
+    with HeldRun(run, force=True):
+        assert runs.is_locked(run)
+        assert runs.lock_holder(run)["pid"] == os.getpid()
+    assert not runs.is_locked(run)
+
+
+def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
+    with HeldRun(run) as first:
+        first.append(STARTED)
+        with pytest.raises(RunError, match=f"being trained by process {os.getpid()}"), HeldRun(run):
+            pass
+        assert run_status(run) == Status.RUNNING
+    assert [event.kind for event in summarize_events(run)] == ["started"]
+
+
+def summarize_events(path: Path) -> list[Event]:
+    from core.history import LogTail
+
+    return LogTail(path / runs.EVENTS).read()[0]
+
+
+def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path) -> None:
+    with open(run / runs.LOCK, "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert not runs.is_locked(run)
+    with HeldRun(run):
+        assert runs.is_locked(run)
+        assert runs.is_locked(run)
+
+
+def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
+    def train() -> None:
+        with HeldRun(run) as held:
+            held.append(Checkpoint(step=7))
+            raise RunError("the disk sang")
+
+    with pytest.raises(RunError, match="the disk sang"):
+        train()
+    last = summarize_events(run)[-1]
+    assert isinstance(last, Failed)
+    assert (last.step, last.message) == (7, "the disk sang")
+    assert summarize(run).error == "the disk sang"
+
+
+def test_a_second_ctrl_c_is_no_failure(run: Path) -> None:
+    def train() -> None:
+        with HeldRun(run) as held:
+            held.append(STARTED)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert run_status(run) == Status.INTERRUPTED
+
+
+def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Path) -> None:
+    log(run, STARTED)
+    with open(run / runs.EVENTS, "a") as file:
+        file.write('{"event":"progr')
+    with HeldRun(run) as held:
+        held.append(resumed(0))
+    assert [event.kind for event in summarize_events(run)] == ["started", "resumed"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path) -> None:
+    (run / runs.EVENTS).symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: No space left"), HeldRun(run) as held:
+        held.append(STARTED)
+    assert not runs.is_locked(run)
+    assert not (run / runs.RESERVE).exists()
+
+
+def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
+    (run / runs.CONTROL).write_text('{"request": "stop"}\n')
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        assert held.requests() == []
+        request(run, "pause")
+        request(run, "continue")
+        with open(run / runs.CONTROL, "a") as control:
+            control.write('nonsense\n5\n{"request": "sto')
+        assert held.requests() == ["pause", "continue"]
+        assert held.requests() == []
+
+
+@pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])
+def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: Event) -> None:
+    log(run, ending)
+    with pytest.raises(RunError, match=r"no trainer holds a.*resume"):
+        request(run, "stop")
+    assert not (run / runs.CONTROL).exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "-x", ".hidden", "a b", "a\n", "x" * 65, "é"])
+def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="cannot name a run"):
+        find_run(name, tmp_path)
+
+
+def test_a_missing_run_lists_those_that_are_there(run: Path) -> None:
+    with pytest.raises(RunError, match=r"no run b .*runs there: a$"):
+        find_run("b", run.parent)
+
+
+def test_creating_a_run_twice_is_refused_and_the_first_is_kept(run: Path, tiny: Maker) -> None:
+    (run / runs.MODEL).write_bytes(b"weights")
+    with pytest.raises(RunError, match="exists already; choose another --name"):
+        create_run(tiny(root=run.parent, name="a"))
+    assert (run / runs.MODEL).read_bytes() == b"weights"
+
+
+def test_a_config_written_by_hand_is_not_swept_away(run: Path, tiny: Maker) -> None:
+    with pytest.raises(RunError, match="resume a"):
+        create_run(tiny(root=run.parent, name="a"))
+    assert (run / runs.CONFIG).is_file()
+
+
+@pytest.mark.parametrize("alien", ["notes.txt", runs.STATE, ".config.toml.tmp"])
+def test_a_failed_run_that_holds_anything_else_is_not_swept_away(run: Path, tiny: Maker, alien: str) -> None:
+    log(run, Failed(step=0, message="no data"))
+    (run / alien).write_text("mine")
+    with pytest.raises(RunError, match="exists already"):
+        create_run(tiny(root=run.parent, name="a"))
+    assert (run / alien).read_text() == "mine"
+
+
+def test_a_finished_runs_log_is_not_swept_away_with_its_weights_gone(run: Path, tiny: Maker) -> None:
+    log(run, STARTED, Finished(step=4, seconds=1.0))
+    with pytest.raises(RunError, match="exists already"):
+        create_run(tiny(root=run.parent, name="a"))
+
+
+def test_a_name_is_free_again_if_its_run_failed_before_its_first_checkpoint(run: Path, tiny: Maker) -> None:
+    log(run, Failed(step=0, message="no data"))
+    assert create_run(tiny(root=run.parent, name="a", epochs=7)) == run
+    assert "epochs = 7" in (run / runs.CONFIG).read_text()
+    assert not (run / runs.EVENTS).exists()
+
+
+def test_an_empty_folder_may_be_used_and_a_file_may_not(tmp_path: Path, tiny: Maker) -> None:
+    (tmp_path / "empty").mkdir()
+    assert create_run(tiny(root=tmp_path, name="empty")).is_dir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="exists already"):
+        create_run(tiny(root=tmp_path, name="file"))
+    with pytest.raises(RunError, match="cannot write"):
+        create_run(tiny(root=tmp_path / "file", name="x"))
+
+
+def test_runs_without_a_name_are_numbered(tmp_path: Path, tiny: Maker) -> None:
+    assert [create_run(tiny(root=tmp_path)).name for _ in range(2)] == ["quick-1", "quick-2"]
+
+
+def test_a_data_root_is_kept_as_seen_from_anywhere(
+    tmp_path: Path, tiny: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = create_run(tiny(root=tmp_path, name="a", data_root="my-data"))
+    assert TrainConfig.from_toml(path / runs.CONFIG).data_root == tmp_path / "my-data"
+
+
+def test_the_root_is_the_argument_else_the_environments_else_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs.root_directory() == Path("checkpoints")
+    monkeypatch.setenv("MINIDIFF_HOME", "/home/runs")
+    assert runs.root_directory() == Path("/home/runs")
+    assert runs.root_directory("/other") == Path("/other")
+    assert runs.root_directory("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert runs.root_directory("~/x") == Path.home() / "x"
+
+
+def test_a_summary_says_what_the_log_says(finished_run: Path) -> None:
+    summary = summarize(finished_run)
+    assert (summary.name, summary.status, summary.epoch, summary.epochs) == ("done", Status.FINISHED, 2, 2)
+    assert (summary.step, summary.total_steps, summary.dataset, summary.preset) == (4, 4, "glyphs", "quick")
+    assert summary.loss is not None
+    assert summary.held_out is not None
+    assert summary.sampleable
+    assert summary.error is None
+
+
+def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Path) -> None:
+    summary = summarize(run)
+    assert (summary.step, summary.epoch, summary.loss, summary.held_out, summary.updated) == (0, 0, None, None, None)
+    assert (summary.total_steps, summary.sampleable) == (None, False)
+
+
+def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:
+    data = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
+    ended = Epoch(epoch=1, step=10, loss=0.1, held_out=0.1, seconds=1.0)
+    log(run, STARTED, data, progress(8), progress(10), ended, progress(15), resumed(8), progress(9))
+    summary = summarize(run)
+    assert (summary.step, summary.epoch, summary.loss) == (9, 0, 0.5)
+
+
+def test_a_damaged_config_or_log_does_not_hide_the_other_runs(run: Path, tiny: Maker) -> None:
+    create_run(tiny(root=run.parent, name="b"))
+    (run / runs.CONFIG).write_bytes(b"\xff = [")
+    (run / runs.EVENTS).write_bytes(b"\x00\xff\n{}\n")
+    assert {summary.name for summary in list_runs(run.parent)} == {"a", "b"}
+
+
+def test_the_run_heard_of_last_comes_first(tmp_path: Path, tiny: Maker) -> None:
+    for name, moment in (("old", 100.0), ("new", 300.0), ("mid", 200.0)):
+        log(create_run(tiny(root=tmp_path, name=name)), Checkpoint(step=1, time=moment))
+    assert [summary.name for summary in list_runs(tmp_path)] == ["new", "mid", "old"]
+
+
+def test_folders_that_are_no_runs_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    assert list_runs(tmp_path) == []
+    assert list_runs(tmp_path / "missing") == []
+    assert list_runs(tmp_path / "file") == []
+
+
+def test_deleting_a_run_removes_it_unless_a_trainer_holds_it(run: Path) -> None:
+    log(run, STARTED)
+    with locked(run), pytest.raises(RunError, match="stop it first"):
+        delete_run(run)
+    assert run.is_dir()
+    delete_run(run)
+    assert not run.exists()
+
+
+def test_a_built_in_model_is_not_deleted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builtin = runs.builtin_directories()
+    if not builtin:
+        pytest.skip("this checkout has no built-in model")
+    for path in builtin.values():
+        with pytest.raises(RunError, match="ships with minidiff"):
+            delete_run(path)
+        assert path.is_dir()
+
+
+def test_deleting_a_link_says_what_is_wrong(run: Path) -> None:
+    log(run, STARTED)
+    link = run.parent / "link"
+    link.symlink_to(run)
+    with pytest.raises(RunError, match="symbolic link"):
+        delete_run(link)
+    assert run.is_dir()
+
+
+def test_a_finished_run_is_not_resumed(finished_run: Path) -> None:
+    with pytest.raises(RunError, match="finished"):
+        resume(finished_run)
+
+
+def test_a_device_that_is_not_there_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> None:
+    with pytest.raises(MinidiffError, match="cuda:93"):
+        train(tiny(root=tmp_path, name="a", device="cuda:93"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run: Path) -> None:
+    """The lock says since when it is held: before the last word by the one that said it, after it by another."""
+    for began, status in ((5.0, Status.STOPPED), (15.0, Status.STARTING)):
+        (run / runs.EVENTS).write_text(to_line(Stopped(time=10.0, step=3, reason="asked")))
+        (run / runs.LOCK).write_text(json.dumps({"host": socket.gethostname(), "started": began}))
+        with open(run / runs.LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert run_status(run) == status

@@ -1,0 +1,39 @@
+"""What the screen's tests share: a root with a model in it, and the built-in model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.recording import RECORDING
+from core.runs import builtin_directories
+
+
+@pytest.fixture(scope="session")
+def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root that holds one run, `tiny`, with weights that were never trained."""
+    import torch
+
+    from core.checkpoint import write_tensors
+    from core.config import TrainConfig
+    from core.models import build_model
+    from core.runs import CONFIG, MODEL
+
+    root = tmp_path_factory.mktemp("runs")
+    config = TrainConfig(channels=(8, 8, 8), name="tiny")
+    torch.manual_seed(0)
+    net = build_model(config.model, **config.model_options)
+    (root / "tiny").mkdir()
+    (root / "tiny" / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+    write_tensors(root / "tiny" / MODEL, "model", net.state_dict(), config, 0)
+    return root
+
+
+@pytest.fixture
+def builtin() -> Path:
+    """The built-in model's directory."""
+    home = builtin_directories().get("quick-mnist")
+    if home is None or not (home / RECORDING).is_file():
+        pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
+    return home

@@ -1,0 +1,232 @@
+"""The app's shell: its screens as modes, help, palette, a terminal that is missing or goes away, and no torch."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from waiting import PATIENCE, until
+
+from tui.app import MinidiffApp
+from tui.screens.help import HelpScreen
+from tui.widgets.devices import DevicePanel
+from tui.widgets.header import Header
+
+HOME = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "tui"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (60, 20)])
+async def test_every_screen_opens_at_every_size_and_shows_header_devices_and_keys(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        for key, mode in (("2", "train"), ("3", "runs"), ("1", "sample")):
+            app.set_focus(None)
+            await pilot.press(key)
+            await pilot.pause()
+            assert app.current_mode == mode
+            assert app.screen.query_one(Header).mode == mode
+            panel = app.screen.query_one(DevicePanel)
+            assert 0 < panel.region.y < size[1]
+            assert panel.region.right <= size[0]
+
+
+async def test_a_click_on_a_tab_goes_to_its_screen(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        text = app.screen.query_one(Header).render().plain
+        await pilot.click(Header, offset=(text.index("Runs"), 0))
+        assert app.current_mode == "runs"
+
+
+async def test_the_screen_asked_for_is_the_first(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.current_mode == "runs"
+
+
+async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown(tmp_path: Path) -> None:
+    from core.devices import DeviceInfo
+
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        panel = app.screen.query_one(DevicePanel)
+        await until(pilot, lambda: bool(panel.latest), "the devices are read")
+        assert "GiB" in panel.render().plain
+        DevicePanel.latest = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
+        assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
+        assert "0%" not in panel.render().plain
+
+
+async def test_help_lists_the_keys_of_the_screen_and_closes(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        shown = " ".join(str(widget.render()) for widget in app.screen.query("Static"))
+        assert "New seed" in shown
+        assert "Export" in shown
+        await pilot.press("escape")
+        assert not isinstance(app.screen, HelpScreen)
+
+
+async def test_the_palette_offers_the_screens_and_what_the_keys_of_this_one_do(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)):
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+    assert {"Train", "Runs", "Export", "New seed", "Help", "Quit"} <= titles
+
+
+def test_without_a_terminal_it_names_the_headless_command_and_exits_2() -> None:
+    done = subprocess.run(COMMAND, cwd=HOME, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "`minidiff`" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+class Terminal:
+    """The app on a pseudo-terminal of 80x24; `read` takes what it has drawn so far."""
+
+    def __init__(self, *arguments: str, command: list[str] = COMMAND) -> None:
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.chdir(HOME)
+            os.execve(command[0], [*command, *arguments], {**os.environ, "TERM": "xterm-256color"})
+        self.pid = pid
+        self.drawn = b""
+
+    def read_until(self, text: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.drawn:
+            assert time.monotonic() < deadline, f"{text!r} was never drawn"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                self.drawn += os.read(self.fd, 65_536)
+
+    def exit_status(self) -> int:
+        """The exit status, once the process has ended; what it still writes is read, as a terminal would."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return status
+            try:
+                if select.select([self.fd], [], [], 0.05)[0]:
+                    self.drawn += os.read(self.fd, 65_536)
+            except (OSError, ValueError):
+                time.sleep(0.01)  # the terminal is closed: there is nothing to wait on but the clock
+        raise AssertionError("the app did not end")
+
+
+def test_quitting_restores_the_terminal_and_exits_0(tmp_path: Path) -> None:
+    terminal = Terminal("--root", str(tmp_path))
+    terminal.read_until(b"Quit")
+    os.write(terminal.fd, b"q")
+    assert os.waitstatus_to_exitcode(terminal.exit_status()) == 0
+    assert b"\x1b[?1049l" in terminal.drawn  # the main screen is back
+    assert terminal.drawn.rindex(b"\x1b[?25h") > terminal.drawn.rindex(b"\x1b[?25l")  # and its cursor
+
+
+def test_sigterm_restores_the_terminal(tmp_path: Path) -> None:
+    terminal = Terminal("--root", str(tmp_path))
+    terminal.read_until(b"Quit")
+    os.kill(terminal.pid, signal.SIGTERM)
+    terminal.exit_status()
+    assert b"\x1b[?1049l" in terminal.drawn
+
+
+def test_the_app_and_its_engine_end_when_the_terminal_goes_away(tmp_path: Path) -> None:
+    terminal = Terminal("--root", str(tmp_path))
+    terminal.read_until(b"Quit")
+    children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children")
+    if not children.exists():
+        os.kill(terminal.pid, signal.SIGKILL)
+        terminal.exit_status()
+        pytest.skip("this system has no /proc/PID/task/TID/children to find the engine by")
+    deadline = time.monotonic() + PATIENCE
+    while not (engines := [int(pid) for pid in children.read_text().split()]):
+        assert time.monotonic() < deadline, "no engine was started"
+        time.sleep(0.01)
+    os.close(terminal.fd)
+    began = time.monotonic()
+    terminal.exit_status()
+    assert time.monotonic() - began < 10
+    while any(Path(f"/proc/{pid}").exists() and not _is_zombie(pid) for pid in engines):
+        assert time.monotonic() < deadline, "the engine outlived the app"
+        time.sleep(0.01)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+BROKEN = """
+import sys
+from pathlib import Path
+from tui.app import MinidiffApp
+
+class Broken(MinidiffApp):
+    def action_help(self):
+        raise ZeroDivisionError("unforeseen")
+
+Broken(Path(sys.argv[1])).run()
+"""
+
+
+def test_an_unforeseen_error_is_one_line_and_its_traceback_a_file(tmp_path: Path) -> None:
+    terminal = Terminal(str(tmp_path), command=[sys.executable, "-c", BROKEN])
+    terminal.read_until(b"Quit")
+    os.write(terminal.fd, b"?")
+    terminal.exit_status()
+    after = terminal.drawn.rpartition(b"\x1b[?1049l")[2]
+    assert b"Traceback" not in after
+    assert b"fault of its own (ZeroDivisionError)" in after
+    named = re.search(r"/\S+/minidiff-tui-\S+?\.log", re.sub(r"\x1b\[[0-9;?]*[a-z]|[\r\n]", "", after.decode()))
+    assert named is not None
+    written = Path(named[0])
+    assert "unforeseen" in written.read_text(encoding="utf-8")
+    written.unlink()
+
+
+VISIT = """
+import asyncio, sys
+from pathlib import Path
+from tui.app import MinidiffApp
+
+async def visit():
+    app = MinidiffApp(Path(sys.argv[1]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "pydantic" not in sys.modules, "pydantic came before the first screen"
+        assert "PIL" not in sys.modules, "Pillow came before the first export"
+        for key in ("2", "3", "1", "question_mark", "escape", "ctrl+p", "escape"):
+            app.set_focus(None)
+            await pilot.press(key)
+            await pilot.pause()
+
+asyncio.run(visit())
+loaded = [name for name in ("torch", "torchvision", "diffusers", "numpy", "safetensors") if name in sys.modules]
+assert not loaded, loaded
+maps = Path("/proc/self/maps")
+assert not maps.exists() or "libtorch" not in maps.read_text()
+"""
+
+
+def test_the_screens_process_never_loads_torch(model_root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", VISIT, str(model_root)], cwd=HOME, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,147 @@
+"""The digit grid: exact greys, whole digits, and drawing only what changed."""
+
+from __future__ import annotations
+
+import pytest
+from rich.color import Color
+from textual.app import App, ComposeResult
+from textual.geometry import Size
+
+from tui.widgets.digits import GREYS, NEAREST, DigitGrid, fit, scaled
+
+
+class GridApp(App[None]):
+    """A grid that fills the screen."""
+
+    def __init__(self, columns: int | None = None) -> None:
+        super().__init__()
+        self.grid = DigitGrid(columns)
+
+    def compose(self) -> ComposeResult:
+        yield self.grid
+
+
+def pixels(grid: DigitGrid) -> list[list[tuple[int, int, int]]]:
+    """What the grid shows, two pixels a cell, read off its strips."""
+    rows: list[list[tuple[int, int, int]]] = []
+    for y in range(grid.size.height):
+        upper, lower = [], []
+        for segment in grid.render_line(y):
+            style = segment.style
+            assert style is not None
+            assert style.color is not None
+            assert style.bgcolor is not None
+            front, behind = tuple(style.color.get_truecolor()), tuple(style.bgcolor.get_truecolor())
+            for character in segment.text:
+                assert character in " ▀"
+                upper.append(behind if character == " " else front)
+                lower.append(behind)
+        rows += [upper, lower]
+    return rows
+
+
+def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
+    assert GREYS[0] == 0
+    assert GREYS[-1] == 255
+    assert len(set(GREYS)) == 16
+    for grey in GREYS:
+        number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-colour system
+        shown = {16: 0, 231: 255, **{232 + i: 8 + 10 * i for i in range(24)}}  # xterm's own values
+        assert number is not None
+        assert abs(shown[number] - grey) <= 2
+
+
+def test_every_byte_goes_to_the_nearest_grey() -> None:
+    for value in range(256):
+        assert abs(GREYS[NEAREST[value]] - value) == min(abs(grey - value) for grey in GREYS)
+
+
+async def test_an_image_at_full_size_is_drawn_grey_for_grey() -> None:
+    image = bytes((7 * x + 11 * y) % 256 for y in range(28) for x in range(28))
+    app = GridApp()
+    async with app.run_test(size=(28, 14)):
+        app.grid.show(image, 1)
+        drawn = pixels(app.grid)
+    expected = [[(GREYS[NEAREST[image[y * 28 + x]]],) * 3 for x in range(28)] for y in range(28)]
+    assert drawn == expected
+
+
+async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
+    images = b"".join(bytes([GREYS[i + 4]]) * 784 for i in range(8))
+    app = GridApp(4)
+    async with app.run_test(size=(4 * 28 + 3 * 2, 29)):
+        app.grid.show(images, 8)
+        drawn = pixels(app.grid)
+    for i in range(8):
+        row, column = divmod(i, 4)
+        corners = [(row * 30, column * 30), (row * 30 + 27, column * 30 + 27)]
+        for y, x in corners:
+            assert drawn[y][x] == (GREYS[i + 4],) * 3
+
+
+@pytest.mark.parametrize("size", [(39, 17), (59, 30), (99, 52), (29, 8), (12, 6), (3, 1), (1, 1)])
+async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
+    app = GridApp()
+    async with app.run_test(size=size):
+        app.grid.show(bytes(range(196)) * 4 * 8, 8)
+        for y in range(size[1]):
+            assert app.grid.render_line(y).cell_length == size[0]
+
+
+async def test_a_resize_fits_the_images_anew() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.grid.show(bytes([255]) * 784 * 4, 4)
+        small = fit(4, Size(28, 28), 28, 28)
+        await pilot.resize_terminal(60, 30)
+        await pilot.pause()
+        white = sum(row.count((255, 255, 255)) for row in pixels(app.grid))
+    assert small[1] < 28
+    assert white == 4 * 784
+
+
+async def test_only_lines_that_changed_are_drawn_anew() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)):
+        image = bytearray(784)
+        app.grid.show(bytes(image), 1)
+        kept = [app.grid.render_line(y) for y in range(14)]
+        image[10 * 28 + 3] = 255
+        app.grid.show(bytes(image), 1)
+        fresh = [y for y in range(14) if app.grid.render_line(y) is not kept[y]]
+    assert fresh == [5]
+
+
+async def test_ink_is_black_on_a_light_theme() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.grid.show(bytes(784), 1)
+        assert pixels(app.grid)[5][5] == (0, 0, 0)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert pixels(app.grid)[5][5] == (255, 255, 255)
+
+
+async def test_a_flat_line_is_one_segment() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)):
+        app.grid.show(bytes(784), 1)
+        assert len(list(app.grid.render_line(3))) == 1
+
+
+def test_halving_takes_means() -> None:
+    image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
+    assert scaled(image, 4, 4, 2, 2) == [bytes([50, 200]), bytes([50, 200])]
+
+
+def test_bytes_that_are_not_the_images_announced_are_refused() -> None:
+    with pytest.raises(ValueError, match="1568 bytes, not 5"):
+        DigitGrid().show(b"12345", 2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 64])
+def test_fit_shows_all_images_when_they_fit_at_all(n: int) -> None:
+    columns, tile_x, tile_y, gap, _ = fit(n, Size(100, 104), 28, 28)
+    rows = -(-n // columns)
+    assert columns * tile_x + (columns - 1) * gap <= 100
+    assert rows * tile_y + (rows - 1) * gap <= 104

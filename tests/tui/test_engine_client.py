@@ -1,0 +1,112 @@
+"""The engine's client against the real engine process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from textual.message import Message
+from waiting import PATIENCE
+
+from tui.engine import Engine
+from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+
+
+class Ear:
+    """Keeps what the engine's client posts, and waits for a kind of it."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, message: Message) -> None:
+        self.heard.append(message)
+        self._news.set()
+
+    def of(self, kind: type[Message]) -> list[Message]:
+        return [message for message in self.heard if isinstance(message, kind)]
+
+    async def wait(self, kind: type[Message], count: int = 1) -> Message:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.of(kind)) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.of(kind)[count - 1]
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) -> None:
+    engine = Engine(ear, model_root)
+    await engine.sample("tiny", n=3, steps=4, seed=5)
+    await ear.wait(SamplingFinished)
+    await engine.stop()
+    kinds = [type(message) for message in ear.heard]
+    assert kinds == [EngineReady, SamplingStarted, *[FrameSampled] * 5, SamplingFinished]
+    started = ear.of(SamplingStarted)[0]
+    assert isinstance(started, SamplingStarted)
+    assert (started.denoising.model, started.denoising.seed, started.denoising.steps) == ("tiny", 5, 4)
+    frames = [message.frame for message in ear.heard if isinstance(message, FrameSampled)]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert frames[0].prediction is None
+    assert all(len(frame.x) == 3 * 784 for frame in frames)
+    assert all(frame.prediction is not None and len(frame.prediction) == 3 * 784 for frame in frames[1:])
+    assert frames[4].x == frames[4].prediction  # the last state is the last prediction
+
+
+async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> None:
+    engine = Engine(ear, model_root)
+    for seed in range(5):
+        await engine.sample("tiny", n=2, steps=200, seed=seed)
+    await engine.sample("tiny", n=2, steps=2, seed=99)
+    await ear.wait(SamplingFinished)
+    await engine.stop()
+    started = [message.denoising.seed for message in ear.heard if isinstance(message, SamplingStarted)]
+    assert started == [99]
+    assert len(ear.of(FrameSampled)) == 3
+
+
+async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root: Path, ear: Ear) -> None:
+    engine = Engine(ear, model_root)
+    await engine.sample("no-such-model", n=1, steps=1, seed=0)
+    refusal = await ear.wait(EngineRefused)
+    assert isinstance(refusal, EngineRefused)
+    assert "no-such-model" in refusal.notice
+    assert "\n" not in refusal.notice
+    await engine.sample("tiny", n=1, steps=1, seed=0)
+    await ear.wait(SamplingFinished)
+    assert not ear.of(EngineDied)
+    await engine.stop()
+
+
+async def test_a_killed_engine_is_told_of_and_started_again_by_the_next_request(model_root: Path, ear: Ear) -> None:
+    engine = Engine(ear, model_root)
+    await engine.start()
+    await ear.wait(EngineReady)
+    first = engine.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    death = await ear.wait(EngineDied)
+    assert isinstance(death, EngineDied)
+    assert "SIGKILL" in death.notice
+    await engine.sample("tiny", n=1, steps=1, seed=0)
+    await ear.wait(SamplingFinished)
+    assert engine.pid not in (None, first)
+    await engine.stop()
+
+
+async def test_stopping_ends_the_process_without_a_notice(model_root: Path, ear: Ear) -> None:
+    engine = Engine(ear, model_root)
+    await engine.start()
+    pid = engine.pid
+    assert pid is not None
+    await engine.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not ear.of(EngineDied)

@@ -1,0 +1,247 @@
+"""The Runs screen: what the table says of every kind of run, and what its keys ask for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from runlogs import append, held, training, window, write_run
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+import tui.watch
+from core.events import Failed, Paused, Stopped
+from tui.messages import ModelChosen, RunChosen
+from tui.screens.runs import RunsScreen
+from tui.watch import Trainer
+from tui.widgets.dialogs import ConfirmDialog
+from tui.widgets.digits import DigitGrid
+from tui.widgets.loss_plot import LossPlot
+from tui.widgets.run_table import RunTable
+
+
+class RunsApp(App[None]):
+    """Only the Runs screen, over `root`; keeps what is asked of the app."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.runs = RunsScreen(root)
+        self.asked: list[tuple[str, str | None]] = []
+
+    def on_mount(self) -> None:
+        self.push_screen(self.runs)
+
+    def on_run_chosen(self, message: RunChosen) -> None:
+        self.asked.append(("watch", message.run))
+
+    def on_model_chosen(self, message: ModelChosen) -> None:
+        self.asked.append(("sample", message.model))
+
+    @property
+    def table(self) -> RunTable:
+        return self.runs.query_one(RunTable)
+
+    def rows(self) -> dict[str, list[str]]:
+        """The rows' cells by the run's name."""
+        cells = [[str(cell) for cell in self.table.get_row_at(row)] for row in range(self.table.row_count)]
+        return {row[0]: row[1:] for row in cells}
+
+    def about(self) -> str:
+        return str(self.runs.query_one("#about", Static).render())
+
+    def offers(self, action: str, *parameters: str) -> bool:
+        return bool(self.runs.check_action(action, parameters))
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Let the app work until `condition` holds; an assertion of it if it never does."""
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        await pilot.pause(0.02)
+    assert condition()
+
+
+OUT_OF_MEMORY = "CUDA out of memory: 512 MB asked for [device 0]; use a smaller batch_size"
+
+
+@pytest.fixture
+def root(tmp_path: Path):
+    """A root with a run in every state."""
+    now = time.time()
+    write_run(tmp_path, "running", training(3.4), weights=True)
+    write_run(tmp_path, "starting")
+    write_run(tmp_path, "paused", [*training(1.1, began=now - 300), Paused(step=515, time=now - 100)], weights=True)
+    write_run(tmp_path, "finished", training(30, began=now - 9000), weights=True)
+    write_run(
+        tmp_path, "stopped", [*training(1.1, began=now - 5000), Stopped(step=515, reason="asked", time=now - 4000)]
+    )
+    write_run(tmp_path, "interrupted", training(1.1, began=now - 6000), weights=True)
+    write_run(
+        tmp_path, "failed", [*training(1.1, began=now - 7000), Failed(step=515, message=OUT_OF_MEMORY, time=now - 6500)]
+    )
+    write_run(tmp_path, "elsewhere", training(1.1, began=now - 60), host="bigbox")
+    with ExitStack() as trainers:
+        for name in ("running", "paused"):
+            trainers.enter_context(held(tmp_path / name))
+        yield tmp_path
+
+
+async def choose(pilot: Pilot[None], app: RunsApp, name: str) -> None:
+    await until(pilot, lambda: app.table.row_count > 0)
+    app.table.move_cursor(row=list(app.rows()).index(name))
+    await until(pilot, lambda: app.about().startswith(name))
+
+
+async def test_every_status_is_told(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.table.row_count == 8)
+        status = {name: cells[0].removeprefix("● ") for name, cells in app.rows().items()}
+        expected = {name: name for name in status} | {"elsewhere": "on bigbox"}
+        assert status == expected
+        assert app.rows()["finished"][1:4] == ["quick", "mnist", "30/30"]
+        assert app.rows()["running"][4].startswith(".0")
+        assert app.rows()["finished"][6].endswith("ago")
+
+
+async def test_a_failed_run_is_told_in_the_error_s_own_words_and_one_elsewhere_with_its_host(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "failed")
+        assert OUT_OF_MEMORY in app.about()
+        await choose(pilot, app, "elsewhere")
+        assert "on bigbox, last heard" in app.about()
+        await choose(pilot, app, "interrupted")
+        assert "r resumes from the last checkpoint" in app.about()
+
+
+async def test_keys_are_offered_where_they_make_sense(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "running")
+        assert app.offers("ask", "pause")
+        assert app.offers("ask", "stop")
+        assert app.offers("sample")
+        assert not app.offers("ask", "continue")
+        assert not app.offers("delete")
+        assert not app.offers("resume")
+        await choose(pilot, app, "paused")
+        assert app.offers("ask", "continue")
+        assert not app.offers("ask", "pause")
+        await choose(pilot, app, "failed")
+        assert app.offers("resume")
+        assert app.offers("delete")
+        assert not app.offers("sample")  # it holds no weights
+        await choose(pilot, app, "elsewhere")
+        assert not app.offers("ask", "stop")
+        assert not app.offers("delete")
+
+
+async def test_enter_watches_and_s_samples_and_n_asks_for_the_form(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "finished")
+        await pilot.press("enter", "s", "n")
+        await until(pilot, lambda: len(app.asked) == 3)
+        assert app.asked == [("watch", "finished"), ("sample", "finished"), ("watch", None)]
+
+
+async def test_p_and_x_are_requests_to_the_trainer(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "paused")
+        await pilot.press("p", "x")
+        asked = (root / "paused" / "control.jsonl").read_text()
+        assert asked.index('"continue"') < asked.index('"stop"')
+
+
+async def test_delete_asks_first_and_keeps_the_run_unless_the_answer_is_yes(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "stopped")
+        for answer in ("escape", "n", "enter"):  # what keeps the run has the focus
+            await pilot.press("d")
+            assert isinstance(app.screen, ConfirmDialog)
+            await pilot.press(answer)
+            assert app.screen is app.runs
+            assert (root / "stopped").is_dir()
+        await pilot.press("d", "y")
+        await until(pilot, lambda: "stopped" not in app.rows())
+        assert not (root / "stopped").exists()
+        assert len(app.rows()) == 7
+
+
+async def test_a_run_that_another_host_held_is_taken_over_only_after_a_question(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "elsewhere")
+        await pilot.press("r")
+        assert isinstance(app.screen, ConfirmDialog)
+        await pilot.press("n")
+        assert app.screen is app.runs
+        assert app.asked == []
+        assert not (root / "elsewhere" / "trainer.log").exists()
+
+
+async def test_the_table_follows_what_happens_and_keeps_its_cursor(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose(pilot, app, "finished")
+        write_run(root, "newest", training(1.2))
+        append(root / "running", window(1700, 0.5, time.time() + 5))
+        await until(pilot, lambda: "newest" in app.rows())
+        assert app.table.highlighted.name == "finished"
+        assert next(iter(app.rows())) == "running"
+
+
+async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose(pilot, app, "running")
+        plot = app.runs.query_one(LossPlot)
+        await until(pilot, lambda: len(plot.series(60)["epoch average"][0]) == 3)
+        assert len(app.runs.query_one(DigitGrid)._images) == 8
+        assert "batch size 128" in app.about()
+        await choose(pilot, app, "starting")
+        await until(pilot, lambda: plot.series(60)["epoch average"][0] == [])
+
+
+async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_run(tmp_path, "a")
+    (path / "trainer.log").write_text("error: no device cuda here; try --device cpu\n")
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
+    ended.wait()
+    monkeypatch.setitem(tui.watch._started, path, Trainer(ended, 0, 0))
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.table.row_count == 1)
+        assert app.rows()["a"][0] == "● failed"
+        assert "no device cuda here; try --device cpu" in app.about()
+
+
+async def test_an_empty_root_says_what_would_fill_it(tmp_path: Path):
+    app = RunsApp(tmp_path / "none")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No runs" in str(app.runs.query_one("#empty", Static).render()))
+        assert "Press n" in str(app.runs.query_one("#empty", Static).render())
+        await pilot.press("n", "enter", "d", "r", "x", "p", "s")
+        assert app.asked == [("watch", None)]
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
+async def test_every_size_shows_the_table_without_a_scrollbar_below(root: Path, size: tuple[int, int]):
+    app = RunsApp(root)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.table.row_count == 8)
+        await pilot.pause()
+        if size[0] >= 60:
+            assert not app.table.show_horizontal_scrollbar
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert app.table.row_count == 8

@@ -1,0 +1,283 @@
+"""The Sample screen: the recording first, then the engine; the timeline; what can be changed; exports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Input, Select, Static
+from waiting import until
+
+from tui.app import MinidiffApp
+from tui.screens.sample import SampleScreen
+from tui.widgets.digits import DigitGrid
+from tui.widgets.timeline import Timeline
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+def screen_of(app: MinidiffApp) -> SampleScreen:
+    assert isinstance(app.screen, SampleScreen)
+    return app.screen
+
+
+def text_of(app: MinidiffApp, selector: str) -> str:
+    return str(app.screen_stack[0].query_one(selector, Static).render())
+
+
+def notices(app: MinidiffApp) -> list[str]:
+    return [notice.message for notice in app._notifications]
+
+
+def is_live(app: MinidiffApp) -> bool:
+    return "live" in text_of(app, "#predicted-caption")
+
+
+async def sample_tiny(app: MinidiffApp, pilot: Pilot[None], steps: int = 6, digits: int = 2) -> Timeline:
+    """Sample from the run `tiny`, to the end of the denoising."""
+    screen = screen_of(app)
+    screen.query_one("#steps", Input).value = str(steps)
+    screen.query_one("#digits", Input).value = str(digits)
+    await screen.choose_model("tiny")
+    timeline = screen.timeline
+    await until(pilot, lambda: timeline.steps == steps and timeline.newest == steps, "the denoising is there")
+    return timeline
+
+
+@pytest.mark.usefixtures("builtin")
+@pytest.mark.parametrize("size", [(80, 24), (60, 20)])
+async def test_it_opens_on_the_recording_playing_and_says_that_it_is_one(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        timeline = screen_of(app).timeline
+        await pilot.pause()
+        assert timeline.playing
+        assert "recorded" in text_of(app, "#predicted-caption")
+        before = timeline.position
+        await until(pilot, lambda: timeline.position > before, "the recording plays")
+
+
+@pytest.mark.usefixtures("builtin")
+async def test_the_engine_takes_over_from_the_recording(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: is_live(app), "the engine is live")
+        assert app.screen.query_one("#seed", Input).value == "1"
+
+
+WITHOUT_A_MODEL = """
+import asyncio
+from pathlib import Path
+from textual.widgets import Static
+from tui.app import MinidiffApp
+
+async def look():
+    app = MinidiffApp(Path("nowhere"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen.query_one("#empty").display
+        print(app.screen.query_one("#empty", Static).render())
+        print(*(notice.message for notice in app._notifications))
+
+asyncio.run(look())
+"""
+
+
+def test_an_install_without_its_model_says_what_would_fill_the_panel(tmp_path: Path) -> None:
+    for package in ("core", "tui"):
+        shutil.copytree(HOME / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "builtin"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_MODEL], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Train a model (key 2)" in done.stdout
+    assert "there is no model to sample from" in done.stdout
+
+
+async def test_the_engine_starts_when_sample_is_opened_and_not_before(model_root: Path) -> None:
+    app = MinidiffApp(model_root, mode="runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("1")
+        screen = screen_of(app)
+        assert app.current_mode == "sample"
+        await until(pilot, lambda: screen.engine.running, "the engine is started")
+
+
+async def test_the_timeline_obeys_its_keys(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        timeline = await sample_tiny(app, pilot)
+        await pilot.press("home")
+        assert (timeline.position, timeline.playing) == (0, False)
+        await pilot.press("right", "right", "right", "left")
+        assert timeline.position == 2
+        await pilot.press("end")
+        assert timeline.position == 6
+        await pilot.press("right")
+        assert timeline.position == 6
+        await pilot.press("space")
+        assert timeline.playing
+        await until(pilot, lambda: not timeline.playing, "it rests on the last step")
+        assert timeline.position == 6
+        assert "step 6/6" in timeline.render().plain
+        assert "noise 0.00" in timeline.render().plain
+
+
+async def test_a_click_on_the_timeline_scrubs(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        timeline = await sample_tiny(app, pilot)
+        bar = timeline.render().plain
+        drawn = [column for column, sign in enumerate(bar) if sign in "━●╌"]
+        start, length = drawn[0], len(drawn)
+        await pilot.click(Timeline, offset=(1 + start + length // 2, 0))
+        assert timeline.position == 3
+        await pilot.click(Timeline, offset=(1 + start + length - 1, 0))
+        assert timeline.position == 6
+
+
+async def test_looping_begins_again_after_a_rest(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        timeline = await sample_tiny(app, pilot, steps=2)
+        await pilot.press("l", "home", "space")
+        await until(pilot, lambda: timeline.position == 2, "the last step is reached")
+        await until(pilot, lambda: timeline.position == 0, "it begins again")
+        assert timeline.playing
+
+
+async def test_the_grids_show_the_state_and_the_prediction_of_the_step(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sample_tiny(app, pilot)
+        await pilot.press("home")
+        await pilot.pause()
+        noisy, predicted = (app.screen.query_one(f"#{name}-digits", DigitGrid) for name in ("noisy", "predicted"))
+        start = [noisy.render_line(y) for y in range(noisy.size.height)]
+        assert start != [predicted.render_line(y) for y in range(predicted.size.height)]
+        await pilot.press("end")
+        await pilot.pause()
+        last = [noisy.render_line(y) for y in range(noisy.size.height)]
+        assert last != start
+        assert last == [predicted.render_line(y) for y in range(predicted.size.height)]  # the same at the end
+
+
+async def test_a_new_seed_is_sampled_and_shown(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sample_tiny(app, pilot)
+        screen = screen_of(app)
+        field = screen.query_one("#seed", Input)
+        field.focus()
+        field.value = "4321"
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.denoising is not None and screen.denoising.seed == 4321, "seed 4321 is shown")
+        await pilot.press("escape", "n")
+        await until(pilot, lambda: screen.denoising is not None and screen.denoising.seed != 4321, "another is shown")
+        assert screen.denoising is not None
+        assert field.value == str(screen.denoising.seed)
+
+
+async def test_digits_typed_into_a_field_do_not_change_the_screen(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        field = app.screen.query_one("#seed", Input)
+        field.focus()
+        field.value = ""
+        await pilot.press("2", "3")
+        assert field.value == "23"
+        assert app.current_mode == "sample"
+        await pilot.press("escape", "3")
+        assert app.current_mode == "runs"
+
+
+async def test_a_value_out_of_range_is_a_notice_that_names_the_range(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        select = app.screen.query_one(Select)
+        await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
+        for field, value in (("steps", "0"), ("digits", ""), ("steps", "-3"), ("digits", "65")):
+            box = app.screen.query_one(f"#{field}", Input)
+            before, box.value = box.value, value
+            box.focus()
+            await pilot.press("enter")
+            await pilot.pause()
+            assert notices(app)[-1].startswith(f"{field} takes a whole number from 1 to")
+            assert repr(value) in notices(app)[-1]
+            box.value = before
+
+
+async def test_runs_with_weights_are_offered_beside_the_built_in_models(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        select = app.screen.query_one(Select)
+        await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
+
+
+async def test_an_engine_that_dies_is_one_notice_and_the_next_request_starts_another(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        timeline = await sample_tiny(app, pilot)
+        screen = screen_of(app)
+        first = screen.engine.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(pilot, lambda: bool(notices(app)), "there is a notice")
+        assert "SIGKILL" in notices(app)[-1]
+        assert "\n" not in notices(app)[-1]
+        await pilot.press("n")
+        await until(pilot, lambda: screen.engine.pid not in (None, first), "another engine runs")
+        await until(pilot, lambda: timeline.newest == timeline.steps == 6, "it samples")
+
+
+async def test_exports_are_written_and_their_paths_told(model_root: Path, tmp_path: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await sample_tiny(app, pilot)
+        for choice, start in enumerate((b"\x89PNG", b"\x89PNG", b"GIF8")):
+            await pilot.press("e")
+            await pilot.pause()
+            app.screen.query_one(Input).value = str(tmp_path)
+            told = len(notices(app))
+            await pilot.press(*["down"] * choice, "enter")
+            await until(pilot, lambda told=told: len(notices(app)) > told, "there is a notice")
+            assert notices(app)[-1].startswith("wrote ")
+            written = Path(notices(app)[-1].removeprefix("wrote "))
+            assert written.parent == tmp_path
+            assert written.read_bytes().startswith(start)
+
+
+async def test_an_export_that_cannot_be_written_is_a_notice(model_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sample_tiny(app, pilot)
+        await pilot.press("e")
+        await pilot.pause()
+        app.screen.query_one(Input).value = str(tmp_path / "file" / "below")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(notices(app)), "there is a notice")
+        assert "cannot write" in notices(app)[-1]
+
+
+async def test_a_resize_in_the_middle_of_playing_goes_well(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sample_tiny(app, pilot, digits=8)
+        for size in ((200, 60), (40, 30), (20, 6), (5, 3), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+        for grid in app.screen.query(DigitGrid):
+            assert grid.region.right <= 120
+            assert grid.size.height > 20

@@ -1,0 +1,389 @@
+"""The Train screen: the form made from the config, starting, and watching a run until its end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from runlogs import STEPS_PER_EPOCH, append, dataset, digits, held, started, training, window, write_run
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static, Switch
+
+from core.config import TrainConfig
+from core.events import Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
+from core.runs import CONFIG, Status, run_directories, run_status
+from tui.screens.train import TrainScreen
+from tui.widgets.digits import DigitGrid
+from tui.widgets.loss_plot import LossPlot
+
+
+class TrainApp(App[None]):
+    """Only the Train screen, over `root`; counts bells."""
+
+    def __init__(self, root: Path, run: str | None = None) -> None:
+        super().__init__()
+        self.train = TrainScreen(root, run)
+        self.bells = 0
+
+    def on_mount(self) -> None:
+        self.push_screen(self.train)
+
+    def bell(self) -> None:
+        self.bells += 1
+
+    @property
+    def notices(self) -> list[str]:
+        return [notice.message for notice in self._notifications]
+
+
+def said(app: TrainApp, selector: str) -> str:
+    return str(app.train.query_one(selector, Static).render())
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Let the app work until `condition` holds; an assertion of it if it never does."""
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        await pilot.pause(0.02)
+    assert condition()
+
+
+def field(app: TrainApp, name: str) -> Input:
+    return app.train.query_one(f"#field-{name}", Input)
+
+
+def on_form(app: TrainApp) -> bool:
+    return app.train.query_one(ContentSwitcher).current == "form"
+
+
+async def test_the_form_has_an_entry_with_help_for_every_option(tmp_path: Path):
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(120, 40)):
+        for name, option in TrainConfig.model_fields.items():
+            entry = app.train.query_one(f"#field-{name}")
+            assert isinstance(entry, Input | Select | Switch)
+            assert str(entry.parent.query_one(".help").render()) == option.description
+        assert isinstance(app.train.query_one("#field-dataset"), Select)
+        assert isinstance(app.train.query_one("#field-deterministic"), Switch)
+        assert field(app, "channels").value == "32, 64, 64"
+        assert field(app, "limit").value == ""
+
+
+async def test_an_untouched_form_means_the_default_config(tmp_path: Path):
+    app = TrainApp(tmp_path)
+    async with app.run_test():
+        assert app.train.query_one("RunForm").config() == TrainConfig(root=tmp_path)
+
+
+async def test_choosing_a_preset_refills_what_it_sets_and_nothing_else(tmp_path: Path):
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, "epochs").value = "7"
+        app.train.query_one("#field-preset", Select).value = "document"
+        await pilot.pause()
+        assert app.train.query_one("#field-model", Select).value == "unet2d"
+        assert field(app, "epochs").value == "7"
+        app.train.query_one("#field-preset", Select).value = "quick"
+        await pilot.pause()
+        assert app.train.query_one("#field-model", Select).value == "basic_unet"
+
+
+async def test_a_wrong_value_is_explained_beside_the_form_and_stays_in_its_field(tmp_path: Path):
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        field(app, "name").value = "mine"
+        field(app, "batch_size").focus()
+        await pilot.press("end", "backspace", "backspace", "backspace", "0", "enter")
+        await pilot.pause()
+        assert said(app, "#message").startswith("batch_size:")
+        assert field(app, "batch_size").value == "0"
+        assert field(app, "name").value == "mine"
+        assert app.focused is field(app, "batch_size")
+        assert on_form(app)
+        assert run_directories(tmp_path) == []
+        await pilot.press("backspace", "8")
+        await pilot.pause()
+        assert said(app, "#message") == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "typed"),
+    [
+        ("epochs", "many"),
+        ("learning_rate", ""),
+        ("channels", "32, x"),
+        ("device", "tpu"),
+        ("name", "../up"),
+        ("limit", "-3"),
+    ],
+)
+async def test_whatever_cannot_be_read_is_told_by_the_option_s_name(tmp_path: Path, option: str, typed: str):
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, option).value = typed
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert option in said(app, "#message")
+        assert field(app, option).value == typed
+
+
+async def test_a_name_that_is_taken_is_told_and_the_form_stays(tmp_path: Path):
+    write_run(tmp_path, "mine", training(1.1), weights=True)
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, "name").value = "mine"
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert "exists already" in said(app, "#message")
+        assert on_form(app)
+
+
+async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp_path: Path):
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, "epochs").focus()
+        await pilot.press("end", "1", "down", "end", "2", "up", "end", "3")
+        assert field(app, "epochs").value == "3013"
+        assert field(app, "batch_size").value == "1282"
+
+
+async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits(tmp_path: Path):
+    write_run(tmp_path, "older", training(2, began=1000.0))
+    path = write_run(tmp_path, "quick-2", training(3.4, name="quick-2"))
+    app = TrainApp(tmp_path)
+    with held(path):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            assert not on_form(app)
+            title, stats = said(app, "#title"), said(app, "#stats")
+            assert "quick-2" in title
+            assert "running" in title
+            assert "epoch 4 of 30" in stats
+            assert "of 14,070" in stats
+            assert "images/s" in stats
+            assert "left" in stats
+            assert said(app, "#preview") == "samples after epoch 3"
+            assert len(app.train.query_one(DigitGrid)._images) == 8
+            assert "held out" in said(app, "#legend")
+            bar = app.train.query_one(ProgressBar)
+            assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)
+            curves = app.train.query_one(LossPlot).series(60)
+            assert len(curves["epoch average"][0]) == 3
+            lines = [line.text for line in app.train.query_one("#log", RichLog).lines]
+            assert any(line.startswith("epoch 3:") for line in lines)
+
+
+async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_downloads(tmp_path: Path):
+    path = write_run(tmp_path, "a", [])
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "starting" in said(app, "#title"))
+            append(path, started(time.time()))
+            await until(pilot, lambda: "warming up" in said(app, "#title"))
+            append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
+            await until(pilot, lambda: "3.0 of 9.9 MB" in said(app, "#stats"))
+            assert "getting the data" in said(app, "#title")
+            append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
+            await until(pilot, lambda: "no MNIST here" in said(app, "#banner"))
+            assert app.train.query_one("#banner").display
+            assert "warming up" in said(app, "#title")
+            append(path, window(12, 0.08, time.time()), window(24, 0.07, time.time()))
+            await until(pilot, lambda: "running" in said(app, "#title"))
+            assert "step 24" in said(app, "#stats")
+
+
+async def test_an_epoch_and_its_digits_appear_when_they_are_logged(tmp_path: Path):
+    path = write_run(tmp_path, "a", training(1.5))
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: said(app, "#preview") == "samples after epoch 1")
+            step = 2 * STEPS_PER_EPOCH
+            append(
+                path,
+                Preview(epoch=2, step=step, count=8, height=28, width=28, images=digits(8, 0.9)),
+                Epoch(epoch=2, step=step, loss=0.0207, held_out=0.0199, seconds=30.0),
+            )
+            await until(pilot, lambda: said(app, "#preview") == "samples after epoch 2")
+            await until(pilot, lambda: ".0207" in said(app, "#legend"))
+
+
+@pytest.mark.parametrize(
+    ("event", "words", "severity"),
+    [
+        (Finished(step=14_070, seconds=930.0), "finished after 14,070 steps", "information"),
+        (
+            Failed(step=500, message="the loss is no longer a number; lower learning_rate"),
+            "lower learning_rate",
+            "error",
+        ),
+    ],
+)
+async def test_the_end_rings_and_is_noticed_once(tmp_path: Path, event: Event, words: str, severity: str):
+    path = write_run(tmp_path, "a", training(1.5))
+    app = TrainApp(tmp_path, "a")
+    with ExitStack() as trainer:
+        trainer.enter_context(held(path))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            append(path, event)
+            await until(pilot, lambda: app.bells > 0)
+            assert "starting" not in said(app, "#title")
+            trainer.close()
+            await until(pilot, lambda: not app.train.status.alive)
+        assert app.bells == 1
+        assert [words in notice for notice in app.notices] == [True]
+        assert [notice.severity for notice in app._notifications] == [severity]
+
+
+async def test_a_trainer_that_is_gone_without_a_word_is_noticed(tmp_path: Path):
+    path = write_run(tmp_path, "a", training(1.5))
+    app = TrainApp(tmp_path, "a")
+    with ExitStack() as trainer:
+        trainer.enter_context(held(path))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            trainer.close()
+            await until(pilot, lambda: app.bells == 1)
+            assert "is gone without a word" in said(app, "#banner")
+            assert "r resumes from step 469" in said(app, "#banner")
+
+
+async def test_opening_a_run_that_ended_earlier_does_not_ring(tmp_path: Path):
+    write_run(tmp_path, "a", training(30, began=1000.0))
+    app = TrainApp(tmp_path, "a")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.train.status is Status.FINISHED)
+        assert app.bells == 0
+        assert app.notices == []
+        assert "took" in said(app, "#stats")
+
+
+async def test_a_failed_run_shows_the_error_s_own_words_and_can_be_resumed(tmp_path: Path):
+    write_run(tmp_path, "a", [*training(2.2, began=1000.0), Failed(step=1000, message="CUDA out of memory [512 MB]")])
+    app = TrainApp(tmp_path, "a")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.train.status is Status.FAILED)
+        assert "CUDA out of memory [512 MB]" in said(app, "#banner")
+        assert "r resumes from step 938" in said(app, "#banner")
+        assert app.train.check_action("resume", ())
+        assert not app.train.check_action("ask", ("stop",))
+
+
+async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
+    path = write_run(tmp_path, "a", [*training(2.5, began=1000.0), Stopped(step=1172, reason="asked to")])
+    app = TrainApp(tmp_path, "a")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.train.status is Status.STOPPED)
+        with held(path):
+            now = time.time()
+            again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
+            append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
+            await until(pilot, lambda: app.train.history.step == 493)
+        xs = app.train.query_one(LossPlot).series(1000)["window"][0]
+        assert xs == sorted(xs)
+        assert said(app, "#preview") == "samples after epoch 1"
+
+
+async def test_a_loss_that_is_not_a_number_breaks_nothing(tmp_path: Path):
+    path = write_run(tmp_path, "a", [*training(1.1), window(600, math.nan, time.time())])
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            append(path, Epoch(epoch=2, step=938, loss=math.nan, held_out=math.nan, seconds=1.0))
+            await until(pilot, lambda: "nan" in said(app, "#legend"))
+
+
+async def test_pause_and_stop_are_requests_to_the_trainer(tmp_path: Path):
+    path = write_run(tmp_path, "a", training(1.1))
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            await pilot.press("p", "x")
+            asked = (path / "control.jsonl").read_text()
+            assert asked.index('"pause"') < asked.index('"stop"')
+
+
+async def test_another_run_s_form_can_be_opened_and_left_while_one_runs(tmp_path: Path):
+    path = write_run(tmp_path, "a", training(1.1))
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            await pilot.press("n")
+            assert on_form(app)
+            await pilot.press("escape", "escape")
+            assert not on_form(app)
+
+
+async def test_a_run_that_is_deleted_while_watched_leads_back_to_the_form(tmp_path: Path):
+    path = write_run(tmp_path, "a", training(1.1, began=1000.0))
+    app = TrainApp(tmp_path, "a")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.train.status is Status.INTERRUPTED)
+        shutil.rmtree(path)
+        await until(pilot, lambda: on_form(app))
+        assert "a is no longer there" in said(app, "#message")
+
+
+async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path: Path):
+    write_run(tmp_path, "a", training(1.1, began=1000.0))
+    app = TrainApp(tmp_path, "gone")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: on_form(app))
+        assert "there is no run gone" in said(app, "#message")
+        assert "runs there: a" in said(app, "#message")
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
+async def test_every_size_shows_form_and_monitor(tmp_path: Path, size: tuple[int, int]):
+    path = write_run(tmp_path, "a", training(2.2))
+    app = TrainApp(tmp_path, "a")
+    with held(path):
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda: app.train.status is Status.RUNNING)
+            await pilot.resize_terminal(80, 24)
+            await pilot.press("n")
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            if size[1] >= 20:  # the button is in sight without scrolling
+                button = app.train.query_one("#start").region
+                assert button.bottom <= size[1]
+                assert button.right <= size[0]
+
+
+async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
+    app = TrainApp(tmp_path / "runs")
+    (tmp_path / "none").mkdir()
+    async with app.run_test(size=(80, 24)) as pilot:
+        field(app, "name").value = "mine"
+        field(app, "device").value = "cpu"
+        app.train.query_one("#field-dataset", Select).value = "mnist"
+        field(app, "data_root").value = str(tmp_path / "none")
+        field(app, "data_root").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: not on_form(app))
+        path = tmp_path / "runs" / "mine"
+        assert (path / CONFIG).is_file()
+        assert "starting" in said(app, "#title")
+        async with asyncio.timeout(180):  # a real process, which has to load torch
+            while app.train.status.alive:
+                await pilot.pause(0.1)
+    assert run_status(path) is Status.FAILED
+    assert str(tmp_path / "none") in said_of_failure(path)
+
+
+def said_of_failure(path: Path) -> str:
+    from core.runs import summarize
+
+    return summarize(path).error or ""

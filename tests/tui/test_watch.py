@@ -1,0 +1,136 @@
+"""Following a run directory: what was there first, then what is appended, the status, and trainers that never begin."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runlogs import append, dataset, held, started, training, window, write_run
+from textual.app import App
+
+import tui.watch
+from core.errors import RunError
+from core.events import Epoch, Paused, Preview
+from core.runs import Status
+from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
+from tui.watch import EVENTS_A_MESSAGE, RunWatcher, Trainer, reason_lost, start_trainer
+
+
+class Listener(App[None]):
+    """Collects what a watcher posts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: asyncio.Queue[object] = asyncio.Queue()
+
+    def on_events_appended(self, message: EventsAppended) -> None:
+        self.heard.put_nowait(message)
+
+    on_status_changed = on_trainer_lost = on_run_vanished = on_events_appended
+
+    async def next_of(self, kind: type) -> object:
+        async with asyncio.timeout(30):
+            while not isinstance(message := await self.heard.get(), kind):
+                pass
+        return message
+
+
+@pytest.fixture
+async def listener():
+    app = Listener()
+    async with app.run_test():
+        yield app
+
+
+async def test_what_the_log_holds_is_told_first_and_then_what_is_appended(tmp_path: Path, listener: Listener):
+    path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
+    listener.run_worker(RunWatcher(listener, path).follow())
+    first = await listener.next_of(EventsAppended)
+    assert [event.kind for event in first.events] == ["started", "dataset"]
+    assert not first.live
+    append(path, window(12, 0.1, 3.0))
+    second = await listener.next_of(EventsAppended)
+    assert [event.step for event in second.events] == [12]
+    assert second.live
+
+
+async def test_a_long_log_comes_in_pieces_in_order(tmp_path: Path, listener: Listener):
+    events = [started(1.0), *(window(step, 0.1, step) for step in range(1, EVENTS_A_MESSAGE + 10))]
+    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).follow())
+    first = await listener.next_of(EventsAppended)
+    second = await listener.next_of(EventsAppended)
+    assert len(first.events) == EVENTS_A_MESSAGE
+    assert [*first.events, *second.events][-1].step == EVENTS_A_MESSAGE + 9
+
+
+async def test_a_log_that_is_begun_again_is_told_as_such(tmp_path: Path, listener: Listener):
+    path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
+    listener.run_worker(RunWatcher(listener, path).follow())
+    assert not (await listener.next_of(EventsAppended)).anew
+    (path / "events.jsonl").unlink()
+    append(path, started(9.0))
+    again = await listener.next_of(EventsAppended)
+    assert again.anew
+    assert [event.time for event in again.events] == [9.0]
+
+
+async def test_the_status_follows_the_lock_and_the_log(tmp_path: Path, listener: Listener):
+    path = write_run(tmp_path, "a", [started(1.0)])
+    with held(path):
+        listener.run_worker(RunWatcher(listener, path).follow())
+        assert (await listener.next_of(StatusChanged)).status is Status.RUNNING
+        append(path, Paused(step=0))
+        assert (await listener.next_of(StatusChanged)).status is Status.PAUSED
+    assert (await listener.next_of(StatusChanged)).status is Status.INTERRUPTED
+
+
+async def test_a_run_that_is_deleted_is_told(tmp_path: Path, listener: Listener):
+    path = write_run(tmp_path, "a", [started(1.0)])
+    listener.run_worker(RunWatcher(listener, path).follow())
+    await listener.next_of(EventsAppended)
+    shutil.rmtree(path)
+    assert "a is no longer there" in (await listener.next_of(RunVanished)).reason
+
+
+def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process that only says `said` stand for the trainer of the run at `path`."""
+    log = path / "trainer.log"
+    log.write_text("words of an earlier trainer\n")
+    sizes = (path / "events.jsonl").stat().st_size, log.stat().st_size
+    with open(log, "ab") as sink:
+        process = subprocess.Popen([sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"], stdout=sink)
+    monkeypatch.setitem(tui.watch._started, path, Trainer(process, *sizes))
+
+
+async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, listener, monkeypatch):
+    path = write_run(tmp_path, "a", training(1.2, began=1000.0))
+    short_lived(path, "the device cuda is not here\n", monkeypatch)
+    listener.run_worker(RunWatcher(listener, path).follow())
+    assert (await listener.next_of(TrainerLost)).reason == "the device cuda is not here"
+    assert reason_lost(path) == "the device cuda is not here"
+
+
+async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(tmp_path, listener, monkeypatch):
+    path = write_run(tmp_path, "a")
+    short_lived(path, "", monkeypatch)
+    listener.run_worker(RunWatcher(listener, path).follow())
+    assert "exit status 1; `minidiff resume a`" in (await listener.next_of(TrainerLost)).reason
+    assert "exit status 1" in (reason_lost(path) or "")
+
+
+def test_a_run_whose_directory_cannot_be_written_says_so(tmp_path: Path):
+    with pytest.raises(RunError, match="cannot start a trainer"):
+        start_trainer(tmp_path / "gone")
+
+
+async def test_previews_and_epochs_reach_the_screen_unchanged(tmp_path: Path, listener: Listener):
+    events = training(1)
+    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).follow())
+    told = (await listener.next_of(EventsAppended)).events
+    for kind in (Epoch, Preview):
+        assert [event.epoch for event in told if isinstance(event, kind)] == [1]
+    assert [e.images for e in told if isinstance(e, Preview)] == [e.images for e in events if isinstance(e, Preview)]

@@ -1,0 +1,128 @@
+"""The engine's client: one process that samples, asked by lines of JSON and heard as messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.message import Message
+
+from core import children
+from core.recording import Denoising, Frame
+from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+
+GOODBYE_SECONDS = 1.0  # for the engine to end after its stdin did
+
+
+class Engine:
+    """Starts the engine process when first needed, and again after it died; `post` takes what it says.
+
+    Replies to any request but the newest are dropped here.
+    """
+
+    def __init__(self, post: Callable[[Message], object], root: Path) -> None:
+        self._post = post
+        self._root = root
+        self._process: asyncio.subprocess.Process | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._id = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, ready or not."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None while there is none."""
+        return self._process.pid if self._process is not None and self.running else None
+
+    async def start(self) -> None:
+        """Start the process, if it is not running; it says `EngineReady` once torch is loaded."""
+        if self.running:
+            return
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *children.PYTHON,
+                "core.engine",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=children.environment(),
+                start_new_session=True,  # so that Ctrl-C in the terminal is the screen's alone; it ends with its stdin
+            )
+        except OSError as error:
+            self._post(
+                EngineDied(f"cannot start the engine: {error.strerror}; free memory and press enter to try again")
+            )
+            return
+        self._listener = asyncio.create_task(self._listen(self._process))
+
+    async def sample(self, model: str, *, n: int, steps: int, seed: int, device: str = "auto") -> None:
+        """Ask for a denoising; it takes the place of one under way."""
+        self._id += 1
+        request = {"do": "sample", "id": self._id, "model": model, "n": n, "steps": steps, "seed": seed}
+        line = json.dumps({**request, "device": device, "root": str(self._root.resolve())}) + "\n"
+        await self.start()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(line.encode())
+            with contextlib.suppress(ConnectionError):  # it just died: the listener says so
+                await self._process.stdin.drain()
+
+    async def stop(self) -> None:
+        """End the process by ending its stdin."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), GOODBYE_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                process.kill()
+            await process.wait()
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        try:
+            while line := await process.stdout.readline():
+                reply = json.loads(line)
+                payload = await process.stdout.readexactly(reply.get("bytes", 0))
+                self._hear(reply, payload)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # cut off in the middle of a reply: told below
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            process.kill()
+            self._post(EngineRefused(f"the engine said something that cannot be read ({error}); it is started anew"))
+        code = await process.wait()
+        if process is self._process:  # not told to stop
+            self._process = None
+            if code < 0:
+                notice = f"the engine was ended by {signal.Signals(-code).name}; press enter to start it again"
+            else:
+                notice = f"the engine ended with exit code {code}; `minidiff doctor` looks for the cause"
+            self._post(EngineDied(notice))
+
+    def _hear(self, reply: dict[str, Any], payload: bytes) -> None:
+        event = reply["event"]
+        if event == "ready":
+            self._post(EngineReady(reply["device"], reply["seconds"]))
+        elif event == "error" and reply.get("id") in (None, self._id):
+            self._post(EngineRefused(reply["message"]))
+        elif reply.get("id") != self._id:
+            return
+        elif event == "sampling":
+            size = {key: reply[key] for key in ("model", "seed", "steps", "n", "height", "width")}
+            self._post(SamplingStarted(Denoising(**size, frames=()), reply["parameters"], reply["device"]))
+        elif event == "step":
+            index = reply["index"]
+            half = len(payload) if index == 0 else len(payload) // 2
+            self._post(FrameSampled(Frame(index, reply["amount"], payload[:half], payload[half:] if index else None)))
+        elif event == "done":
+            self._post(SamplingFinished(reply["seconds"]))

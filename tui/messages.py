@@ -1,0 +1,121 @@
+"""What happened elsewhere and a screen should hear of, named in the past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from core.recording import Denoising, Frame
+
+if TYPE_CHECKING:
+    from core.events import Event
+    from core.runs import RunSummary, Status
+
+
+@dataclass
+class ModelChosen(Message):
+    """The user asked to sample from a model: a built-in name or a run under the root."""
+
+    model: str
+
+
+@dataclass
+class RunChosen(Message):
+    """The user asked to watch a run; None: for the form of a new one."""
+
+    run: str | None
+
+
+@dataclass
+class EngineReady(Message):
+    """The engine has loaded torch and takes requests at once."""
+
+    device: str
+    seconds: float
+
+
+@dataclass
+class SamplingStarted(Message):
+    """The engine took a request; `denoising` has no frames yet."""
+
+    denoising: Denoising
+    parameters: int
+    device: str
+
+
+@dataclass
+class FrameSampled(Message):
+    """One record of the denoising under way."""
+
+    frame: Frame
+
+
+@dataclass
+class SamplingFinished(Message):
+    """The last frame has been sent, `seconds` after the first."""
+
+    seconds: float
+
+
+@dataclass
+class EngineRefused(Message):
+    """The engine could not do what was asked; it stays up."""
+
+    notice: str
+
+
+@dataclass
+class EngineDied(Message):
+    """The engine process is gone; the next request starts another."""
+
+    notice: str
+
+
+@dataclass
+class EventsAppended(Message):
+    """The log of the watched run at `path` grew by `events`.
+
+    `anew`: the log was begun again, so what was known of it is void. `live`: they happened while the run was watched;
+    what the log held before that is told first, with `live` False.
+    """
+
+    path: Path
+    events: list[Event]
+    anew: bool
+    live: bool
+
+
+@dataclass
+class StatusChanged(Message):
+    """The watched run at `path` is now `status`; `host` is where its last trainer ran, None if unknown."""
+
+    path: Path
+    status: Status
+    host: str | None
+
+
+@dataclass
+class TrainerLost(Message):
+    """The trainer started on the run at `path` ended before it took the run; `reason` is its last word."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class RunVanished(Message):
+    """The directory of the watched run at `path` is gone or cannot be read, for `reason`."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class RunsListed(Message):
+    """The runs under the root were read again; `problem` says why they could not be."""
+
+    runs: list[RunSummary]
+    problem: str | None = None

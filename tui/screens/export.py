@@ -1,0 +1,94 @@
+"""The export dialog: which picture of the denoising to write, and into which folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, OptionList
+from textual.widgets.option_list import Option
+
+from core.recording import Denoising
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write: "grid", "figure" or "gif", and the file."""
+
+    kind: str
+    path: Path
+
+
+class ExportScreen(ModalScreen[Export | None]):
+    """Dismissed with the export chosen, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Close")]
+    DEFAULT_CSS = """
+    ExportScreen {
+        align: center middle;
+        & > Vertical {
+            width: 66; max-width: 100%; height: auto; max-height: 100%;
+            background: $surface; border: round $primary; padding: 1 2;
+            border-title-color: $primary; border-subtitle-color: $foreground 50%;
+        }
+        & OptionList { height: auto; border: none !important; background: $surface; padding: 0; }
+        & OptionList:focus { background-tint: $surface 0%; }
+        & Label { color: $foreground 50%; margin-top: 1; }
+        & Input { border: none; height: 1; padding: 0 1; background: $panel; }
+    }
+    """
+
+    def __init__(self, denoising: Denoising, index: int) -> None:
+        super().__init__()
+        stem = f"{denoising.model}-seed{denoising.seed}-{denoising.steps}steps"
+        self._names = {
+            "grid": f"{stem}-at{index}.png",
+            "figure": f"{stem}-figure.png",
+            "gif": f"{stem}.gif",
+        }
+        whole = denoising.complete
+        self._choices = [
+            ("grid", f"Grid, step {index} as PNG", True),
+            ("figure", "Figure, a row a step as PNG", whole),
+            ("gif", "Animation as GIF", whole),
+        ]
+
+    def compose(self) -> ComposeResult:
+        """Three choices and the folder."""
+        with Vertical() as box:
+            box.border_title = "Export"
+            box.border_subtitle = "enter writes · tab folder · esc closes"
+            yield OptionList(
+                *(
+                    Option(
+                        Content.assemble(
+                            title,
+                            (f"\n  {self._names[kind] if ready else 'once the last step is there'}", "$foreground 50%"),
+                        ),
+                        id=kind,
+                        disabled=not ready,
+                    )
+                    for kind, title, ready in self._choices
+                )
+            )
+            yield Label("Folder")
+            yield Input(str(Path.cwd()))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Write what was chosen."""
+        self._choose(str(event.option_id))
+
+    def on_input_submitted(self) -> None:
+        """Write the highlighted choice into the folder typed."""
+        choice = self.query_one(OptionList).highlighted
+        self._choose(self._choices[choice or 0][0])
+
+    def _choose(self, kind: str) -> None:
+        folder = Path(self.query_one(Input).value.strip() or ".").expanduser().resolve()
+        self.dismiss(Export(kind, folder / self._names[kind]))

@@ -1,0 +1,246 @@
+"""The Runs screen: every run under the root, and what can be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Static
+
+from core.errors import MinidiffError
+from core.history import RunHistory
+from core.runs import Request, RunSummary, Status, delete_run, is_locked, list_runs, request
+from tui.messages import EventsAppended, ModelChosen, RunChosen, RunsListed, RunVanished
+from tui.watch import RunWatcher, reason_lost, start_trainer
+from tui.widgets.devices import DevicePanel
+from tui.widgets.dialogs import ConfirmDialog
+from tui.widgets.header import Header
+from tui.widgets.run_details import RunDetails
+from tui.widgets.run_table import RunTable
+
+LIST_SECONDS = 1.0  # between two looks at the root
+SETTLE_SECONDS = 0.15  # that the cursor rests on a run before its whole log is read
+RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+
+
+class RunsScreen(Screen[None]):
+    """A live table of the runs; what has a key here is also in the palette."""
+
+    TITLE = "Runs"
+    SCOPED_CSS = False
+    DEFAULT_CSS = """
+    RunsScreen {
+        #both { height: 1fr; layout: vertical; }
+        #empty { height: 1fr; content-align: center middle; text-align: center; color: $foreground 70%; padding: 0 2; }
+        RunDetails { height: 50%; border-top: solid $border-blurred; }
+        &.-low RunDetails { height: auto; max-height: 6; }
+        &.-low #pictures { display: none; }
+        &.-beside #both { layout: horizontal; }
+        &.-beside RunTable { height: 1fr; width: 3fr; }
+        &.-beside RunDetails { height: 1fr; width: 2fr; border-top: none; border-left: solid $border-blurred; }
+    }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
+        Binding("p", "ask('continue')", "Continue", tooltip="Let the paused trainer go on"),
+        Binding("x", "ask('stop')", "Stop", tooltip="End training; it can be resumed where it stopped"),
+        Binding("s", "sample", "Sample", tooltip="Sample from this run's model"),
+        Binding("d", "delete", "Delete", tooltip="Remove the run and all it holds, after a question"),
+        Binding("n", "new", "New run", tooltip="Fill in the form on the Train screen"),
+    ]
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self._watched: Path | None = None  # the run whose log the details show
+        self._offered: tuple[str, Status, bool] | None = None  # what the footer's keys were chosen by
+        self._history = RunHistory()
+        self._stale = False  # whether the details' pictures are older than their history
+
+    def compose(self) -> ComposeResult:
+        yield Header("runs", str(self.root))
+        with Container(id="both"):
+            yield RunTable()
+            yield RunDetails()
+        yield Static("looking for runs", id="empty", markup=False)
+        yield DevicePanel()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#both").display = False
+        self.set_interval(LIST_SECONDS, self._look)
+
+    def on_screen_resume(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        if self.is_current:
+            self._list()
+            if self._stale:
+                self._stale = False
+                self.query_one(RunDetails).show_history(self._history)
+
+    @work(group="list")
+    async def _list(self) -> None:
+        try:
+            runs = await asyncio.to_thread(_list, self.root)
+        except MinidiffError as error:
+            self.post_message(RunsListed([], str(error)))
+        else:
+            self.post_message(RunsListed(runs))
+
+    def on_runs_listed(self, message: RunsListed) -> None:
+        table, empty = self.query_one(RunTable), self.query_one("#empty", Static)
+        appeared = not self.query_one("#both").display and bool(message.runs)
+        self.query_one("#both").display = bool(message.runs)
+        empty.display = not message.runs
+        if not message.runs:
+            nothing = f"No runs in {self.root} yet.\n\nPress n to fill in a form and train the first one."
+            empty.update(message.problem or nothing)
+        table.show(message.runs)
+        if appeared:
+            table.focus()
+        self._show_highlighted()
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_highlighted()
+
+    def _show_highlighted(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        self.query_one(RunDetails).show(run)
+        offered = None if run is None else (run.path, run.status, run.sampleable)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+        path = Path(run.path) if run else None
+        if path != self._watched:
+            self._watched = path
+            self._history = RunHistory()
+            self.query_one(RunDetails).show_history(self._history)
+            if path is not None:
+                self._follow(path)
+
+    @work(group="details", exclusive=True)
+    async def _follow(self, path: Path) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        await RunWatcher(self, path).follow()
+
+    def on_events_appended(self, message: EventsAppended) -> None:
+        if message.path == self._watched:
+            if message.anew:
+                self._history = RunHistory()
+            self._history.extend(message.events)
+            if not message.live:
+                self.query_one(RunDetails).show_history(self._history)
+            self._stale = message.live
+
+    def on_run_vanished(self, message: RunVanished) -> None:
+        if message.path == self._watched:
+            self._look()
+
+    # What a person asks for
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action not in ("resume", "ask", "sample", "delete"):
+            return super().check_action(action, parameters)
+        run = self.query_one(RunTable).highlighted if self.is_mounted else None
+        if run is None:
+            return False
+        here = run.status.alive and run.status is not Status.ELSEWHERE
+        match action, parameters:
+            case "resume", _:
+                return run.status in (*RESUMABLE, Status.ELSEWHERE)
+            case "ask", ("pause",):
+                return here and run.status is not Status.PAUSED
+            case "ask", ("continue",):
+                return run.status is Status.PAUSED
+            case "ask", _:
+                return here
+            case "sample", _:
+                return run.sampleable
+        return not run.status.alive
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            self.post_message(RunChosen(run.name))
+
+    def action_resume(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is None:
+            return
+        if run.status is not Status.ELSEWHERE:
+            self._resume(run)
+            return
+        question = ConfirmDialog(
+            f"Take {run.name} over from {run.host}?",
+            "If a trainer still works on it there, both would write to it. Stop that one first.",
+            yes="Take over",
+            no="Leave it",
+        )
+        self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
+
+    def _resume(self, run: RunSummary, *, force: bool = False) -> None:
+        try:
+            start_trainer(Path(run.path), force=force)
+        except MinidiffError as error:
+            self.notify(str(error), severity="error")
+        else:
+            self.post_message(RunChosen(run.name))
+
+    def action_ask(self, what: Request) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            try:
+                request(Path(run.path), what)
+            except MinidiffError as error:
+                self.notify(str(error), severity="error")
+            else:
+                self.notify(f"asked {run.name} to {what}", timeout=2)
+            self._look()
+
+    def action_sample(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            self.post_message(ModelChosen(run.name))
+
+    def action_delete(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is None:
+            return
+        path = Path(run.path)
+        held = f"{run.epoch} of {run.epochs} epochs" if run.epochs else f"{run.step:,} steps"
+        question = ConfirmDialog(
+            f"Delete {run.name}?", f"Its {held}, weights and log are removed from {path.parent}. There is no way back."
+        )
+        self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
+
+    def _delete(self, path: Path) -> None:
+        try:
+            delete_run(path)
+        except MinidiffError as error:
+            self.notify(str(error), severity="error")
+        self._look()
+
+    def action_new(self) -> None:
+        self.post_message(RunChosen(None))
+
+
+def _list(root: Path) -> list[RunSummary]:
+    """The runs under `root`; where a trainer started from here ended before it took the run, with its last words."""
+    runs = list_runs(root)
+    for index, run in enumerate(runs):
+        reason = reason_lost(Path(run.path))
+        if reason is not None and not is_locked(Path(run.path)):
+            runs[index] = dataclasses.replace(run, status=Status.FAILED, error=reason)
+    return runs

@@ -1,0 +1,294 @@
+"""The Sample screen: a denoising played step by step, first the recorded one, then whatever the engine is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core.errors import MinidiffError
+from core.recording import RECORDING, Denoising, load_recording
+from core.runs import builtin_directories, list_runs
+from tui.engine import Engine
+from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.screens.export import Export, ExportScreen
+from tui.widgets.devices import DevicePanel
+from tui.widgets.header import Header
+from tui.widgets.request_bar import Request, RequestBar
+from tui.widgets.stage import Stage
+from tui.widgets.timeline import Timeline
+
+BUILTIN = "quick-mnist"
+LOW = 30  # rows; a terminal with fewer has no room for blank lines
+NOTICE_SECONDS = 8
+STEP = Binding.Group("Step", compact=True)  # one entry of the footer for both arrows
+NEW_SEEDS = 10_000  # seeds of four digits are easy to read out and to type again
+
+
+class SampleScreen(Screen[None]):
+    """Noisy state and prediction, the timeline under them, and what to sample above."""
+
+    HELP = (
+        "A denoising, step by step: on the left the noisy state that the model is given, on the right the clean "
+        "digits it predicts. Each step moves the state part of the way towards the prediction.\n"
+        "Change model, steps, digits or seed in the line above and press enter."
+    )
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "play", "Play/pause"),
+        Binding("left", "step(-1)", "Step back", key_display="←", group=STEP),
+        Binding("right", "step(1)", "Step forward", key_display="→", group=STEP),
+        Binding("home", "seek(0)", "First step", show=False),
+        Binding("end", "seek(-1)", "Last step", show=False),
+        Binding("l", "loop", "Loop"),
+        Binding("enter", "sample", "Sample", show=False),
+        Binding("n", "new_seed", "New seed"),
+        Binding("e", "export", "Export"),
+        Binding("escape", "leave_field", "Leave the field", show=False),
+    ]
+    DEFAULT_CSS = """
+    SampleScreen {
+        RequestBar { margin: 1 1 0 1; }
+        Stage { margin: 1 1 0 1; }
+        Timeline { margin: 1 0; }
+        #empty {
+            display: none; height: 1fr; padding: 1 4;
+            content-align: center middle; text-align: center; color: $foreground 60%;
+        }
+        &.-empty { #empty { display: block; } Stage { display: none; } }
+        &.-low { RequestBar, Stage { margin: 0 1; } Timeline { margin: 0; } }
+        &.-narrow RequestBar {
+            & Label { margin: 0 1; }
+            & #model-label { margin: 0 1 0 0; }
+            & Select { width: 16; }
+            & #digits { width: 4; }
+        }
+    }
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self.engine = Engine(self.post_message, root)
+        self.denoising: Denoising | None = None  # what is shown, as far as it is there
+        self._opened = False  # whether the engine was started behind the first picture
+        self._requested = False  # whether it was asked for anything yet
+
+    def compose(self) -> ComposeResult:
+        """What to sample, the two grids, the timeline, the devices."""
+        yield Header("sample")
+        yield RequestBar(builtin_directories())
+        yield Stage()
+        yield Static(id="empty")
+        yield Timeline()
+        yield DevicePanel()
+        yield Footer(show_command_palette=False)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline of what is shown."""
+        return self.query_one(Timeline)
+
+    @property
+    def bar(self) -> RequestBar:
+        """The line that says what to sample."""
+        return self.query_one(RequestBar)
+
+    def on_mount(self) -> None:
+        """Play the recording."""
+        home = builtin_directories().get(BUILTIN)
+        self.bar.fill(Request(BUILTIN))
+        try:
+            if home is None:
+                raise MinidiffError(f"The built-in model {BUILTIN} is not here.")
+            recording = load_recording(home / RECORDING)
+        except MinidiffError as error:
+            self._show_nothing(str(error))
+        else:
+            self.bar.fill(Request(BUILTIN, recording.steps, recording.n, recording.seed))
+            self._show(recording)
+            self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
+
+    def on_screen_resume(self) -> None:
+        """Start the engine behind the first picture; offer the runs that came to hold weights meanwhile."""
+        self.call_after_refresh(self._open)
+
+    async def _open(self) -> None:
+        if not self.is_current:
+            return
+        if not self._opened:
+            self._opened = True
+            self.query_one(Header).note = "engine is loading"
+            await self.engine.start()
+        await self._offer_models()
+
+    async def on_unmount(self) -> None:
+        """End the engine."""
+        await self.engine.stop()
+
+    async def _offer_models(self) -> None:
+        try:
+            runs = await asyncio.to_thread(list_runs, self.root)
+        except MinidiffError as error:
+            self._complain(error)
+            runs = []
+        self.bar.offer(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
+
+    def _complain(self, error: MinidiffError) -> None:
+        self.notify(str(error), severity="error", timeout=NOTICE_SECONDS)
+
+    # What is shown
+
+    def _show(self, denoising: Denoising) -> None:
+        self.denoising = denoising
+        self.remove_class("-empty")
+        self.timeline.load(denoising.steps, [frame.amount for frame in denoising.frames])
+
+    def _show_nothing(self, reason: str) -> None:
+        self.add_class("-empty")
+        cure = "Train a model (key 2), or install minidiff again to have the built-in one."
+        self.query_one("#empty", Static).update(
+            Content.assemble(("Nothing to play yet", "bold"), f"\n\n{reason}\n\n", cure)
+        )
+
+    def _say(self, source: str, colour: str, more: str) -> None:
+        self.query_one(Stage).say(Content.styled(source, colour), more)
+
+    def on_timeline_moved(self, message: Timeline.Moved) -> None:
+        """Draw the step that the timeline is at."""
+        if self.denoising is not None and message.position < len(self.denoising.frames):
+            self.query_one(Stage).show(self.denoising, self.denoising.frames[message.position])
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Do without blank lines where there are few."""
+        self.set_class(event.size.height < LOW, "-low")
+
+    # What the engine says
+
+    async def on_engine_ready(self, message: EngineReady) -> None:
+        """Go live, unless the user is looking at a step of the recording."""
+        self.query_one(Header).note = f"engine ready on {message.device}"
+        looking = not self.timeline.playing and self.timeline.position < self.timeline.steps
+        if not self._requested and not looking and self.bar.model is not None:
+            if self.denoising is not None:
+                self.bar.seed = self.denoising.seed + 1
+            await self.action_sample()
+
+    def on_sampling_started(self, message: SamplingStarted) -> None:
+        """Follow a new denoising from its start."""
+        self._show(message.denoising)
+        self._say("● live", "$success", "sampling")
+        self.query_one(Header).note = f"{message.parameters:,} parameters on {message.device}"
+
+    def on_frame_sampled(self, message: FrameSampled) -> None:
+        """Keep a further step; the timeline shows it in its turn."""
+        if self.denoising is not None:
+            frames = (*self.denoising.frames, message.frame)
+            self.denoising = dataclasses.replace(self.denoising, frames=frames)
+            self.timeline.add(message.frame.amount)
+
+    def on_sampling_finished(self, message: SamplingFinished) -> None:
+        """Say how long it took."""
+        self._say("● live", "$success", f"in {message.seconds:.2f} s")
+
+    def on_engine_refused(self, message: EngineRefused) -> None:
+        """Say what was wrong."""
+        self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
+
+    def on_engine_died(self, message: EngineDied) -> None:
+        """Say so; the next request starts another."""
+        self.query_one(Header).note = "engine ended"
+        self.notify(message.notice, severity="warning", timeout=NOTICE_SECONDS)
+
+    # What the user asks
+
+    async def choose_model(self, model: str) -> None:
+        """Sample from `model`, as another screen asked."""
+        await self._offer_models()
+        try:
+            self.bar.choose(model)
+        except MinidiffError as error:
+            self._complain(error)
+            return
+        await self.action_sample()
+
+    async def action_sample(self) -> None:
+        """Sample what the bar says."""
+        try:
+            request = self.bar.read()
+        except MinidiffError as error:
+            self._complain(error)
+            return
+        self._opened = self._requested = True
+        self.bar.fill(request)
+        if not self.engine.running:
+            self.query_one(Header).note = "engine is loading"
+        await self.engine.sample(request.model, n=request.n, steps=request.steps, seed=request.seed)
+
+    async def on_request_bar_submitted(self) -> None:
+        """Sample what the bar says."""
+        await self.action_sample()
+
+    async def action_new_seed(self) -> None:
+        """Sample from other noise."""
+        self.bar.seed = random.randrange(NEW_SEEDS)
+        await self.action_sample()
+
+    def action_play(self) -> None:
+        """Play or pause."""
+        self.timeline.toggle()
+
+    def action_step(self, steps: int) -> None:
+        """Pause, a step further on or back."""
+        self.timeline.seek(self.timeline.position + steps)
+
+    def action_seek(self, position: int) -> None:
+        """Pause at a step; -1 is the newest."""
+        self.timeline.seek(self.timeline.newest if position < 0 else position)
+
+    def action_loop(self) -> None:
+        """Begin again after the last step, or rest there."""
+        self.timeline.looping = not self.timeline.looping
+
+    def action_leave_field(self) -> None:
+        """Give the keys back to the screen."""
+        self.set_focus(None)
+
+    def action_export(self) -> None:
+        """Choose a picture to write."""
+        if self.denoising is None or not self.denoising.frames:
+            self.notify("there is nothing to export yet", severity="error")
+            return
+        self.timeline.pause()
+        denoising, index = self.denoising, self.timeline.position
+        self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
+
+    def _export(self, denoising: Denoising, index: int, export: Export | None) -> None:
+        if export is not None:
+            self.run_worker(self._write(export, denoising, index), group="export")
+
+    async def _write(self, export: Export, denoising: Denoising, index: int) -> None:
+        from core import export as pictures  # brings Pillow, which nothing else here needs
+
+        try:
+            match export.kind:
+                case "grid":
+                    await asyncio.to_thread(pictures.write_grid, export.path, denoising, index)
+                case "figure":
+                    await asyncio.to_thread(pictures.write_figure, export.path, denoising)
+                case _:
+                    await asyncio.to_thread(pictures.write_gif, export.path, denoising)
+        except MinidiffError as error:
+            self._complain(error)
+        else:
+            self.notify(f"wrote {export.path}", timeout=NOTICE_SECONDS)

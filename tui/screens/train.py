@@ -1,0 +1,283 @@
+"""The Train screen: a form that starts a run, or the run that is being watched."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer
+
+from core.errors import MinidiffError
+from core.events import Checkpoint, Event, Failed, Finished
+from core.history import RunHistory, in_words
+from core.runs import MODEL, Request, Status, create_run, find_run, list_runs, request
+from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
+from tui.watch import RunWatcher, start_trainer
+from tui.widgets.devices import DevicePanel
+from tui.widgets.header import Header
+from tui.widgets.run_form import RunForm
+from tui.widgets.run_monitor import RunMonitor
+
+DRAW_SECONDS = 1.0  # between two drawings of the curves
+RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+
+
+class TrainScreen(Screen[None]):
+    """Starts, watches and steers training; leaving it stops nothing."""
+
+    TITLE = "Train"
+    DEFAULT_CSS = """
+    TrainScreen {
+        ContentSwitcher { height: 1fr; }
+    }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (72, "-normal"), (110, "-wide"), (180, "-broad")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-medium"), (48, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "start", "Start"),
+        Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
+        Binding("p", "ask('continue')", "Continue", tooltip="Let the paused trainer go on"),
+        Binding("x", "ask('stop')", "Stop", tooltip="End training; it can be resumed where it stopped"),
+        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("s", "sample", "Sample", tooltip="Sample from this run's model"),
+        Binding("n", "new", "New run", tooltip="Fill in the form of another run; this one goes on"),
+        Binding("escape", "leave", "Leave field"),
+        Binding("escape", "back", "Back to the run"),
+    ]
+
+    def __init__(self, root: Path, run: str | None = None) -> None:
+        super().__init__()
+        self.root = root
+        self.path: Path | None = None  # the run being watched
+        self.status = Status.STARTING
+        self.history = RunHistory()
+        self._host: str | None = None
+        self._lost: str | None = None
+        self._run_named = run
+        self._form_wanted = False  # a person asked for the form, so no run takes its place by itself
+        self._drawn: tuple[int, Event | None, Status] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Header("train")
+        with ContentSwitcher(initial="monitor" if self._run_named else "form"):
+            yield RunForm(self.root, id="form")
+            yield RunMonitor(id="monitor")
+        yield DevicePanel()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(DRAW_SECONDS, self._draw)
+        if self._run_named is not None:
+            self.show_run(self._run_named)
+
+    def on_screen_resume(self) -> None:
+        """Attach to what runs, unless something is being watched or filled in."""
+        if self.path is None and not self._form_wanted:
+            self._find_running()
+        self._drawn = None
+        self._draw()
+
+    @work(group="find", exclusive=True)
+    async def _find_running(self) -> None:
+        try:
+            runs = await asyncio.to_thread(list_runs, self.root)
+        except MinidiffError as error:
+            self.query_one(RunForm).complain(str(error))
+            return
+        alive = [run for run in runs if run.status.alive]
+        if alive and self.path is None and not self._form_wanted:
+            self.watch_path(Path(alive[0].path))
+
+    def show_run(self, run: str | None) -> None:
+        """Show run `run` of the root; None, or a name that no run has: the form of a new one."""
+        try:
+            path = None if run is None else find_run(run, self.root)
+        except MinidiffError as error:
+            self._switch("form")
+            self.query_one(RunForm).complain(str(error))
+            return
+        if path is None:
+            self._switch("form")
+        else:
+            self.watch_path(path)
+
+    def watch_path(self, path: Path) -> None:
+        """Show the run at `path` from its first event on, and follow it."""
+        self.path = path
+        self.status = Status.STARTING
+        self._host = self._lost = self._drawn = None
+        self._begin_anew()
+        self._switch("monitor")
+        self.query_one(RunMonitor).show(path.name, self.history, self.status, None, None)
+        self._follow(path)
+
+    @work(group="watch", exclusive=True)
+    async def _follow(self, path: Path) -> None:
+        await RunWatcher(self, path).follow()
+
+    def _begin_anew(self) -> None:
+        self.history = RunHistory()
+        self.query_one(RunMonitor).show_log([], anew=True)
+
+    def _switch(self, to: str) -> None:
+        self._form_wanted = to == "form"
+        self.query_one(ContentSwitcher).current = to
+        if to == "form":
+            self.query_one("#field-preset").focus()
+        else:
+            self.query_one("#log").focus()
+        self.refresh_bindings()
+
+    # What the watcher tells
+
+    def on_events_appended(self, message: EventsAppended) -> None:
+        if message.path != self.path:
+            return
+        if message.anew:
+            self._begin_anew()
+        known = len(self.history.notes)
+        self.history.extend(message.events)
+        self._show()
+        self.query_one(RunMonitor).show_log(self.history.notes[known:])
+        if self._drawn is None:
+            self._draw()
+        if any(isinstance(event, Checkpoint) for event in message.events):
+            self.refresh_bindings()  # there is a model to sample from now
+        if message.live:
+            for event in message.events:
+                if isinstance(event, Finished | Failed):
+                    self._announce(in_words(event), wrong=isinstance(event, Failed))
+
+    def on_status_changed(self, message: StatusChanged) -> None:
+        if message.path != self.path:
+            return
+        if message.status is Status.STARTING and self.status in (Status.RUNNING, Status.PAUSED):
+            return  # the trainer has logged its end and is about to let go of the run
+        if message.status is Status.INTERRUPTED and self.status in (Status.RUNNING, Status.PAUSED):
+            self._announce("its trainer is gone without a word", wrong=True)
+        if message.status in (Status.RUNNING, Status.PAUSED):
+            self._lost = None
+        self.status, self._host = message.status, message.host
+        self._show()
+        self._draw()
+        self.refresh_bindings()
+
+    def on_trainer_lost(self, message: TrainerLost) -> None:
+        if message.path == self.path:
+            self._lost = message.reason
+            self._show()
+            self.app.bell()
+            self.refresh_bindings()
+
+    def on_run_vanished(self, message: RunVanished) -> None:
+        if message.path == self.path:
+            self.path = None
+            self._switch("form")
+            self.query_one(RunForm).complain(message.reason)
+
+    def _announce(self, what: str, *, wrong: bool) -> None:
+        """Ring, and say it on whatever screen is in sight."""
+        assert self.path is not None
+        self.app.bell()
+        self.app.notify(what, title=self.path.name, severity="error" if wrong else "information", timeout=10)
+
+    def _show(self) -> None:
+        if self.path is not None:
+            monitor = self.query_one(RunMonitor)
+            monitor.show(self.path.name, self.history, self.status, self._host, self._lost)
+
+    def _draw(self) -> None:
+        """Draw the curves if they changed and are in sight."""
+        if self.path is None or not self.is_current:
+            return
+        if self.status is Status.ELSEWHERE:
+            self._show()  # how long ago it was heard of changes without an event
+        now = (len(self.history.progress), self.history.last, self.status)
+        if now != self._drawn:
+            self._drawn = now
+            self.query_one(RunMonitor).draw(self.history, self.status)
+
+    # What a person asks for
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        on_form = self.query_one(ContentSwitcher).current == "form" if self.is_mounted else True
+        match action, parameters:
+            case "start", _:
+                return on_form
+            case "leave", _:
+                return on_form and self.focused is not None
+            case "back", _:
+                return on_form and self.focused is None and self.path is not None
+            case "ask", ("pause",):
+                return not on_form and self._is_alive and self.status is not Status.PAUSED
+            case "ask", ("continue",):
+                return not on_form and self.status is Status.PAUSED
+            case "ask", _:
+                return not on_form and self._is_alive
+            case "resume", _:
+                return not on_form and (self._lost is not None or self.status in RESUMABLE)
+            case "sample", _:
+                return not on_form and self.path is not None and (self.path / MODEL).is_file()
+            case "new", _:
+                return not on_form
+        return super().check_action(action, parameters)
+
+    @property
+    def _is_alive(self) -> bool:
+        return self._lost is None and self.status.alive
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+
+    def on_descendant_blur(self) -> None:
+        self.refresh_bindings()
+
+    def action_start(self) -> None:
+        self.query_one(RunForm).submit()
+
+    def on_run_form_submitted(self, message: RunForm.Submitted) -> None:
+        message.stop()
+        form = self.query_one(RunForm)
+        try:
+            path = create_run(form.config())
+            start_trainer(path)
+        except MinidiffError as error:
+            form.complain(str(error))
+            return
+        self.watch_path(path)
+
+    def action_ask(self, what: Request) -> None:
+        if self.path is not None:
+            try:
+                request(self.path, what)
+            except MinidiffError as error:
+                self.notify(str(error), severity="error")
+            else:
+                self.notify(f"asked {self.path.name} to {what}", timeout=2)
+
+    def action_resume(self) -> None:
+        if self.path is not None:
+            try:
+                start_trainer(self.path)
+            except MinidiffError as error:
+                self.notify(str(error), severity="error")
+                return
+            self.watch_path(self.path)
+
+    def action_sample(self) -> None:
+        if self.path is not None:
+            self.post_message(ModelChosen(self.path.name))
+
+    def action_new(self) -> None:
+        self._switch("form")
+
+    def action_leave(self) -> None:
+        self.set_focus(None)
+
+    def action_back(self) -> None:
+        self._switch("monitor")

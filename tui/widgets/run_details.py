@@ -1,0 +1,105 @@
+"""What is known of the run under the table's cursor: its state in words, its config, curves and newest digits."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from core.history import RunHistory
+from core.runs import CONFIG, RunSummary, Status
+from tui.widgets.digits import DigitGrid
+from tui.widgets.loss_plot import LossPlot, legend
+from tui.widgets.run_monitor import ago
+from tui.widgets.run_table import STYLES
+
+# Options that tell one run from another at a glance; the rest is in config.toml.
+TOLD = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
+
+
+class RunDetails(Vertical):
+    """Shows the summary given to `show` at once, and the history when it has been read."""
+
+    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    DEFAULT_CSS = """
+    RunDetails {
+        padding: 0 1;
+        #about { height: auto; max-height: 8; }
+        #pictures { height: 1fr; }
+        #pictures > Vertical { width: 1fr; }
+        #pictures DigitGrid { width: 34; margin-left: 2; }
+        #curves-legend { height: 1; text-wrap: nowrap; }
+    }
+    .-beside RunDetails {
+        #pictures { layout: vertical; margin-top: 1; }
+        #pictures > Vertical { height: 1fr; }
+        #pictures DigitGrid { width: 1fr; height: 1fr; margin: 1 0 0 0; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._described: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="about")
+        with Horizontal(id="pictures"):
+            with Vertical():
+                yield Static(id="curves-legend")
+                yield LossPlot()
+            yield DigitGrid()
+
+    def show(self, run: RunSummary | None) -> None:
+        """Say what the table knows of `run`, in full."""
+        self.display = run is not None
+        if run is not None:
+            self.query_one("#about", Static).update(_about(run))
+
+    def show_history(self, history: RunHistory) -> None:
+        """Draw the curves and the newest digits."""
+        known = bool(history.progress or history.epochs)
+        self.query_one("#curves-legend", Static).update(legend(history) if known else "")
+        self.query_one(LossPlot).show(history, "no step was logged yet")
+        grid = self.query_one(DigitGrid)
+        if history.previews:
+            preview = history.previews[-1]
+            grid.show(preview.images, preview.count, preview.height, preview.width)
+        else:
+            grid.clear()
+
+
+def _about(run: RunSummary) -> Text:
+    """The run's name and state, why it is in that state, and what can be done; then its config."""
+    text = Text.assemble((run.name, "bold"), "  ", (f"● {run.status}", STYLES[run.status]))
+    heard = "" if run.updated is None else ago(run.updated)
+    match run.status:
+        case Status.FAILED:
+            text.append(f"\n{run.error}", style=STYLES[Status.FAILED])
+        case Status.INTERRUPTED:
+            text.append(f"\nits trainer is gone without a word, last heard {heard}; r resumes from the last checkpoint")
+        case Status.ELSEWHERE:
+            text.append(f"\non {run.host}, last heard {heard}; r takes it over, once no trainer works on it there")
+        case Status.STOPPED:
+            text.append(f"\nstopped {heard}; r resumes from the last checkpoint")
+        case _:
+            pass
+    steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
+    text.append(f"\n{' · '.join([steps, *_options(Path(run.path))])}", style="grey62")
+    return text
+
+
+def _options(path: Path) -> list[str]:
+    try:
+        options = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ["its config cannot be read"]
+    values = {name: options[name] for name in TOLD if name in options}
+    return [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()]
+
+
+def _shown(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,249 @@
+"""Everything about one run as it trains: its state, progress, loss curves, newest preview digits and log."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.widgets import Label, ProgressBar, RichLog, Static
+
+from core.events import Checkpoint, Epoch, Event, Failed, Finished, Resumed, Stopped, Warned
+from core.history import RunHistory, in_words
+from core.runs import Status
+from tui.widgets.digits import DigitGrid
+from tui.widgets.loss_plot import LossPlot, legend
+
+LOG_LINES = 500  # kept on the screen; events.jsonl has them all
+CLOCK_WIDTH = 100  # columns from which on the log's lines begin with the time
+COLORS = {
+    Status.RUNNING: "$success",
+    Status.STARTING: "$primary",
+    Status.PAUSED: "$warning",
+    Status.FINISHED: "$success",
+    Status.STOPPED: "$foreground 70%",
+    Status.INTERRUPTED: "$warning",
+    Status.FAILED: "$error",
+    Status.ELSEWHERE: "$primary",
+}
+
+
+class RunMonitor(Vertical):
+    """Shows what `show` and `show_log` are given; it reads nothing itself."""
+
+    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    DEFAULT_CSS = """
+    RunMonitor {
+        padding: 0 1;
+        #title, #stats { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        #stats { color: $text-muted; }
+        ProgressBar { width: 1fr; height: 1; }
+        ProgressBar Bar { width: 1fr; }
+        ProgressBar Bar > .bar--bar { color: $primary; }
+        #banner { height: auto; max-height: 4; padding: 0 1; background: $warning 20%; color: $text-warning; }
+        #banner.-error { background: $error 25%; color: $text-error; }
+        #curves { width: 1fr; }
+        #legend { height: 1; text-wrap: nowrap; }
+        #log {
+            height: 6; border-top: solid $border-blurred; background: $background;
+            scrollbar-size-vertical: 1; scrollbar-background: $background;
+        }
+        #log:focus { border-top: solid $primary; background-tint: $foreground 0%; }
+        #samples { width: 32; margin-left: 2; }
+        #preview { height: 1; color: $text-muted; width: 1fr; text-align: center; }
+    }
+    .-short RunMonitor #log { height: 5; }
+    .-tall RunMonitor #log { height: 14; }
+    .-wide RunMonitor #samples { width: 46; }
+    .-broad RunMonitor #samples { width: 90; }
+    .-slim RunMonitor #samples { width: 22; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title")
+        yield ProgressBar(show_eta=False)
+        yield Static(id="stats")
+        yield Static(id="banner", markup=False)
+        with Horizontal():
+            with Vertical(id="curves"):
+                yield Static(id="legend")
+                yield LossPlot()
+                yield RichLog(id="log", wrap=True, min_width=0, max_lines=LOG_LINES, auto_scroll=True)
+            with Vertical(id="samples"):
+                yield Label("", id="preview")
+                yield DigitGrid()
+
+    def on_mount(self) -> None:
+        self._notes: list[Event] = []
+        self._epoch_shown: tuple[int, float] | None = None
+        self._log_width = 0
+        self.query_one("#banner").display = False
+
+    def show(self, name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> None:
+        """Show the state of run `name`; `lost` is why its trainer ended before it began, None if it did not."""
+        if lost is not None:
+            status = Status.FAILED
+        self._show_title(name, history, status, host)
+        self._show_progress(history, status)
+        stats = self.query_one("#stats", Static)
+        stats.update(" · ".join(_stats(history, status)))
+        self._show_banner(*_notice(name, history, status, host, lost))
+        self._show_preview(history)
+
+    def draw(self, history: RunHistory, status: Status) -> None:
+        """Draw the curves."""
+        waiting = _waiting(history, status)
+        self.query_one("#legend", Static).update(legend(history) if history.progress or history.epochs else "")
+        self.query_one(LossPlot).show(history, waiting)
+
+    def show_log(self, notes: list[Event], *, anew: bool = False) -> None:
+        """Add the lines of `notes`; `anew` removes those that are there."""
+        log = self.query_one("#log", RichLog)
+        if anew:
+            log.clear()
+            self._notes.clear()
+        clock = self.size.width >= CLOCK_WIDTH
+        for note in notes[-LOG_LINES:]:
+            if not isinstance(note, Checkpoint):  # one each epoch and minute would hide the rest
+                log.write(_log_line(note, clock=clock))
+        self._notes = [*self._notes, *notes][-LOG_LINES:]
+
+    def on_resize(self, event: Resize) -> None:
+        """Wrap the log's lines anew."""
+        if event.size.width != self._log_width and self._notes:
+            self.call_after_refresh(lambda: self.show_log(list(self._notes), anew=True))
+        self._log_width = event.size.width
+
+    def _show_title(self, name: str, history: RunHistory, status: Status, host: str | None) -> None:
+        phase = _phase(history, status)
+        if status is Status.ELSEWHERE:
+            heard = "" if history.last is None else f", last heard {ago(history.last.time)}"
+            phase = f"on {host}{heard}"
+        about = [history.dataset.name] if history.dataset else []
+        if history.begun is not None:
+            about += [history.begun.device, f"{history.begun.parameters:,} parameters"]
+        color = COLORS[status]
+        self.query_one("#title", Static).update(
+            f"[b]{name}[/]  [{color}]● {phase}[/]  [$foreground 60%]{' · '.join(about)}[/]"  # a name holds no brackets
+        )
+
+    def _show_progress(self, history: RunHistory, status: Status) -> None:
+        bar = self.query_one(ProgressBar)
+        if history.download is not None and history.dataset is None:
+            bar.update(total=history.download.total, progress=history.download.received)
+        elif history.total_steps:
+            bar.update(total=history.total_steps, progress=history.step)
+        else:
+            bar.update(total=None if status.alive else 1, progress=0)
+
+    def _show_banner(self, text: str, wrong: bool) -> None:
+        banner = self.query_one("#banner", Static)
+        banner.display = bool(text)
+        banner.set_class(wrong, "-error")
+        banner.update(text)
+
+    def _show_preview(self, history: RunHistory) -> None:
+        label, grid = self.query_one("#preview", Label), self.query_one(DigitGrid)
+        if not history.previews:
+            label.update("")
+            if self._epoch_shown is not None:
+                grid.clear()
+            self._epoch_shown = None
+            return
+        preview = history.previews[-1]
+        if self._epoch_shown != (preview.epoch, preview.time):
+            self._epoch_shown = preview.epoch, preview.time
+            label.update(f"samples after epoch {preview.epoch}")
+            grid.show(preview.images, preview.count, preview.height, preview.width)
+
+
+def _phase(history: RunHistory, status: Status) -> str:
+    if status is Status.RUNNING and history.dataset is None and history.download is not None:
+        return "getting the data"
+    if status is Status.RUNNING and _is_warming_up(history):
+        return "warming up"
+    return str(status)
+
+
+def _is_warming_up(history: RunHistory) -> bool:
+    """Whether the trainer that holds the run has not reported a step yet."""
+    if history.begun is None or not history.progress:
+        return True
+    return history.progress[-1].time < history.begun.time
+
+
+def _waiting(history: RunHistory, status: Status) -> str:
+    """What to say where the curves will be."""
+    if not status.alive:
+        return "no step was logged"
+    if history.download is not None and history.dataset is None:
+        return in_words(history.download)
+    return "warming up\nthe curves begin with the first steps"
+
+
+def _stats(history: RunHistory, status: Status) -> list[str]:
+    if history.download is not None and history.dataset is None and status.alive:
+        return [in_words(history.download)]
+    if history.begun is None:
+        return ["the trainer is loading"] if status.alive else []
+    total = history.total_steps
+    epochs = history.begun.epochs
+    done = history.epochs[-1].epoch if history.epochs else 0
+    at = min(epochs, history.progress[-1].epoch if history.progress else done + 1) if status.alive else done
+    parts = [f"epoch {at} of {epochs}", f"step {history.step:,}" + (f" of {total:,}" if total else "")]
+    if history.progress and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
+        window = history.progress[-1]
+        if status is not Status.PAUSED:
+            parts.append(f"{window.images_per_second:,.0f} images/s")
+            left = history.seconds_left
+            parts.append("" if left is None else f"{duration(left)} left")
+        if window.memory is not None:
+            parts.append(f"{window.memory / 1e6:,.0f} MB")
+    if isinstance(history.lifecycle, Finished):
+        parts.append(f"took {duration(history.lifecycle.seconds)}")
+    return [part for part in parts if part]
+
+
+def _notice(name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> tuple[str, bool]:
+    """The banner's text, empty for none, and whether it tells of an error."""
+    saved = max((note.step for note in history.notes if isinstance(note, Checkpoint | Resumed)), default=None)
+    again = f"r resumes from step {saved:,}" if saved else "r starts it again"
+    if lost is not None:
+        return f"the trainer did not start: {lost}", True
+    if isinstance(history.lifecycle, Failed) and status is Status.FAILED:
+        return f"{history.lifecycle.message}  ({again})", True
+    if status is Status.INTERRUPTED:
+        return f"the trainer of {name} is gone without a word: killed, or the machine went down; {again}", True
+    if status is Status.STOPPED and isinstance(history.lifecycle, Stopped):
+        return f"{in_words(history.lifecycle)}; {again}", False
+    warnings = [note.message for note in history.notes if isinstance(note, Warned)]
+    more = f"  (and {len(warnings) - 1} more, in the log)" if len(warnings) > 1 else ""
+    return (warnings[-1] + more, False) if warnings else ("", False)
+
+
+def _log_line(event: Event, *, clock: bool) -> Text:
+    style = "bold #ff5f5f" if isinstance(event, Failed) else "#ffd75f" if isinstance(event, Warned) else ""
+    if not clock and isinstance(event, Epoch):  # in full it would wrap
+        return Text(f"epoch {event.epoch}: {event.loss:.4f}, held out {event.held_out:.4f}, {event.seconds:.0f} s")
+    moment = time.strftime("%H:%M:%S ", time.localtime(event.time)) if clock else ""
+    return Text.assemble((moment, "grey54"), (in_words(event), style))
+
+
+def duration(seconds: float) -> str:
+    """`seconds` in the two largest units that say enough: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 5_970:
+        return f"{round(whole / 60)} min"
+    if whole < 172_800:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def ago(moment: float) -> str:
+    """How long ago `moment`, in seconds since the epoch, was."""
+    passed = time.time() - moment
+    return "now" if passed < 2 else f"{duration(passed)} ago"

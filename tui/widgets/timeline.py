@@ -1,0 +1,184 @@
+"""The timeline of a denoising: plays, pauses, steps and scrubs over its steps, and says where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.timer import Timer
+from textual.widget import Widget
+
+SECONDS_A_PLAY = 4.0  # that a whole denoising takes when its steps allow
+FASTEST, SLOWEST = 0.08, 0.4  # seconds a step
+REST = 1.6  # seconds on the last step before a loop begins again
+
+
+class Timeline(Widget):
+    """Holds the position among the steps there are so far; posts `Moved` at each change of it.
+
+    Playing waits at the newest step until a further one comes, and rests on the last.
+    """
+
+    @dataclass
+    class Moved(Message):
+        """The position is now `position`."""
+
+        position: int
+
+    DEFAULT_CSS = """
+    Timeline {
+        height: 1; text-wrap: nowrap; text-overflow: ellipsis;
+        width: 1fr; padding: 0 1; color: $foreground 75%;
+    }
+    """
+    position = reactive(0)
+    playing = reactive(False)
+    looping = reactive(False)
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.steps = 0
+        self._amounts: list[float] = []  # one a step that is there
+        self._clock: Timer | None = None
+        self._rested = 0.0
+        self._bar = (0, 0)  # first column and length of the bar, for the mouse
+
+    @property
+    def newest(self) -> int:
+        """The last step there is so far."""
+        return max(0, len(self._amounts) - 1)
+
+    @property
+    def pace(self) -> float:
+        """Seconds a step while playing."""
+        return min(SLOWEST, max(FASTEST, SECONDS_A_PLAY / max(1, self.steps)))
+
+    def load(self, steps: int, amounts: list[float] | None = None) -> None:
+        """Begin a denoising of `steps` steps at its start, playing; `amounts` are the noise of the steps there are."""
+        self.steps = steps
+        self._amounts = list(amounts or [])
+        self._rested = 0.0
+        self._go(0, always=True)
+        self.play()
+
+    def add(self, amount: float) -> None:
+        """A further step is there."""
+        self._amounts.append(amount)
+        if self.newest == self.position:
+            self.post_message(self.Moved(self.position))
+        self.refresh()
+
+    def play(self) -> None:
+        """Play from here, or from the start when on the last step."""
+        if not self._amounts and not self.steps:
+            return
+        if self.steps and self.position >= self.steps:
+            self._go(0)
+        self.playing = True
+        if self._clock is not None:
+            self._clock.stop()
+        self._clock = self.set_interval(self.pace, self._tick)
+
+    def pause(self) -> None:
+        """Stay here."""
+        self.playing = False
+        if self._clock is not None:
+            self._clock.stop()
+            self._clock = None
+
+    def toggle(self) -> None:
+        """Play, or pause."""
+        if self.playing:
+            self.pause()
+        else:
+            self.play()
+
+    def seek(self, position: int) -> None:
+        """Pause at a step, the nearest there is."""
+        self.pause()
+        self._go(min(self.newest, max(0, position)))
+
+    def _tick(self) -> None:
+        if not self.screen.is_current:
+            return  # nobody sees it
+        if self.position < self.newest:
+            self._go(self.position + 1)
+        elif self.position >= self.steps:
+            if not self.looping:
+                self.pause()
+                return
+            self._rested += self.pace
+            if self._rested >= REST:
+                self._go(0)
+
+    def _go(self, position: int, *, always: bool = False) -> None:
+        self._rested = 0.0
+        if position != self.position or always:
+            self.position = position
+            self.post_message(self.Moved(position))
+
+    def render(self) -> Content:
+        """Play or pause, the bar, the step and the noise left."""
+        width = self.content_size.width
+        sign = "▶" if self.playing else "‖" if self.position < self.steps else "■"
+        if not self.steps:
+            return Content.styled("no steps yet", "$foreground 40%")
+        digits = len(str(self.steps))
+        amount = f"{self._amounts[self.position]:.2f}" if self.position < len(self._amounts) else "…"
+        quiet = "$foreground 50%"
+        label = [("step ", quiet), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", quiet)]
+        label += [("   noise ", quiet), (amount, "bold"), ("   loop", "$accent" if self.looping else "$foreground 25%")]
+        text = Content.assemble(*label)
+        length = width - text.cell_length - 5
+        if length < 8:
+            self._bar = (0, 0)
+            return Content.assemble((sign, "$accent"), " ", text)
+        self._bar = (3, length)
+        last = length - 1
+        at = round(self.position / self.steps * last)
+        there = max(at, round(self.newest / self.steps * last))
+        bar = [("━" * at, "$primary"), ("●", "bold $primary"), ("━" * (there - at), "$foreground 30%")]
+        bar += [("╌" * (last - there), "$foreground 20%")]
+        return Content.assemble((sign, "bold $accent"), "  ", *bar, "  ", text)
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Scrub from here, or play and pause when the sign is hit."""
+        if event.get_content_offset(self) is None:
+            return
+        if event.x - self.gutter.left < self._bar[0]:
+            self.toggle()
+        elif self._over(event.x) is not None:
+            self.capture_mouse()
+            self._scrub(event.x)
+        elif event.x >= self.size.width - len(" loop "):
+            self.looping = not self.looping
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Scrub while the button is held."""
+        if self.app.mouse_captured is self:
+            self._scrub(event.x)
+
+    def on_mouse_up(self) -> None:
+        """Let go."""
+        self.release_mouse()
+
+    def on_mouse_scroll_down(self) -> None:
+        """A step on."""
+        self.seek(self.position + 1)
+
+    def on_mouse_scroll_up(self) -> None:
+        """A step back."""
+        self.seek(self.position - 1)
+
+    def _over(self, x: int) -> int | None:
+        column = x - self.gutter.left - self._bar[0]
+        return column if 0 <= column < self._bar[1] else None
+
+    def _scrub(self, x: int) -> None:
+        start, length = self._bar
+        if length > 1:
+            share = (x - self.gutter.left - start) / (length - 1)
+            self.seek(round(share * self.steps))
