@@ -17,7 +17,7 @@ from core.atomic import write_atomically
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, to_line
-from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, lock_holder
+from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, run_status
 
 LOCK_SECONDS = 1.0  # screens probe the lock for an instant; a trainer outlasts them
 RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
@@ -110,8 +110,8 @@ class HeldRun:
         write_atomically(self.path / CONFIG, config.to_toml().encode())
 
     def _refuse_other_host(self) -> None:
-        host = lock_holder(self.path).get("host")
-        if host not in (None, socket.gethostname()) and not self._force:
+        if run_status(self.path) is Status.ELSEWHERE and not self._force:
+            host = lock_holder(self.path)["host"]
             raise RunError(
                 f"{self.path.name} was last held by {host}, which cannot be seen from here; "
                 f"if nothing runs there any more, resume it with --force"

@@ -95,7 +95,7 @@ def _memory_for(n: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):  # the CPU's
+        if not is_out_of_memory(error):
             raise
         raise MinidiffError(f"{n} images at once do not fit into memory; ask for a smaller n") from None
 
@@ -104,3 +104,8 @@ def predict(net: nn.Module, x: Tensor) -> Tensor:
     """The clean images that a net of the document's recipe sees in `x`; it is always asked at timestep 0."""
     output = net(x, 0)
     return output if isinstance(output, Tensor) else output.sample  # a bare diffusers net wraps its result
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory; on a CPU it says so in a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -35,6 +35,7 @@ from core.held_run import HeldRun
 from core.interrupts import Interrupts
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
+from core.sampling import is_out_of_memory
 from core.trainer import PREVIEWS, Trainer
 from core.windows import EpochSoFar, Window
 
@@ -60,6 +61,7 @@ class Sitting:
         self._seconds = 0.0  # of training, over all sittings
         self._saved = time.monotonic()
         self._data_sha256 = ""
+        self._began_with: dict[str, str] = {}  # the device and the version of torch of the sitting before
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
@@ -70,8 +72,7 @@ class Sitting:
             if saved is not None:
                 self._restore(trainer, *saved)
             yield self._opening(trainer)
-            if saved is not None:
-                yield from self._differences(device, saved[2])
+            yield from self._differences(device)
             held_out = yield from self._take_data(trainer)
             if held_out is not None:
                 self._saved = time.monotonic()
@@ -102,12 +103,17 @@ class Sitting:
         return tensors, step, more
 
     def _restore(self, trainer: Trainer, tensors: dict[str, Tensor], step: int, more: dict[str, Any]) -> None:
+        """Take up the state that `_save` wrote."""
         weights = {name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")}
         fill(trainer.net, weights, self._path(STATE))
-        trainer.restore({name: value for name, value in tensors.items() if not name.startswith("net.")}, step)
-        self._epoch = EpochSoFar(**more["epoch"])
-        self._seconds = more["seconds"]
-        self._data_sha256 = more["data_sha256"]
+        try:
+            trainer.restore({name: value for name, value in tensors.items() if not name.startswith("net.")}, step)
+            self._epoch = EpochSoFar(**more["epoch"])
+            self._seconds = more["seconds"]
+            self._data_sha256 = more["data_sha256"]
+            self._began_with = {"on": more["device"], "with torch": more["torch"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
 
     def _pick_device(self) -> torch.device:
         try:
@@ -129,11 +135,10 @@ class Sitting:
         }
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
-    def _differences(self, device: torch.device, more: dict[str, Any]) -> Iterator[Event]:
-        for what, was, now in (
-            ("on", more["device"], device.type),
-            ("with torch", more["torch"], torch.__version__),
-        ):
+    def _differences(self, device: torch.device) -> Iterator[Event]:
+        now_with = {"on": device.type, "with torch": torch.__version__}
+        for what, was in self._began_with.items():
+            now = now_with[what]
             if was != now:
                 yield Warned(
                     message=f"this run began {what} {was} and goes on {what} {now}: its numbers will not be "
@@ -191,7 +196,8 @@ class Sitting:
         """Go on to the end of the epoch and through it; True if stopped on the way."""
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
-            self._window.add(*trainer.advance())
+            with _memory_for(self.config):
+                self._window.add(*trainer.advance())
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
             if ends or self._window.is_due(self._seconds):
                 yield self._read_window(trainer)
@@ -300,6 +306,19 @@ class Sitting:
     def _path(self, name: str) -> Any:
         assert self.run is not None, "only a run directory has files"
         return self.run.path / name
+
+
+@contextmanager
+def _memory_for(config: TrainConfig) -> Iterator[None]:
+    """Say in a user's words that a step did not fit into memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"a batch of {config.batch_size} does not fit into memory; start again with a smaller --batch-size"
+        ) from None
 
 
 @contextmanager

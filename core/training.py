@@ -32,9 +32,9 @@ def train(config: TrainConfig) -> Generator[Event, None, None]:
     Raises:
         MinidiffError: the data, device, run directory or loss is not usable; the run records it as `failed`.
     """
+    pick_device(config.device)  # a device that is not there should not leave a run behind
     if config.root is None:
         return _unrecorded(config)
-    pick_device(config.device)  # a device that is not there should not leave a run behind
     return resume(create_run(config))
 
 
@@ -54,7 +54,10 @@ def resume(path: Path, *, device: str | None = None, force: bool = False) -> Gen
     """
     if run_status(path) == Status.FINISHED:
         raise RunError(f"{path.name} is finished; to train longer, start a new run with more --epochs")
-    return _recorded(path, TrainConfig.from_toml(path / CONFIG), device, force)
+    config = TrainConfig.from_toml(path / CONFIG)
+    if device is not None:
+        pick_device(device)  # a slip of the caller's is no failure of the run
+    return _recorded(path, config, device, force)
 
 
 def _unrecorded(config: TrainConfig) -> Generator[Event, None, None]:

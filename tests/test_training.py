@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +12,14 @@ import pytest
 import torch
 
 from core import TrainConfig, load_model, train
-from core.errors import MinidiffError, RunError, TrainingError
+from core.checkpoint import read_tensors, write_tensors
+from core.errors import CheckpointError, DeviceUnavailable, MinidiffError, RunError, TrainingError
 from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Stopped
 from core.history import LogTail, RunHistory
 from core.runs import request, run_status, summarize
 from core.training import resume
 
+ROOT = Path(__file__).parent.parent
 TINY = {"dataset": "glyphs", "limit": 64, "batch_size": 24, "channels": (4, 4), "device": "cpu", "threads": 1}
 
 
@@ -228,3 +232,60 @@ def test_stopped_is_the_last_word_after_a_request(tmp_path: Path) -> None:
     until(events, Progress)
     request(tmp_path / "a", "stop")
     assert isinstance(list(events)[-1], Stopped)
+
+
+def test_a_device_that_is_not_here_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Epoch)
+    events.close()
+    log = (tmp_path / "a" / "events.jsonl").read_bytes()
+    with pytest.raises(DeviceUnavailable, match="cuda:77"):
+        resume(tmp_path / "a", device="cuda:77")
+    with pytest.raises(DeviceUnavailable, match="cuda:77"):
+        train(tiny(root=tmp_path, name="b", device="cuda:77"))
+    assert (tmp_path / "a" / "events.jsonl").read_bytes() == log
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_state_that_lacks_what_resuming_needs_is_refused_by_name(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Epoch)
+    events.close()
+    state = tmp_path / "a" / "state.safetensors"
+    tensors, config, step, more = read_tensors(state, "state")
+    write_tensors(state, "state", tensors, config, step, seconds=more["seconds"])
+    with pytest.raises(CheckpointError, match="lacks what resuming needs"):
+        list(resume(tmp_path / "a"))
+
+
+def test_a_run_stopped_on_another_host_is_resumed_here_but_an_interrupted_one_is_not(tmp_path: Path) -> None:
+    events = train(tiny(root=tmp_path, name="a"))
+    until(events, Epoch)
+    events.close()
+    lock, log = tmp_path / "a" / "lock", tmp_path / "a" / "events.jsonl"
+    stopped = log.read_text()
+    log.write_text("".join(line for line in stopped.splitlines(keepends=True) if '"stopped"' not in line))
+    lock.write_text('{"host": "another", "pid": 1, "started": 1.0}')
+    with pytest.raises(RunError, match=r"another.*--force"):
+        next(resume(tmp_path / "a"))
+    log.write_text(stopped)
+    assert isinstance(list(resume(tmp_path / "a"))[-1], Finished)
+
+
+SCARCE = """
+import resource, sys
+from core import TrainConfig, train
+import core.trainer
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000, resource.RLIM_INFINITY))
+try:
+    list(train(TrainConfig(dataset="glyphs", limit=2000, batch_size=2000, device="cpu", threads=1)))
+except core.MinidiffError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited through /proc and RLIMIT_AS")
+def test_a_batch_that_does_not_fit_into_memory_says_so() -> None:
+    done = subprocess.run([sys.executable, "-c", SCARCE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "a batch of 2000 does not fit into memory; start again with a smaller --batch-size\n", done

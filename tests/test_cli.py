@@ -1,0 +1,590 @@
+"""The headless command: what each command does, its exit codes, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from PIL import Image
+
+from core import runs
+from core.cli import run
+from core.events import Event, Failed, Stopped
+from core.history import LogTail, RunHistory
+from core.runs import Status, run_status
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = [
+    *("--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
+    *("--device", "cpu", "--threads", "1"),
+]
+FOREVER = [*TINY, "--epochs", "1000000"]
+COMMANDS = [
+    *("train", "resume", "stop", "pause", "continue", "watch"),
+    *("sample", "metrics", "runs", "devices", "doctor", "download"),
+]
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with the finished run `done`, for commands that name no --root, in an otherwise empty folder."""
+    root = tmp_path / "runs"
+    shutil.copytree(finished_run, root / "done")
+    monkeypatch.setenv("MINIDIFF_HOME", str(root))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return root
+
+
+@pytest.fixture
+def trainers(home: Path) -> Iterator[Path]:
+    """`home`, and at the end whatever trainer still holds one of its runs is killed."""
+    yield home
+    for path in runs.run_directories(home):
+        if runs.is_locked(path):
+            os.kill(runs.lock_holder(path)["pid"], signal.SIGKILL)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "core.cli", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
+    """The one line on stderr that a command line earns."""
+    assert run([*arguments]) == code
+    said = capsys.readouterr()
+    assert said.err.startswith("minidiff: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err.strip()
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.01)
+
+
+def events(path: Path) -> list[Event]:
+    return LogTail(path / runs.EVENTS).read()[0]
+
+
+# Commands that answer at once
+
+
+def test_every_command_has_help(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    page = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f" {name} " in page
+        assert run([name, "--help"]) == 0
+        assert f"minidiff {name}" in capsys.readouterr().out
+
+
+def test_version_is_the_packages(capsys: Capture) -> None:
+    from core import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_runs_as_json(home: Path, capsys: Capture) -> None:
+    assert run(["runs", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["name"] == "done"
+    assert found["status"] == "finished"
+    assert (found["epoch"], found["step"]) == (2, 4)
+    assert 0 < found["loss"] < 1
+
+
+def test_runs_as_a_table_is_not_cut_in_a_pipe(home: Path, capsys: Capture) -> None:
+    name = "n" * 64
+    shutil.copytree(home / "done", home / name)
+    assert run(["runs"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert "status" in heading
+    assert {row.split()[0] for row in rows} == {"done", name}
+    assert all(row.split()[1:5] == ["finished", "quick", "glyphs", "2/2"] for row in rows)
+
+
+def test_a_number_that_is_not_finite_is_null_in_json(home: Path, capsys: Capture) -> None:
+    with open(home / "done" / runs.EVENTS, "a") as log:
+        log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"held_out":null,"seconds":1.0}\n')
+    assert run(["runs", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert found["loss"] is None
+
+
+def test_no_runs_is_no_error(tmp_path: Path, capsys: Capture) -> None:
+    assert run(["runs", "--root", str(tmp_path / "nowhere")]) == 0
+    assert "no runs under" in capsys.readouterr().out
+    assert run(["runs", "--root", str(tmp_path / "nowhere"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_devices_lists_the_cpu(capsys: Capture) -> None:
+    assert run(["devices", "--json"]) == 0
+    cpu = json.loads(capsys.readouterr().out)[-1]
+    assert cpu["device"] == "cpu"
+    assert cpu["memory_total"] > 0
+    assert run(["devices"]) == 0
+    assert "cpu" in capsys.readouterr().out
+
+
+def test_doctor_reports_as_json(home: Path, capsys: Capture) -> None:
+    assert run(["doctor", "--json"]) in (0, 1)
+    assert {"versions", "devices"} <= set(json.loads(capsys.readouterr().out))
+
+
+def test_sample_writes_every_picture_asked_for(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    files = {
+        flag: tmp_path / "out" / name for flag, name in (("output", "g.png"), ("figure", "f.png"), ("gif", "w.gif"))
+    }
+    flags = [word for flag, path in files.items() for word in (f"--{flag}", str(path))]
+    assert run(["sample", "done", "--n", "3", "--steps", "4", "--seed", "1", "--device", "cpu", *flags]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"wrote {path}" for path in files.values()]
+    assert [Image.open(path).format for path in files.values()] == ["PNG", "PNG", "GIF"]
+    assert Image.open(files["gif"]).n_frames == 5
+
+
+def test_sample_writes_samples_png_if_nothing_is_named(home: Path) -> None:
+    assert run(["sample", str(home / "done"), "--n", "1", "--steps", "1", "--device", "cpu"]) == 0
+    assert [path.name for path in Path().iterdir()] == ["samples.png"]
+
+
+def test_the_same_seed_draws_the_same_picture(home: Path, tmp_path: Path) -> None:
+    contents = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        arguments = ["--n", "2", "--steps", "2", "--seed", seed, "--device", "cpu", "--output", str(tmp_path / name)]
+        assert run(["sample", "done", *arguments]) == 0
+        contents.append((tmp_path / name).read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_metrics_writes_the_runs_series(home: Path, tmp_path: Path) -> None:
+    assert run(["metrics", "done", "--output", str(tmp_path / "m.csv")]) == 0
+    history = RunHistory.of(home / "done" / runs.EVENTS)
+    assert len((tmp_path / "m.csv").read_text().splitlines()) == 1 + len(history.progress) + len(history.epochs)
+
+
+def test_watching_a_finished_run_shows_it_and_ends(home: Path, capsys: Capture) -> None:
+    assert run(["watch", "done"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("started on cpu")
+    assert lines[-1].startswith("finished after 4 steps")
+
+
+def test_watching_a_run_whose_trainer_is_gone_is_an_error(home: Path, capsys: Capture) -> None:
+    log = home / "done" / runs.EVENTS
+    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line))
+    assert run(["watch", "done"]) == 1
+    assert "gone without a word" in capsys.readouterr().err
+
+
+def test_train_prints_plain_lines_where_there_is_no_terminal(home: Path, capsys: Capture) -> None:
+    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "started",
+        "glyphs:",
+        "step",
+        "epoch",
+        "checkpoint",
+        "finished",
+    ]
+
+
+def test_options_come_from_flags_before_a_file_and_the_environment(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 1\nseed = 5\nbatch_size = 7\n")
+    monkeypatch.setenv("MINIDIFF_LEARNING_RATE", "0.005")
+    assert run(["train", *TINY, "--config", str(tmp_path / "mine.toml"), "--seed", "6", "--name", "a"]) == 0
+    from core import TrainConfig
+
+    config = TrainConfig.from_toml(home / "a" / runs.CONFIG)
+    assert (config.epochs, config.seed, config.batch_size, config.learning_rate) == (1, 6, 32, 0.005)
+
+
+def test_a_flag_that_is_on_by_default_can_be_turned_off(home: Path) -> None:
+    assert run(["train", *TINY, "--epochs", "1", "--channels-last=false", "--name", "a"]) == 0
+    assert "channels_last = false" in (home / "a" / runs.CONFIG).read_text()
+
+
+def test_download_says_where_the_set_is(genuine_mnist: Path, capsys: Capture) -> None:
+    assert run(["download", "mnist", "--data-root", str(genuine_mnist), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["dataset"] == "mnist"
+    assert Path(said["directory"]).is_dir()
+    assert said["sha256"].startswith("ba891046")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train --dataset cifar", "dataset"),
+        ("train --model gan", "model: should be 'basic_unet' or 'unet2d'"),
+        ("train --preset fast", "preset"),
+        ("train --device tpu", "cuda:N"),
+        ("train --speed 3", "--speed"),
+        ("train --batch-size 0", "batch_size"),
+        ("train --epochs 0", "epochs"),
+        ("train --epochs -1", "epochs"),
+        ("train --epochs three", "three"),
+        ("train --limit 0", "limit"),
+        ("train --learning-rate nan", "learning_rate"),
+        ("train --name a/b", "cannot name a run"),
+        ("train --name ..", "cannot name a run"),
+        ("train --channels 8 8 8 8", "28 divides by 4 but not by 8"),
+        ("train --layers-per-block 2", "layers_per_block"),
+        ("train --config nothing.toml", "nothing.toml"),
+        ("train extra", "extra"),
+        ("dance", "dance"),
+        ("runs --jsn", "--jsn"),
+        ("stop", "NAME"),
+        ("sample done --steps x", "x"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    home: Path, capsys: Capture, arguments: str, words: str
+) -> None:
+    assert words in complaint(capsys, *arguments.split(), code=2)
+    assert [path.name for path in home.iterdir()] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train --device cuda:93", "cuda:93"),
+        ("sample done --n 0", "n must be at least 1"),
+        ("sample done --steps 0", "steps must be at least 1"),
+        ("sample done --steps -3", "steps must be at least 1"),
+        ("sample done --device tpu", "unknown device"),
+        ("sample done --n 1000000000000", "smaller n"),
+        ("sample nothing", "models here: done"),
+        ("sample " + "x" * 300, "name"),
+        ("stop done", "no trainer holds done"),
+        ("pause done", "no trainer holds done"),
+        ("continue done", "no trainer holds done"),
+        ("stop nothing", "runs there: done"),
+        ("watch nothing", "runs there: done"),
+        ("resume nothing", "runs there: done"),
+        ("resume ../done", "cannot name a run"),
+        ("watch a/b", "cannot name a run"),
+        ("resume done", "done is finished"),
+        ("resume done --detach", "done is finished"),
+        ("train --name done", "exists already"),
+        ("train --name done --detach", "exists already"),
+        ("metrics done --output .", "folder"),
+        ("download cifar", "cifar"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(
+    home: Path, capsys: Capture, arguments: str, words: str
+) -> None:
+    before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != runs.TRAINER_LOG}
+    assert words in complaint(capsys, *arguments.split())
+    assert [path.name for path in home.iterdir()] == ["done"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda content: content[: len(content) // 2], "cut short"),
+        (lambda content: b"this is text, and a good deal of it", "not a safetensors file"),
+        (lambda content: content.replace(b'"version":"1"', b'"version":"2"'), "update minidiff"),
+        (lambda content: content.replace(b"[8,8]", b"[8,9]"), "another model"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(
+    home: Path, capsys: Capture, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    path = home / "done" / runs.MODEL
+    damaged = damage(path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    assert words in complaint(capsys, "sample", "done", "--device", "cpu")
+
+
+def test_a_damaged_config_is_one_line(home: Path, capsys: Capture) -> None:
+    log = home / "done" / runs.EVENTS
+    log.write_text(log.read_text().replace('"finished"', '"stopped"'))
+    (home / "done" / runs.CONFIG).write_text("epochs = ")
+    assert "config.toml" in complaint(capsys, "resume", "done", code=2)
+    assert run(["runs"]) == 0
+
+
+def test_a_damaged_idx_file_is_one_line(home: Path, tmp_path: Path, capsys: Capture, genuine_mnist: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for file in genuine_mnist.rglob("*-ubyte.gz"):
+        shutil.copy(file, tmp_path / "data")
+    cut = tmp_path / "data" / "train-images-idx3-ubyte.gz"
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    flags = ["--dataset", "mnist", "--data-root", str(tmp_path / "data"), "--name", "a", "--device", "cpu"]
+    assert cut.name in complaint(capsys, "train", *flags)
+    assert run_status(home / "a") == Status.FAILED
+
+
+def test_a_root_that_cannot_be_written_is_one_line(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in complaint(capsys, "train", *TINY, "--root", str(tmp_path / "file"))
+    if Path("/proc/self").is_dir():
+        assert "cannot write" in complaint(capsys, "train", *TINY, "--root", "/proc/minidiff")
+
+
+def test_a_read_only_run_directory_is_one_line(home: Path, capsys: Capture) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write to a read-only directory")
+    log = home / "done" / runs.EVENTS
+    log.write_text(log.read_text().replace('"finished"', '"stopped"'))
+    (home / "done").chmod(0o500)
+    try:
+        assert "cannot write" in complaint(capsys, "resume", "done")
+    finally:
+        (home / "done").chmod(0o700)
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "core.cli.commands", "torch"])
+def test_ctrl_c_while_something_is_being_imported_leaves_no_traceback(home: Path, module: str) -> None:
+    program = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from core.cli import main\n"
+        "main(['sample', 'done'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+# Full disks
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_under_the_output_is_one_line(home: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("runs"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "minidiff: output: No space left on device\n"
+
+
+def test_a_disk_full_at_a_checkpoint_keeps_the_last_one_and_says_failed(home: Path) -> None:
+    """In a process that may write no file longer than 100 kB: enough for the log, too little for a state."""
+    wide = ["32" if word == "8" else word for word in TINY]
+    assert run(["train", *wide, "--epochs", "2", "--name", "a"]) == 0
+    path = home / "a"
+    kept = {name: (path / name).read_bytes() for name in (runs.MODEL, runs.STATE)}
+    log = path / runs.EVENTS
+    lines = [line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line]
+    log.write_text("".join(lines))
+    (path / runs.CONFIG).write_text((path / runs.CONFIG).read_text().replace("epochs = 2", "epochs = 4"))
+    program = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        "from core.cli import main\n"
+        "main(['resume', 'a'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("minidiff: cannot write a checkpoint")
+    assert "free space, then resume" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert {name: (path / name).read_bytes() for name in kept} == kept
+    last = events(path)[-1]
+    assert isinstance(last, Failed)
+    assert "the last one is intact" in last.message
+    assert sorted(entry.name for entry in path.iterdir() if entry.name.startswith(".")) == []
+    assert run(["resume", "a"]) == 0  # with space again
+    assert run_status(path) == Status.FINISHED
+
+
+def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp_path: Path) -> None:
+    """On a file system of 1 MB in a namespace of its own, which another file then fills to the last byte."""
+    allowed = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"], capture_output=True, check=False
+    ) if shutil.which("unshare") else None  # fmt: skip
+    if allowed is None or allowed.returncode:
+        pytest.skip("this user may not mount a small file system")
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from core.cli import run\n"
+        "from core.events import Checkpoint\n"
+        "from core.training import train\n"
+        "from core import TrainConfig, runs\n"
+        "from core.errors import MinidiffError\n"
+        "config = TrainConfig(dataset='glyphs', limit=64, batch_size=32, channels=(16, 16), device='cpu', threads=1,\n"
+        "                     epochs=1000, root='/mnt', name='a')\n"
+        "kept = None\n"
+        "try:\n"
+        "    for event in train(config):\n"
+        "        if isinstance(event, Checkpoint) and kept is None:\n"
+        "            kept = [Path('/mnt/a', name).read_bytes() for name in (runs.MODEL, runs.STATE)]\n"
+        "            with open('/mnt/filler', 'wb', buffering=0) as filler:\n"
+        "                try:\n"
+        "                    while filler.write(b'x' * 1000): pass\n"
+        "                except OSError: pass\n"
+        "except MinidiffError as error:\n"
+        "    print('raised', error)\n"
+        "summary = runs.summarize(Path('/mnt/a'))\n"
+        "print(summary.status, summary.error)\n"
+        "print(kept == [Path('/mnt/a', name).read_bytes() for name in (runs.MODEL, runs.STATE)])\n"
+        "Path('/mnt/filler').unlink()\n"
+        "from core import load_model\n"
+        "print(load_model('/mnt/a', device='cpu').step)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    mounted = f"mount -t tmpfs -o size=1m tmpfs /mnt && exec {sys.executable} {tmp_path}/program.py"
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mounted], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    raised, status, same, step = done.stdout.splitlines()
+    assert raised.startswith("raised cannot write")
+    assert status.startswith("failed cannot write")
+    assert (same, step) == ("True", "2")
+
+
+# Real processes: signals, terminals, detached trainers
+
+
+def begin(*arguments: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            return process
+    raise AssertionError(f"it ended: {process.stderr.read() if process.stderr else ''}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_training_with_its_state_on_disk(home: Path, number: signal.Signals, code: int) -> None:
+    process = begin("train", *FOREVER, "--name", "a")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, "")
+    assert "stopped at step" in out
+    last = events(home / "a")[-1]
+    assert isinstance(last, Stopped)
+    assert run_status(home / "a") == Status.STOPPED
+    from core.checkpoint import read_tensors
+
+    assert read_tensors(home / "a" / runs.STATE, "state")[2] == last.step
+    assert not (home / "a" / runs.RESERVE).exists()
+
+
+def test_a_training_whose_reader_goes_away_is_stopped_and_kept(home: Path) -> None:
+    process = begin("train", *FOREVER, "--name", "a")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # as `minidiff train | head` does
+    process.wait(60)
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert run_status(home / "a") == Status.STOPPED
+
+
+def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
+    arguments = ["train", *TINY, "--epochs", "20", "--name", "a"]
+    env = environment(TERM="xterm-256color", COLUMNS="120")
+    with pexpect.spawn(
+        sys.executable, ["-m", "core.cli", *arguments], env=env, dimensions=(24, 120), timeout=60, encoding="utf-8"
+    ) as terminal:
+        terminal.expect(r"epoch \d+/20")
+        terminal.expect("━")
+        terminal.expect("finished after 40 steps")
+        terminal.expect(pexpect.EOF)
+        terminal.wait()
+    assert terminal.exitstatus == 0
+
+
+def test_a_bar_comes_back_when_a_stopped_run_goes_on(capsys: Capture) -> None:
+    from core.cli.show import ProgressBar
+    from core.events import Progress, Resumed
+
+    begun: dict[str, Any] = {"name": "a", "device": "cpu", "threads": 1, "parameters": 1, "epochs": 2}
+    window = Progress(
+        step=3, epoch=1, loss=0.1, loss_min=0.1, loss_max=0.1, images_per_second=1.0, learning_rate=0.1, memory=None
+    )
+    with ProgressBar() as bar:
+        for event in (Stopped(step=2, reason="asked"), Resumed(step=2, **begun), window):
+            bar.add(event)
+    assert "epoch 1/2" in capsys.readouterr().out
+
+
+def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
+    trainers: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trainers / "a"
+    monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not obey
+    assert run(["train", *FOREVER, "--name", "a"]) == 0
+    monkeypatch.delenv("MINIDIFF_DETACH")
+    pid = runs.lock_holder(path)["pid"]
+    assert f"a trains in process {pid}" in capsys.readouterr().out
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+    assert f"being trained by process {pid}" in complaint(capsys, "resume", "a")
+    assert f"being trained by process {pid}" in complaint(capsys, "resume", "a", "--detach")
+    assert "exists already" in complaint(capsys, "train", *FOREVER, "--name", "a")
+    assert run_status(path) == Status.RUNNING
+
+    assert run(["pause", "a"]) == 0
+    wait_until(lambda: run_status(path) == Status.PAUSED, "it is paused")
+    assert run(["runs", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["continue", "a"]) == 0
+    wait_until(lambda: run_status(path) == Status.RUNNING, "it goes on")
+    assert run(["stop", "a"]) == 0
+    assert "a is stopped at step" in capsys.readouterr().out
+    stopped = events(path)[-1]
+    assert isinstance(stopped, Stopped)
+    assert not runs.is_locked(path)
+
+    config = (path / runs.CONFIG).read_text()
+    (path / runs.CONFIG).write_text(config.replace("epochs = 1000000", f"epochs = {stopped.step // 2 + 20}"))
+    assert run(["resume", "a", "--detach"]) == 0
+    assert run(["watch", "a"]) == 0
+    out = capsys.readouterr().out
+    assert f"resumed at step {stopped.step:,}" in out
+    assert out.splitlines()[-1].startswith("finished after")
+    wait_until(lambda: run_status(path) == Status.FINISHED, "it is finished")
+    assert "Traceback" not in (path / runs.TRAINER_LOG).read_text()
+
+
+def test_a_detached_trainer_that_cannot_start_says_why(trainers: Path, capsys: Capture) -> None:
+    elsewhere = ["cuda:93" if word == "cpu" else word for word in TINY]
+    assert "cuda:93" in complaint(capsys, "train", *elsewhere, "--name", "a", "--detach")
+    assert run_status(trainers / "a") == Status.FAILED
+    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still free

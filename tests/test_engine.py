@@ -1,0 +1,196 @@
+"""The engine as a real process: requests in over a pipe, replies out over another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import load_model, sample
+from core.recording import record
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Client:
+    """The screen's side of the pipes."""
+
+    def __init__(self, program: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        self.payload = b""
+
+    def send(self, *requests: dict[str, Any] | bytes) -> None:
+        assert self.process.stdin is not None
+        lines = [r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in requests]
+        self.process.stdin.write(b"".join(lines))
+        self.process.stdin.flush()
+
+    def reply(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the engine ended"
+        message: dict[str, Any] = json.loads(line)
+        self.payload = self.process.stdout.read(message.get("bytes", 0))
+        return message
+
+    def until(self, event: str) -> dict[str, Any]:
+        while (message := self.reply())["event"] != event:
+            assert message["event"] in ("ready", "sampling", "step", "cancelled"), message
+        return message
+
+    def end(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    made = Client(["-m", "core.engine"])
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+@pytest.fixture
+def request_(finished_run: Path) -> dict[str, Any]:
+    return {
+        "do": "sample", "id": 1, "model": "done", "root": str(finished_run.parent), "device": "cpu",
+        "n": 2, "steps": 3, "seed": 5,
+    }  # fmt: skip
+
+
+def test_it_says_when_it_is_ready(client: Client) -> None:
+    ready = client.reply()
+    assert ready["event"] == "ready"
+    assert ready["device"]
+
+
+def test_it_sends_every_step_of_what_the_sampler_makes(
+    client: Client, request_: dict[str, Any], finished_run: Path
+) -> None:
+    client.send(request_)
+    opening = client.reply()
+    assert (opening["event"], opening["id"], opening["model"]) == ("sampling", 1, "done")
+    assert (opening["seed"], opening["steps"], opening["n"]) == (5, 3, 2)
+    assert (opening["height"], opening["width"], opening["device"]) == (28, 28, "cpu")
+    loaded = load_model(finished_run, device="cpu")
+    assert opening["parameters"] == sum(parameter.numel() for parameter in loaded.net.parameters())
+    expected = record(sample(loaded, n=2, steps=3, seed=5), model="done", seed=5)
+    for frame in expected.frames:
+        step = client.reply()
+        assert (step["event"], step["id"], step["index"]) == ("step", 1, frame.index)
+        assert step["amount"] == pytest.approx(frame.amount)
+        wanted = frame.x + (frame.prediction or b"")
+        assert len(client.payload) == len(wanted)
+        assert max(abs(a - b) for a, b in zip(client.payload, wanted, strict=True)) <= 1  # threads may differ
+    done = client.reply()
+    assert (done["event"], done["id"]) == ("done", 1)
+
+
+def test_a_newer_request_ends_the_one_under_way(client: Client, request_: dict[str, Any]) -> None:
+    client.send({**request_, "id": 10, "steps": 100_000})
+    client.until("step")
+    client.send({**request_, "id": 11})
+    assert client.until("cancelled")["id"] == 10
+    assert client.until("done")["id"] == 11
+
+
+def test_of_many_requests_at_once_only_the_last_is_answered(client: Client, request_: dict[str, Any]) -> None:
+    client.send(*({**request_, "id": number, "steps": 5000} for number in range(20, 25)), {**request_, "id": 25})
+    cancelled = []
+    while (message := client.reply())["event"] != "done":
+        if message["event"] == "cancelled":
+            cancelled.append(message["id"])
+    assert message["id"] == 25
+    assert cancelled == [20, 21, 22, 23, 24]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "nothing"}, "there is no model 'nothing'"),
+        ({"model": 5}, "there is no model '5'"),
+        ({"device": "cuda:93"}, "cuda:93"),
+        ({"device": 5}, "unknown device"),
+        ({"n": 0}, "n must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"n": "many"}, "many"),
+        ({"n": 1e400}, "OverflowError"),
+        ({"seed": None}, "TypeError"),
+        ({"n": [1]}, "TypeError"),
+        ({"root": ["x"]}, "there is no model"),
+    ],
+)
+def test_a_bad_request_is_answered_in_words_and_the_next_one_works(
+    client: Client, request_: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    client.send({**request_, "id": 30, **changes})
+    error = client.reply()
+    assert (error["event"], error["id"]) == ("error", 30)
+    assert words in error["message"]
+    assert len(error["message"].splitlines()) == 1
+    client.send({**request_, "id": 31})
+    assert client.until("done")["id"] == 31
+
+
+def test_a_request_that_lacks_something_is_answered_in_words(client: Client, request_: dict[str, Any]) -> None:
+    del request_["steps"]
+    client.send(request_)
+    assert "'steps'" in client.reply()["message"]
+
+
+@pytest.mark.parametrize("line", [b"\n", b"{\n", b"5\n", b"null\n", b"[1, 2]\n", b"[[1, 2]]\n", b"\xff\xfe\n", b"{}\n"])
+def test_a_line_that_is_no_request_is_passed_over(client: Client, request_: dict[str, Any], line: bytes) -> None:
+    client.send(line)
+    client.send({**request_, "id": 40})
+    assert client.until("done")["id"] == 40
+
+
+def test_a_model_is_read_again_when_its_file_has_changed(
+    client: Client, request_: dict[str, Any], tmp_path: Path
+) -> None:
+    from core import TrainConfig, build_model
+    from core.checkpoint import write_tensors
+
+    for channels in ((2,), (3,)):
+        config = TrainConfig(channels=channels)
+        net = build_model(config.model, **config.model_options)
+        write_tensors(tmp_path / "m.safetensors", "model", net.state_dict(), config, 1)
+        client.send({**request_, "model": str(tmp_path / "m.safetensors")})
+        opening = client.until("sampling")
+        assert opening["parameters"] == sum(parameter.numel() for parameter in net.parameters())
+        client.until("done")
+
+
+def test_it_ends_with_its_stdin_even_while_it_samples(client: Client, request_: dict[str, Any]) -> None:
+    client.send({**request_, "id": 50, "steps": 100_000})
+    client.until("step")
+    assert client.end() == 0
+
+
+def test_what_libraries_print_does_not_reach_the_replies() -> None:
+    program = (
+        "import os, sys, core.engine, core.devices\n"
+        "pick = core.devices.pick_device\n"
+        "def chatty(name='auto'):\n"
+        "    print('hello'); os.write(1, b'hello from C'); os.system('echo hello from a child')\n"
+        "    return pick(name)\n"
+        "core.devices.pick_device = chatty\n"
+        "core.engine.main()"
+    )
+    client = Client(["-c", program])
+    assert client.reply()["event"] == "ready"
+    assert client.end() == 0
