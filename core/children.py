@@ -10,8 +10,10 @@ import threading
 from pathlib import Path
 from typing import IO
 
-# -P: a torch.py or a core folder where the user happens to be is not ours to import.
-PYTHON = (sys.executable, "-P", "-m")
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Run `module` with our Python; -P, because a torch.py or core folder where the user is is not ours to import."""
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -28,7 +30,7 @@ def start(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[b
     multiprocessing would.
     """
     return subprocess.Popen(
-        [*PYTHON, module, *arguments],
+        command(module, *arguments),
         stdin=subprocess.PIPE,  # its closing tells the child that we are gone
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -21,6 +21,7 @@ CONNECT_SECONDS = 5.0  # for a connection, and for each read from it
 STALL_SECONDS = 20.0  # without one more byte; name lookups have no time limit of their own
 START_SECONDS = 120.0  # importing torchvision from a cold disk
 POLL_SECONDS = 0.1
+QUIET_SECONDS = 0.5  # at most, between two events: whoever takes them can end the download between any two
 _READY = "ready"
 
 
@@ -63,14 +64,19 @@ def _run(name: str, source: Source, files: list[File], scratch: Path) -> Generat
         child = children.start("core.download", name, str(scratch), output=output)
     try:
         sizes = dict.fromkeys(files, 0)
-        moved = time.monotonic()
+        current = files[0]
+        moved = said = time.monotonic()
         while children.running(child, POLL_SECONDS):
             for file in files:
                 size = _size(raw / f"{file.name}.gz")
                 if size != sizes[file]:
-                    sizes[file] = size
+                    sizes[file], current = size, file
                     moved = time.monotonic()
-                    yield Download(name=name, file=f"{file.name}.gz", received=size, total=file.archive_bytes)
+            if moved > said or time.monotonic() - said > QUIET_SECONDS:
+                said = time.monotonic()
+                yield Download(
+                    name=name, file=f"{current.name}.gz", received=sizes[current], total=current.archive_bytes
+                )
             started = _READY in report.read_text(errors="replace")
             patience = STALL_SECONDS if started else START_SECONDS
             if time.monotonic() - moved > patience:

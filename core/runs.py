@@ -186,7 +186,7 @@ def launch(path: Path, *, device: str | None = None, force: bool = False) -> sub
     Raises:
         RunError: its log cannot be written, or no process can be started.
     """
-    command = [*children.PYTHON, "core.cli", "resume", path.name, "--root", str(path.parent.resolve())]
+    command = children.command("core.cli", "resume", path.name, "--root", str(path.parent.resolve()))
     if device is not None:
         command += ["--device", device]
     if force:

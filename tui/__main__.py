@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,9 @@ def main() -> None:
     mode = arguments.screen or ("train" if arguments.run else "sample")
     app = MinidiffApp(root_directory(arguments.root), mode=mode, run=arguments.run)
     app.run(mouse=not arguments.no_mouse)
-    for line in _farewell(app):
-        print(line)
+    if app.return_code != 128 + signal.SIGHUP:  # there is nobody left to tell
+        for line in _farewell(app):
+            print(line)
     sys.exit(app.return_code or 0)
 
 

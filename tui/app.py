@@ -20,6 +20,7 @@ from textual.theme import Theme
 from tui.crash import report
 from tui.hangup import watch_terminal
 from tui.messages import ModelChosen, RunChosen
+from tui.modal import Palette
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
 from tui.screens.sample import SampleScreen
 
@@ -133,6 +134,11 @@ class MinidiffApp(App[None]):
         await self.switch_mode("train")
         if isinstance(self.screen, TrainScreen):
             self.screen.show_run(message.run)
+
+    def action_command_palette(self) -> None:
+        """Open the palette, unless it is open here."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: the screens, then whatever a key of this screen does, then the app's own."""

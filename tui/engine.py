@@ -48,8 +48,7 @@ class Engine:
             return
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *children.PYTHON,
-                "core.engine",
+                *children.command("core.engine"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 from cyclopts.config import Env
 
 from core import __version__, runs
@@ -32,7 +32,6 @@ app = App(
     config=Env("MINIDIFF_", command=False),
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )
-_BY_NAME = Group("Run")
 Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", help="print JSON instead of a table")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]

@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from core.recording import Denoising
+from tui.modal import Modal
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Export:
     path: Path
 
 
-class ExportScreen(ModalScreen[Export | None]):
+class ExportScreen(Modal[Export | None]):
     """Dismissed with the export chosen, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Close")]

@@ -10,13 +10,15 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.dom import DOMNode
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Static
+
+from tui.modal import Modal
 
 TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # bound on every screen by Textual
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """Lists the keys that work on `shown`, below that screen's own HELP text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,q", "dismiss", "Close")]

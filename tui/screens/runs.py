@@ -49,6 +49,10 @@ class RunsScreen(Screen[None]):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
+    HELP = (
+        "Every run under the root, the one heard of last first, and what is known of the one chosen.\n"
+        "Interrupted means that its trainer is gone without a word; it resumes from its last checkpoint."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -202,7 +203,10 @@ class SampleScreen(Screen[None]):
         self._say("● live", "$success", f"in {message.seconds:.2f} s")
 
     def on_engine_refused(self, message: EngineRefused) -> None:
-        """Say what was wrong."""
+        """Say what was wrong, and name the model that is still shown."""
+        if self.denoising is not None:
+            with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
+                self.query_one(RequestBar).choose(self.denoising.model)
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:
@@ -275,8 +279,9 @@ class SampleScreen(Screen[None]):
 
     def _export(self, denoising: Denoising, index: int, export: Export | None) -> None:
         if export is not None:
-            self.run_worker(self._write(export, denoising, index), group="export")
+            self._write(export, denoising, index)
 
+    @work(group="export")
     async def _write(self, export: Export, denoising: Denoising, index: int) -> None:
         from core import export as pictures  # brings Pillow, which nothing else here needs
 

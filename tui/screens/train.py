@@ -38,6 +38,11 @@ class TrainScreen(Screen[None]):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (72, "-normal"), (110, "-wide"), (180, "-broad")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-medium"), (48, "-tall")]  # noqa: RUF012
+    HELP = (
+        "Every option of a training, and then the training itself: the loss of each window and epoch, the held-out "
+        "loss, and what the model draws after each epoch.\n"
+        "Training is a process of its own: leave, or lose the terminal, and it goes on."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start"),
         Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
@@ -243,6 +248,8 @@ class TrainScreen(Screen[None]):
     def on_run_form_submitted(self, message: RunForm.Submitted) -> None:
         message.stop()
         form = self.query_one(RunForm)
+        if self.query_one(ContentSwitcher).current != "form":
+            return  # a key pressed twice: the run that it asked for is being watched
         try:
             path = create_run(form.config())
             start_trainer(path)

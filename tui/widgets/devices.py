@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import work
 from textual.content import Content
 from textual.widget import Widget
 
@@ -40,10 +41,11 @@ class DevicePanel(Widget):
 
     def _read(self) -> None:
         if self.screen in self.app.screen_stack and not self._reading:
-            self.run_worker(self._sample(), group="devices")
+            self._reading = True  # a driver that hangs shall not gather threads
+            self._sample()
 
+    @work(group="devices")
     async def _sample(self) -> None:
-        self._reading = True  # a driver that hangs shall not gather threads
         try:
             devices = await asyncio.to_thread(_list_devices)
         finally:

@@ -1,37 +1,34 @@
-"""Questions that must be answered before anything happens: yes or no, and where to write a file."""
+"""The question that must be answered before anything is lost: yes or no."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label
+from textual.widgets import Button, Label
 
-DIALOG_CSS = """
-ConfirmDialog, PathDialog {
-    align: center middle;
-    background: $background 60%;
-    & > Vertical {
-        width: 60; max-width: 94%; height: auto; padding: 1 2;
-        background: $panel; border: round $border-blurred;
-    }
-    .question { text-style: bold; width: 1fr; }
-    .detail { color: $text-muted; width: 1fr; margin-top: 1; }
-    Input { margin-top: 1; }
-    Horizontal { height: auto; margin-top: 1; align-horizontal: right; }
-    Button { margin-left: 2; min-width: 10; }
-}
-"""
+from tui.modal import Modal
 
 
-class ConfirmDialog(ModalScreen[bool]):
+class ConfirmDialog(Modal[bool]):
     """Asks `question`; True if the answer is yes. What changes nothing is focused first."""
 
-    DEFAULT_CSS = DIALOG_CSS
+    DEFAULT_CSS = """
+    ConfirmDialog {
+        align: center middle;
+        background: $background 60%;
+        & > Vertical {
+            width: 60; max-width: 94%; height: auto; padding: 1 2;
+            background: $panel; border: round $border-blurred;
+        }
+        .question { text-style: bold; width: 1fr; }
+        .detail { color: $text-muted; width: 1fr; margin-top: 1; }
+        Horizontal { height: auto; margin-top: 1; align-horizontal: right; }
+        Button { margin-left: 2; min-width: 10; }
+    }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", "No"),
         Binding("y", "answer(True)", "Yes"),
@@ -58,40 +55,3 @@ class ConfirmDialog(ModalScreen[bool]):
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
-
-
-class PathDialog(ModalScreen[Path | None]):
-    """Asks where to write; the path that was typed, or None if the question was left."""
-
-    DEFAULT_CSS = DIALOG_CSS
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Cancel")]
-
-    def __init__(self, question: str, suggested: str, *, ok: str = "Write") -> None:
-        super().__init__()
-        self._question, self._suggested, self._ok = question, suggested, ok
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Label(self._question, classes="question", markup=False)
-            yield Input(self._suggested, placeholder="path of the file")
-            with Horizontal():
-                yield Button("Cancel", id="cancel", compact=True)
-                yield Button(self._ok, id="ok", variant="primary", compact=True)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        event.stop()
-        if event.button.id == "ok":
-            self._finish(self.query_one(Input).value)
-        else:
-            self.dismiss(None)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._finish(event.value)
-
-    def _finish(self, typed: str) -> None:
-        if typed.strip():
-            self.dismiss(Path(typed.strip()).expanduser())
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

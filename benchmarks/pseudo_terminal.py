@@ -1,0 +1,164 @@
+"""A program on a real pseudo-terminal: its keys, its size, its bytes as they come, and the screen that they draw."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pexpect
+import pyte
+
+HOME = Path(__file__).resolve().parents[1]
+APP = (sys.executable, "-m", "tui")
+PATIENCE = 60.0  # seconds to wait for the screen to show something; loading torch on a busy machine takes many
+READ_BYTES = 65_536
+KEYS = {
+    "enter": "\r",
+    "tab": "\t",
+    "shift+tab": "\x1b[Z",
+    "escape": "\x1b",
+    "space": " ",
+    "backspace": "\x7f",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "left": "\x1b[D",
+    "home": "\x1b[H",
+    "end": "\x1b[F",
+    "ctrl+c": "\x03",
+    "ctrl+p": "\x10",
+    "ctrl+s": "\x13",
+    "ctrl+u": "\x15",
+}
+
+
+class PseudoTerminal:
+    """Runs `command` on a terminal of `columns` by `lines` cells; `term` and `colorterm` are what it is told of itself.
+
+    `chunks` holds what the program wrote as (seconds since its start, bytes). Reading and drawing are apart, so that
+    drawing, which is slow, does not hold up a program that is being timed: `read` takes bytes, `draw` shows them.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        command: Sequence[str] = APP,
+        columns: int = 80,
+        lines: int = 24,
+        term: str = "xterm-256color",
+        colorterm: str | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        own = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TERM")}
+        path = os.pathsep.join(filter(None, (str(HOME), os.environ.get("PYTHONPATH"))))
+        told = {"COLORTERM": colorterm} if colorterm else {}
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        self.chunks: list[tuple[float, bytes]] = []
+        self._drawn = 0  # chunks that the screen shows
+        self._began = time.monotonic()
+        self._child = pexpect.spawn(
+            command[0],
+            [*command[1:], *arguments],
+            dimensions=(lines, columns),
+            cwd=str(cwd or HOME),
+            env={**own, "TERM": term, "PYTHONPATH": path, **told, **(env or {})},
+        )
+        self._child.delaybeforesend = None
+        self.pid: int = self._child.pid
+
+    def __enter__(self) -> PseudoTerminal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hang_up()
+        self._child.terminate(force=True)
+
+    @property
+    def output(self) -> bytes:
+        """All that the program has written so far."""
+        return b"".join(content for _, content in self.chunks)
+
+    @property
+    def text(self) -> str:
+        """What the screen shows, a line a row."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def read(self, seconds: float) -> bool:
+        """Take what the program writes, waiting for it up to `seconds`; False when there was nothing.
+
+        Raises:
+            EOFError: the program has closed the terminal.
+        """
+        try:
+            content = self._child.read_nonblocking(READ_BYTES, timeout=seconds)
+        except pexpect.TIMEOUT:
+            return False
+        except pexpect.EOF:
+            raise EOFError("the program has closed the terminal") from None
+        self.chunks.append((time.monotonic() - self._began, content))
+        return True
+
+    def draw(self) -> None:
+        """Show on the screen all that was read."""
+        for _, content in self.chunks[self._drawn :]:
+            self._stream.feed(content)
+        self._drawn = len(self.chunks)
+
+    def wait_for(self, wanted: str | Callable[[str], bool], seconds: float = PATIENCE) -> str:
+        """Read until the screen shows `wanted`, or it is true of the screen's text, which is returned."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.draw()
+            text = self.text
+            if wanted in text if isinstance(wanted, str) else wanted(text):
+                return text
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {seconds:.0f} s in vain for {wanted!r}; the screen shows\n{text}")
+            try:
+                self.read(0.05)
+            except EOFError:
+                raise AssertionError(f"the program ended before it showed {wanted!r}; last was\n{text}") from None
+
+    def settle(self, seconds: float = 0.1) -> None:
+        """Read until the program has written nothing for `seconds`."""
+        while self.read(seconds):
+            pass
+
+    def press(self, *keys: str) -> None:
+        """Type keys, named as in KEYS or as the characters themselves."""
+        self._child.send("".join(KEYS.get(key, key) for key in keys))
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Change the window's size, as a person dragging its corner does."""
+        self.draw()
+        self.screen.resize(lines, columns)
+        self._child.setwinsize(lines, columns)
+
+    def hang_up(self) -> None:
+        """Close the terminal's own end: the program is sent SIGHUP, and reads the end of its input."""
+        self._child.ptyproc.fileobj.close()
+
+    def running(self) -> bool:
+        """Whether the program has not ended yet."""
+        return bool(self._child.isalive())
+
+    def exit_status(self, seconds: float = PATIENCE) -> int:
+        """Read to the end and give the program's exit status, or minus the signal that ended it."""
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline:
+                self.read(0.05)
+        except (EOFError, ValueError, OSError):
+            pass  # closed by the program, or by us before
+        while self._child.isalive():
+            if time.monotonic() > deadline:
+                self.draw()
+                raise AssertionError(f"the program did not end within {seconds:.0f} s; the screen shows\n{self.text}")
+            time.sleep(0.01)  # a closed terminal tells nothing more: only the clock is left to wait by
+        signal = self._child.signalstatus
+        return -signal if signal is not None else int(self._child.exitstatus)

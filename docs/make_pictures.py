@@ -1,0 +1,218 @@
+"""Makes every picture in docs/images from the app itself: `python docs/make_pictures.py`.
+
+The app runs without a terminal, is given keys, and exports its own screen as SVG at each size. The Sample screen plays
+the built-in model; the other screens show short trainings that are run here, one of them while it is looked at. It
+takes a few minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from core import TrainConfig, train
+from core.errors import MinidiffError
+from core.events import Epoch
+from core.export import write_figure, write_gif
+from core.history import RunHistory
+from core.recording import RECORDING, load_recording
+from core.runs import EVENTS, builtin_directories, create_run, launch, request
+from tui.app import MinidiffApp
+from tui.widgets.header import Header
+
+IMAGES = Path(__file__).resolve().parent / "images"
+SIZES = ((80, 24), (120, 40), (200, 60))
+FIRST_SCREEN = (120, 38)  # the least width at which 3 digits of 18 pixels stand side by side
+LATE = 29  # the step at which noise is still seen and every digit can be read
+ROOT = Path("checkpoints")  # in a temporary folder, so that pictures name no place on this machine
+PATIENCE = 300.0  # seconds
+LIVE_EPOCH = 10  # of the training that is looked at
+
+# Rich's geometry of an exported screen, in SVG units.
+CELL_WIDTH, CELL_HEIGHT, TOP, TAILS = 12.2, 24.4, 1.5, 6
+PLACE = r'x="([\d.]+)" y="([\d.]+)"'
+BACKGROUND = rf'<rect fill="(#\w+)" {PLACE} width="([\d.]+)" height="24\.65" shape-rendering="crispEdges"/>'
+HALF_BLOCKS = r'<text class="(\S+)" x="([\d.]+)" y="\S+" textLength="([\d.]+)" clip-path="\S+-line-(\d+)\)">▀+</text>'
+FONTS = '"Fira Code", ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace'
+
+
+def tidy(svg: str) -> str:
+    """An exported screen that loads no font from elsewhere, with cells and half blocks as one path a colour.
+
+    Drawn as text, half blocks leave gaps in any font whose line is not exactly as high as Rich's; as paths they do
+    not, and take a fifth of the room.
+    """
+    svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = svg.replace("font-family: Fira Code, monospace", f"font-family: {FONTS}").replace("&#160;", "\u00a0")
+    # Rich cuts the screen off below the last line's letters, and p and y lose their tails.
+    whole = re.compile(r'(-clip-terminal">\s*<rect x="0" y="0" width="\S+" height=")([\d.]+)')
+    svg = whole.sub(lambda match: f"{match[1]}{float(match[2]) + TAILS:g}", svg, count=1)
+    colors = dict(re.findall(r"\.(\S+-r\d+) \{ fill: (#\w+)", svg))
+    paths: dict[str, list[str]] = defaultdict(list)
+
+    def area(color: str, x: str, row: int, width: str, height: float) -> str:
+        left, across = round(float(x) / CELL_WIDTH), round(float(width) / CELL_WIDTH)
+        # One unit is half a cell, so that every number is a small whole one.
+        paths[color].append(f"M{left} {2 * row}h{across}v{round(height * 2)}h-{across}z")
+        return ""
+
+    def background(match: re.Match[str]) -> str:
+        color, x, y, width = match.groups()
+        return area(color, x, round((float(y) - TOP) / CELL_HEIGHT), width, 1)
+
+    halves: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+
+    def upper_halves(match: re.Match[str]) -> str:
+        name, x, width, row = match.groups()
+        halves[colors[name]].append((x, int(row), width))
+        return ""
+
+    svg = re.sub(HALF_BLOCKS, upper_halves, svg)
+    start = re.search(BACKGROUND, svg)
+    assert start is not None
+    svg = re.sub(BACKGROUND, background, svg)
+    cells = drawn(paths)
+    paths.clear()
+    for color, places in halves.items():
+        for x, row, width in places:
+            area(color, x, row, width, 0.5)
+    scale = f'transform="translate(0 {TOP}) scale({CELL_WIDTH} {CELL_HEIGHT / 2})" shape-rendering="crispEdges"'
+    return svg[: start.start()] + f"<g {scale}>{cells}{drawn(paths)}</g>" + svg[start.start() :]
+
+
+def drawn(paths: dict[str, list[str]]) -> str:
+    return "".join(f'<path fill="{color}" d="{"".join(areas)}"/>' for color, areas in paths.items())
+
+
+def without_home(svg: str) -> str:
+    """An exported screen in which the home directory is ~, each text as long as it was."""
+    home = str(Path.home())
+    return re.sub(
+        r">([^<]*)</text>",
+        lambda match: ">" + match[1].replace(home, "~").ljust(len(match[1]), "\u00a0") + "</text>",
+        svg,
+    )
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool], what: str) -> None:
+    """Let the app run until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {PATIENCE:.0f} s in vain until {what}")
+        await asyncio.sleep(0.05)
+
+
+async def shoot(pilot: Pilot[None], name: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    """Export the screen in sight at each size as NAME-COLUMNSxLINES.svg."""
+    for columns, lines in sizes:
+        await pilot.resize_terminal(columns, lines)
+        await pilot.pause(0.5)
+        save(pilot, f"{name}-{columns}x{lines}.svg")
+
+
+def save(pilot: Pilot[None], name: str) -> None:
+    picture = without_home(tidy(pilot.app.export_screenshot(simplify=True)))
+    for place in (str(Path.home()), tempfile.gettempdir(), os.getcwd(), "http://", "https://cdn"):
+        if place in picture.replace('xmlns="http://www.w3.org/2000/svg"', ""):
+            raise SystemExit(f"{name} names {place}")
+    (IMAGES / name).write_text(picture, encoding="utf-8")
+    print(f"{name:24} {len(picture.encode()) / 1000:6.0f} kB", flush=True)
+
+
+async def go_to(pilot: Pilot[None], key: str, mode: str) -> None:
+    pilot.app.set_focus(None)
+    await pilot.press(key)
+    await until(pilot, lambda: pilot.app.current_mode == mode, f"{mode} is shown")
+    await pilot.pause()
+
+
+def make_runs(builtin: Path) -> None:
+    """Runs in every state: the built-in model's own log, and short trainings of today that ended each in its way."""
+    kept = ROOT / "mnist-30"
+    shutil.copytree(builtin, kept)
+    small = {"dataset": "glyphs", "limit": 512, "batch_size": 64, "device": "cpu", "root": ROOT}
+    for _ in train(TrainConfig(**small, name="glyphs-small", channels=(16, 16, 16), epochs=3)):
+        pass
+    with contextlib.closing(train(TrainConfig(**small, name="glyphs-wide", epochs=4))) as stopped:
+        for event in stopped:
+            if isinstance(event, Epoch):
+                break
+    with contextlib.suppress(MinidiffError):
+        for _ in train(TrainConfig(**{**small, "dataset": "mnist"}, name="mnist-missing", data_root=Path("nowhere"))):
+            pass
+
+
+async def take(root: Path, denoising_steps: int) -> None:
+    """Every screen at every size."""
+    app = MinidiffApp(root)
+    async with app.run_test(size=FIRST_SCREEN) as pilot:
+        await pilot.press("home")
+        header = app.screen.query_one(Header)
+        await until(pilot, lambda: "ready" in header.note, "the engine is ready")
+        await pilot.press(*["right"] * min(LATE, denoising_steps))
+        await pilot.pause(0.5)
+        save(pilot, "first-screen.svg")
+        await shoot(pilot, "sample")
+        await pilot.press("question_mark")
+        await shoot(pilot, "help")
+        await pilot.press("escape")
+
+        await go_to(pilot, "2", "train")
+        await until(pilot, lambda: "field-preset" in (getattr(app.focused, "id", "") or ""), "the form is there")
+        await shoot(pilot, "train-form")
+
+        await go_to(pilot, "3", "runs")
+        await until(pilot, lambda: bool(app.screen.query_one("RunTable").row_count), "the runs are listed")
+        await pilot.press("end", "enter")  # the built-in model's log is the oldest
+        await until(pilot, lambda: app.current_mode == "train", "the run is shown")
+        await pilot.pause(2.0)
+        await shoot(pilot, "train-finished")
+
+        path = create_run(TrainConfig(dataset="glyphs", limit=1024, name="glyphs-live", root=root))
+        trainer = launch(path)
+        try:
+            await until(pilot, lambda: len(RunHistory.of(path / EVENTS).epochs) >= LIVE_EPOCH, f"epoch {LIVE_EPOCH}")
+            await go_to(pilot, "3", "runs")
+            await pilot.pause(2.0)
+            await pilot.press("home")  # the run heard of last is the first
+            await pilot.pause(2.0)
+            await shoot(pilot, "runs")
+            await pilot.press("enter")
+            await until(pilot, lambda: app.current_mode == "train", "the run is shown")
+            await pilot.pause(2.0)
+            await shoot(pilot, "train")
+        finally:
+            request(path, "stop")
+            trainer.wait()
+        await go_to(pilot, "3", "runs")
+
+
+def main() -> None:
+    """Make all pictures."""
+    builtin = builtin_directories().get("quick-mnist")
+    if builtin is None:
+        raise SystemExit("the built-in model quick-mnist is not in this tree")
+    IMAGES.mkdir(exist_ok=True)
+    denoising = load_recording(builtin / RECORDING)
+    write_gif(IMAGES / "denoising.gif", denoising)
+    write_figure(IMAGES / "figure.png", denoising)
+    for name in ("denoising.gif", "figure.png"):
+        print(f"{name:24} {(IMAGES / name).stat().st_size / 1000:6.0f} kB", flush=True)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        make_runs(builtin)
+        asyncio.run(take(ROOT, denoising.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""The real app on a real pseudo-terminal, driven by keys alone, and hung up on as a lost connection does."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from benchmarks.pseudo_terminal import PATIENCE, PseudoTerminal
+from core.events import Epoch, Event, Finished, Paused
+from core.history import LogTail
+from core.runs import CONFIG, EVENTS, Status, lock_holder, request, run_status
+
+# A training of a few seconds, as rows of the form: a line a row, from the top; None leaves the row as it is.
+EPOCHS = 60
+FORM = {
+    "preset": None,
+    "dataset": "glyphs",
+    "data_root": None,
+    "limit": "128",
+    "model": None,
+    "channels": "4, 4",
+    "layers_per_block": None,
+    "epochs": str(EPOCHS),
+    "batch_size": "16",
+    "learning_rate": None,
+    "seed": None,
+    "device": "cpu",
+    "threads": "1",
+    "channels_last": None,
+    "deterministic": None,
+    "name": "tiny",
+}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+LABEL_WIDTH = 18  # columns of the form's labels; its fields are a little wider
+DATASETS_BEFORE_GLYPHS = 4  # in the list that the field opens
+HANGUP_SECONDS = 5.0  # the app ends within two on an idle machine
+
+
+def open_app(root: Path, *arguments: str, **options: object) -> PseudoTerminal:
+    """The app on runs in `root`/runs, working in `root`."""
+    return PseudoTerminal("--root", str(root / "runs"), *arguments, cwd=root, env=ENVIRONMENT, **options)  # type: ignore[arg-type]
+
+
+def fill_in(terminal: PseudoTerminal) -> None:
+    """Write FORM into the form, whose first row has the focus; each key waits for what the last one did."""
+    for row, (name, value) in enumerate(FORM.items()):
+        if row:
+            terminal.press("down")
+        terminal.wait_for(f"{name}: ")  # the focused row is explained in full below the form
+        label = name.replace("_", " ")
+        if name == "dataset":
+            terminal.press("enter")
+            terminal.wait_for("fashion-mnist")
+            terminal.press(*["down"] * DATASETS_BEFORE_GLYPHS, "enter")
+            terminal.wait_for(shows(label, "glyphs"))
+        elif value is not None:
+            empty = shows(label, "", "none", "chosen for you")
+            if not empty(terminal.text):
+                terminal.press("ctrl+u")
+                terminal.wait_for(empty)
+            terminal.press(value)
+            terminal.wait_for(shows(label, value))
+
+
+def shows(label: str, *values: str) -> Callable[[str], bool]:
+    """Whether a screen's text has the form's row `label` with one of `values` in its field."""
+
+    def look(text: str) -> bool:
+        for line in text.splitlines():
+            start = line.find(f" {label} ") + 1
+            if 0 < start < LABEL_WIDTH:
+                return line[start + LABEL_WIDTH :][: LABEL_WIDTH - 1].strip() in values
+        return False
+
+    return look
+
+
+def log_of(run: Path) -> list[Event]:
+    return LogTail(run / EVENTS).read()[0]
+
+
+def until_log(run: Path, kind: type[Event], after: int = 0) -> int:
+    """Wait for an event of `kind` in the log beyond its first `after` events; the number of events there are then."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        events = log_of(run)
+        if any(isinstance(event, kind) for event in events[after:]):
+            return len(events)
+        assert time.monotonic() < deadline, f"no {kind.__name__} in {run / EVENTS} within {PATIENCE:.0f} s"
+        time.sleep(0.02)
+
+
+def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "tiny"
+
+    with open_app(tmp_path, columns=100, lines=30) as first:
+        first.wait_for("Quit")
+        first.press("2")
+        first.wait_for("Start training")
+        fill_in(first)
+        first.press("ctrl+s")
+        first.wait_for(lambda text: "tiny  ●" in text)
+        assert 'dataset = "glyphs"' in (run / CONFIG).read_text()
+        until_log(run, Epoch)
+        first.wait_for("samples after epoch")
+        trainer = psutil.Process(lock_holder(run)["pid"])
+        first.hang_up()
+        hung_up = time.monotonic()
+        assert first.exit_status(HANGUP_SECONDS) in (128 + signal.SIGHUP, -signal.SIGHUP)
+        assert time.monotonic() - hung_up < HANGUP_SECONDS
+    known = len(log_of(run))
+    assert not any(isinstance(event, Finished) for event in log_of(run)), "the run was too short to lose a terminal in"
+    until_log(run, Epoch, after=known)  # with no terminal and no app, training goes on
+    assert trainer.is_running()
+    request(run, "pause")  # so that it is not over before the next app is there
+    until_log(run, Paused)
+
+    with open_app(tmp_path, columns=100, lines=30) as second:
+        second.wait_for("Quit")
+        second.press("2")
+        second.wait_for("tiny  ● paused")  # attached by itself
+        second.press("p")
+        until_log(run, Finished)
+        assert run_status(run) is Status.FINISHED
+        epochs = [event.epoch for event in log_of(run) if isinstance(event, Epoch)]
+        assert epochs == list(range(1, EPOCHS + 1)), "each epoch was trained once"
+        second.wait_for("● finished")
+
+        second.press("3")
+        second.wait_for(lambda text: re.search(rf"tiny .*● finished .*{EPOCHS}/{EPOCHS}", text) is not None)
+        second.press("s")
+        second.wait_for(lambda text: "● live" in text and "step 40/40" in text)
+        second.press("e")
+        second.wait_for("Animation as GIF")
+        second.press("enter")
+        second.wait_for("wrote")
+        pictures = list(tmp_path.glob("*.png"))
+        assert len(pictures) == 1
+        assert pictures[0].name.startswith("tiny-seed")
+        with Image.open(pictures[0]) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert len(set(picture.get_flattened_data())) > 2, "samples, not a blank sheet"
+
+        second.press("q")
+        assert second.exit_status() == 0
+        assert_restored(second.output)
+
+
+def assert_restored(output: bytes) -> None:
+    """The main screen is back, with its cursor, no mouse reports and no bracketed paste."""
+    for mode, name in ((b"?1049", "alternate screen"), (b"?1003", "mouse"), (b"?2004", "bracketed paste")):
+        on, off = (output.rfind(b"\x1b[" + mode + end) for end in (b"h", b"l"))
+        assert off > on, f"{name} was left on"
+    assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l"), "the cursor was left hidden"
+
+
+def test_quitting_while_a_run_trains_leaves_two_lines_that_lead_back_to_it(tmp_path: Path) -> None:
+    with open_app(tmp_path, "--screen", "train", columns=100, lines=30) as terminal:
+        terminal.wait_for("Start training")
+        fill_in(terminal)
+        terminal.press("ctrl+s")
+        terminal.wait_for("samples after epoch")
+        terminal.press("p")  # so that it is still there when the terminal has been left
+        terminal.wait_for("● paused")
+        terminal.press("q")
+        assert terminal.exit_status() == 0
+        farewell = terminal.output.rpartition(b"\x1b[?1049l")[2].decode()
+        lines = [line for line in farewell.split("\r\n") if "tiny" in line]
+        assert len(lines) == 2, farewell
+        assert "paused" in lines[0]
+        assert "minidiff-tui --run tiny" in lines[1]
+        assert "Traceback" not in farewell
+        assert "Warning" not in farewell
+
+    run = tmp_path / "runs" / "tiny"
+    with open_app(tmp_path, "--run", "tiny", columns=100, lines=30) as again:
+        again.wait_for("● paused")
+        again.press("x")
+        again.wait_for("● stopped")
+        again.press("q")
+        assert again.exit_status() == 0
+    assert run_status(run) is Status.STOPPED
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_trainer(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "tiny"
+    with open_app(tmp_path, "--screen", "train", columns=100, lines=30) as terminal:
+        terminal.wait_for("Start training")
+        fill_in(terminal)
+        terminal.press("ctrl+s")
+        terminal.wait_for("samples after epoch")
+        terminal.press("ctrl+c")
+        until_log(run, Epoch, after=len(log_of(run)))
+        terminal.press("x")
+        terminal.wait_for("● stopped")
+        assert terminal.running()
+
+
+def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path: Path) -> None:
+    sizes = itertools.cycle([(60, 20), (200, 60), (80, 24), (30, 8), (120, 40), (10, 3)])
+    with open_app(tmp_path, columns=60, lines=20) as terminal:
+        terminal.wait_for("minidiff")
+        for mode in ("1", "2", "3"):
+            terminal.press(mode)
+            for columns, lines in itertools.islice(sizes, 20):
+                terminal.resize(columns, lines)
+                terminal.read(0.05)
+            terminal.resize(100, 30)
+            terminal.wait_for(lambda text: "CPU" in text.splitlines()[-2] and "Quit" in text.splitlines()[-1])
+        terminal.press("q")
+        assert terminal.exit_status() == 0
+        assert b"Traceback" not in terminal.output
+
+
+@pytest.mark.parametrize(
+    ("term", "colorterm", "truecolor"),
+    [("xterm-256color", None, False), ("xterm-256color", "truecolor", True), ("screen-256color", None, False)],
+)
+def test_colours_are_sent_as_the_terminal_understands_them(
+    tmp_path: Path, term: str, colorterm: str | None, truecolor: bool
+) -> None:
+    with open_app(tmp_path, term=term, colorterm=colorterm) as terminal:
+        terminal.wait_for("Quit")
+        assert (b"38;2;" in terminal.output or b"48;2;" in terminal.output) == truecolor
+        assert (b"38;5;" in terminal.output or b"48;5;" in terminal.output) != truecolor
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="CPU time of another process is read from /proc")
+def test_the_end_of_its_input_ends_the_app_without_spinning(tmp_path: Path) -> None:
+    with open_app(tmp_path) as terminal:
+        terminal.wait_for("Quit")
+        process = psutil.Process(terminal.pid)
+        before = sum(process.cpu_times()[:2])
+        terminal.hang_up()
+        began, spent = time.monotonic(), before
+        while terminal.running():
+            assert time.monotonic() - began < HANGUP_SECONDS, "the app outlived its terminal"
+            try:
+                spent = sum(process.cpu_times()[:2])
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.01)
+        assert spent - before < 1.5, "CPU seconds between the end of input and the end of the app"
+
+
+def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with open_app(tmp_path, "--screen", "train", columns=120) as terminal:
+        terminal.wait_for("Start training")
+        fill_in(terminal)
+        terminal.press("ctrl+s")
+        terminal.wait_for("cannot write")
+        assert terminal.running()

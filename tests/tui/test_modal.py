@@ -1,0 +1,68 @@
+"""Keys pressed twice, faster than the app hears them: an overlay closes once, a form starts one run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from textual.screen import Screen
+from textual.widgets import Input, Select
+from waiting import PATIENCE, until
+
+from core.recording import Denoising, Frame
+from core.runs import Status, run_directories, run_status
+from tui.app import MinidiffApp
+from tui.modal import Palette
+from tui.screens.export import ExportScreen
+from tui.screens.help import HelpScreen
+from tui.widgets.dialogs import ConfirmDialog
+from tui.widgets.run_form import RunForm
+
+BLANK = Denoising("none", 0, 1, 1, 2, 2, (Frame(0, 1.0, bytes(4), None), Frame(1, 0.0, bytes(4), bytes(4))))
+
+
+@pytest.mark.parametrize("overlay", ["palette", "export", "help", "confirm"])
+async def test_an_overlay_closed_twice_leaves_the_screen_below_it(tmp_path: Path, overlay: str) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        below = app.screen
+        screens: dict[str, Screen[object]] = {
+            "palette": Palette(),
+            "export": ExportScreen(BLANK, 1),
+            "help": HelpScreen(below),
+            "confirm": ConfirmDialog("Delete?"),
+        }
+        top = screens[overlay]
+        await app.push_screen(top)
+        top.dismiss()
+        top.dismiss()
+        await pilot.pause()
+        assert app.screen is below
+
+
+async def test_the_palette_opens_once(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.action_command_palette()
+        app.action_command_palette()
+        await pilot.pause()
+        assert [type(screen) for screen in app.screen_stack].count(Palette) == 1
+
+
+async def test_a_form_submitted_three_times_at_once_starts_one_run(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="train")
+    async with app.run_test(size=(80, 24)) as pilot:
+        form = app.screen.query_one(RunForm)
+        for name, value in {"device": "cpu", "limit": "16", "epochs": "1", "channels": "4"}.items():
+            form.query_one(f"#field-{name}", Input).value = value
+        form.query_one("#field-dataset", Select).value = "glyphs"
+        for _ in range(3):
+            form.submit()
+        await until(pilot, lambda: bool(run_directories(tmp_path)), "a run is there")
+        await pilot.pause()
+        (only,) = run_directories(tmp_path)
+        async with asyncio.timeout(PATIENCE):  # it ends by itself
+            while run_status(only).alive:
+                await pilot.pause(0.1)
+    assert run_status(only) == Status.FINISHED

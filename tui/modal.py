@@ -1,0 +1,23 @@
+"""Overlays that close once: a second Enter, pressed before the first was heard, must not close what lies below."""
+
+from __future__ import annotations
+
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette
+from textual.screen import ModalScreen, ScreenResultType
+
+
+class Modal(ModalScreen[ScreenResultType]):
+    """A modal screen whose `dismiss` does nothing once it is no longer on top."""
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close, and hand over `result`, unless that has happened already."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
+
+
+class Palette(CommandPalette):
+    """Textual's command palette, which closes once."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Close, unless that has happened already."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
