@@ -42,7 +42,7 @@ class Window:
 
     def read(self) -> Reading:
         """Wait for the device, read the losses and begin anew."""
-        losses = torch.stack(self._losses).to("cpu", torch.float64)
+        losses = torch.stack(self._losses).cpu().double()  # in this order: MPS has no float64
         seconds = max(time.monotonic() - self._began, 1e-9)
         reading = Reading(losses, self._images / seconds, seconds)
         self._losses, self._images = [], 0
