@@ -64,6 +64,7 @@ class TrainScreen(Screen[None]):
         self._host: str | None = None
         self._lost: str | None = None
         self._run_named = run
+        self._sampleable = False  # whether the run watched has a model
         self._form_wanted = False  # a person asked for the form, so no run takes its place by itself
         self._drawn: tuple[int, Event | None, Status] | None = None
 
@@ -114,6 +115,7 @@ class TrainScreen(Screen[None]):
     def watch_path(self, path: Path) -> None:
         """Show the run at `path` from its first event on, and follow it."""
         self.path = path
+        self._sampleable = (path / MODEL).is_file()
         self.status = Status.STARTING
         self._host = self._lost = self._drawn = None
         self._begin_anew()
@@ -151,8 +153,9 @@ class TrainScreen(Screen[None]):
         self.query_one(RunMonitor).show_log(self.history.notes[known:])
         if self._drawn is None:
             self._draw()
-        if any(isinstance(event, Checkpoint) for event in message.events):
-            self.refresh_bindings()  # there is a model to sample from now
+        if not self._sampleable and any(isinstance(event, Checkpoint) for event in message.events):
+            self._sampleable = True
+            self.refresh_bindings()  # only now: each time the footer is laid out anew
         if message.live:
             for event in message.events:
                 if isinstance(event, Finished | Failed):
@@ -227,7 +230,7 @@ class TrainScreen(Screen[None]):
             case "resume", _:
                 return not on_form and (self._lost is not None or self.status in RESUMABLE)
             case "sample", _:
-                return not on_form and self.path is not None and (self.path / MODEL).is_file()
+                return not on_form and self._sampleable
             case "new", _:
                 return not on_form
         return super().check_action(action, parameters)
