@@ -1,0 +1,20 @@
+"""Trains a small net on drawn digits for two epochs, then draws eight samples: python examples/train_and_sample.py."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from core import TrainConfig, load_model, sample, train
+from core.events import Epoch
+from core.export import write_grid
+from core.recording import record
+
+with TemporaryDirectory() as root:
+    config = TrainConfig(
+        dataset="glyphs", limit=512, epochs=2, channels=(16, 32), device="cpu", root=root, name="example"
+    )
+    for event in train(config):
+        if isinstance(event, Epoch):
+            print(f"epoch {event.epoch}: loss {event.loss:.4f}, held out {event.held_out:.4f}")
+    model = load_model(Path(root) / "example", device="cpu")
+    denoising = record(sample(model, n=8, steps=20, seed=0), model="example", seed=0)
+    print("wrote", write_grid(Path("samples.png"), denoising))
