@@ -50,7 +50,7 @@ class LogTail:
                     self._offset = 0
                 self._inode = status.st_ino
                 log.seek(self._offset)
-                content = log.read()
+                content = log.read(max(0, status.st_size - self._offset))
         except FileNotFoundError:
             self._inode = 0  # whatever comes here next is another log, even if it is given the same number
             return [], False

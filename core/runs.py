@@ -311,11 +311,11 @@ def _ends(path: Path) -> RunHistory:
                 history.extend(_whole_lines(log.read(HEAD_BYTES)))
                 opening = history.lifecycle
                 log.seek(length - TAIL_BYTES)
-                history.extend(_whole_lines(log.read().partition(b"\n")[2]))
+                history.extend(_whole_lines(log.read(TAIL_BYTES).partition(b"\n")[2]))
                 if history.lifecycle is opening:  # a run that had paused or ended would have said so last
                     history.lifecycle = history.begun
             else:
-                history.extend(_whole_lines(log.read()))
+                history.extend(_whole_lines(log.read(length)))
     except OSError:
         pass  # no log yet
     return history

@@ -132,6 +132,7 @@ def test_a_long_run_that_goes_on_after_an_early_pause_is_running(run: Path) -> N
 
 
 def test_a_run_of_another_host_needs_force(run: Path) -> None:
+    log(run, STARTED)
     (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     with pytest.raises(RunError, match=r"faraway.*--force"), HeldRun(run):
         pass
