@@ -61,7 +61,7 @@ def _values(option: dict[str, Any]) -> str:
             )
             return ", ".join([words, *(f"{said} {kind[key]:,}" for key, said in limits if key in kind)])
         case "boolean":
-            return "`true` or `false`"
+            return "yes or no: the flag, or `--no-` before its name"
         case "array":
             return "whole numbers"
         case _:

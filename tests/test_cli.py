@@ -225,7 +225,7 @@ def test_options_come_from_flags_before_a_file_and_the_environment(
 
 
 def test_a_flag_that_is_on_by_default_can_be_turned_off(home: Path) -> None:
-    assert run(["train", *TINY, "--epochs", "1", "--channels-last=false", "--name", "a"]) == 0
+    assert run(["train", *TINY, "--epochs", "1", "--no-channels-last", "--name", "a"]) == 0
     assert "channels_last = false" in (home / "a" / runs.CONFIG).read_text()
 
 

@@ -30,10 +30,10 @@ app = App(
     help="Train, watch and sample small diffusion models. The screen is `minidiff-tui`.",
     version=__version__,
     config=Env("MINIDIFF_", command=False),
-    default_parameter=Parameter(negative=(), consume_multiple=True),
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
 )
 Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
-Json = Annotated[bool, Parameter(name="--json", help="print JSON instead of a table")]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -42,7 +42,7 @@ def train(
     *,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
     config_file: Annotated[Path | None, Parameter(name="--config", help="TOML file with options; flags win")] = None,
-    detach: Annotated[bool, Parameter(help="train in a process that outlives this terminal")] = False,
+    detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Train a model and keep everything in a run directory."""
     chosen = {name: getattr(config, name) for name in config.model_fields_set}
@@ -65,8 +65,8 @@ def resume(
     *,
     root: Root = None,
     device: Device = None,
-    force: Annotated[bool, Parameter(help="take a run whose lock names another host")] = False,
-    detach: Annotated[bool, Parameter(help="train in a process that outlives this terminal")] = False,
+    force: Annotated[bool, Parameter(negative=(), help="take a run whose lock names another host")] = False,
+    detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Go on with a stopped or interrupted run from its last checkpoint."""
     path = runs.find_run(name, runs.root_directory(root))
