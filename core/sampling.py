@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from core.config import IMAGE_SIZE
 from core.errors import MinidiffError
+from core.memory import within_memory
 
 if TYPE_CHECKING:
     from core.checkpoint import LoadedModel
@@ -67,7 +67,7 @@ def sample(
         if start_amount != 1:
             raise MinidiffError("start_amount says how noisy `start` is; give `start` too, or leave it at 1")
         generator = torch.Generator().manual_seed(seed % 2**63)
-        with _memory_for(n):
+        with within_memory(_too_many(n)):
             start = torch.rand((n, 1, IMAGE_SIZE, IMAGE_SIZE), generator=generator)
     elif start.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(start) == 0:
         raise MinidiffError(f"start needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(start.shape)}")
@@ -83,21 +83,14 @@ def _walk(net: nn.Module, x: Tensor, steps: int, start_amount: float) -> Iterato
         x = x.to(weight.device, weight.dtype)
     yield SampleStep(0, start_amount, x, None)
     for index in range(1, steps + 1):
-        with torch.no_grad(), _memory_for(len(x)):  # closed before the yield: the caller's own mode is untouched
+        with (
+            torch.no_grad(),
+            within_memory(_too_many(len(x))),
+        ):  # closed before the yield: the caller's own mode is untouched
             prediction = predict(net, x)
             mix = 1 / (steps - index + 1)
             x = x * (1 - mix) + prediction * mix
         yield SampleStep(index, start_amount * (1 - index / steps), x, prediction)
-
-
-@contextmanager
-def _memory_for(n: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MinidiffError(f"{n} images at once do not fit into memory; ask for a smaller n") from None
 
 
 def predict(net: nn.Module, x: Tensor) -> Tensor:
@@ -106,6 +99,5 @@ def predict(net: nn.Module, x: Tensor) -> Tensor:
     return output if isinstance(output, Tensor) else output.sample  # a bare diffusers net wraps its result
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory; on a CPU it says so in a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+def _too_many(n: int) -> MinidiffError:
+    return MinidiffError(f"{n} images at once do not fit into memory; ask for a smaller n")

@@ -33,9 +33,9 @@ from core.events import (
 )
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
+from core.memory import within_memory
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
-from core.sampling import is_out_of_memory
 from core.trainer import PREVIEWS, Trainer
 from core.windows import EpochSoFar, Window
 
@@ -67,7 +67,10 @@ class Sitting:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
         saved = self._read_state()
         device = self._pick_device()
-        with _machine(self.config):
+        too_large = TrainingError(
+            f"a batch of {self.config.batch_size} does not fit into memory; start again with a smaller --batch-size"
+        )
+        with _machine(self.config), within_memory(too_large):
             self._trainer = trainer = Trainer(self.config, device)
             if saved is not None:
                 self._restore(trainer, *saved)
@@ -196,8 +199,7 @@ class Sitting:
         """Go on to the end of the epoch and through it; True if stopped on the way."""
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
-            with _memory_for(self.config):
-                self._window.add(*trainer.advance())
+            self._window.add(*trainer.advance())
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
             if ends or self._window.is_due(self._seconds):
                 yield self._read_window(trainer)
@@ -306,19 +308,6 @@ class Sitting:
     def _path(self, name: str) -> Any:
         assert self.run is not None, "only a run directory has files"
         return self.run.path / name
-
-
-@contextmanager
-def _memory_for(config: TrainConfig) -> Iterator[None]:
-    """Say in a user's words that a step did not fit into memory."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"a batch of {config.batch_size} does not fit into memory; start again with a smaller --batch-size"
-        ) from None
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor
 
 from core.events import Progress
+from core.memory import memory_held
 
 LEAST_SECONDS = 0.1
 LEAST_SHARE = 1 / 10_000  # of the time elapsed, so that a log stays small however long a run
@@ -89,13 +89,3 @@ class EpochSoFar:
         self.total += reading.total
         self.steps += len(reading.losses)
         self.seconds += reading.seconds
-
-
-def memory_held(device: torch.device) -> int | None:
-    """Bytes that tensors hold on a GPU, or that the process holds when training on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    if device.type == "mps":
-        return torch.mps.current_allocated_memory()
-    memory: int = psutil.Process().memory_info().rss
-    return memory

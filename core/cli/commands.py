@@ -267,12 +267,14 @@ def _tail(path: Path) -> Generator[Event, None, None]:
     from core.history import LogTail
 
     log = LogTail(path / runs.EVENTS)
+    alive = True
     while True:
-        alive = runs.run_status(path).alive  # asked before reading, so that no last event is missed
         events, _ = log.read()
         yield from events
-        if not alive:
-            return
+        if not events:
+            if not alive:  # and it has been read once more since it was found so
+                return
+            alive = runs.run_status(path).alive
         time.sleep(POLL_SECONDS)
 
 

@@ -206,7 +206,7 @@ class SampleScreen(Screen[None]):
         """Say what was wrong, and name the model that is still shown."""
         if self.denoising is not None:
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
-                self.query_one(RequestBar).choose(self.denoising.model)
+                self.bar.choose(self.denoising.model)
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:

@@ -1,0 +1,32 @@
+"""Memory of the device that computes: how much of it is held, and what to say when there is no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from core.errors import MinidiffError
+
+
+@contextmanager
+def within_memory(error: MinidiffError) -> Iterator[None]:
+    """Raise `error` where torch finds no memory; on a CPU it says so in a plain RuntimeError."""
+    try:
+        yield
+    except RuntimeError as failure:
+        if isinstance(failure, torch.OutOfMemoryError) or "allocate memory" in str(failure):
+            raise error from None
+        raise
+
+
+def memory_held(device: torch.device) -> int | None:
+    """Bytes that tensors hold on a GPU, or that the process holds when computing on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    memory: int = psutil.Process().memory_info().rss
+    return memory
