@@ -83,10 +83,8 @@ def _walk(net: nn.Module, x: Tensor, steps: int, start_amount: float) -> Iterato
         x = x.to(weight.device, weight.dtype)
     yield SampleStep(0, start_amount, x, None)
     for index in range(1, steps + 1):
-        with (
-            torch.no_grad(),
-            within_memory(_too_many(len(x))),
-        ):  # closed before the yield: the caller's own mode is untouched
+        # Closed before the yield, so that the caller's own mode is untouched.
+        with torch.no_grad(), within_memory(_too_many(len(x))):
             prediction = predict(net, x)
             mix = 1 / (steps - index + 1)
             x = x * (1 - mix) + prediction * mix
