@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from core.devices import list_devices as list_devices
     from core.devices import pick_device as pick_device
     from core.errors import MinidiffError as MinidiffError
+    from core.evaluation import evaluate as evaluate
     from core.models import build_model as build_model
     from core.models.basic_unet import BasicUNet as BasicUNet
     from core.sampling import sample as sample
@@ -26,6 +27,7 @@ _HOMES = {
     "TrainConfig": "core.config",
     "build_model": "core.models",
     "corrupt": "core.corruption",
+    "evaluate": "core.evaluation",
     "list_devices": "core.devices",
     "load_dataset": "core.data",
     "load_model": "core.checkpoint",

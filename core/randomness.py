@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # One stream for each use, so that no two uses ever share numbers.
-ORDER, CORRUPTION, WEIGHTS, HELD_OUT = range(4)
+ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT = range(5)
 _MASK = 2**64 - 1
 
 

@@ -75,11 +75,16 @@ def root_directory(root: str | Path | None = None) -> Path:
     return Path(os.path.expanduser(root or os.environ.get("MINIDIFF_HOME") or "checkpoints"))
 
 
+def builtin_homes() -> tuple[Path, Path]:
+    """Where files that ship with the project may lie: inside `core` in a wheel, beside the packages in a clone."""
+    package = Path(__file__).resolve().parent
+    return package / "builtin", package.parent / "checkpoints"
+
+
 def builtin_directories() -> dict[str, Path]:
     """The models that ship with the project, by name: beside the packages in a clone, inside `core` in a wheel."""
-    package = Path(__file__).resolve().parent
     found: dict[str, Path] = {}
-    for home in (package / "builtin", package.parent / "checkpoints"):
+    for home in builtin_homes():
         for name in ("quick-mnist",):
             if (home / name / MODEL).is_file():
                 found.setdefault(name, home / name)

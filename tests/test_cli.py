@@ -31,7 +31,7 @@ TINY = [
 FOREVER = [*TINY, "--epochs", "1000000"]
 COMMANDS = [
     *("train", "resume", "stop", "pause", "continue", "watch"),
-    *("sample", "metrics", "runs", "devices", "doctor", "download"),
+    *("sample", "eval", "metrics", "runs", "devices", "doctor", "download"),
 ]
 
 Capture = pytest.CaptureFixture[str]

@@ -19,6 +19,7 @@ PUBLIC = {
     "TrainConfig": ("core.config", type),
     "build_model": ("core.models", None),
     "corrupt": ("core.corruption", None),
+    "evaluate": ("core.evaluation", None),
     "list_devices": ("core.devices", None),
     "load_dataset": ("core.data", None),
     "load_model": ("core.checkpoint", None),

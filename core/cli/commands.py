@@ -144,6 +144,35 @@ def sample(
             print(f"wrote {write(path, denoising)}")
 
 
+@app.command(name="eval")
+def eval_(
+    model: str,
+    /,
+    *,
+    n: Annotated[int, Parameter(help="samples, and real images for the floor")] = 10_000,
+    steps: Annotated[int, Parameter(help="evaluations of the net a sample")] = 40,
+    seed: Annotated[int, Parameter(help="of the starting noise")] = 0,
+    cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples alone")] = False,
+    data_root: Annotated[Path | None, Parameter(help="folder that holds the data set's files")] = None,
+    limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how far a model's samples are from real images, beside how far real images are from one another."""
+    from core.checkpoint import load_model
+    from core.cli import evaluating
+    from core.evaluation import evaluate
+
+    loaded = load_model(model, device, root)
+    steps_taken = evaluate(loaded, n, steps=steps, seed=seed, cas=cas, data_root=data_root, limit=limit)
+    found = evaluating.shown(steps_taken, quiet=as_json)
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        print("\n".join([*evaluating.table(found), *evaluating.notes(found)]))
+
+
 @app.command
 def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")], root: Root = None) -> None:
     """Write a run's losses and pace as CSV."""

@@ -1,0 +1,57 @@
+"""Trains the two classifiers that judge samples of MNIST: `python checkpoints/make_judges.py [--data-root FOLDER]`.
+
+They learn 50,000 of the training images; the 10,000 held out and the test split say how well they read: some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from core import classifiers, load_dataset
+from core.data import Dataset
+
+NAME = "mnist"
+HERE = Path(__file__).resolve().parent
+SECONDS = 10.0  # between two lines
+
+
+def trained(shape: classifiers.Shape, data: Dataset) -> classifiers.Classifier:
+    """A classifier of this shape, with a line now and then on how far it has come."""
+    fitting, spoke = classifiers.fit(shape, data), time.monotonic()
+    while True:
+        try:
+            done, total = next(fitting)
+        except StopIteration as end:
+            net: classifiers.Classifier = end.value
+            return net
+        if time.monotonic() - spoke > SECONDS:
+            spoke = time.monotonic()
+            print(f"{shape}: step {done:,} of {total:,}", flush=True)
+
+
+def main() -> None:
+    """Train both shapes and write them beside this script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-root", type=Path, help="folder that holds the files of MNIST")
+    parser.add_argument("--output", type=Path, default=HERE / "judges", help="folder to write to")
+    asked = parser.parse_args()
+    train, test = (load_dataset(NAME, asked.data_root, split=split) for split in ("train", "test"))
+    learned, held_out = (
+        Dataset(train.images[part], train.labels[part]) for part in classifiers.split(len(train.images))
+    )
+    asked.output.mkdir(exist_ok=True)
+    for shape in classifiers.SHAPES:
+        began = time.monotonic()
+        net = trained(shape, learned)
+        right = classifiers.accuracy(net, test)
+        path = asked.output / f"{NAME}-{shape}.safetensors"
+        classifiers.write_judge(path, net, NAME, classifiers.images_sha256(train), right)
+        seconds = time.monotonic() - began
+        unseen = classifiers.accuracy(net, held_out)
+        print(f"{shape}: test {right:.2%}, held out {unseen:.2%}, {seconds:.0f} s; wrote {path}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The classifiers that judge samples: trained the same every time, kept once, refused when damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import safetensors
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core import classifiers, load_dataset
+from core.classifiers import FEATURES, SHAPES, SHIFT, Classifier, Judge, Shape
+from core.data import Dataset
+from core.errors import CheckpointError
+
+T = TypeVar("T")
+FEW = 96  # images: two thirds of a batch, so one step an epoch
+
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+
+
+def outcome(steps: Generator[Any, None, T]) -> tuple[list[Any], T]:
+    """What a generator yields and what it returns."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(steps))
+        except StopIteration as end:
+            return yielded, end.value
+
+
+def glyphs(n: int, split: str = "train") -> Dataset:
+    return load_dataset("glyphs", split=split, limit=n)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of our own; where classifiers are kept in it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "minidiff" / "classifiers"
+
+
+def judged(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], Judge]:
+    return outcome(classifiers.judge(shape, "glyphs", glyphs(n), glyphs(50, "test")))
+
+
+# Shapes and the split
+
+
+@each_shape
+def test_features_are_what_the_last_layer_turns_into_logits(shape: Shape) -> None:
+    net = Classifier(shape).eval()
+    x = torch.rand(3, 1, 28, 28)
+    features = net.features(x)
+    assert features.shape == (3, FEATURES)
+    assert net(x).shape == (3, 10)
+    torch.testing.assert_close(net(x), net.head(features))
+
+
+def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() -> None:
+    learned, held_out = classifiers.split(60_000)
+    assert (len(learned), len(held_out)) == (50_000, 10_000)
+    assert torch.equal(torch.cat([learned, held_out]).sort().values, torch.arange(60_000))
+    again = classifiers.split(60_000)
+    assert torch.equal(again[0], learned)
+    assert torch.equal(again[1], held_out)
+    assert not torch.equal(held_out, torch.arange(10_000))
+
+
+# Training
+
+
+@each_shape
+def test_a_fit_is_a_pure_function_of_the_images_and_leaves_the_global_generator_alone(shape: Shape) -> None:
+    data, before = glyphs(FEW), torch.random.get_rng_state()
+    steps, first = outcome(classifiers.fit(shape, data, epochs=12))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(5)
+    _, second = outcome(classifiers.fit(shape, data, epochs=12))
+    assert steps == [(step, 12) for step in range(1, 13)]
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    assert not first.training
+
+
+@pytest.mark.parametrize(("shape", "epochs"), [("conv", 5), ("mlp", 6)])
+def test_a_fit_soon_reads_drawn_digits_that_it_has_not_seen(shape: Shape, epochs: int) -> None:
+    _, net = outcome(classifiers.fit(shape, glyphs(1500), epochs=epochs))
+    assert classifiers.accuracy(net, glyphs(250, "test")) > 0.9
+
+
+def test_a_last_batch_of_one_image_is_passed_over() -> None:
+    data = glyphs(classifiers.BATCH + 1)
+    _, net = outcome(classifiers.fit("mlp", data, epochs=5))
+    assert all(bool(value.isfinite().all()) for value in net.state_dict().values())
+
+
+def test_a_shifted_image_is_a_window_of_the_padded_one() -> None:
+    images = glyphs(40).images
+    padded = functional.pad(images, (SHIFT,) * 4)
+    shifted = classifiers._shifted(padded, 3)
+    assert shifted.shape == images.shape
+    assert shifted.dtype == torch.float32
+    assert float(shifted.max()) <= 1
+    places = set()
+    for image, window in zip(padded[:, 0].float() / 255, shifted[:, 0], strict=True):
+        fits = [
+            (down, right)
+            for down in range(2 * SHIFT + 1)
+            for right in range(2 * SHIFT + 1)
+            if torch.equal(image[down : down + 28, right : right + 28], window)
+        ]
+        assert fits
+        places.add(fits[0])
+    assert len(places) > 10  # of 25
+    assert not torch.equal(classifiers._shifted(padded, 4), shifted)
+
+
+# Reading
+
+
+def test_reading_in_batches_is_reading_at_once() -> None:
+    torch.manual_seed(0)
+    net, images = Classifier("mlp").eval(), glyphs(50).images
+    at_once, parts = classifiers.joined(classifiers.read(net, images)), list(classifiers.read(net, images, batch=20))
+    assert [len(part.classes) for part in parts] == [20, 20, 10]
+    together = classifiers.joined(parts)
+    torch.testing.assert_close(together.features, at_once.features)
+    assert torch.equal(together.classes, at_once.classes)
+    with torch.no_grad():
+        likely = net(images.float() / 255).softmax(1)
+    assert torch.equal(at_once.classes, likely.argmax(1))
+    torch.testing.assert_close(at_once.confidence, likely.max(1).values)
+
+
+# Kept classifiers
+
+
+def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_cache(cache: Path) -> None:
+    steps, first = judged("mlp")
+    assert steps[-1] == (classifiers.EPOCHS, classifiers.EPOCHS)
+    (kept,) = cache.iterdir()
+    assert kept.name.startswith("glyphs-mlp-")
+    again, second = judged("mlp")
+    assert again == []
+    assert second.sha256 == first.sha256
+    assert (
+        second.accuracy
+        == first.accuracy
+        == pytest.approx(classifiers.accuracy(first.net, glyphs(50, "test")), abs=1e-4)
+    )
+    learned, _ = classifiers.split(FEW)
+    data = glyphs(FEW)
+    _, net = outcome(classifiers.fit("mlp", Dataset(data.images[learned], data.labels[learned])))
+    assert_same_weights(net, second.net)
+
+
+def test_a_judge_of_other_images_or_another_shape_is_trained_anew(cache: Path) -> None:
+    _, first = judged("mlp")
+    for shape, n in (("mlp", FEW - 10), ("conv", FEW)):
+        steps, other = judged(shape, n)
+        assert steps
+        assert other.sha256 != first.sha256
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_the_file_says_what_it_is(cache: Path) -> None:
+    judged("mlp")
+    (kept,) = cache.iterdir()
+    with safetensors.safe_open(kept, framework="pt") as file:
+        header = file.metadata()
+    assert header["format"] == "minidiff classifier"
+    assert (header["shape"], header["dataset"], header["seed"]) == ("mlp", "glyphs", "0")
+    assert header["train_images_sha256"] == classifiers.images_sha256(glyphs(FEW))
+    assert 0 <= float(header["accuracy"]) <= 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: content[: len(content) // 2], id="cut short"),
+        pytest.param(lambda content: b"this is text, and a good deal of it", id="text"),
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: content.replace(b'"accuracy":"', b'"accuracy":"x'), id="longer header"),
+        pytest.param(lambda content: content.replace(b'"accuracy":"0.', b'"accuracy":"0x'), id="no number"),
+        pytest.param(lambda content: content.replace(b'"accuracy"', b'"accurate"'), id="no accuracy"),
+        pytest.param(lambda content: content.replace(b'"head.weight"', b'"tail.weight"'), id="other layers"),
+    ],
+)
+def test_a_damaged_classifier_is_one_line_that_names_the_file(cache: Path, damage: Any) -> None:
+    judged("mlp")
+    (kept,) = cache.iterdir()
+    content = kept.read_bytes()
+    assert damage(content) != content
+    kept.write_bytes(damage(content))
+    with pytest.raises(CheckpointError, match="not a usable classifier") as error:
+        judged("mlp")
+    assert str(kept) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_one_line_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    data = Dataset(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
+    with pytest.raises(CheckpointError, match="point XDG_CACHE_HOME at a folder you can write"):
+        next(classifiers.judge("mlp", "glyphs", data, data))
+
+
+# Shipped weights
+
+
+@each_shape
+def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
+    shape: Shape, genuine_mnist: Path, cache: Path
+) -> None:
+    train, test = (load_dataset("mnist", genuine_mnist, split=split) for split in ("train", "test"))
+    judging = classifiers.judge(shape, "mnist", train, test)
+    try:
+        next(judging)
+        pytest.fail("it is being trained: no shipped weights were found for these images")
+    except StopIteration as end:
+        judge: Judge = end.value
+    assert not cache.exists()
+    assert judge.accuracy > 0.985
+    assert classifiers.accuracy(judge.net, test) == pytest.approx(judge.accuracy, abs=2e-4)
+    _, held_out = classifiers.split(len(train.images))
+    unseen = Dataset(train.images[held_out], train.labels[held_out])
+    assert classifiers.accuracy(judge.net, unseen) == pytest.approx(judge.accuracy, abs=5e-3)
+
+
+def assert_same_weights(a: Classifier, b: Classifier) -> None:
+    def plain(net: Classifier) -> dict[str, Tensor]:
+        return {name: value.contiguous() for name, value in net.state_dict().items()}
+
+    assert plain(a).keys() == plain(b).keys()
+    assert all(torch.equal(value, plain(b)[name]) for name, value in plain(a).items())

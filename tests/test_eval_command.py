@@ -1,0 +1,178 @@
+"""`minidiff eval`: its table, its JSON, what it shows meanwhile, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+import torch
+
+from core import BasicUNet, TrainConfig
+from core.checkpoint import write_tensors
+from core.cli import run
+from core.runs import MODEL
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FEW = ["--n", "20", "--steps", "1", "--seed", "3", "--limit", "120", "--device", "cpu"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with the model `untrained`, of a run on drawn digits, in an otherwise empty folder."""
+    root = tmp_path / "runs"
+    (root / "untrained").mkdir(parents=True)
+    torch.manual_seed(0)
+    config = TrainConfig(preset="quick", dataset="glyphs", channels=(4, 4))
+    write_tensors(root / "untrained" / MODEL, "model", BasicUNet(channels=(4, 4)).state_dict(), config, 0)
+    monkeypatch.setenv("MINIDIFF_HOME", str(root))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return root
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
+    """The one line on stderr that a command line earns."""
+    assert run([*arguments]) == code
+    said = capsys.readouterr()
+    assert said.err.startswith("minidiff: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err.strip()
+
+
+def test_it_has_help_and_is_listed(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    assert " eval " in capsys.readouterr().out
+    assert run(["eval", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert all(f"--{flag}" in page for flag in ("n", "steps", "seed", "cas", "data-root", "device", "root", "json"))
+
+
+def test_json_is_the_evaluation_and_nothing_else(home: Path, capsys: Capture) -> None:
+    assert run(["eval", "untrained", *FEW, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["dataset"], found["n"]) == ("untrained", "glyphs", 20)
+    assert found["sampling"] == "1 steps, seed 3"
+    for what in ("samples", "floor"):
+        for shape in ("conv", "mlp"):
+            assert sum(found[what][shape]["classes"]) == 20
+            assert found[what][shape]["cas"] is None
+    assert found["samples"]["conv"]["agreement"] is None
+    assert found["samples"]["conv"]["frechet"] > found["floor"]["conv"]["frechet"]
+
+
+def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_prints_a_table(home: Path) -> None:
+    """The figures of the table are those of the JSON, each under its heading."""
+    done = subprocess.run(
+        [sys.executable, "-m", "core.cli", "eval", "untrained", *FEW],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    lines = done.stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["samples", "(conv)"])
+    assert any(line.startswith("sampling: 20 of 20") for line in lines[:start])
+    headings, frechet, kid, precision, recall, agreement, accuracy, classes, last = lines[start:]
+    assert headings.split() == "samples (conv) floor (conv) samples (mlp) floor (mlp)".split()
+    assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
+
+    asked = subprocess.run(
+        [sys.executable, "-m", "core.cli", "eval", "untrained", *FEW, "--json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(asked.stdout)
+    sets = [found[what][shape] for shape in ("conv", "mlp") for what in ("samples", "floor")]
+    assert frechet.split() == ["Frechet", *(f"{one['frechet']:.4f}" for one in sets)]
+    assert kid.split() == ["KID", "x", "1000", *(f"{one['kernel'] * 1000:.3f}" for one in sets)]
+    assert precision.split() == ["precision", *(f"{one['precision']:.2%}" for one in sets)]
+    assert recall.split() == ["recall", *(f"{one['recall']:.2%}" for one in sets)]
+    floors = [f"{found['floor'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
+    assert agreement.split() == ["agreement", "N/A", floors[0], "N/A", floors[1]]
+    assert accuracy.split() == [
+        "classifier",
+        "accuracy",
+        *(f"{found['accuracy'][shape]:.2%}" for shape in found["accuracy"]),
+    ]
+    counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(found["samples"]["conv"]["classes"]))
+    assert classes.endswith(counts)
+    for words in (
+        "n 20 of untrained",
+        "1 steps, seed 3",
+        "drawn in",
+        *(f"{s} {h[:12]}" for s, h in found["sha256"].items()),
+    ):
+        assert words in last
+
+
+def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path: Path) -> None:
+    env = environment(TERM="xterm-256color", COLUMNS="120", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    with pexpect.spawn(
+        sys.executable,
+        ["-m", "core.cli", "eval", "untrained", *FEW],
+        env=env,
+        dimensions=(24, 120),
+        timeout=60,
+        encoding="utf-8",
+    ) as terminal:
+        terminal.expect("training the conv classifier for glyphs")
+        terminal.expect("━")
+        terminal.expect(r"Frechet +\d")
+        terminal.expect("classifiers conv [0-9a-f]{12}, mlp [0-9a-f]{12}")
+        terminal.expect(pexpect.EOF)
+        terminal.wait()
+    assert terminal.exitstatus == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("eval untrained --limit 120 --n 21", "n must lie between 2 and 20"),
+        ("eval untrained --limit 120 --n 0", "n must lie between 2 and 20"),
+        ("eval untrained --limit 120 --n 20 --cas", "untrained is not asked for classes"),
+        ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
+        ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),
+        ("eval untrained --device tpu", "unknown device"),
+        ("eval nothing", "models here: quick-mnist"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(
+    home: Path, capsys: Capture, arguments: str, words: str
+) -> None:
+    assert words in complaint(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [("eval", "MODEL"), ("eval untrained --n many", "many"), ("eval untrained --speed 3", "--speed")],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    home: Path, capsys: Capture, arguments: str, words: str
+) -> None:
+    assert words in complaint(capsys, *arguments.split(), code=2)
+
+
+def test_a_damaged_classifier_is_one_line_that_names_it(
+    home: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(["eval", "untrained", *FEW]) == 0
+    capsys.readouterr()
+    kept = next((tmp_path / "cache" / "minidiff" / "classifiers").glob("glyphs-mlp-*"))
+    kept.write_bytes(kept.read_bytes()[:-1000])
+    assert kept.name in complaint(capsys, "eval", "untrained", *FEW)

@@ -1,0 +1,198 @@
+"""Evaluation: what it yields, that it tells real images from noise, and what it refuses before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from core import BasicUNet, MinidiffError, TrainConfig, classifiers, evaluation, load_dataset
+from core.checkpoint import LoadedModel
+from core.evaluation import Evaluation, Progressed, Reference, evaluate, measure, prepare
+from core.sampling import sample
+
+T = TypeVar("T")
+LIMIT, HELD_OUT = 360, 60  # images of each split, of which a sixth of the training images is held out
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    """A net that has learned nothing, with the config of a run on a few drawn digits."""
+    torch.manual_seed(0)
+    config = TrainConfig(preset="quick", dataset="glyphs", channels=(4, 4), device="cpu")
+    return LoadedModel(BasicUNet(channels=(4, 4)).eval(), config, 0, "untrained")
+
+
+@pytest.fixture(scope="module")
+def reference(_cache: Path) -> Reference:
+    """Drawn digits with their classifiers, which the tests of this file share through the cache."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(_cache))
+        return outcome(prepare("glyphs", limit=LIMIT))
+
+
+def outcome(steps: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def last(steps: Iterable[Any]) -> Evaluation:
+    *_, found = steps
+    assert isinstance(found, Evaluation)
+    return found
+
+
+def noise(n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(256, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
+
+
+# What it yields
+
+
+def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: LoadedModel, reference: Reference) -> None:
+    *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
+    assert isinstance(found, Evaluation)
+    assert all(isinstance(step, Progressed) and 0 < step.done <= step.total for step in steps)
+    assert list(dict.fromkeys(step.doing for step in steps)) == [
+        "sampling",
+        *(f"reading {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
+    ]
+    assert {step.doing: step.done for step in steps} == {step.doing: step.total for step in steps}
+    assert (found.model, found.dataset, found.n, found.sampling) == ("untrained", "glyphs", 40, "2 steps, seed 3")
+    assert found.seconds > 0
+    for shape in classifiers.SHAPES:
+        assert found.accuracy[shape] == reference.judges[shape].accuracy
+        assert found.sha256[shape] == reference.judges[shape].sha256
+        assert found.samples[shape].agreement is None
+        assert sum(found.samples[shape].classes) == sum(found.floor[shape].classes) == 40
+
+
+def test_an_evaluation_is_the_same_for_a_seed_and_plain_json(model: LoadedModel, reference: Reference) -> None:
+    def scores(seed: int) -> dict[str, Any]:
+        found = dataclasses.asdict(last(evaluate(model, 10, steps=1, seed=seed, limit=LIMIT)))
+        assert json.loads(json.dumps(found))["samples"]["mlp"]["frechet"] == found["samples"]["mlp"]["frechet"]
+        return {key: value for key, value in found.items() if key not in ("seconds", "sampling")}
+
+    assert scores(0) == scores(0)
+    assert scores(0)["samples"] != scores(1)["samples"]
+
+
+def test_classifiers_are_trained_once_with_their_progress(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def said() -> set[str]:
+        return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Progressed)}
+
+    training = {f"training the {shape} classifier for glyphs" for shape in classifiers.SHAPES}
+    assert training <= said()
+    assert not training & said()
+
+
+def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "BATCH", 4)
+    parts = list(evaluation.drawn(model, 10, steps=2, seed=5))
+    assert [len(part) for part in parts] == [4, 4, 2]
+    for index, part in enumerate(parts):
+        *_, end = sample(model, n=len(part), steps=2, seed=5 + index)
+        assert part.dtype == torch.uint8
+        assert float((part.float() / 255 - end.x.clamp(0, 1)).abs().max()) <= 0.5 / 255 + 1e-6
+
+
+# What the figures say
+
+
+def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Reference) -> None:
+    real = last(measure(reference.test.images[:HELD_OUT], reference.test.labels[:HELD_OUT], reference, "real"))
+    wild = last(measure(noise(HELD_OUT), None, reference, "noise"))
+    for shape in classifiers.SHAPES:
+        floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
+        assert wild.floor[shape] == floor
+        assert near.frechet < 2 * floor.frechet  # at so few images in so many dimensions the floor is high
+        assert far.frechet > 5 * floor.frechet
+        assert abs(near.kernel) < far.kernel / 10
+        assert abs(floor.kernel) < far.kernel / 10
+        assert near.precision == 1  # they are among the images that they are held against
+        assert floor.precision > 0.5
+        assert far.precision < 0.1
+        assert far.recall < 0.1 < floor.recall
+        for scores in (floor, near, far):
+            assert sum(scores.classes) == HELD_OUT
+            assert 0.1 <= scores.confidence <= 1
+
+
+def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> None:
+    learned, held_out = classifiers.split(LIMIT)
+    assert len(reference.held_out.images) == len(held_out) == HELD_OUT
+    data = load_dataset("glyphs", limit=LIMIT)
+    assert torch.equal(reference.held_out.images, data.images[held_out])
+    assert torch.equal(reference.held_out.labels, data.labels[held_out])
+    assert not set(learned.tolist()) & set(held_out.tolist())
+
+
+def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
+    images, shape = reference.held_out.images[:30], classifiers.SHAPES[0]
+    seen = classifiers.joined(classifiers.read(reference.judges[shape].net, images)).classes
+    asked = seen.clone()
+    asked[:12] = (asked[:12] + 1) % 10
+    assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
+
+
+def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_alone(
+    reference: Reference,
+) -> None:
+    images, labels = reference.held_out
+    *steps, found = measure(images, labels, reference, "real", cas=True)
+    assert isinstance(found, Evaluation)
+    fitting = classifiers.fit("conv", reference.held_out, epochs=evaluation.CAS_EPOCHS)
+    expected = classifiers.accuracy(outcome(fitting), reference.test)
+    assert found.samples["conv"].cas == found.floor["conv"].cas == expected
+    assert found.samples["mlp"].cas is found.floor["mlp"].cas is None
+    said = {step.doing for step in steps if isinstance(step, Progressed)}
+    assert {f"training a classifier on {what} alone" for what in ("samples", "real images")} <= said
+    assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize("n", [-1, 0, 1, HELD_OUT + 1])
+def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
+    model: LoadedModel, reference: Reference, n: int
+) -> None:
+    words = f"between 2 and {HELD_OUT}, the real images held out of glyphs, not {n}$"
+    with pytest.raises(MinidiffError, match=words):
+        next(evaluate(model, n, steps=1, limit=LIMIT))
+
+
+def test_a_number_out_of_range_is_refused_of_images_from_elsewhere_too(reference: Reference) -> None:
+    with pytest.raises(MinidiffError, match="between 2 and 60"):
+        next(measure(noise(HELD_OUT + 1), None, reference, "noise"))
+
+
+def test_cas_of_a_model_that_is_asked_for_no_classes_is_one_line_before_any_work(
+    model: LoadedModel, reference: Reference
+) -> None:
+    for steps in (
+        evaluate(model, 10, steps=1, cas=True, limit=LIMIT),
+        measure(noise(10), None, reference, "a", cas=True),
+    ):
+        with pytest.raises(MinidiffError, match="is not asked for classes") as error:
+            next(steps)
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_steps_below_one_are_refused(model: LoadedModel, reference: Reference) -> None:
+    with pytest.raises(MinidiffError, match="steps must be at least 1"):
+        list(evaluate(model, 10, steps=0, limit=LIMIT))
