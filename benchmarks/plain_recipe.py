@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core import TrainConfig, load_dataset
-from core.randomness import epoch_order, step_draws
+from core.randomness import CORRUPTION, epoch_order, generator_for
 from core.trainer import Trainer
 
 STEPS = 20
@@ -58,7 +58,8 @@ def plain_losses(net: nn.Module, images: Tensor, seed: int, batch: int) -> Itera
     while True:
         for chosen in epoch_order(seed, epoch, len(images)).split(batch):
             x = images[chosen].float() / 255
-            amount, noise = step_draws(seed, step, x.shape, torch.device("cpu"))
+            generator = generator_for(seed, CORRUPTION, step)
+            amount, noise = torch.rand(len(x), generator=generator), torch.rand(x.shape, generator=generator)
             mixed = x * (1 - amount.view(-1, 1, 1, 1)) + noise * amount.view(-1, 1, 1, 1)
             prediction = net(mixed) if isinstance(net, PlainUNet) else net(mixed, 0).sample
             loss = functional.mse_loss(prediction, x)
@@ -79,13 +80,13 @@ def plain_twin(trainer: Trainer) -> nn.Module:
 
 def main() -> None:
     """Print the comparison as a table."""
-    images = load_dataset("mnist").images
+    data = load_dataset("mnist")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {STEPS} steps of 128 images\n")
     print("| preset | greatest relative difference in loss | plain loop | ours |\n| --- | ---: | ---: | ---: |")
     for preset in ("quick", "document"):
         trainer = Trainer(TrainConfig(preset=preset), torch.device("cpu"))
-        trainer.take(images)
-        plain = plain_losses(plain_twin(trainer), images, trainer.config.seed, trainer.config.batch_size)
+        trainer.take(*data)
+        plain = plain_losses(plain_twin(trainer), data.images, trainer.config.seed, trainer.config.batch_size)
         differences, seconds = [], {"plain": 0.0, "ours": 0.0}
         for _ in range(STEPS):  # in turns, so that a machine that slows down slows both
             began = time.perf_counter()

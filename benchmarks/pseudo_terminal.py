@@ -29,6 +29,7 @@ KEYS = {
     "home": "\x1b[H",
     "end": "\x1b[F",
     "ctrl+c": "\x03",
+    "ctrl+o": "\x0f",
     "ctrl+p": "\x10",
     "ctrl+s": "\x13",
     "ctrl+u": "\x15",

@@ -18,6 +18,7 @@ from core.config import TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, ConfigError
 from core.models import build_model
+from core.precision import pick_precision
 from core.runs import MODEL, builtin_directories, root_directory, run_directories
 
 if TYPE_CHECKING:
@@ -137,7 +138,10 @@ def load_model(path: str | Path, device: str = "auto", root: str | Path | None =
     net = build_model(config.model, **config.model_options)
     fill(net, tensors, file)
     name = file.parent.name if file.name == MODEL else file.stem
-    net = net.to(pick_device(device)).to(memory_format=torch.channels_last)  # values stay as they were
+    where = pick_device(device)
+    net = net.to(where).to(memory_format=torch.channels_last)  # values stay as they were
+    if config.precision == "bfloat16":  # which the machine that trained it was fast in
+        config = config.changed(precision=pick_precision("auto", where))
     return LoadedModel(net.eval(), config, step, name)
 
 

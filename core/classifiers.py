@@ -22,6 +22,7 @@ from core.errors import CheckpointError
 from core.published import CLASSES
 from core.randomness import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, mixed_seed
 from core.runs import builtin_homes
+from core.shifts import padded, shifted
 
 Shape = Literal["conv", "mlp"]
 SHAPES: tuple[Shape, ...] = ("conv", "mlp")
@@ -114,14 +115,15 @@ def fit(
     per_epoch = -(-n // BATCH)
     total = epochs * per_epoch
     pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
-    images, labels = functional.pad(data.images, (SHIFT,) * 4).to(device), data.labels.to(device)
+    images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
     for step in range(total):
         epoch, position = divmod(step, per_epoch)
         if position == 0:
             order = epoch_order(SEED, epoch, n).to(device)
         chosen = order[position * BATCH : (position + 1) * BATCH]
         if len(chosen) > 1:  # a batch of one has no statistics
-            loss = functional.cross_entropy(net(_shifted(images[chosen], step)), labels[chosen])
+            x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
+            loss = functional.cross_entropy(net(x), labels[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call] # torch's own
             optimizer.step()
@@ -129,17 +131,6 @@ def fit(
         yield step + 1, total
     net.eval()
     return net
-
-
-def _shifted(padded: Tensor, step: int) -> Tensor:
-    """A 28x28 window of each padded image, at a place drawn for this step, in [0, 1]."""
-    n, _, height, width = padded.shape
-    generator = generator_for(SEED, CORRUPTION, step)
-    down, right = torch.randint(2 * SHIFT + 1, (2, n, 1), generator=generator).to(padded.device)
-    rows = down + torch.arange(height - 2 * SHIFT, device=padded.device)
-    columns = right + torch.arange(width - 2 * SHIFT, device=padded.device)
-    image = torch.arange(n, device=padded.device)
-    return padded[image[:, None, None], 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1).float().div_(255)
 
 
 def read(net: Classifier, images: Tensor, batch: int = 500) -> Iterator[Reading]:

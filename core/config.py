@@ -12,14 +12,49 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core.errors import ConfigError
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
-ModelName = Literal["basic_unet", "unet2d"]
-PresetName = Literal["quick", "document"]
+ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
+SizeName = Literal["tiny", "small", "base"]
+PresetName = Literal["default", "quick", "document"]
+PathName = Literal["mix", "flow", "vp"]
+PredictionName = Literal["clean", "noise", "velocity", "v"]
+TimesName = Literal["uniform", "logit_normal"]
+WeightingName = Literal["prediction", "clean", "noise", "velocity"]
+OptimizerName = Literal["adam", "adamw", "muon"]
+DecayName = Literal["constant", "linear"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
-# What a preset sets; everything else keeps the default that its field declares.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"model": "basic_unet"},
-    "document": {"model": "unet2d", "channels_last": False},  # to the letter; True is faster
+# What a net can learn to predict on each path. The variance-preserving velocity dx/da grows without bound towards the
+# image, and v is that path's own combination of image and noise.
+PREDICTIONS: dict[str, tuple[str, ...]] = {
+    "mix": ("clean", "noise", "velocity"),
+    "flow": ("clean", "noise", "velocity"),
+    "vp": ("clean", "noise", "v"),
 }
+
+# What a preset sets; everything else keeps the default that its field declares, which is the preset `default`.
+_DOCUMENT: dict[str, Any] = {
+    "path": "mix",
+    "prediction": "clean",
+    "times": "uniform",
+    "clock": False,
+    "classes": False,
+    "epochs": 30,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "warmup": 0,
+    "decay": "constant",
+    "ema": 0.0,
+    "precision": "float32",
+    "compile": False,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {**_DOCUMENT, "model": "basic_unet"},
+    "document": {**_DOCUMENT, "model": "unet2d", "channels_last": False},  # to the letter; True is faster
+}
+SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base": (64, 128)}
+CHANNELS = (32, 64, 64)  # of the document's nets
 IMAGE_SIZE = 28
 GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -38,19 +73,36 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
 
-    preset: PresetName = _option("quick", "Recipe", "recipe to start from; other options override it")
+    preset: PresetName = _option("default", "Recipe", "recipe to start from; other options override it")
+    path: PathName = _option("flow", "Recipe", "how images become noise")
+    prediction: PredictionName = _option("velocity", "Recipe", "what the net predicts from a noisy image")
+    times: TimesName = _option("logit_normal", "Recipe", "how amounts of noise are drawn in training")
+    weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss counts")
+    clock: bool = _option(True, "Recipe", "tell the net how much noise there is")
+    classes: bool = _option(True, "Recipe", "teach the net which class an image is of, so that it can be asked for one")
+    label_dropout: float = _option(0.1, "Recipe", "share of labels hidden, which guidance needs", ge=0, le=1)
     dataset: DatasetName = _option("auto", "Data", "images to learn; auto: MNIST, else the built-in glyphs")
     data_root: Path | None = _option(None, "Data", "folder that holds the data set's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1)
-    model: ModelName = _option("basic_unet", "Model", "the net that predicts the clean image")
-    channels: tuple[int, ...] = _option((32, 64, 64), "Model", "channels of each level, from the finest", min_length=1)
+    shift: int = _option(0, "Data", "move training images by up to so many pixels", ge=0, le=4)
+    model: ModelName = _option("patch_unet", "Model", "the net that predicts")
+    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
+    channels: tuple[int, ...] | None = _option(None, "Model", "channels of each level; empty: as the model has them")
     layers_per_block: int | None = _option(None, "Model", "residual layers a level (unet2d only: 2)", ge=1, le=8)
-    epochs: int = _option(30, "Training", "passes over the training images", ge=1, le=1_000_000)
-    batch_size: int = _option(128, "Training", "images a step", ge=1, le=65_536)
-    learning_rate: float = _option(1e-3, "Training", "Adam's learning rate", gt=0, le=1)
+    epochs: int = _option(5, "Training", "passes over the training images", ge=1, le=1_000_000)
+    batch_size: int = _option(64, "Training", "images a step", ge=1, le=65_536)
+    optimizer: OptimizerName = _option("muon", "Training", "adam, adamw with weight decay, or muon for convolutions")
+    learning_rate: float = _option(2e-3, "Training", "greatest size of a step", gt=0, le=1)
+    warmup: int = _option(100, "Training", "steps in which the learning rate grows to its full size", ge=0)
+    decay: DecayName = _option("linear", "Training", "how the learning rate falls towards the run's end")
+    weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
+    ema: float = _option(0.05, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)
+    eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0)
     seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
+    precision: PrecisionName = _option("auto", "Machine", "auto: bfloat16 where the processor has it, else float32")
+    compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
     channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
     deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")
     name: str | None = _option(
@@ -70,31 +122,62 @@ class TrainConfig(BaseModel):
     def _lay_preset_under(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        preset = PRESETS.get(str(values.get("preset", "quick")), {})
+        preset = PRESETS.get(str(values.get("preset", "default")), {})
+        if values.get("model") == "basic_unet":
+            preset = {"clock": False, "classes": False, **preset}  # it takes neither, and nobody asked for them
         return {**preset, **values}
 
     @model_validator(mode="after")
     def _check_net(self) -> TrainConfig:
-        if not all(1 <= width <= 4096 for width in self.channels):
-            raise ValueError(f"channels: each level takes 1 to 4096 channels, not {list(self.channels)}")
-        halvings = len(self.channels) - 1
-        if IMAGE_SIZE % 2**halvings:
+        allowed = PREDICTIONS[self.path]
+        if self.prediction not in allowed:
             raise ValueError(
-                f"channels: {len(self.channels)} levels would halve {IMAGE_SIZE} pixels {halvings} times, and "
-                f"{IMAGE_SIZE} divides by 4 but not by 8; give at most 3 levels"
+                f"prediction: the path {self.path} is learned by predicting {', '.join(allowed)}, not {self.prediction}"
             )
-        if self.model == "unet2d" and any(width % GROUP_SIZE for width in self.channels):
-            raise ValueError(f"channels: unet2d needs multiples of {GROUP_SIZE}, not {list(self.channels)}")
+        if self.weighting not in ("prediction", *allowed):
+            raise ValueError(
+                f"weighting: errors on the path {self.path} are counted as those of prediction, "
+                f"{', '.join(allowed)}, not {self.weighting}"
+            )
+        if self.model == "basic_unet" and (self.clock or self.classes):
+            raise ValueError(
+                f"{'clock' if self.clock else 'classes'}: basic_unet takes neither amount nor class; "
+                "use --no-clock --no-classes, or another model"
+            )
+        if self.model == "unet2d" and self.classes and not self.clock:
+            raise ValueError("classes: unet2d takes a class only together with the clock; use --clock or --no-classes")
+        if self.size is not None and self.model != "patch_unet":
+            raise ValueError(f"size: {self.model} has channels instead of a size; leave it out or use patch_unet")
+        if self.channels is not None:
+            self._check_channels(self.channels)
         if self.model != "unet2d" and self.layers_per_block is not None:
             raise ValueError(f"layers_per_block: {self.model} has no such option; leave it out or use unet2d")
         return self
 
+    def _check_channels(self, channels: tuple[int, ...]) -> None:
+        if not channels or not all(1 <= width <= 4096 for width in channels):
+            raise ValueError(f"channels: each level takes 1 to 4096 channels, not {list(channels)}")
+        halvings = len(channels) - 1
+        if IMAGE_SIZE % 2**halvings:
+            raise ValueError(
+                f"channels: {len(channels)} levels would halve {IMAGE_SIZE} pixels {halvings} times, and "
+                f"{IMAGE_SIZE} divides by 4 but not by 8; give at most 3 levels"
+            )
+        if self.model == "unet2d" and any(width % GROUP_SIZE for width in channels):
+            raise ValueError(f"channels: unet2d needs multiples of {GROUP_SIZE}, not {list(channels)}")
+        if self.model == "patch_unet" and (len(channels) != 2 or any(width % 16 for width in channels)):
+            raise ValueError(f"channels: patch_unet needs two multiples of 16, not {list(channels)}")
+
     @property
     def model_options(self) -> dict[str, Any]:
         """The options that `build_model(config.model, **options)` takes."""
-        options: dict[str, Any] = {"channels": self.channels}
+        options: dict[str, Any] = {"channels": self.channels or SIZES[self.size or "small"]}
+        if self.model != "patch_unet":
+            options["channels"] = self.channels or CHANNELS
         if self.layers_per_block is not None:
             options["layers_per_block"] = self.layers_per_block
+        if self.model == "unet2d":
+            options["classes"] = self.classes
         return options
 
     def changed(self, **values: Any) -> TrainConfig:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from core.errors import MinidiffError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.checkpoint import LoadedModel
 
 
@@ -68,11 +70,17 @@ class Engine:
     def _denoise(self, request: dict[str, Any]) -> None:
         from core.recording import to_frame
         from core.sampling import sample
+        from core.sampling_options import evaluations, settle
 
         number = request["id"]
         loaded = self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
         n, steps, seed = int(request["n"]), int(request["steps"]), int(request["seed"])
-        walk = sample(loaded, n=n, steps=steps, seed=seed)
+        kinds: dict[str, Callable[[Any], Any]] = {"sampler": str, "guidance": float, "spacing": float}
+        options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
+        if request.get("label") is not None:
+            options["labels"] = int(request["label"])
+        walk = sample(loaded, n=n, steps=steps, seed=seed, **options)
+        chosen, labels = settle(loaded.config, n, steps=steps, **options)
         began = time.monotonic()
         for step in walk:
             if step.index == 0:
@@ -84,6 +92,11 @@ class Engine:
                     "n": n,
                     "height": height,
                     "width": width,
+                    "sampler": chosen.sampler,
+                    "guidance": chosen.guidance,
+                    "spacing": chosen.spacing,
+                    "labels": labels,
+                    "evaluations": evaluations(chosen, loaded.config.path),
                 }
                 size = sum(parameter.numel() for parameter in loaded.net.parameters())
                 self._reply(

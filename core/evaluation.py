@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,8 @@ from core.data import Dataset
 from core.distances import frechet_distance, kernel_distance, precision_recall
 from core.errors import MinidiffError
 from core.published import CLASSES
+from core.sampling import sample
+from core.sampling_options import Sampling, in_words, settle
 
 if TYPE_CHECKING:
     from core.checkpoint import LoadedModel
@@ -80,7 +82,10 @@ def evaluate(
     model: LoadedModel,
     n: int = N,
     *,
-    steps: int = 40,
+    steps: int | None = None,
+    sampler: str | None = None,
+    guidance: float | None = None,
+    spacing: float | None = None,
     seed: int = 0,
     cas: bool = False,
     data_root: str | Path | None = None,
@@ -91,8 +96,11 @@ def evaluate(
     Args:
         model: what `load_model` gives.
         n: how many samples; figures of different n do not compare, and n must not exceed the held-out images.
-        steps: evaluations of the net a sample.
-        seed: of the samples.
+        steps: from noise to image; this and the next three are as for `sample`, whose defaults are the model's own.
+        sampler: how to walk.
+        guidance: how far towards the class asked for, which are those of the held-out images, in their shares.
+        spacing: of the steps.
+        seed: of the first batch of samples; the next ones follow it.
         cas: also train a classifier on the samples alone and test it on real images (Ravuri and Vinyals 2019); this
             needs a model that is asked for classes.
         data_root: where the data set lies, as for `load_dataset`.
@@ -104,26 +112,41 @@ def evaluate(
     Raises:
         MinidiffError: the data or a classifier cannot be had, or n is out of range.
     """
-    asked: Tensor | None = None  # a model of the document's recipe is asked for no classes
-    _check_cas(cas, asked, model.name)
+    chosen, classes = settle(model.config, 1, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing)
+    _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
+    asked = None if classes is None else reference.held_out.labels[:n]
     began = time.monotonic()
     parts = []
-    for part in drawn(model, n, steps=steps, seed=seed):
+    for part in drawn(model, n, asked, chosen, seed):
         parts.append(part)
         yield Progressed("sampling", sum(map(len, parts)), n)
     seconds = time.monotonic() - began
-    sampling = f"{steps} steps, seed {seed}"
+    sampling = f"{in_words(chosen, model.config.path)}, seed {seed}"
     yield from measure(torch.cat(parts), asked, reference, model.name, sampling, seconds, cas=cas)
 
 
-def drawn(model: LoadedModel, n: int, *, steps: int, seed: int) -> Iterator[Tensor]:
+def drawn(model: LoadedModel, n: int, asked: Tensor | None, chosen: Sampling, seed: int) -> Iterator[Tensor]:
     """Samples as (B, 1, 28, 28) uint8, a batch at a time; batch k is drawn with seed + k."""
-    from core.sampling import sample
-
     for index, done in enumerate(range(0, n, BATCH)):
-        *_, last = sample(model, n=min(BATCH, n - done), steps=steps, seed=seed + index)
+        labels = None if asked is None else asked[done : done + BATCH]
+        walk = sample(model, n=min(BATCH, n - done), seed=seed + index, labels=labels, **asdict(chosen))
+        *_, last = walk
         yield (last.x.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+
+
+def glance(model: LoadedModel, n: int, reference: Reference) -> Generator[Progressed, None, tuple[float, float | None]]:
+    """The Frechet distance of `n` samples and their agreement with the classes asked for, at the model's defaults."""
+    shape = classifiers.SHAPES[0]
+    chosen, classes = settle(model.config, 1)
+    asked = None if classes is None else reference.held_out.labels[:n]
+    readings: list[classifiers.Reading] = []
+    for part in drawn(model, n, asked, chosen, 0):
+        readings.extend(classifiers.read(reference.judges[shape].net, part))
+        yield Progressed("sampling", sum(len(one.classes) for one in readings), n)
+    reading = classifiers.joined(iter(readings))
+    agreement = None if asked is None else float((reading.classes == asked).double().mean())
+    return frechet_distance(reference.seen[shape].features, reading.features), agreement
 
 
 def prepare(
@@ -160,7 +183,7 @@ def measure(
 ) -> Generator[Progressed | Evaluation, None, None]:
     """Measure images from anywhere, (N, 1, 28, 28) uint8, with the classes they were asked for, (N,), if any."""
     n = len(images)
-    _check_cas(cas, asked, model)
+    _check_cas(cas, asked is not None, model)
     _check_n(n, len(reference.held_out.images), reference.name)
     samples: dict[str, Scores] = {}
     floor: dict[str, Scores] = {}
@@ -222,8 +245,8 @@ def _progress(fitting: Generator[tuple[int, int], None, T], doing: str) -> Gener
         yield Progressed(doing, done, total)
 
 
-def _check_cas(cas: bool, asked: Tensor | None, model: str) -> None:
-    if cas and asked is None:
+def _check_cas(cas: bool, asked: bool, model: str) -> None:
+    if cas and not asked:
         raise MinidiffError(f"{model} is not asked for classes, and --cas learns them from its samples; leave it out")
 
 

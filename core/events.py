@@ -113,6 +113,19 @@ class Preview(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated(Event):
+    """Samples were measured against the test split, as `minidiff eval` does with more of them."""
+
+    kind: ClassVar[str] = "evaluated"
+    epoch: int
+    step: int
+    n: int
+    frechet: float  # compare only those of the same n
+    agreement: float  # share recognised as the class asked for; NaN for a model without classes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(Event):
     """The state after `step` steps is on disk."""
 
@@ -181,6 +194,7 @@ TYPES: dict[str, type[Event]] = {
         Progress,
         Epoch,
         Preview,
+        Evaluated,
         Checkpoint,
         Paused,
         Continued,

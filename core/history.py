@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from core.events import (
     Dataset,
     Download,
     Epoch,
+    Evaluated,
     Event,
     Failed,
     Finished,
@@ -174,6 +176,9 @@ def in_words(event: Event) -> str:
             return f"epoch {event.epoch}: loss {event.loss:.5f}, held out {event.held_out:.5f}, {event.seconds:.0f} s"
         case Preview():
             return f"epoch {event.epoch}: {event.count} preview samples"
+        case Evaluated():
+            read = "" if math.isnan(event.agreement) else f", {event.agreement:.1%} recognised as asked"
+            return f"epoch {event.epoch}: Frechet distance {event.frechet:.3f} of {event.n:,} samples{read}"
         case Checkpoint():
             return f"checkpoint at step {event.step:,}"
         case Paused():

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # One stream for each use, so that no two uses ever share numbers.
-ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT = range(5)
+ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT, LABELS, SHIFT = range(7)
 _MASK = 2**64 - 1
 
 
@@ -33,11 +33,3 @@ def generator_for(seed: int, stream: int, position: int, device: torch.device | 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which epoch `epoch` (from 0) visits `n` images: (n,) int64 on the CPU."""
     return torch.randperm(n, generator=generator_for(seed, ORDER, epoch))
-
-
-def step_draws(seed: int, step: int, shape: torch.Size, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Step `step`'s amounts, (B,), and noise, (B, C, H, W), both uniform in [0, 1), drawn on `device`."""
-    generator = generator_for(seed, CORRUPTION, step, device)
-    amount = torch.rand(shape[0], generator=generator, device=device)
-    noise = torch.rand(shape, generator=generator, device=device)
-    return amount, noise

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
+BUILTIN = ("default-mnist", "quick-mnist")  # the models that ship with the project, the one to begin with first
 STARTING_SECONDS = 60.0  # a launched trainer that has not taken its lock by then is not coming
 HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
 Request = Literal["stop", "pause", "continue", "checkpoint"]
@@ -85,7 +86,7 @@ def builtin_directories() -> dict[str, Path]:
     """The models that ship with the project, by name: beside the packages in a clone, inside `core` in a wheel."""
     found: dict[str, Path] = {}
     for home in builtin_homes():
-        for name in ("quick-mnist",):
+        for name in BUILTIN:
             if (home / name / MODEL).is_file():
                 found.setdefault(name, home / name)
     return found

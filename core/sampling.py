@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from core.config import IMAGE_SIZE
+from core.config import IMAGE_SIZE, TrainConfig
 from core.errors import MinidiffError
 from core.memory import within_memory
+from core.paths import PATHS, Path
+from core.samplers import NULL, SAMPLERS, Denoiser, Steps
+from core.sampling_options import DIFFUSERS, amounts, settle
 
 if TYPE_CHECKING:
     from core.checkpoint import LoadedModel
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SampleStep:
-    """One record of a denoising."""
+    """One record of a denoising; images lie around [0, 1], whatever the path's own range."""
 
     index: int  # 0 is the start
     amount: float  # noise left in x: start_amount at the start, 0 at the end
@@ -30,71 +33,94 @@ class SampleStep:
 def sample(
     model: nn.Module | LoadedModel,
     n: int = 8,
-    steps: int = 40,
+    steps: int | None = None,
     seed: int = 0,
     start: Tensor | None = None,
     start_amount: float = 1.0,
+    *,
+    sampler: str | None = None,
+    guidance: float | None = None,
+    spacing: float | None = None,
+    labels: int | Iterable[int] | None = None,
 ) -> Iterator[SampleStep]:
-    """Denoise in `steps` equal steps: each predicts the clean image and moves part of the way towards it.
+    """Denoise in `steps` steps, each of which asks the net for the clean image and moves towards it.
 
-    Step i of `steps` moves 1 / (steps - i + 1) of the way, so that the last x is the last prediction. This is an Euler
-    step of dx/da = (x - prediction) / a on the straight path from noise to image.
+    Options that are None are the model's own, which `core.sampling_options.defaults_for` tells. The document's recipe
+    has 40 steps of "mix": step i of k moves 1 / (k - i + 1) of the way to the prediction, so that the last x is the
+    last prediction. This is an Euler step of dx/da = (x - prediction) / a on the straight path from noise to image.
 
     Args:
         model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
         n: how many images; ignored when `start` is given.
-        steps: evaluations of the net.
-        seed: of the starting noise, which is always drawn on the CPU: a seed means the same picture everywhere.
-        start: images to denoise that are already corrupted, (n, 1, 28, 28); None starts from uniform noise in [0, 1).
+        steps: at least 1; each asks the net once ("heun" twice, but for the last), and once more under guidance.
+        seed: of all noise, which is always drawn on the CPU: a seed means the same picture everywhere.
+        start: images to denoise that are already corrupted, (n, 1, 28, 28), around [0, 1]; None starts from noise.
         start_amount: how much noise `start` holds, in (0, 1].
+        sampler: "mix", "euler", "heun", "ddpm", "ddim", "dpm2m", or "diffusers:" and a scheduler's class name.
+        guidance: how far to go towards the class, from 0; 1 is as learned.
+        spacing: above 0; 1 takes equal steps, more puts more of them near the noise.
+        labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
+            or an integer tensor; None takes the classes in turn.
 
     Returns:
         A generator of `steps` + 1 records; record 0 is the start.
 
     Raises:
-        MinidiffError: n or steps below 1, an amount outside (0, 1], a start of another shape or type, or more images
-            than fit into memory.
+        MinidiffError: n or steps below 1, an amount outside (0, 1], a start of another shape or type, more images
+            than fit into memory, a sampler that does not fit the model's path, or a class or guidance asked of a
+            model without classes.
 
     Source: the teaching document's section 3.6.
     """
-    if steps < 1:
-        raise MinidiffError(f"steps must be at least 1, not {steps}")
+    net, config = (model, TrainConfig(preset="document")) if isinstance(model, nn.Module) else (model.net, model.config)
+    if start is not None:
+        _check_start(start)
+        n = len(start)
     if n < 1:
         raise MinidiffError(f"n must be at least 1, not {n}")
     if not 0 < start_amount <= 1:
         raise MinidiffError(f"start_amount must lie in (0, 1], not {start_amount:g}")
-    if start is None:
-        if start_amount != 1:
-            raise MinidiffError("start_amount says how noisy `start` is; give `start` too, or leave it at 1")
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        with within_memory(_too_many(n)):
-            start = torch.rand((n, 1, IMAGE_SIZE, IMAGE_SIZE), generator=generator)
-    elif start.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(start) == 0:
+    if start is None and start_amount != 1:
+        raise MinidiffError("start_amount says how noisy `start` is; give `start` too, or leave it at 1")
+    path = PATHS[config.path]
+    with within_memory(_too_many(n)):  # before labels are counted out: this is where far too many images are refused
+        if start is None:
+            x = path.source((n, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(seed % 2**63))
+        else:
+            x = path.inward(start)
+        weight = next(net.parameters(), None)
+        if weight is not None:
+            x = x.to(weight.device, weight.dtype)
+    chosen, classes = settle(config, n, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, labels=labels)
+    asked = None
+    if classes is not None:
+        asked = torch.tensor([NULL if label < 0 else label for label in classes], device=x.device)
+    denoiser = Denoiser(net, path, config.prediction, config.clock, config.precision, asked, chosen.guidance)
+    falling = amounts(chosen.steps, chosen.spacing, start_amount)
+    if chosen.sampler.startswith(DIFFUSERS):
+        from core.scheduled import scheduled  # it loads diffusers, which takes seconds
+
+        step = scheduled(chosen.sampler.removeprefix(DIFFUSERS))
+    else:
+        step = SAMPLERS[chosen.sampler]
+    return _walk(step(denoiser, x, falling, torch.Generator().manual_seed(seed % 2**63)), path, x, falling)
+
+
+def _check_start(start: Tensor) -> None:
+    if start.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(start) == 0:
         raise MinidiffError(f"start needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(start.shape)}")
-    elif not start.is_floating_point():
+    if not start.is_floating_point():
         raise MinidiffError(f"start needs floating-point values in [0, 1], not {start.dtype}; divide bytes by 255")
-    net = model if isinstance(model, nn.Module) else model.net
-    return _walk(net, start, steps, start_amount)
 
 
-def _walk(net: nn.Module, x: Tensor, steps: int, start_amount: float) -> Iterator[SampleStep]:
-    weight = next(net.parameters(), None)
-    if weight is not None:
-        x = x.to(weight.device, weight.dtype)
-    yield SampleStep(0, start_amount, x, None)
-    for index in range(1, steps + 1):
+def _walk(steps: Steps, path: Path, x: Tensor, falling: Sequence[float]) -> Iterator[SampleStep]:
+    yield SampleStep(0, falling[0], path.outward(x), None)
+    for index, amount in enumerate(falling[1:], start=1):
         # Closed before the yield, so that the caller's own mode is untouched.
         with torch.no_grad(), within_memory(_too_many(len(x))):
-            prediction = predict(net, x)
-            mix = 1 / (steps - index + 1)
-            x = x * (1 - mix) + prediction * mix
-        yield SampleStep(index, start_amount * (1 - index / steps), x, prediction)
-
-
-def predict(net: nn.Module, x: Tensor) -> Tensor:
-    """The clean images that a net of the document's recipe sees in `x`; it is always asked at timestep 0."""
-    output = net(x, 0)
-    return output if isinstance(output, Tensor) else output.sample  # a bare diffusers net wraps its result
+            x, prediction = next(steps)
+            seen, expected = path.outward(x), path.outward(prediction)
+        yield SampleStep(index, amount, seen, expected)
 
 
 def _too_many(n: int) -> MinidiffError:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from core import data
-from core.checkpoint import fill, read_tensors, write_tensors
+from core.checkpoint import read_tensors, write_tensors
 from core.config import TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
+from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
     Checkpoint,
     Continued,
     Dataset,
     Epoch,
+    Evaluated,
     Event,
     Finished,
     Paused,
@@ -34,15 +38,20 @@ from core.events import (
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
 from core.memory import within_memory
+from core.precision import pick_precision
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
 from core.trainer import PREVIEWS, Trainer
 from core.windows import EpochSoFar, Window
 
+T = TypeVar("T")
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
+EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
+MOST_SKIPPED = 20  # steps in a row whose loss is not a number
+COMPILING_PAYS = 5_000  # steps on CUDA, after which the minute that compiling takes is made up for
 # What may differ between a run's config and its saved state: where and how long it trains, not what is learned.
-FREE_TO_CHANGE = {"name", "root", "data_root", "device", "threads", "deterministic", "epochs"}
+FREE_TO_CHANGE = {"name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"}
 
 
 class Sitting:
@@ -58,6 +67,8 @@ class Sitting:
         self._trainer: Trainer | None = None
         self._window = Window()
         self._epoch = EpochSoFar()
+        self._skipped_in_a_row = 0
+        self._reference: Reference | None = None
         self._seconds = 0.0  # of training, over all sittings
         self._saved = time.monotonic()
         self._data_sha256 = ""
@@ -107,10 +118,8 @@ class Sitting:
 
     def _restore(self, trainer: Trainer, tensors: dict[str, Tensor], step: int, more: dict[str, Any]) -> None:
         """Take up the state that `_save` wrote."""
-        weights = {name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")}
-        fill(trainer.net, weights, self._path(STATE))
         try:
-            trainer.restore({name: value for name, value in tensors.items() if not name.startswith("net.")}, step)
+            trainer.restore(tensors, step, self._path(STATE))
             self._epoch = EpochSoFar(**more["epoch"])
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
@@ -125,6 +134,8 @@ class Sitting:
             raise DeviceUnavailable(f"{error}; or choose another with --device") from None
         if self.config.threads is None:
             self.config = self.config.changed(threads=torch.get_num_threads())
+        if self.config.precision == "auto":
+            self.config = self.config.changed(precision=pick_precision("auto", device))
         return device
 
     def _opening(self, trainer: Trainer) -> Started | Resumed:
@@ -148,8 +159,8 @@ class Sitting:
                     "bit for bit those of an uninterrupted run"
                 )
 
-    def _take_data(self, trainer: Trainer) -> Generator[Event, None, Tensor | None]:
-        """Put the data where it is needed; the held-out images, or None if stopped while downloading."""
+    def _take_data(self, trainer: Trainer) -> Generator[Event, None, data.Dataset | None]:
+        """Put the data where it is needed; the test split, or None if stopped while downloading."""
         finding = data.locate(self.config.dataset, self.config.data_root, limit=self.config.limit)
         while True:
             try:
@@ -171,8 +182,13 @@ class Sitting:
                 "put those back, or start a new run"
             )
         self._data_sha256 = seen
-        trainer.take(train.images)
-        self.config = self.config.changed(dataset=located.name, device=trainer.device.type)
+        trainer.take(train.images, train.labels)
+        compiled = self.config.compile
+        if compiled is None:
+            compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILING_PAYS
+        if compiled:
+            trainer.compile()
+        self.config = self.config.changed(dataset=located.name, device=trainer.device.type, compile=compiled)
         if self.run is not None:
             self.run.write_config(self.config)
         yield Dataset(
@@ -183,66 +199,116 @@ class Sitting:
             sha256=located.sha256("train"),
             steps_per_epoch=trainer.steps_per_epoch,
         )
-        return test.images.to(trainer.device)
+        return data.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
 
     # Going on with it
 
-    def _train(self, trainer: Trainer, held_out: Tensor) -> Iterator[Event]:
-        last = self.config.epochs * trainer.steps_per_epoch
-        while trainer.step < last or self._epoch.steps:  # an epoch whose end was not reached in time is ended first
+    def _train(self, trainer: Trainer, held_out: data.Dataset) -> Iterator[Event]:
+        # An epoch whose end was not reached in time is ended first.
+        while trainer.step < trainer.total_steps or self._epoch.steps:
             stopped = yield from self._run_epoch(trainer, held_out)
             if stopped:
                 return
         yield Finished(step=trainer.step, seconds=self._seconds)
 
-    def _run_epoch(self, trainer: Trainer, held_out: Tensor) -> Generator[Event, None, bool]:
+    def _run_epoch(self, trainer: Trainer, held_out: data.Dataset) -> Generator[Event, None, bool]:
         """Go on to the end of the epoch and through it; True if stopped on the way."""
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
             self._window.add(*trainer.advance())
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
             if ends or self._window.is_due(self._seconds):
-                yield self._read_window(trainer)
+                yield from self._read_window(trainer)
                 if (yield from self._obey(trainer)):
                     return True
                 if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
                     yield from self._save(trainer)
         epoch = -(-trainer.step // trainer.steps_per_epoch)
         total = 0.0
-        for error in trainer.held_out_errors(held_out):
+        for error in trainer.held_out_errors(*held_out):
             total += float(error)
             if (yield from self._obey(trainer)):
                 return True
         images = to_uint8(trainer.preview())
-        height, width = held_out.shape[2:]
+        height, width = held_out.images.shape[2:]
         yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
         ended, self._epoch = self._epoch, EpochSoFar()
         yield Epoch(
             epoch=epoch,
             step=trainer.step,
-            loss=ended.total / ended.steps,
-            held_out=total / held_out.numel(),
+            loss=ended.average,
+            held_out=total / held_out.images.numel(),
             seconds=ended.seconds,
         )
         yield from self._save(trainer)
+        if self.config.eval_every and epoch % self.config.eval_every == 0:
+            return (yield from self._evaluate(trainer, epoch))
         return False
 
-    def _read_window(self, trainer: Trainer) -> Event:
+    def _evaluate(self, trainer: Trainer, epoch: int) -> Generator[Event, None, bool]:
+        """Measure some samples; True if stopped on the way."""
+        began = time.monotonic()
+        if self._reference is None:
+            preparing = prepare(self.config.dataset, self.config.data_root, self.config.limit)
+            self._reference = yield from self._followed(trainer, preparing)
+            if self._reference is None:
+                return True
+        n = min(EVALUATED, len(self._reference.held_out.images))
+        found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+        if found is None:
+            return True
+        frechet, agreement = found
+        yield Evaluated(
+            epoch=epoch,
+            step=trainer.step,
+            n=n,
+            frechet=frechet,
+            agreement=math.nan if agreement is None else agreement,
+            seconds=time.monotonic() - began,
+        )
+        return False
+
+    def _followed(
+        self, trainer: Trainer, work: Generator[Progressed | Event, None, T]
+    ) -> Generator[Event, None, T | None]:
+        """Do part of an evaluation, saying what takes long; its result, or None if stopped on the way."""
+        saying = ""
+        while True:
+            try:
+                step = next(work)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            if isinstance(step, Event):
+                yield step
+            elif step.doing != saying and step.doing.startswith("training"):
+                yield Warned(message=f"{step.doing}, which is done once and takes some minutes")
+                saying = step.doing
+            if (yield from self._obey(trainer)):
+                work.close()
+                return None
+
+    def _read_window(self, trainer: Trainer) -> Iterator[Event]:
         reading = self._window.read()
         self._epoch.add(reading)
         self._seconds += reading.seconds
-        progress = reading.as_event(
+        yield reading.as_event(
             step=trainer.step,
             epoch=-(-trainer.step // trainer.steps_per_epoch),
-            learning_rate=self.config.learning_rate,
+            learning_rate=trainer.learning_rate,
             device=trainer.device,
         )
-        if not torch.isfinite(reading.losses).all():
+        self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
+        if self._skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingError(
-                f"the loss is no longer a number near step {trainer.step}; the last checkpoint is intact; "
-                "start again with a lower --learning-rate"
+                f"the loss has not been a number for {self._skipped_in_a_row} steps up to step {trainer.step}; "
+                "the last checkpoint is intact; start again with a lower --learning-rate"
             )
-        return progress
+        if reading.skipped:
+            yield Warned(
+                message=f"left out {reading.skipped} of the steps up to {trainer.step:,}, "
+                "whose loss or gradient was not a number; the weights are as before them"
+            )
 
     def _obey(self, trainer: Trainer) -> Generator[Event, None, bool]:
         """Do what a signal or another process asked for; True if that was to stop."""
@@ -289,7 +355,7 @@ class Sitting:
                 "start again with a lower --learning-rate"
             )
         more = {
-            "epoch": {"total": self._epoch.total, "steps": self._epoch.steps, "seconds": self._epoch.seconds},
+            "epoch": dataclasses.asdict(self._epoch),
             "seconds": self._seconds,
             "data_sha256": self._data_sha256,
             "device": trainer.device.type,
@@ -297,7 +363,7 @@ class Sitting:
         }
         try:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
-            write_tensors(self._path(MODEL), "model", trainer.net.state_dict(), self.config, trainer.step)
+            write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
         except OSError as error:
             raise RunError(
                 f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "

@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from core.config import TrainConfig
-from core.corruption import mix
-from core.errors import CheckpointError
+from core.checkpoint import LoadedModel, fill
+from core.config import IMAGE_SIZE, TrainConfig
 from core.models import build_model
-from core.randomness import HELD_OUT, WEIGHTS, epoch_order, generator_for, mixed_seed, step_draws
+from core.optimizer import Optimizer
+from core.paths import PATHS, draw_amounts, target, weight
+from core.precision import in_precision
+from core.published import CLASSES
+from core.randomness import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for, mixed_seed
+from core.samplers import ask
 from core.sampling import sample
+from core.shifts import padded, shifted
 
-PREVIEWS, PREVIEW_STEPS, PREVIEW_SEED = 8, 40, 0
+PREVIEWS, PREVIEW_SEED = 8, 0
 HELD_OUT_SEED = 0  # the same noise for every run, so that held-out losses compare
+NO_CLASS = CLASSES  # the label of an image whose class is not told
 
 
 class Trainer:
     """A net, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
 
-    Source: the teaching document's section 3.5.
+    `net` is being trained; `kept` has the weights to sample with: their moving average, or the net's own.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config = config
         self.device = device
-        self.images = torch.empty((0, 1, 28, 28), dtype=torch.uint8)
+        self.path = PATHS[config.path]
+        self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
+        self.labels = torch.empty(0, dtype=torch.int64)
         self.step = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed_seed(config.seed, WEIGHTS, 0))
             net = build_model(config.model, **config.model_options)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(device).to(memory_format=self.layout)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
+        self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
+        self.optimizer = Optimizer(self.net, config)
+        self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
-    def take(self, images: Tensor) -> None:
-        """Put the training images, (N, 1, 28, 28) uint8, on the device."""
-        self.images = images.to(self.device)
+    def take(self, images: Tensor, labels: Tensor) -> None:
+        """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
+        self.images = padded(images, self.config.shift).to(self.device)
+        self.labels = labels.to(self.device)
+
+    def compile(self) -> None:
+        """Let torch.compile make the steps of whole batches faster; the first of them takes a minute."""
+        self._compiled = torch.compile(self.net)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -51,81 +67,128 @@ class Trainer:
         return -(-len(self.images) // self.config.batch_size)
 
     @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
     def parameters(self) -> int:
         """How many numbers the net learns."""
         return sum(parameter.numel() for parameter in self.net.parameters())
 
-    def batch(self, step: int) -> Tensor:
-        """The images of step `step`: (B, 1, 28, 28) in [0, 1], on the device."""
+    @property
+    def learning_rate(self) -> float:
+        """Of the step that comes next."""
+        return self.optimizer.rate(self.step, self.total_steps)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Step `step`'s images, (B, 1, 28, 28) in [0, 1], and classes, (B,), on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
             self._epoch = epoch
         chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
-        return self.images[chosen].float().div_(255)
+        images = self.images[chosen]
+        if self.config.shift:
+            images = shifted(images, self.config.shift, generator_for(self.config.seed, SHIFT, step, self.device))
+        return images.float().div_(255), self.labels[chosen]
 
     def advance(self) -> tuple[Tensor, int]:
-        """Take one step; the loss before it, a scalar left on the device, and how many images it saw."""
-        x = self.batch(self.step)
-        amount, noise = step_draws(self.config.seed, self.step, x.shape, self.device)
-        noisy = mix(x, amount, noise).contiguous(memory_format=self.layout)
-        loss = functional.mse_loss(self.net(noisy, 0), x)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call] # torch's own
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach(), len(x)
+        """Take one step; the loss before it, a scalar left on the device, and how many images it saw.
 
-    def held_out_errors(self, images: Tensor) -> Iterator[Tensor]:
+        Where the loss or a gradient is not a number, weights and average stay as they are and the loss is NaN.
+        """
+        images, labels = self.batch(self.step)
+        generator = generator_for(self.config.seed, CORRUPTION, self.step, self.device)
+        net = self._compiled if self._compiled is not None and len(images) == self.config.batch_size else self.net
+        loss = self._errors(net, images, self._hidden(labels), generator).mean()
+        self.optimizer.clear()
+        loss.backward()  # type: ignore[no-untyped-call] # torch's own
+        finite = self.optimizer.step(loss, self.step, self.total_steps)
+        if self.config.ema:
+            # The average of the last `ema` of all steps so far, at every moment: Karras et al. 2024, section 3.1.
+            share = 1 / (self.config.ema * self.step + 1)
+            torch._foreach_lerp_(list(self.kept.parameters()), list(self.net.parameters()), share)
+        self.step += 1
+        return torch.where(finite, loss.detach(), torch.nan), len(images)
+
+    def _hidden(self, labels: Tensor) -> Tensor | None:
+        """The classes with some of them hidden, so that the net also learns to do without."""
+        if not self.config.classes:
+            return None
+        generator = generator_for(self.config.seed, LABELS, self.step, self.device)
+        dropped = torch.rand(len(labels), generator=generator, device=self.device) < self.config.label_dropout
+        return torch.where(dropped, NO_CLASS, labels)
+
+    def _errors(
+        self, net: Callable[..., Any], images: Tensor, labels: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
+        config, path = self.config, self.path
+        x0 = path.inward(images)
+        amount = draw_amounts(config.times, len(x0), generator).to(self.device)
+        noise = path.source(x0.shape, generator).to(self.device)
+        x = path.mix(x0, noise, amount).contiguous(memory_format=self.layout)
+        with in_precision(config.precision, self.device):
+            output = ask(net, x, amount, labels, clock=config.clock)
+        errors = (output.float() - target(path, config.prediction, x0, noise, amount)).square()
+        if config.weighting != "prediction":
+            errors = errors * weight(path, config.prediction, config.weighting, amount).view(-1, 1, 1, 1)
+        return errors
+
+    def held_out_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
         """Each held-out batch's summed squared error, a scalar, under amounts and noise that never change.
 
         Args:
             images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the held-out loss.
+            labels: (N,) int64.
         """
-        for position in range(0, len(images), self.config.batch_size):
-            x = images[position : position + self.config.batch_size].to(self.device).float().div_(255)
+        size = self.config.batch_size
+        for position in range(0, len(images), size):
+            x0 = images[position : position + size].to(self.device).float().div_(255)
+            known = labels[position : position + size].to(self.device) if self.config.classes else None
             generator = generator_for(HELD_OUT_SEED, HELD_OUT, position)
-            amount = torch.rand(len(x), generator=generator).to(self.device)
-            noise = torch.rand(x.shape, generator=generator).to(self.device)
-            with evaluating(self.net):
-                prediction = self.net(mix(x, amount, noise).contiguous(memory_format=self.layout), 0)
-            yield functional.mse_loss(prediction, x, reduction="sum")
+            with evaluating(self.kept):
+                errors = self._errors(self.kept, x0, known, generator)
+            yield errors.sum()
 
     def preview(self) -> Tensor:
         """Samples from the same noise every time: (8, 1, 28, 28) around [0, 1]."""
-        with evaluating(self.net):
-            *_, last = sample(self.net, n=PREVIEWS, steps=PREVIEW_STEPS, seed=PREVIEW_SEED)
+        with evaluating(self.kept):
+            *_, last = sample(self.sampleable(), n=PREVIEWS, seed=PREVIEW_SEED)
         return last.x
+
+    def sampleable(self) -> LoadedModel:
+        """The kept weights as they are now, as `sample` takes them."""
+        return LoadedModel(self.kept, self.config, self.step, self.config.name or "")
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        return all(bool(torch.isfinite(parameter).all()) for parameter in self.net.parameters())
+        weights = [*self.net.parameters(), *self.kept.parameters()]
+        return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and the optimizer's moments, by name: with the step, all that resuming needs."""
+        """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{index}.{key}": value for key, value in moments.items()})
+        if self.config.ema:
+            tensors.update({f"kept.{name}": value for name, value in self.kept.state_dict().items()})
+        tensors.update({f"optimizer.{name}": value for name, value in self.optimizer.state().items()})
         return tensors
 
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Take up the state that `state` gave after `step` steps.
+    def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
+        """Take up the state that `state` gave after `step` steps, and that was read from `source`.
 
         Raises:
-            CheckpointError: the optimizer's moments are not those of this net.
+            CheckpointError: weights or moments are not those of this net.
         """
-        moments: dict[int, dict[str, Any]] = {}
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "kept": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
-            if part == "optimizer":
-                index, _, key = rest.partition(".")
-                moments.setdefault(int(index), {})[key] = value
-        shapes = [tuple(parameter.shape) for parameter in self.net.parameters()]
-        saved = [tuple(moments.get(index, {}).get("exp_avg", torch.empty(0)).shape) for index in range(len(shapes))]
-        if step > 0 and shapes != saved:
-            raise CheckpointError("the optimizer's state belongs to another model; start a new run")
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            parts[part][rest] = value
+        fill(self.net, parts["net"], source)
+        if self.config.ema:
+            fill(self.kept, parts["kept"], source)
+        self.optimizer.restore(parts["optimizer"], step)
         self.step = step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -58,18 +59,29 @@ class Reading:
     seconds: float
 
     @property
-    def total(self) -> float:
-        """Sum of the losses."""
-        return float(self.losses.sum())
+    def counted(self) -> Tensor:
+        """The losses of the steps that were taken, which are all but those that are not numbers."""
+        return self.losses[self.losses.isfinite()]
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were left out."""
+        return len(self.losses) - len(self.counted)
+
+    def skipped_in_a_row(self, before: int) -> int:
+        """How many steps up to the last one were left out, `before` of them just before this window."""
+        taken = self.losses.isfinite().nonzero()
+        return before + len(self.losses) if len(taken) == 0 else len(self.losses) - 1 - int(taken[-1])
 
     def as_event(self, *, step: int, epoch: int, learning_rate: float, device: torch.device) -> Progress:
-        """The window as an event, after `step` steps."""
+        """The window as an event, after `step` steps; its losses are NaN if no step was taken."""
+        counted = self.counted if len(self.counted) else self.losses[:1]
         return Progress(
             step=step,
             epoch=epoch,
-            loss=float(self.losses.mean()),
-            loss_min=float(self.losses.min()),
-            loss_max=float(self.losses.max()),
+            loss=float(counted.mean()),
+            loss_min=float(counted.min()),
+            loss_max=float(counted.max()),
             images_per_second=self.images_per_second,
             learning_rate=learning_rate,
             memory=memory_held(device),
@@ -83,9 +95,17 @@ class EpochSoFar:
     total: float = 0.0
     steps: int = 0
     seconds: float = 0.0
+    skipped: int = 0
 
     def add(self, reading: Reading) -> None:
         """Count a window in."""
-        self.total += reading.total
+        self.total += float(reading.counted.sum())
         self.steps += len(reading.losses)
         self.seconds += reading.seconds
+        self.skipped += reading.skipped
+
+    @property
+    def average(self) -> float:
+        """The mean loss of the steps that were taken; NaN if none was."""
+        taken = self.steps - self.skipped
+        return self.total / taken if taken else math.nan

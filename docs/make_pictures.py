@@ -27,14 +27,14 @@ from core.events import Epoch
 from core.export import write_figure, write_gif
 from core.history import RunHistory
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import EVENTS, builtin_directories, create_run, launch, request
+from core.runs import BUILTIN, EVENTS, builtin_directories, create_run, launch, request
 from tui.app import MinidiffApp
 from tui.widgets.header import Header
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SIZES = ((80, 24), (120, 40), (200, 60))
 FIRST_SCREEN = (120, 38)  # the least width at which 3 digits of 18 pixels stand side by side
-LATE = 29  # the step at which noise is still seen and every digit can be read
+LATE = 8  # the step at which noise is still seen and every digit can be read
 ROOT = Path("checkpoints")  # in a temporary folder, so that pictures name no place on this machine
 PATIENCE = 300.0  # seconds
 LIVE_EPOCH = 10  # of the training that is looked at
@@ -143,7 +143,7 @@ def make_runs(builtin: Path) -> None:
     kept = ROOT / "mnist-30"
     shutil.copytree(builtin, kept)
     small = {"dataset": "glyphs", "limit": 512, "batch_size": 64, "device": "cpu", "root": ROOT}
-    for _ in train(TrainConfig(**small, name="glyphs-small", channels=(16, 16, 16), epochs=3)):
+    for _ in train(TrainConfig(**small, name="glyphs-small", channels=(16, 16), epochs=3)):
         pass
     with contextlib.closing(train(TrainConfig(**small, name="glyphs-wide", epochs=4))) as stopped:
         for event in stopped:
@@ -180,7 +180,7 @@ async def take(root: Path, denoising_steps: int) -> None:
         await pilot.pause(2.0)
         await shoot(pilot, "train-finished")
 
-        path = create_run(TrainConfig(dataset="glyphs", limit=1024, name="glyphs-live", root=root))
+        path = create_run(TrainConfig(dataset="glyphs", limit=1024, epochs=30, name="glyphs-live", root=root))
         trainer = launch(path)
         try:
             await until(pilot, lambda: len(RunHistory.of(path / EVENTS).epochs) >= LIVE_EPOCH, f"epoch {LIVE_EPOCH}")
@@ -213,9 +213,9 @@ def in_sixteen_greys(denoising: Denoising) -> Denoising:
 
 def main() -> None:
     """Make all pictures."""
-    builtin = builtin_directories().get("quick-mnist")
+    builtin = builtin_directories().get(BUILTIN[0])
     if builtin is None:
-        raise SystemExit("the built-in model quick-mnist is not in this tree")
+        raise SystemExit("the built-in model is not in this tree")
     IMAGES.mkdir(exist_ok=True)
     denoising = load_recording(builtin / RECORDING)
     write_gif(IMAGES / "denoising.gif", in_sixteen_greys(denoising))

@@ -12,6 +12,7 @@ from core.config import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = {
+    "preset": "quick",
     "dataset": "glyphs",
     "limit": 64,
     "batch_size": 32,

@@ -16,7 +16,7 @@ from core.checkpoint import fill, read_tensors, write_tensors
 from core.errors import CheckpointError
 from core.runs import MODEL, STATE
 
-CONFIG = TrainConfig(channels=(2, 2), name="a", seed=3)
+CONFIG = TrainConfig(preset="quick", channels=(2, 2), name="a", seed=3)
 
 
 def weights(path: Path, net: torch.nn.Module | None = None, kind: str = "model", config: TrainConfig = CONFIG) -> Path:
@@ -100,7 +100,7 @@ def test_a_model_that_is_not_there_is_a_checkpoint_error(
 
 
 def test_a_missing_model_lists_those_that_are_there(finished_run: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"models here: done"):
+    with pytest.raises(CheckpointError, match=r"models here: default-mnist, done"):
         load_model("dun", device="cpu", root=finished_run.parent)
 
 

@@ -10,10 +10,9 @@ import pytest
 import safetensors
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from core import classifiers, load_dataset
-from core.classifiers import FEATURES, SHAPES, SHIFT, Classifier, Judge, Shape
+from core.classifiers import FEATURES, SHAPES, Classifier, Judge, Shape
 from core.data import Dataset
 from core.errors import CheckpointError
 
@@ -97,27 +96,6 @@ def test_a_last_batch_of_one_image_is_passed_over() -> None:
     data = glyphs(classifiers.BATCH + 1)
     _, net = outcome(classifiers.fit("mlp", data, epochs=5))
     assert all(bool(value.isfinite().all()) for value in net.state_dict().values())
-
-
-def test_a_shifted_image_is_a_window_of_the_padded_one() -> None:
-    images = glyphs(40).images
-    padded = functional.pad(images, (SHIFT,) * 4)
-    shifted = classifiers._shifted(padded, 3)
-    assert shifted.shape == images.shape
-    assert shifted.dtype == torch.float32
-    assert float(shifted.max()) <= 1
-    places = set()
-    for image, window in zip(padded[:, 0].float() / 255, shifted[:, 0], strict=True):
-        fits = [
-            (down, right)
-            for down in range(2 * SHIFT + 1)
-            for right in range(2 * SHIFT + 1)
-            if torch.equal(image[down : down + 28, right : right + 28], window)
-        ]
-        assert fits
-        places.add(fits[0])
-    assert len(places) > 10  # of 25
-    assert not torch.equal(classifiers._shifted(padded, 4), shifted)
 
 
 # Reading

@@ -25,7 +25,7 @@ from core.runs import Status, run_status
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = [
-    *("--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
+    *("--preset", "quick", "--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
     *("--device", "cpu", "--threads", "1"),
 ]
 FOREVER = [*TINY, "--epochs", "1000000"]
@@ -244,7 +244,7 @@ def test_download_says_where_the_set_is(genuine_mnist: Path, capsys: Capture) ->
     ("arguments", "words"),
     [
         ("train --dataset cifar", "dataset"),
-        ("train --model gan", "model: should be 'basic_unet' or 'unet2d'"),
+        ("train --model gan", "model: should be 'patch_unet', 'basic_unet' or 'unet2d'"),
         ("train --preset fast", "preset"),
         ("train --device tpu", "cuda:N"),
         ("train --speed 3", "--speed"),
@@ -256,7 +256,7 @@ def test_download_says_where_the_set_is(genuine_mnist: Path, capsys: Capture) ->
         ("train --learning-rate nan", "learning_rate"),
         ("train --name a/b", "cannot name a run"),
         ("train --name ..", "cannot name a run"),
-        ("train --channels 8 8 8 8", "28 divides by 4 but not by 8"),
+        ("train --preset quick --channels 8 8 8 8", "28 divides by 4 but not by 8"),
         ("train --layers-per-block 2", "layers_per_block"),
         ("train --config nothing.toml", "nothing.toml"),
         ("train extra", "extra"),
@@ -282,7 +282,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("sample done --steps -3", "steps must be at least 1"),
         ("sample done --device tpu", "unknown device"),
         ("sample done --n 1000000000000", "smaller n"),
-        ("sample nothing", "models here: done"),
+        ("sample nothing", "models here: default-mnist, done"),
         ("sample " + "x" * 300, "name"),
         ("stop done", "no trainer holds done"),
         ("pause done", "no trainer holds done"),
@@ -443,8 +443,8 @@ def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp
         "from core.training import train\n"
         "from core import TrainConfig, runs\n"
         "from core.errors import MinidiffError\n"
-        "config = TrainConfig(dataset='glyphs', limit=64, batch_size=32, channels=(16, 16), device='cpu', threads=1,\n"
-        "                     epochs=1000, root='/mnt', name='a')\n"
+        "config = TrainConfig(preset='quick', dataset='glyphs', limit=64, batch_size=32, channels=(16, 16),\n"
+        "                     device='cpu', threads=1, epochs=1000, root='/mnt', name='a')\n"
         "kept = None\n"
         "try:\n"
         "    for event in train(config):\n"

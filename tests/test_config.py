@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core import MinidiffError, TrainConfig
-from core.config import IMAGE_SIZE
+from core import MinidiffError
+from core.config import IMAGE_SIZE, PREDICTIONS, TrainConfig
 from core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def test_the_default_is_the_quick_recipe() -> None:
+def test_the_default_recipe_is_told_amount_and_class_on_the_straight_path() -> None:
     config = TrainConfig()
-    assert (config.preset, config.model, config.batch_size, config.epochs) == ("quick", "basic_unet", 128, 30)
-    assert (config.learning_rate, config.dataset, config.root) == (1e-3, "auto", None)
+    assert (config.preset, config.model) == ("default", "patch_unet")
+    assert (config.path, config.prediction) == ("flow", "velocity")
+    assert (config.clock, config.classes, config.dataset, config.root) == (True, True, "auto", None)
 
 
 def test_a_preset_gives_way_to_options() -> None:
@@ -68,9 +69,17 @@ def test_changed_checks_again() -> None:
         ({"name": "a\n"}, ["name"]),
         ({"channels": ()}, ["channels"]),
         ({"channels": (0,)}, ["channels", "0"]),
-        ({"channels": (32,) * 4}, ["channels", "28 divides by 4 but not by 8"]),
-        ({"model": "unet2d", "channels": (8, 8)}, ["channels", "multiples of 32"]),
-        ({"layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
+        ({"preset": "quick", "channels": (32,) * 4}, ["channels", "28 divides by 4 but not by 8"]),
+        ({"preset": "document", "channels": (8, 8)}, ["channels", "multiples of 32"]),
+        ({"preset": "quick", "layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
+        ({"channels": (8, 8)}, ["channels", "patch_unet", "multiples of 16"]),
+        ({"channels": (32, 32, 32)}, ["channels", "patch_unet", "two"]),
+        ({"path": "vp"}, ["prediction", "vp", "clean, noise, v", "velocity"]),
+        ({"prediction": "v"}, ["prediction", "flow", "clean, noise, velocity"]),
+        ({"weighting": "v"}, ["weighting", "v"]),
+        ({"preset": "quick", "clock": True}, ["clock", "basic_unet"]),
+        ({"preset": "document", "classes": True}, ["classes", "unet2d", "clock"]),
+        ({"preset": "quick", "size": "tiny"}, ["size", "basic_unet"]),
         ({"limt": 3}, ["limt", "limit"]),
         ({"quality": 3}, ["quality", "epochs"]),
     ],
@@ -87,7 +96,24 @@ def test_a_wrong_option_is_one_line_that_names_it(options: dict[str, object], wo
 @pytest.mark.parametrize("channels", [(1,), (8, 16), (32, 64, 64)])
 def test_every_depth_that_divides_the_image_is_allowed(channels: tuple[int, ...]) -> None:
     assert IMAGE_SIZE % 2 ** (len(channels) - 1) == 0
-    assert TrainConfig(channels=channels).model_options == {"channels": channels}
+    assert TrainConfig(preset="quick", channels=channels).model_options == {"channels": channels}
+
+
+def test_every_supported_pair_of_path_and_prediction_is_a_config() -> None:
+    for path, predictions in PREDICTIONS.items():
+        for prediction in predictions:
+            assert TrainConfig(path=path, prediction=prediction).prediction == prediction
+
+
+def test_basic_unet_alone_is_not_told_what_it_does_not_take() -> None:
+    config = TrainConfig(model="basic_unet")
+    assert (config.path, config.clock, config.classes) == ("flow", False, False)
+
+
+@pytest.mark.parametrize(("size", "channels"), [("tiny", (32, 64)), ("small", (48, 96)), ("base", (64, 128))])
+def test_a_size_names_the_channels_of_patch_unet(size: str, channels: tuple[int, int]) -> None:
+    assert TrainConfig(size=size).model_options == {"channels": channels}
+    assert TrainConfig(size=size, channels=(16, 16)).model_options == {"channels": (16, 16)}
 
 
 def test_toml_gives_the_same_config_back(tmp_path: Path) -> None:
@@ -136,7 +162,7 @@ def test_missing_toml_is_a_config_error(tmp_path: Path) -> None:
 def test_a_config_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIDIFF_EPOCHS", "7")
     monkeypatch.setenv("EPOCHS", "7")
-    assert TrainConfig().epochs == 30
+    assert TrainConfig() == TrainConfig(epochs=TrainConfig.model_fields["epochs"].default)
 
 
 def test_every_option_is_declared_with_a_group_and_a_description() -> None:

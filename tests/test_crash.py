@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = (
+    "--preset quick "
     "--dataset glyphs --limit 96 --batch-size 16 --channels 4 4 --epochs 3 --device cpu --threads 1 --seed 5".split()
 )
 

@@ -100,6 +100,95 @@ def test_it_sends_every_step_of_what_the_sampler_makes(
     assert (done["event"], done["id"]) == ("done", 1)
 
 
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a net that knows amounts and classes."""
+    import torch
+
+    from core import TrainConfig, build_model
+    from core.checkpoint import write_tensors
+
+    config = TrainConfig(model="patch_unet", channels=(16, 16), path="vp", prediction="v", precision="float32")
+    net = build_model(config.model, **config.model_options)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.1)
+    path = tmp_path_factory.mktemp("weights") / "classes.safetensors"
+    write_tensors(path, "model", net.state_dict(), config, 1)
+    return path
+
+
+def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Client, request_: dict[str, Any]) -> None:
+    client.send(request_)
+    opening = client.until("sampling")
+    client.until("done")
+    own = {name: opening[name] for name in ("sampler", "guidance", "spacing", "labels", "evaluations")}
+    assert own == {"sampler": "mix", "guidance": 1.0, "spacing": 1.0, "labels": None, "evaluations": 3}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "options"),
+    [
+        ({}, {"labels": [0, 1], "guidance": 1.5}, {}),
+        ({"label": None, "sampler": None}, {"labels": [0, 1]}, {}),
+        ({"label": -1, "guidance": 2}, {"labels": [-1, -1], "guidance": 1.0, "evaluations": 3}, {"labels": -1}),
+        (
+            {"label": 7, "guidance": 2, "sampler": "heun", "spacing": 1.5},
+            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "evaluations": 7},
+            {"labels": 7, "guidance": 2.0, "sampler": "heun", "spacing": 1.5},
+        ),
+    ],
+)
+def test_it_samples_as_asked_and_says_how(
+    client: Client,
+    request_: dict[str, Any],
+    with_classes: Path,
+    asked: dict[str, Any],
+    said: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    client.send({**request_, "model": str(with_classes), **asked})
+    opening = client.until("sampling")
+    assert {name: opening[name] for name in said} == said
+    expected = record(sample(load_model(with_classes, "cpu"), n=2, steps=3, seed=5, **options), model="", seed=5)
+    for frame in expected.frames:
+        assert client.reply()["index"] == frame.index
+        wanted = frame.x + (frame.prediction or b"")
+        assert max(abs(a - b) for a, b in zip(client.payload, wanted, strict=True)) <= 1
+    client.until("done")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampler": "hein"}, "did you mean heun"),
+        ({"sampler": "mix"}, "straight paths"),
+        ({"sampler": 5}, "no sampler '5'"),
+        ({"guidance": -1}, "guidance must be"),
+        ({"guidance": "much"}, "much"),
+        ({"spacing": 0}, "spacing must be"),
+        ({"label": 10}, "not 10"),
+        ({"label": [1]}, "TypeError"),
+    ],
+)
+def test_a_bad_option_is_answered_in_words(
+    client: Client, request_: dict[str, Any], with_classes: Path, changes: dict[str, Any], words: str
+) -> None:
+    client.send({**request_, "model": str(with_classes), "id": 30, **changes})
+    error = client.reply()
+    assert (error["event"], error["id"]) == ("error", 30)
+    assert words in error["message"]
+    assert len(error["message"].splitlines()) == 1
+
+
+@pytest.mark.parametrize("changes", [{"label": 3}, {"guidance": 2}])
+def test_a_class_asked_of_a_model_without_classes_is_answered_in_words(
+    client: Client, request_: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    client.send({**request_, **changes})
+    assert "without classes" in client.reply()["message"]
+
+
 def test_a_newer_request_ends_the_one_under_way(client: Client, request_: dict[str, Any]) -> None:
     client.send({**request_, "id": 10, "steps": 100_000})
     client.until("step")
@@ -166,7 +255,7 @@ def test_a_model_is_read_again_when_its_file_has_changed(
     from core.checkpoint import write_tensors
 
     for channels in ((2,), (3,)):
-        config = TrainConfig(channels=channels)
+        config = TrainConfig(preset="quick", channels=channels)
         net = build_model(config.model, **config.model_options)
         write_tensors(tmp_path / "m.safetensors", "model", net.state_dict(), config, 1)
         client.send({**request_, "model": str(tmp_path / "m.safetensors")})

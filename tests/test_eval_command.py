@@ -62,7 +62,7 @@ def test_json_is_the_evaluation_and_nothing_else(home: Path, capsys: Capture) ->
     assert run(["eval", "untrained", *FEW, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["model"], found["dataset"], found["n"]) == ("untrained", "glyphs", 20)
-    assert found["sampling"] == "1 steps, seed 3"
+    assert found["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
     for what in ("samples", "floor"):
         for shape in ("conv", "mlp"):
             assert sum(found[what][shape]["classes"]) == 20
@@ -113,7 +113,7 @@ def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_
     assert classes.endswith(counts)
     for words in (
         "n 20 of untrained",
-        "1 steps, seed 3",
+        "mix, 1 steps, 1 evaluations each, seed 3",
         "drawn in",
         *(f"{s} {h[:12]}" for s, h in found["sha256"].items()),
     ):
@@ -148,7 +148,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
         ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),
         ("eval untrained --device tpu", "unknown device"),
-        ("eval nothing", "models here: quick-mnist"),
+        ("eval nothing", "models here: default-mnist, quick-mnist"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(

@@ -16,6 +16,7 @@ from core import BasicUNet, MinidiffError, TrainConfig, classifiers, evaluation,
 from core.checkpoint import LoadedModel
 from core.evaluation import Evaluation, Progressed, Reference, evaluate, measure, prepare
 from core.sampling import sample
+from core.sampling_options import Sampling
 
 T = TypeVar("T")
 LIMIT, HELD_OUT = 360, 60  # images of each split, of which a sixth of the training images is held out
@@ -68,7 +69,12 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
         *(f"reading {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
     ]
     assert {step.doing: step.done for step in steps} == {step.doing: step.total for step in steps}
-    assert (found.model, found.dataset, found.n, found.sampling) == ("untrained", "glyphs", 40, "2 steps, seed 3")
+    assert (found.model, found.dataset, found.n, found.sampling) == (
+        "untrained",
+        "glyphs",
+        40,
+        "mix, 2 steps, 2 evaluations each, seed 3",
+    )
     assert found.seconds > 0
     for shape in classifiers.SHAPES:
         assert found.accuracy[shape] == reference.judges[shape].accuracy
@@ -102,7 +108,7 @@ def test_classifiers_are_trained_once_with_their_progress(
 
 def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "BATCH", 4)
-    parts = list(evaluation.drawn(model, 10, steps=2, seed=5))
+    parts = list(evaluation.drawn(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
     assert [len(part) for part in parts] == [4, 4, 2]
     for index, part in enumerate(parts):
         *_, end = sample(model, n=len(part), steps=2, seed=5 + index)

@@ -137,7 +137,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 def test_every_kind_of_the_design_is_there() -> None:
     assert set(TYPES) == {
-        *("started", "resumed", "dataset", "download", "progress", "epoch", "preview", "checkpoint"),
+        *("started", "resumed", "dataset", "download", "progress", "epoch", "preview", "evaluated", "checkpoint"),
         *("paused", "continued", "warning", "stopped", "finished", "failed"),
     }
 

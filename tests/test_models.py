@@ -44,13 +44,73 @@ def test_basic_unet_keeps_the_shape(batch: int) -> None:
     assert net(torch.rand(batch, 1, 28, 28)).shape == (batch, 1, 28, 28)
 
 
-def test_unet2d_keeps_the_shape_and_takes_a_timestep(unet2d: nn.Module) -> None:
+def test_unet2d_keeps_the_shape_and_takes_an_amount(unet2d: nn.Module) -> None:
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
-        at_0, at_500 = unet2d(x, 0), unet2d(x, torch.tensor(500))
+        at_0, at_half = unet2d(x, 0), unet2d(x, torch.tensor([0.5, 0.5]))
     assert isinstance(at_0, torch.Tensor)
     assert at_0.shape == x.shape
-    assert not torch.equal(at_0, at_500)
+    assert not torch.equal(at_0, at_half)
+
+
+def test_unet2d_with_classes_takes_labels_and_none_means_no_class() -> None:
+    net = build_model("unet2d", channels=(32,), layers_per_block=1, classes=True)
+    x = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        told, none, null = (net(x, 0.5, y) for y in (torch.tensor([3, 4]), None, torch.tensor([10, 10])))
+    assert torch.equal(none, null)
+    assert not torch.equal(told, null)
+
+
+def woken(**options: Any) -> nn.Module:
+    """A PatchUNet whose zeroed layers are not zero, so that everything it is told can be seen."""
+    torch.manual_seed(0)
+    net = build_model("patch_unet", **options)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return net.eval()
+
+
+@pytest.mark.parametrize(("size_name", "parameters"), [("tiny", 301_828), ("small", 606_276), ("base", 1_021_828)])
+def test_patch_unets_sizes(size_name: str, parameters: int) -> None:
+    assert size(build_model("patch_unet", **TrainConfig(size=size_name).model_options)) == parameters
+
+
+def test_patch_unet_answers_0_before_it_has_learned() -> None:
+    net = build_model("patch_unet", channels=(16, 16))
+    assert not net(torch.rand(2, 1, 28, 28), torch.tensor([0.1, 0.9]), torch.tensor([1, 2])).any()
+
+
+def test_patch_unet_keeps_the_shape_and_hears_amount_and_class() -> None:
+    net, x = woken(channels=(16, 16)), torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        first = net(x, torch.full((3,), 0.3), torch.tensor([1, 2, 3]))
+        assert first.shape == x.shape
+        assert not torch.equal(first, net(x, torch.full((3,), 0.31), torch.tensor([1, 2, 3])))
+        other = net(x, torch.full((3,), 0.3), torch.tensor([1, 2, 4]))
+    assert torch.equal(first[:2], other[:2])
+    assert not torch.equal(first[2], other[2])
+
+
+def test_patch_unet_takes_one_amount_for_all_and_no_label_for_no_class() -> None:
+    net, x = woken(channels=(16, 16)), torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(net(x, 0.5), net(x, torch.tensor([0.5, 0.5]), torch.tensor([10, 10])))
+
+
+def test_patch_unet_in_channels_last_agrees_with_the_default_layout() -> None:
+    net, x = woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        expected = net(x, 0.5)
+        found = net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), 0.5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_patch_unet_takes_other_numbers_of_blocks() -> None:
+    net = build_model("patch_unet", channels=(16, 16), blocks=(2, 1, 3))
+    assert net(torch.rand(1, 1, 28, 28), 0.5).shape == (1, 1, 28, 28)
 
 
 def test_basic_unet_ignores_the_timestep() -> None:
@@ -89,14 +149,16 @@ def test_unet2d_works_at_every_depth(channels: tuple[int, ...]) -> None:
 
 
 def test_a_configs_options_build_its_model() -> None:
-    config = TrainConfig(model="unet2d", channels=(32,), layers_per_block=1)
+    config = TrainConfig(preset="document", channels=(32,), layers_per_block=1)
     assert size(build_model(config.model, **config.model_options)) > 0
 
 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("gan", {}, "models are basic_unet, unet2d"),
+        ("patch_unet", {"channels": (16,)}, "two"),
+        ("patch_unet", {"channels": (16, 24)}, "multiples of 16"),
+        ("gan", {}, "models are patch_unet, basic_unet, unet2d"),
         ("basic_unet", {"widths": (8,)}, "widths"),
         ("basic_unet", {"channels": 8}, "channels"),
         ("basic_unet", {"channels": ()}, "at least one level"),

@@ -19,10 +19,10 @@ TOLERANCE = 1e-4  # relative
 def test_preset_follows_the_plain_loop_for_twenty_steps(preset: str, batch: int, images: int) -> None:
     """600 and 40 images do not divide by the batch or run out before 20 steps, so that short batches and new epochs
     are met; the document preset is held at batch 8, since a step of 128 takes seconds on a CPU."""
-    data = load_dataset("glyphs", split="train", limit=images).images
+    data = load_dataset("glyphs", split="train", limit=images)
     trainer = Trainer(TrainConfig(preset=preset, batch_size=batch, seed=3), torch.device("cpu"))
-    trainer.take(data)
-    plain = plain_losses(plain_twin(trainer), data, seed=3, batch=batch)
+    trainer.take(*data)
+    plain = plain_losses(plain_twin(trainer), data.images, seed=3, batch=batch)
 
     expected = [next(plain) for _ in range(STEPS)]
     found = [trainer.advance()[0].item() for _ in range(STEPS)]
@@ -35,14 +35,14 @@ def test_presets_are_the_documents_settings() -> None:
     assert (document.model, quick.model) == ("unet2d", "basic_unet")
     for config in (document, quick):
         assert (config.epochs, config.batch_size, config.learning_rate) == (30, 128, 1e-3)
-        assert config.channels == (32, 64, 64)
+        assert config.model_options["channels"] == (32, 64, 64)
 
 
 def test_an_epoch_of_60000_images_is_468_whole_batches_and_one_of_96() -> None:
-    trainer = Trainer(TrainConfig(channels=(4,)), torch.device("cpu"))
-    trainer.take(torch.zeros((60_000, 1, 28, 28), dtype=torch.uint8))
+    trainer = Trainer(TrainConfig(preset="quick", channels=(4,)), torch.device("cpu"))
+    trainer.take(torch.zeros((60_000, 1, 28, 28), dtype=torch.uint8), torch.zeros(60_000, dtype=torch.int64))
     assert trainer.steps_per_epoch == 469
-    assert [len(trainer.batch(step)) for step in (0, 467, 468, 469)] == [128, 128, 96, 128]
+    assert [len(trainer.batch(step)[0]) for step in (0, 467, 468, 469)] == [128, 128, 96, 128]
 
 
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:

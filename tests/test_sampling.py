@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +10,38 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import BasicUNet, MinidiffError, load_model, sample
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, sample
+from core.checkpoint import LoadedModel
+from core.paths import PATHS
 from core.sampling import SampleStep
+from core.sampling_options import (
+    GUIDED,
+    SAMPLER_NAMES,
+    Sampling,
+    amounts,
+    defaults_for,
+    evaluations,
+    fits,
+    is_guided,
+    settle,
+)
 
 
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
     torch.manual_seed(0)
     return BasicUNet(channels=(4, 4)).eval()
+
+
+def loaded(**options: object) -> LoadedModel:
+    """A small net with a clock and classes, and weights that matter."""
+    config = TrainConfig(**{"model": "patch_unet", "channels": (16, 16), "precision": "float32", **options})
+    torch.manual_seed(1)
+    net = build_model(config.model, **config.model_options).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.1)
+    return LoadedModel(net, config, 1, "small")
 
 
 def plain_loop(net: nn.Module, x: Tensor, steps: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -43,6 +68,24 @@ def test_records_match_the_plain_loop(net: nn.Module, steps: int) -> None:
     for record, prediction in zip(records[1:], predictions, strict=True):
         assert record.prediction is not None
         torch.testing.assert_close(record.prediction, prediction, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "start_amount"), [(40, 1.0), (7, 1.0), (40, 0.3)])
+def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, steps: int, start_amount: float) -> None:
+    start = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    records = list(sample(net, steps=steps, start=start, start_amount=start_amount))
+    states, predictions = plain_loop(net, start, steps)
+    assert all(torch.equal(record.x, state) for record, state in zip(records, states, strict=True))
+    for record, prediction in zip(records[1:], predictions, strict=True):
+        assert record.prediction is not None
+        assert torch.equal(record.prediction, prediction)
+
+
+def test_a_bare_net_is_sampled_as_the_document_does(net: nn.Module) -> None:
+    records = list(sample(net, n=2, seed=5))
+    assert len(records) == 41
+    states, _ = plain_loop(net, torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(5)), 40)
+    assert torch.equal(records[-1].x, states[-1])
 
 
 def test_the_last_state_is_the_last_prediction_exactly(net: nn.Module) -> None:
@@ -124,6 +167,178 @@ def test_the_net_is_asked_at_timestep_zero_once_a_step() -> None:
 
     list(sample(Listening(), n=1, steps=5))
     assert asked == [0] * 5
+
+
+@pytest.mark.parametrize("path", ["mix", "flow", "vp"])
+@pytest.mark.parametrize("sampler", [None, *SAMPLER_NAMES, "diffusers:UniPCMultistepScheduler"])
+def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, sampler: str | None) -> None:
+    prediction = "v" if path == "vp" else "clean"
+    model = loaded(path=path, prediction=prediction)
+    if sampler is not None and (reason := fits(sampler, path)):
+        with pytest.raises(MinidiffError) as error:
+            sample(model, n=1, sampler=sampler)
+        assert str(error.value) == reason
+        return
+    records = list(sample(model, n=3, steps=4, sampler=sampler))
+    assert [record.amount for record in records] == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert [record.index for record in records] == list(range(5))
+    source = PATHS[path].source((3, 1, 28, 28), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(records[0].x, PATHS[path].outward(source), atol=1e-6, rtol=0)
+    for record in records[1:]:
+        assert record.prediction is not None
+        assert bool(torch.isfinite(record.x).all())
+        assert record.x.shape == record.prediction.shape == (3, 1, 28, 28)
+
+
+@pytest.mark.parametrize("path", ["mix", "flow", "vp"])
+def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
+    image = torch.rand(28, 28, generator=torch.Generator().manual_seed(4))
+
+    class Knowing(nn.Module):
+        def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+            return PATHS[path].inward(image).expand_as(x)
+
+    model = LoadedModel(Knowing(), TrainConfig(path=path, prediction="clean", precision="float32"), 1, "knowing")
+    for sampler in SAMPLER_NAMES:
+        if fits(sampler, path) is None:
+            *_, last = sample(model, n=2, steps=6, sampler=sampler)
+            assert last.prediction is not None
+            torch.testing.assert_close(last.prediction, image.expand_as(last.prediction), atol=1e-6, rtol=0)
+            exact = not (path == "vp" and sampler in ("euler", "heun"))  # which take vp's last step for a straight one
+            torch.testing.assert_close(last.x, image.expand_as(last.x), atol=1e-5 if exact else 0.25, rtol=0)
+
+
+def test_a_start_around_the_unit_range_is_brought_into_the_paths_own_and_back() -> None:
+    first, *_ = sample(loaded(), steps=2, start=START, start_amount=0.4)
+    torch.testing.assert_close(first.x, START, atol=1e-6, rtol=0)
+    assert first.amount == 0.4
+
+
+def test_classes_come_in_turn_and_matter_and_can_be_chosen() -> None:
+    model = loaded()
+
+    def last(labels: object, n: int = 12) -> Tensor:
+        return list(sample(model, n=n, steps=2, labels=labels))[-1].x  # type: ignore[arg-type]
+
+    turn = last(None)
+    assert torch.equal(turn, last([*range(10), 0, 1]))
+    assert torch.equal(turn, last(torch.tensor([*range(10), 0, 1])))
+    seven, none = last(7), last(-1)
+    torch.testing.assert_close(seven[7], turn[7], atol=1e-5, rtol=0)
+    assert not torch.allclose(seven[0], turn[0], atol=1e-3)
+    assert not torch.allclose(none[0], turn[0], atol=1e-3)
+    assert torch.equal(none, last([-1] * 12))
+
+
+def test_guidance_goes_along_the_line_from_no_class_to_the_class() -> None:
+    model = loaded()
+    start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    way = {"start": start, "start_amount": 0.6, "steps": 1, "sampler": "euler"}
+    free, plain, strong = (
+        list(sample(model, labels=label, guidance=guidance, **way))[-1].x
+        for label, guidance in ((-1, 1.0), (3, 1.0), (3, 2.5))
+    )
+    torch.testing.assert_close(strong, free + 2.5 * (plain - free), atol=1e-5, rtol=0)
+
+
+def test_spacing_puts_more_steps_near_the_noise() -> None:
+    falling = [record.amount for record in sample(loaded(), n=1, steps=4, spacing=3)]
+    assert falling == pytest.approx([3 * u / (1 + 2 * u) for u in (1, 0.75, 0.5, 0.25, 0)])
+    assert amounts(3) == [1 - 0 / 3, 1 - 1 / 3, 1 - 2 / 3, 0]
+    assert amounts(2, 1.0, 0.5) == [0.5, 0.25, 0]
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "diffusers:EulerAncestralDiscreteScheduler"])
+def test_noise_added_on_the_way_is_the_seeds_whatever_the_number_of_images(sampler: str) -> None:
+    model = loaded(path="vp", prediction="v")
+
+    def last(n: int, seed: int) -> Tensor:
+        return list(sample(model, n=n, steps=3, sampler=sampler, seed=seed))[-1].x
+
+    torch.testing.assert_close(last(5, 1)[:2], last(2, 1), atol=1e-5, rtol=0)
+    assert torch.equal(last(2, 1), last(2, 1))
+    assert not torch.allclose(last(2, 1), last(2, 2), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "prediction"),
+    [({"preset": "document"}, "mix", "clean"), ({}, "flow", "velocity"), ({}, "vp", "v"), ({}, "mix", "noise")],
+)
+def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
+    config = TrainConfig(**options, path=path, prediction=prediction)
+    own = defaults_for(config)
+    assert fits(own.sampler, path) is None
+    assert settle(config, 2) == (own, (0, 1) if config.classes else None)
+    if path == "mix":
+        assert own == Sampling("mix", 40, 1.0, 1.0)
+
+
+def test_asking_for_no_class_needs_no_guidance() -> None:
+    config = TrainConfig(path="flow", prediction="velocity")
+    assert settle(config, 2, guidance=3.0, labels=-1)[0].guidance == 1
+    assert settle(config, 2, guidance=3.0, labels=[-1, 4])[0].guidance == 3
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "guidance", "path", "asked"),
+    [
+        ("euler", 16, 1, "flow", 16),
+        ("euler", 12, 2, "flow", 16),  # twice at 6, 7, 8 and 9 twelfths
+        ("dpm2m", 6, 1.5, "flow", 8),  # twice at 3 and 4 sixths
+        ("euler", 10, 2, "vp", 13),  # twice at 3, 4 and 5 tenths
+        ("heun", 16, 1, "flow", 31),
+        ("heun", 2, 1.5, "flow", 5),  # at 1, twice at a half, and there again
+        ("diffusers:HeunDiscreteScheduler", 16, 1, "vp", 31),
+        ("diffusers:DDIMScheduler", 16, 1, "vp", 16),
+    ],
+)
+def test_evaluations_count_second_looks_and_guidance(
+    sampler: str, steps: int, guidance: float, path: str, asked: int
+) -> None:
+    assert evaluations(Sampling(sampler, steps, guidance, 1.0), path) == asked
+
+
+@pytest.mark.parametrize("path", ["mix", "flow", "vp"])
+def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(path: str) -> None:
+    least, most = GUIDED[path]
+    assert PATHS[path].half_log_snr(least) == pytest.approx(0, abs=2e-3)
+    assert PATHS[path].half_log_snr(most) == pytest.approx(-math.log(4), abs=2e-3)
+    assert [is_guided(path, amount) for amount in (least - 0.01, least, most, most + 0.01)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sampler": "hein"}, "did you mean heun"),
+        ({"sampler": "xyz"}, "no sampler 'xyz'; take mix"),
+        ({"sampler": "diffusers:NothingScheduler"}, "NothingScheduler does not know the path flow"),
+        ({"sampler": "diffusers:FlowMatchNothingScheduler"}, "no scheduler 'FlowMatchNothingScheduler'"),
+        ({"guidance": -1.0}, "guidance must be a number from 0"),
+        ({"guidance": float("nan")}, "guidance must be"),
+        ({"guidance": float("inf")}, "guidance must be"),
+        ({"spacing": 0.0}, "spacing must be a number above 0"),
+        ({"spacing": float("inf")}, "spacing must be"),
+        ({"labels": 10}, "from 0 to 9, or -1 for any, not 10"),
+        ({"labels": -2}, "not -2"),
+        ({"labels": [1, 2, 3]}, "2 images need 2 labels, not 3"),
+    ],
+)
+def test_options_out_of_range_are_refused_in_one_line(options: dict[str, object], words: str) -> None:
+    with pytest.raises(MinidiffError, match=words) as error:
+        sample(loaded(), n=2, **options)  # type: ignore[arg-type]
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [{"labels": 3}, {"labels": -1}, {"guidance": 2.0}])
+def test_a_model_without_classes_says_so(net: nn.Module, options: dict[str, object]) -> None:
+    for model in (net, loaded(classes=False)):
+        with pytest.raises(MinidiffError, match="without classes"):
+            sample(model, n=2, **options)  # type: ignore[arg-type]
 
 
 START = torch.rand(2, 1, 28, 28)

@@ -20,7 +20,15 @@ from core.runs import request, run_status, summarize
 from core.training import resume
 
 ROOT = Path(__file__).parent.parent
-TINY = {"dataset": "glyphs", "limit": 64, "batch_size": 24, "channels": (4, 4), "device": "cpu", "threads": 1}
+TINY = {
+    "preset": "quick",
+    "dataset": "glyphs",
+    "limit": 64,
+    "batch_size": 24,
+    "channels": (4, 4),
+    "device": "cpu",
+    "threads": 1,
+}
 
 
 def tiny(**changes: object) -> TrainConfig:
@@ -279,7 +287,7 @@ import core.trainer
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000, resource.RLIM_INFINITY))
 try:
-    list(train(TrainConfig(dataset="glyphs", limit=2000, batch_size=2000, device="cpu", threads=1)))
+    list(train(TrainConfig(preset="quick", dataset="glyphs", limit=2000, batch_size=2000, device="cpu", threads=1)))
 except core.MinidiffError as error:
     print(error)
 """

@@ -21,7 +21,7 @@ def main() -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print(
             "minidiff-tui needs a terminal and found none; the command without a screen is `minidiff` "
-            "(try `minidiff sample quick-mnist --output grid.png`)",
+            "(try `minidiff sample default-mnist --output grid.png`)",
             file=sys.stderr,
         )
         sys.exit(2)

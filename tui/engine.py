@@ -62,10 +62,23 @@ class Engine:
             return
         self._listener = asyncio.create_task(self._listen(self._process))
 
-    async def sample(self, model: str, *, n: int, steps: int, seed: int, device: str = "auto") -> None:
-        """Ask for a denoising; it takes the place of one under way."""
+    async def sample(
+        self,
+        model: str,
+        *,
+        n: int,
+        steps: int,
+        seed: int,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        label: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Ask for a denoising; it takes the place of one under way. What is None is left to the model."""
         self._id += 1
         request = {"do": "sample", "id": self._id, "model": model, "n": n, "steps": steps, "seed": seed}
+        options = {"sampler": sampler, "guidance": guidance, "label": label}
+        request |= {name: value for name, value in options.items() if value is not None}
         line = json.dumps({**request, "device": device, "root": str(self._root.resolve())}) + "\n"
         await self.start()
         if self._process is not None and self._process.stdin is not None:
@@ -118,7 +131,18 @@ class Engine:
             return
         elif event == "sampling":
             size = {key: reply[key] for key in ("model", "seed", "steps", "n", "height", "width")}
-            self._post(SamplingStarted(Denoising(**size, frames=()), reply["parameters"], reply["device"]))
+            labels = reply["labels"]
+            self._post(
+                SamplingStarted(
+                    Denoising(**size, frames=()),
+                    reply["parameters"],
+                    reply["device"],
+                    reply["sampler"],
+                    reply["guidance"],
+                    None if labels is None else tuple(labels),
+                    reply["evaluations"],
+                )
+            )
         elif event == "step":
             index = reply["index"]
             half = len(payload) if index == 0 else len(payload) // 2

@@ -39,11 +39,15 @@ class EngineReady(Message):
 
 @dataclass
 class SamplingStarted(Message):
-    """The engine took a request; `denoising` has no frames yet."""
+    """The engine took a request; `denoising` has no frames yet. `labels`: the class of each image, -1 for any."""
 
     denoising: Denoising
     parameters: int
     device: str
+    sampler: str
+    guidance: float
+    labels: tuple[int, ...] | None  # None: the model has no classes
+    evaluations: int  # of the net, for each image
 
 
 @dataclass

@@ -17,6 +17,7 @@ from core import __version__, runs
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.sampling_options import DIFFUSERS, SAMPLER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,6 +35,11 @@ app = App(
 )
 Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
+_SAMPLERS = f"{', '.join(SAMPLER_NAMES)}, or {DIFFUSERS}NAME of a scheduler; default: the model's own"
+Steps = Annotated[int | None, Parameter(help="steps from noise to image; default: the model's own")]
+SamplerName = Annotated[str | None, Parameter(help=_SAMPLERS)]
+Guidance = Annotated[float | None, Parameter(help="how far to go towards the class; 1 is as learned")]
+Spacing = Annotated[float | None, Parameter(help="1: equal steps; more: more of them near the noise")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -122,20 +128,27 @@ def sample(
     /,
     *,
     n: Annotated[int, Parameter(help="images")] = 8,
-    steps: Annotated[int, Parameter(help="evaluations of the net")] = 40,
-    seed: Annotated[int, Parameter(help="of the starting noise")] = 0,
+    steps: Steps = None,
+    sampler: SamplerName = None,
+    guidance: Guidance = None,
+    spacing: Spacing = None,
+    label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
+    seed: Annotated[int, Parameter(help="of all noise")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     output: Annotated[Path | None, Parameter(help="PNG of the samples; samples.png if no file is named")] = None,
     figure: Annotated[Path | None, Parameter(help="PNG with a row for each step")] = None,
     gif: Annotated[Path | None, Parameter(help="GIF of the whole denoising")] = None,
     root: Root = None,
 ) -> None:
-    """Draw samples with a run, a built-in model (quick-mnist) or a .safetensors file."""
+    """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
     from core import export, recording
     from core.checkpoint import load_model
     from core.sampling import sample as denoise
 
-    steps_taken = denoise(loaded := load_model(model, device, root), n=n, steps=steps, seed=seed)
+    loaded = load_model(model, device, root)
+    steps_taken = denoise(
+        loaded, n=n, steps=steps, seed=seed, sampler=sampler, guidance=guidance, spacing=spacing, labels=label
+    )
     denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
@@ -150,8 +163,11 @@ def eval_(
     /,
     *,
     n: Annotated[int, Parameter(help="samples, and real images for the floor")] = 10_000,
-    steps: Annotated[int, Parameter(help="evaluations of the net a sample")] = 40,
-    seed: Annotated[int, Parameter(help="of the starting noise")] = 0,
+    steps: Steps = None,
+    sampler: SamplerName = None,
+    guidance: Guidance = None,
+    spacing: Spacing = None,
+    seed: Annotated[int, Parameter(help="of all noise")] = 0,
     cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples alone")] = False,
     data_root: Annotated[Path | None, Parameter(help="folder that holds the data set's files")] = None,
     limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
@@ -165,7 +181,18 @@ def eval_(
     from core.evaluation import evaluate
 
     loaded = load_model(model, device, root)
-    steps_taken = evaluate(loaded, n, steps=steps, seed=seed, cas=cas, data_root=data_root, limit=limit)
+    steps_taken = evaluate(
+        loaded,
+        n,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        spacing=spacing,
+        seed=seed,
+        cas=cas,
+        data_root=data_root,
+        limit=limit,
+    )
     found = evaluating.shown(steps_taken, quiet=as_json)
     if as_json:
         _print_json(dataclasses.asdict(found))

@@ -8,7 +8,20 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol
 
-from core.events import Dataset, Download, Epoch, Event, Failed, Finished, Paused, Preview, Progress, Stopped, Warned
+from core.events import (
+    Dataset,
+    Download,
+    Epoch,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Preview,
+    Progress,
+    Stopped,
+    Warned,
+)
 from core.history import RunHistory, in_words
 
 PLAIN_SECONDS = 10.0  # between two lines about the same epoch
@@ -114,7 +127,7 @@ class ProgressBar:
             case Dataset():
                 self._bar.update(self._task, completed=0, total=None, description="warming up", pace="")
                 self._bar.print(in_words(event), markup=False, highlight=False)
-            case Epoch() | Warned() | Paused() | Stopped() | Finished() | Failed():
+            case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():
                 self._bar.print(in_words(event), markup=False, highlight=False)
                 if isinstance(event, Stopped | Finished | Failed):
                     self._bar.update(self._task, visible=False)

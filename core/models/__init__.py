@@ -1,4 +1,7 @@
-"""The nets that can be trained, by name: each maps (B, C, H, W) and a timestep to a tensor of the same shape."""
+"""The nets that can be trained, by name: each maps noisy images, (B, C, H, W), to a prediction of the same shape.
+
+All are called as `net(x, amount, labels)`; those that know neither amount nor class ignore both.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
 # Where each net is built; a module is imported only when its net is asked for, since diffusers takes seconds.
 _BUILDERS = {
+    "patch_unet": ("core.models.patch_unet", "PatchUNet"),
     "basic_unet": ("core.models.basic_unet", "BasicUNet"),
     "unet2d": ("core.models.unet2d", "unet2d"),
 }
@@ -23,7 +27,7 @@ def build_model(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: one of `MODEL_NAMES`.
-        options: what that net takes: `channels` for both, `layers_per_block` for `unet2d`.
+        options: what that net takes: `channels` for all, `layers_per_block` and `classes` for `unet2d`.
 
     Raises:
         ConfigError: there is no such net, or it has no such option.

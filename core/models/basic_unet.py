@@ -31,12 +31,13 @@ class BasicUNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, kernel_size=5, padding=2) for a, b in pairwise(down))
         self.up = nn.ModuleList(nn.Conv2d(a, b, kernel_size=5, padding=2) for a, b in pairwise(up))
 
-    def forward(self, x: Tensor, timestep: Tensor | int = 0) -> Tensor:
+    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
         """Predict the clean image.
 
         Args:
             x: noisy images, (B, in_channels, H, W), values around [0, 1].
-            timestep: ignored; every net of the registry takes one.
+            amount: ignored, as are labels; every net of the registry takes both.
+            labels: ignored.
 
         Returns:
             (B, out_channels, H, W), at least -0.28, the least value of SiLU.

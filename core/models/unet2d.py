@@ -4,27 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from core.config import IMAGE_SIZE
+from core.published import CLASSES
+
+TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
 
 
 class UNet2D(nn.Module):
     """A UNet2DModel that returns the prediction itself; the wrapped net is `.unet`."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, classes: bool) -> None:
         super().__init__()
         self.unet = unet
+        self._classes = classes
 
-    def forward(self, x: Tensor, timestep: Tensor | int = 0) -> Tensor:
-        """Predict the clean image from `x`, (B, C, H, W), at `timestep`; the result has the same shape."""
-        prediction: Tensor = self.unet(x, timestep, return_dict=False)[0]
+    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
+        """Predict from `x`, (B, C, H, W), with `amount`, (B,) or a number, of noise in it; the result has x's shape.
+
+        A net with classes takes `labels`, (B,) int64: 0 to 9, or 10 for none.
+        """
+        if self._classes and labels is None:
+            labels = torch.full((len(x),), CLASSES, device=x.device)
+        timestep = amount * TIMESTEPS
+        prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction
 
 
 def unet2d(
-    in_channels: int = 1, out_channels: int = 1, channels: Sequence[int] = (32, 64, 64), layers_per_block: int = 2
+    in_channels: int = 1,
+    out_channels: int = 1,
+    channels: Sequence[int] = (32, 64, 64),
+    layers_per_block: int = 2,
+    classes: bool = False,
 ) -> UNet2D:
     """UNet2DModel for 28x28 images: attention at every level but the finest; 1,707,009 parameters by default.
 
@@ -33,6 +48,7 @@ def unet2d(
         out_channels: channels of the prediction.
         channels: channels of each level, from the finest; multiples of 32.
         layers_per_block: residual layers of a level.
+        classes: also take labels, with one more for "no class".
 
     Source: the teaching document's section 3.5.
     """
@@ -44,7 +60,9 @@ def unet2d(
             out_channels=out_channels,
             layers_per_block=layers_per_block,
             block_out_channels=tuple(channels),
+            num_class_embeds=CLASSES + 1 if classes else None,
             down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * attended,
             up_block_types=("AttnUpBlock2D",) * attended + ("UpBlock2D",),
-        )
+        ),
+        classes,
     )

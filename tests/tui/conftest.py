@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from core.recording import RECORDING
-from core.runs import builtin_directories
+from core.runs import BUILTIN, builtin_directories
 
 
 @pytest.fixture(scope="session")
 def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root that holds one run, `tiny`, with weights that were never trained."""
+    """A root with runs whose weights were never trained: `tiny`, and `classy`, which has classes."""
     import torch
 
     from core.checkpoint import write_tensors
@@ -21,19 +21,24 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from core.runs import CONFIG, MODEL
 
     root = tmp_path_factory.mktemp("runs")
-    config = TrainConfig(channels=(8, 8, 8), name="tiny")
     torch.manual_seed(0)
-    net = build_model(config.model, **config.model_options)
-    (root / "tiny").mkdir()
-    (root / "tiny" / CONFIG).write_text(config.to_toml(), encoding="utf-8")
-    write_tensors(root / "tiny" / MODEL, "model", net.state_dict(), config, 0)
+    configs = (
+        TrainConfig(preset="quick", channels=(8, 8, 8), name="tiny"),
+        TrainConfig(channels=(16, 16), name="classy"),
+    )
+    for config in configs:
+        run = root / str(config.name)
+        run.mkdir()
+        (run / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+        net = build_model(config.model, **config.model_options)
+        write_tensors(run / MODEL, "model", net.state_dict(), config, 0)
     return root
 
 
 @pytest.fixture
 def builtin() -> Path:
     """The built-in model's directory."""
-    home = builtin_directories().get("quick-mnist")
+    home = builtin_directories().get(BUILTIN[0])
     if home is None or not (home / RECORDING).is_file():
-        pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
+        pytest.skip("the built-in checkpoint and its recording are not in this tree")
     return home

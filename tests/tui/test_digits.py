@@ -79,6 +79,23 @@ async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
             assert drawn[y][x] == (GREYS[i + 4],) * 3
 
 
+async def test_captions_stand_below_their_images_where_there_is_room() -> None:
+    app = GridApp(2)
+    async with app.run_test(size=(28 * 2 + 2, 30)) as pilot:
+        app.grid.show(bytes([255]) * 784 * 4, 4, captions=["0", "1", "2", "any"])
+        lines = ["".join(segment.text for segment in app.grid.render_line(y)) for y in range(30)]
+        assert [y for y, line in enumerate(lines) if line.strip(" ▀")] == [14, 29]
+        assert lines[14].split() == ["0", "1"]
+        assert abs(lines[14].index("0") - 14) <= 1
+        assert abs(lines[14].index("1") - 44) <= 1
+        assert lines[29].split() == ["2", "any"]
+        await pilot.resize_terminal(28 * 2 + 2, 29)  # the images stay as large
+        await pilot.pause()
+        assert not app.grid.captioned
+        assert app.grid.render_line(0).cell_length == 58
+        assert sum(row.count((255, 255, 255)) for row in pixels(app.grid)) == 4 * 784
+
+
 @pytest.mark.parametrize("size", [(39, 17), (59, 30), (99, 52), (29, 8), (12, 6), (3, 1), (1, 1)])
 async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
     app = GridApp()

@@ -60,6 +60,27 @@ async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) 
     assert frames[4].x == frames[4].prediction  # the last state is the last prediction
 
 
+async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_what_it_made_of_them(
+    model_root: Path, ear: Ear
+) -> None:
+    engine = Engine(ear, model_root)
+    await engine.sample("classy", n=3, steps=2, seed=5)
+    await ear.wait(SamplingFinished)
+    await engine.sample("classy", n=3, steps=2, seed=5, sampler="heun", guidance=2.0, label=7)
+    await ear.wait(SamplingFinished, 2)
+    await engine.sample("tiny", n=3, steps=2, seed=5)
+    await ear.wait(SamplingFinished, 3)
+    await engine.stop()
+    by_itself, as_asked, without_classes = ear.of(SamplingStarted)
+    assert isinstance(by_itself, SamplingStarted)
+    assert isinstance(as_asked, SamplingStarted)
+    assert isinstance(without_classes, SamplingStarted)
+    assert by_itself.labels == (0, 1, 2)
+    assert (as_asked.sampler, as_asked.guidance, as_asked.labels) == ("heun", 2.0, (7, 7, 7))
+    assert as_asked.evaluations == 5
+    assert without_classes.labels is None
+
+
 async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> None:
     engine = Engine(ear, model_root)
     for seed in range(5):

@@ -54,6 +54,8 @@ async def test_a_form_submitted_three_times_at_once_starts_one_run(tmp_path: Pat
     app = MinidiffApp(tmp_path, mode="train")
     async with app.run_test(size=(80, 24)) as pilot:
         form = app.screen.query_one(RunForm)
+        form.query_one("#field-preset", Select).value = "quick"
+        await pilot.pause()
         for name, value in {"device": "cpu", "limit": "16", "epochs": "1", "channels": "4"}.items():
             form.query_one(f"#field-{name}", Input).value = value
         form.query_one("#field-dataset", Select).value = "glyphs"

@@ -14,9 +14,13 @@ import pytest
 from textual.widgets import Input, Select, Static
 from waiting import until
 
+from core.config import TrainConfig
+from core.sampling_options import defaults_for
 from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
+from tui.widgets.choice import Choice
 from tui.widgets.digits import DigitGrid
+from tui.widgets.request_bar import RequestBar
 from tui.widgets.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -42,15 +46,30 @@ def is_live(app: MinidiffApp) -> bool:
     return "live" in text_of(app, "#predicted-caption")
 
 
-async def sample_tiny(app: MinidiffApp, pilot: Pilot[None], steps: int = 6, digits: int = 2) -> Timeline:
+async def sample_tiny(
+    app: MinidiffApp, pilot: Pilot[None], steps: int = 6, digits: int = 2, model: str = "tiny"
+) -> Timeline:
     """Sample from the run `tiny`, to the end of the denoising."""
     screen = screen_of(app)
     screen.query_one("#steps", Input).value = str(steps)
     screen.query_one("#digits", Input).value = str(digits)
-    await screen.choose_model("tiny")
+    await screen.choose_model(model)
     timeline = screen.timeline
-    await until(pilot, lambda: timeline.steps == steps and timeline.newest == steps, "the denoising is there")
+    await until(pilot, lambda: is_shown(screen, model, steps), "the denoising is there")
     return timeline
+
+
+def is_shown(screen: SampleScreen, model: str, steps: int) -> bool:
+    shown = screen.denoising
+    return shown is not None and shown.complete and (shown.model, shown.steps) == (model, steps)
+
+
+def choice(app: MinidiffApp, name: str) -> Choice:
+    return app.screen_stack[0].query_one(f"#{name}", Choice)
+
+
+def typed(app: MinidiffApp, name: str) -> Input:
+    return app.screen_stack[0].query_one(f"#{name}", Input)
 
 
 @pytest.mark.usefixtures("builtin")
@@ -223,6 +242,121 @@ async def test_runs_with_weights_are_offered_beside_the_built_in_models(model_ro
     async with app.run_test(size=(80, 24)) as pilot:
         select = app.screen.query_one(Select)
         await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
+
+
+async def test_the_bar_offers_what_the_chosen_model_can_do_with_its_own_defaults(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = screen_of(app)
+        await screen.choose_model("tiny")
+        assert (choice(app, "sampler").chosen, typed(app, "steps").value) == ("mix", "40")
+        assert choice(app, "sampler").greyed == ["ddpm"]
+        assert choice(app, "class").disabled
+        assert typed(app, "guidance").disabled
+        await screen.choose_model("classy")
+        own = defaults_for(TrainConfig())
+        assert choice(app, "sampler").chosen == own.sampler
+        assert (typed(app, "steps").value, typed(app, "guidance").value) == (str(own.steps), f"{own.guidance:g}")
+        assert choice(app, "sampler").greyed == []
+        assert choice(app, "class").values == ["in turn", *"0123456789", "any"]
+        assert not choice(app, "class").disabled
+        assert not typed(app, "guidance").disabled
+        await until(pilot, lambda: is_shown(screen, "classy", own.steps), "it is sampled so")
+
+
+async def test_what_was_typed_outlives_the_choice_of_another_model_where_it_fits(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)):
+        screen = screen_of(app)
+        await screen.choose_model("classy")
+        choice(app, "sampler").value = "ddpm"
+        typed(app, "steps").value = "5"
+        typed(app, "guidance").value = "3"
+        await screen.choose_model("tiny")
+        assert choice(app, "sampler").chosen == "mix"  # ddpm is not for its path
+        assert typed(app, "guidance").value == "1"
+        assert typed(app, "steps").value == "5"
+
+
+async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await sample_tiny(app, pilot, steps=2, digits=4, model="classy")
+        screen = screen_of(app)
+        choice(app, "sampler").value = "heun"  # sampled at once
+        await until(pilot, lambda: "heun, guidance 1.5, 5 evaluations" in text_of(app, "#predicted-caption"), "heun")
+        typed(app, "guidance").focus()
+        typed(app, "guidance").value = "2.5"
+        await pilot.press("enter")
+        words = "heun, guidance 2.5, 5 evaluations"
+        await until(pilot, lambda: words in text_of(app, "#predicted-caption"), "guidance is on")
+        assert text_of(app, "#noisy-caption") == "Noisy state" + " " * (
+            screen.query_one("#noisy-caption").size.width - 11
+        )
+        choice(app, "class").value = "7"
+        await until(pilot, lambda: "asked for 7" in text_of(app, "#noisy-caption"), "sevens are asked for")
+        choice(app, "class").value = "any"
+        await until(pilot, lambda: "asked for any" in text_of(app, "#noisy-caption"), "any class is asked for")
+        await until(pilot, lambda: "heun, 3 evaluations" in text_of(app, "#predicted-caption"), "without guidance")
+
+
+async def test_the_cost_follows_what_is_typed(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await screen_of(app).choose_model("classy")
+        for steps, guidance, label, cost in (
+            ("10", "1", "in turn", "10 evaluations"),
+            ("10", "2", "in turn", "14 evaluations"),
+            ("10", "2", "any", "10 evaluations"),
+            ("1", "1", "3", "1 evaluation"),
+            ("", "1", "3", ""),
+        ):
+            typed(app, "steps").value, typed(app, "guidance").value = steps, guidance
+            choice(app, "class").value = label
+            await pilot.pause()
+            assert text_of(app, "#cost") == cost
+
+
+async def test_guidance_that_is_no_number_is_a_notice(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await screen_of(app).choose_model("classy")
+        for value in ("", "-1"):
+            typed(app, "guidance").value = value
+            typed(app, "guidance").focus()
+            await pilot.press("enter")
+            await pilot.pause()
+            assert notices(app)[-1].startswith("guidance ")
+            assert app.focused is typed(app, "guidance")
+
+
+@pytest.mark.parametrize(("width", "lines"), [(200, 1), (120, 1), (118, 2), (80, 2), (72, 2), (60, 2)])
+async def test_the_whole_bar_is_in_sight_at_every_width(model_root: Path, width: int, lines: int) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(width, 40)) as pilot:
+        await screen_of(app).choose_model("classy")
+        typed(app, "guidance").value = "2.5"
+        await pilot.pause()
+        bar = app.screen.query_one(RequestBar)
+        assert bar.size.height == lines
+        for name in ("model", "sampler", "steps", "guidance", "class", "digits", "seed", "cost"):
+            part = bar.query_one(f"#{name}")
+            assert bar.region.contains_region(part.region)
+            assert part.region.width >= {"model": 14, "sampler": 8, "class": 10, "cost": 8}.get(name, 4)
+
+
+async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usable(
+    model_root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_root / "classy", tmp_path / "classy")
+    (tmp_path / "classy" / "config.toml").write_text("path = 'sideways'")
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await screen_of(app).choose_model("classy")
+        await pilot.pause()
+        assert "config.toml: path" in notices(app)[0]
+        assert choice(app, "sampler").disabled
+        assert screen_of(app).bar.read().sampler is None
 
 
 async def test_an_engine_that_dies_is_one_notice_and_the_next_request_starts_another(model_root: Path) -> None:

@@ -8,16 +8,24 @@ import pytest
 from runlogs import digits, training
 from textual.app import App, ComposeResult
 
+from core.config import TrainConfig
 from core.history import RunHistory
 from tui.app import DARK
+from tui.screens.train import TrainScreen
 from tui.widgets.digits import DigitGrid
 from tui.widgets.loss_plot import LossPlot
+from tui.widgets.request_bar import Request, RequestBar
 from tui.widgets.run_form import RunForm
 from tui.widgets.timeline import Timeline
+
+SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
 
 
 class Gallery(App[None]):
     """One part of the app by itself, in the app's own colours."""
+
+    HORIZONTAL_BREAKPOINTS = TrainScreen.HORIZONTAL_BREAKPOINTS
+    VERTICAL_BREAKPOINTS = TrainScreen.VERTICAL_BREAKPOINTS
 
     def __init__(self, part: str) -> None:
         super().__init__()
@@ -34,6 +42,9 @@ class Gallery(App[None]):
                 yield LossPlot()
             case "form":
                 yield RunForm(Path("checkpoints"))
+            case "bars":
+                yield RequestBar(["with-classes"])
+                yield RequestBar(["quick-mnist"])
 
     def on_mount(self) -> None:
         if self.part == "digits":
@@ -44,11 +55,26 @@ class Gallery(App[None]):
             history = RunHistory()
             history.extend(training(30))
             self.query_one(LossPlot).show(history)
+        if self.part == "form":  # a picture is not of how the recipe is tuned
+            form = self.query_one(RunForm)
+            form.fill({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})
+            if self.size.height > 50:  # everything is in sight
+                form.fill({"optimizer": "adamw", "warmup": 100, "weight_decay": 0.01, "ema": 0.05})
+        if self.part == "bars":
+            for bar, config in zip(self.query(RequestBar), (TrainConfig(), TrainConfig(preset="quick")), strict=True):
+                bar.fill(Request(bar.model or ""))
+                bar.suit(config)
 
 
 @pytest.mark.parametrize(
     ("part", "size"),
-    [("digits", (60, 20)), ("loss", (80, 24)), ("loss", (120, 40)), ("form", (80, 24)), ("form", (120, 40))],
+    [
+        ("digits", (60, 20)),
+        ("loss", (80, 24)),
+        ("loss", (120, 40)),
+        *(("form", size) for size in SIZES),
+        *(("bars", (width, 6)) for width, _ in SIZES),
+    ],
     ids=lambda value: value if isinstance(value, str) else f"{value[0]}x{value[1]}",
 )
 def test_part_looks_as_it_did(snap_compare, part: str, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]

@@ -14,11 +14,10 @@ import pytest
 from runlogs import STEPS_PER_EPOCH, append, dataset, digits, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher, Footer, Input, ProgressBar, RichLog, Select, Static, Switch
+from textual.widgets import ContentSwitcher, Footer, Input, ProgressBar, RichLog, Select, Static
 
-from core.config import TrainConfig
 from core.events import Checkpoint, Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
-from core.runs import CONFIG, Status, run_directories, run_status
+from core.runs import CONFIG, Status, run_status
 from tui.screens.train import TrainScreen
 from tui.widgets.digits import DigitGrid
 from tui.widgets.loss_plot import LossPlot
@@ -63,77 +62,6 @@ def on_form(app: TrainApp) -> bool:
     return app.train.query_one(ContentSwitcher).current == "form"
 
 
-async def test_the_form_has_an_entry_with_help_for_every_option(tmp_path: Path):
-    app = TrainApp(tmp_path)
-    async with app.run_test(size=(120, 40)):
-        for name, option in TrainConfig.model_fields.items():
-            entry = app.train.query_one(f"#field-{name}")
-            assert isinstance(entry, Input | Select | Switch)
-            assert str(entry.parent.query_one(".help").render()) == option.description
-        assert isinstance(app.train.query_one("#field-dataset"), Select)
-        assert isinstance(app.train.query_one("#field-deterministic"), Switch)
-        assert field(app, "channels").value == "32, 64, 64"
-        assert field(app, "limit").value == ""
-
-
-async def test_an_untouched_form_means_the_default_config(tmp_path: Path):
-    app = TrainApp(tmp_path)
-    async with app.run_test():
-        assert app.train.query_one("RunForm").config() == TrainConfig(root=tmp_path)
-
-
-async def test_choosing_a_preset_refills_what_it_sets_and_nothing_else(tmp_path: Path):
-    app = TrainApp(tmp_path)
-    async with app.run_test() as pilot:
-        field(app, "epochs").value = "7"
-        app.train.query_one("#field-preset", Select).value = "document"
-        await pilot.pause()
-        assert app.train.query_one("#field-model", Select).value == "unet2d"
-        assert field(app, "epochs").value == "7"
-        app.train.query_one("#field-preset", Select).value = "quick"
-        await pilot.pause()
-        assert app.train.query_one("#field-model", Select).value == "basic_unet"
-
-
-async def test_a_wrong_value_is_explained_beside_the_form_and_stays_in_its_field(tmp_path: Path):
-    app = TrainApp(tmp_path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        field(app, "name").value = "mine"
-        field(app, "batch_size").focus()
-        await pilot.press("end", "backspace", "backspace", "backspace", "0", "enter")
-        await pilot.pause()
-        assert said(app, "#message").startswith("batch_size:")
-        assert field(app, "batch_size").value == "0"
-        assert field(app, "name").value == "mine"
-        assert app.focused is field(app, "batch_size")
-        assert on_form(app)
-        assert run_directories(tmp_path) == []
-        await pilot.press("backspace", "8")
-        await pilot.pause()
-        assert said(app, "#message") == ""
-
-
-@pytest.mark.parametrize(
-    ("option", "typed"),
-    [
-        ("epochs", "many"),
-        ("learning_rate", ""),
-        ("channels", "32, x"),
-        ("device", "tpu"),
-        ("name", "../up"),
-        ("limit", "-3"),
-    ],
-)
-async def test_whatever_cannot_be_read_is_told_by_the_option_s_name(tmp_path: Path, option: str, typed: str):
-    app = TrainApp(tmp_path)
-    async with app.run_test() as pilot:
-        field(app, option).value = typed
-        await pilot.press("ctrl+s")
-        await pilot.pause()
-        assert option in said(app, "#message")
-        assert field(app, option).value == typed
-
-
 async def test_a_name_that_is_taken_is_told_and_the_form_stays(tmp_path: Path):
     write_run(tmp_path, "mine", training(1.1), weights=True)
     app = TrainApp(tmp_path)
@@ -143,15 +71,6 @@ async def test_a_name_that_is_taken_is_told_and_the_form_stays(tmp_path: Path):
         await pilot.pause()
         assert "exists already" in said(app, "#message")
         assert on_form(app)
-
-
-async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp_path: Path):
-    app = TrainApp(tmp_path)
-    async with app.run_test() as pilot:
-        field(app, "epochs").focus()
-        await pilot.press("end", "1", "down", "end", "2", "up", "end", "3")
-        assert field(app, "epochs").value == "3013"
-        assert field(app, "batch_size").value == "1282"
 
 
 async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits(tmp_path: Path):

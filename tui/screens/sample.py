@@ -8,7 +8,7 @@ import dataclasses
 import random
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -19,7 +19,7 @@ from textual.widgets import Footer, Static
 
 from core.errors import MinidiffError
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import builtin_directories, list_runs
+from core.runs import BUILTIN, CONFIG, builtin_directories, list_runs
 from tui.engine import Engine
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.export import Export, ExportScreen
@@ -29,7 +29,10 @@ from tui.widgets.request_bar import Request, RequestBar
 from tui.widgets.stage import Stage
 from tui.widgets.timeline import Timeline
 
-BUILTIN = "quick-mnist"
+if TYPE_CHECKING:
+    from core.config import TrainConfig
+
+FIRST = BUILTIN[0]  # what the app opens on
 LOW = 30  # rows; a terminal with fewer has no room for blank lines
 NOTICE_SECONDS = 8
 STEP = Binding.Group("Step", compact=True)  # one entry of the footer for both arrows
@@ -42,7 +45,8 @@ class SampleScreen(Screen[None]):
     HELP = (
         "A denoising, step by step: on the left the noisy state that the model is given, on the right the clean "
         "digits it predicts. Each step moves the state part of the way towards the prediction.\n"
-        "Change model, steps, digits or seed in the line above and press enter."
+        "Change what stands above and press enter; another model, sampler or class is sampled at once. Guidance "
+        "above 1 keeps closer to the class, for twice the evaluations of the net. What a model cannot do is grey."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,12 +72,6 @@ class SampleScreen(Screen[None]):
         }
         &.-empty { #empty { display: block; } Stage { display: none; } }
         &.-low { RequestBar, Stage { margin: 0 1; } Timeline { margin: 0; } }
-        &.-narrow RequestBar {
-            & Label { margin: 0 1; }
-            & #model-label { margin: 0 1 0 0; }
-            & Select { width: 16; }
-            & #digits { width: 4; }
-        }
     }
     """
 
@@ -84,6 +82,7 @@ class SampleScreen(Screen[None]):
         self.denoising: Denoising | None = None  # what is shown, as far as it is there
         self._opened = False  # whether the engine was started behind the first picture
         self._requested = False  # whether it was asked for anything yet
+        self._asked = ""  # how what is shown was sampled
 
     def compose(self) -> ComposeResult:
         """What to sample, the two grids, the timeline, the devices."""
@@ -107,16 +106,16 @@ class SampleScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Play the recording."""
-        home = builtin_directories().get(BUILTIN)
-        self.bar.fill(Request(BUILTIN))
+        home = builtin_directories().get(FIRST)
+        self.bar.fill(Request(FIRST))
         try:
             if home is None:
-                raise MinidiffError(f"The built-in model {BUILTIN} is not here.")
+                raise MinidiffError(f"The built-in model {FIRST} is not here.")
             recording = load_recording(home / RECORDING)
         except MinidiffError as error:
             self._show_nothing(str(error))
         else:
-            self.bar.fill(Request(BUILTIN, recording.steps, recording.n, recording.seed))
+            self.bar.fill(Request(FIRST, recording.steps, recording.n, recording.seed))
             self._show(recording)
             self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
@@ -145,6 +144,18 @@ class SampleScreen(Screen[None]):
             runs = []
         self.bar.offer(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
 
+    async def _suit(self) -> None:
+        """Let the bar offer what the chosen model can do."""
+        model, config = self.bar.model, None
+        if model is None:
+            return
+        try:
+            config = await asyncio.to_thread(_config_of, model, self.root)
+        except MinidiffError as error:
+            self._complain(error)
+        if self.bar.model == model:  # and not another by now
+            self.bar.suit(config)
+
     def _complain(self, error: MinidiffError) -> None:
         self.notify(str(error), severity="error", timeout=NOTICE_SECONDS)
 
@@ -162,8 +173,8 @@ class SampleScreen(Screen[None]):
             Content.assemble(("Nothing to play yet", "bold"), f"\n\n{reason}\n\n", cure)
         )
 
-    def _say(self, source: str, colour: str, more: str) -> None:
-        self.query_one(Stage).say(Content.styled(source, colour), more)
+    def _say(self, source: str, colour: str, *more: str) -> None:
+        self.query_one(Stage).say(Content.styled(source, colour), *more)
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw the step that the timeline is at."""
@@ -179,6 +190,7 @@ class SampleScreen(Screen[None]):
     async def on_engine_ready(self, message: EngineReady) -> None:
         """Go live, unless the user is looking at a step of the recording."""
         self.query_one(Header).note = f"engine ready on {message.device}"
+        await self._suit()
         looking = not self.timeline.playing and self.timeline.position < self.timeline.steps
         if not self._requested and not looking and self.bar.model is not None:
             if self.denoising is not None:
@@ -187,8 +199,10 @@ class SampleScreen(Screen[None]):
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Follow a new denoising from its start."""
+        self.query_one(Stage).ask(message.labels)
         self._show(message.denoising)
-        self._say("● live", "$success", "sampling")
+        self._asked = _in_words(message)
+        self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
         self.query_one(Header).note = f"{message.parameters:,} parameters on {message.device}"
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
@@ -200,13 +214,15 @@ class SampleScreen(Screen[None]):
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
         """Say how long it took."""
-        self._say("● live", "$success", f"in {message.seconds:.2f} s")
+        took = f"in {message.seconds:.2f} s"
+        self._say("● live", "$success", f"{took}, {self._asked}", self._asked, took)
 
-    def on_engine_refused(self, message: EngineRefused) -> None:
+    async def on_engine_refused(self, message: EngineRefused) -> None:
         """Say what was wrong, and name the model that is still shown."""
         if self.denoising is not None:
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
                 self.bar.choose(self.denoising.model)
+                await self._suit()
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:
@@ -228,6 +244,7 @@ class SampleScreen(Screen[None]):
 
     async def action_sample(self) -> None:
         """Sample what the bar says."""
+        await self._suit()
         try:
             request = self.bar.read()
         except MinidiffError as error:
@@ -237,7 +254,15 @@ class SampleScreen(Screen[None]):
         self.bar.fill(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        await self.engine.sample(request.model, n=request.n, steps=request.steps, seed=request.seed)
+        await self.engine.sample(
+            request.model,
+            n=request.n,
+            steps=request.steps,
+            seed=request.seed,
+            sampler=request.sampler,
+            guidance=request.guidance,
+            label=request.label,
+        )
 
     async def on_request_bar_submitted(self) -> None:
         """Sample what the bar says."""
@@ -297,3 +322,17 @@ class SampleScreen(Screen[None]):
             self._complain(error)
         else:
             self.notify(f"wrote {export.path}", timeout=NOTICE_SECONDS)
+
+
+def _config_of(model: str, root: Path) -> TrainConfig:
+    """What a run under the root, else a built-in model, was trained with."""
+    from core.config import TrainConfig  # brings pydantic, which the first screen does without
+
+    run = root / model / CONFIG
+    return TrainConfig.from_toml(run if run.is_file() else builtin_directories().get(model, root / model) / CONFIG)
+
+
+def _in_words(started: SamplingStarted) -> str:
+    guidance = f", guidance {started.guidance:g}" if started.guidance != 1 else ""
+    plural = "s" if started.evaluations > 1 else ""
+    return f"{started.sampler}{guidance}, {started.evaluations:,} evaluation{plural}"

@@ -39,12 +39,17 @@ class TrainScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (72, "-normal"), (110, "-wide"), (180, "-broad")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-medium"), (48, "-tall")]  # noqa: RUF012
     HELP = (
-        "Every option of a training, and then the training itself: the loss of each window and epoch, the held-out "
+        "What a training can be told, and then the training itself: the loss of each window and epoch, the held-out "
         "loss, and what the model draws after each epoch.\n"
+        "In the form, options that few change are folded away below each group: enter, space or a click on `more` "
+        "unfolds them, ctrl+o all of them. What does not go with what else is chosen is grey.\n"
         "Training is a process of its own: leave, or lose the terminal, and it goes on."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start"),
+        Binding(
+            "ctrl+o", "unfold", "All options", tooltip="Show every option of the form, or fold away what few change"
+        ),
         Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
         Binding("p", "ask('continue')", "Continue", tooltip="Let the paused trainer go on"),
         Binding("x", "ask('stop')", "Stop", tooltip="End training; it can be resumed where it stopped"),
@@ -215,7 +220,7 @@ class TrainScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         on_form = self.query_one(ContentSwitcher).current == "form" if self.is_mounted else True
         match action, parameters:
-            case "start", _:
+            case (("start" | "unfold"), _):
                 return on_form
             case "leave", _:
                 return on_form and self.focused is not None
@@ -247,6 +252,9 @@ class TrainScreen(Screen[None]):
 
     def action_start(self) -> None:
         self.query_one(RunForm).submit()
+
+    def action_unfold(self) -> None:
+        self.query_one(RunForm).unfold()
 
     def on_run_form_submitted(self, message: RunForm.Submitted) -> None:
         message.stop()

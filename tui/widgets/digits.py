@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -29,11 +30,14 @@ SMALLEST = 6  # pixels of a side; below this a digit is a blot, and fewer are dr
 class DigitGrid(Widget):
     """Draws `n` images as large as they fit; below full size each pixel drawn is the mean of those it covers.
 
-    With `columns` the grid has that many columns; without, the number that makes the images largest.
+    With `columns` the grid has that many columns; without, the number that makes the images largest. A caption stands
+    below each image where that does not make the images smaller.
     """
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"digit-grid--caption"}
     DEFAULT_CSS = """
     DigitGrid { width: 1fr; height: 1fr; }
+    DigitGrid > .digit-grid--caption { color: $foreground 60%; }
     """
 
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
@@ -41,16 +45,26 @@ class DigitGrid(Widget):
         self.columns = columns
         self._images: list[bytes] = []
         self._height = self._width = 28
+        self._captions: Sequence[str] = ()
         self._rows: list[bytes] = []  # the canvas: one level a byte, two of these rows a line of the screen
+        self._lines: dict[int, str] = {}  # the lines of the screen that hold captions
         self._strips: dict[int, Strip] = {}
 
-    def show(self, images: bytes, n: int, height: int = 28, width: int = 28) -> None:
+    @property
+    def captioned(self) -> bool:
+        """Whether there is room for the captions."""
+        return bool(self._lines)
+
+    def show(
+        self, images: bytes, n: int, height: int = 28, width: int = 28, captions: Sequence[str] | None = None
+    ) -> None:
         """Draw `n` images, uint8, row by row, one after another; only lines that changed are drawn anew."""
         size = height * width
         if len(images) != n * size:
             raise ValueError(f"{n} images of {height}x{width} take {n * size} bytes, not {len(images)}")
         self._height, self._width = height, width
         self._images = [images[i * size : (i + 1) * size] for i in range(n)]
+        self._captions = captions or ()
         self._draw()
 
     def clear(self) -> None:
@@ -70,10 +84,11 @@ class DigitGrid(Widget):
             self._draw()
 
     def _draw(self) -> None:
-        before = self._rows
+        before, lines = self._rows, self._lines
         width, height = self.size
+        self._lines = {}
         self._rows = list(self._canvas(width, height * 2))
-        if len(before) != len(self._rows) or (before and len(before[0]) != width):
+        if len(before) != len(self._rows) or (before and len(before[0]) != width) or lines != self._lines:
             self._strips.clear()
             self.refresh()
             return
@@ -100,8 +115,13 @@ class DigitGrid(Widget):
         bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
         bands = bands[: (height + gap_y) // (scale_y + gap_y)]
         used_x = columns * scale_x + (columns - 1) * gap_x
-        used_y = len(bands) * scale_y + (len(bands) - 1) * gap_y
+        foot = 2 + scale_y % 2  # pixels below a band: its captions have a line of the screen to themselves
+        captioned = bool(self._captions) and len(bands) * (scale_y + foot) <= height
+        if captioned:
+            gap_y = 0
+        used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
         left, top = (width - used_x) // 2, (height - used_y) // 2
+        top -= top % 2 * captioned
         gap = bytes([GAP]) * gap_x
         yield from [empty] * top
         for number, band in enumerate(bands):
@@ -109,6 +129,11 @@ class DigitGrid(Widget):
                 yield from [empty] * gap_y
             for y in range(scale_y):
                 yield (bytes([GAP]) * left + gap.join(tile[y] for tile in band)).ljust(width, bytes([GAP]))
+            if captioned:
+                yield from [empty] * foot
+                below = (top + (number + 1) * (scale_y + foot)) // 2 - 1
+                names = self._captions[number * columns : number * columns + len(band)]
+                self._lines[below] = " " * left + (" " * gap_x).join(f"{name:^{scale_x}.{scale_x}}" for name in names)
         yield from [empty] * (height - top - used_y)
 
     def render_line(self, y: int) -> Strip:
@@ -117,6 +142,9 @@ class DigitGrid(Widget):
         if strip is None:
             if 2 * y + 1 >= len(self._rows):
                 return Strip.blank(self.size.width, self.rich_style)
+            if y in self._lines:
+                text = self._lines[y].ljust(self.size.width)
+                return Strip([Segment(text, self.get_component_rich_style("digit-grid--caption"))], self.size.width)
             back = self.background_colors[1].rgb
             pairs = zip(self._rows[2 * y], self._rows[2 * y + 1], strict=True)
             runs = [(pair, sum(1 for _ in run)) for pair, run in groupby(pairs)]

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
-import types
-import typing
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.events import DescendantFocus
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Select, Static, Switch
 
 from core.errors import ConfigError
+from tui.widgets.choice import Choice
+from tui.widgets.fold import Fold
+from tui.widgets.form_entries import (
+    WHILE_IDLE,
+    entry_for,
+    fitting_choices,
+    group_of,
+    idle_entries,
+    read,
+    shown,
+    write,
+)
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from core.config import TrainConfig
 
+# What most people change, and the root, which would be folded away alone; the rest of each group is folded below it.
+FIRST = (
+    "preset",
+    "classes",
+    "dataset",
+    "model",
+    "size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "device",
+    "name",
+    "root",
+)
+ALL_FIT = 52  # lines of a form that has room for every option
 
-class Choice(Select[str], inherit_bindings=False):
-    """A select whose arrow keys are left to the form, to move between its rows."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", "Choose", show=False)]
+class Rows(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """The form's rows; what does not fit scrolls by pages, while the arrows move between the rows."""
 
-    def __init__(self, values: tuple[str, ...], value: str, *, id: str) -> None:
-        super().__init__([(name, name) for name in values], value=value, allow_blank=False, compact=True, id=id)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "page_up", show=False),
+        Binding("pagedown", "page_down", show=False),
+    ]
 
 
 class RunForm(Vertical):
@@ -41,7 +67,8 @@ class RunForm(Vertical):
     RunForm {
         align-horizontal: center;
         & > * { max-width: 130; }
-        & > VerticalScroll { height: 1fr; padding: 0 1; }
+        & > VerticalScroll { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+        .part, .rest { height: auto; }
         .row { height: 1; }
         .group { width: 10; color: $text-accent; text-style: bold; }
         .name { width: 18; }
@@ -53,8 +80,13 @@ class RunForm(Vertical):
         .row > Switch > .switch--slider { color: $foreground 50%; background: $panel-lighten-2; }
         .row > Switch.-on > .switch--slider { color: $success; }
         .row > Switch:focus { border: none; background: $primary 45%; }
+        .row.-idle .name { color: $foreground 40%; }
         Choice SelectCurrent { background: $surface; padding: 0; border: none; }
         .help { width: 1fr; color: $text-muted; margin-left: 2; text-wrap: nowrap; text-overflow: ellipsis; }
+        .row.-idle .help { color: $foreground 40%; text-style: italic; }
+        .fold { height: 1; margin-left: 10; text-wrap: nowrap; text-overflow: ellipsis; }
+        .fold:hover { background: $surface; }
+        .fold:focus { background: $primary 45%; }
         #told { height: 3; padding: 0 1; }
         #start { min-width: 18; margin-right: 2; }
         #message { width: 1fr; height: 3; content-align: left middle; color: $text-muted; }
@@ -64,20 +96,17 @@ class RunForm(Vertical):
         .row > Input, .row > Choice { width: 32; }
         .row > Switch { width: 32; padding: 0 28 0 0; }
     }
+    .-broad RunForm > * { max-width: 150; }
     .-medium RunForm, .-tall RunForm {
         padding-top: 1;
-        & > VerticalScroll { height: auto; }
-        .row.-last { margin-bottom: 1; }
-    }
-    .-tall RunForm {
-        padding-top: 2;
-        .row { margin-bottom: 1; }
-        .row.-last { margin-bottom: 2; }
+        & > VerticalScroll { height: auto; max-height: 85%; }
+        .part { margin-bottom: 1; }
     }
     .-slim RunForm {
         .group { display: none; }
         .help { display: none; }
-        .row > Input, .row > Choice, .row > Switch { width: 1fr; }
+        .row > Input, .row > Choice { width: 1fr; }
+        .fold { margin-left: 0; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,55 +120,60 @@ class RunForm(Vertical):
     def __init__(self, root: Path, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._root = root
+        self._entries: dict[str, Widget] = {}
+        self._rows: dict[str, Horizontal] = {}
+        self._helps: dict[str, Label] = {}
+        self._set_aside: dict[str, Any] = {}  # what idle options held, for when they mean something again
+        self._turned = False  # whether a person folded or unfolded anything
+        self._told_at: Widget | None = None  # the entry whose change the message tells of
 
     def compose(self) -> ComposeResult:
         from core.config import TrainConfig
 
-        with VerticalScroll(can_focus=False):
-            above = ""
-            fields = list(TrainConfig.model_fields.items())
-            for index, (name, field) in enumerate(fields):
-                group = _group(field)
-                last = index + 1 == len(fields) or _group(fields[index + 1][1]) != group
-                with Horizontal(classes="row -last" if last else "row"):
-                    yield Label(group if group != above else "", classes="group")
-                    yield Label(name.replace("_", " "), classes="name")
-                    yield self._entry(name, field)
-                    yield Label(field.description or "", classes="help", markup=False)
-                above = group
+        fields = TrainConfig.model_fields
+        with Rows():
+            for group, members in groupby(fields, lambda name: group_of(fields[name])):
+                names = list(members)
+                rest = [name for name in names if name not in FIRST]
+                with Vertical(classes="part"):
+                    for number, name in enumerate(name for name in names if name in FIRST):
+                        yield self._row(name, group if not number else "")
+                    if rest:
+                        folded = Vertical(*(self._row(name) for name in rest), classes="rest")
+                        folded.display = False
+                        yield Fold(rest, folded)
+                        yield folded
         with Horizontal(id="told"):
             yield Button("Start training", id="start", variant="success")
             yield Static("", id="message", markup=False)
 
-    def _entry(self, name: str, field: FieldInfo) -> Widget:
-        kind, optional = _kind(field)
-        default = "" if field.default is None else _shown(field.default)
-        if typing.get_origin(kind) is typing.Literal:
-            return Choice(typing.get_args(kind), default, id=f"field-{name}")
-        if kind is bool:
-            return Switch(bool(field.default), animate=False, id=f"field-{name}")
-        empty = (
-            str(self._root) if name == "root" else "chosen for you" if name == "name" else "none" if optional else ""
-        )
-        return Input(default, placeholder=empty, compact=True, select_on_focus=False, id=f"field-{name}")
+    def _row(self, name: str, group: str = "") -> Horizontal:
+        from core.config import TrainConfig
+
+        field = TrainConfig.model_fields[name]
+        entry = self._entries[name] = entry_for(name, field, str(self._root))
+        told = self._helps[name] = Label(field.description or "", classes="help", markup=False)
+        title = Label(name.replace("_", " "), classes="name")
+        row = self._rows[name] = Horizontal(Label(group, classes="group"), title, entry, told, classes="row")
+        return row
 
     def on_mount(self) -> None:
-        self.query_one("#field-preset").focus()
+        self._settle()
+        self._entries["preset"].focus()
+
+    # Values
 
     def values(self) -> dict[str, Any]:
         """What the fields hold, by option: empty ones that may be left out are None, numbers are numbers."""
-        from core.config import TrainConfig
-
-        found: dict[str, Any] = {}
-        for name, field in TrainConfig.model_fields.items():
-            entry = self.query_one(f"#field-{name}")
-            if isinstance(entry, Input):
-                found[name] = _typed(entry.value.strip(), *_kind(field))
-            elif isinstance(entry, Choice | Switch):
-                found[name] = entry.value
+        found = self._held()
         if found["root"] is None:
             found["root"] = self._root
         return found
+
+    def _held(self) -> dict[str, Any]:
+        from core.config import TrainConfig
+
+        return {name: read(self._entries[name], field) for name, field in TrainConfig.model_fields.items()}
 
     def config(self) -> TrainConfig:
         """The config that the form describes.
@@ -154,20 +188,122 @@ class RunForm(Vertical):
     def fill(self, values: dict[str, Any]) -> None:
         """Write the given options into their fields; the others keep what they hold."""
         for name, value in values.items():
-            entry = self.query_one(f"#field-{name}")
-            if isinstance(entry, Input):
-                entry.value = "" if value is None else _shown(value)
-            elif isinstance(entry, Choice | Switch):
-                entry.value = value
+            if name in self._set_aside:
+                self._set_aside[name] = value
+            else:
+                write(self._entries[name], value)
+
+    def _preset(self) -> dict[str, Any]:
+        """Every option as the chosen preset has it."""
+        from core.config import PRESETS, TrainConfig
+
+        preset = str(read(self._entries["preset"], TrainConfig.model_fields["preset"]))
+        defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
+        return {**defaults, **PRESETS[preset], "preset": preset}
+
+    @on(Select.Changed, "#field-preset")
+    def _refill(self) -> None:
+        """Put what the chosen preset sets into the form; what only other presets set goes back to its default."""
+        from core.config import PRESETS
+
+        chosen = self._preset()
+        self.fill({name: chosen[name] for preset in PRESETS.values() for name in preset})
+
+    @on(Select.Changed)
+    @on(Switch.Changed)
+    def _changed(self, event: Select.Changed | Switch.Changed) -> None:
+        if event.control.has_class("-wrong"):
+            self.clear_complaint()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Grey out what does not go with what else is chosen, move what cannot stay, and say so."""
+        notes = [*self._fit_choices(), *self._let_idle()]
+        self._name_changes()
+        if notes:
+            self.clear_complaint()
+            self._say("; ".join(notes), wrong=False)
+            self._told_at = self.screen.focused
+
+    def _fit_choices(self) -> Iterator[str]:
+        """Grey out the choices that do not fit; what was moved for that."""
+        held = self._held()
+        for name, allowed in fitting_choices(held).items():
+            entry = self._entries[name]
+            assert isinstance(entry, Choice)
+            unfit = [value for value in entry.values if value not in allowed]
+            lacking = f"{' and '.join(unfit)} is not for the path {held['path']}"
+            entry.grey(unfit)
+            self._explain(name, f"{_described(name)}; {lacking}" if unfit else _described(name))
+            if entry.chosen in unfit:
+                entry.value = allowed[0]
+                yield f"{name} is now {allowed[0]}: {lacking}"
+
+    def _let_idle(self) -> Iterator[str]:
+        """Grey out the options that mean nothing now, and bring back those that do; what was lost by that."""
+        idle = idle_entries(self._held())
+        for name, entry in self._entries.items():
+            if (name in idle) == entry.disabled:
+                continue
+            if name in idle and name in WHILE_IDLE:
+                self._set_aside[name] = held = self._held()[name]
+                write(entry, WHILE_IDLE[name])
+                if held != WHILE_IDLE[name]:
+                    yield f"{name}: {idle[name]}"
+            elif name in self._set_aside:
+                write(entry, self._set_aside.pop(name))
+            entry.disabled = name in idle
+            self._rows[name].set_class(entry.disabled, "-idle")
+            self._explain(name, idle.get(name, _described(name)))
+
+    def _explain(self, name: str, text: str) -> None:
+        self._helps[name].update(text)
+
+    def _name_changes(self) -> None:
+        preset, held = self._preset(), self._held()
+        changed = {
+            name: shown(held[name])
+            for name, entry in self._entries.items()
+            if not entry.disabled and held[name] != preset[name]
+        }
+        for fold in self.query(Fold):
+            fold.name_changed({name: value for name, value in changed.items() if name in fold.names})
+
+    # Folding
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show every option where all have room, until a person folds or unfolds."""
+        if not self._turned:
+            for fold in self.query(Fold):
+                fold.turn(event.size.height >= ALL_FIT)
+
+    @on(Fold.Turned)
+    def _note_turn(self) -> None:
+        self._turned = True
+
+    def unfold(self) -> None:
+        """Show every option, or fold all groups if nothing is folded."""
+        self._turned = True
+        folds = list(self.query(Fold))
+        unfold = not all(fold.open for fold in folds)
+        for fold in folds:
+            fold.turn(unfold)
+
+    def _reveal(self, name: str) -> None:
+        for fold in self.query(Fold):
+            if name in fold.names:
+                fold.turn(True)
+
+    # What is said
 
     def complain(self, message: str) -> None:
         """Show what is wrong, and go to the field that the message begins with."""
         self._say(message, wrong=True)
         option = message.split(":", 1)[0].split(" ")[-1]
-        for entry in self.query("Input, Choice, Switch").results(Widget):
-            wrong = entry.id == f"field-{option}"
-            entry.set_class(wrong, "-wrong")
-            if wrong:
+        for name, entry in self._entries.items():
+            entry.set_class(name == option, "-wrong")
+            if name == option:
+                self._reveal(name)
                 entry.focus()
 
     def clear_complaint(self) -> None:
@@ -176,31 +312,26 @@ class RunForm(Vertical):
             entry.remove_class("-wrong")
 
     def _say(self, text: str, *, wrong: bool) -> None:
+        self._told_at = None
         line = self.query_one("#message", Static)
         line.set_class(wrong, "-wrong")
         line.update(text)
-
-    @on(Select.Changed, "#field-preset")
-    def _refill(self, event: Select.Changed) -> None:
-        """Put what the chosen preset sets into the form; what only other presets set goes back to its default."""
-        from core.config import PRESETS, TrainConfig
-
-        names = {name for preset in PRESETS.values() for name in preset}
-        chosen = PRESETS[str(event.value)]
-        self.fill({name: chosen.get(name, TrainConfig.model_fields[name].default) for name in names})
 
     @on(Input.Changed)
     def _typing(self) -> None:
         if self.query_one("#message").has_class("-wrong"):
             self.clear_complaint()
+        self._name_changes()
 
-    def on_descendant_focus(self, event: DescendantFocus) -> None:
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Explain the focused field in full, for where its row has no room for that."""
-        from core.config import TrainConfig
-
-        name = (event.widget.id or "").removeprefix("field-")
-        if name in TrainConfig.model_fields and not self.query_one("#message").has_class("-wrong"):
-            self._say(f"{name}: {TrainConfig.model_fields[name].description}", wrong=False)
+        if self.query_one("#message").has_class("-wrong") or self._told_at is event.widget:
+            return
+        if isinstance(event.widget, Fold):
+            self._say(f"enter shows {', '.join(event.widget.names)}", wrong=False)
+        for name, entry in self._entries.items():
+            if entry is event.widget:
+                self._say(f"{name}: {self._helps[name].render()}", wrong=False)
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#start")
@@ -219,37 +350,7 @@ class RunForm(Vertical):
         self.post_message(self.Submitted())
 
 
-def _group(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    return str(extra["group"]) if isinstance(extra, dict) else ""
+def _described(name: str) -> str:
+    from core.config import TrainConfig
 
-
-def _kind(field: FieldInfo) -> tuple[Any, bool]:
-    """The field's type without its None, and whether None is allowed."""
-    kind = field.annotation
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        rest = [part for part in typing.get_args(kind) if part is not types.NoneType]
-        return rest[0], len(rest) < len(typing.get_args(kind))
-    return kind, False
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _typed(text: str, kind: Any, optional: bool) -> Any:
-    """`text` as a value of `kind`; where it cannot be one it stays text, for the config to refuse in its own words."""
-    if not text and optional:
-        return None
-    if typing.get_origin(kind) is tuple:
-        return tuple(_number(part, int) for part in text.replace(",", " ").split())
-    return _number(text, kind) if kind in (int, float) else text
-
-
-def _number(text: str, kind: type[int] | type[float]) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        return text
+    return TrainConfig.model_fields[name].description or ""

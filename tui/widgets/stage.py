@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
@@ -10,6 +12,7 @@ from textual.geometry import Size
 from textual.widgets import Static
 
 from core.recording import Denoising, Frame
+from core.sampling_options import NO_CLASS
 from tui.widgets.digits import DigitGrid, fit
 
 BETWEEN = 4  # columns between the two grids when they stand side by side
@@ -32,12 +35,13 @@ class Stage(Container):
     def __init__(self) -> None:
         super().__init__()
         self._shown: tuple[Denoising, Frame] | None = None
-        self._source = Content(), Content()  # in few words, and in more
+        self._source = [Content()]  # in ever fewer words
+        self._labels: Sequence[int] | None = None
 
     def compose(self) -> ComposeResult:
         """Two titled grids."""
         with Vertical(id="noisy"):
-            yield Static(Content.styled("Noisy state", "bold"), id="noisy-caption")
+            yield Static(id="noisy-caption")
             yield DigitGrid(id="noisy-digits")
         with Vertical(id="predicted"):
             yield Static(id="predicted-caption")
@@ -51,13 +55,20 @@ class Stage(Container):
             self._arrange()
         size = denoising.n, denoising.height, denoising.width
         blank = bytes(denoising.n * denoising.height * denoising.width)
-        self.query_one("#noisy-digits", DigitGrid).show(frame.x, *size)
-        self.query_one("#predicted-digits", DigitGrid).show(frame.prediction or blank, *size)
+        # Below each digit the class it was asked to be, unless they are all of one.
+        labels = self._labels if self._labels is not None and len(set(self._labels)) > 1 else ()
+        captions = [_named(label) for label in labels]
+        self.query_one("#noisy-digits", DigitGrid).show(frame.x, *size, captions)
+        self.query_one("#predicted-digits", DigitGrid).show(frame.prediction or blank, *size, captions)
         self._caption()
 
-    def say(self, source: Content, more: str) -> None:
-        """Where what is shown comes from: `source`, and `more` where there is room for it."""
-        self._source = source, Content.assemble(source, (f" {more}", "$foreground 50%"))
+    def ask(self, labels: Sequence[int] | None) -> None:
+        """The class that each of the digits shown from now on was asked to be; None where the model has no classes."""
+        self._labels = labels
+
+    def say(self, source: Content, *more: str) -> None:
+        """Where what is shown comes from: `source`, and the first of `more` that there is room for."""
+        self._source = [*(Content.assemble(source, (f" {words}", "$foreground 50%")) for words in more), source]
         self._caption()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -77,14 +88,29 @@ class Stage(Container):
 
     def _caption(self) -> None:
         title, brief = Content.styled("Model prediction", "bold"), Content.styled("Prediction", "bold")
-        mark, more = self._source
-        choices = [(title, more), (title, mark), (brief, mark)]
+        choices = [*((title, source) for source in self._source), (brief, self._source[-1])]
         if self._shown is not None and self._shown[1].prediction is None:
-            choices.insert(0, (Content.assemble(title, ("  none before step 1", "$foreground 40%")), mark))
-        width = self.query_one("#predicted").size.width
-        room = 0
-        for left, right in choices:
-            room = width - left.cell_length - right.cell_length
-            if room > 0:
-                break
-        self.query_one("#predicted-caption", Static).update(Content.assemble(left, " " * max(1, room), right))
+            none_yet = Content.assemble(title, ("  none before step 1", "$foreground 40%"))
+            choices.insert(0, (none_yet, self._source[-1]))
+        self._fill("predicted-caption", choices)
+        title = Content.styled("Noisy state", "bold")
+        asked, quiet = self._asked(), "$foreground 50%"
+        said = [f"asked for {asked}", asked] if asked else []
+        self._fill("noisy-caption", [*((title, Content.styled(words, quiet)) for words in said), (title, Content())])
+
+    def _asked(self) -> str:
+        """The classes asked for, where they do not stand below the digits."""
+        if self._labels is None or self.query_one("#noisy-digits", DigitGrid).captioned:
+            return ""
+        return " ".join(map(_named, set(self._labels) if len(set(self._labels)) == 1 else self._labels))
+
+    def _fill(self, caption: str, choices: Sequence[tuple[Content, Content]]) -> None:
+        """Left and right in a line: the first choice that fits, or the last."""
+        line = self.query_one(f"#{caption}", Static)
+        width = line.size.width
+        left, right = next((pair for pair in choices if pair[0].cell_length + pair[1].cell_length < width), choices[-1])
+        line.update(Content.assemble(left, " " * max(1, width - left.cell_length - right.cell_length), right))
+
+
+def _named(label: int) -> str:
+    return "any" if label == NO_CLASS else str(label)

@@ -1,0 +1,123 @@
+"""PatchUNet: a residual UNet made for 28x28 images, which works on 2x2 patches and knows amount and class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.published import CLASSES
+
+NO_CLASS = CLASSES  # the label that stands for "any class"; it is learned like the others
+PATCH = 2
+EMBEDDING = 128
+FREQUENCIES = 32
+GROUP = 16  # channels that are normalised together
+LONGEST_WAVE, SHORTEST_WAVE = 2 * math.pi, 2 * math.pi / 1000  # in amounts of noise
+
+
+class Block(nn.Module):
+    """x plus two normalised 3x3 convolutions of it, scaled and shifted by the embedding; at first the identity.
+
+    Source: the residual block of Dhariwal and Nichol 2021, section 3, with FiLM (Perez et al. 2018).
+    """
+
+    def __init__(self, wide: int, narrow: int) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(wide // GROUP, wide)
+        self.conv_in = nn.Conv2d(wide, narrow, 3, padding=1)
+        self.norm_out = nn.GroupNorm(narrow // GROUP, narrow)
+        self.conv_out = _zeroed(nn.Conv2d(narrow, narrow, 3, padding=1))
+        self.film = _zeroed(nn.Linear(EMBEDDING, 2 * narrow))
+        self.skip = nn.Conv2d(wide, narrow, 1) if wide != narrow else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B, wide, H, W), embedding: (B, EMBEDDING) -> (B, narrow, H, W)."""
+        h = self.conv_in(functional.silu(self.norm_in(x)))
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)  # (B, narrow, 1, 1) each
+        h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+        summed: Tensor = self.skip(x) + self.conv_out(functional.silu(h))
+        return summed
+
+
+class PatchUNet(nn.Module):
+    """A UNet of two levels, 14x14 patches and 7x7, with a skip between them.
+
+    Patches are cut and put together by pixel (un)shuffling (Shi et al. 2016), so no convolution runs at full size.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the prediction.
+        channels: channels at 14x14 and at 7x7, multiples of 16.
+        blocks: residual blocks on the way down, at 7x7, and on the way up.
+    """
+
+    frequencies: Tensor  # (FREQUENCIES,), radians an amount of 1
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        channels: Sequence[int] = (48, 96),
+        blocks: Sequence[int] = (1, 2, 1),
+    ) -> None:
+        super().__init__()
+        if len(channels) != 2 or any(width < GROUP or width % GROUP for width in channels):
+            raise ValueError(f"channels are two multiples of {GROUP}")
+        fine, coarse = channels
+        down, middle, up = blocks
+        waves = torch.logspace(math.log10(LONGEST_WAVE), math.log10(SHORTEST_WAVE), FREQUENCIES)
+        self.register_buffer("frequencies", 2 * math.pi / waves, persistent=False)
+        self.clock = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
+        self.classes = nn.Embedding(CLASSES + 1, EMBEDDING)
+        self.into = nn.Conv2d(in_channels * PATCH**2, fine, 3, padding=1)
+        self.down = nn.ModuleList(Block(fine, fine) for _ in range(down))
+        self.shrink = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
+        self.middle = nn.ModuleList(Block(coarse, coarse) for _ in range(middle))
+        self.grow = nn.Conv2d(coarse, fine * 4, 1)
+        self.up = nn.ModuleList(Block(fine if index else 2 * fine, fine) for index in range(up))
+        self.norm = nn.GroupNorm(fine // GROUP, fine)
+        self.out = _zeroed(nn.Conv2d(fine, out_channels * PATCH**2, 3, padding=1))
+
+    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
+        """Predict from noisy images.
+
+        Args:
+            x: (B, in_channels, 28, 28), in the path's range.
+            amount: how much noise, (B,) or one number for all, in [0, 1].
+            labels: class of each image, (B,) int64, 0 to 9, or 10 for none; None means none for all.
+
+        Returns:
+            (B, out_channels, 28, 28).
+        """
+        embedding = self._embed(x, amount, labels)
+        x = self.into(functional.pixel_unshuffle(x, PATCH))
+        for block in self.down:
+            x = block(x, embedding)
+        skip, x = x, self.shrink(x)
+        for block in self.middle:
+            x = block(x, embedding)
+        x = torch.cat([functional.pixel_shuffle(self.grow(x), 2), skip], dim=1)
+        for block in self.up:
+            x = block(x, embedding)
+        return functional.pixel_shuffle(self.out(functional.silu(self.norm(x))), PATCH)
+
+    def _embed(self, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
+        """What every block is told: (B, EMBEDDING)."""
+        amount = torch.as_tensor(amount, dtype=torch.float32, device=x.device).expand(len(x))
+        if labels is None:
+            labels = torch.full((len(x),), NO_CLASS, device=x.device)
+        angles = amount[:, None] * self.frequencies  # (B, FREQUENCIES)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.classes.weight.dtype)
+        return functional.silu(self.clock(waves) + self.classes(labels))
+
+
+def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """A layer that begins as 0, so that a new block changes nothing."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer

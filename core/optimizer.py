@@ -1,0 +1,112 @@
+"""The optimizer of a run, with the run's learning rate, and no step where a gradient is not a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.config import TrainConfig
+from core.errors import CheckpointError
+from core.muon import Muon
+
+BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.95), "muon": (0.9, 0.95)}
+MUON_MOMENTUM = 0.95
+MUON_SCALE = 10.0  # its steps, in learning rates: all directions of a weight move alike, so each can move further
+FEWEST_CHANNELS = 16
+FUSED = ("cpu", "cuda")  # device types whose fused step takes `found_inf`
+
+
+class Optimizer:
+    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), fused where the device can.
+
+    "muon" moves the weights of hidden convolutions by Muon, and all others by AdamW.
+    """
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        self.config = config
+        self.hidden = _hidden_convolutions(net) if config.optimizer == "muon" else []
+        among = {id(weight) for weight in self.hidden}
+        self.parameters = list(net.parameters())
+        rest = [parameter for parameter in self.parameters if id(parameter) not in among]
+        self._muon = Muon(self.hidden, momentum=MUON_MOMENTUM, weight_decay=config.weight_decay)
+        self._fused = self.parameters[0].device.type in FUSED
+        options: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS[config.optimizer], "fused": self._fused}
+        if config.optimizer == "adam":
+            self._adam: torch.optim.Optimizer = torch.optim.Adam(rest, **options)
+        else:
+            self._adam = torch.optim.AdamW(rest, weight_decay=config.weight_decay, **options)
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of step `step` (from 0) of `total`: it grows, then falls to 0 in a straight line."""
+        grown = min(1.0, (step + 1) / self.config.warmup) if self.config.warmup else 1.0
+        left = 1 - step / total if self.config.decay == "linear" else 1.0
+        return self.config.learning_rate * grown * max(left, 0.0)
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, loss: Tensor, step: int, total: int) -> Tensor:
+        """Move the weights, unless the loss or a gradient is not finite; whether it was, as a scalar on the device."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norms = torch.stack([loss.detach(), *torch._foreach_norm(gradients)])
+        finite = norms.isfinite().all()
+        rate = self.rate(step, total)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        if self._fused:  # decided on the device, so that nothing waits for it
+            self._adam.found_inf = (~finite).float()  # type: ignore[attr-defined] # as torch.amp's scaler does
+            self._adam.step()
+        elif bool(finite):
+            self._adam.step()
+        self._muon.step(rate * MUON_SCALE, finite)
+        return finite
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments, by optimizer and position of their parameter."""
+        moments = self._adam.state_dict()["state"]
+        adam = {f"adam.{index}.{key}": value for index, kept in moments.items() for key, value in kept.items()}
+        return adam | {f"muon.{index}": average for index, average in enumerate(self._muon.averages)}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Take up the moments that `state` gave after `step` steps.
+
+        Raises:
+            CheckpointError: they are not those of this net.
+        """
+        moments: dict[int, dict[str, Tensor]] = {}
+        averages: dict[int, Tensor] = {}
+        for name, value in tensors.items():
+            kind, index, *key = name.split(".")
+            if kind == "muon":
+                averages[int(index)] = value
+            else:
+                moments.setdefault(int(index), {})[key[0]] = value
+        rest = self._adam.param_groups[0]["params"]
+        wanted = [*map(_shape, rest), *map(_shape, self._muon.averages)]
+        saved = [_shape(moments.get(index, {}).get("exp_avg")) for index in range(len(rest))]
+        saved += [_shape(averages.get(index)) for index in range(len(self._muon.averages))]
+        if step > 0 and wanted != saved:
+            raise CheckpointError("the optimizer's state belongs to another model; start a new run")
+        for position, kept in moments.items():
+            for part in ("exp_avg", "exp_avg_sq"):  # a fused step takes the weights' own layout for granted
+                kept[part] = torch.empty_like(rest[position]).copy_(kept[part])
+        groups = self._adam.state_dict()["param_groups"]
+        self._adam.load_state_dict({"state": moments, "param_groups": groups})
+        for position, average in averages.items():
+            self._muon.averages[position].copy_(average)
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...]:
+    return () if tensor is None else tuple(tensor.shape)
+
+
+def _hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:
+    """The weights of all convolutions but those at the image, whose few channels make poor matrices."""
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    wide = [layer for layer in layers if min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS]
+    return [weight for layer in wide for weight in layer.parameters() if weight.dim() == 4]

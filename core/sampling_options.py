@@ -1,0 +1,164 @@
+"""What can be asked of a sampler, known without torch: names, defaults, what fits which path, and what it costs."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.errors import MinidiffError
+from core.published import CLASSES
+
+if TYPE_CHECKING:
+    from core.config import TrainConfig
+
+SAMPLER_NAMES = ("mix", "euler", "heun", "ddpm", "ddim", "dpm2m")
+DIFFUSERS = "diffusers:"  # before the class name of a scheduler
+# Between which amounts guidance is applied: from as much noise as image to four times as much. Elsewhere it costs
+# evaluations and variety and gains nothing (Kynkaanniemi et al. 2024).
+GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
+NO_CLASS = -1  # asks a model with classes for an image of any class
+
+_STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
+# These look twice a step, but for the last.
+_SECOND_ORDER = ("heun", *(f"{DIFFUSERS}{name}Scheduler" for name in ("HeunDiscrete", "KDPM2Discrete")))
+_SECOND_ORDER += (f"{DIFFUSERS}KDPM2AncestralDiscreteScheduler",)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How images are drawn."""
+
+    sampler: str  # one of SAMPLER_NAMES, or "diffusers:" and the class name of a scheduler
+    steps: int
+    guidance: float  # 1 is as learned; above, the answer is pushed away from the one without a class
+    spacing: float  # 1: equal steps; above, more of them near the noise
+
+
+def defaults_for(config: TrainConfig) -> Sampling:
+    """What suits a model that was trained with `config`."""
+    if config.path == "mix":
+        return Sampling("mix", 40, 1.0, 1.0)  # the document's
+    return Sampling("dpm2m", 12, 1.5, 1.0) if config.classes else Sampling("dpm2m", 16, 1.0, 1.0)
+
+
+def is_guided(path: str, amount: float) -> bool:
+    """Whether guidance is applied at this amount of noise."""
+    least, most = GUIDED[path]
+    return least - 1e-6 <= amount <= most + 1e-6
+
+
+def fits(sampler: str, path: str) -> str | None:
+    """Why `sampler` cannot walk along `path`; None if it can."""
+    if sampler.startswith(DIFFUSERS):
+        name = sampler.removeprefix(DIFFUSERS)
+        if path == "mix":
+            return "diffusers' schedulers start from Gaussian noise, and the path mix from uniform noise; use mix"
+        if path == "flow" and not name.startswith("FlowMatch"):
+            return f"{name} does not know the path flow; use {DIFFUSERS}FlowMatchEulerDiscreteScheduler"
+        if path == "vp" and name.startswith("FlowMatch"):
+            return f"{name} does not know the path vp; use {DIFFUSERS}UniPCMultistepScheduler"
+        return None
+    if sampler not in SAMPLER_NAMES:
+        close = difflib.get_close_matches(sampler, SAMPLER_NAMES, n=1)
+        known = f"{', '.join(SAMPLER_NAMES)}, or {DIFFUSERS} and the name of a scheduler"
+        return f"there is no sampler {sampler!r}; " + (f"did you mean {close[0]}?" if close else f"take {known}")
+    if sampler == "mix" and path not in _STRAIGHT:
+        return f"the sampler mix walks straight paths ({', '.join(_STRAIGHT)}), not {path}; use ddim"
+    if sampler == "ddpm" and path not in _GAUSSIAN:
+        return f"the sampler ddpm adds Gaussian noise, and the path {path} has uniform noise; use mix"
+    return None
+
+
+def evaluations(chosen: Sampling, path: str) -> int:
+    """How often the net is evaluated for each image; where guidance is applied, twice."""
+    passed = amounts(chosen.steps, chosen.spacing)
+    asked = passed[:-1]
+    if chosen.sampler in _SECOND_ORDER:
+        asked = asked + passed[1:-1]
+    return len(asked) + (sum(is_guided(path, amount) for amount in asked) if chosen.guidance != 1 else 0)
+
+
+def in_words(chosen: Sampling, path: str) -> str:
+    """How images are drawn, and what each costs."""
+    guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
+    spaced = f", spacing {chosen.spacing:g}" if chosen.spacing != 1 else ""
+    asked = evaluations(chosen, path)
+    return f"{chosen.sampler}, {chosen.steps} steps{guided}{spaced}, {asked} evaluations each"
+
+
+def amounts(steps: int, spacing: float = 1.0, start: float = 1.0) -> list[float]:
+    """The `steps` + 1 amounts of noise that a sampler passes through, from `start` down to 0.
+
+    Source: Esser et al. 2024, equation 23.
+    """
+    uniform = (1 - index / steps for index in range(steps + 1))
+    return [start * (spacing * u / (1 + (spacing - 1) * u)) for u in uniform]
+
+
+def settle(
+    config: TrainConfig,
+    n: int,
+    *,
+    steps: int | None = None,
+    sampler: str | None = None,
+    guidance: float | None = None,
+    spacing: float | None = None,
+    labels: int | Iterable[int] | None = None,
+) -> tuple[Sampling, tuple[int, ...] | None]:
+    """Check what was asked of a model and fill what was not with the model's own defaults.
+
+    Args:
+        config: what the model was trained with.
+        n: how many images.
+        steps: at least 1.
+        sampler: a name that `fits` the model's path.
+        guidance: at least 0; other than 1 only for a model with classes.
+        spacing: above 0.
+        labels: None takes the classes in turn; a number is the class of all; -1 leaves the class open; or n of these.
+
+    Returns:
+        How the images are drawn, and the class of each: n numbers from -1 to 9, or None for a model without classes.
+
+    Raises:
+        MinidiffError: a value lies outside its range, or the model cannot do what was asked.
+    """
+    own = defaults_for(config)
+    chosen = Sampling(
+        own.sampler if sampler is None else sampler,
+        own.steps if steps is None else steps,
+        own.guidance if guidance is None else guidance,
+        own.spacing if spacing is None else spacing,
+    )
+    if chosen.steps < 1:
+        raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
+    if reason := fits(chosen.sampler, config.path):
+        raise MinidiffError(reason)
+    if not 0 <= chosen.guidance < math.inf:
+        raise MinidiffError(f"guidance must be a number from 0, not {chosen.guidance:g}")
+    if not 0 < chosen.spacing < math.inf:
+        raise MinidiffError(f"spacing must be a number above 0, not {chosen.spacing:g}")
+    if not config.classes:
+        if labels is not None:
+            raise MinidiffError("this model was trained without classes and cannot draw one; leave the class out")
+        if chosen.guidance != 1:
+            raise MinidiffError("this model was trained without classes, which guidance needs; leave guidance at 1")
+        return chosen, None
+    classes = _classes(n, labels)
+    if set(classes) == {NO_CLASS}:  # both answers would be the same
+        chosen = Sampling(chosen.sampler, chosen.steps, 1.0, chosen.spacing)
+    return chosen, classes
+
+
+def _classes(n: int, labels: int | Iterable[int] | None) -> tuple[int, ...]:
+    if labels is None:
+        return tuple(index % CLASSES for index in range(n))
+    classes = (labels,) * n if isinstance(labels, int) else tuple(map(int, labels))
+    if len(classes) != n:
+        raise MinidiffError(f"{n} images need {n} labels, not {len(classes)}; or give one number for all")
+    for label in classes:
+        if label != NO_CLASS and not 0 <= label < CLASSES:
+            raise MinidiffError(f"a class is a number from 0 to {CLASSES - 1}, or {NO_CLASS} for any, not {label}")
+    return classes

@@ -1,0 +1,189 @@
+"""Recipes beyond the document's: every path and prediction trains, resumes exactly, and leaves broken steps out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core import load_dataset, load_model, sample
+from core.config import PREDICTIONS, TrainConfig
+from core.errors import TrainingError
+from core.events import Epoch, Evaluated, Finished, Preview, Progress, Warned
+from core.trainer import Trainer
+from core.training import resume, train
+
+PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small(tiny: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
+    """The default recipe on a tiny net and 64 drawn digits, in float32 so that it is the same on every processor."""
+    return lambda **changes: tiny(
+        **{"preset": "default", "channels": (16, 16), "precision": "float32", "batch_size": 24, **changes}
+    )
+
+
+def trainer_of(config: TrainConfig) -> Trainer:
+    trainer = Trainer(config, CPU)
+    trainer.take(*load_dataset("glyphs", limit=64))
+    return trainer
+
+
+@pytest.mark.parametrize(("path", "prediction"), PAIRS)
+def test_every_pair_of_path_and_prediction_trains_and_samples(
+    small: Callable[..., TrainConfig], tmp_path: Path, path: str, prediction: str
+) -> None:
+    events = list(train(small(path=path, prediction=prediction, epochs=1, root=tmp_path, name="a")))
+    epoch = next(event for event in events if isinstance(event, Epoch))
+    assert math.isfinite(epoch.loss)
+    assert math.isfinite(epoch.held_out)
+    *_, last = sample(load_model(tmp_path / "a", device="cpu"), n=2, steps=3)
+    assert bool(last.x.isfinite().all())
+
+
+@pytest.mark.parametrize("weighting", ["clean", "noise", "velocity"])
+def test_errors_counted_in_another_form_change_the_loss_but_not_its_target(
+    small: Callable[..., TrainConfig], weighting: str
+) -> None:
+    plain, counted = (trainer_of(small(weighting=name)).advance()[0] for name in ("prediction", weighting))
+    assert bool(counted.isfinite())
+    if weighting == "velocity":  # what the net predicts
+        assert float(counted) == pytest.approx(float(plain), rel=1e-5)
+    else:
+        assert float(counted) != pytest.approx(float(plain), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": "adamw"}, {"ema": 0.0}, {"precision": "bfloat16"}, {"path": "mix"}, {"shift": 2}]
+)
+def test_a_run_in_parts_ends_in_the_weights_of_a_whole_one(
+    small: Callable[..., TrainConfig], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    list(train(small(root=tmp_path, name="whole", epochs=3, **options)))
+    events = train(small(root=tmp_path, name="parts", epochs=3, **options))
+    next(event for event in events if isinstance(event, Progress))
+    events.close()
+    again = resume(tmp_path / "parts")
+    next(event for event in again if isinstance(event, Epoch))
+    again.close()
+    assert isinstance(list(resume(tmp_path / "parts"))[-1], Finished)
+    whole, parts = (load_model(tmp_path / name, device="cpu").net.state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_kept_weights_are_the_average_of_the_last_steps(small: Callable[..., TrainConfig]) -> None:
+    """With ema = 1 a step's share is 1 / (step + 1): the plain mean of the weights after every step."""
+    trainer = trainer_of(small(ema=1.0, epochs=2))
+    total = torch.zeros_like(trainer.net.into.weight)  # type: ignore[arg-type, union-attr]
+    for _ in range(4):
+        trainer.advance()
+        total += trainer.net.into.weight.detach()  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(trainer.kept.into.weight, total / 4, rtol=0, atol=1e-6)  # type: ignore[union-attr]
+
+
+def test_shifted_images_are_the_same_digits_elsewhere(small: Callable[..., TrainConfig]) -> None:
+    still, moved = trainer_of(small()).batch(0)[0], trainer_of(small(shift=2)).batch(0)[0]
+    assert moved.shape == still.shape
+    found = set()
+    for before, after in zip(still[:, 0], moved[:, 0], strict=True):
+        around = nn.functional.pad(before, (2,) * 4)
+        places = [(y, x) for y in range(5) for x in range(5) if torch.equal(around[y : y + 28, x : x + 28], after)]
+        assert places
+        found.add(places[0])
+    assert len(found) > 5  # each image goes its own way
+
+
+def breaking_at(trainer: Trainer, steps: set[int]) -> None:
+    """Make the gradients of these steps NaN."""
+    weight = next(trainer.net.parameters())
+    weight.register_hook(lambda gradient: gradient * (math.nan if trainer.step in steps else 1))
+
+
+def test_a_broken_step_reaches_neither_weights_nor_average(small: Callable[..., TrainConfig]) -> None:
+    trainer = trainer_of(small(epochs=2))
+    breaking_at(trainer, {2})
+    losses = []
+    for step in range(4):
+        before = [parameter.detach().clone() for parameter in trainer.net.parameters()]
+        losses.append(float(trainer.advance()[0]))
+        same = all(torch.equal(a, b) for a, b in zip(before, trainer.net.parameters(), strict=True))
+        assert same == (step == 2)
+    assert [math.isnan(loss) for loss in losses] == [False, False, True, False]
+    assert trainer.is_finite()
+
+
+def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int) -> list[Any]:
+    """The events of a run without files whose gradients are NaN at these steps."""
+    events, found = train(small(epochs=epochs, batch_size=8)), []
+    for event in events:
+        found.append(event)
+        if event.kind == "dataset":
+            frame = events.gi_yieldfrom
+            while not isinstance(frame.gi_frame.f_locals.get("trainer"), Trainer):
+                frame = frame.gi_yieldfrom
+            breaking_at(frame.gi_frame.f_locals["trainer"], steps)
+    return found
+
+
+def test_steps_left_out_are_told_and_do_not_count_into_the_loss(small: Callable[..., TrainConfig]) -> None:
+    found = broken_events(small, {1, 2}, epochs=1)
+    assert any(isinstance(event, Warned) and "not a number" in event.message for event in found)
+    epoch = next(event for event in found if isinstance(event, Epoch))
+    assert math.isfinite(epoch.loss)
+    assert isinstance(found[-1], Finished)
+
+
+def test_many_broken_steps_in_a_row_end_the_run_with_what_to_try(small: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(TrainingError, match=r"has not been a number for 2\d steps.*--learning-rate"):
+        broken_events(small, set(range(2, 100)), epochs=20)
+
+
+def test_evaluations_come_when_asked_for(small: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    found = list(train(small(limit=96, epochs=4, eval_every=2, root=tmp_path, name="a")))
+    evaluated = [event for event in found if isinstance(event, Evaluated)]
+    assert [event.epoch for event in evaluated] == [2, 4]
+    for event in evaluated:
+        assert event.n == 16  # a sixth of the images is held out from the classifiers
+        assert event.frechet > 0
+        assert 0 <= event.agreement <= 1
+
+
+def test_a_model_with_classes_draws_the_one_asked_for_and_others_differ(
+    small: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    list(train(small(root=tmp_path, name="a", epochs=4)))
+    model = load_model(tmp_path / "a", device="cpu")
+    drawn = {}
+    for label in (3, 8, -1):
+        *_, last = sample(model, n=1, steps=4, labels=label)
+        drawn[label] = last.x
+    assert not torch.equal(drawn[3], drawn[8])
+    assert not torch.equal(drawn[3], drawn[-1])
+
+
+def test_previews_of_a_model_with_classes_show_different_classes(small: Callable[..., TrainConfig]) -> None:
+    assert any(isinstance(event, Preview) and event.count == 8 for event in train(small(epochs=1)))
+
+
+def test_a_compiled_net_is_called_for_whole_batches_only(small: Callable[..., TrainConfig]) -> None:
+    """A short last batch would be compiled anew; 64 images in batches of 24 end with one of 16."""
+    trainer = trainer_of(small(epochs=1))
+    seen: list[int] = []
+
+    class Watched(nn.Module):
+        def forward(self, x: torch.Tensor, amount: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            output: torch.Tensor = trainer.net(x, amount, labels)
+            return output
+
+    trainer._compiled = Watched()
+    for _ in range(3):
+        trainer.advance()
+    assert seen == [24, 24]

@@ -1,0 +1,329 @@
+"""Samplers against diffusers' schedulers step for step, and against the exact solution for Gaussian data."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.config import PREDICTIONS
+from core.paths import PATHS, Path, target
+from core.samplers import NULL, SAMPLERS, Denoiser, Sampler, step_generator
+from core.sampling_options import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
+
+MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data
+SHAPE = (4, 1, 4, 4)
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with NumPy 2
+
+
+class Ideal(nn.Module):
+    """The best possible net for data from N(MEAN, SPREAD^2): what it predicts is known in closed form."""
+
+    def __init__(self, path: Path, prediction: str) -> None:
+        super().__init__()
+        self.path, self.prediction = path, prediction
+
+    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.signal, self.path.noise))
+        total = signal.square() * SPREAD**2 + noise.square()
+        away = x - signal * MEAN
+        clean = MEAN + signal * SPREAD**2 / total * away
+        return target(self.path, self.prediction, clean, noise / total * away, amount)
+
+
+class Wavy(nn.Module):
+    """A net of no sense at all, but smooth, in float32: two solvers agree on it only if they do the same."""
+
+    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+        return torch.sin(3 * x + 2 * amount.view(-1, 1, 1, 1)) * 0.8
+
+
+def flowed(path: Path, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
+    """Where the probability flow of N(MEAN, SPREAD^2) leads from x at amount `start` to amount `end`."""
+    (signal, noise), (signal_end, noise_end) = path.at(start), path.at(end)
+    away = (x - signal * MEAN) / math.sqrt(signal**2 * SPREAD**2 + noise**2)
+    return signal_end * MEAN + math.sqrt(signal_end**2 * SPREAD**2 + noise_end**2) * away
+
+
+def start_of(path: Path, dtype: torch.dtype = torch.float32) -> Tensor:
+    return path.source(SHAPE, torch.Generator().manual_seed(3)).to(dtype)
+
+
+def states(sampler: Sampler, denoiser: Denoiser, x: Tensor, falling: Sequence[float]) -> list[Tensor]:
+    return [state for state, _ in sampler(denoiser, x, falling, torch.Generator().manual_seed(0))]
+
+
+# Over the whole way dpm2m loses its second order at the ends, where log(signal / noise) is infinite.
+@pytest.mark.parametrize(
+    ("name", "path", "prediction", "start", "end", "order"),
+    [
+        ("mix", "mix", "clean", 1, 0, 1),
+        ("mix", "flow", "clean", 1, 0, 1),
+        ("euler", "mix", "velocity", 1, 0, 1),
+        ("euler", "flow", "velocity", 1, 0, 1),
+        ("euler", "flow", "clean", 1, 0, 1),
+        ("ddim", "flow", "velocity", 1, 0, 1),
+        ("ddim", "vp", "noise", 1, 0, 1),
+        ("ddim", "vp", "v", 1, 0, 1),
+        ("heun", "mix", "clean", 1, 0, 2),
+        ("heun", "flow", "velocity", 1, 0, 2),
+        ("heun", "flow", "clean", 1, 0, 2),
+        ("dpm2m", "flow", "velocity", 0.9, 0.1, 2),
+        ("dpm2m", "flow", "noise", 0.9, 0.1, 2),
+        ("dpm2m", "vp", "v", 0.9, 0.3, 2),
+        ("dpm2m", "vp", "clean", 0.9, 0.3, 2),
+    ],
+)
+def test_the_error_falls_with_the_expected_order(
+    name: str, path: str, prediction: str, start: float, end: float, order: int
+) -> None:
+    road = PATHS[path]
+    denoiser = Denoiser(Ideal(road, prediction), road, prediction)
+    x = start_of(road, torch.float64) / 2  # so that no clean prediction leaves the images' range and is clipped
+    errors = []
+    for steps in (64, 128, 256):
+        falling = [end + (start - end) * a for a in amounts(steps)]
+        errors.append((states(SAMPLERS[name], denoiser, x, falling)[-1] - flowed(road, x, start, end)).norm().item())
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert slopes == pytest.approx([order, order], abs=0.06)
+
+
+@pytest.mark.parametrize("path", ["flow", "vp"])
+def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
+    road = PATHS[path]
+    x = start_of(road, torch.float64)
+    denoiser = Denoiser(Ideal(road, "clean"), road, "clean")
+    wanted = flowed(road, x)
+    errors = {
+        name: (states(SAMPLERS[name], denoiser, x, amounts(32))[-1] - wanted).abs().max() for name in ("dpm2m", "ddim")
+    }
+    assert errors["dpm2m"] < 0.02
+    assert errors["dpm2m"] < errors["ddim"] / 5
+
+
+@pytest.mark.parametrize(("path", "prediction"), [("vp", "v"), ("flow", "velocity")])
+def test_ddpm_gives_the_datas_mean_and_variance(path: str, prediction: str) -> None:
+    road = PATHS[path]
+    x = road.source((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
+    *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, amounts(400))
+    assert last.mean().item() == pytest.approx(MEAN, abs=0.015)
+    assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # it falls short by a share of about 8 / steps
+
+
+def vp_options() -> dict[str, Any]:
+    """What makes a scheduler of diffusers walk the variance-preserving path: timestep t is the amount (t + 1)/1000."""
+    shares = [math.exp(-0.1 * k / 1000 - 9.95 * (k / 1000) ** 2) for k in range(1001)]
+    betas = [1 - after / before for before, after in pairwise(shares)]
+    return {"trained_betas": betas, "prediction_type": "epsilon", "timestep_spacing": "trailing"}
+
+
+def driven(scheduler: Any, denoiser: Denoiser, x: Tensor, divisor: Callable[[int], float] = lambda _: 1.0) -> Any:
+    """The states of diffusers' loop, on vp; `divisor` brings those of another scale onto the path's."""
+    twin = torch.Generator().manual_seed(0)  # of the generator that our sampler is given
+    found = []
+    for index, t in enumerate(scheduler.timesteps):
+        eps = denoiser(x / divisor(index), (float(t) + 1) / 1000).noise
+        extra = {"generator": step_generator(twin)} if isinstance(scheduler, diffusers.DDPMScheduler) else {}
+        x = scheduler.step(eps, t, x, return_dict=False, **extra)[0]
+        found.append(x / divisor(index + 1))
+    return found
+
+
+def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("ddpm", diffusers.DDPMScheduler, {"clip_sample": False, "variance_type": "fixed_small"}),
+        ("ddim", diffusers.DDIMScheduler, {"clip_sample": False}),
+        ("dpm2m", diffusers.DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "dpmsolver++"}),
+    ],
+)
+def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
+    road = PATHS["vp"]
+    denoiser = Denoiser(Wavy(), road, "v")
+    scheduler = kind(**vp_options(), **options)
+    scheduler.set_timesteps(steps)
+    x = start_of(road)
+    assert_same(states(SAMPLERS[name], denoiser, x, amounts(steps)), driven(scheduler, denoiser, x), 2e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: int) -> None:
+    road = PATHS["vp"]
+    denoiser = Denoiser(Wavy(), road, "v")
+    scheduler = diffusers.EulerDiscreteScheduler(**vp_options())
+    scheduler.set_timesteps(steps)
+    scheduler.is_scale_input_called = True
+    x = start_of(road)
+
+    def scale(index: int) -> float:
+        return math.sqrt(float(scheduler.sigmas[index]) ** 2 + 1)
+
+    wanted = driven(scheduler, denoiser, x * scale(0), scale)
+    assert_same(states(SAMPLERS["ddim"], denoiser, x, amounts(steps)), wanted, 2e-4)
+
+
+@pytest.mark.parametrize(("steps", "spacing"), [(1, 1), (10, 1), (10, 2.5)])
+@pytest.mark.parametrize("name", ["euler", "ddim", "mix"])
+def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: int, spacing: float) -> None:
+    road = PATHS["flow"]
+    denoiser = Denoiser(Wavy(), road, "velocity")
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    falling = amounts(steps, spacing)
+    scheduler.set_timesteps(sigmas=falling[:-1])
+    x = start_of(road)
+    wanted, moved = [], x
+    for t, a in zip(scheduler.timesteps, falling[:-1], strict=True):
+        moved = scheduler.step(denoiser(moved, a).velocity, t, moved, return_dict=False)[0]
+        wanted.append(moved)
+    assert_same(states(SAMPLERS[name], denoiser, x, falling), wanted, 5e-6)
+
+
+@pytest.mark.parametrize("steps", [2, 10])
+def test_heun_is_diffusers_heun(steps: int) -> None:
+    road = PATHS["flow"]
+    denoiser = Denoiser(Wavy(), road, "velocity")
+    scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
+    scheduler.set_timesteps(steps)
+    falling = [*(float(t) / 1000 for t in scheduler.timesteps[::2]), 0.0]  # it chooses its own
+    x = moved = start_of(road)
+    wanted = []
+    for index, t in enumerate(scheduler.timesteps):
+        moved = scheduler.step(denoiser(moved, float(t) / 1000).velocity, t, moved, return_dict=False)[0]
+        if index % 2 or index == len(scheduler.timesteps) - 1:
+            wanted.append(moved)
+    assert_same(states(SAMPLERS["heun"], denoiser, x, falling), wanted, 5e-5)  # which divides by 0.001
+
+
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("spacing", [0.4, 1, 3])
+def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_says(
+    name: str, path: str, spacing: float
+) -> None:
+    if fits(name, path):
+        pytest.skip("does not fit")
+    asked = []
+
+    class Counting(Wavy):
+        def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+            asked.append(amount[0].item())
+            return super().forward(x, amount, labels)
+
+    road = PATHS[path]
+    for prediction in PREDICTIONS[path]:
+        for steps in (1, 2, 5):
+            asked.clear()
+            walk = SAMPLERS[name](
+                Denoiser(Counting(), road, prediction), start_of(road), amounts(steps, spacing), torch.Generator()
+            )
+            found = list(walk)
+            assert len(found) == steps
+            assert len(asked) == evaluations(Sampling(name, steps, 1.0, spacing), path)
+            assert asked[0] == 1
+            assert all(a > 0 for a in asked)
+            assert all(bool(torch.isfinite(part).all()) for pair in found for part in pair)
+    x, clean = found[-1]
+    if name in ("mix", "ddpm", "ddim", "dpm2m"):  # their last state is what the net saw last
+        torch.testing.assert_close(x, clean, atol=1e-6, rtol=0)
+
+
+def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
+    road = PATHS["vp"]
+    x = road.source((5, 1, 4, 4), torch.Generator().manual_seed(0))
+    many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, amounts(4))
+    few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x[:2], amounts(4))
+    assert_same([state[:2] for state in many], few, 1e-6)
+    assert not torch.equal(many[0], states(SAMPLERS["ddim"], Denoiser(Wavy(), road, "v"), x, amounts(4))[0])
+
+
+class Labelled(nn.Module):
+    """Answers with the label that it is given, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Tensor, object, Tensor | None]] = []
+
+    def forward(self, x: Tensor, amount: Tensor | int, labels: Tensor | None = None) -> Tensor:
+        self.asked.append((x, amount, labels))
+        return x * 0 if labels is None else x * 0 + labels.view(-1, 1, 1, 1).to(x)
+
+
+def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
+    net, x = Labelled(), start_of(PATHS["flow"])
+    labels = torch.tensor([0, 3, 9, NULL])
+    found = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
+    ((seen, amount, asked),) = net.asked
+    assert torch.equal(seen, torch.cat((x, x)))
+    assert torch.equal(amount, torch.full((8,), 0.5))
+    assert asked is not None
+    assert asked.tolist() == [0, 3, 9, NULL, NULL, NULL, NULL, NULL]
+    wanted = [NULL + 2.5 * (label - NULL) for label in (0, 3, 9, NULL)]
+    torch.testing.assert_close(found.velocity[:, 0, 0, 0], torch.tensor(wanted))
+
+
+@pytest.mark.parametrize(("labels", "guidance"), [(torch.tensor([1, 2, 3, 4]), 1.0), (None, 1.0), (None, 2.0)])
+def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, guidance: float) -> None:
+    net, x = Labelled(), start_of(PATHS["flow"])
+    Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=guidance)(x, 0.5)
+    ((seen, _, asked),) = net.asked
+    assert seen is x
+    assert asked is labels
+
+
+def test_a_net_without_a_clock_is_asked_at_zero() -> None:
+    net, x = Labelled(), start_of(PATHS["mix"])
+    Denoiser(net, PATHS["mix"], "clean", clock=False)(x, 0.5)
+    labels = torch.tensor([1, 2, 3, 4])
+    Denoiser(net, PATHS["mix"], "clean", clock=False, labels=labels)(x, 0.5)
+    assert [(amount, asked) for _, amount, asked in net.asked] == [(0, None), (0, labels)]
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch.dtype) -> None:
+    seen = []
+
+    class Convolving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 1, 1)
+
+        def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+            output: Tensor = self.convolution(x)
+            seen.append((x.dtype, amount.dtype, output.dtype))
+            return output
+
+    found = Denoiser(Convolving(), PATHS["flow"], "velocity", precision=precision)(start_of(PATHS["flow"]), 0.5)
+    assert seen == [(torch.float32, torch.float32, inside)]
+    assert {part.dtype for part in found} == {torch.float32}
+
+
+def test_a_noise_prediction_gives_no_image_outside_the_range() -> None:
+    road = PATHS["flow"]
+    found = Denoiser(Wavy(), road, "noise")(start_of(road), 1.0)
+    assert found.clean.abs().max() == 1
+    torch.testing.assert_close(found.velocity, found.noise - found.clean, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_is_a_generator_of_at_most_30_lines_with_the_common_signature(name: str) -> None:
+    assert inspect.isgeneratorfunction(SAMPLERS[name])
+    assert len(inspect.getsource(SAMPLERS[name]).splitlines()) <= 30
+    assert inspect.signature(SAMPLERS[name]) == inspect.signature(SAMPLERS["euler"])
+
+
+def test_the_names_are_those_that_the_screen_offers() -> None:
+    assert tuple(SAMPLERS) == SAMPLER_NAMES

@@ -1,0 +1,291 @@
+"""The form of a new run: presets, what is folded away, what is greyed out, and what it makes of what is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_train_screen import TrainApp, field, on_form, said
+from textual.widgets import Input, Select, Static, Switch
+
+from core.config import PREDICTIONS, PRESETS, TrainConfig
+from core.runs import run_directories
+from tui.widgets.choice import Choice
+from tui.widgets.fold import Fold
+from tui.widgets.run_form import FIRST, RunForm
+
+
+def form_of(app: TrainApp) -> RunForm:
+    return app.train.query_one(RunForm)
+
+
+def choice(app: TrainApp, name: str) -> Choice:
+    return app.train.query_one(f"#field-{name}", Choice)
+
+
+def help_of(app: TrainApp, name: str) -> str:
+    row = app.train.query_one(f"#field-{name}").parent
+    assert row is not None
+    return str(row.query_one(".help", Static).render())
+
+
+def folds(app: TrainApp) -> list[Fold]:
+    return list(app.train.query(Fold))
+
+
+async def test_every_option_has_an_entry_with_help(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(120, 40)):
+        for name, option in TrainConfig.model_fields.items():
+            entry = app.train.query_one(f"#field-{name}")
+            assert isinstance(entry, Input | Select | Switch)
+            assert entry.disabled or help_of(app, name).startswith(option.description or "")
+        assert isinstance(app.train.query_one("#field-dataset"), Select)
+        assert isinstance(app.train.query_one("#field-deterministic"), Switch)
+
+
+async def test_an_untouched_form_means_the_default_config(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test():
+        assert form_of(app).config() == TrainConfig(root=tmp_path)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_choosing_a_preset_means_its_config_whatever_was_chosen_before(tmp_path: Path, preset: str) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        for chosen in ("document", "default", "quick", preset):
+            choice(app, "preset").value = chosen
+            await pilot.pause()
+        assert form_of(app).config() == TrainConfig(preset=preset, root=tmp_path)
+
+
+async def test_choosing_a_preset_refills_what_presets_set_and_nothing_else(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, "seed").value = "7"
+        field(app, "epochs").value = "3"
+        choice(app, "preset").value = "document"
+        await pilot.pause()
+        assert choice(app, "model").value == "unet2d"
+        assert field(app, "epochs").value == "30"
+        assert field(app, "seed").value == "7"
+
+
+async def test_what_was_left_out_stays_left_out_and_what_was_given_is_read_back(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    given = {"size": "tiny", "channels": (16, 32), "compile": False, "threads": 2, "limit": 512, "name": "mine"}
+    async with app.run_test():
+        form = form_of(app)
+        assert all(form.values()[name] is None for name in given)
+        form.fill(given)
+        assert {name: form.values()[name] for name in given} == given
+        form.fill({"compile": True})
+        assert form.values()["compile"] is True
+        form.fill(dict.fromkeys(given))
+        assert form.config() == TrainConfig(root=tmp_path)
+
+
+# What is folded away
+
+
+async def test_what_most_people_change_is_in_sight_and_the_rest_is_named_in_folds(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        drawn = [name for name in TrainConfig.model_fields if app.train.query_one(f"#field-{name}").region.area]
+        assert set(drawn) == set(FIRST)
+        assert {name for fold in folds(app) for name in fold.names} == set(TrainConfig.model_fields) - set(FIRST)
+
+
+async def test_a_group_unfolds_by_key_and_by_mouse_and_all_of_them_at_once(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        recipe, data = folds(app)[:2]
+        await pilot.press("down", "down")
+        assert app.focused is recipe
+        assert "enter shows path, prediction" in said(app, "#message")
+        await pilot.press("enter", "down")
+        assert app.focused is choice(app, "path")
+        await pilot.press("up", "space")
+        assert not recipe.open
+        await pilot.click(data)
+        await pilot.pause()
+        assert field(app, "limit").region.area
+        await pilot.press("ctrl+o")
+        assert all(fold.open for fold in folds(app))
+        await pilot.press("ctrl+o")
+        assert not any(fold.open for fold in folds(app))
+
+
+async def test_folding_does_not_leave_the_keys_in_a_field_that_is_out_of_sight(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+o")
+        field(app, "limit").focus()
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert app.focused is folds(app)[1]
+
+
+async def test_the_arrows_reach_the_last_row_of_a_form_that_scrolls(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.press("ctrl+o")
+        for _ in range(len(TrainConfig.model_fields) + len(folds(app))):
+            if app.focused is not field(app, "root"):
+                await pilot.press("down")
+        await pilot.pause()
+        assert app.focused is field(app, "root")
+        assert 0 < field(app, "root").region.bottom <= app.train.query_one("#start").region.y
+
+
+async def test_a_form_with_room_for_everything_shows_everything(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await pilot.pause()
+        rows = [app.train.query_one(f"#field-{name}").region for name in TrainConfig.model_fields]
+        assert all(row.area for row in rows)
+        assert max(row.bottom for row in rows) <= app.train.query_one("#start").region.y
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert not any(fold.open for fold in folds(app))
+
+
+async def test_a_fold_names_what_was_changed_below_it(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        fold = folds(app)[0]
+        assert "label dropout 0.2" not in str(fold.render())
+        field(app, "label_dropout").value = "0.2"
+        await pilot.pause()
+        assert "label dropout 0.2" in str(fold.render())
+        choice(app, "preset").value = "document"  # its own values are no changes
+        await pilot.pause()
+        assert "mix" not in str(fold.render())
+
+
+# What is greyed out
+
+
+async def test_predictions_that_the_path_does_not_support_are_greyed_out(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for path, predictions in PREDICTIONS.items():
+            choice(app, "path").value = path
+            await pilot.pause()
+            for name, fit in (("prediction", set(predictions)), ("weighting", {"prediction", *predictions})):
+                greyed = set(choice(app, name).values) - fit
+                assert set(choice(app, name).greyed) == greyed
+                reason = "".join(f"; {value} is not for the path {path}" for value in greyed)
+                assert help_of(app, name) == f"{TrainConfig.model_fields[name].description}{reason}"
+
+
+async def test_a_prediction_that_the_new_path_lacks_moves_to_one_that_it_has_and_says_so(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+o", "down", "down", "down", "enter", "down", "enter")  # the path: from flow to vp
+        await pilot.pause()
+        assert choice(app, "path").value == "vp"
+        assert choice(app, "prediction").value == PREDICTIONS["vp"][0]
+        assert "prediction is now clean: velocity is not for the path vp" in said(app, "#message")
+        assert form_of(app).config().prediction == "clean"
+        await pilot.press("down")
+        assert said(app, "#message").startswith("prediction: what the net predicts")
+
+
+async def test_a_greyed_prediction_cannot_be_chosen(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+o")
+        choice(app, "path").value = "vp"
+        await pilot.pause()
+        choice(app, "prediction").focus()
+        await pilot.press("enter", *"velocity", "enter")  # the list goes to what is typed
+        await pilot.pause()
+        assert choice(app, "prediction").expanded
+        assert choice(app, "prediction").value == "clean"
+
+
+@pytest.mark.parametrize(
+    ("model", "idle"),
+    [
+        ("patch_unet", {"layers_per_block"}),
+        ("basic_unet", {"size", "layers_per_block", "clock", "classes", "label_dropout"}),
+        ("unet2d", {"size"}),
+    ],
+)
+async def test_what_a_model_has_no_use_for_is_greyed_out_and_left_out(
+    tmp_path: Path, model: str, idle: set[str]
+) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        choice(app, "size").value = "base"
+        choice(app, "model").value = model
+        await pilot.pause()
+        assert {name for name in TrainConfig.model_fields if app.train.query_one(f"#field-{name}").disabled} == idle
+        config = form_of(app).config()
+        assert config.size == ("base" if model == "patch_unet" else None)
+        assert config.classes is (model != "basic_unet")
+        if model == "basic_unet":
+            assert "basic_unet takes no class" in said(app, "#message")
+            assert help_of(app, "classes") == "basic_unet takes no class"
+        choice(app, "model").value = "patch_unet"  # and back: nothing was lost
+        await pilot.pause()
+        assert form_of(app).config() == TrainConfig(size="base", root=tmp_path)
+
+
+# What is typed
+
+
+async def test_a_wrong_value_is_explained_beside_the_form_and_stays_in_its_field(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        field(app, "name").value = "mine"
+        field(app, "batch_size").focus()
+        await pilot.press("end", "backspace", "backspace", "backspace", "0", "enter")
+        await pilot.pause()
+        assert said(app, "#message").startswith("batch_size:")
+        assert field(app, "batch_size").value == "0"
+        assert field(app, "name").value == "mine"
+        assert app.focused is field(app, "batch_size")
+        assert on_form(app)
+        assert run_directories(tmp_path) == []
+        await pilot.press("backspace", "8")
+        await pilot.pause()
+        assert said(app, "#message") == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "typed"),
+    [
+        ("epochs", "many"),
+        ("learning_rate", ""),
+        ("channels", "32, x"),
+        ("device", "tpu"),
+        ("name", "../up"),
+        ("limit", "-3"),
+    ],
+)
+async def test_whatever_cannot_be_read_is_told_by_its_name_and_unfolded(
+    tmp_path: Path, option: str, typed: str
+) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, option).value = typed
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert option in said(app, "#message")
+        assert field(app, option).value == typed
+        assert app.focused is field(app, option)
+        assert field(app, option).region.area
+
+
+async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test() as pilot:
+        field(app, "epochs").value, field(app, "batch_size").value = "8", "128"
+        field(app, "epochs").focus()
+        await pilot.press("end", "1", "down", "end", "2", "up", "end", "3")
+        assert field(app, "epochs").value == "813"
+        assert field(app, "batch_size").value == "1282"
