@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from core.recording import RECORDING
 from core.runs import builtin_directories
@@ -15,21 +17,74 @@ from core.runs import builtin_directories
 HOME = Path(__file__).resolve().parents[1]
 
 
-def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_frame() -> None:
-    home = builtin_directories().get("quick-mnist")
-    if home is None or not (home / RECORDING).is_file():
-        pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
+def run(script: str, *options: str) -> str:
+    """What a benchmark prints, on one thread."""
+    found = os.environ.get("PYTHONPATH", "")
     done = subprocess.run(
-        [sys.executable, "benchmarks/terminal.py", "--quick"],
+        [sys.executable, f"benchmarks/{script}", *options],
         cwd=HOME,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HOME}{os.pathsep}{found}".rstrip(os.pathsep)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| 80x24")]
-    assert len(rows) == 3, done.stdout  # the first screen, and frames in truecolor and in 256 colours
+    return done.stdout
+
+
+def cells(printed: str, begins: str) -> list[list[str]]:
+    """The cells of the table's rows whose first cell begins so."""
+    return [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in printed.splitlines()
+        if line.startswith(f"| {begins}")
+    ]
+
+
+def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_frame() -> None:
+    home = builtin_directories().get("quick-mnist")
+    if home is None or not (home / RECORDING).is_file():
+        pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
+    printed = run("terminal.py", "--quick")
+    rows = cells(printed, "80x24")
+    assert len(rows) == 3, printed  # the first screen, and frames in truecolor and in 256 colours
     assert float(rows[0][1].split()[0]) > 0
     truecolor, indexed = (float(row[-2].split()[0]) for row in rows[1:])
     assert 1 < indexed < truecolor
+
+
+def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budgets_and_draws_them(
+    tmp_path: Path,
+) -> None:
+    drawn, found = tmp_path / "race.png", tmp_path / "race.json"
+    printed = run("time_to_quality.py", "--quick", "--plot", str(drawn), "--json", str(found))
+    for recipe in ("default", "quick"):
+        rows = cells(printed, recipe)
+        assert [row[2] for row in rows] == ["2 s", "4 s"], printed
+        for row in rows:
+            assert all(float(part) > 0 for part in row[4].removesuffix(" s").split(" + ")), row  # the start, in parts
+            assert int(row[5].replace(",", "")) > 0  # images seen
+            assert float(row[6]) > 0  # distance
+    race = json.loads(found.read_text(encoding="utf-8"))
+    assert race["failures"] == {}
+    for point in race["points"]:
+        assert sum(point["start"].values()) <= point["seconds"]
+        assert sum(point["evaluation"]["samples"]["conv"]["classes"]) == race["n"] == 50
+    with Image.open(drawn) as picture:
+        assert len(picture.getcolors(maxcolors=2**20) or ()) > 10  # axes and curves
+
+
+def test_the_throughput_benchmark_prints_our_loop_and_samplers_beside_the_documents_and_both_floors() -> None:
+    printed = run("throughput.py", "--quick")
+    for net in ("BasicUNet", "UNet2DModel", "our default net"):
+        training, *_ = [row for row in cells(printed, net) if len(row) == 10]
+        theirs, ours, ratio = (float(cell.replace(",", "")) for cell in training[2:5])
+        assert ratio == pytest.approx(ours / theirs, rel=0.2)  # of printed, rounded figures
+        sampling, *_ = [row for row in cells(printed, net) if len(row) == 9]
+        operations = [float(row[column]) for row, column in ((training, 6), (sampling, 5))]
+        # A training step is a forward and about two more for the backward; a sample takes a forward an evaluation.
+        both = 3 * operations[1] / int(sampling[3])
+        if net == "our default net":
+            assert operations[0] > both  # Muon multiplies matrices, too, which is much for so small a batch
+        else:
+            assert operations[0] == pytest.approx(both, rel=0.1)

@@ -1,0 +1,104 @@
+"""What a device can do at best, and what a step of a net asks of it: operations, and bytes through memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+OPTIMIZER_PASSES = 6  # weights and both moments, float32, read and written once a step
+
+
+def seconds_of(device: torch.device, work: Callable[[], object], times: int = 1) -> float:
+    """How long the device takes to do something `times` times."""
+    if device.type == "cuda":
+        begins, ends = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(device)
+        begins.record()
+        for _ in range(times):
+            work()
+        ends.record()
+        torch.cuda.synchronize(device)
+        return float(begins.elapsed_time(ends)) / 1000
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    if device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was reached here."""
+
+    products: dict[str, float]  # operations a second of a large matrix product, by precision
+    copying: float  # bytes a second, read and written
+
+
+@dataclass(frozen=True)
+class Work:
+    """What must be done for one image."""
+
+    operations: float
+    moved: float  # bytes
+
+    def most(self, rates: Rates, precision: str) -> tuple[float, float]:
+        """Images a second that arithmetic alone and bytes alone would allow."""
+        return rates.products[precision] / self.operations, rates.copying / self.moved
+
+
+def measured_rates(device: torch.device, side: int, size: int, tries: int = 7) -> Rates:
+    """The device's rates: products of square matrices with `side` rows, and a copy of `size` bytes."""
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # convolutions may use TF32 on GPUs, so that the floor must too
+    products = {}
+    for name, dtype in PRECISIONS.items():
+        a, b = torch.randn(2, side, side, device=device).to(dtype)
+        products[name] = 2 * side**3 / _median_seconds(device, lambda a=a, b=b: a @ b, tries)
+    torch.set_float32_matmul_precision(allowed)
+    source = torch.ones(size // 4, device=device)
+    target = torch.empty_like(source)
+    return Rates(products, 2 * size / _median_seconds(device, lambda: target.copy_(source), tries))
+
+
+def _median_seconds(device: torch.device, work: Callable[[], object], tries: int) -> float:
+    work()
+    return statistics.median(seconds_of(device, work) for _ in range(tries))
+
+
+def training_work(net: nn.Module, step: Callable[[], object], batch: int) -> Work:
+    """What one image costs in a training step, optimizer and all, which `step` takes with `batch` images."""
+    operations, results = _counted(net, step)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    return Work(operations / batch, (2 * results + OPTIMIZER_PASSES * weights) / batch)
+
+
+def sampling_work(net: nn.Module, draw: Callable[[], object], n: int, evaluations: int) -> Work:
+    """What one sample costs when `draw` makes `n` of them, with so many evaluations of the net for each."""
+    operations, results = _counted(net, draw)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    return Work(operations / n, (2 * results + evaluations * weights) / n)
+
+
+def _counted(net: nn.Module, work: Callable[[], object]) -> tuple[float, float]:
+    """Operations of `work`, and bytes of all results of the net's convolutions and linear layers in it."""
+    results = 0
+
+    def add(_: nn.Module, __: object, result: Tensor) -> None:
+        nonlocal results
+        results += result.numel() * result.element_size()
+
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    with FlopCounterMode(display=False) as counter:
+        work()
+    for hook in hooks:
+        hook.remove()
+    return float(counter.get_total_flops()), float(results)

@@ -1,0 +1,130 @@
+"""One of our recipes against the clock, as `benchmarks/time_to_quality.py` starts it in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+from stopwatch import Stopwatch, arguments
+
+asked = arguments("--recipe", "--model", "--dataset", "--epochs", "--limit")
+clock = Stopwatch(asked)
+
+import torch  # noqa: E402 - imports are part of what is timed
+
+from core import TrainConfig, load_model, sample, train  # noqa: E402
+from core.checkpoint import LoadedModel  # noqa: E402
+from core.events import Checkpoint, Dataset, Event, Finished, Progress  # noqa: E402
+from core.runs import MODEL, request  # noqa: E402
+from core.sampling_options import defaults_for  # noqa: E402
+
+NAME, SAMPLING_BATCH = "run", 250
+FOREVER = 1_000_000  # epochs: the clock ends the training
+
+
+class Pace:
+    """Images a second of plain training, and what is done between the steps: the ends of epochs."""
+
+    def __init__(self, batch: int) -> None:
+        self.seen, self.images, self.seconds, self.between = 0, 0, 0.0, 0.0
+        self._batch, self._before = batch, 0.0
+
+    def take(self, event: Event) -> None:
+        """Look at one event, just after it happened."""
+        now = clock.seconds
+        if isinstance(event, Dataset):
+            self._size, self._steps = event.train, event.steps_per_epoch
+        elif isinstance(event, Progress):
+            whole = event.epoch - 1
+            seen = whole * self._size + min((event.step - whole * self._steps) * self._batch, self._size)
+            if self.seen:
+                self.seconds += now - self._before
+                self.images += seen - self.seen
+            self.seen, self._before = seen, now
+        elif isinstance(event, Checkpoint | Finished) and self.seen:
+            self.between, self._before = self.between + now - self._before, now
+
+
+def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Iterator[Path]:
+    """Train to the end, or until the last budget is spent; the weights of each budget."""
+    waiting, weights = 0.0, 0
+    for event in events:
+        pace.take(event)
+        if isinstance(event, Dataset):
+            clock.mark("data")
+        elif isinstance(event, Progress):
+            clock.mark("first step")
+            if asked.epochs is None and clock.due():
+                clock.keep(pace.seen)
+                request(run, "checkpoint")
+                waiting = time.monotonic()
+        elif isinstance(event, Checkpoint) and waiting:
+            weights += 1
+            copied = asked.out / f"weights-{weights}.safetensors"
+            shutil.copy(run / MODEL, copied)
+            yield copied
+            clock.skip(time.monotonic() - waiting)
+            waiting = 0.0
+            if clock.done():
+                events.close()
+        elif isinstance(event, Finished):
+            clock.keep(pace.seen)
+            yield run / MODEL
+
+
+def draw(model: LoadedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Samples at the model's own defaults, (N, 28, 28) uint8, and the classes asked for, in turn, if it knows any."""
+    labels = torch.arange(asked.n) % 10 if model.config.classes else None
+    parts = []
+    for index, done in enumerate(range(0, asked.n, SAMPLING_BATCH)):
+        count = min(SAMPLING_BATCH, asked.n - done)
+        wanted = None if labels is None else labels[done : done + count].tolist()
+        *_, last = sample(model, n=count, seed=asked.seed * 1_000_000 + index, labels=wanted)
+        parts.append((last.x[:, 0].clamp(0, 1) * 255).round().byte().cpu())
+    return torch.cat(parts), labels
+
+
+def main() -> None:
+    """Train (unless a model was named), then draw from the weights of every budget."""
+    clock.mark("imports")
+    found: dict[str, float] = {}
+    if asked.model:
+        clock.keep(0, 0.0)
+        names = [asked.model]
+    else:
+        config = TrainConfig(
+            preset=asked.recipe,
+            dataset=asked.dataset,
+            data_root=asked.data,
+            epochs=int(asked.epochs or FOREVER),
+            limit=int(asked.limit) if asked.limit else None,
+            seed=asked.seed,
+            device=asked.device,
+            name=NAME,
+            root=asked.out,
+        )
+        pace = Pace(config.batch_size)
+        names = [str(path) for path in follow(train(config), asked.out / NAME, pace)]
+        measured = (pace.images, pace.seconds) if pace.images else (pace.seen, clock.seconds)  # if one window held all
+        found = {"pace": measured[0] / measured[1], "between": pace.between}
+    for index, name in enumerate(names):
+        model = load_model(name, device=asked.device)
+        began = time.monotonic()
+        drawn, labels = draw(model)
+        clock.hand_in(index, drawn, labels, time.monotonic() - began)
+    own = defaults_for(model.config)
+    guided = f", guidance {own.guidance:g}" if own.guidance != 1 else ""
+    clock.finish(
+        parameters=sum(parameter.numel() for parameter in model.net.parameters()),
+        shape=model.config.model,
+        sampler=f"{own.sampler}, {own.steps} steps{guided}",
+        **found,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What a race to quality found, as a table in Markdown and as a picture."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+SIZE, FINE = (960, 600), 2  # pixels of the picture, and how many times finer it is drawn
+MARGIN = (90, 50, 200, 70)  # left, top, right, bottom
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito: safe for colour-blind eyes
+INK, GREY, FAINT, PAPER = "#222222", "#888888", "#e4e4e4", "#ffffff"
+TICKS = (1, 2, 5)  # times powers of ten
+
+
+@dataclass
+class Point:
+    """What one training had reached when a budget was spent."""
+
+    recipe: str
+    seed: int
+    budget: float
+    seconds: float  # when the weights were taken
+    images: int  # trained on until then
+    start: dict[str, float]  # seconds of imports, data and first step
+    parameters: int
+    shape: str  # of the net, in words
+    sampler: str  # in words
+    sampling: float  # seconds for all samples
+    evaluation: dict[str, Any]  # core.evaluation.Evaluation
+
+    def frechet(self, judge: str = "conv", of: str = "samples") -> float:
+        """The Frechet distance in the eyes of a classifier."""
+        distance: float = self.evaluation[of][judge]["frechet"]
+        return distance
+
+
+@dataclass
+class Race:
+    """Everything that was found."""
+
+    n: int
+    points: list[Point] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)  # recipe -> why it has no figures
+
+    def groups(self) -> dict[tuple[str, float], list[Point]]:
+        """The seeds of each recipe at each budget, in the order of their start."""
+        found: dict[tuple[str, float], list[Point]] = {}
+        for point in self.points:
+            found.setdefault((point.recipe, point.budget), []).append(point)
+        return dict(sorted(found.items(), key=lambda item: list(self.recipes()).index(item[0][0])))
+
+    def recipes(self) -> dict[str, None]:
+        """The recipes with figures, in order."""
+        return dict.fromkeys(point.recipe for point in self.points)
+
+
+def table(race: Race) -> str:
+    """A row for each recipe and budget: medians over the seeds, and the range of the distance that counts."""
+    head = (
+        "recipe | parameters | budget | taken at | start: imports + data + first step | images seen | "
+        f"Frechet distance, n = {race.n:,} | least to greatest | times the floor | by the second classifier | "
+        "precision | recall | class as asked | sampling 1,000"
+    ).split(" | ")
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for (recipe, budget), points in race.groups().items():
+        distances = [point.frechet() for point in points]
+        trained = points[0].images > 0
+        start = " + ".join(f"{_median(point.start.get(key, 0) for point in points):.1f}" for key in points[0].start)
+        scores = [point.evaluation["samples"]["conv"] for point in points]
+        agreement = scores[0]["agreement"]
+        rows.append(
+            [
+                recipe,
+                f"{points[0].parameters:,}",
+                f"{budget:g} s" if trained else "",
+                f"{_median(point.seconds for point in points):.1f} s" if trained else "",
+                f"{start} s" if trained else "",
+                f"{_median(point.images for point in points):,.0f}" if trained else "",
+                _short(_median(distances)),
+                f"{_short(min(distances))} to {_short(max(distances))}" if len(points) > 1 else "",
+                _short(_median(distances) / points[0].frechet(of="floor")),
+                _short(_median(point.frechet("mlp") for point in points)),
+                f"{_median(score['precision'] for score in scores):.3f}",
+                f"{_median(score['recall'] for score in scores):.3f}",
+                "" if agreement is None else f"{_median(score['agreement'] for score in scores):.1%}",
+                f"{_median(point.sampling for point in points) / race.n * 1000:.1f} s",
+            ]
+        )
+    for recipe, reason in race.failures.items():
+        rows.append([recipe, f"no figures: {reason.replace('|', '/')}", *[""] * (len(head) - 2)])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if race.points:
+        floor = race.points[0]
+        lines += ["", f"The floor, real images against real ones: {_short(floor.frechet(of='floor'))}"]
+        lines[-1] += f", and {_short(floor.frechet('mlp', 'floor'))} by the second classifier."
+        for recipe in race.recipes():
+            one = next(point for point in race.points if point.recipe == recipe)
+            lines.append(f"- {recipe}: {one.shape}; samples by {one.sampler}")
+    return "\n".join(lines)
+
+
+def plot(race: Race, path: Path) -> None:
+    """Draw the median distance over time, both logarithmic, with a bar over the seeds; one curve a recipe.
+
+    What was not trained here, real images included, is a level line.
+    """
+    groups = race.groups()
+    curves: dict[str, list[tuple[float, float, float, float]]] = {}
+    for (recipe, _), points in groups.items():
+        if points[0].images:
+            distances = [point.frechet() for point in points]
+            at = (_median(point.seconds for point in points), _median(distances), min(distances), max(distances))
+            curves.setdefault(recipe, []).append(at)
+    lines = {points[0].recipe: points[0].frechet() for points in groups.values() if not points[0].images}
+    lines["real images"] = race.points[0].frechet(of="floor")
+    levels = [*lines.values(), *(value for curve in curves.values() for point in curve for value in point[1:])]
+    times = [point[0] for curve in curves.values() for point in curve]
+    picture = Image.new("RGB", (SIZE[0] * FINE, SIZE[1] * FINE), PAPER)
+    axes = Axes(ImageDraw.Draw(picture), (min(times) / 1.3, max(times) * 1.3), (min(levels) / 1.3, max(levels) * 1.5))
+    axes.grid("seconds since the process was started", f"Frechet distance of {race.n:,} samples, lower is better")
+    for name, level in lines.items():
+        axes.line([(axes.x[0], level), (axes.x[1], level)], GREY, 2)
+        axes.text((axes.x[0], level), f" {name}", INK, "lb")
+    for curve, color in zip(curves.values(), COLORS, strict=False):
+        axes.line([(time, middle) for time, middle, _, _ in curve], color, 3)
+        for time, middle, least, most in curve:
+            axes.line([(time, least), (time, most)], color, 2)
+            axes.dot((time, middle), color)
+    axes.names([(curve[-1][1], recipe, color) for (recipe, curve), color in zip(curves.items(), COLORS, strict=False)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.resize(SIZE, Image.Resampling.LANCZOS).save(path, optimize=True)
+
+
+class Axes:
+    """A drawing with a logarithmic scale both ways."""
+
+    def __init__(self, pen: ImageDraw.ImageDraw, x: tuple[float, float], y: tuple[float, float]) -> None:
+        self.x, self.y = x, y
+        self._pen = pen
+        self._font = ImageFont.load_default(15 * FINE)
+
+    def place(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Where a point lies, in pixels of the fine drawing."""
+        left, top, right, bottom = MARGIN
+        across = math.log(point[0] / self.x[0]) / math.log(self.x[1] / self.x[0])
+        up = math.log(point[1] / self.y[0]) / math.log(self.y[1] / self.y[0])
+        return (
+            (left + across * (SIZE[0] - left - right)) * FINE,
+            (SIZE[1] - bottom - up * (SIZE[1] - top - bottom)) * FINE,
+        )
+
+    def line(self, points: list[tuple[float, float]], color: str, width: int) -> None:
+        """A line through points."""
+        self._pen.line([self.place(point) for point in points], color, width * FINE, joint="curve")
+
+    def dot(self, point: tuple[float, float], color: str) -> None:
+        """A dot at a point."""
+        x, y = self.place(point)
+        self._pen.ellipse((x - 5 * FINE, y - 5 * FINE, x + 5 * FINE, y + 5 * FINE), color)
+
+    def text(self, point: tuple[float, float], words: str, color: str, anchor: str) -> None:
+        """Words beside a point, a little above it."""
+        x, y = self.place(point)
+        self._pen.text((x, y - 8 * FINE), words, color, self._font, anchor=anchor)
+
+    def names(self, ends: list[tuple[float, str, str]]) -> None:
+        """Names right of the axes, beside the heights at which their curves end, far enough apart to be read."""
+        lowest = -math.inf
+        for height, name, color in sorted(ends, reverse=True):
+            x, y = self.place((self.x[1], height))
+            lowest = max(y, lowest + 22 * FINE)
+            self._pen.text((x + 10 * FINE, lowest), name, color, self._font, anchor="lm")
+
+    def grid(self, below: str, above: str) -> None:
+        """Lines at 1, 2 and 5 times the powers of ten, with their values, and what the axes mean."""
+        for value in ticks(*self.x):
+            self.line([(value, self.y[0]), (value, self.y[1])], FAINT, 1)
+            x, y = self.place((value, self.y[0]))
+            self._pen.text((x, y + 8 * FINE), f"{value:g}", INK, self._font, anchor="mt")
+        for value in ticks(*self.y):
+            self.line([(self.x[0], value), (self.x[1], value)], FAINT, 1)
+            x, y = self.place((self.x[0], value))
+            self._pen.text((x - 8 * FINE, y), f"{value:g}", INK, self._font, anchor="rm")
+        middle = SIZE[0] * FINE / 2
+        self._pen.text((middle, (SIZE[1] - 20) * FINE), below, INK, self._font, anchor="mm")
+        self._pen.text((MARGIN[0] * FINE, 25 * FINE), above, INK, self._font, anchor="lm")
+
+
+def ticks(least: float, most: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten from `least` to `most`."""
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    return [value for power in powers for tick in TICKS if least <= (value := tick * 10.0**power) <= most]
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,272 @@
+"""How many images a second our training loop and samplers take, beside the document's own loop and what is possible.
+
+    python benchmarks/throughput.py               BasicUNet, UNet2DModel and our own net, some minutes on two cores
+    python benchmarks/throughput.py --compile     also with torch.compile
+    python benchmarks/throughput.py --quick       tiny batches, one round: whether it works, not how fast
+
+Three loops train the same net, in turns, in one process: the document's (torchvision's MNIST through a DataLoader with
+ToTensor, float32, eager, the loss read at every step), ours (`core.trainer.Trainer.advance`, channels last), and ours
+laid bare: forward, backward and torch's own fused optimizer step, on one batch that never changes. How much faster the
+second is than the first is the gain, how much slower than the third is what our loop costs. Both are ratios of medians
+over the rounds. The document's loop asks our own net at no noise and without a class.
+
+Two floors stand beside each figure, as the images a second that they alone would allow:
+- arithmetic: operations of convolutions and matrix products, as torch counts them, at the rate that a large matrix
+  product reaches here in the same numbers (float32 on a GPU: with TF32, which convolutions use there);
+- bytes: what must pass through memory at least once, at the rate that a large copy reaches here: the result of every
+  convolution and linear layer written and read once; in training weights and both moments read and written once a
+  step, in sampling weights read once an evaluation. Inputs, normalisations, activations, gradients and attention's
+  matrices are left out, as a perfect compiler could keep them out of memory. Caches can beat this floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from floors import PRECISIONS, Rates, Work, measured_rates, sampling_work, seconds_of, training_work
+from raw_files import write_idx
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from core import MinidiffError, TrainConfig, load_dataset, pick_device, sample
+from core.checkpoint import LoadedModel
+from core.data import Dataset
+from core.devices import list_devices
+from core.optimizer import BETAS
+from core.precision import in_precision, pick_precision
+from core.samplers import ask
+from core.sampling_options import defaults_for, evaluations
+from core.trainer import Trainer
+
+NETS = {"BasicUNet": "quick", "UNet2DModel": "document", "our default net": "default"}  # with the preset that has it
+Loop = Callable[[], object]  # takes one step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where and how long to measure."""
+
+    device: torch.device
+    rounds: int
+    seconds: float  # of each loop in each round, at least one step
+    batch: int
+    samples: int
+
+
+def document_loop(net: nn.Module, root: Path, batch: int, device: torch.device) -> Iterator[None]:
+    """The document's training loop, without end; each value is a step."""
+    images = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.ToTensor())
+    loader = DataLoader(images, batch_size=batch, shuffle=True)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    losses = []
+    while True:
+        for x, _ in loader:
+            x = x.to(device)
+            amount = torch.rand(x.shape[0]).to(device).view(-1, 1, 1, 1)
+            noisy = x * (1 - amount) + torch.rand_like(x) * amount
+            loss = functional.mse_loss(net(noisy, 0), x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            yield
+
+
+def bare_step(trainer: Trainer, compiled: bool) -> Loop:
+    """A step of the trainer's net and nothing else: forward, backward and optimizer, in the trainer's numbers."""
+    config, net = trainer.config, trainer.net
+    asked = torch.compile(net) if compiled else net
+    images, labels = trainer.batch(0)
+    x = trainer.path.inward(images).contiguous(memory_format=trainer.layout)
+    amount = torch.rand(len(x), device=trainer.device)
+    if config.optimizer in BETAS and config.optimizer != "muon":
+        cls = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+        fused = trainer.device.type in ("cpu", "cuda")
+        own = cls(net.parameters(), lr=config.learning_rate, betas=BETAS[config.optimizer], fused=fused)
+        move: Callable[[torch.Tensor], object] = lambda _: own.step()  # noqa: E731
+    else:  # torch has no other step to compare with
+        move = lambda loss: trainer.optimizer.step(loss, 0, trainer.total_steps)  # noqa: E731
+
+    def step() -> None:
+        with in_precision(config.precision, trainer.device):
+            output = ask(asked, x, amount, labels if config.classes else None, clock=config.clock)
+        loss = functional.mse_loss(output.float(), x)
+        net.zero_grad(set_to_none=True)
+        loss.backward()
+        move(loss)
+
+    return step
+
+
+def our_trainer(preset: str, precision: str, data: Dataset, plan: Plan, compiled: bool = False) -> Trainer:
+    """A trainer with its images."""
+    config = TrainConfig(
+        preset=preset, precision=precision, channels_last=True, batch_size=plan.batch, device=plan.device.type
+    )
+    trainer = Trainer(config, plan.device)
+    trainer.take(data.images, data.labels)
+    if compiled:
+        trainer.compile()
+    return trainer
+
+
+def in_turns(loops: dict[str, Loop], plan: Plan) -> dict[str, float]:
+    """Median images a second of each loop, which take turns, each round beginning with another."""
+    steps, paces = {}, {name: [] for name in loops}
+    for name, loop in loops.items():
+        first = seconds_of(plan.device, loop)
+        if "compiled" in name and "bare" not in name:  # what is laid bare finds the same net compiled
+            print(f"{name}: the first step, which compiles, took {first:.1f} s", file=sys.stderr)
+        second = seconds_of(plan.device, loop, 2) / 2  # a second step may compile again
+        steps[name] = max(1, round(plan.seconds / second))
+    names = list(loops)
+    for index in range(plan.rounds):
+        first = index % len(names)
+        for name in names[first:] + names[:first]:
+            seconds = seconds_of(plan.device, loops[name], steps[name])
+            paces[name].append(steps[name] * plan.batch / seconds)
+    return {name: statistics.median(found) for name, found in paces.items()}
+
+
+def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, compiling: bool) -> Iterator[str]:
+    """The table's rows for one net: each way in which we train it."""
+    preset = NETS[net]
+    ways = [
+        (precision, compiled) for precision in precisions(plan.device) for compiled in (False, True)[: 1 + compiling]
+    ]
+    theirs = document_loop(
+        our_trainer(preset, "float32", data, plan).net.to(memory_format=torch.contiguous_format),
+        root,
+        plan.batch,
+        plan.device,
+    )
+    loops: dict[str, Loop] = {"document": lambda: next(theirs)}
+    work = {}
+    for precision, compiled in ways:
+        way = f"{precision}, compiled" if compiled else precision
+        trainer = our_trainer(preset, precision, data, plan, compiled)
+        twin = our_trainer(preset, precision, data, plan)
+        loops[way], loops[f"bare {way}"] = trainer.advance, bare_step(twin, compiled)
+        counted = our_trainer(preset, precision, data, plan)
+        work[way] = training_work(counted.net, counted.advance, plan.batch)
+    found = in_turns(loops, plan)
+    for precision, compiled in ways:
+        way = f"{precision}, compiled" if compiled else precision
+        gain, cost = found[way] / found["document"], found[f"bare {way}"] / found[way] - 1
+        cells = [net, way, f"{found['document']:,.0f}", f"{found[way]:,.0f}", f"{gain:.2f}", f"{cost:+.1%}"]
+        yield row([*cells, *floor_cells(work[way], rates, precision, found[way])])
+
+
+def sample_row(net: str, precision: str, data: Dataset, plan: Plan, rates: Rates) -> str:
+    """The table's row for sampling from one net as its preset does, guidance and all."""
+    trainer = our_trainer(NETS[net], precision, data, plan)
+    model = LoadedModel(trainer.kept.eval(), trainer.config, 0, net)
+    own = defaults_for(trainer.config)
+    asked = evaluations(own, trainer.config.path)
+
+    def draw() -> None:
+        *_, _last = sample(model, n=plan.samples)
+
+    work = sampling_work(model.net, draw, plan.samples, asked)  # warms up, too
+    times = [seconds_of(plan.device, draw)]
+    while len(times) < plan.rounds and sum(times) < plan.rounds * plan.seconds:
+        times.append(seconds_of(plan.device, draw))
+    pace = plan.samples / statistics.median(times)
+    cells = [net, precision, f"{own.sampler}, {own.steps} steps", f"{asked}", f"{pace:,.1f}"]
+    return row([*cells, *floor_cells(work, rates, precision, pace)])
+
+
+def floor_cells(work: Work, rates: Rates, precision: str, pace: float) -> list[str]:
+    """Operations an image, and how far `pace` is from each floor."""
+    arithmetic, moved = work.most(rates, precision)
+    return [
+        f"{work.operations / 1e9:.3f}",
+        f"{arithmetic:,.0f} ({pace / arithmetic:.0%})",
+        f"{work.moved / 1e6:.2f}",
+        f"{moved:,.0f} ({pace / moved:.0%})",
+    ]
+
+
+def precisions(device: torch.device) -> list[str]:
+    """float32, and what our loop would choose here if that is another."""
+    return list(dict.fromkeys(["float32", pick_precision("auto", device)]))
+
+
+def row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(NETS), help="comma-separated; default: all")
+    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--samples", type=int, default=64, help="images drawn at once")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each loop in each round, at least one step")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, a minute or more for each net")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--data-root", type=Path, help="folder that holds the data set's files")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--quick", action="store_true", help="tiny batches of glyphs, one round")
+    asked = parser.parse_args()
+    if unknown := [net for net in asked.nets.split(",") if net not in NETS]:
+        raise MinidiffError(f"there is no net {unknown[0]!r} here; take some of {', '.join(NETS)}")
+    return asked
+
+
+def main() -> None:
+    """Measure and print tables in Markdown."""
+    asked = arguments()
+    device = pick_device(asked.device)
+    plan = Plan(device, asked.rounds, asked.seconds, asked.batch, asked.samples)
+    side, size = (2048, 2**28) if device.type == "cpu" else (8192, 2**30)
+    limit = None
+    if asked.quick:
+        plan, side, size, limit = Plan(device, 1, 0.0, 4, 2), 256, 2**22, 64
+        asked.dataset = "glyphs"
+    splits = {
+        split: load_dataset(asked.dataset, asked.data_root, split=split, limit=limit) for split in ("train", "test")
+    }
+    name = next(found.name for found in list_devices() if found.kind == device.type)
+    print(f"{datetime.date.today()}, {name}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads,")
+    print(f"torch {torch.__version__}, Python {platform.python_version()}; batches of {plan.batch},")
+    print(f"{plan.rounds} rounds of {plan.seconds:g} s for each loop\n")
+    rates = measured_rates(device, side, size)
+    reached = ", ".join(f"{rates.products[name] / 1e9:,.0f} GFLOP/s in {name}" for name in PRECISIONS)
+    print(f"Matrix products of {side} rows reach {reached}; copies {rates.copying / 1e9:.1f} GB/s.\n")
+
+    floors = ["GFLOP an image", "arithmetic allows", "MB an image", "bytes allow"]
+    head = ["net", "ours in", "document's loop, images/s", "ours, images/s", "ratio", "over the bare step", *floors]
+    print(row(head))
+    print(row(["---", "---", *["---:"] * (len(head) - 2)]))
+    with tempfile.TemporaryDirectory() as folder:
+        write_idx(Path(folder), splits)
+        for net in asked.nets.split(","):
+            for line in train_rows(net, splits["train"], Path(folder), plan, rates, asked.compile):
+                print(line, flush=True)
+    head = ["sampling from", "in", "sampler", "evaluations", "images/s", *floors]
+    print("\n" + row(head))
+    print(row(["---", "---", "---", *["---:"] * (len(head) - 3)]))
+    for net in asked.nets.split(","):
+        for precision in precisions(device):
+            print(sample_row(net, precision, splits["train"], plan, rates), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MinidiffError as error:
+        sys.exit(str(error))

@@ -1,0 +1,255 @@
+"""How far samples are from real images, against the time since the process that trains was started.
+
+    python benchmarks/time_to_quality.py --plot --json race.json     our recipes and two peers, hours on two cores
+    python benchmarks/time_to_quality.py --peer-n 2000               fewer samples, as slow samplers may ask for
+    python benchmarks/time_to_quality.py --quick                     ours for seconds: whether it works, not how well
+
+Every training is a process of its own, and its clock begins just before that process does: imports, reading the data
+and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
+the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is
+timed apart. All are measured by `core.evaluation`. Seeds take turns, so that a machine that slows down slows all.
+
+The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
+how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
+the largest budget, and their weights are taken on the way. File caches are warm: each contender has been started
+before. Peers get as many parameters as ours, as nearly as they can, the same version of torch, and a virtual
+environment of their own, which is made when it is first needed. Files for them are laid out before, uncounted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from contenders import PEERS, ContenderFailed, contend, environment
+from platformdirs import user_cache_dir
+from quality_report import Point, Race, plot, table
+from raw_files import write_idx, write_png
+
+from core import MinidiffError, TrainConfig, build_model, load_dataset, pick_device
+from core.devices import list_devices
+from core.evaluation import Reference, measure, prepare
+from core.runs import builtin_directories
+
+HOME = Path(__file__).resolve().parent
+PLOT = HOME.parent / "docs" / "images" / "time-to-quality.png"
+SHIPPED = "quick-mnist"  # the built-in model: preset quick after its 30 epochs, for comparison
+OURS = ("default", "quick", "document")
+AIM = 0.97  # share of a budget that a planned run aims at, since paces vary
+CALIBRATION = (
+    10_000  # images of the short run; the whole test split is read at the end of an epoch, as in the real ones
+)
+T = TypeVar("T")
+
+
+@dataclass
+class Contest:
+    """What all contenders share."""
+
+    asked: argparse.Namespace
+    budgets: list[float]
+    n: int
+    parameters: int  # of the net of `default`
+    reference: Reference
+    scratch: Path
+    train_images: int
+    paces: dict[str, dict[str, Any]] = field(default_factory=dict)  # by recipe: its latest run, and that run's epochs
+
+    def results(self, recipe: str, seed: int) -> Iterator[dict[str, Any]]:
+        """What a recipe's processes hand in: one for all budgets, or one for each where the learning rate falls."""
+        if recipe == SHIPPED:
+            yield self._ours(SHIPPED, [0.0], seed, model=SHIPPED)
+        elif recipe in PEERS:
+            yield self._peer(recipe, seed)
+        elif TrainConfig(preset=recipe).decay == "constant":
+            yield self._ours(f"{recipe}-{seed}", self.budgets, seed, recipe=recipe, limit=self.asked.limit)
+        else:
+            for budget in self.budgets:
+                epochs, limit = self._planned(recipe, budget)
+                name = f"{recipe}-{seed}-{budget:g}"
+                yield self._planned_run(name, budget, self.n, seed, recipe=recipe, epochs=epochs, limit=limit)
+
+    def _planned(self, recipe: str, budget: float) -> tuple[int, int]:
+        """How many epochs of how many images a run of `budget` seconds takes, as far as is known."""
+        if recipe not in self.paces:
+            say(f"{recipe}: a short run, not counted, to learn its pace")
+            limit = min(CALIBRATION, self.train_images)
+            self._planned_run(f"{recipe}-pace", 0.0, 2, 0, recipe=recipe, epochs=1, limit=limit)
+        known = self.paces[recipe]
+        between = known["between"] / known["epochs"]
+        left = AIM * budget - sum(known["start"].values())
+        for epochs in range(1, 1_000_000):
+            images = int((left - epochs * between) * known["pace"] / epochs)
+            if images <= self.train_images:
+                break
+        batch = TrainConfig(preset=recipe).batch_size
+        return epochs, max(images // batch, 1) * batch
+
+    def _planned_run(self, name: str, budget: float, n: int, seed: int, **options: Any) -> dict[str, Any]:
+        result = self._ours(name, [budget], seed, n, **options)
+        self.paces[options["recipe"]] = result | {"epochs": options["epochs"]}
+        return result
+
+    def _ours(self, name: str, budgets: list[float], seed: int, n: int | None = None, **options: Any) -> dict[str, Any]:
+        return contend(
+            [sys.executable, str(HOME / "own_recipe.py")],
+            self.scratch / name,
+            budgets=_listed(budgets),
+            seed=seed,
+            n=n or self.n,
+            device=self.asked.device,
+            dataset=self.reference.name,
+            data=self.asked.data_root,
+            **options,
+        )
+
+    def _peer(self, recipe: str, seed: int) -> dict[str, Any]:
+        peer = PEERS[recipe]
+        python = environment(peer, self.asked.venvs, say)
+        return contend(
+            [str(python), str(peer.script)],
+            self.scratch / f"{recipe}-{seed}",
+            budgets=_listed(self.budgets),
+            seed=seed,
+            n=self.n,
+            device=self.asked.device,
+            data=self.scratch / peer.images,
+            parameters=self.parameters,
+        )
+
+    def points(self, recipe: str, seed: int) -> Iterator[Point]:
+        """Train, draw and measure."""
+        for result in self.results(recipe, seed):
+            about = {name: result[name] for name in ("start", "parameters", "shape", "sampler")}
+            for kept in result["kept"]:
+                with np.load(kept.pop("samples")) as arrays:
+                    images = torch.from_numpy(arrays["images"]).unsqueeze(1)
+                    labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+                found = finished(measure(images, labels, self.reference, recipe, result["sampler"], kept["sampling"]))
+                yield Point(recipe=recipe, seed=seed, **kept, **about, evaluation=asdict(found))
+
+
+def finished(work: Generator[Any, None, T]) -> T:
+    """Run a generator of progress to its end; the last thing it yields, or what it returns if that is something."""
+    last = None
+    while True:
+        try:
+            last = next(work)
+        except StopIteration as end:
+            result: T = last if end.value is None else end.value
+            return result
+
+
+def _listed(budgets: list[float]) -> str:
+    return ",".join(f"{budget:g}" for budget in budgets)
+
+
+def say(text: str) -> None:
+    """A line of progress, apart from the table."""
+    print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--recipes",
+        help=f"comma-separated, from {', '.join((*OURS, SHIPPED, *PEERS))}; default: all "
+        "of them, document only on a GPU",
+    )
+    parser.add_argument("--budgets", default="60,300", help="seconds, comma-separated")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
+    parser.add_argument("--n", type=int, default=10_000, help="samples that are measured")
+    parser.add_argument("--peer-n", type=int, help="use so many for all recipes if peers are among them")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--data-root", type=Path, help="folder that holds the data set's files")
+    parser.add_argument("--limit", type=int, help="use only the first images of each split")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--venvs",
+        type=Path,
+        default=Path(user_cache_dir("minidiff")) / "peers",
+        help="folder of the peers' virtual environments",
+    )
+    parser.add_argument("--keep", type=Path, help="folder to keep weights, samples and logs in; must not exist")
+    parser.add_argument("--plot", nargs="?", type=Path, const=PLOT, help=f"draw the curves; default: {PLOT.name}")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--quick", action="store_true", help="glyphs, seconds, ours only")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.recipes, asked.budgets, asked.seeds, asked.n = "default,quick", "2,4", 1, 50
+        asked.dataset, asked.limit = "glyphs", 640
+    asked.device = pick_device(asked.device).type
+    if asked.recipes is None:
+        asked.recipes = ",".join(
+            name
+            for name in (*OURS, SHIPPED, *PEERS)
+            if (name != "document" or asked.device == "cuda") and (name != SHIPPED or SHIPPED in builtin_directories())
+        )
+    return asked
+
+
+def main() -> None:
+    """Race, print the table, and write what was asked for."""
+    asked = arguments()
+    recipes = asked.recipes.split(",")
+    if unknown := [name for name in recipes if name not in (*OURS, SHIPPED, *PEERS)]:
+        raise MinidiffError(f"there is no recipe {unknown[0]!r}; take some of {', '.join((*OURS, SHIPPED, *PEERS))}")
+    n = asked.peer_n if asked.peer_n and set(recipes) & set(PEERS) else asked.n
+    race = Race(n)
+    with contextlib.ExitStack() as stack:
+        if asked.keep:
+            asked.keep.mkdir(parents=True)
+        scratch = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        reference = finished(prepare(asked.dataset, asked.data_root, asked.limit, n))
+        train = load_dataset(reference.name, asked.data_root, limit=asked.limit)
+        if used := {PEERS[name].images for name in recipes if name in PEERS}:
+            say("laying out the images for the peers")
+            if "idx" in used:
+                write_idx(scratch / "idx", {"train": train, "test": reference.test})
+            if "png" in used:
+                write_png(scratch / "png", train)
+        default = TrainConfig(preset="default")
+        net = build_model(default.model, **default.model_options)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        budgets = sorted(float(budget) for budget in asked.budgets.split(","))
+        contest = Contest(asked, budgets, n, parameters, reference, scratch, len(train.images))
+        for seed in range(asked.seeds):
+            for recipe in recipes:
+                if recipe in race.failures or (recipe == SHIPPED and seed > 0):
+                    continue
+                say(f"{recipe}, seed {seed}")
+                try:
+                    for point in contest.points(recipe, seed):
+                        race.points.append(point)
+                        say(f"{recipe}, seed {seed}: {point.frechet():.3g} after {point.seconds:.1f} s")
+                except ContenderFailed as error:
+                    race.failures[recipe] = str(error)
+                    say(f"{recipe}: {error}")
+    name = next(found.name for found in list_devices() if found.kind == asked.device)
+    print(f"{datetime.date.today()}, {name}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads,")
+    print(f"torch {torch.__version__}, Python {platform.python_version()}; {reference.name}, {asked.seeds} seeds\n")
+    print(table(race))
+    if asked.json:
+        asked.json.write_text(json.dumps(asdict(race), indent=1), encoding="utf-8")
+    if asked.plot and race.points:
+        plot(race, asked.plot)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MinidiffError as error:
+        sys.exit(str(error))
