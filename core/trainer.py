@@ -96,7 +96,8 @@ class Trainer:
     def advance(self) -> tuple[Tensor, int]:
         """Take one step; the loss before it, a scalar left on the device, and how many images it saw.
 
-        Where the loss or a gradient is not a number, weights and average stay as they are and the loss is NaN.
+        Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
+        average either, and the loss is NaN.
         """
         images, labels = self.batch(self.step)
         generator = generator_for(self.config.seed, CORRUPTION, self.step, self.device)

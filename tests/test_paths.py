@@ -187,7 +187,8 @@ def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
     assert amounts.dtype == torch.float32
     assert 0 <= amounts.min() <= amounts.max() <= 1
     assert torch.equal(amounts, draw_amounts(times, 20_000, torch.Generator().manual_seed(0)))
-    quartiles = [0.25, 0.5, 0.75] if times == "uniform" else [0.3375, 0.5, 0.6625]  # sigmoid(-0.6745) = 0.3375
+    # Of a normal around 0.4: sigmoid(0.4 - 0.6745) = 0.4318, sigmoid(0.4) = 0.5987, sigmoid(0.4 + 0.6745) = 0.7454.
+    quartiles = [0.25, 0.5, 0.75] if times == "uniform" else [0.4318, 0.5987, 0.7454]
     torch.testing.assert_close(
         amounts.quantile(torch.tensor([0.25, 0.5, 0.75])), torch.tensor(quartiles), atol=0.015, rtol=0
     )

@@ -95,8 +95,8 @@ async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits
             assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)
             curves = app.train.query_one(LossPlot).series(60)
             assert len(curves["epoch average"][0]) == 3
-            lines = [line.text for line in app.train.query_one("#log", RichLog).lines]
-            assert any(line.startswith("epoch 3:") for line in lines)
+            log = app.train.query_one("#log", RichLog)  # which holds lines back until it knows its width
+            await until(pilot, lambda: any(line.text.startswith("epoch 3:") for line in log.lines))
 
 
 async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_downloads(tmp_path: Path):
