@@ -16,6 +16,7 @@ from core.data import Dataset
 from core.distances import frechet_distance, kernel_distance, precision_recall
 from core.errors import MinidiffError
 from core.published import CLASSES
+from core.recording import quantized
 from core.sampling import sample
 from core.sampling_options import Sampling, in_words, settle
 
@@ -130,9 +131,8 @@ def drawn(model: LoadedModel, n: int, asked: Tensor | None, chosen: Sampling, se
     """Samples as (B, 1, 28, 28) uint8, a batch at a time; batch k is drawn with seed + k."""
     for index, done in enumerate(range(0, n, BATCH)):
         labels = None if asked is None else asked[done : done + BATCH]
-        walk = sample(model, n=min(BATCH, n - done), seed=seed + index, labels=labels, **asdict(chosen))
-        *_, last = walk
-        yield (last.x.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+        *_, last = sample(model, n=min(BATCH, n - done), seed=seed + index, labels=labels, **asdict(chosen))
+        yield quantized(last.x)
 
 
 def glance(model: LoadedModel, n: int, reference: Reference) -> Generator[Progressed, None, tuple[float, float | None]]:

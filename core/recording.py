@@ -51,12 +51,16 @@ class Denoising:
         return len(self.frames) == self.steps + 1
 
 
-def to_uint8(images: Tensor) -> bytes:
-    """Images, (B, 1, H, W) around [0, 1], as B * H * W bytes; values outside [0, 1] are clipped."""
+def quantized(images: Tensor) -> Tensor:
+    """Images around [0, 1] as uint8 on the CPU, of the same shape; values outside [0, 1] are clipped."""
     import torch
 
-    quantized = (images.detach().clamp(0, 1) * 255).round().to(device="cpu", dtype=torch.uint8)
-    return bytes(quantized.contiguous().numpy().tobytes())
+    return (images.detach().clamp(0, 1) * 255).round().to(device="cpu", dtype=torch.uint8)
+
+
+def to_uint8(images: Tensor) -> bytes:
+    """Images, (B, 1, H, W) around [0, 1], as B * H * W bytes."""
+    return bytes(quantized(images).contiguous().numpy().tobytes())
 
 
 def to_frame(step: SampleStep) -> Frame:

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from core.paths import Estimate, Path, estimate
 from core.precision import in_precision
-from core.published import CLASSES
+from core.published import NULL
 from core.sampling_options import is_guided
-
-NULL = CLASSES  # the label that stands for no class
 
 
 @dataclass(frozen=True)

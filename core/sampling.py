@@ -13,7 +13,8 @@ from core.config import IMAGE_SIZE, TrainConfig
 from core.errors import MinidiffError
 from core.memory import within_memory
 from core.paths import PATHS, Path
-from core.samplers import NULL, SAMPLERS, Denoiser, Steps
+from core.published import NULL
+from core.samplers import SAMPLERS, Denoiser, Steps
 from core.sampling_options import DIFFUSERS, amounts, settle
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import os
 import time
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from core import data
 from core.checkpoint import read_tensors, write_tensors
+from core.classifiers import images_sha256
 from core.config import TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
@@ -175,7 +175,7 @@ class Sitting:
                 return None
         train = data.read(located, "train", self.config.limit)
         test = data.read(located, "test", self.config.limit)
-        seen = hashlib.sha256(train.images.numpy().tobytes()).hexdigest()
+        seen = images_sha256(train)
         if self._data_sha256 not in ("", seen):
             raise RunError(
                 f"the {located.name} images found in {located.directory} are not those that this run was trained on; "

@@ -17,7 +17,7 @@ from core.models import build_model
 from core.optimizer import Optimizer
 from core.paths import PATHS, draw_amounts, target, weight
 from core.precision import in_precision
-from core.published import CLASSES
+from core.published import NULL
 from core.randomness import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for, mixed_seed
 from core.samplers import ask
 from core.sampling import sample
@@ -25,7 +25,6 @@ from core.shifts import padded, shifted
 
 PREVIEWS, PREVIEW_SEED = 8, 0
 HELD_OUT_SEED = 0  # the same noise for every run, so that held-out losses compare
-NO_CLASS = CLASSES  # the label of an image whose class is not told
 
 
 class Trainer:
@@ -119,7 +118,7 @@ class Trainer:
             return None
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
         dropped = torch.rand(len(labels), generator=generator, device=self.device) < self.config.label_dropout
-        return torch.where(dropped, NO_CLASS, labels)
+        return torch.where(dropped, NULL, labels)
 
     def _errors(
         self, net: Callable[..., Any], images: Tensor, labels: Tensor | None, generator: torch.Generator

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from core.config import PREDICTIONS
 from core.paths import PATHS, Path, target
-from core.samplers import NULL, SAMPLERS, Denoiser, Sampler, step_generator
+from core.published import NULL
+from core.samplers import SAMPLERS, Denoiser, Sampler, step_generator
 from core.sampling_options import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
 
 MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data

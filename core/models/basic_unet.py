@@ -36,8 +36,8 @@ class BasicUNet(nn.Module):
 
         Args:
             x: noisy images, (B, in_channels, H, W), values around [0, 1].
-            amount: ignored, as are labels; every net of the registry takes both.
-            labels: ignored.
+            amount: ignored; every net of the registry takes one.
+            labels: ignored; likewise.
 
         Returns:
             (B, out_channels, H, W), at least -0.28, the least value of SiLU.

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.published import CLASSES
+from core.published import CLASSES, NULL
 
-NO_CLASS = CLASSES  # the label that stands for "any class"; it is learned like the others
 PATCH = 2
 EMBEDDING = 128
 FREQUENCIES = 32
@@ -109,7 +108,7 @@ class PatchUNet(nn.Module):
         """What every block is told: (B, EMBEDDING)."""
         amount = torch.as_tensor(amount, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
-            labels = torch.full((len(x),), NO_CLASS, device=x.device)
+            labels = torch.full((len(x),), NULL, device=x.device)
         angles = amount[:, None] * self.frequencies  # (B, FREQUENCIES)
         waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.classes.weight.dtype)
         return functional.silu(self.clock(waves) + self.classes(labels))

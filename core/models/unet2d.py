@@ -9,7 +9,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from core.config import IMAGE_SIZE
-from core.published import CLASSES
+from core.published import CLASSES, NULL
 
 TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
 
@@ -28,7 +28,7 @@ class UNet2D(nn.Module):
         A net with classes takes `labels`, (B,) int64: 0 to 9, or 10 for none.
         """
         if self._classes and labels is None:
-            labels = torch.full((len(x),), CLASSES, device=x.device)
+            labels = torch.full((len(x),), NULL, device=x.device)
         timestep = amount * TIMESTEPS
         prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction
