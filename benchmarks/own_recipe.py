@@ -19,6 +19,7 @@ import torch  # noqa: E402 - imports are part of what is timed
 from core import TrainConfig, load_model, sample, train  # noqa: E402
 from core.checkpoint import LoadedModel  # noqa: E402
 from core.events import Checkpoint, Dataset, Event, Finished, Progress  # noqa: E402
+from core.recording import quantized  # noqa: E402
 from core.runs import MODEL, request  # noqa: E402
 from core.sampling_options import defaults_for  # noqa: E402
 
@@ -84,7 +85,7 @@ def draw(model: LoadedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
         count = min(SAMPLING_BATCH, asked.n - done)
         wanted = None if labels is None else labels[done : done + count].tolist()
         *_, last = sample(model, n=count, seed=asked.seed * 1_000_000 + index, labels=wanted)
-        parts.append((last.x[:, 0].clamp(0, 1) * 255).round().byte().cpu())
+        parts.append(quantized(last.x[:, 0]))
     return torch.cat(parts), labels
 
 

@@ -49,7 +49,7 @@ CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
 EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
 MOST_SKIPPED = 20  # steps in a row whose loss is not a number
-COMPILING_PAYS = 5_000  # steps on CUDA, after which the minute that compiling takes is made up for
+COMPILING_PAYS = 5_000  # steps on CUDA that should make up for the time compiling takes; a guess, not yet measured
 # What may differ between a run's config and its saved state: where and how long it trains, not what is learned.
 FREE_TO_CHANGE = {"name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"}
 

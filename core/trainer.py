@@ -57,7 +57,7 @@ class Trainer:
         self.labels = labels.to(self.device)
 
     def compile(self) -> None:
-        """Let torch.compile make the steps of whole batches faster; the first of them takes a minute."""
+        """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
         self._compiled = torch.compile(self.net)
 
     @property
