@@ -14,7 +14,8 @@ from stopwatch import Stopwatch, arguments
 asked = arguments("--recipe", "--model", "--dataset", "--epochs", "--limit")
 clock = Stopwatch(asked)
 
-import torch  # noqa: E402 - imports are part of what is timed
+import numpy as np  # noqa: E402 - imports are part of what is timed
+import torch  # noqa: E402
 
 from core import TrainConfig, load_model, sample, train  # noqa: E402
 from core.checkpoint import LoadedModel  # noqa: E402
@@ -78,8 +79,8 @@ def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Itera
 
 
 def draw(model: LoadedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Samples at the model's own defaults, (N, 28, 28) uint8, and the classes asked for, in turn, if it knows any."""
-    labels = torch.arange(asked.n) % 10 if model.config.classes else None
+    """Samples at the model's own defaults, (N, 28, 28) uint8, and the classes asked for, if it knows any."""
+    labels = torch.from_numpy(np.load(asked.labels)) if model.config.classes else None
     parts = []
     for index, done in enumerate(range(0, asked.n, SAMPLING_BATCH)):
         count = min(SAMPLING_BATCH, asked.n - done)

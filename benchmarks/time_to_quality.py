@@ -7,7 +7,8 @@
 Every training is a process of its own, and its clock begins just before that process does: imports, reading the data
 and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
 the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is
-timed apart. All are measured by `core.evaluation`. Seeds take turns, so that a machine that slows down slows all.
+timed apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares.
+All samples are measured by `core.evaluation`. Seeds take turns, so that a machine that slows down slows all.
 
 The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
 how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
@@ -65,6 +66,7 @@ class Contest:
     reference: Reference
     scratch: Path
     train_images: int
+    labels: Path  # file of the class that each sample is asked to show, where a net knows any
     paces: dict[str, dict[str, Any]] = field(default_factory=dict)  # by recipe: its latest run, and that run's epochs
 
     def results(self, recipe: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -109,6 +111,7 @@ class Contest:
             budgets=_listed(budgets),
             seed=seed,
             n=n or self.n,
+            labels=self.labels,
             device=self.asked.device,
             dataset=self.reference.name,
             data=self.asked.data_root,
@@ -124,6 +127,7 @@ class Contest:
             budgets=_listed(self.budgets),
             seed=seed,
             n=self.n,
+            labels=self.labels,
             device=self.asked.device,
             data=self.scratch / peer.images,
             parameters=self.parameters,
@@ -225,7 +229,9 @@ def main() -> None:
         net = build_model(default.model, **default.model_options)
         parameters = sum(parameter.numel() for parameter in net.parameters())
         budgets = sorted(float(budget) for budget in asked.budgets.split(","))
-        contest = Contest(asked, budgets, n, parameters, reference, scratch, len(train.images))
+        labels = scratch / "labels.npy"  # of real images, so that the classes come in their shares
+        np.save(labels, reference.held_out.labels[:n].numpy())
+        contest = Contest(asked, budgets, n, parameters, reference, scratch, len(train.images), labels)
         for seed in range(asked.seeds):
             for recipe in recipes:
                 if recipe in race.failures or (recipe == SHIPPED and seed > 0):

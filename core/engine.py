@@ -75,7 +75,12 @@ class Engine:
         number = request["id"]
         loaded = self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
         n, steps, seed = int(request["n"]), int(request["steps"]), int(request["seed"])
-        kinds: dict[str, Callable[[Any], Any]] = {"sampler": str, "guidance": float, "spacing": float}
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "sampler": str,
+            "guidance": float,
+            "spacing": float,
+            "contrast": float,
+        }
         options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
         if request.get("label") is not None:
             options["labels"] = int(request["label"])
@@ -95,6 +100,7 @@ class Engine:
                     "sampler": chosen.sampler,
                     "guidance": chosen.guidance,
                     "spacing": chosen.spacing,
+                    "contrast": chosen.contrast,
                     "labels": labels,
                     "evaluations": evaluations(chosen, loaded.config.path),
                 }

@@ -87,6 +87,7 @@ def evaluate(
     sampler: str | None = None,
     guidance: float | None = None,
     spacing: float | None = None,
+    contrast: float | None = None,
     seed: int = 0,
     cas: bool = False,
     data_root: str | Path | None = None,
@@ -97,10 +98,11 @@ def evaluate(
     Args:
         model: what `load_model` gives.
         n: how many samples; figures of different n do not compare, and n must not exceed the held-out images.
-        steps: from noise to image; this and the next three are as for `sample`, whose defaults are the model's own.
+        steps: from noise to image; this and the next four are as for `sample`, whose defaults are the model's own.
         sampler: how to walk.
         guidance: how far towards the class asked for, which are those of the held-out images, in their shares.
         spacing: of the steps.
+        contrast: how far away from the average image.
         seed: of the first batch of samples; the next ones follow it.
         cas: also train a classifier on the samples alone and test it on real images (Ravuri and Vinyals 2019); this
             needs a model that is asked for classes.
@@ -113,7 +115,9 @@ def evaluate(
     Raises:
         MinidiffError: the data or a classifier cannot be had, or n is out of range.
     """
-    chosen, classes = settle(model.config, 1, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing)
+    chosen, classes = settle(
+        model.config, 1, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, contrast=contrast
+    )
     _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
     asked = None if classes is None else reference.held_out.labels[:n]

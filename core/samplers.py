@@ -28,18 +28,25 @@ class Denoiser:
     precision: str = "float32"  # "bfloat16": the net itself runs in that
     labels: Tensor | None = None  # (B,) int64 where the net is, 0 to 9, or NULL for none; None: the net knows no class
     guidance: float = 1.0  # Ho & Salimans 2022, with 1 for none; any other asks the net twice where `is_guided`
+    contrast: float = 0.0  # how far the velocity is pushed away from that of `average`, on the path flow
+    average: Tensor | None = None  # (1, C, H, W), what the net takes for the mean of all images
 
     def __call__(self, x: Tensor, a: float) -> Estimate:
         """What the net makes of x, (B, C, H, W) in the path's range, of which a, in [0, 1], is noise."""
         amount = x.new_full((len(x),), a)
         guidance = self.guidance if is_guided(self.path.name, a) else 1.0
         found = estimate(self.path, self.prediction, self._ask(x, amount, guidance), x, amount)
+        slope = self.path.signal_slope(amount).view(-1, *(1,) * (x.dim() - 1))
+        if self.average is not None:
+            # Stoica et al. 2025 train for this. It only moves the velocity away from its mean over all images and
+            # noise, so a net that learned the velocity itself will do.
+            velocity = found.velocity + self.contrast * (found.velocity - slope * self.average)
+            return estimate(self.path, "velocity", velocity, x, amount)
         if self.prediction != "noise":
             return found
         # Where there is hardly any signal, a small error in the noise is a huge one in the image (Ho et al. 2020 clip).
         clean = found.clean.clamp(self.path.low, self.path.high)
         lost = clean - found.clean
-        slope = self.path.signal_slope(amount).view(-1, *(1,) * (x.dim() - 1))
         return Estimate(clean, found.noise, found.velocity + slope * lost)
 
     def _ask(self, x: Tensor, amount: Tensor, guidance: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +13,7 @@ from core.config import IMAGE_SIZE, TrainConfig
 from core.errors import MinidiffError
 from core.memory import within_memory
 from core.paths import PATHS, Path
-from core.published import NULL
+from core.published import CLASSES, NULL
 from core.samplers import SAMPLERS, Denoiser, Steps
 from core.sampling_options import DIFFUSERS, amounts, settle
 
@@ -42,6 +42,7 @@ def sample(
     sampler: str | None = None,
     guidance: float | None = None,
     spacing: float | None = None,
+    contrast: float | None = None,
     labels: int | Iterable[int] | None = None,
 ) -> Iterator[SampleStep]:
     """Denoise in `steps` steps, each of which asks the net for the clean image and moves towards it.
@@ -60,6 +61,7 @@ def sample(
         sampler: "mix", "euler", "heun", "ddpm", "ddim", "dpm2m", or "diffusers:" and a scheduler's class name.
         guidance: how far to go towards the class, from 0; 1 is as learned.
         spacing: above 0; 1 takes equal steps, more puts more of them near the noise.
+        contrast: from 0, none; pushes the velocity, on the path flow, away from that of the average image.
         labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
             or an integer tensor; None takes the classes in turn.
 
@@ -92,11 +94,15 @@ def sample(
         weight = next(net.parameters(), None)
         if weight is not None:
             x = x.to(weight.device, weight.dtype)
-    chosen, classes = settle(config, n, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, labels=labels)
+    chosen, classes = settle(
+        config, n, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, contrast=contrast, labels=labels
+    )
     asked = None
     if classes is not None:
         asked = torch.tensor([NULL if label < 0 else label for label in classes], device=x.device)
     denoiser = Denoiser(net, path, config.prediction, config.clock, config.precision, asked, chosen.guidance)
+    if chosen.contrast:
+        denoiser = replace(denoiser, contrast=chosen.contrast, average=average_image(denoiser, x))
     falling = amounts(chosen.steps, chosen.spacing, start_amount)
     if chosen.sampler.startswith(DIFFUSERS):
         from core.scheduled import scheduled  # it loads diffusers, which takes seconds
@@ -105,6 +111,17 @@ def sample(
     else:
         step = SAMPLERS[chosen.sampler]
     return _walk(step(denoiser, x, falling, torch.Generator().manual_seed(seed % 2**63)), path, x, falling)
+
+
+def average_image(denoiser: Denoiser, like: Tensor) -> Tensor:
+    """What a net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
+
+    It is asked once for each class, or as often for none, always with the same noise; `like` has device and type.
+    """
+    noise = denoiser.path.source((CLASSES, *like.shape[1:]), torch.Generator().manual_seed(0)).to(like)
+    classes = None if denoiser.labels is None else torch.arange(CLASSES, device=like.device)
+    with torch.no_grad():
+        return replace(denoiser, labels=classes, guidance=1.0)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
 def _check_start(start: Tensor) -> None:

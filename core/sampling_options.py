@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import MinidiffError
@@ -19,6 +19,7 @@ DIFFUSERS = "diffusers:"  # before the class name of a scheduler
 # Between which amounts guidance is applied: from as much noise as image to four times as much. Elsewhere it costs
 # evaluations and variety and gains nothing (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
+CONTRAST, GUIDANCE = 0.04, 1.4  # of the default recipe, from docs/recipe.md
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
@@ -35,19 +36,32 @@ class Sampling:
     steps: int
     guidance: float  # 1 is as learned; above, the answer is pushed away from the one without a class
     spacing: float  # 1: equal steps; above, more of them near the noise
+    contrast: float = 0.0  # how far away from the average image; 0 is as learned
 
 
 def defaults_for(config: TrainConfig) -> Sampling:
     """What suits a model that was trained with `config`."""
     if config.path == "mix":
         return Sampling("mix", 40, 1.0, 1.0)  # the document's
-    return Sampling("dpm2m", 12, 1.5, 1.0) if config.classes else Sampling("dpm2m", 16, 1.0, 1.0)
+    contrast = 0.0 if _without_contrast(config) else CONTRAST
+    if config.classes:
+        return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
+    return Sampling("dpm2m", 16, 1.0, 1.0, contrast)
 
 
 def is_guided(path: str, amount: float) -> bool:
     """Whether guidance is applied at this amount of noise."""
     least, most = GUIDED[path]
     return least - 1e-6 <= amount <= most + 1e-6
+
+
+def _without_contrast(config: TrainConfig) -> str | None:
+    """Why contrast cannot be asked of a model that was trained with `config`; None if it can."""
+    if config.path != "flow":
+        return f"contrast is for the path flow, not {config.path}"
+    if config.prediction == "noise":  # which says nothing of the average image
+        return "contrast is for nets that predict the clean image or the velocity, not the noise"
+    return None
 
 
 def fits(sampler: str, path: str) -> str | None:
@@ -85,8 +99,9 @@ def in_words(chosen: Sampling, path: str) -> str:
     """How images are drawn, and what each costs."""
     guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
     spaced = f", spacing {chosen.spacing:g}" if chosen.spacing != 1 else ""
+    pushed = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""
     asked = evaluations(chosen, path)
-    return f"{chosen.sampler}, {chosen.steps} steps{guided}{spaced}, {asked} evaluations each"
+    return f"{chosen.sampler}, {chosen.steps} steps{guided}{spaced}{pushed}, {asked} evaluations each"
 
 
 def amounts(steps: int, spacing: float = 1.0, start: float = 1.0) -> list[float]:
@@ -106,6 +121,7 @@ def settle(
     sampler: str | None = None,
     guidance: float | None = None,
     spacing: float | None = None,
+    contrast: float | None = None,
     labels: int | Iterable[int] | None = None,
 ) -> tuple[Sampling, tuple[int, ...] | None]:
     """Check what was asked of a model and fill what was not with the model's own defaults.
@@ -117,6 +133,7 @@ def settle(
         sampler: a name that `fits` the model's path.
         guidance: at least 0; other than 1 only for a model with classes.
         spacing: above 0.
+        contrast: at least 0; other than 0 only on the path flow, for a net that does not predict the noise.
         labels: None takes the classes in turn; a number is the class of all; -1 leaves the class open; or n of these.
 
     Returns:
@@ -131,6 +148,7 @@ def settle(
         own.steps if steps is None else steps,
         own.guidance if guidance is None else guidance,
         own.spacing if spacing is None else spacing,
+        own.contrast if contrast is None else contrast,
     )
     if chosen.steps < 1:
         raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
@@ -140,6 +158,10 @@ def settle(
         raise MinidiffError(f"guidance must be a number from 0, not {chosen.guidance:g}")
     if not 0 < chosen.spacing < math.inf:
         raise MinidiffError(f"spacing must be a number above 0, not {chosen.spacing:g}")
+    if not 0 <= chosen.contrast < math.inf:
+        raise MinidiffError(f"contrast must be a number from 0, not {chosen.contrast:g}")
+    if chosen.contrast and (reason := _without_contrast(config)):
+        raise MinidiffError(f"{reason}; leave it at 0")
     if not config.classes:
         if labels is not None:
             raise MinidiffError("this model was trained without classes and cannot draw one; leave the class out")
@@ -148,7 +170,7 @@ def settle(
         return chosen, None
     classes = _classes(n, labels)
     if set(classes) == {NO_CLASS}:  # both answers would be the same
-        chosen = Sampling(chosen.sampler, chosen.steps, 1.0, chosen.spacing)
+        chosen = replace(chosen, guidance=1.0)
     return chosen, classes
 
 

@@ -108,7 +108,7 @@ def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from core import TrainConfig, build_model
     from core.checkpoint import write_tensors
 
-    config = TrainConfig(model="patch_unet", channels=(16, 16), path="vp", prediction="v", precision="float32")
+    config = TrainConfig(model="patch_unet", channels=(16, 16), precision="float32")
     net = build_model(config.model, **config.model_options)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -129,13 +129,13 @@ def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Clie
 @pytest.mark.parametrize(
     ("asked", "said", "options"),
     [
-        ({}, {"labels": [0, 1], "guidance": 1.5}, {}),
+        ({}, {"labels": [0, 1], "guidance": 1.4, "contrast": 0.04}, {}),
         ({"label": None, "sampler": None}, {"labels": [0, 1]}, {}),
         ({"label": -1, "guidance": 2}, {"labels": [-1, -1], "guidance": 1.0, "evaluations": 3}, {"labels": -1}),
         (
-            {"label": 7, "guidance": 2, "sampler": "heun", "spacing": 1.5},
-            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "evaluations": 7},
-            {"labels": 7, "guidance": 2.0, "sampler": "heun", "spacing": 1.5},
+            {"label": 7, "guidance": 2, "sampler": "heun", "spacing": 1.5, "contrast": 0.1},
+            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "contrast": 0.1, "evaluations": 7},
+            {"labels": 7, "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "contrast": 0.1},
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_it_samples_as_asked_and_says_how(
     ("changes", "words"),
     [
         ({"sampler": "hein"}, "did you mean heun"),
-        ({"sampler": "mix"}, "straight paths"),
+        ({"sampler": "diffusers:DDIMScheduler"}, "does not know the path flow"),
         ({"sampler": 5}, "no sampler '5'"),
         ({"guidance": -1}, "guidance must be"),
         ({"guidance": "much"}, "much"),

@@ -53,7 +53,10 @@ def drawn(tmp_path: Path, *arguments: str) -> bytes:
         ("", {}),
         ("--class 7 --guidance 2 --steps 4", {"labels": 7, "guidance": 2.0, "steps": 4}),
         ("--class -1 --steps 3", {"labels": -1, "steps": 3}),
-        ("--sampler heun --steps 3 --spacing 2.5", {"sampler": "heun", "steps": 3, "spacing": 2.5}),
+        (
+            "--sampler heun --steps 3 --spacing 2.5 --contrast 0.1",
+            {"sampler": "heun", "steps": 3, "spacing": 2.5, "contrast": 0.1},
+        ),
         (
             "--sampler diffusers:FlowMatchEulerDiscreteScheduler --steps 3",
             {"sampler": "diffusers:FlowMatchEulerDiscreteScheduler", "steps": 3},

@@ -201,7 +201,7 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
     model = LoadedModel(Knowing(), TrainConfig(path=path, prediction="clean", precision="float32"), 1, "knowing")
     for sampler in SAMPLER_NAMES:
         if fits(sampler, path) is None:
-            *_, last = sample(model, n=2, steps=6, sampler=sampler)
+            *_, last = sample(model, n=2, steps=6, sampler=sampler, contrast=0.0)
             assert last.prediction is not None
             torch.testing.assert_close(last.prediction, image.expand_as(last.prediction), atol=1e-6, rtol=0)
             exact = not (path == "vp" and sampler in ("euler", "heun"))  # which take vp's last step for a straight one
@@ -239,6 +239,51 @@ def test_guidance_goes_along_the_line_from_no_class_to_the_class() -> None:
         for label, guidance in ((-1, 1.0), (3, 1.0), (3, 2.5))
     )
     torch.testing.assert_close(strong, free + 2.5 * (plain - free), atol=1e-5, rtol=0)
+
+
+class Shade(nn.Module):
+    """Takes every image for one grey: a tenth of its class, or 0 without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None = None) -> Tensor:
+        shade = torch.zeros(len(x)) if labels is None else labels.float() / 10
+        return shade.view(-1, 1, 1, 1).expand_as(x) + self.weight
+
+
+@pytest.mark.parametrize(("classes", "shade", "average"), [(True, 0.9, 0.45), (False, 0.0, 0.0)])
+def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool, shade: float, average: float) -> None:
+    config = TrainConfig(path="flow", prediction="clean", classes=classes, precision="float32")
+    model = LoadedModel(Shade().eval(), config, 1, "shade")
+    start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    way = {"start": start, "start_amount": 0.6, "steps": 1, "sampler": "euler", "guidance": 1.0}
+    asked = {"labels": 9} if classes else {}
+    x = 2 * start - 1
+    velocity = (x - shade) / 0.6
+    pushed = velocity + 0.2 * (velocity - (0 - average))  # noise - image, on average
+    last = list(sample(model, contrast=0.2, **way, **asked))[-1]
+    torch.testing.assert_close(2 * last.x - 1, x - 0.6 * pushed, atol=1e-5, rtol=0)
+    plain = list(sample(model, contrast=0.0, **way, **asked))[-1]
+    torch.testing.assert_close(2 * plain.x - 1, torch.full_like(x, shade), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"path": "vp", "prediction": "v"}, "contrast is for the path flow, not vp; leave it at 0"),
+        ({"path": "mix", "prediction": "clean"}, "not mix"),
+        ({"path": "flow", "prediction": "noise"}, "not the noise"),
+    ],
+)
+def test_contrast_is_refused_where_it_means_nothing_and_is_no_default_there(
+    options: dict[str, str], words: str
+) -> None:
+    config = TrainConfig(**options)
+    assert defaults_for(config).contrast == 0
+    with pytest.raises(MinidiffError, match=words):
+        settle(config, 2, contrast=0.1)
 
 
 def test_spacing_puts_more_steps_near_the_noise() -> None:
@@ -323,6 +368,8 @@ def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(p
         ({"guidance": float("inf")}, "guidance must be"),
         ({"spacing": 0.0}, "spacing must be a number above 0"),
         ({"spacing": float("inf")}, "spacing must be"),
+        ({"contrast": -0.1}, "contrast must be a number from 0"),
+        ({"contrast": float("nan")}, "contrast must be"),
         ({"labels": 10}, "from 0 to 9, or -1 for any, not 10"),
         ({"labels": -2}, "not -2"),
         ({"labels": [1, 2, 3]}, "2 images need 2 labels, not 3"),

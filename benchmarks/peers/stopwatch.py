@@ -23,6 +23,7 @@ def arguments(*more: str) -> argparse.Namespace:
     parser.add_argument("--budgets", type=lambda text: [float(part) for part in text.split(",")], required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--n", type=int, required=True, help="samples to draw")
+    parser.add_argument("--labels", type=Path, required=True, help="numpy file: the class to ask for of each sample")
     parser.add_argument("--parameters", type=int, help="how many numbers the net should learn, as nearly as it can")
     parser.add_argument("--device", required=True)
     for option in more:

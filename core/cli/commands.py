@@ -40,6 +40,7 @@ Steps = Annotated[int | None, Parameter(help="steps from noise to image; default
 SamplerName = Annotated[str | None, Parameter(help=_SAMPLERS)]
 Guidance = Annotated[float | None, Parameter(help="how far to go towards the class; 1 is as learned")]
 Spacing = Annotated[float | None, Parameter(help="1: equal steps; more: more of them near the noise")]
+Contrast = Annotated[float | None, Parameter(help="how far away from the average image; 0: not")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -132,6 +133,7 @@ def sample(
     sampler: SamplerName = None,
     guidance: Guidance = None,
     spacing: Spacing = None,
+    contrast: Contrast = None,
     label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
     seed: Annotated[int, Parameter(help="of all noise")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
@@ -147,7 +149,15 @@ def sample(
 
     loaded = load_model(model, device, root)
     steps_taken = denoise(
-        loaded, n=n, steps=steps, seed=seed, sampler=sampler, guidance=guidance, spacing=spacing, labels=label
+        loaded,
+        n=n,
+        steps=steps,
+        seed=seed,
+        sampler=sampler,
+        guidance=guidance,
+        spacing=spacing,
+        contrast=contrast,
+        labels=label,
     )
     denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
     if output is None and figure is None and gif is None:
@@ -167,6 +177,7 @@ def eval_(
     sampler: SamplerName = None,
     guidance: Guidance = None,
     spacing: Spacing = None,
+    contrast: Contrast = None,
     seed: Annotated[int, Parameter(help="of all noise")] = 0,
     cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples alone")] = False,
     data_root: Annotated[Path | None, Parameter(help="folder that holds the data set's files")] = None,
@@ -188,6 +199,7 @@ def eval_(
         sampler=sampler,
         guidance=guidance,
         spacing=spacing,
+        contrast=contrast,
         seed=seed,
         cas=cas,
         data_root=data_root,

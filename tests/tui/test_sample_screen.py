@@ -284,11 +284,11 @@ async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Pa
         await sample_tiny(app, pilot, steps=2, digits=4, model="classy")
         screen = screen_of(app)
         choice(app, "sampler").value = "heun"  # sampled at once
-        await until(pilot, lambda: "heun, guidance 1.5, 5 evaluations" in text_of(app, "#predicted-caption"), "heun")
+        await until(pilot, lambda: "heun, guidance 1.4, 5 evals" in text_of(app, "#predicted-caption"), "heun")
         typed(app, "guidance").focus()
         typed(app, "guidance").value = "2.5"
         await pilot.press("enter")
-        words = "heun, guidance 2.5, 5 evaluations"
+        words = "heun, guidance 2.5, 5 evals"
         await until(pilot, lambda: words in text_of(app, "#predicted-caption"), "guidance is on")
         assert text_of(app, "#noisy-caption") == "Noisy state" + " " * (
             screen.query_one("#noisy-caption").size.width - 11
@@ -297,7 +297,7 @@ async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Pa
         await until(pilot, lambda: "asked for 7" in text_of(app, "#noisy-caption"), "sevens are asked for")
         choice(app, "class").value = "any"
         await until(pilot, lambda: "asked for any" in text_of(app, "#noisy-caption"), "any class is asked for")
-        await until(pilot, lambda: "heun, 3 evaluations" in text_of(app, "#predicted-caption"), "without guidance")
+        await until(pilot, lambda: "heun, 3 evals" in text_of(app, "#predicted-caption"), "without guidance")
 
 
 async def test_the_cost_follows_what_is_typed(model_root: Path) -> None:

@@ -46,7 +46,7 @@ class SampleScreen(Screen[None]):
         "A denoising, step by step: on the left the noisy state that the model is given, on the right the clean "
         "digits it predicts. Each step moves the state part of the way towards the prediction.\n"
         "Change what stands above and press enter; another model, sampler or class is sampled at once. Guidance "
-        "above 1 keeps closer to the class, for twice the evaluations of the net. What a model cannot do is grey."
+        "above 1 keeps closer to the class, for more evaluations of the net. What a model cannot do is grey."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -335,4 +335,4 @@ def _config_of(model: str, root: Path) -> TrainConfig:
 def _in_words(started: SamplingStarted) -> str:
     guidance = f", guidance {started.guidance:g}" if started.guidance != 1 else ""
     plural = "s" if started.evaluations > 1 else ""
-    return f"{started.sampler}{guidance}, {started.evaluations:,} evaluation{plural}"
+    return f"{started.sampler}{guidance}, {started.evaluations:,} eval{plural}"
