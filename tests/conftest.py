@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,12 @@ TINY = {
 }
 
 ConfigMaker = Callable[..., TrainConfig]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a shell that runs pytest in the background has it ignored, down the line."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
