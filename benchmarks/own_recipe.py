@@ -22,7 +22,7 @@ from core.checkpoint import LoadedModel  # noqa: E402
 from core.events import Checkpoint, Dataset, Event, Finished, Progress  # noqa: E402
 from core.recording import quantized  # noqa: E402
 from core.runs import MODEL, request  # noqa: E402
-from core.sampling_options import defaults_for  # noqa: E402
+from core.sampling_options import defaults_for, in_words  # noqa: E402
 
 NAME, SAMPLING_BATCH = "run", 250
 FOREVER = 1_000_000  # epochs: the clock ends the training
@@ -118,12 +118,10 @@ def main() -> None:
         began = time.monotonic()
         drawn, labels = draw(model)
         clock.hand_in(index, drawn, labels, time.monotonic() - began)
-    own = defaults_for(model.config)
-    guided = f", guidance {own.guidance:g}" if own.guidance != 1 else ""
     clock.finish(
         parameters=sum(parameter.numel() for parameter in model.net.parameters()),
         shape=model.config.model,
-        sampler=f"{own.sampler}, {own.steps} steps{guided}",
+        sampler=in_words(defaults_for(model.config), model.config.path),
         **found,
     )
 
