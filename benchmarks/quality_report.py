@@ -33,10 +33,12 @@ class Point:
     sampler: str  # in words
     sampling: float  # seconds for all samples
     evaluation: dict[str, Any]  # core.evaluation.Evaluation
+    few: dict[str, Any]  # the same of its first samples, as many as every recipe has
 
-    def frechet(self, judge: str = "conv", of: str = "samples") -> float:
-        """The Frechet distance in the eyes of a classifier."""
-        distance: float = self.evaluation[of][judge]["frechet"]
+    def frechet(self, n: int, judge: str = "conv", of: str = "samples") -> float:
+        """The Frechet distance of `n` samples, all or few, in the eyes of a classifier."""
+        evaluation = self.few if n == self.few["n"] else self.evaluation
+        distance: float = evaluation[of][judge]["frechet"]
         return distance
 
 
@@ -44,7 +46,8 @@ class Point:
 class Race:
     """Everything that was found."""
 
-    n: int
+    n: int  # samples of ours
+    few: int  # samples that every recipe has, at most n
     points: list[Point] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)  # recipe -> why it has no figures
 
@@ -61,16 +64,21 @@ class Race:
 
 
 def table(race: Race) -> str:
-    """A row for each recipe and budget: medians over the seeds, and the range of the distance that counts."""
-    head = (
-        "recipe | parameters | budget | taken at | start: imports + data + first step | images seen | "
-        f"Frechet distance, n = {race.n:,} | least to greatest | times the floor | by the second classifier | "
-        "precision | recall | class as asked | sampling 1,000"
-    ).split(" | ")
+    """A row for each recipe and budget: medians over the seeds, and the range of the distance that counts.
+
+    Precision and what follows are of all the samples that a recipe drew; KID does not hang on how many those are.
+    """
+    sizes = sorted({race.n, race.few}, reverse=True)
+    head = [
+        *("recipe", "parameters", "budget", "taken at", "start: imports + data + first step", "images seen"),
+        *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the floor")),
+        *(f"by the second classifier, n = {race.few:,}", "KID x 1000"),
+        *("precision", "recall", "class as asked", "sampling 1,000"),
+    ]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for (recipe, budget), points in race.groups().items():
-        distances = [point.frechet() for point in points]
         trained = points[0].images > 0
+        drawn: int = points[0].evaluation["n"]
         start = " + ".join(f"{_median(point.start.get(key, 0) for point in points):.1f}" for key in points[0].start)
         scores = [point.evaluation["samples"]["conv"] for point in points]
         agreement = scores[0]["agreement"]
@@ -82,23 +90,23 @@ def table(race: Race) -> str:
                 f"{_median(point.seconds for point in points):.1f} s" if trained else "",
                 f"{start} s" if trained else "",
                 f"{_median(point.images for point in points):,.0f}" if trained else "",
-                _short(_median(distances)),
-                f"{_short(min(distances))} to {_short(max(distances))}" if len(points) > 1 else "",
-                _short(_median(distances) / points[0].frechet(of="floor")),
-                _short(_median(point.frechet("mlp") for point in points)),
+                *(cell for n in sizes for cell in (_distances(points, n) if n <= drawn else [""] * 3)),
+                _short(_median(point.frechet(race.few, "mlp") for point in points)),
+                _short(_median(1000 * score["kernel"] for score in scores)),
                 f"{_median(score['precision'] for score in scores):.3f}",
                 f"{_median(score['recall'] for score in scores):.3f}",
                 "" if agreement is None else f"{_median(score['agreement'] for score in scores):.1%}",
-                f"{_median(point.sampling for point in points) / race.n * 1000:.1f} s",
+                f"{_median(point.sampling for point in points) / drawn * 1000:.1f} s",
             ]
         )
     for recipe, reason in race.failures.items():
         rows.append([recipe, f"no figures: {reason.replace('|', '/')}", *[""] * (len(head) - 2)])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if race.points:
-        floor = race.points[0]
-        lines += ["", f"The floor, real images against real ones: {_short(floor.frechet(of='floor'))}"]
-        lines[-1] += f", and {_short(floor.frechet('mlp', 'floor'))} by the second classifier."
+        most = max(race.points, key=lambda point: int(point.evaluation["n"]))
+        floors = [f"{_short(most.frechet(n, of='floor'))} for n = {n:,}" for n in sizes if n <= most.evaluation["n"]]
+        floors.append(f"{_short(most.frechet(race.few, 'mlp', 'floor'))} by the second classifier, n = {race.few:,}")
+        lines += ["", f"The floor, real images against real ones: {', '.join(floors)}."]
         for recipe in race.recipes():
             one = next(point for point in race.points if point.recipe == recipe)
             lines.append(f"- {recipe}: {one.shape}; samples by {one.sampler}")
@@ -114,16 +122,16 @@ def plot(race: Race, path: Path) -> None:
     curves: dict[str, list[tuple[float, float, float, float]]] = {}
     for (recipe, _), points in groups.items():
         if points[0].images:
-            distances = [point.frechet() for point in points]
+            distances = [point.frechet(race.few) for point in points]
             at = (_median(point.seconds for point in points), _median(distances), min(distances), max(distances))
             curves.setdefault(recipe, []).append(at)
-    lines = {points[0].recipe: points[0].frechet() for points in groups.values() if not points[0].images}
-    lines["real images"] = race.points[0].frechet(of="floor")
+    lines = {points[0].recipe: points[0].frechet(race.few) for points in groups.values() if not points[0].images}
+    lines["real images"] = race.points[0].frechet(race.few, of="floor")
     levels = [*lines.values(), *(value for curve in curves.values() for point in curve for value in point[1:])]
     times = [point[0] for curve in curves.values() for point in curve]
     picture = Image.new("RGB", (SIZE[0] * FINE, SIZE[1] * FINE), PAPER)
     axes = Axes(ImageDraw.Draw(picture), (min(times) / 1.3, max(times) * 1.3), (min(levels) / 1.3, max(levels) * 1.5))
-    axes.grid("seconds since the process was started", f"Frechet distance of {race.n:,} samples, lower is better")
+    axes.grid("seconds since the process was started", f"Frechet distance of {race.few:,} samples, lower is better")
     for name, level in lines.items():
         axes.line([(axes.x[0], level), (axes.x[1], level)], GREY, 2)
         axes.text((axes.x[0], level), f" {name}", INK, "lb")
@@ -196,6 +204,13 @@ def ticks(least: float, most: float) -> list[float]:
     """1, 2 and 5 times the powers of ten from `least` to `most`."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     return [value for power in powers for tick in TICKS if least <= (value := tick * 10.0**power) <= most]
+
+
+def _distances(points: list[Point], n: int) -> list[str]:
+    """Three cells: the median distance of n samples over the seeds, its range, and how many times the floor it is."""
+    found = [point.frechet(n) for point in points]
+    between = f"{_short(min(found))} to {_short(max(found))}" if len(found) > 1 else ""
+    return [_short(_median(found)), between, _short(_median(found) / points[0].frechet(n, of="floor"))]
 
 
 def _median(values: Iterable[float]) -> float:

@@ -1,14 +1,15 @@
 """How far samples are from real images, against the time since the process that trains was started.
 
     python benchmarks/time_to_quality.py --plot --json race.json     our recipes and two peers, hours on two cores
-    python benchmarks/time_to_quality.py --peer-n 2000               fewer samples, as slow samplers may ask for
+    python benchmarks/time_to_quality.py --peer-n 500                fewer samples of the peers, whose samplers are slow
     python benchmarks/time_to_quality.py --quick                     ours for seconds: whether it works, not how well
 
 Every training is a process of its own, and its clock begins just before that process does: imports, reading the data
 and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
 the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is
 timed apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares.
-All samples are measured by `core.evaluation`. Seeds take turns, so that a machine that slows down slows all.
+All samples are measured by `core.evaluation`; where peers draw fewer, the first so many of ours are measured once more.
+Seeds take turns, so that a machine that slows down slows all.
 
 The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
 how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
@@ -61,7 +62,8 @@ class Contest:
 
     asked: argparse.Namespace
     budgets: list[float]
-    n: int
+    n: int  # samples of ours
+    few: int  # of the peers, and of ours beside them
     parameters: int  # of the net of `default`
     reference: Reference
     scratch: Path
@@ -126,7 +128,7 @@ class Contest:
             self.scratch / f"{recipe}-{seed}",
             budgets=_listed(self.budgets),
             seed=seed,
-            n=self.n,
+            n=self.few,
             labels=self.labels,
             device=self.asked.device,
             data=self.scratch / peer.images,
@@ -141,8 +143,13 @@ class Contest:
                 with np.load(kept.pop("samples")) as arrays:
                     images = torch.from_numpy(arrays["images"]).unsqueeze(1)
                     labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
-                found = finished(measure(images, labels, self.reference, recipe, result["sampler"], kept["sampling"]))
-                yield Point(recipe=recipe, seed=seed, **kept, **about, evaluation=asdict(found))
+                evaluation = self._measured(recipe, images, labels)
+                first = None if labels is None else labels[: self.few]
+                few = self._measured(recipe, images[: self.few], first) if self.few < len(images) else evaluation
+                yield Point(recipe=recipe, seed=seed, **kept, **about, evaluation=evaluation, few=few)
+
+    def _measured(self, recipe: str, images: torch.Tensor, labels: torch.Tensor | None) -> dict[str, Any]:
+        return asdict(finished(measure(images, labels, self.reference, recipe)))
 
 
 def finished(work: Generator[Any, None, T]) -> T:
@@ -165,6 +172,12 @@ def say(text: str) -> None:
     print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
+def save(race: Race, path: Path | None) -> None:
+    """Write all figures so far, if anyone asked for them."""
+    if path:
+        path.write_text(json.dumps(asdict(race), indent=1), encoding="utf-8")
+
+
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,7 +189,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budgets", default="60,300", help="seconds, comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
     parser.add_argument("--n", type=int, default=10_000, help="samples that are measured")
-    parser.add_argument("--peer-n", type=int, help="use so many for all recipes if peers are among them")
+    parser.add_argument("--peer-n", type=int, help="samples of each peer; default: as many as of ours")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set's files")
     parser.add_argument("--limit", type=int, help="use only the first images of each split")
@@ -211,13 +224,15 @@ def main() -> None:
     recipes = asked.recipes.split(",")
     if unknown := [name for name in recipes if name not in (*OURS, SHIPPED, *PEERS)]:
         raise MinidiffError(f"there is no recipe {unknown[0]!r}; take some of {', '.join((*OURS, SHIPPED, *PEERS))}")
-    n = asked.peer_n if asked.peer_n and set(recipes) & set(PEERS) else asked.n
-    race = Race(n)
+    few = asked.peer_n or asked.n
+    if few > asked.n:
+        raise MinidiffError(f"--peer-n {few} is more than the {asked.n} samples of ours; give at most so many")
+    race = Race(asked.n, few)
     with contextlib.ExitStack() as stack:
         if asked.keep:
             asked.keep.mkdir(parents=True)
         scratch = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        reference = finished(prepare(asked.dataset, asked.data_root, asked.limit, n))
+        reference = finished(prepare(asked.dataset, asked.data_root, asked.limit, asked.n))
         train = load_dataset(reference.name, asked.data_root, limit=asked.limit)
         if used := {PEERS[name].images for name in recipes if name in PEERS}:
             say("laying out the images for the peers")
@@ -230,8 +245,8 @@ def main() -> None:
         parameters = sum(parameter.numel() for parameter in net.parameters())
         budgets = sorted(float(budget) for budget in asked.budgets.split(","))
         labels = scratch / "labels.npy"  # of real images, so that the classes come in their shares
-        np.save(labels, reference.held_out.labels[:n].numpy())
-        contest = Contest(asked, budgets, n, parameters, reference, scratch, len(train.images), labels)
+        np.save(labels, reference.held_out.labels[: asked.n].numpy())
+        contest = Contest(asked, budgets, asked.n, few, parameters, reference, scratch, len(train.images), labels)
         for seed in range(asked.seeds):
             for recipe in recipes:
                 if recipe in race.failures or (recipe == SHIPPED and seed > 0):
@@ -240,16 +255,16 @@ def main() -> None:
                 try:
                     for point in contest.points(recipe, seed):
                         race.points.append(point)
-                        say(f"{recipe}, seed {seed}: {point.frechet():.3g} after {point.seconds:.1f} s")
+                        save(race, asked.json)  # after each, since hours may have gone into it
+                        say(f"{recipe}, seed {seed}: {point.frechet(few):.3g} after {point.seconds:.1f} s")
                 except ContenderFailed as error:
                     race.failures[recipe] = str(error)
+                    save(race, asked.json)
                     say(f"{recipe}: {error}")
     name = next(found.name for found in list_devices() if found.kind == asked.device)
     print(f"{datetime.date.today()}, {name}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads,")
     print(f"torch {torch.__version__}, Python {platform.python_version()}; {reference.name}, {asked.seeds} seeds\n")
     print(table(race))
-    if asked.json:
-        asked.json.write_text(json.dumps(asdict(race), indent=1), encoding="utf-8")
     if asked.plot and race.points:
         plot(race, asked.plot)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from core.atomic import write_atomically
-from core.config import TrainConfig
+from core.config import IMAGE_SIZE, TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, ConfigError
 from core.models import build_model
+from core.paths import PATHS
 from core.precision import pick_precision
+from core.published import CLASSES
 from core.runs import MODEL, builtin_directories, root_directory, run_directories
+from core.samplers import Denoiser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +44,29 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where the net's weights are."""
         return next(self.net.parameters()).device
+
+    def placed(self, x: Tensor) -> Tensor:
+        """A tensor where the net's weights are, and of their type; as it is for a net without weights."""
+        weight = next(self.net.parameters(), None)
+        return x if weight is None else x.to(weight.device, weight.dtype)
+
+    def denoiser(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
+        """The net as samplers ask it, for images of the classes `labels`, (n,), or for a net that knows none."""
+        config = self.config
+        road = PATHS[config.path]
+        return Denoiser(self.net, road, config.prediction, config.clock, config.precision, labels, guidance)
+
+    @cached_property
+    def average(self) -> Tensor:
+        """What the net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
+
+        It is asked once for each class, or as often for none, always with the same noise.
+        """
+        source = PATHS[self.config.path].source
+        noise = self.placed(source((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
+        classes = torch.arange(CLASSES, device=noise.device) if self.config.classes else None
+        with torch.no_grad():
+            return self.denoiser(classes)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
 def write_tensors(

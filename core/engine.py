@@ -13,7 +13,8 @@ import queue
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, BinaryIO, get_type_hints
 
 from core.errors import MinidiffError
 
@@ -70,22 +71,17 @@ class Engine:
     def _denoise(self, request: dict[str, Any]) -> None:
         from core.recording import to_frame
         from core.sampling import sample
-        from core.sampling_options import evaluations, settle
+        from core.sampling_options import Sampling, evaluations, settle
 
         number = request["id"]
         loaded = self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
-        n, steps, seed = int(request["n"]), int(request["steps"]), int(request["seed"])
-        kinds: dict[str, Callable[[Any], Any]] = {
-            "sampler": str,
-            "guidance": float,
-            "spacing": float,
-            "contrast": float,
-        }
+        n, seed = int(request["n"]), int(request["seed"])
+        kinds: dict[str, Callable[[Any], Any]] = get_type_hints(Sampling)
         options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
         if request.get("label") is not None:
             options["labels"] = int(request["label"])
-        walk = sample(loaded, n=n, steps=steps, seed=seed, **options)
-        chosen, labels = settle(loaded.config, n, steps=steps, **options)
+        walk = sample(loaded, n=n, seed=seed, **options)
+        chosen, labels = settle(loaded.config, n, **options)
         began = time.monotonic()
         for step in walk:
             if step.index == 0:
@@ -93,14 +89,10 @@ class Engine:
                 said = {
                     "model": request["model"],
                     "seed": seed,
-                    "steps": steps,
                     "n": n,
                     "height": height,
                     "width": width,
-                    "sampler": chosen.sampler,
-                    "guidance": chosen.guidance,
-                    "spacing": chosen.spacing,
-                    "contrast": chosen.contrast,
+                    **asdict(chosen),
                     "labels": labels,
                     "evaluations": evaluations(chosen, loaded.config.path),
                 }

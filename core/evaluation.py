@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from core.errors import MinidiffError
 from core.published import CLASSES
 from core.recording import quantized
 from core.sampling import sample
-from core.sampling_options import Sampling, in_words, settle
+from core.sampling_options import Sampling, SamplingOptions, in_words, settle
 
 if TYPE_CHECKING:
     from core.checkpoint import LoadedModel
@@ -84,30 +84,24 @@ def evaluate(
     n: int = N,
     *,
     steps: int | None = None,
-    sampler: str | None = None,
-    guidance: float | None = None,
-    spacing: float | None = None,
-    contrast: float | None = None,
     seed: int = 0,
     cas: bool = False,
     data_root: str | Path | None = None,
     limit: int | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Generator[Progressed | Event | Evaluation, None, None]:
     """Draw `n` samples from a model and measure them on the data set that it learned.
 
     Args:
         model: what `load_model` gives.
         n: how many samples; figures of different n do not compare, and n must not exceed the held-out images.
-        steps: from noise to image; this and the next four are as for `sample`, whose defaults are the model's own.
-        sampler: how to walk.
-        guidance: how far towards the class asked for, which are those of the held-out images, in their shares.
-        spacing: of the steps.
-        contrast: how far away from the average image.
+        steps: from noise to image, as for `sample`; the classes asked for are those of the held-out images.
         seed: of the first batch of samples; the next ones follow it.
         cas: also train a classifier on the samples alone and test it on real images (Ravuri and Vinyals 2019); this
             needs a model that is asked for classes.
         data_root: where the data set lies, as for `load_dataset`.
         limit: use only the first images of each split.
+        options: as for `sample`.
 
     Yields:
         `Progressed` and the events of finding the data; at the end one `Evaluation`.
@@ -115,9 +109,7 @@ def evaluate(
     Raises:
         MinidiffError: the data or a classifier cannot be had, or n is out of range.
     """
-    chosen, classes = settle(
-        model.config, 1, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, contrast=contrast
-    )
+    chosen, classes = settle(model.config, 1, steps=steps, **options)
     _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
     asked = None if classes is None else reference.held_out.labels[:n]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from core.checkpoint import LoadedModel
 from core.config import IMAGE_SIZE, TrainConfig
 from core.errors import MinidiffError
 from core.memory import within_memory
 from core.paths import PATHS, Path
-from core.published import CLASSES, NULL
-from core.samplers import SAMPLERS, Denoiser, Steps
-from core.sampling_options import DIFFUSERS, amounts, settle
-
-if TYPE_CHECKING:
-    from core.checkpoint import LoadedModel
+from core.published import NULL
+from core.samplers import SAMPLERS, Steps
+from core.sampling_options import DIFFUSERS, SamplingOptions, amounts, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,8 @@ def sample(
     start: Tensor | None = None,
     start_amount: float = 1.0,
     *,
-    sampler: str | None = None,
-    guidance: float | None = None,
-    spacing: float | None = None,
-    contrast: float | None = None,
     labels: int | Iterable[int] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Iterator[SampleStep]:
     """Denoise in `steps` steps, each of which asks the net for the clean image and moves towards it.
 
@@ -58,12 +53,9 @@ def sample(
         seed: of all noise, which is always drawn on the CPU: a seed means the same picture everywhere.
         start: images to denoise that are already corrupted, (n, 1, 28, 28), around [0, 1]; None starts from noise.
         start_amount: how much noise `start` holds, in (0, 1].
-        sampler: "mix", "euler", "heun", "ddpm", "ddim", "dpm2m", or "diffusers:" and a scheduler's class name.
-        guidance: how far to go towards the class, from 0; 1 is as learned.
-        spacing: above 0; 1 takes equal steps, more puts more of them near the noise.
-        contrast: from 0, none; pushes the velocity, on the path flow, away from that of the average image.
         labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
             or an integer tensor; None takes the classes in turn.
+        options: sampler, guidance, spacing and contrast, as `core.sampling_options.SamplingOptions` tells.
 
     Returns:
         A generator of `steps` + 1 records; record 0 is the start.
@@ -75,7 +67,8 @@ def sample(
 
     Source: the teaching document's section 3.6.
     """
-    net, config = (model, TrainConfig(preset="document")) if isinstance(model, nn.Module) else (model.net, model.config)
+    loaded = model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="document"), 0, "")
+    config = loaded.config
     if start is not None:
         _check_start(start)
         n = len(start)
@@ -91,18 +84,14 @@ def sample(
             x = path.source((n, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(seed % 2**63))
         else:
             x = path.inward(start)
-        weight = next(net.parameters(), None)
-        if weight is not None:
-            x = x.to(weight.device, weight.dtype)
-    chosen, classes = settle(
-        config, n, steps=steps, sampler=sampler, guidance=guidance, spacing=spacing, contrast=contrast, labels=labels
-    )
+        x = loaded.placed(x)
+    chosen, classes = settle(config, n, steps=steps, labels=labels, **options)
     asked = None
     if classes is not None:
         asked = torch.tensor([NULL if label < 0 else label for label in classes], device=x.device)
-    denoiser = Denoiser(net, path, config.prediction, config.clock, config.precision, asked, chosen.guidance)
+    denoiser = loaded.denoiser(asked, chosen.guidance)
     if chosen.contrast:
-        denoiser = replace(denoiser, contrast=chosen.contrast, average=average_image(denoiser, x))
+        denoiser = replace(denoiser, contrast=chosen.contrast, average=loaded.average)
     falling = amounts(chosen.steps, chosen.spacing, start_amount)
     if chosen.sampler.startswith(DIFFUSERS):
         from core.scheduled import scheduled  # it loads diffusers, which takes seconds
@@ -111,17 +100,6 @@ def sample(
     else:
         step = SAMPLERS[chosen.sampler]
     return _walk(step(denoiser, x, falling, torch.Generator().manual_seed(seed % 2**63)), path, x, falling)
-
-
-def average_image(denoiser: Denoiser, like: Tensor) -> Tensor:
-    """What a net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
-
-    It is asked once for each class, or as often for none, always with the same noise; `like` has device and type.
-    """
-    noise = denoiser.path.source((CLASSES, *like.shape[1:]), torch.Generator().manual_seed(0)).to(like)
-    classes = None if denoiser.labels is None else torch.arange(CLASSES, device=like.device)
-    with torch.no_grad():
-        return replace(denoiser, labels=classes, guidance=1.0)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
 def _check_start(start: Tensor) -> None:

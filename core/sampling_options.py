@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from core.errors import MinidiffError
 from core.published import CLASSES
@@ -37,6 +37,22 @@ class Sampling:
     guidance: float  # 1 is as learned; above, the answer is pushed away from the one without a class
     spacing: float  # 1: equal steps; above, more of them near the noise
     contrast: float = 0.0  # how far away from the average image; 0 is as learned
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What can be asked of a sampler beside the steps; what is left out, or None, is the model's own.
+
+    Attributes:
+        sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: the model's own
+        guidance: how far to go towards the class, from 0; 1 is as learned
+        spacing: above 0; 1 takes equal steps, more puts more of them near the noise
+        contrast: how far away from the average image, from 0, which is not at all; on the path flow
+    """
+
+    sampler: str | None
+    guidance: float | None
+    spacing: float | None
+    contrast: float | None
 
 
 def defaults_for(config: TrainConfig) -> Sampling:
@@ -118,11 +134,8 @@ def settle(
     n: int,
     *,
     steps: int | None = None,
-    sampler: str | None = None,
-    guidance: float | None = None,
-    spacing: float | None = None,
-    contrast: float | None = None,
     labels: int | Iterable[int] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> tuple[Sampling, tuple[int, ...] | None]:
     """Check what was asked of a model and fill what was not with the model's own defaults.
 
@@ -130,11 +143,9 @@ def settle(
         config: what the model was trained with.
         n: how many images.
         steps: at least 1.
-        sampler: a name that `fits` the model's path.
-        guidance: at least 0; other than 1 only for a model with classes.
-        spacing: above 0.
-        contrast: at least 0; other than 0 only on the path flow, for a net that does not predict the noise.
         labels: None takes the classes in turn; a number is the class of all; -1 leaves the class open; or n of these.
+        options: a sampler that `fits` the model's path; guidance other than 1 only for a model with classes; contrast
+            other than 0 only on the path flow, for a net that does not predict the noise.
 
     Returns:
         How the images are drawn, and the class of each: n numbers from -1 to 9, or None for a model without classes.
@@ -142,14 +153,8 @@ def settle(
     Raises:
         MinidiffError: a value lies outside its range, or the model cannot do what was asked.
     """
-    own = defaults_for(config)
-    chosen = Sampling(
-        own.sampler if sampler is None else sampler,
-        own.steps if steps is None else steps,
-        own.guidance if guidance is None else guidance,
-        own.spacing if spacing is None else spacing,
-        own.contrast if contrast is None else contrast,
-    )
+    asked: dict[str, Any] = {"steps": steps, **options}
+    chosen = replace(defaults_for(config), **{name: value for name, value in asked.items() if value is not None})
     if chosen.steps < 1:
         raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
     if reason := fits(chosen.sampler, config.path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.checkpoint import LoadedModel, fill
 from core.config import IMAGE_SIZE, TrainConfig
@@ -46,6 +47,8 @@ class Trainer:
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(device).to(memory_format=self.layout)
         self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
+        self._weights: list[Tensor] = list(self.net.parameters())
+        self._averages: list[Tensor] = list(self.kept.parameters())
         self.optimizer = Optimizer(self.net, config)
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
@@ -87,7 +90,7 @@ class Trainer:
             self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
             self._epoch = epoch
         chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
-        images = self.images[chosen]
+        images = self.images.index_select(0, chosen)
         if self.config.shift:
             images = shifted(images, self.config.shift, generator_for(self.config.seed, SHIFT, step, self.device))
         return images.float().div_(255), self.labels[chosen]
@@ -108,7 +111,7 @@ class Trainer:
         if self.config.ema:
             # The average of the last `ema` of all steps so far, at every moment: Karras et al. 2024, section 3.1.
             share = 1 / (self.config.ema * self.step + 1)
-            torch._foreach_lerp_(list(self.kept.parameters()), list(self.net.parameters()), share)
+            torch._foreach_lerp_(self._averages, self._weights, share)
         self.step += 1
         return torch.where(finite, loss.detach(), torch.nan), len(images)
 
@@ -131,7 +134,8 @@ class Trainer:
         x = path.mix(x0, noise, amount).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
             output = ask(net, x, amount, labels, clock=config.clock)
-        errors = (output.float() - target(path, config.prediction, x0, noise, amount)).square()
+        wanted = target(path, config.prediction, x0, noise, amount)
+        errors = functional.mse_loss(output.float(), wanted, reduction="none")
         if config.weighting != "prediction":
             errors = errors * weight(path, config.prediction, config.weighting, amount).view(-1, 1, 1, 1)
         return errors
@@ -164,8 +168,7 @@ class Trainer:
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        weights = [*self.net.parameters(), *self.kept.parameters()]
-        return all(bool(torch.isfinite(weight).all()) for weight in weights)
+        return all(bool(torch.isfinite(weight).all()) for weight in (*self._weights, *self._averages))
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""

@@ -57,19 +57,21 @@ def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budge
     tmp_path: Path,
 ) -> None:
     drawn, found = tmp_path / "race.png", tmp_path / "race.json"
-    printed = run("time_to_quality.py", "--quick", "--plot", str(drawn), "--json", str(found))
+    printed = run("time_to_quality.py", "--quick", "--peer-n", "20", "--plot", str(drawn), "--json", str(found))
     for recipe in ("default", "quick"):
         rows = cells(printed, recipe)
         assert [row[2] for row in rows] == ["2 s", "4 s"], printed
         for row in rows:
             assert all(float(part) > 0 for part in row[4].removesuffix(" s").split(" + ")), row  # the start, in parts
             assert int(row[5].replace(",", "")) > 0  # images seen
-            assert float(row[6]) > 0  # distance
+            assert float(row[6]) > 0  # distance of all samples
+            assert float(row[9]) > 0  # of the first few
     race = json.loads(found.read_text(encoding="utf-8"))
     assert race["failures"] == {}
     for point in race["points"]:
         assert sum(point["start"].values()) <= point["seconds"]
         assert sum(point["evaluation"]["samples"]["conv"]["classes"]) == race["n"] == 50
+        assert sum(point["few"]["samples"]["conv"]["classes"]) == race["few"] == 20
     with Image.open(drawn) as picture:
         assert len(picture.getcolors(maxcolors=2**20) or ()) > 10  # axes and curves
 

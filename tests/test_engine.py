@@ -236,9 +236,9 @@ def test_a_bad_request_is_answered_in_words_and_the_next_one_works(
 
 
 def test_a_request_that_lacks_something_is_answered_in_words(client: Client, request_: dict[str, Any]) -> None:
-    del request_["steps"]
+    del request_["seed"]
     client.send(request_)
-    assert "'steps'" in client.reply()["message"]
+    assert "'seed'" in client.reply()["message"]
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{\n", b"5\n", b"null\n", b"[1, 2]\n", b"[[1, 2]]\n", b"\xff\xfe\n", b"{}\n"])

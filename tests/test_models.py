@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model
 from core.config import ModelName
 from core.models import MODEL_NAMES
+from core.precision import in_precision
 
 
 def size(net: nn.Module) -> int:
@@ -29,6 +31,24 @@ def test_basic_unet_has_309057_parameters() -> None:
 
 def test_unet2d_has_1707009_parameters(unet2d: nn.Module) -> None:
     assert size(unet2d) == 1_707_009
+
+
+def test_unet2d_in_bfloat16_on_a_cpu_attends_and_normalises_in_float32(unet2d: nn.Module) -> None:
+    found: dict[str, set[torch.dtype]] = {}
+
+    def note(module: nn.Module, _: Any, output: Tensor) -> None:
+        found.setdefault(type(module).__name__, set()).add(output.dtype)
+
+    hooks = [module.register_forward_hook(note) for module in unet2d.modules() if not list(module.children())]
+    hooks += [module.register_forward_hook(note) for module in unet2d.modules() if isinstance(module, Attention)]
+    try:
+        with torch.no_grad(), in_precision("bfloat16", torch.device("cpu")):
+            unet2d(torch.rand((2, 1, 28, 28)), 0.5)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert found["Conv2d"] == {torch.bfloat16}
+    assert found["GroupNorm"] == found["Attention"] == {torch.float32}
 
 
 def test_the_config_offers_exactly_the_registrys_models() -> None:

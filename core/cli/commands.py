@@ -17,7 +17,7 @@ from core import __version__, runs
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
-from core.sampling_options import DIFFUSERS, SAMPLER_NAMES
+from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,12 +35,8 @@ app = App(
 )
 Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
-_SAMPLERS = f"{', '.join(SAMPLER_NAMES)}, or {DIFFUSERS}NAME of a scheduler; default: the model's own"
 Steps = Annotated[int | None, Parameter(help="steps from noise to image; default: the model's own")]
-SamplerName = Annotated[str | None, Parameter(help=_SAMPLERS)]
-Guidance = Annotated[float | None, Parameter(help="how far to go towards the class; 1 is as learned")]
-Spacing = Annotated[float | None, Parameter(help="1: equal steps; more: more of them near the noise")]
-Contrast = Annotated[float | None, Parameter(help="how far away from the average image; 0: not")]
+Way = Annotated[SamplingOptions | None, Parameter(name="*")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -130,10 +126,7 @@ def sample(
     *,
     n: Annotated[int, Parameter(help="images")] = 8,
     steps: Steps = None,
-    sampler: SamplerName = None,
-    guidance: Guidance = None,
-    spacing: Spacing = None,
-    contrast: Contrast = None,
+    way: Way = None,
     label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
     seed: Annotated[int, Parameter(help="of all noise")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
@@ -153,11 +146,8 @@ def sample(
         n=n,
         steps=steps,
         seed=seed,
-        sampler=sampler,
-        guidance=guidance,
-        spacing=spacing,
-        contrast=contrast,
         labels=label,
+        **(way or {}),
     )
     denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
     if output is None and figure is None and gif is None:
@@ -174,10 +164,7 @@ def eval_(
     *,
     n: Annotated[int, Parameter(help="samples, and real images for the floor")] = 10_000,
     steps: Steps = None,
-    sampler: SamplerName = None,
-    guidance: Guidance = None,
-    spacing: Spacing = None,
-    contrast: Contrast = None,
+    way: Way = None,
     seed: Annotated[int, Parameter(help="of all noise")] = 0,
     cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples alone")] = False,
     data_root: Annotated[Path | None, Parameter(help="folder that holds the data set's files")] = None,
@@ -196,14 +183,11 @@ def eval_(
         loaded,
         n,
         steps=steps,
-        sampler=sampler,
-        guidance=guidance,
-        spacing=spacing,
-        contrast=contrast,
         seed=seed,
         cas=cas,
         data_root=data_root,
         limit=limit,
+        **(way or {}),
     )
     found = evaluating.shown(steps_taken, quiet=as_json)
     if as_json:
