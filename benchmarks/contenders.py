@@ -26,6 +26,7 @@ class Peer:
     name: str  # of the recipe and of its virtual environment
     module: str  # what its script imports of it
     images: str  # how it reads its images: "idx" or "png"
+    patient: bool = False  # whether it needs a GPU to get anywhere in minutes
 
     @property
     def script(self) -> Path:
@@ -43,6 +44,8 @@ PEERS = {
     for peer in (
         Peer("torchcfm-mnist", "torchcfm.models.unet", "idx"),
         Peer("denoising-diffusion", "denoising_diffusion_pytorch", "png"),
+        Peer("smalldiffusion-mnist", "smalldiffusion", "idx", patient=True),
+        Peer("diffusers-unconditional", "diffusers", "idx", patient=True),
     )
 }
 
@@ -104,8 +107,8 @@ def contend(program: list[str], out: Path, **options: Any) -> dict[str, Any]:
     if status != 0:
         raise ContenderFailed(_last_line((out / "log").read_text(errors="replace")) or f"it ended with status {status}")
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    for kept in result["kept"]:
-        kept["samples"] = str(out / kept["samples"])
+    for drawn in result["drawn"]:
+        drawn["samples"] = str(out / drawn["samples"])
     return result
 
 

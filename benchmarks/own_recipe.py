@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
@@ -22,7 +23,7 @@ from core.checkpoint import LoadedModel  # noqa: E402
 from core.events import Checkpoint, Dataset, Event, Finished, Progress  # noqa: E402
 from core.recording import quantized  # noqa: E402
 from core.runs import MODEL, request  # noqa: E402
-from core.sampling_options import defaults_for, in_words  # noqa: E402
+from core.sampling_options import defaults_for, evaluations, in_words  # noqa: E402
 
 NAME, SAMPLING_BATCH = "run", 250
 FOREVER = 1_000_000  # epochs: the clock ends the training
@@ -78,14 +79,14 @@ def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Itera
             yield run / MODEL
 
 
-def draw(model: LoadedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Samples at the model's own defaults, (N, 28, 28) uint8, and the classes asked for, if it knows any."""
+def draw(model: LoadedModel, steps: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Samples in so many steps, (N, 28, 28) uint8, and the classes asked for, if the model knows any."""
     labels = torch.from_numpy(np.load(asked.labels)) if model.config.classes else None
     parts = []
     for index, done in enumerate(range(0, asked.n, SAMPLING_BATCH)):
         count = min(SAMPLING_BATCH, asked.n - done)
         wanted = None if labels is None else labels[done : done + count].tolist()
-        *_, last = sample(model, n=count, seed=asked.seed * 1_000_000 + index, labels=wanted)
+        *_, last = sample(model, n=count, steps=steps, seed=asked.seed * 1_000_000 + index, labels=wanted)
         parts.append(quantized(last.x[:, 0]))
     return torch.cat(parts), labels
 
@@ -115,13 +116,15 @@ def main() -> None:
         found = {"pace": measured[0] / measured[1], "between": pace.between}
     for index, name in enumerate(names):
         model = load_model(name, device=asked.device)
-        began = time.monotonic()
-        drawn, labels = draw(model)
-        clock.hand_in(index, drawn, labels, time.monotonic() - began)
+        own, path = defaults_for(model.config), model.config.path
+        for steps in [own.steps] if path == "mix" else [own.steps, own.steps // 2, own.steps // 4]:
+            began = time.monotonic()
+            drawn, labels = draw(model, steps)
+            clock.hand_in(index, drawn, labels, time.monotonic() - began, evaluations(replace(own, steps=steps), path))
     clock.finish(
         parameters=sum(parameter.numel() for parameter in model.net.parameters()),
         shape=model.config.model,
-        sampler=in_words(defaults_for(model.config), model.config.path),
+        sampler=in_words(own, path),
         **found,
     )
 

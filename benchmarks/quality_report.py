@@ -32,8 +32,14 @@ class Point:
     shape: str  # of the net, in words
     sampler: str  # in words
     sampling: float  # seconds for all samples
+    evaluations: int | None  # of the net for each sample, if that is the same for all
     evaluation: dict[str, Any]  # core.evaluation.Evaluation
     few: dict[str, Any]  # the same of its first samples, as many as every recipe has
+
+    @property
+    def asked(self) -> str:
+        """How often the net was asked for each sample, in words."""
+        return "as it takes" if self.evaluations is None else f"{self.evaluations} evaluations"
 
     def frechet(self, n: int, judge: str = "conv", of: str = "samples") -> float:
         """The Frechet distance of `n` samples, all or few, in the eyes of a classifier."""
@@ -51,12 +57,12 @@ class Race:
     points: list[Point] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)  # recipe -> why it has no figures
 
-    def groups(self) -> dict[tuple[str, float], list[Point]]:
-        """The seeds of each recipe at each budget, in the order of their start."""
-        found: dict[tuple[str, float], list[Point]] = {}
+    def groups(self) -> list[list[Point]]:
+        """The seeds of each recipe, budget and number of evaluations, in the order of their start."""
+        found: dict[tuple[str, float, int | None], list[Point]] = {}
         for point in self.points:
-            found.setdefault((point.recipe, point.budget), []).append(point)
-        return dict(sorted(found.items(), key=lambda item: list(self.recipes()).index(item[0][0])))
+            found.setdefault((point.recipe, point.budget, point.evaluations), []).append(point)
+        return sorted(found.values(), key=lambda points: list(self.recipes()).index(points[0].recipe))
 
     def recipes(self) -> dict[str, None]:
         """The recipes with figures, in order."""
@@ -71,12 +77,13 @@ def table(race: Race) -> str:
     sizes = sorted({race.n, race.few}, reverse=True)
     head = [
         *("recipe", "parameters", "budget", "taken at", "start: imports + data + first step", "images seen"),
+        "evaluations a sample",
         *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the floor")),
         *(f"by the second classifier, n = {race.few:,}", "KID x 1000"),
         *("precision", "recall", "class as asked", "sampling 1,000"),
     ]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for (recipe, budget), points in race.groups().items():
+    for points in race.groups():
         trained = points[0].images > 0
         drawn: int = points[0].evaluation["n"]
         start = " + ".join(f"{_median(point.start.get(key, 0) for point in points):.1f}" for key in points[0].start)
@@ -84,12 +91,13 @@ def table(race: Race) -> str:
         agreement = scores[0]["agreement"]
         rows.append(
             [
-                recipe,
+                points[0].recipe,
                 f"{points[0].parameters:,}",
-                f"{budget:g} s" if trained else "",
+                f"{points[0].budget:g} s" if trained else "",
                 f"{_median(point.seconds for point in points):.1f} s" if trained else "",
                 f"{start} s" if trained else "",
                 f"{_median(point.images for point in points):,.0f}" if trained else "",
+                "" if points[0].evaluations is None else str(points[0].evaluations),
                 *(cell for n in sizes for cell in (_distances(points, n) if n <= drawn else [""] * 3)),
                 _short(_median(point.frechet(race.few, "mlp") for point in points)),
                 _short(_median(1000 * score["kernel"] for score in scores)),
@@ -116,16 +124,17 @@ def table(race: Race) -> str:
 def plot(race: Race, path: Path) -> None:
     """Draw the median distance over time, both logarithmic, with a bar over the seeds; one curve a recipe.
 
-    What was not trained here, real images included, is a level line.
+    What was not trained here, real images included, is a level line. Samples in fewer steps are left to the table.
     """
-    groups = race.groups()
+    most = {(point.recipe, point.budget): point.evaluations for point in reversed(race.points)}
+    groups = [points for points in race.groups() if points[0].evaluations == most[points[0].recipe, points[0].budget]]
     curves: dict[str, list[tuple[float, float, float, float]]] = {}
-    for (recipe, _), points in groups.items():
+    for points in groups:
         if points[0].images:
             distances = [point.frechet(race.few) for point in points]
             at = (_median(point.seconds for point in points), _median(distances), min(distances), max(distances))
-            curves.setdefault(recipe, []).append(at)
-    lines = {points[0].recipe: points[0].frechet(race.few) for points in groups.values() if not points[0].images}
+            curves.setdefault(points[0].recipe, []).append(at)
+    lines = {points[0].recipe: points[0].frechet(race.few) for points in groups if not points[0].images}
     lines["real images"] = race.points[0].frechet(race.few, of="floor")
     levels = [*lines.values(), *(value for curve in curves.values() for point in curve for value in point[1:])]
     times = [point[0] for curve in curves.values() for point in curve]

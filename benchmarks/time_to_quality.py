@@ -1,15 +1,16 @@
 """How far samples are from real images, against the time since the process that trains was started.
 
-    python benchmarks/time_to_quality.py --plot --json race.json     our recipes and two peers, hours on two cores
+    python benchmarks/time_to_quality.py --plot --json race.json     ours and two peers, four on a GPU; hours on a CPU
     python benchmarks/time_to_quality.py --peer-n 500                fewer samples of the peers, whose samplers are slow
     python benchmarks/time_to_quality.py --quick                     ours for seconds: whether it works, not how well
 
 Every training is a process of its own, and its clock begins just before that process does: imports, reading the data
 and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
-the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is
-timed apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares.
-All samples are measured by `core.evaluation`; where peers draw fewer, the first so many of ours are measured once more.
-Seeds take turns, so that a machine that slows down slows all.
+the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is timed
+apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares. A recipe
+made for few steps also draws with half and with a quarter of them. All samples are measured by `core.evaluation`; where
+peers draw fewer, the first so many of ours are measured once more. Seeds take turns, so that a machine that slows down
+slows all.
 
 The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
 how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
@@ -139,14 +140,14 @@ class Contest:
         """Train, draw and measure."""
         for result in self.results(recipe, seed):
             about = {name: result[name] for name in ("start", "parameters", "shape", "sampler")}
-            for kept in result["kept"]:
-                with np.load(kept.pop("samples")) as arrays:
+            for drawn in result["drawn"]:
+                with np.load(drawn.pop("samples")) as arrays:
                     images = torch.from_numpy(arrays["images"]).unsqueeze(1)
                     labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
                 evaluation = self._measured(recipe, images, labels)
                 first = None if labels is None else labels[: self.few]
                 few = self._measured(recipe, images[: self.few], first) if self.few < len(images) else evaluation
-                yield Point(recipe=recipe, seed=seed, **kept, **about, evaluation=evaluation, few=few)
+                yield Point(recipe=recipe, seed=seed, **drawn, **about, evaluation=evaluation, few=few)
 
     def _measured(self, recipe: str, images: torch.Tensor, labels: torch.Tensor | None) -> dict[str, Any]:
         return asdict(finished(measure(images, labels, self.reference, recipe)))
@@ -210,11 +211,12 @@ def arguments() -> argparse.Namespace:
         asked.dataset, asked.limit = "glyphs", 640
     asked.device = pick_device(asked.device).type
     if asked.recipes is None:
-        asked.recipes = ",".join(
-            name
-            for name in (*OURS, SHIPPED, *PEERS)
-            if (name != "document" or asked.device == "cuda") and (name != SHIPPED or SHIPPED in builtin_directories())
+        left_out = (
+            set() if asked.device == "cuda" else {"document", *(peer.name for peer in PEERS.values() if peer.patient)}
         )
+        if SHIPPED not in builtin_directories():
+            left_out = {*left_out, SHIPPED}
+        asked.recipes = ",".join(name for name in (*OURS, SHIPPED, *PEERS) if name not in left_out)
     return asked
 
 
@@ -256,7 +258,8 @@ def main() -> None:
                     for point in contest.points(recipe, seed):
                         race.points.append(point)
                         save(race, asked.json)  # after each, since hours may have gone into it
-                        say(f"{recipe}, seed {seed}: {point.frechet(few):.3g} after {point.seconds:.1f} s")
+                        found = f"{point.frechet(few):.3g} after {point.seconds:.1f} s, {point.asked}"
+                        say(f"{recipe}, seed {seed}: {found}")
                 except ContenderFailed as error:
                     race.failures[recipe] = str(error)
                     save(race, asked.json)

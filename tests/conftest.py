@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from core import runs
 from core.config import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -61,6 +63,26 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: ConfigMaker) ->
     for _ in train(tiny(root=root, name="done")):
         pass
     return root / "done"
+
+
+@pytest.fixture
+def home(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with the finished run `done`, for commands that name no --root, in an otherwise empty folder."""
+    root = tmp_path / "runs"
+    shutil.copytree(finished_run, root / "done")
+    monkeypatch.setenv("MINIDIFF_HOME", str(root))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return root
+
+
+@pytest.fixture
+def trainers(home: Path) -> Iterator[Path]:
+    """`home`, and at the end whatever trainer still holds one of its runs is killed."""
+    yield home
+    for path in runs.run_directories(home):
+        if runs.is_locked(path):
+            os.kill(runs.lock_holder(path)["pid"], signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

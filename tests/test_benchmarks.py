@@ -60,12 +60,13 @@ def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budge
     printed = run("time_to_quality.py", "--quick", "--peer-n", "20", "--plot", str(drawn), "--json", str(found))
     for recipe in ("default", "quick"):
         rows = cells(printed, recipe)
-        assert [row[2] for row in rows] == ["2 s", "4 s"], printed
+        few = ["16", "8", "4"] if recipe == "default" else ["40"]
+        assert [(row[2], row[6]) for row in rows] == [(f"{s} s", asked) for s in (2, 4) for asked in few], printed
         for row in rows:
             assert all(float(part) > 0 for part in row[4].removesuffix(" s").split(" + ")), row  # the start, in parts
             assert int(row[5].replace(",", "")) > 0  # images seen
-            assert float(row[6]) > 0  # distance of all samples
-            assert float(row[9]) > 0  # of the first few
+            assert float(row[7]) > 0  # distance of all samples
+            assert float(row[10]) > 0  # of the first few
     race = json.loads(found.read_text(encoding="utf-8"))
     assert race["failures"] == {}
     for point in race["points"]:

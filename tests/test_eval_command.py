@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,14 @@ from pathlib import Path
 import pexpect
 import pytest
 import torch
+from command_line import Capture, complaint, environment
 
 from core import BasicUNet, TrainConfig
 from core.checkpoint import write_tensors
 from core.cli import run
 from core.runs import MODEL
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 FEW = ["--n", "20", "--steps", "1", "--seed", "3", "--limit", "120", "--device", "cpu"]
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -35,19 +32,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return root
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
-
-
-def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
-    """The one line on stderr that a command line earns."""
-    assert run([*arguments]) == code
-    said = capsys.readouterr()
-    assert said.err.startswith("minidiff: ")
-    assert len(said.err.splitlines()) == 1
-    return said.err.strip()
 
 
 def test_it_has_help_and_is_listed(capsys: Capture) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import Capture
 from PIL import Image
 
 from core import TrainConfig, build_model, load_model, sample
@@ -13,8 +14,6 @@ from core.checkpoint import write_tensors
 from core.cli import run
 from core.export import write_grid
 from core.recording import record
-
-Capture = pytest.CaptureFixture[str]
 
 
 def written(folder: Path, name: str, **options: object) -> Path:

@@ -27,6 +27,7 @@ from torch import Tensor  # noqa: E402
 
 BATCH, ACCUMULATED, SAMPLING_BATCH = 32, 2, 250
 PADDED, BORDER = 32, 2
+STEPS = 250
 LONG = 10**9  # steps: the clock ends the training, and nothing is drawn before
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     torch.manual_seed(asked.seed)
     with clock.paused():
         width = nearest(asked.parameters)
-    diffusion = GaussianDiffusion(unet(width), image_size=PADDED, timesteps=1000, sampling_timesteps=250)
+    diffusion = GaussianDiffusion(unet(width), image_size=PADDED, timesteps=1000, sampling_timesteps=STEPS)
     with tempfile.TemporaryDirectory() as results:
         trainer = Trainer(
             diffusion,
@@ -107,8 +108,8 @@ def main() -> None:
             parts.append(drawer.sample(batch_size=min(SAMPLING_BATCH, asked.n - done)))
         drawn = torch.cat(parts)[:, 0, BORDER:-BORDER, BORDER:-BORDER]
         drawn = (drawn.clamp(0, 1) * 255).round().byte().cpu()
-        clock.hand_in(index, drawn, None, time.monotonic() - began)
-    clock.finish(parameters=parameters(diffusion.model), shape=f"width {width}", sampler="DDIM, 250 of 1000 steps")
+        clock.hand_in(index, drawn, None, time.monotonic() - began, STEPS)
+    clock.finish(parameters=parameters(diffusion.model), shape=f"width {width}", sampler=f"DDIM, {STEPS} of 1000 steps")
 
 
 if __name__ == "__main__":

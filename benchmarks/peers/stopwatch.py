@@ -39,6 +39,7 @@ class Stopwatch:
         self._began: float = asked.began
         self._marked = 0.0
         self._kept: list[dict[str, Any]] = []
+        self._drawn: list[dict[str, Any]] = []
         self.start: dict[str, float] = {}  # seconds of each phase before training is under way
 
     @property
@@ -79,23 +80,25 @@ class Stopwatch:
         spent = self.seconds if seconds is None else seconds
         self._kept.append({"budget": self._asked.budgets[len(self._kept)], "seconds": spent, "images": images})
 
-    def hand_in(self, index: int, samples: Any, labels: Any, seconds: float) -> None:
-        """Write what the weights of one budget drew.
+    def hand_in(self, index: int, samples: Any, labels: Any, seconds: float, evaluations: int | None = None) -> None:
+        """Write what the weights of one budget drew, once for each way in which they did.
 
         Args:
             index: which of the budgets, from 0.
             samples: (N, 28, 28) uint8 on the CPU, as a tensor.
             labels: the classes asked for, (N,), as a tensor, or None.
             seconds: that drawing them took.
+            evaluations: of the net for each image; None if it differs from image to image.
         """
         import numpy as np
 
         arrays = {"images": samples.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
-        file = self._asked.out / f"samples-{index}.npz"
+        file = self._asked.out / f"samples-{len(self._drawn)}.npz"
         np.savez(file, **arrays)
-        self._kept[index] |= {"sampling": seconds, "samples": file.name}
+        drawn = {"sampling": seconds, "samples": file.name, "evaluations": evaluations}
+        self._drawn.append(self._kept[index] | drawn)
 
     def finish(self, **more: Any) -> None:
-        """Write result.json: seconds of the start, and for each budget what was kept and drawn."""
-        result = {"start": self.start, "kept": self._kept, **more}
+        """Write result.json: seconds of the start, and what was drawn from the weights of each budget."""
+        result = {"start": self.start, "drawn": self._drawn, **more}
         (self._asked.out / "result.json").write_text(json.dumps(result), encoding="utf-8")

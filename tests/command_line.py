@@ -1,0 +1,53 @@
+"""What tests of the command line share: how it is started, its tiny trainings, and what it says."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import runs
+from core.cli import run
+from core.events import Event
+from core.history import LogTail
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = [
+    *("--preset", "quick", "--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
+    *("--device", "cpu", "--threads", "1"),
+]
+FOREVER = [*TINY, "--epochs", "1000000"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "core.cli", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
+    """The one line on stderr that a command line earns."""
+    assert run([*arguments]) == code
+    said = capsys.readouterr()
+    assert said.err.startswith("minidiff: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err.strip()
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.01)
+
+
+def events(path: Path) -> list[Event]:
+    return LogTail(path / runs.EVENTS).read()[0]
