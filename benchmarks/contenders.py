@@ -26,7 +26,6 @@ class Peer:
     name: str  # of the recipe and of its virtual environment
     module: str  # what its script imports of it
     images: str  # how it reads its images: "idx" or "png"
-    patient: bool = False  # whether it needs a GPU to get anywhere in minutes
 
     @property
     def script(self) -> Path:
@@ -44,8 +43,6 @@ PEERS = {
     for peer in (
         Peer("torchcfm-mnist", "torchcfm.models.unet", "idx"),
         Peer("denoising-diffusion", "denoising_diffusion_pytorch", "png"),
-        Peer("smalldiffusion-mnist", "smalldiffusion", "idx", patient=True),
-        Peer("diffusers-unconditional", "diffusers", "idx", patient=True),
     )
 }
 
