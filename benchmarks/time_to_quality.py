@@ -189,6 +189,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--budgets", default="60,300", help="seconds, comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of their seeds")
     parser.add_argument("--n", type=int, default=10_000, help="samples that are measured")
     parser.add_argument("--peer-n", type=int, help="samples of each peer; default: as many as of ours")
     parser.add_argument("--dataset", default="mnist")
@@ -247,9 +248,9 @@ def main() -> None:
         labels = scratch / "labels.npy"  # of real images, so that the classes come in their shares
         np.save(labels, reference.held_out.labels[: asked.n].numpy())
         contest = Contest(asked, budgets, asked.n, few, parameters, reference, scratch, len(train.images), labels)
-        for seed in range(asked.seeds):
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             for recipe in recipes:
-                if recipe in race.failures or (recipe == SHIPPED and seed > 0):
+                if recipe in race.failures or (recipe == SHIPPED and seed > asked.first_seed):
                     continue
                 say(f"{recipe}, seed {seed}")
                 try:

@@ -19,7 +19,7 @@ DIFFUSERS = "diffusers:"  # before the class name of a scheduler
 # Between which amounts guidance is applied: from as much noise as image to four times as much. Elsewhere it costs
 # evaluations and variety and gains nothing (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
-CONTRAST, GUIDANCE = 0.04, 1.4  # of the default recipe, from docs/recipe.md
+CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")

@@ -14,6 +14,7 @@ import pytest
 
 from core import load_model, sample
 from core.recording import record
+from core.sampling_options import CONTRAST, GUIDANCE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -129,7 +130,7 @@ def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Clie
 @pytest.mark.parametrize(
     ("asked", "said", "options"),
     [
-        ({}, {"labels": [0, 1], "guidance": 1.4, "contrast": 0.04}, {}),
+        ({}, {"labels": [0, 1], "guidance": GUIDANCE, "contrast": CONTRAST}, {}),
         ({"label": None, "sampler": None}, {"labels": [0, 1]}, {}),
         ({"label": -1, "guidance": 2}, {"labels": [-1, -1], "guidance": 1.0, "evaluations": 3}, {"labels": -1}),
         (

@@ -15,7 +15,7 @@ from textual.widgets import Input, Select, Static
 from waiting import until
 
 from core.config import TrainConfig
-from core.sampling_options import defaults_for
+from core.sampling_options import GUIDANCE, defaults_for
 from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
 from tui.widgets.choice import Choice
@@ -284,7 +284,7 @@ async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Pa
         await sample_tiny(app, pilot, steps=2, digits=4, model="classy")
         screen = screen_of(app)
         choice(app, "sampler").value = "heun"  # sampled at once
-        await until(pilot, lambda: "heun, guidance 1.4, 5 evals" in text_of(app, "#predicted-caption"), "heun")
+        await until(pilot, lambda: f"heun, guidance {GUIDANCE}, 5 evals" in text_of(app, "#predicted-caption"), "heun")
         typed(app, "guidance").focus()
         typed(app, "guidance").value = "2.5"
         await pilot.press("enter")
