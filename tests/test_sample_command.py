@@ -14,6 +14,7 @@ from core.checkpoint import write_tensors
 from core.cli import run
 from core.export import write_grid
 from core.recording import record
+from core.runs import BUILTIN, builtin_directories
 
 
 def written(folder: Path, name: str, **options: object) -> Path:
@@ -111,3 +112,13 @@ def test_help_names_every_sampler(capsys: Capture) -> None:
     said = capsys.readouterr().out
     for word in ("--sampler", "dpm2m", "heun", "--guidance", "--spacing", "--class"):
         assert word in said
+
+
+@pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not in this tree")
+def test_without_a_name_the_model_that_ships_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["sample", "--class", "7", "--guidance", "2", "--steps", "16", "--n", "2"]) == 0
+    steps = sample(load_model(BUILTIN[0]), n=2, labels=7, guidance=2.0, steps=16)
+    write_grid(tmp_path / "expected.png", record(steps, model=BUILTIN[0], seed=0))
+    with Image.open(tmp_path / "samples.png") as drawn, Image.open(tmp_path / "expected.png") as expected:
+        assert drawn.tobytes() == expected.tobytes()

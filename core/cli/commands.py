@@ -121,7 +121,7 @@ def watch(name: str, /, *, root: Root = None) -> int:
 
 @app.command
 def sample(
-    model: str,
+    model: str = runs.BUILTIN[0],
     /,
     *,
     n: Annotated[int, Parameter(help="images")] = 8,
