@@ -76,7 +76,7 @@ class RequestBar(Container):
             & Label { margin: 0 1 0 1; }
             & .first { margin: 0 1 0 0; }
             & #sampler { width: 8; }
-            & #steps, & #guidance { width: 5; }
+            & #steps { width: 5; }
             & #class { width: 10; }
             & #cost { margin-left: 1; }
         }
