@@ -9,33 +9,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from core import load_model, sample
 from core.atomic import write_atomically
 from core.checkpoint import read_tensors, write_tensors
+from core.classifiers import judge_at_hand, readings
 from core.config import TrainConfig
-from core.events import Dataset, Event, Finished, Progress, to_line
+from core.events import Dataset, Event, Finished, to_line
 from core.export import write_csv, write_grid
-from core.history import RunHistory
+from core.history import RunHistory, merged
 from core.recording import RECORDING, record, save_recording
 from core.runs import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
 
 HERE = Path(__file__).resolve().parent
 WINDOWS = 300
 SEED = 0
-
-
-def merged(windows: list[Progress]) -> Progress:
-    """Consecutive windows as one: their mean loss and pace, the least and the greatest loss."""
-    last = windows[-1]
-    return dataclasses.replace(
-        last,
-        loss=sum(window.loss for window in windows) / len(windows),
-        loss_min=min(window.loss_min for window in windows),
-        loss_max=max(window.loss_max for window in windows),
-        images_per_second=sum(window.images_per_second for window in windows) / len(windows),
-    )
 
 
 def thinned(history: RunHistory, name: str) -> list[Event]:
@@ -73,7 +63,10 @@ def main() -> None:
     write_csv(target / "loss.csv", RunHistory.of(target / EVENTS))
 
     model = load_model(target, device="cpu")
-    save_recording(record(sample(model, n=8, seed=SEED), model=name, seed=SEED), target / RECORDING)
+    judge = judge_at_hand("conv", model.config.dataset)
+    reader = None if judge is None else partial(readings, judge)
+    recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, reader=reader)
+    save_recording(recording, target / RECORDING)
     pictures = HERE.parent / "docs" / "images"
     write_grid(pictures / f"{name}-64.png", record(sample(model, n=64, seed=SEED), model=name, seed=SEED))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.errors import ConfigError
+from core.errors import ConfigError, hint
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
@@ -217,9 +216,7 @@ def _in_words(error: ValidationError) -> str:
     found = first.get("input")
     kind = first["type"]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(option, TrainConfig.model_fields, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"options are {', '.join(TrainConfig.model_fields)}"
-        return f"there is no option {option}; {hint}"
+        return f"there is no option {option}; {hint(option, TrainConfig.model_fields, otherwise='options are')}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
     if option == "device":

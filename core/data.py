@@ -82,6 +82,20 @@ def load_dataset(
             warnings.warn(event.message, stacklevel=2)
 
 
+def load_local(name: str, *, split: str = "test", limit: int | None = None) -> Dataset:
+    """`load_dataset` of what is on this machine already; glyphs are drawn.
+
+    Raises:
+        DatasetError: the set is not here; nothing is downloaded.
+    """
+    if name == "glyphs":
+        return load_dataset(name, split=split, limit=limit)
+    for place in search_roots():
+        if located := _look(place, name, (split,)):
+            return read(located, split, limit)
+    raise DatasetError(f"{name} is not on this machine; `minidiff download {name}` gets it, or set MINIDIFF_DATA")
+
+
 def locate(
     name: str,
     root: str | os.PathLike[str] | None = None,

@@ -122,7 +122,7 @@ def nvml_failure() -> str | None:
 
 def cuda_driver() -> tuple[int, int] | None:
     """The newest CUDA version that the installed NVIDIA driver supports, as (major, minor); None without a driver."""
-    version = _read("nvmlSystemGetCudaDriverVersion_v2") if _nvml()[0] is not None else None
+    version = read_nvml("nvmlSystemGetCudaDriverVersion_v2") if _nvml()[0] is not None else None
     return None if version is None else (version // 1000, version % 1000 // 10)
 
 
@@ -157,7 +157,15 @@ def _nvml() -> tuple[Any, str | None]:
     return pynvml, None
 
 
-def _read(function: str, *arguments: Any) -> Any:
+def gpu_handles() -> list[tuple[str | None, Any]]:
+    """UUID and NVML's handle of every GPU and MIG instance."""
+    if _nvml()[0] is None:
+        return []
+    parts = [part for gpu in _scan_gpus() for part in (gpu.parts or [gpu.whole])]
+    return [(part.uuid, part.handle) for part in parts if part.handle is not None]
+
+
+def read_nvml(function: str, *arguments: Any) -> Any:
     """What NVML's `function` returns, or None where this GPU, driver or user cannot have it."""
     nvml, _ = _nvml()
     try:
@@ -177,14 +185,14 @@ def _list_gpus() -> list[DeviceInfo]:
 
 def _scan_gpus() -> list[Gpu]:
     gpus = []
-    for index in range(_read("nvmlDeviceGetCount") or 0):
-        handle = _read("nvmlDeviceGetHandleByIndex", index)
+    for index in range(read_nvml("nvmlDeviceGetCount") or 0):
+        handle = read_nvml("nvmlDeviceGetHandleByIndex", index)
         if handle is None:  # fallen off the bus, or not ours to see: it keeps its number
             gpus.append(Gpu(Part(None, f"NVIDIA GPU {index}", None), False, []))
             continue
-        name = _read("nvmlDeviceGetName", handle) or f"NVIDIA GPU {index}"
-        whole = Part(handle, name, _read("nvmlDeviceGetUUID", handle))
-        mode = _read("nvmlDeviceGetMigMode", handle)  # [current, pending]
+        name = read_nvml("nvmlDeviceGetName", handle) or f"NVIDIA GPU {index}"
+        whole = Part(handle, name, read_nvml("nvmlDeviceGetUUID", handle))
+        mode = read_nvml("nvmlDeviceGetMigMode", handle)  # [current, pending]
         mig = mode is not None and mode[0] == 1
         gpus.append(Gpu(whole, mig, _scan_instances(whole) if mig else [whole]))
     return gpus
@@ -192,11 +200,11 @@ def _scan_gpus() -> list[Gpu]:
 
 def _scan_instances(whole: Part) -> list[Part]:
     instances = []
-    for index in range(_read("nvmlDeviceGetMaxMigDeviceCount", whole.handle) or 0):
-        handle = _read("nvmlDeviceGetMigDeviceHandleByIndex", whole.handle, index)
+    for index in range(read_nvml("nvmlDeviceGetMaxMigDeviceCount", whole.handle) or 0):
+        handle = read_nvml("nvmlDeviceGetMigDeviceHandleByIndex", whole.handle, index)
         if handle is not None:
-            name = _read("nvmlDeviceGetName", handle) or f"{whole.name} MIG"
-            instances.append(Part(handle, name, _read("nvmlDeviceGetUUID", handle)))
+            name = read_nvml("nvmlDeviceGetName", handle) or f"{whole.name} MIG"
+            instances.append(Part(handle, name, read_nvml("nvmlDeviceGetUUID", handle)))
     return instances
 
 
@@ -204,10 +212,10 @@ def _measure(part: Part, numbers: dict[str, str]) -> DeviceInfo:
     device = numbers.get(part.uuid) if part.uuid is not None else None
     if part.handle is None:
         return DeviceInfo(name=part.name, device=device, kind="cuda", uuid=part.uuid)
-    memory = _read("nvmlDeviceGetMemoryInfo", part.handle)
-    rates = _read("nvmlDeviceGetUtilizationRates", part.handle)
-    temperature = _read("nvmlDeviceGetTemperature", part.handle, 0)  # 0: the sensor on the GPU itself
-    milliwatts = _read("nvmlDeviceGetPowerUsage", part.handle)
+    memory = read_nvml("nvmlDeviceGetMemoryInfo", part.handle)
+    rates = read_nvml("nvmlDeviceGetUtilizationRates", part.handle)
+    temperature = read_nvml("nvmlDeviceGetTemperature", part.handle, 0)  # 0: the sensor on the GPU itself
+    milliwatts = read_nvml("nvmlDeviceGetPowerUsage", part.handle)
     return DeviceInfo(
         name=part.name,
         device=device,

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from core import __version__
 from core.data import search_roots
 from core.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
+from core.outliving import what_ends_trainers
 from core.published import SOURCES, File, Source
 from core.runs import root_directory
 from core.terminal import Terminal, describe_terminal
@@ -125,6 +126,7 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
         *data_problems,
         *_root_problems(runs, free),
         *_terminal_problems(terminal),
+        *(Problem(what, cure, "hint") for what, cure in what_ends_trainers()),
     ]
     return Report(
         versions={**versions, **packages},

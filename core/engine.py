@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, get_type_hints
 
 from core.errors import MinidiffError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.checkpoint import LoadedModel
+    from core.data import Dataset
+    from core.recording import Reader
+
+REAL = 1_000  # test images to start from
 
 
 class Engine:
@@ -32,6 +37,8 @@ class Engine:
         self._replies = replies
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
+        self._readers: dict[str, Reader | None] = {}  # by data set; None where there is no classifier for it
+        self._real: dict[str, Dataset] = {}  # test images, by data set
 
     def serve(self) -> None:
         """Load torch, say that it is ready, and answer until stdin ends."""
@@ -70,7 +77,7 @@ class Engine:
 
     def _denoise(self, request: dict[str, Any]) -> None:
         from core.recording import to_frame
-        from core.sampling import sample
+        from core.sampling import noised, sample
         from core.sampling_options import Sampling, evaluations, settle
 
         number = request["id"]
@@ -80,8 +87,16 @@ class Engine:
         options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
         if request.get("label") is not None:
             options["labels"] = int(request["label"])
+        if request.get("real") is not None:
+            images = self._images(loaded.config.dataset, int(request["real"]), n)
+            options["start_amount"] = amount = float(request["amount"])
+            options["start"] = noised(loaded, images.images.float().div(255), amount, seed)
+            if loaded.config.classes:
+                options["labels"] = images.labels
         walk = sample(loaded, n=n, seed=seed, **options)
-        chosen, labels = settle(loaded.config, n, **options)
+        settled = {name: value for name, value in options.items() if not name.startswith("start")}
+        reader = self._reader(loaded.config.dataset)
+        chosen, labels = settle(loaded.config, n, **settled)
         began = time.monotonic()
         for step in walk:
             if step.index == 0:
@@ -100,13 +115,32 @@ class Engine:
                 self._reply(
                     {"event": "sampling", "id": number, **said, "parameters": size, "device": str(loaded.device)}
                 )
-            frame = to_frame(step)
+            frame = to_frame(step, reader)
             payload = frame.x + (frame.prediction or b"")
-            self._reply({"event": "step", "id": number, "index": frame.index, "amount": frame.amount}, payload)
+            record = {"index": frame.index, "amount": frame.amount, "read": frame.read}
+            self._reply({"event": "step", "id": number, **record}, payload)
             if not self._waiting.empty():
                 self._reply({"event": "cancelled", "id": number})
                 return
         self._reply({"event": "done", "id": number, "seconds": round(time.monotonic() - began, 3)})
+
+    def _reader(self, dataset: str) -> Reader | None:
+        from core.classifiers import judge_at_hand, readings
+
+        if dataset not in self._readers:
+            judge = judge_at_hand("conv", dataset)
+            self._readers[dataset] = None if judge is None else partial(readings, judge)
+        return self._readers[dataset]
+
+    def _images(self, dataset: str, first: int, n: int) -> Dataset:
+        """`n` test images of a data set on this machine, from the one at `first` on, around its end if need be."""
+        from core.data import Dataset, load_local
+
+        if dataset not in self._real:
+            self._real[dataset] = load_local(dataset, limit=REAL)
+        known = self._real[dataset]
+        at = [(first + i) % len(known.images) for i in range(n)]
+        return Dataset(known.images[at], known.labels[at])
 
     def _load(self, name: str, device: str, root: str) -> LoadedModel:
         """The model, read again only when its file has changed: a run that is training writes a better one."""

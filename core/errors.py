@@ -1,5 +1,10 @@
 """The family of errors that users of `core` need to catch: each is one sentence that says what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class MinidiffError(Exception):
     """Base of every error this project raises on purpose; its text is written for a person."""
@@ -27,3 +32,10 @@ class RunError(MinidiffError):
 
 class TrainingError(MinidiffError):
     """Training cannot go on: the loss is no longer a number, or the device ran out of memory."""
+
+
+def hint(name: str, known: Iterable[str], *, otherwise: str = "there are") -> str:
+    """What to write instead of `name`: the nearest of `known`, or after `otherwise` all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"{otherwise} {', '.join(known)}"

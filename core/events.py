@@ -204,6 +204,8 @@ TYPES: dict[str, type[Event]] = {
         Failed,
     )
 }
+_KNOWN = {kind: {spec.name: str(spec.type) for spec in dataclasses.fields(cls)} for kind, cls in TYPES.items()}
+_EXACT = {"int": int, "float": float, "str": str}
 _PYTHON_TYPES: dict[str, type | types.UnionType] = {"int": int, "int | None": int | None, "float": float, "str": str}
 LIFECYCLE = (Started, Resumed, Paused, Continued, Stopped, Finished, Failed)
 
@@ -229,9 +231,9 @@ def from_line(line: str) -> Event | None:
     """The event that `line` holds, or None for a damaged line or a kind this version does not know."""
     try:
         record = json.loads(line)
-        cls = TYPES[record.pop("event")]
-        known = {spec.name: str(spec.type) for spec in dataclasses.fields(cls)}
-        event = cls(**{name: _read(value, known[name]) for name, value in record.items() if name in known})
+        kind = record.pop("event")
+        known = _KNOWN[kind]
+        event = TYPES[kind](**{name: _read(value, known[name]) for name, value in record.items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
     if isinstance(event, Preview) and len(event.images) != event.count * event.height * event.width:
@@ -241,6 +243,8 @@ def from_line(line: str) -> Event | None:
 
 def _read(value: Any, wanted: str) -> Any:
     """A JSON value as the field type `wanted`, one of those used above."""
+    if type(value) is _EXACT.get(wanted):
+        return value
     if wanted == "bytes":
         return zlib.decompress(base64.b64decode(value))
     if wanted == "float" and value is None:

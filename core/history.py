@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.events import (
@@ -62,6 +63,58 @@ class LogTail:
         return [event for event in map(from_line, lines) if event is not None], anew
 
 
+def merged(windows: Sequence[Progress]) -> Progress:
+    """Consecutive windows as one: their mean loss and pace, the least and the greatest loss."""
+    last = windows[-1]
+    if len(windows) == 1:
+        return last
+    return dataclasses.replace(
+        last,
+        loss=sum(window.loss for window in windows) / len(windows),
+        loss_min=min(window.loss_min for window in windows),
+        loss_max=max(window.loss_max for window in windows),
+        images_per_second=sum(window.images_per_second for window in windows) / len(windows),
+    )
+
+
+class Thinned:
+    """A run's windows, neighbours merged again and again so that there are never more than `limit`.
+
+    A window whose loss is not a number stays by itself out of the means: it is left out, unless all are so.
+    """
+
+    def __init__(self, limit: int = 2_048) -> None:
+        self._limit = limit
+        self._begin()
+
+    def _begin(self) -> None:
+        self.share = 1  # windows in each of `_points`
+        self._points: list[Progress] = []
+        self._open: list[Progress] = []  # of the point that is not full yet
+        self._known = 0
+        self._last: Progress | None = None
+
+    def of(self, windows: Sequence[Progress]) -> list[Progress]:
+        """`windows` thinned; those that were given before, at the start of the sequence, cost nothing."""
+        if self._known > len(windows) or (self._known and windows[self._known - 1] is not self._last):
+            self._begin()  # a resumed run dropped some
+        for window in windows[self._known :]:
+            self._open.append(window)
+            if len(self._open) >= self.share:
+                self._points.append(_finite_merged(self._open))
+                self._open = []
+            if len(self._points) > self._limit:
+                self._points = [_finite_merged(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
+                self.share *= 2
+        self._known = len(windows)
+        self._last = windows[-1] if windows else None
+        return [*self._points, _finite_merged(self._open)] if self._open else self._points
+
+
+def _finite_merged(windows: Sequence[Progress]) -> Progress:
+    return merged([window for window in windows if math.isfinite(window.loss)] or windows)
+
+
 class RunHistory:
     """The series of one run; `resumed` drops what an earlier trainer logged beyond the step it was resumed from."""
 
@@ -113,10 +166,12 @@ class RunHistory:
                 self._steady = self._steady or event
                 return
             case Epoch():
-                self.epochs = [past for past in self.epochs if past.epoch < event.epoch]
+                while self.epochs and self.epochs[-1].epoch >= event.epoch:
+                    self.epochs.pop()
                 self.epochs.append(event)
             case Preview():
-                self.previews = [past for past in self.previews if past.epoch < event.epoch]
+                while self.previews and self.previews[-1].epoch >= event.epoch:
+                    self.previews.pop()
                 self.previews.append(event)
                 return
             case _:

@@ -13,11 +13,14 @@ from core.atomic import write_atomically
 from core.errors import CheckpointError, MinidiffError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
     from core.sampling import SampleStep
+
+    # Takes (B, 1, H, W) uint8 images for classes, and is sure of each by so many percent: core.classifiers.readings.
+    Reader = Callable[[Tensor], "tuple[tuple[int, int], ...]"]
 
 RECORDING = "denoising.json"
 VERSION = 1
@@ -31,6 +34,7 @@ class Frame:
     amount: float  # noise left in x, 1 to 0
     x: bytes  # n * height * width
     prediction: bytes | None  # what the net made of the previous frame's x; None in frame 0
+    read: tuple[tuple[int, int], ...] | None = None  # what a classifier takes each prediction for, and percent sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +67,20 @@ def to_uint8(images: Tensor) -> bytes:
     return bytes(quantized(images).contiguous().numpy().tobytes())
 
 
-def to_frame(step: SampleStep) -> Frame:
-    """A sampler's record as uint8."""
-    prediction = None if step.prediction is None else to_uint8(step.prediction)
-    return Frame(step.index, step.amount, to_uint8(step.x), prediction)
+def to_frame(step: SampleStep, reader: Reader | None = None) -> Frame:
+    """A sampler's record as uint8; with what `reader` takes each prediction for, if one is given."""
+    if step.prediction is None:
+        return Frame(step.index, step.amount, to_uint8(step.x), None)
+    prediction = quantized(step.prediction)
+    read = None if reader is None else reader(prediction)
+    return Frame(step.index, step.amount, to_uint8(step.x), bytes(prediction.contiguous().numpy().tobytes()), read)
 
 
-def record(steps: Iterable[SampleStep], *, model: str, seed: int) -> Denoising:
-    """Run a sampler to its end and keep every record as uint8."""
+def record(steps: Iterable[SampleStep], *, model: str, seed: int, reader: Reader | None = None) -> Denoising:
+    """Run a sampler to its end and keep every record as uint8; with what `reader` reads, if one is given."""
     frames, shape = [], None
     for step in steps:  # each as it comes, so that not all of their tensors are held
-        frames.append(to_frame(step))
+        frames.append(to_frame(step, reader))
         shape = step.x.shape
     if shape is None:
         raise MinidiffError("there is nothing to record: the sampler gave no step")
@@ -90,6 +97,8 @@ def save_recording(denoising: Denoising, path: Path) -> None:
         "x": _pack(b"".join(frame.x for frame in denoising.frames)),
         "prediction": _pack(b"".join(frame.prediction or b"" for frame in denoising.frames)),
     }
+    if all(frame.read is not None for frame in denoising.frames[1:]):
+        content["read"] = [frame.read for frame in denoising.frames[1:]]
     write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
 
 
@@ -113,8 +122,14 @@ def load_recording(path: Path) -> Denoising:
             or len(prediction) != size * (len(amounts) - 1)
         ):
             raise ValueError("frames and sizes disagree")
+        read = [None, *(tuple((int(c), int(sure)) for c, sure in frame) for frame in content.get("read", []))]
+        read += [None] * (len(amounts) - len(read))
+        if len(read) != len(amounts) or any(frame is not None and len(frame) != n for frame in read):
+            raise ValueError("frames and readings disagree")
         frames = tuple(
-            Frame(i, amount, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None)
+            Frame(
+                i, amount, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i]
+            )
             for i, amount in enumerate(amounts)
         )
         return Denoising(content["model"], content["seed"], content["steps"], n, height, width, frames)

@@ -67,6 +67,7 @@ class RunSummary:
     held_out: float | None
     updated: float | None  # seconds since the epoch, of the newest event
     host: str | None
+    device: str | None  # where its last trainer computed
     error: str | None
     sampleable: bool  # whether it holds weights
 
@@ -247,6 +248,32 @@ def delete_run(path: Path) -> None:
         raise RunError(f"cannot delete {path}: {error.strerror or error}") from None
 
 
+def rename_run(path: Path, name: str) -> Path:
+    """Give a run another name, in its folder's name and in its config; returns its new path.
+
+    Raises:
+        RunError: a trainer holds it, it is a built-in model, the name cannot name a run or is taken, or the folder
+            cannot be written.
+    """
+    from core.atomic import write_atomically
+    from core.config import TrainConfig
+
+    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
+        raise RunError(f"{path.name} ships with minidiff and keeps its name")
+    if run_status(path).alive:
+        raise RunError(f"a trainer holds {path.name}; stop it first")
+    new = path.with_name(check_name(name))
+    if new.exists():
+        raise RunError(f"there is a {name} in {path.parent} already; choose another name")
+    try:
+        renamed = TrainConfig.from_toml(path / CONFIG).changed(name=name)
+        path.rename(new)
+        write_atomically(new / CONFIG, renamed.to_toml().encode())
+    except OSError as error:
+        raise RunError(f"cannot rename {path}: {error.strerror}") from None
+    return new
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
     try:
@@ -361,6 +388,7 @@ def summarize(path: Path) -> RunSummary:
         held_out=epoch.held_out if epoch else None,
         updated=history.last.time if history.last else None,
         host=lock_holder(path).get("host"),
+        device=history.begun.device if history.begun else None,
         error=lifecycle.message if isinstance(lifecycle, Failed) else None,
         sampleable=(path / MODEL).is_file(),
     )

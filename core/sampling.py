@@ -102,6 +102,24 @@ def sample(
     return _walk(step(denoiser, x, falling, torch.Generator().manual_seed(seed % 2**63)), path, x, falling)
 
 
+def noised(model: LoadedModel, images: Tensor, amount: float, seed: int = 0) -> Tensor:
+    """Images with so much noise as the model's path has at `amount`: what `sample` takes as its `start`.
+
+    Args:
+        model: what `load_model` gives.
+        images: (n, 1, 28, 28) in [0, 1].
+        amount: in (0, 1]; 1 is noise alone.
+        seed: of the noise, which is the same as that of a sampling that starts from noise.
+
+    Returns:
+        (n, 1, 28, 28), on the scale of images; outside [0, 1] where the noise is Gaussian.
+    """
+    _check_start(images)
+    path = PATHS[model.config.path]
+    noise = path.source(images.shape, torch.Generator().manual_seed(seed % 2**63))
+    return path.outward(path.mix(path.inward(images), noise, images.new_full((len(images),), amount)))
+
+
 def _check_start(start: Tensor) -> None:
     if start.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(start) == 0:
         raise MinidiffError(f"start needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(start.shape)}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from core.errors import MinidiffError
+from core.errors import MinidiffError, hint
 from core.published import CLASSES
 
 if TYPE_CHECKING:
@@ -92,9 +91,9 @@ def fits(sampler: str, path: str) -> str | None:
             return f"{name} does not know the path vp; use {DIFFUSERS}UniPCMultistepScheduler"
         return None
     if sampler not in SAMPLER_NAMES:
-        close = difflib.get_close_matches(sampler, SAMPLER_NAMES, n=1)
-        known = f"{', '.join(SAMPLER_NAMES)}, or {DIFFUSERS} and the name of a scheduler"
-        return f"there is no sampler {sampler!r}; " + (f"did you mean {close[0]}?" if close else f"take {known}")
+        return (
+            f"there is no sampler {sampler!r}; {hint(sampler, (*SAMPLER_NAMES, f'{DIFFUSERS}NAME'), otherwise='take')}"
+        )
     if sampler == "mix" and path not in _STRAIGHT:
         return f"the sampler mix walks straight paths ({', '.join(_STRAIGHT)}), not {path}; use ddim"
     if sampler == "ddpm" and path not in _GAUSSIAN:

@@ -35,17 +35,26 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def _user(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' user keeps things: one who has no settings, and has seen the app's welcome."""
+    home = tmp_path_factory.mktemp("user")
+    welcomed = home / "state" / "minidiff" / "welcomed"
+    welcomed.parent.mkdir(parents=True)
+    welcomed.touch()
+    return home
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's cache, runs and options stay out of the tests, and the tests out of them."""
+def _own_environment(_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's cache, settings, runs and options stay out of the tests, and the tests out of them."""
     for name in os.environ:
         if name.startswith("MINIDIFF_") and name != "MINIDIFF_DATA":
             monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
+    for name in ("NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for kind in ("cache", "config", "state"):
+        monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(_user / kind))
 
 
 @pytest.fixture(scope="session")

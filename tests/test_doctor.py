@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import gzip
 import hashlib
 import json
@@ -18,6 +19,7 @@ import rich.console
 from core import doctor, published
 from core.devices import DeviceInfo
 from core.doctor import Problem, Torch
+from core.outliving import what_ends_trainers
 from core.terminal import Terminal, describe_terminal
 
 GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
@@ -347,3 +349,20 @@ def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("PYTHONIOENCODING", encoding)
         answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert answer.stdout.strip() == said
+
+
+def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busctl = tmp_path / "busctl"
+    busctl.write_text('#!/bin/sh\ncase "$*" in *KillUserProcesses) echo "b true";; esac\n')
+    busctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("core.outliving.LINGER", tmp_path / "linger")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    ((what, cure),) = what_ends_trainers()
+    assert "KillUserProcesses" in what
+    assert "enable-linger" in cure
+    (tmp_path / "linger").mkdir()
+    (tmp_path / "linger" / getpass.getuser()).touch()
+    assert what_ends_trainers() == []
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    assert "job 42" in what_ends_trainers()[0][0]

@@ -31,10 +31,10 @@ def model() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def reference(_cache: Path) -> Reference:
+def reference(_user: Path) -> Reference:
     """Drawn digits with their classifiers, which the tests of this file share through the cache."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("XDG_CACHE_HOME", str(_cache))
+        environment.setenv("XDG_CACHE_HOME", str(_user / "cache"))
         return outcome(prepare("glyphs", limit=LIMIT))
 
 
