@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ HOME = Path(__file__).resolve().parents[1]
 APP = (sys.executable, "-m", "tui")
 PATIENCE = 60.0  # seconds to wait for the screen to show something; loading torch on a busy machine takes many
 READ_BYTES = 65_536
+QUESTION, ANSWER = b"\x1b[6n", "\x1b[1;1R"  # where the cursor is, and that it is at home
 KEYS = {
     "enter": "\r",
     "tab": "\t",
@@ -39,8 +41,10 @@ KEYS = {
 class PseudoTerminal:
     """Runs `command` on a terminal of `columns` by `lines` cells; `term` and `colorterm` are what it is told of itself.
 
-    `chunks` holds what the program wrote as (seconds since its start, bytes). Reading and drawing are apart, so that
-    drawing, which is slow, does not hold up a program that is being timed: `read` takes bytes, `draw` shows them.
+    It answers where its cursor is, unless `answers` is False, and the app takes its user for one who was here before,
+    unless `welcomed` is False. `chunks` holds what the program wrote as (seconds since its start, bytes). Reading and
+    drawing are apart, so that drawing, which is slow, does not hold up a program that is being timed: `read` takes
+    bytes, `draw` shows them.
     """
 
     def __init__(
@@ -53,10 +57,18 @@ class PseudoTerminal:
         colorterm: str | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        answers: bool = True,
+        welcomed: bool = True,
     ) -> None:
         own = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TERM")}
         path = os.pathsep.join(filter(None, (str(HOME), os.environ.get("PYTHONPATH"))))
         told = {"COLORTERM": colorterm} if colorterm else {}
+        self._state = tempfile.TemporaryDirectory()  # where the app remembers that it was opened before
+        if welcomed:
+            (Path(self._state.name) / "minidiff").mkdir()
+            (Path(self._state.name) / "minidiff" / "welcomed").touch()
+        told["XDG_STATE_HOME"] = self._state.name
+        self._answers = answers
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.chunks: list[tuple[float, bytes]] = []
@@ -78,6 +90,7 @@ class PseudoTerminal:
     def __exit__(self, *error: object) -> None:
         self.hang_up()
         self._child.terminate(force=True)
+        self._state.cleanup()
 
     @property
     def output(self) -> bytes:
@@ -102,6 +115,8 @@ class PseudoTerminal:
         except pexpect.EOF:
             raise EOFError("the program has closed the terminal") from None
         self.chunks.append((time.monotonic() - self._began, content))
+        if self._answers and QUESTION in content:
+            self._child.send(ANSWER * content.count(QUESTION))
         return True
 
     def draw(self) -> None:

@@ -1,70 +1,71 @@
-"""How fast the app opens, and what a denoising costs a connection: measured on a real pseudo-terminal.
+"""What the screen costs: time to the first picture, frames, keys, memory, and what it takes from a training.
 
-    python benchmarks/terminal.py            two sizes, median of five starts
-    python benchmarks/terminal.py --quick    one size, one start, five frames: whether it works, not how fast
+    python benchmarks/terminal.py            some minutes on an otherwise idle machine; needs the extra `bench`
+    python benchmarks/terminal.py --quick    each measurement once and short: whether it works, not how fast
 
-The first full screen is there when the header, the digits of the noisy state and the footer's last key have been
-drawn; time runs from just before the process is started. Frames are those of the recorded denoising, stepped through
-by key, with the engine idle; a frame's bytes are all that is written because of it, the timeline's line included.
-They are counted over five frames at a time, as the end of a single one cannot be seen from outside.
+All of it on real pseudo-terminals. A frame is eight digits, one state, in half blocks, drawn whole, beside the same
+frames drawn by rich-pixels and textual-image; `delta` is one step of a denoising to the next. The first full screen is
+there when header, digits and the last key of the bottom line have been drawn, counted from just before the process is
+started. The training is one of preset quick on drawn digits with as many threads as there are cores; how much an
+attached screen slows it is the median pace of the windows with one against that of those without, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pyte
+import terminal_day
 from pseudo_terminal import PseudoTerminal
+from terminal_frames import HEIGHT, KINDS, WIDGETS, WIDTH
 
+from core.config import TrainConfig
+from core.events import Progress
+from core.history import LogTail
+from core.runs import EVENTS, create_run, launch, request
+
+HOME = Path(__file__).resolve().parent
 SIZES = ((80, 24), (120, 40))
 STARTS = 5
-WINDOW = 5  # frames that are counted together
-QUIET_SECONDS = 0.5  # of silence that end a window
+FRAMES = 120
 COLORS = {"truecolor": "truecolor", "256 colours": None}  # and the COLORTERM that makes them
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What stepping through a denoising cost, for one frame: bytes in each window, and processor seconds of the app."""
-
-    sizes: list[float]
-    seconds: float
+PACKAGES = {"rich-pixels": "rich_pixels", "textual-image": "textual_image"}
 
 
 @contextmanager
-def opened(columns: int, lines: int, colorterm: str | None) -> Iterator[PseudoTerminal]:
-    """The app without any runs, on a terminal of this size."""
-    with (
-        tempfile.TemporaryDirectory() as root,
-        PseudoTerminal("--root", root, columns=columns, lines=lines, colorterm=colorterm) as terminal,
-    ):
+def opened(root: Path, *arguments: str, columns: int = 80, lines: int = 24) -> Iterator[PseudoTerminal]:
+    """The app on a terminal of this size."""
+    with PseudoTerminal("--root", str(root), *arguments, columns=columns, lines=lines) as terminal:
         yield terminal
         terminal.press("q")
         terminal.exit_status()
 
 
 def is_full(text: str) -> bool:
-    """Whether the screen has its header, digits and footer."""
+    """Whether the screen has its header, digits and bottom line."""
     rows = text.splitlines()
-    return "minidiff" in rows[0] and "Quit" in rows[-1] and sum("▀" in row for row in rows) >= 8
+    return "minidiff" in rows[0] and "Quit" in rows[-1] and sum(bool(set(row) & set("▀▄█▌▐▞▚")) for row in rows) >= 8
 
 
-def first_full_screen(columns: int, lines: int) -> float:
+def first_full_screen(root: Path, columns: int, lines: int) -> float:
     """Seconds from the start of the process until the terminal had received the first full screen."""
-    with opened(columns, lines, "truecolor") as terminal:
-        while not ("Quit" in (drawn := terminal.output.decode(errors="replace")) and "▀" in drawn):
+    with opened(root, columns=columns, lines=lines) as terminal:
+        while "Quit" not in terminal.output.decode(errors="replace"):
             terminal.read(1.0)  # nothing is drawn here before everything is there, so that reading costs no time
         terminal.wait_for(is_full)
         screen = pyte.Screen(columns, lines)
@@ -76,60 +77,180 @@ def first_full_screen(columns: int, lines: int) -> float:
     raise AssertionError("the screen was never full")
 
 
-def frames(columns: int, lines: int, colorterm: str | None, count: int | None = None) -> Frames:
-    """Step through the recorded denoising, or its first `count` steps."""
-    with opened(columns, lines, colorterm) as terminal:
-        terminal.wait_for("recorded")
-        terminal.press("home")
-        terminal.wait_for(lambda text: "step  0/" in text and "engine ready" in text)
-        steps = int(terminal.text.partition("step  0/")[2].split()[0])
-        terminal.settle(QUIET_SECONDS)
+def at_rest(root: Path, seconds: float) -> tuple[float, float, float]:
+    """Share of a core, resident megabytes and bytes a second of the app's own process, at rest after its first play."""
+    with opened(root, "--reduced-motion") as terminal:
+        terminal.wait_for("engine ready")
+        terminal.wait_for("live")
+        terminal.wait_for("■")  # it rests on the last step
+        terminal.settle(0.5)  # the devices' line is drawn anew each second
         process = psutil.Process(terminal.pid)
-        before = sum(process.cpu_times()[:2])
-        sizes = []
-        for first in range(1, min(count or steps, steps) + 1, WINDOW):
-            start = len(terminal.chunks)
-            window = range(first, min(first + WINDOW, steps + 1))
-            for step in window:
+        before, sent = sum(process.cpu_times()[:2]), len(terminal.output)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            terminal.read(0.5)
+        spent = sum(process.cpu_times()[:2]) - before
+        return spent / seconds, process.memory_info().rss / 1e6, (len(terminal.output) - sent) / seconds
+
+
+def frames(widget: str, kind: str, colorterm: str | None, count: int) -> tuple[float, float, float]:
+    """Processor seconds a frame, bytes a frame and frames a second of one widget."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "cost.json"
+        command = [sys.executable, str(HOME / "terminal_frames.py"), widget, kind, str(count), str(output)]
+        size = {"columns": WIDTH, "lines": HEIGHT // 2}
+        with PseudoTerminal(command=command, colorterm=colorterm, **size) as terminal:
+            terminal.exit_status()
+            ends = [seconds for seconds, _ in terminal.chunks]
+            cost = json.loads(output.read_text())
+            began = ends[-1] - count / cost["frames_per_second"] - 0.2
+            size_in_all = sum(len(content) for seconds, content in terminal.chunks if seconds >= began)
+    return cost["cpu"], size_in_all / count, cost["frames_per_second"]
+
+
+class Training:
+    """A training of its own, on every core, to measure the screen beside."""
+
+    def __init__(self, root: Path) -> None:
+        threads = os.cpu_count() or 1
+        config = TrainConfig(
+            preset="quick",
+            dataset="glyphs",
+            limit=2_000,
+            epochs=10_000,
+            device="cpu",
+            threads=threads,
+            root=root,
+            name="load",
+        )
+        self.path = create_run(config)
+        self._process: subprocess.Popen[bytes] | None = launch(self.path)
+        self._tail = LogTail(self.path / EVENTS)
+        self.windows: list[Progress] = []
+        while not self.windows:
+            self.read()
+            time.sleep(0.05)
+
+    def read(self) -> list[Progress]:
+        """The windows since the last reading."""
+        new = [event for event in self._tail.read()[0] if isinstance(event, Progress)]
+        self.windows += new
+        return new
+
+    def stop(self) -> None:
+        """End it."""
+        request(self.path, "stop")
+        if self._process is not None:
+            self._process.wait()
+
+
+def keys_beside_training(root: Path, count: int) -> list[float]:
+    """Seconds from a key to the step that it shows, while a training uses every core."""
+    training = Training(root)
+    waited = []
+    try:
+        with opened(root) as terminal:
+            terminal.wait_for("live")
+            terminal.wait_for("■")  # every step is there
+            terminal.press("home")
+            terminal.wait_for(lambda text: "step  0/" in text)
+            steps = int(terminal.text.partition("step  0/")[2].split()[0])
+            for number in range(count):
+                step = number % steps + 1
+                if step == 1:
+                    terminal.press("home")
+                    terminal.wait_for(f"step  0/{steps}")
+                terminal.settle(0.1)
+                began = time.monotonic()
                 terminal.press("right")
-                terminal.wait_for(f"step {step:>2}/{steps}")
-            terminal.settle(QUIET_SECONDS)
-            sizes.append(sum(len(content) for _, content in terminal.chunks[start:]) / len(window))
-        return Frames(sizes, (sum(process.cpu_times()[:2]) - before) / (len(sizes) * WINDOW))
+                while terminal.screen is not None and f"step {step:>2}/{steps}" not in terminal.text:
+                    terminal.read(1.0)
+                    arrived = time.monotonic()
+                    terminal.draw()
+                waited.append(arrived - began)
+    finally:
+        training.stop()
+    return waited
 
 
-def kilobytes(count: float) -> str:
-    return f"{count / 1000:.1f}"
+def slowdown(root: Path, turns: int, seconds: float) -> tuple[float, float]:
+    """Images a second without and with an attached screen, medians over turns."""
+    training = Training(root)
+    paces: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        for turn in range(2 * turns):
+            attached = turn % 2 == 1
+            if attached:
+                with opened(root, "--run", "load", columns=120, lines=40) as terminal:
+                    terminal.wait_for("load  ● running")
+                    terminal.settle(0.5)
+                    training.read()
+                    end = time.monotonic() + seconds
+                    while time.monotonic() < end:
+                        terminal.read(0.2)
+                    paces[True] += [window.images_per_second for window in training.read()]
+            else:
+                time.sleep(1.0)
+                training.read()
+                time.sleep(seconds)
+                paces[False] += [window.images_per_second for window in training.read()]
+    finally:
+        training.stop()
+    return statistics.median(paces[False]), statistics.median(paces[True])
+
+
+def row(*cells: str) -> None:
+    """A line of a table in Markdown."""
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    """Measure and print a table in Markdown."""
+    """Measure and print tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one size, one start, five frames")
+    parser.add_argument("--quick", action="store_true", help="each measurement once and short")
     quick: bool = parser.parse_args().quick
+    widgets = [name for name in WIDGETS if name == "ours" or importlib.util.find_spec(PACKAGES[name])]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("textual", "rich", *widgets[1:]))
     memory = psutil.virtual_memory().total / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("textual", "rich"))
     print(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} CPUs, {memory:.0f} GiB, {platform.system()},")
     print(f"Python {platform.python_version()}, {packages}; load at the start {os.getloadavg()[0]:.1f}\n")
 
-    print("| terminal | first full screen, median | least | most |")
-    print("| --- | ---: | ---: | ---: |")
-    sizes = SIZES[:1] if quick else SIZES
-    for columns, lines in sizes:
-        if not quick:
-            first_full_screen(columns, lines)  # fills the file cache
-        times = [first_full_screen(columns, lines) for _ in range(1 if quick else STARTS)]
-        middle, least, most = statistics.median(times), min(times), max(times)
-        print(f"| {columns}x{lines} | {middle:.2f} s | {least:.2f} s | {most:.2f} s |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        row("terminal", "first full screen, median", "least", "most")
+        row("---", "---:", "---:", "---:")
+        for columns, lines in SIZES[: 1 if quick else None]:
+            if not quick:
+                first_full_screen(root, columns, lines)  # fills the file cache
+            times = [first_full_screen(root, columns, lines) for _ in range(1 if quick else STARTS)]
+            row(
+                f"{columns}x{lines}",
+                *(f"{value:.2f} s" for value in (statistics.median(times), min(times), max(times))),
+            )
 
-    print("\n| terminal | colours | a frame at the start | in the middle | at the end | mean | CPU a frame |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for columns, lines in sizes:
-        for colors, colorterm in COLORS.items():
-            cost = frames(columns, lines, colorterm, WINDOW if quick else None)
-            first, middle, last = (cost.sizes[at] for at in (0, len(cost.sizes) // 2, -1))
-            cells = [kilobytes(size) + " kB" for size in (first, middle, last, statistics.mean(cost.sizes))]
-            print(f"| {columns}x{lines} | {colors} | {' | '.join(cells)} | {cost.seconds * 1000:.0f} ms |", flush=True)
+        print()
+        row("a frame of", "drawn by", "colours", "CPU", "size", "frames a second")
+        row("---", "---", "---", "---:", "---:", "---:")
+        for kind in KINDS[: 1 if quick else None]:
+            for colors, colorterm in list(COLORS.items())[: 1 if quick else None]:
+                for widget in widgets:
+                    cpu, size, pace = frames(widget, kind, colorterm, 10 if quick else FRAMES)
+                    row(kind, widget, colors, f"{cpu * 1000:.1f} ms", f"{size / 1000:.1f} kB", f"{pace:.1f}")
+
+        print()
+        row("the app's own process", "seen")
+        row("---", "---:")
+        share, resident, sent = at_rest(root, 1.0 if quick else 20.0)
+        row("at rest, share of a core", f"{share:.1%}")
+        row("at rest, resident memory", f"{resident:.0f} MB")
+        row("at rest, bytes a second", f"{sent:.0f}")
+        waited = sorted(keys_beside_training(root / "keys", 5 if quick else 100))
+        row("key to changed screen, median, a training on every core", f"{statistics.median(waited) * 1000:.0f} ms")
+        row("the same, 95th percentile", f"{waited[int(0.95 * (len(waited) - 1))] * 1000:.0f} ms")
+        without, beside = slowdown(root / "pace", 1 if quick else 5, 2.0 if quick else 15.0)
+        row("training alone", f"{without:,.0f} images/s")
+        row("training with a screen attached", f"{beside:,.0f} images/s ({beside / without - 1:+.1%})")
+        terminal_day.tell(0.2 if quick else 24.0, row)
 
 
 def processor() -> str:

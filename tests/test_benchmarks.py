@@ -47,10 +47,12 @@ def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_fram
         pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
     printed = run("terminal.py", "--quick")
     rows = cells(printed, "80x24")
-    assert len(rows) == 3, printed  # the first screen, and frames in truecolor and in 256 colours
+    assert len(rows) == 1, printed
     assert float(rows[0][1].split()[0]) > 0
-    truecolor, indexed = (float(row[-2].split()[0]) for row in rows[1:])
-    assert 1 < indexed < truecolor
+    (noise,) = (row for row in cells(printed, "noise") if row[1] == "ours")
+    assert 40 < float(noise[4].split()[0]) < 120  # kB
+    told = dict(cells(printed, "at rest") + cells(printed, "training") + cells(printed, "drawing its curves"))
+    assert len(told) == 6, printed
 
 
 def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budgets_and_draws_them(

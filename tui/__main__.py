@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
+    from tui.settings import Settings
 
-SCREENS = ("sample", "train", "runs")
+SCREENS = ("sample", "train", "runs", "devices")
 
 
 def main() -> None:
     """Open the app; exit code 2 where there is no terminal to open it on."""
     arguments = _parser().parse_args()
+    if arguments.print_settings:
+        from tui.settings import as_file
+
+        print(as_file(), end="")
+        return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print(
             "minidiff-tui needs a terminal and found none; the command without a screen is `minidiff` "
@@ -31,15 +37,48 @@ def main() -> None:
         )
         sys.exit(2)
     from core.runs import root_directory
-    from tui.app import MinidiffApp
+    from tui.app import HUNG_UP, MinidiffApp
 
+    settings = _settings(arguments)
     mode = arguments.screen or ("train" if arguments.run else "sample")
-    app = MinidiffApp(root_directory(arguments.root), mode=mode, run=arguments.run)
+    app = MinidiffApp(
+        root_directory(arguments.root), mode=mode, run=arguments.run, settings=settings, welcome=_is_first_start()
+    )
     app.run(mouse=not arguments.no_mouse)
-    if app.return_code != 128 + signal.SIGHUP:  # there is nobody left to tell
+    if app.return_code != HUNG_UP:  # there is nobody left to tell
         for line in _farewell(app):
             print(line)
     sys.exit(app.return_code or 0)
+
+
+def _is_first_start() -> bool:
+    """Whether this user never opened the app before; from now on they did."""
+    from platformdirs import user_state_dir
+
+    seen = Path(user_state_dir("minidiff")) / "welcomed"
+    if seen.exists():
+        return False
+    try:
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.touch()
+    except OSError:
+        return False  # where nothing can be remembered, it would be said each time
+    return True
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """What the settings file says, but for what the command line says; a file that is wrong ends the program."""
+    from core.errors import ConfigError
+    from tui.settings import KINDS, check, load_settings, settings_path
+
+    said = {name: value for name in KINDS if (value := getattr(arguments, name)) is not None}
+    try:
+        for name, value in said.items():
+            check(name, value)
+        return replace(load_settings(arguments.settings or settings_path()), **said)
+    except ConfigError as error:
+        print(f"minidiff-tui: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--screen", choices=SCREENS, help="the screen to open on (sample)")
     parser.add_argument("--run", metavar="NAME", help="a run to watch")
     parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, to select text")
+    parser.add_argument(
+        "--theme",
+        help="the colours: auto, minidiff-dark, minidiff-light and others of --print-settings",
+    )
+    parser.add_argument("--drawing", help="how digits are drawn: auto, half, quadrant, shade, ascii")
+    parser.add_argument(
+        "--frames", type=float, dest="frames_per_second", metavar="N", help="pictures a second, at most (30)"
+    )
+    parser.add_argument("--reduced-motion", action="store_true", default=None, help="nothing plays by itself")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="the settings file")
+    parser.add_argument("--print-settings", action="store_true", help="print a settings file to start from")
     parser.add_argument("--version", action="version", version=f"minidiff {_version()}")
     return parser
 
@@ -75,7 +125,7 @@ def _farewell(app: MinidiffApp) -> list[str]:
     progress = f"epoch {run.epoch} of {run.epochs}" if run.epochs else f"step {run.step}"
     root = f" --root {app.root}" if app.root != Path("checkpoints") else ""
     return [
-        f"{run.name} is {run.status}, {progress}; it goes on without the screen.",
+        f"{run.name} is {run.status}, {progress}; it goes on without the screen in {run.path}",
         f"Watch it again: minidiff-tui --run {run.name}{root}   Stop it: minidiff stop {run.name}{root}",
     ]
 

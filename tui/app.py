@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import threading
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.reactive import reactive
 from textual.screen import Screen
-from textual.theme import Theme
 
+from tui.actions import bindings
 from tui.crash import report
-from tui.hangup import watch_terminal
-from tui.messages import ModelChosen, RunChosen
+from tui.hangup import end_with_terminal
+from tui.link import QUESTION, Link
+from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.modal import Palette
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.welcome import WelcomeScreen
+from tui.settings import DRAWING_CHOICES, Settings
+from tui.themes import DARK, OWN
 
-MODES = {"sample": "Sample", "train": "Train", "runs": "Runs"}
-# Every colour stands in the 256-colour table too, so that the look survives SSH, which forgets truecolor.
-DARK = Theme(
-    name="minidiff",
-    primary="#5fafff",
-    secondary="#87afd7",
-    accent="#ffaf5f",
-    foreground="#d0d0d0",
-    background="#121212",
-    surface="#1c1c1c",
-    panel="#262626",
-    success="#87d787",
-    warning="#ffd75f",
-    error="#ff5f5f",
-    dark=True,
-    variables={
-        "footer-background": "#1c1c1c",
-        "footer-key-foreground": "#5fafff",
-        "footer-description-foreground": "#9e9e9e",
-        "block-cursor-background": "#005f87",
-        "block-cursor-foreground": "#ffffff",
-        "input-cursor-background": "#5fafff",
-        "border": "#5fafff",
-        "border-blurred": "#3a3a3a",
-    },
-)
-HANGUP_SECONDS = 1.0  # for a clean end after the terminal is gone; then the process ends as it is
+MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices"}
+ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
+HUNG_UP = 128 + signal.SIGHUP  # the exit status when the terminal is gone
 
 
 class MinidiffApp(App[None]):
@@ -58,54 +39,88 @@ class MinidiffApp(App[None]):
 
     TITLE = "minidiff"
     CSS_PATH = Path(__file__).with_name("app.tcss")
-    DEFAULT_MODE = "sample"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-normal"), (120, "-wide")]  # noqa: RUF012 - as App declares it
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "show('sample')", "Sample", show=False),
-        Binding("2", "show('train')", "Train", show=False),
-        Binding("3", "show('runs')", "Runs", show=False),
-        Binding("question_mark", "help", "Help", key_display="?"),
-        Binding("q", "quit", "Quit"),
-        Binding("ctrl+q", "quit", "Quit", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    drawing = reactive("auto")  # how digits are drawn, on every screen
 
-    def __init__(self, root: Path, *, mode: str = "sample", run: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        mode: str = "sample",
+        run: str | None = None,
+        settings: Settings | None = None,
+        welcome: bool = False,
+    ) -> None:
+        self.DEFAULT_MODE = mode  # type: ignore[misc] # so that no other screen is made, nor an engine for it
         super().__init__()
         self.root = root
+        self.settings = settings or Settings()
+        self.link = Link(self.settings.frames_per_second)
         self.watched = run  # the run that the Train screen showed last; told to the user on leaving
-        self._first_mode = mode
-        self.add_mode("sample", lambda: SampleScreen(root))
+        self._welcome = welcome
+        self.add_mode("sample", lambda: SampleScreen(root, self.link, still=self.settings.reduced_motion))
         self.add_mode("train", self._train_screen)
         self.add_mode("runs", self._runs_screen)
-        self.register_theme(DARK)
-        self.theme = DARK.name
+        self.add_mode("devices", self._devices_screen)
+        for theme in OWN:
+            self.register_theme(theme)
+        self.theme = self._theme()
+        self.drawing = self.settings.drawing
+        self.set_keymap(self.settings.keys)
+        if self.settings.reduced_motion:
+            self.animation_level = "none"
+
+    def _theme(self) -> str:
+        """The theme that was set, else the one that suits the terminal."""
+        if self.settings.theme != "auto":
+            return self.settings.theme
+        few = self.console.color_system == "standard"  # 16 colours, which are the terminal's own
+        return "ansi-dark" if few else DARK.name
 
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # brings pydantic, which the first screen does without
 
-        return TrainScreen(self.root, self.watched)
+        return TrainScreen(self.root, self.watched, self.settings.training)
 
     def _runs_screen(self) -> Screen[None]:
         from tui.screens.runs import RunsScreen
 
         return RunsScreen(self.root)
 
-    def on_mount(self) -> None:
-        """Open the screen asked for, and make sure that the app never outlives its terminal."""
-        if self._first_mode != self.DEFAULT_MODE:
-            self.switch_mode(self._first_mode)
-        if not self.is_headless:
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGTERM, self.exit)
-            loop.add_signal_handler(signal.SIGHUP, self._end_without_terminal)
-            watch_terminal(partial(loop.call_soon_threadsafe, self._end_without_terminal))
+    def _devices_screen(self) -> Screen[None]:
+        from tui.screens.devices import DevicesScreen
 
-    def _end_without_terminal(self) -> None:
-        # What Textual still writes on its way out can block for ever once nobody reads.
-        last_resort = threading.Timer(HANGUP_SECONDS, os._exit, (128 + signal.SIGHUP,))
-        last_resort.daemon = True
-        last_resort.start()
-        self.exit(return_code=128 + signal.SIGHUP)
+        return DevicesScreen(self.root)
+
+    def on_mount(self) -> None:
+        """Welcome who is new, and make sure that the app never outlives its terminal."""
+        if self._welcome:
+            self.push_screen(WelcomeScreen())
+        if not self.is_headless:
+            end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
+            self._ask()
+
+    def post_display_hook(self) -> None:
+        """Let the terminal say when it has drawn a picture."""
+        if self.link.wants_question(time.monotonic()):
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(QUESTION)
+            self.link.asked(time.monotonic())
+
+    def on_cursor_position(self, event: events.CursorPosition) -> None:
+        """Take the terminal's answer."""
+        self.link.answered(time.monotonic())
+
+    async def action_quit(self) -> None:
+        """Leave, once the terminal has answered what it was asked."""
+        end = time.monotonic() + ANSWER_SECONDS
+        while self.link.waiting and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        self.exit()
 
     def _fatal_error(self) -> None:
         # Textual would print the traceback with the values of every variable.
@@ -114,6 +129,21 @@ class MinidiffApp(App[None]):
     def action_show(self, mode: str) -> None:
         """Go to a screen; what it shows goes on meanwhile."""
         self.switch_mode(mode)
+
+    async def on_fork_chosen(self, message: ForkChosen) -> None:
+        """Fill in the form of a new run as another was."""
+        from tui.screens.train import TrainScreen
+
+        await self.switch_mode("train")
+        if isinstance(self.screen, TrainScreen):
+            self.screen.fork(message.run)
+
+    def action_drawing(self) -> None:
+        """Draw digits in the next way there is."""
+        self.drawing = DRAWING_CHOICES[(DRAWING_CHOICES.index(self.drawing) + 1) % len(DRAWING_CHOICES)]
+        self.notify(
+            f"digits are drawn in {self.drawing}" if self.drawing != "auto" else "digits are drawn as suits", timeout=2
+        )
 
     def action_help(self) -> None:
         """Lay the keys of this screen over it."""
@@ -154,6 +184,7 @@ class MinidiffApp(App[None]):
                 )
         yield SystemCommand("Help", "The keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Drawing", "Draw digits in half blocks, quadrants, shades or ASCII", self.action_drawing)
         yield SystemCommand("Screenshot", "Save this screen as an SVG picture", self._save_screenshot)
         yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
 

@@ -32,6 +32,11 @@ class Engine:
         self._listener: asyncio.Task[None] | None = None
         self._id = 0
 
+    def speak_to(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
+        """Let `post` take what is said from now on; returns who took it before."""
+        before, self._post = self._post, post
+        return before
+
     @property
     def running(self) -> bool:
         """Whether the process is there, ready or not."""
@@ -72,12 +77,19 @@ class Engine:
         sampler: str | None = None,
         guidance: float | None = None,
         label: int | None = None,
+        real: int | None = None,
+        amount: float = 1.0,
         device: str = "auto",
     ) -> None:
-        """Ask for a denoising; it takes the place of one under way. What is None is left to the model."""
+        """Ask for a denoising; it takes the place of one under way. What is None is left to the model.
+
+        With `real` it starts from the data set's test images, that one and those after it, noised to `amount`.
+        """
         self._id += 1
         request = {"do": "sample", "id": self._id, "model": model, "n": n, "steps": steps, "seed": seed}
         options = {"sampler": sampler, "guidance": guidance, "label": label}
+        if real is not None:
+            options |= {"real": real, "amount": amount}
         request |= {name: value for name, value in options.items() if value is not None}
         line = json.dumps({**request, "device": device, "root": str(self._root.resolve())}) + "\n"
         await self.start()
@@ -146,6 +158,8 @@ class Engine:
         elif event == "step":
             index = reply["index"]
             half = len(payload) if index == 0 else len(payload) // 2
-            self._post(FrameSampled(Frame(index, reply["amount"], payload[:half], payload[half:] if index else None)))
+            read = reply["read"] and tuple((label, sure) for label, sure in reply["read"])
+            seen = payload[half:] if index else None
+            self._post(FrameSampled(Frame(index, reply["amount"], payload[:half], seen, read)))
         elif event == "done":
             self._post(SamplingFinished(reply["seconds"]))

@@ -12,6 +12,7 @@ from core.recording import Denoising, Frame
 
 if TYPE_CHECKING:
     from core.events import Event
+    from core.history import RunHistory
     from core.runs import RunSummary, Status
 
 
@@ -27,6 +28,13 @@ class RunChosen(Message):
     """The user asked to watch a run; None: for the form of a new one."""
 
     run: str | None
+
+
+@dataclass
+class ForkChosen(Message):
+    """The user asked for the form of a new run, filled in as run `run` was."""
+
+    run: str
 
 
 @dataclass
@@ -48,6 +56,13 @@ class SamplingStarted(Message):
     guidance: float
     labels: tuple[int, ...] | None  # None: the model has no classes
     evaluations: int  # of the net, for each image
+
+    @property
+    def in_words(self) -> str:
+        """The sampler, the guidance where there is some, and the cost."""
+        guidance = f", guidance {self.guidance:g}" if self.guidance != 1 else ""
+        plural = "s" if self.evaluations > 1 else ""
+        return f"{self.sampler}{guidance}, {self.evaluations:,} eval{plural}"
 
 
 @dataclass
@@ -115,6 +130,13 @@ class RunVanished(Message):
 
     path: Path
     reason: str
+
+
+@dataclass
+class HistoriesRead(Message):
+    """The logs of the marked runs were read again; by path, in the order of their marking."""
+
+    histories: dict[str, RunHistory]
 
 
 @dataclass

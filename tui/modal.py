@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual.await_complete import AwaitComplete
-from textual.command import CommandPalette
+from textual.command import CommandList, CommandPalette
 from textual.screen import ModalScreen, ScreenResultType
 
 
@@ -16,8 +16,13 @@ class Modal(ModalScreen[ScreenResultType]):
 
 
 class Palette(CommandPalette):
-    """Textual's command palette, which closes once."""
+    """Textual's command palette, which closes once, and turns no page of a list that was never drawn."""
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Close, unless that has happened already."""
         return super().dismiss(result) if self.is_current else AwaitComplete()
+
+    def _action_command_list(self, action: str) -> None:
+        # Where the terminal has no room for the list, Textual 8.2.8 looks for lines that it has not laid out.
+        if self.query_one(CommandList).size.height:
+            super()._action_command_list(action)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from textual.message_pump import MessagePump
 
 from core.errors import RunError
 from core.events import LIFECYCLE, Event
-from core.history import LogTail
+from core.history import LogTail, RunHistory
 from core.runs import CONFIG, EVENTS, TRAINER_LOG, Status, launch, lock_holder, run_status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 STATUS_SECONDS = 1.0  # locks are let go of without any file changing, so the status is asked for again and again
 EVENTS_A_MESSAGE = 2_000  # a long log is told in pieces, so that the screen stays responsive meanwhile
 
@@ -158,3 +159,22 @@ class RunWatcher:
         if reading.status is not None and (reading.status, reading.host) != self._told:
             self._told = (reading.status, reading.host)
             self.target.post_message(StatusChanged(self.path, reading.status, reading.host))
+
+
+class Histories:
+    """The histories of several runs, each read on from where it was left."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[LogTail, RunHistory]] = {}
+
+    def read(self, paths: Iterable[str]) -> dict[str, RunHistory]:
+        """The histories of the runs at `paths` as their logs tell them now; for a thread. Others are forgotten."""
+        kept = {path: self._read.get(path) or (LogTail(Path(path) / EVENTS), RunHistory()) for path in paths}
+        for path, (tail, history) in kept.items():
+            events, anew = tail.read()
+            if anew:
+                history = RunHistory()
+                kept[path] = tail, history
+            history.extend(events)
+        self._read = kept
+        return {path: history for path, (_, history) in kept.items()}

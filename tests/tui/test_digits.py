@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from rich.color import Color
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 
-from tui.widgets.digits import GREYS, NEAREST, DigitGrid, fit, scaled
+from tui.cells import GREYS, NEAREST
+from tui.widgets.digits import DigitGrid, fit, scaled
 
 
 class GridApp(App[None]):
@@ -38,22 +38,6 @@ def pixels(grid: DigitGrid) -> list[list[tuple[int, int, int]]]:
                 lower.append(behind)
         rows += [upper, lower]
     return rows
-
-
-def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
-    assert GREYS[0] == 0
-    assert GREYS[-1] == 255
-    assert len(set(GREYS)) == 16
-    for grey in GREYS:
-        number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-colour system
-        shown = {16: 0, 231: 255, **{232 + i: 8 + 10 * i for i in range(24)}}  # xterm's own values
-        assert number is not None
-        assert abs(shown[number] - grey) <= 2
-
-
-def test_every_byte_goes_to_the_nearest_grey() -> None:
-    for value in range(256):
-        assert abs(GREYS[NEAREST[value]] - value) == min(abs(grey - value) for grey in GREYS)
 
 
 async def test_an_image_at_full_size_is_drawn_grey_for_grey() -> None:
@@ -139,11 +123,44 @@ async def test_ink_is_black_on_a_light_theme() -> None:
         assert pixels(app.grid)[5][5] == (255, 255, 255)
 
 
-async def test_a_flat_line_is_one_segment() -> None:
+@pytest.mark.parametrize(("size", "drawn"), [((28, 14), "half"), ((20, 10), "quadrant")])
+async def test_what_is_smaller_than_the_image_is_drawn_in_quadrants(size: tuple[int, int], drawn: str) -> None:
+    app = GridApp()
+    async with app.run_test(size=size):
+        app.grid.show(bytes(392) + bytes([255]) * 392, 1)
+        text = "".join(segment.text for y in range(size[1]) for segment in app.grid.render_line(y))
+    assert app.grid._drawn == drawn
+    assert len(text) == size[0] * size[1]
+
+
+async def test_quadrants_show_an_edge_within_a_cell() -> None:
+    app = GridApp()
+    async with app.run_test(size=(14, 7)):
+        app.grid.show(bytes([0] * 14 + [255] * 14) * 28, 1)
+        assert {segment.text for segment in app.grid.render_line(3)} == {" "}
+        app.grid.show(bytes([0] * 13 + [255] * 15) * 28, 1)
+        assert "▐" in {segment.text for segment in app.grid.render_line(3)}
+
+
+@pytest.mark.parametrize(("drawing", "ink", "paper"), [("shade", "█", " "), ("ascii", "@", " ")])
+async def test_without_colours_ink_is_dense_on_either_theme(drawing: str, ink: str, paper: str) -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.grid.drawing = drawing
+        app.grid.show(bytes(392) + bytes([255]) * 392, 1)
+        for theme in ("textual-dark", "textual-light"):
+            app.theme = theme
+            await pilot.pause()
+            lines = ["".join(segment.text for segment in app.grid.render_line(y)) for y in (2, 12)]
+            assert lines == [paper * 28, ink * 28]
+
+
+async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
     app = GridApp()
     async with app.run_test(size=(28, 14)):
-        app.grid.show(bytes(784), 1)
-        assert len(list(app.grid.render_line(3))) == 1
+        app.grid.show(bytes([255]) * 784, 1)
+        assert {segment.text for segment in app.grid.render_line(3)} == {"█" * 28}
 
 
 def test_halving_takes_means() -> None:

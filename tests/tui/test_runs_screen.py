@@ -20,9 +20,9 @@ from core.events import Failed, Paused, Stopped
 from tui.messages import ModelChosen, RunChosen
 from tui.screens.runs import RunsScreen
 from tui.watch import Trainer
+from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.digits import DigitGrid
-from tui.widgets.loss_plot import LossPlot
 from tui.widgets.run_table import RunTable
 
 
@@ -204,12 +204,12 @@ async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: P
     app = RunsApp(root)
     async with app.run_test(size=(120, 40)) as pilot:
         await choose(pilot, app, "running")
-        plot = app.runs.query_one(LossPlot)
-        await until(pilot, lambda: len(plot.series(60)["epoch average"][0]) == 3)
+        plot = app.runs.query_one(CurvePlot)
+        await until(pilot, lambda: len(plot.series(60)["epoch"][0]) == 3)
         assert len(app.runs.query_one(DigitGrid)._images) == 8
         assert "batch size 128" in app.about()
         await choose(pilot, app, "starting")
-        await until(pilot, lambda: plot.series(60)["epoch average"][0] == [])
+        await until(pilot, lambda: plot.series(60)["epoch"][0] == [])
 
 
 async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

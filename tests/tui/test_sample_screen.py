@@ -412,6 +412,7 @@ async def test_a_resize_in_the_middle_of_playing_goes_well(model_root: Path) -> 
         for size in ((200, 60), (40, 30), (20, 6), (5, 3), (120, 40)):
             await pilot.resize_terminal(*size)
             await pilot.pause()
-        for grid in app.screen.query(DigitGrid):
+        for name in ("noisy", "predicted"):
+            grid = app.screen.query_one(f"#{name}-digits", DigitGrid)
             assert grid.region.right <= 120
             assert grid.size.height > 20

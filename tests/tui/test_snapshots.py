@@ -10,10 +10,10 @@ from textual.app import App, ComposeResult
 
 from core.config import TrainConfig
 from core.history import RunHistory
-from tui.app import DARK
 from tui.screens.train import TrainScreen
+from tui.themes import DARK
+from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
-from tui.widgets.loss_plot import LossPlot
 from tui.widgets.request_bar import Request, RequestBar
 from tui.widgets.run_form import RunForm
 from tui.widgets.timeline import Timeline
@@ -39,7 +39,7 @@ class Gallery(App[None]):
                 yield DigitGrid()
                 yield Timeline()
             case "loss":
-                yield LossPlot()
+                yield CurvePlot()
             case "form":
                 yield RunForm(Path("checkpoints"))
             case "bars":
@@ -54,7 +54,7 @@ class Gallery(App[None]):
         if self.part == "loss":
             history = RunHistory()
             history.extend(training(30))
-            self.query_one(LossPlot).show(history)
+            self.query_one(CurvePlot).show(history)
         if self.part == "form":  # a picture is not of how the recipe is tuned
             form = self.query_one(RunForm)
             form.fill({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})

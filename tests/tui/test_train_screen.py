@@ -19,8 +19,8 @@ from textual.widgets import ContentSwitcher, Footer, Input, ProgressBar, RichLog
 from core.events import Checkpoint, Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.runs import CONFIG, Status, run_status
 from tui.screens.train import TrainScreen
+from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
-from tui.widgets.loss_plot import LossPlot
 
 
 class TrainApp(App[None]):
@@ -93,8 +93,8 @@ async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits
             assert "held out" in said(app, "#legend")
             bar = app.train.query_one(ProgressBar)
             assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)
-            curves = app.train.query_one(LossPlot).series(60)
-            assert len(curves["epoch average"][0]) == 3
+            curves = app.train.query_one(CurvePlot).series(60)
+            assert len(curves["epoch"][0]) == 3
             log = app.train.query_one("#log", RichLog)  # which holds lines back until it knows its width
             await until(pilot, lambda: any(line.text.startswith("epoch 3:") for line in log.lines))
 
@@ -207,7 +207,7 @@ async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
             again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
             append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
             await until(pilot, lambda: app.train.history.step == 493)
-        xs = app.train.query_one(LossPlot).series(1000)["window"][0]
+        xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
         assert xs == sorted(xs)
         assert said(app, "#preview") == "samples after epoch 1"
 

@@ -9,19 +9,21 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.binding import BindingType
+from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
 from core.history import RunHistory
-from core.runs import Request, RunSummary, Status, delete_run, is_locked, list_runs, request
-from tui.messages import EventsAppended, ModelChosen, RunChosen, RunsListed, RunVanished
-from tui.watch import RunWatcher, reason_lost, start_trainer
+from core.runs import Request, RunSummary, Status, delete_run, is_locked, list_runs, rename_run, request
+from tui.actions import bindings
+from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
+from tui.watch import Histories, RunWatcher, reason_lost, start_trainer
 from tui.widgets.devices import DevicePanel
-from tui.widgets.dialogs import ConfirmDialog
+from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.header import Header
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_details import RunDetails
 from tui.widgets.run_table import RunTable
 
@@ -38,12 +40,16 @@ class RunsScreen(Screen[None]):
     DEFAULT_CSS = """
     RunsScreen {
         #both { height: 1fr; layout: vertical; }
+        #table, RunTable { height: auto; }
+        RunTable { max-height: 40vh; }
         #empty { height: 1fr; content-align: center middle; text-align: center; color: $foreground 70%; padding: 0 2; }
-        RunDetails { height: 50%; border-top: solid $border-blurred; }
-        &.-low RunDetails { height: auto; max-height: 6; }
+        RunDetails { height: 1fr; border-top: solid $border-blurred; }
         &.-low #pictures { display: none; }
         &.-beside #both { layout: horizontal; }
-        &.-beside RunTable { height: 1fr; width: 3fr; }
+        &.-beside #table { height: 1fr; width: 3fr; }
+        &.-beside RunTable { height: 1fr; max-height: 100%; }
+        #filter { height: 1; border: none; padding: 0 1; background: $panel; display: none; }
+        #filter.-shown { display: block; }
         &.-beside RunDetails { height: 1fr; width: 2fr; border-top: none; border-left: solid $border-blurred; }
     }
     """
@@ -53,15 +59,7 @@ class RunsScreen(Screen[None]):
         "Every run under the root, the one heard of last first, and what is known of the one chosen.\n"
         "Interrupted means that its trainer is gone without a word; it resumes from its last checkpoint."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
-        Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
-        Binding("p", "ask('continue')", "Continue", tooltip="Let the paused trainer go on"),
-        Binding("x", "ask('stop')", "Stop", tooltip="End training; it can be resumed where it stopped"),
-        Binding("s", "sample", "Sample", tooltip="Sample from this run's model"),
-        Binding("d", "delete", "Delete", tooltip="Remove the run and all it holds, after a question"),
-        Binding("n", "new", "New run", tooltip="Fill in the form on the Train screen"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
 
     def __init__(self, root: Path) -> None:
         super().__init__()
@@ -69,16 +67,19 @@ class RunsScreen(Screen[None]):
         self._watched: Path | None = None  # the run whose log the details show
         self._offered: tuple[str, Status, bool] | None = None  # what the footer's keys were chosen by
         self._history = RunHistory()
+        self._histories = Histories()  # of the marked runs
         self._stale = False  # whether the details' pictures are older than their history
 
     def compose(self) -> ComposeResult:
         yield Header("runs", str(self.root))
         with Container(id="both"):
-            yield RunTable()
+            with Vertical(id="table"):
+                yield RunTable()
+                yield Input(id="filter", placeholder="words that the run's name, status, recipe or data hold")
             yield RunDetails()
         yield Static("looking for runs", id="empty", markup=False)
         yield DevicePanel()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#both").display = False
@@ -90,7 +91,9 @@ class RunsScreen(Screen[None]):
     def _look(self) -> None:
         if self.is_current:
             self._list()
-            if self._stale:
+            if self.query_one(RunTable).marked:
+                self._overlay()
+            elif self._stale:
                 self._stale = False
                 self.query_one(RunDetails).show_history(self._history)
 
@@ -102,6 +105,15 @@ class RunsScreen(Screen[None]):
             self.post_message(RunsListed([], str(error)))
         else:
             self.post_message(RunsListed(runs))
+
+    @work(group="overlay", exclusive=True)
+    async def _overlay(self) -> None:
+        marked = list(self.query_one(RunTable).marked)
+        self.post_message(HistoriesRead(await asyncio.to_thread(self._histories.read, marked)))
+
+    def on_histories_read(self, message: HistoriesRead) -> None:
+        if list(message.histories) == list(self.query_one(RunTable).marked):
+            self.query_one(RunDetails).overlay(message.histories)
 
     def on_runs_listed(self, message: RunsListed) -> None:
         table, empty = self.query_one(RunTable), self.query_one("#empty", Static)
@@ -130,7 +142,8 @@ class RunsScreen(Screen[None]):
         if path != self._watched:
             self._watched = path
             self._history = RunHistory()
-            self.query_one(RunDetails).show_history(self._history)
+            if not self.query_one(RunTable).marked:
+                self.query_one(RunDetails).show_history(self._history)
             if path is not None:
                 self._follow(path)
 
@@ -144,7 +157,7 @@ class RunsScreen(Screen[None]):
             if message.anew:
                 self._history = RunHistory()
             self._history.extend(message.events)
-            if not message.live:
+            if not message.live and not self.query_one(RunTable).marked:
                 self.query_one(RunDetails).show_history(self._history)
             self._stale = message.live
 
@@ -155,7 +168,9 @@ class RunsScreen(Screen[None]):
     # What a person asks for
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("resume", "ask", "sample", "delete"):
+        if action == "unfilter":
+            return bool(self.query_one(RunTable).filter) or self.focused is self.query_one("#filter")
+        if action not in ("resume", "ask", "sample", "delete", "mark", "fork", "rename", "copy"):
             return super().check_action(action, parameters)
         run = self.query_one(RunTable).highlighted if self.is_mounted else None
         if run is None:
@@ -172,6 +187,8 @@ class RunsScreen(Screen[None]):
                 return here
             case "sample", _:
                 return run.sampleable
+            case (("mark" | "fork" | "copy"), _):
+                return True
         return not run.status.alive
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -235,6 +252,64 @@ class RunsScreen(Screen[None]):
         except MinidiffError as error:
             self.notify(str(error), severity="error")
         self._look()
+
+    def action_mark(self) -> None:
+        table = self.query_one(RunTable)
+        table.mark()
+        if table.marked:
+            self._overlay()
+        else:
+            self.query_one(RunDetails).show_history(self._history)
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.add_class("-shown")
+        field.focus()
+
+    def action_unfilter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.remove_class("-shown")
+        self.query_one(RunTable).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_one(RunTable).narrow(event.value)
+        self._show_highlighted()
+
+    def on_input_submitted(self) -> None:
+        self.query_one(RunTable).focus()
+
+    def action_sort(self) -> None:
+        self.notify(f"sorted by {self.query_one(RunTable).sort_next()}", timeout=2)
+
+    def action_fork(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            self.post_message(ForkChosen(run.name))
+
+    def action_rename(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            path = Path(run.path)
+            dialog = NameDialog(f"Another name for {run.name}", run.name)
+            self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
+
+    def _rename(self, path: Path, name: str) -> None:
+        if name == path.name:
+            return
+        try:
+            rename_run(path, name)
+        except MinidiffError as error:
+            self.notify(str(error), severity="error")
+        self._look()
+
+    def action_copy(self, what: str) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            path = Path(run.path).resolve()
+            words = str(path) if what == "path" else f"minidiff resume {run.name} --root {path.parent}"
+            self.app.copy_to_clipboard(words)
+            self.notify(f"copied: {words}", timeout=3)
 
     def action_new(self) -> None:
         self.post_message(RunChosen(None))

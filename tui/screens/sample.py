@@ -8,38 +8,39 @@ import dataclasses
 import random
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
-from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.errors import MinidiffError
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, CONFIG, builtin_directories, list_runs
+from core.runs import BUILTIN, builtin_directories, list_runs
+from tui.actions import bindings
 from tui.engine import Engine
+from tui.link import Link
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.screens.compare import CompareScreen
 from tui.screens.export import Export, ExportScreen
+from tui.screens.playback import Playback
+from tui.screens.zoom import ZoomScreen
 from tui.widgets.devices import DevicePanel
+from tui.widgets.dialogs import Start, StartDialog
 from tui.widgets.header import Header
-from tui.widgets.request_bar import Request, RequestBar
+from tui.widgets.key_bar import KeyBar
+from tui.widgets.request_bar import NEW_SEEDS, Request, RequestBar, config_of
 from tui.widgets.stage import Stage
 from tui.widgets.timeline import Timeline
-
-if TYPE_CHECKING:
-    from core.config import TrainConfig
 
 FIRST = BUILTIN[0]  # what the app opens on
 LOW = 30  # rows; a terminal with fewer has no room for blank lines
 NOTICE_SECONDS = 8
-STEP = Binding.Group("Step", compact=True)  # one entry of the footer for both arrows
-NEW_SEEDS = 10_000  # seeds of four digits are easy to read out and to type again
 
 
-class SampleScreen(Screen[None]):
+class SampleScreen(Playback):
     """Noisy state and prediction, the timeline under them, and what to sample above."""
 
     HELP = (
@@ -49,18 +50,7 @@ class SampleScreen(Screen[None]):
         "above 1 keeps closer to the class, for more evaluations of the net. What a model cannot do is grey."
     )
     AUTO_FOCUS = ""
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play/pause"),
-        Binding("left", "step(-1)", "Step back", key_display="←", group=STEP),
-        Binding("right", "step(1)", "Step forward", key_display="→", group=STEP),
-        Binding("home", "seek(0)", "First step", show=False),
-        Binding("end", "seek(-1)", "Last step", show=False),
-        Binding("l", "loop", "Loop"),
-        Binding("enter", "sample", "Sample", show=False),
-        Binding("n", "new_seed", "New seed"),
-        Binding("e", "export", "Export"),
-        Binding("escape", "leave_field", "Leave the field", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("play", "sample")
     DEFAULT_CSS = """
     SampleScreen {
         RequestBar { margin: 1 1 0 1; }
@@ -75,13 +65,16 @@ class SampleScreen(Screen[None]):
     }
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, link: Link | None = None, *, still: bool = False) -> None:
         super().__init__()
         self.root = root
+        self._link = link  # whose pace pictures keep
+        self._still = still  # nothing plays by itself
         self.engine = Engine(self.post_message, root)
         self.denoising: Denoising | None = None  # what is shown, as far as it is there
         self._opened = False  # whether the engine was started behind the first picture
         self._requested = False  # whether it was asked for anything yet
+        self._from = Start()  # what the next denoising starts from
         self._asked = ""  # how what is shown was sampled
 
     def compose(self) -> ComposeResult:
@@ -90,14 +83,9 @@ class SampleScreen(Screen[None]):
         yield RequestBar(builtin_directories())
         yield Stage()
         yield Static(id="empty")
-        yield Timeline()
+        yield Timeline(self._link, still=self._still)
         yield DevicePanel()
-        yield Footer(show_command_palette=False)
-
-    @property
-    def timeline(self) -> Timeline:
-        """The timeline of what is shown."""
-        return self.query_one(Timeline)
+        yield KeyBar()
 
     @property
     def bar(self) -> RequestBar:
@@ -150,7 +138,7 @@ class SampleScreen(Screen[None]):
         if model is None:
             return
         try:
-            config = await asyncio.to_thread(_config_of, model, self.root)
+            config = await asyncio.to_thread(config_of, model, self.root)
         except MinidiffError as error:
             self._complain(error)
         if self.bar.model == model:  # and not another by now
@@ -179,7 +167,8 @@ class SampleScreen(Screen[None]):
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw the step that the timeline is at."""
         if self.denoising is not None and message.position < len(self.denoising.frames):
-            self.query_one(Stage).show(self.denoising, self.denoising.frames[message.position])
+            frames, at = self.denoising.frames, message.position
+            self.query_one(Stage).show(self.denoising, frames[at], frames[at - 1] if at else None)
 
     def on_resize(self, event: events.Resize) -> None:
         """Do without blank lines where there are few."""
@@ -191,7 +180,7 @@ class SampleScreen(Screen[None]):
         """Go live, unless the user is looking at a step of the recording."""
         self.query_one(Header).note = f"engine ready on {message.device}"
         await self._suit()
-        looking = not self.timeline.playing and self.timeline.position < self.timeline.steps
+        looking = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
         if not self._requested and not looking and self.bar.model is not None:
             if self.denoising is not None:
                 self.bar.seed = self.denoising.seed + 1
@@ -201,7 +190,7 @@ class SampleScreen(Screen[None]):
         """Follow a new denoising from its start."""
         self.query_one(Stage).ask(message.labels)
         self._show(message.denoising)
-        self._asked = _in_words(message)
+        self._asked = message.in_words if self._from.image is None else f"from {self._from}, {message.in_words}"
         self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
         self.query_one(Header).note = f"{message.parameters:,} parameters on {message.device}"
 
@@ -262,6 +251,8 @@ class SampleScreen(Screen[None]):
             sampler=request.sampler,
             guidance=request.guidance,
             label=request.label,
+            real=self._from.image,
+            amount=self._from.amount,
         )
 
     async def on_request_bar_submitted(self) -> None:
@@ -273,25 +264,44 @@ class SampleScreen(Screen[None]):
         self.bar.seed = random.randrange(NEW_SEEDS)
         await self.action_sample()
 
-    def action_play(self) -> None:
-        """Play or pause."""
-        self.timeline.toggle()
+    def action_change(self) -> None:
+        """Show what each step changes, or no more."""
+        stage = self.query_one(Stage)
+        stage.show_change(not stage.shows_change)
 
-    def action_step(self, steps: int) -> None:
-        """Pause, a step further on or back."""
-        self.timeline.seek(self.timeline.position + steps)
+    def action_compare(self) -> None:
+        """Set another model, or other settings, beside this one."""
+        try:
+            request = self.bar.read()
+        except MinidiffError as error:
+            self._complain(error)
+            return
+        self.timeline.pause()
+        self._opened = self._requested = True
+        self.app.push_screen(
+            CompareScreen(self.engine, self.root, request, self.bar.models, self._link, still=self._still)
+        )
 
-    def action_seek(self, position: int) -> None:
-        """Pause at a step; -1 is the newest."""
-        self.timeline.seek(self.timeline.newest if position < 0 else position)
+    def action_start(self) -> None:
+        """Choose what to start from."""
+        self.app.push_screen(StartDialog(self._from), self._start_from)
 
-    def action_loop(self) -> None:
-        """Begin again after the last step, or rest there."""
-        self.timeline.looping = not self.timeline.looping
+    async def _start_from(self, start: Start | None) -> None:
+        if start is not None:
+            self._from = start
+            await self.action_sample()
 
-    def action_leave_field(self) -> None:
-        """Give the keys back to the screen."""
-        self.set_focus(None)
+    def action_zoom(self) -> None:
+        """Look at one digit and its pixels."""
+        if self.denoising is None or not self.denoising.frames:
+            self.notify("there is nothing to look at yet", severity="error")
+            return
+        self.timeline.pause()
+        self.app.push_screen(ZoomScreen(self._current, self.action_step))
+
+    def _current(self) -> tuple[Denoising, int]:
+        assert self.denoising is not None, "the zoom opens on one"
+        return self.denoising, min(self.timeline.position, len(self.denoising.frames) - 1)
 
     def action_export(self) -> None:
         """Choose a picture to write."""
@@ -322,17 +332,3 @@ class SampleScreen(Screen[None]):
             self._complain(error)
         else:
             self.notify(f"wrote {export.path}", timeout=NOTICE_SECONDS)
-
-
-def _config_of(model: str, root: Path) -> TrainConfig:
-    """What a run under the root, else a built-in model, was trained with."""
-    from core.config import TrainConfig  # brings pydantic, which the first screen does without
-
-    run = root / model / CONFIG
-    return TrainConfig.from_toml(run if run.is_file() else builtin_directories().get(model, root / model) / CONFIG)
-
-
-def _in_words(started: SamplingStarted) -> str:
-    guidance = f", guidance {started.guidance:g}" if started.guidance != 1 else ""
-    plural = "s" if started.evaluations > 1 else ""
-    return f"{started.sampler}{guidance}, {started.evaluations:,} eval{plural}"

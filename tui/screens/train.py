@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 
 from core.errors import MinidiffError
-from core.events import Checkpoint, Event, Failed, Finished
+from core.events import Checkpoint, Event, Failed, Finished, Progress
 from core.history import RunHistory, in_words
-from core.runs import MODEL, Request, Status, create_run, find_run, list_runs, request
+from core.runs import CONFIG, MODEL, Request, Status, create_run, find_run, free_name, list_runs, request
+from tui.actions import bindings
 from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
 from tui.watch import RunWatcher, start_trainer
+from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_form import RunForm
 from tui.widgets.run_monitor import RunMonitor
 
-DRAW_SECONDS = 1.0  # between two drawings of the curves
+DRAW_SECONDS = 1.0  # between two drawings of the curves, at least; and
+DRAW_SHARE = 0.02  # of the time at most goes into them, so that a long run's do not take from its training
+SHOW_SECONDS = 0.5  # between two tellings of how far a run is
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
@@ -45,24 +52,12 @@ class TrainScreen(Screen[None]):
         "unfolds them, ctrl+o all of them. What does not go with what else is chosen is grey.\n"
         "Training is a process of its own: leave, or lose the terminal, and it goes on."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "start", "Start"),
-        Binding(
-            "ctrl+o", "unfold", "All options", tooltip="Show every option of the form, or fold away what few change"
-        ),
-        Binding("p", "ask('pause')", "Pause", tooltip="Let the trainer wait, with its state on disk"),
-        Binding("p", "ask('continue')", "Continue", tooltip="Let the paused trainer go on"),
-        Binding("x", "ask('stop')", "Stop", tooltip="End training; it can be resumed where it stopped"),
-        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
-        Binding("s", "sample", "Sample", tooltip="Sample from this run's model"),
-        Binding("n", "new", "New run", tooltip="Fill in the form of another run; this one goes on"),
-        Binding("escape", "leave", "Leave field"),
-        Binding("escape", "back", "Back to the run"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("train")
 
-    def __init__(self, root: Path, run: str | None = None) -> None:
+    def __init__(self, root: Path, run: str | None = None, defaults: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.root = root
+        self._defaults = dict(defaults or {})  # what the form starts from, beside the preset
         self.path: Path | None = None  # the run being watched
         self.status = Status.STARTING
         self.history = RunHistory()
@@ -72,6 +67,8 @@ class TrainScreen(Screen[None]):
         self._sampleable = False  # whether the run watched has a model
         self._form_wanted = False  # a person asked for the form, so no run takes its place by itself
         self._drawn: tuple[int, Event | None, Status] | None = None
+        self._drawn_at = 0.0  # on the monotonic clock
+        self._stale = False  # whether the run is farther than was told
 
     def compose(self) -> ComposeResult:
         yield Header("train")
@@ -79,10 +76,13 @@ class TrainScreen(Screen[None]):
             yield RunForm(self.root, id="form")
             yield RunMonitor(id="monitor")
         yield DevicePanel()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.set_interval(DRAW_SECONDS, self._draw)
+        self.set_interval(SHOW_SECONDS, self._show_new)
+        if self._defaults:
+            self.query_one(RunForm).begin_with(self._defaults)
         if self._run_named is not None:
             self.show_run(self._run_named)
 
@@ -116,6 +116,20 @@ class TrainScreen(Screen[None]):
             self._switch("form")
         else:
             self.watch_path(path)
+
+    def fork(self, run: str) -> None:
+        """The form of a new run, filled in as run `run` was, but for its name."""
+        from core.config import TrainConfig
+
+        self._switch("form")
+        form = self.query_one(RunForm)
+        try:
+            config = TrainConfig.from_toml(find_run(run, self.root) / CONFIG)
+        except MinidiffError as error:
+            form.complain(str(error))
+            return
+        values = config.model_dump(exclude={"name", "root", "preset"})
+        form.fork(config.preset, {**values, "name": free_name(self.root, run)})
 
     def watch_path(self, path: Path) -> None:
         """Show the run at `path` from its first event on, and follow it."""
@@ -154,6 +168,9 @@ class TrainScreen(Screen[None]):
             self._begin_anew()
         known = len(self.history.notes)
         self.history.extend(message.events)
+        if message.live and all(isinstance(event, Progress) for event in message.events):
+            self._stale = True  # told of in its turn
+            return
         self._show()
         self.query_one(RunMonitor).show_log(self.history.notes[known:])
         if self._drawn is None:
@@ -199,7 +216,12 @@ class TrainScreen(Screen[None]):
         self.app.bell()
         self.app.notify(what, title=self.path.name, severity="error" if wrong else "information", timeout=10)
 
+    def _show_new(self) -> None:
+        if self._stale and self.is_current:
+            self._show()
+
     def _show(self) -> None:
+        self._stale = False
         if self.path is not None:
             monitor = self.query_one(RunMonitor)
             monitor.show(self.path.name, self.history, self.status, self._host, self._lost)
@@ -211,8 +233,9 @@ class TrainScreen(Screen[None]):
         if self.status is Status.ELSEWHERE:
             self._show()  # how long ago it was heard of changes without an event
         now = (len(self.history.progress), self.history.last, self.status)
-        if now != self._drawn:
-            self._drawn = now
+        due = self._drawn_at + self.query_one(CurvePlot).cost / DRAW_SHARE
+        if now != self._drawn and (self._drawn is None or time.monotonic() >= due):
+            self._drawn, self._drawn_at = now, time.monotonic()
             self.query_one(RunMonitor).draw(self.history, self.status)
 
     # What a person asks for
@@ -236,7 +259,7 @@ class TrainScreen(Screen[None]):
                 return not on_form and (self._lost is not None or self.status in RESUMABLE)
             case "sample", _:
                 return not on_form and self._sampleable
-            case "new", _:
+            case (("new" | "preview"), _):
                 return not on_form
         return super().check_action(action, parameters)
 
@@ -290,6 +313,9 @@ class TrainScreen(Screen[None]):
     def action_sample(self) -> None:
         if self.path is not None:
             self.post_message(ModelChosen(self.path.name))
+
+    def action_preview(self, by: int) -> None:
+        self.query_one(RunMonitor).turn_preview(by)
 
     def action_new(self) -> None:
         self._switch("form")

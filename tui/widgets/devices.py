@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
+
+from tui.meter import SECONDS, Meter
 
 if TYPE_CHECKING:
     from core.devices import DeviceInfo
 
-SECONDS = 1.0  # between two readings
 BAR = 8  # cells of a utilisation bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 TALL = 32  # rows of a terminal that has room for a line a device
@@ -28,10 +32,15 @@ class DevicePanel(Widget):
         width: 1fr; background: $surface; color: $foreground 70%; padding: 0 1;
     }
     """
-    latest: ClassVar[list[DeviceInfo]] = []  # shared, so that a screen opened later shows values at once
+    meter: ClassVar[Meter] = Meter()  # shared, so that a screen opened later shows values at once
 
-    def __init__(self) -> None:
+    @dataclass
+    class Read(Message):
+        """The meter has new values."""
+
+    def __init__(self, root: Path | None = None) -> None:
         super().__init__()
+        self._root = root  # of the runs, where processes and runs are to be read too
         self._reading = False
 
     def on_mount(self) -> None:
@@ -46,24 +55,26 @@ class DevicePanel(Widget):
 
     @work(group="devices")
     async def _sample(self) -> None:
+        before = len(self.meter.devices)
         try:
-            devices = await asyncio.to_thread(_list_devices)
+            await asyncio.to_thread(self.meter.read)
+            if self._root is not None:
+                await asyncio.to_thread(self.meter.read_more, self._root)
         finally:
             self._reading = False
-        other = len(devices) != len(self.latest)
-        DevicePanel.latest = devices
-        self.refresh(layout=other)
+        self.refresh(layout=len(self.meter.devices) != before)
+        self.post_message(self.Read())
 
     def render(self) -> Content:
         """One line, or a line a GPU where the terminal is tall."""
-        shown = [device for device in self.latest if device.kind == "cuda"] or self.latest
+        shown = [device for device in self.meter.devices if device.kind == "cuda"] or self.meter.devices
         if not shown:
             return Content.styled("reading the devices", "$foreground 40%")
         width = self.content_size.width
         if self.app.size.height >= TALL and len(shown) > 1:
-            return Content("\n").join([_line(device, width) for device in shown[:MOST_LINES]])
+            return Content("\n").join([device_line(device, width) for device in shown[:MOST_LINES]])
         if len(shown) == 1:
-            return _line(shown[0], width)
+            return device_line(shown[0], width)
         cells = [_brief(device) for device in shown]
         line = Content("   ").join(cells)
         while line.cell_length > width and len(cells) > 1:
@@ -72,13 +83,7 @@ class DevicePanel(Widget):
         return line
 
 
-def _list_devices() -> list[DeviceInfo]:
-    from core.devices import list_devices  # psutil and NVML, after the first paint and off the event loop
-
-    return list_devices()
-
-
-def _line(device: DeviceInfo, width: int) -> Content:
+def device_line(device: DeviceInfo, width: int) -> Content:
     """A device with its bars, shortened from the name on when `width` cells do not hold it."""
     label = (device.device or "gpu").upper().replace("CUDA:", "GPU ")
     use = Content.assemble(*_bar(device.utilization), f" {_percent(device.utilization)}")

@@ -1,28 +1,20 @@
-"""A grid of greyscale images in half blocks: two pixels a cell, in greys that 256 colours hold as well."""
+"""A grid of greyscale images: two pixels a cell or four, in greys that 256 colours hold as well, or without colours."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import product
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-# The 26 greys that a 256-colour terminal has, the brighter ones up to 2 more, so that Rich, which takes the 26 for
-# evenly spaced, does not choose their darker neighbours. Sixteen of them are the levels drawn.
-TERMINAL_GREYS = (0, *(max(8 + 10 * i, math.ceil(10.2 * (i + 0.5))) for i in range(24)), 255)
-LEVELS = 16
-GREYS = tuple(TERMINAL_GREYS[round(level * (len(TERMINAL_GREYS) - 1) / (LEVELS - 1))] for level in range(LEVELS))
-# From an image's byte to the level of the nearest grey, for ink that is white and for ink that is black.
-NEAREST = bytes(min(range(LEVELS), key=lambda level: abs(GREYS[level] - value)) for value in range(256))
-INVERTED = bytes(LEVELS - 1 - level for level in NEAREST)
-GAP = LEVELS  # the level that stands for "no image here"
+from tui.cells import GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, half, palette, quadrant, ramp
+
+HALVES = {pair: half(*pair) for pair in product(range(MARK + 1), repeat=2)}
 WIDEST_GAP = 2  # pixels between images
 SMALLEST = 6  # pixels of a side; below this a digit is a blot, and fewer are drawn instead
 
@@ -31,7 +23,9 @@ class DigitGrid(Widget):
     """Draws `n` images as large as they fit; below full size each pixel drawn is the mean of those it covers.
 
     With `columns` the grid has that many columns; without, the number that makes the images largest. A caption stands
-    below each image where that does not make the images smaller.
+    below each image where that does not make the images smaller. `drawing` is one of `tui.cells.DRAWINGS`, or `auto`:
+    half blocks at full size, quadrants below it, and shades where the terminal has no colours. It takes no border and
+    no padding.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"digit-grid--caption"}
@@ -43,12 +37,27 @@ class DigitGrid(Widget):
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.columns = columns
+        self._drawing = "auto"
+        self._drawn = "half"  # what `auto` came to
         self._images: list[bytes] = []
         self._height = self._width = 28
         self._captions: Sequence[str] = ()
+        self._mark: tuple[int, int] | None = None
         self._rows: list[bytes] = []  # the canvas: one level a byte, two of these rows a line of the screen
         self._lines: dict[int, str] = {}  # the lines of the screen that hold captions
         self._strips: dict[int, Strip] = {}
+
+    @property
+    def drawing(self) -> str:
+        """How pixels become characters."""
+        return self._drawing
+
+    @drawing.setter
+    def drawing(self, drawing: str) -> None:
+        if drawing != self._drawing:
+            self._drawing = drawing
+            self.notify_style_update()
+            self.refresh()
 
     @property
     def captioned(self) -> bool:
@@ -67,10 +76,23 @@ class DigitGrid(Widget):
         self._captions = captions or ()
         self._draw()
 
+    def mark(self, x: int, y: int) -> None:
+        """Point at a pixel of every image."""
+        self._mark = x, y
+        self._draw()
+
     def clear(self) -> None:
         """Draw nothing."""
         self._images = []
         self._draw()
+
+    def on_mount(self) -> None:
+        """Draw as the app says, where it says so."""
+        if hasattr(self.app, "drawing"):
+            self.watch(self.app, "drawing", self._follow)
+
+    def _follow(self, drawing: str) -> None:
+        self.drawing = drawing
 
     def on_resize(self) -> None:
         """Fit the images anew."""
@@ -88,7 +110,7 @@ class DigitGrid(Widget):
         width, height = self.size
         self._lines = {}
         self._rows = list(self._canvas(width, height * 2))
-        if len(before) != len(self._rows) or (before and len(before[0]) != width) or lines != self._lines:
+        if list(map(len, before)) != list(map(len, self._rows)) or lines != self._lines:
             self._strips.clear()
             self.refresh()
             return
@@ -99,19 +121,25 @@ class DigitGrid(Widget):
             self.refresh(*(Region(0, line, width, 1) for line in changed))
 
     def _canvas(self, width: int, height: int) -> Iterator[bytes]:
-        """`height` rows of `width` levels, the grid in the middle."""
-        empty = bytes([GAP]) * width
+        """`height` rows of `width` levels, or twice as many in quadrants, the grid in the middle."""
         columns, scale_x, scale_y, gap_x, gap_y = fit(
             len(self._images), Size(width, height), self._height, self._width, self.columns
         )
+        self._drawn = self._choose(shrunk=scale_x < self._width)
+        dense = 2 if self._drawn == "quadrant" else 1  # pixels across a cell
+        wide = width * dense
+        empty = bytes([GAP]) * wide
         if not columns:
             yield from [empty] * height
             return
         levels = NEAREST if self.app.current_theme.dark else INVERTED
         tiles = [
-            [row.translate(levels) for row in scaled(image, self._height, self._width, scale_y, scale_x)]
+            [row.translate(levels) for row in scaled(image, self._height, self._width, scale_y, scale_x * dense)]
             for image in self._images
         ]
+        if self._mark is not None:
+            for tile in tiles:
+                _point(tile, self._mark, self._width, self._height)
         bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
         bands = bands[: (height + gap_y) // (scale_y + gap_y)]
         used_x = columns * scale_x + (columns - 1) * gap_x
@@ -122,13 +150,13 @@ class DigitGrid(Widget):
         used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
         left, top = (width - used_x) // 2, (height - used_y) // 2
         top -= top % 2 * captioned
-        gap = bytes([GAP]) * gap_x
+        before, between = bytes([GAP]) * left * dense, bytes([GAP]) * gap_x * dense
         yield from [empty] * top
         for number, band in enumerate(bands):
             if number:
                 yield from [empty] * gap_y
             for y in range(scale_y):
-                yield (bytes([GAP]) * left + gap.join(tile[y] for tile in band)).ljust(width, bytes([GAP]))
+                yield (before + between.join(tile[y] for tile in band)).ljust(wide, bytes([GAP]))
             if captioned:
                 yield from [empty] * foot
                 below = (top + (number + 1) * (scale_y + foot)) // 2 - 1
@@ -136,21 +164,43 @@ class DigitGrid(Widget):
                 self._lines[below] = " " * left + (" " * gap_x).join(f"{name:^{scale_x}.{scale_x}}" for name in names)
         yield from [empty] * (height - top - used_y)
 
+    def _choose(self, *, shrunk: bool) -> str:
+        if self._drawing != "auto":
+            return self._drawing
+        if self.app.no_color:
+            return "shade"
+        return "quadrant" if shrunk else "half"
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines as they are, without the passes over each cell that borders, tints and foreign colours take."""
+        return [self.render_line(y).crop(crop.x, crop.right) for y in crop.line_range]
+
     def render_line(self, y: int) -> Strip:
-        """One line of cells, each the upper and the lower of two pixels."""
+        """One line of cells."""
         strip = self._strips.get(y)
         if strip is None:
             if 2 * y + 1 >= len(self._rows):
                 return Strip.blank(self.size.width, self.rich_style)
-            if y in self._lines:
-                text = self._lines[y].ljust(self.size.width)
-                return Strip([Segment(text, self.get_component_rich_style("digit-grid--caption"))], self.size.width)
-            back = self.background_colors[1].rgb
-            pairs = zip(self._rows[2 * y], self._rows[2 * y + 1], strict=True)
-            runs = [(pair, sum(1 for _ in run)) for pair, run in groupby(pairs)]
-            strip = Strip([_cells(upper, lower, count, back) for (upper, lower), count in runs], self.size.width)
-            self._strips[y] = strip
+            strip = self._strips[y] = self._strip(y)
         return strip
+
+    def _strip(self, y: int) -> Strip:
+        if y in self._lines:
+            text = self._lines[y].ljust(self.size.width)
+            return Strip([Segment(text, self.get_component_rich_style("digit-grid--caption"))], self.size.width)
+        upper, lower = self._rows[2 * y : 2 * y + 2]
+        if self._drawn in RAMPS:
+            text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
+            return Strip([Segment(text, self.rich_style)], self.size.width)
+        if self._drawn == "quadrant":
+            cells = list(map(quadrant, zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)))
+        else:
+            cells = [HALVES[pair] for pair in zip(upper, lower, strict=True)]
+        back = self.background_colors[1]
+        if back.ansi is None:
+            return CellStrip(cells, palette(back.rgb))
+        plain = (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255)
+        return CellStrip(cells, palette(plain, through=True))
 
 
 def fit(n: int, room: Size, height: int, width: int, columns: int | None = None) -> tuple[int, int, int, int, int]:
@@ -194,17 +244,18 @@ def scaled(image: bytes, height: int, width: int, new_height: int, new_width: in
     return smaller
 
 
+def _point(tile: list[bytes], at: tuple[int, int], width: int, height: int) -> None:
+    """Mark the place of a pixel of a `width` by `height` image in its scaled rows."""
+    (left, right), (top, bottom) = _place(at[0], width, len(tile[0])), _place(at[1], height, len(tile))
+    for y in range(top, bottom):
+        tile[y] = tile[y][:left] + bytes([MARK]) * (right - left) + tile[y][right:]
+
+
+def _place(at: int, old: int, new: int) -> tuple[int, int]:
+    first = at * new // old
+    return first, max(first + 1, (at + 1) * new // old)
+
+
 @functools.cache
 def _spans(old: int, new: int) -> list[tuple[int, int]]:
     return [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-
-
-@functools.cache
-def _style(upper: int, lower: int, back: tuple[int, int, int]) -> Style:
-    """The style of a cell whose upper and lower halves have these levels."""
-    front, behind = (back if level == GAP else (GREYS[level],) * 3 for level in (upper, lower))
-    return Style.parse(f"rgb({front[0]},{front[1]},{front[2]}) on rgb({behind[0]},{behind[1]},{behind[2]})")
-
-
-def _cells(upper: int, lower: int, count: int, back: tuple[int, int, int]) -> Segment:
-    return Segment((" " if upper == lower else "▀") * count, _style(upper, lower, back))

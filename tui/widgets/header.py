@@ -7,7 +7,7 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
-TABS = (("sample", "1", "Sample"), ("train", "2", "Train"), ("runs", "3", "Runs"))
+TABS = (("sample", "1", "Sample"), ("train", "2", "Train"), ("runs", "3", "Runs"), ("devices", "4", "Devices"))
 
 
 class Header(Widget):

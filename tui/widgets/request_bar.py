@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import events, on
@@ -14,12 +15,14 @@ from textual.widgets import Input, Label, Select, Static
 
 from core.errors import MinidiffError
 from core.published import CLASSES
+from core.runs import CONFIG, builtin_directories
 from core.sampling_options import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits, settle
 from tui.widgets.choice import Choice
 
 if TYPE_CHECKING:
     from core.config import TrainConfig
 
+NEW_SEEDS = 10_000  # seeds of four digits are easy to read out and to type again
 LIMITS = {"steps": (1, 1000), "digits": (1, 64), "seed": (0, 2**63 - 1)}
 IN_TURN, ANY, NO_CLASSES, NOT_KNOWN = "in turn", "any", "none", "…"  # beside the classes themselves
 ONE_LINE, LOOSE, TIGHT = 117, 140, 72  # columns: one line from here; with more room; two lines without
@@ -91,8 +94,8 @@ class RequestBar(Container):
     }
     """
 
-    def __init__(self, models: Iterable[str]) -> None:
-        super().__init__()
+    def __init__(self, models: Iterable[str], *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._models = list(models)
         self._config: TrainConfig | None = None  # of the model that the bar suits
         self._own: Sampling | None = None  # that model's defaults
@@ -134,6 +137,16 @@ class RequestBar(Container):
         """The model chosen; None while there is none."""
         value: object = self.query_one("#model", Select).value
         return value if isinstance(value, str) else None
+
+    @property
+    def models(self) -> list[str]:
+        """The models on offer."""
+        return list(self._models)
+
+    def follow(self) -> None:
+        """Let another bar say how many digits and which seed."""
+        for name in ("digits", "seed"):
+            self._field(name).disabled = True
 
     @property
     def seed(self) -> str:
@@ -294,3 +307,11 @@ class RequestBar(Container):
         if isinstance(event.value, str) and event.value != self._submitted[name]:
             self._submitted[name] = event.value
             self.post_message(self.Submitted())
+
+
+def config_of(model: str, root: Path) -> TrainConfig:
+    """What a run under the root, else a built-in model, was trained with."""
+    from core.config import TrainConfig  # brings pydantic, which the first screen does without
+
+    run = root / model / CONFIG
+    return TrainConfig.from_toml(run if run.is_file() else builtin_directories().get(model, root / model) / CONFIG)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Static
 
 from core.history import RunHistory
 from core.runs import CONFIG, RunSummary, Status
+from tui.themes import STATUS_COLORS
+from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
-from tui.widgets.loss_plot import LossPlot, legend
 from tui.widgets.run_monitor import ago
-from tui.widgets.run_table import STYLES
 
 # Options that tell one run from another at a glance; the rest is in config.toml.
 TOLD = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
@@ -30,13 +31,10 @@ class RunDetails(Vertical):
         padding: 0 1;
         #about { height: auto; max-height: 8; }
         #pictures { height: 1fr; }
-        #pictures > Vertical { width: 1fr; }
         #pictures DigitGrid { width: 34; margin-left: 2; }
-        #curves-legend { height: 1; text-wrap: nowrap; }
     }
     .-beside RunDetails {
         #pictures { layout: vertical; margin-top: 1; }
-        #pictures > Vertical { height: 1fr; }
         #pictures DigitGrid { width: 1fr; height: 1fr; margin: 1 0 0 0; }
     }
     """
@@ -48,9 +46,7 @@ class RunDetails(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="about")
         with Horizontal(id="pictures"):
-            with Vertical():
-                yield Static(id="curves-legend")
-                yield LossPlot()
+            yield CurvePanel()
             yield DigitGrid()
 
     def show(self, run: RunSummary | None) -> None:
@@ -61,9 +57,7 @@ class RunDetails(Vertical):
 
     def show_history(self, history: RunHistory) -> None:
         """Draw the curves and the newest digits."""
-        known = bool(history.progress or history.epochs)
-        self.query_one("#curves-legend", Static).update(legend(history) if known else "")
-        self.query_one(LossPlot).show(history, "no step was logged yet")
+        self.query_one(CurvePanel).plot.show(history, "no step was logged yet")
         grid = self.query_one(DigitGrid)
         if history.previews:
             preview = history.previews[-1]
@@ -71,25 +65,30 @@ class RunDetails(Vertical):
         else:
             grid.clear()
 
+    def overlay(self, histories: Mapping[str, RunHistory]) -> None:
+        """Draw the curves of several runs, by their paths, in place of the one's; the digits stay."""
+        self.query_one(CurvePanel).plot.overlay({Path(path).name: history for path, history in histories.items()})
 
-def _about(run: RunSummary) -> Text:
+
+def _about(run: RunSummary) -> Content:
     """The run's name and state, why it is in that state, and what can be done; then its config."""
-    text = Text.assemble((run.name, "bold"), "  ", (f"● {run.status}", STYLES[run.status]))
+    text = Content.assemble((run.name, "bold"), "  ", (f"● {run.status}", f"${STATUS_COLORS[run.status]}"))
     heard = "" if run.updated is None else ago(run.updated)
     match run.status:
         case Status.FAILED:
-            text.append(f"\n{run.error}", style=STYLES[Status.FAILED])
+            text += Content.styled(f"\n{run.error}", "$error")
         case Status.INTERRUPTED:
-            text.append(f"\nits trainer is gone without a word, last heard {heard}; r resumes from the last checkpoint")
+            text += Content(
+                f"\nits trainer is gone without a word, last heard {heard}; r resumes from the last checkpoint"
+            )
         case Status.ELSEWHERE:
-            text.append(f"\non {run.host}, last heard {heard}; r takes it over, once no trainer works on it there")
+            text += Content(f"\non {run.host}, last heard {heard}; r takes it over, once no trainer works on it there")
         case Status.STOPPED:
-            text.append(f"\nstopped {heard}; r resumes from the last checkpoint")
+            text += Content(f"\nstopped {heard}; r resumes from the last checkpoint")
         case _:
             pass
     steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
-    text.append(f"\n{' · '.join([steps, *_options(Path(run.path))])}", style="grey62")
-    return text
+    return text + Content.styled(f"\n{' · '.join([steps, *_options(Path(run.path))])}", "$foreground 60%")
 
 
 def _options(path: Path) -> list[str]:

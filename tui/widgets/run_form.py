@@ -193,6 +193,25 @@ class RunForm(Vertical):
             else:
                 write(self._entries[name], value)
 
+    def begin_with(self, defaults: dict[str, Any]) -> None:
+        """Fill in what the settings file says; what it says wrongly is complained of."""
+        from core.config import PRESETS, TrainConfig
+
+        try:
+            known = TrainConfig(**defaults)
+        except ConfigError as error:
+            self.complain(f"[training] of the settings file: {error}")
+            return
+        names = {*defaults, *(name for preset in PRESETS.values() for name in preset)} - {"preset", "root"}
+        self.fork(known.preset, {name: getattr(known, name) for name in sorted(names)})
+
+    def fork(self, preset: str, values: dict[str, Any]) -> None:
+        """Write a preset and the given options, without what choosing the preset would fill in."""
+        with self.prevent(Select.Changed):
+            write(self._entries["preset"], preset)
+        self.fill(values)
+        self._settle()
+
     def _preset(self) -> dict[str, Any]:
         """Every option as the chosen preset has it."""
         from core.config import PRESETS, TrainConfig

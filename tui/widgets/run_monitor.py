@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -10,24 +11,15 @@ from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.widgets import Label, ProgressBar, RichLog, Static
 
-from core.events import Checkpoint, Epoch, Event, Failed, Finished, Resumed, Stopped, Warned
+from core.events import Checkpoint, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.history import RunHistory, in_words
 from core.runs import Status
+from tui.themes import STATUS_COLORS, theme_style
+from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
-from tui.widgets.loss_plot import LossPlot, legend
 
 LOG_LINES = 500  # kept on the screen; events.jsonl has them all
 CLOCK_WIDTH = 100  # columns from which on the log's lines begin with the time
-COLORS = {
-    Status.RUNNING: "$success",
-    Status.STARTING: "$primary",
-    Status.PAUSED: "$warning",
-    Status.FINISHED: "$success",
-    Status.STOPPED: "$foreground 70%",
-    Status.INTERRUPTED: "$warning",
-    Status.FAILED: "$error",
-    Status.ELSEWHERE: "$primary",
-}
 
 
 class RunMonitor(Vertical):
@@ -37,7 +29,7 @@ class RunMonitor(Vertical):
     DEFAULT_CSS = """
     RunMonitor {
         padding: 0 1;
-        #title, #stats { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        #title, #stats { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
         #stats { color: $text-muted; }
         ProgressBar { width: 1fr; height: 1; }
         ProgressBar Bar { width: 1fr; }
@@ -45,7 +37,6 @@ class RunMonitor(Vertical):
         #banner { height: auto; max-height: 4; padding: 0 1; background: $warning 20%; color: $text-warning; }
         #banner.-error { background: $error 25%; color: $text-error; }
         #curves { width: 1fr; }
-        #legend { height: 1; text-wrap: nowrap; }
         #log {
             height: 6; border-top: solid $border-blurred; background: $background;
             scrollbar-size-vertical: 1; scrollbar-background: $background;
@@ -68,8 +59,7 @@ class RunMonitor(Vertical):
         yield Static(id="banner", markup=False)
         with Horizontal():
             with Vertical(id="curves"):
-                yield Static(id="legend")
-                yield LossPlot()
+                yield CurvePanel()
                 yield RichLog(id="log", wrap=True, min_width=0, max_lines=LOG_LINES, auto_scroll=True)
             with Vertical(id="samples"):
                 yield Label("", id="preview")
@@ -78,6 +68,8 @@ class RunMonitor(Vertical):
     def on_mount(self) -> None:
         self._notes: list[Event] = []
         self._epoch_shown: tuple[int, float] | None = None
+        self._previews: list[Preview] = []
+        self._preview_chosen: int | None = None  # the epoch whose samples a person looks at; None: the newest
         self._log_width = 0
         self.query_one("#banner").display = False
 
@@ -88,15 +80,14 @@ class RunMonitor(Vertical):
         self._show_title(name, history, status, host)
         self._show_progress(history, status)
         stats = self.query_one("#stats", Static)
-        stats.update(" · ".join(_stats(history, status)))
+        stats.update(" · ".join(_stats(history, status)), layout=False)
         self._show_banner(*_notice(name, history, status, host, lost))
         self._show_preview(history)
 
     def draw(self, history: RunHistory, status: Status) -> None:
         """Draw the curves."""
         waiting = _waiting(history, status)
-        self.query_one("#legend", Static).update(legend(history) if history.progress or history.epochs else "")
-        self.query_one(LossPlot).show(history, waiting)
+        self.query_one(CurvePanel).plot.show(history, waiting)
 
     def show_log(self, notes: list[Event], *, anew: bool = False) -> None:
         """Add the lines of `notes`; `anew` removes those that are there."""
@@ -107,7 +98,7 @@ class RunMonitor(Vertical):
         clock = self.size.width >= CLOCK_WIDTH
         for note in notes[-LOG_LINES:]:
             if not isinstance(note, Checkpoint):  # one each epoch and minute would hide the rest
-                log.write(_log_line(note, clock=clock))
+                log.write(_log_line(note, self.app.theme_variables, clock=clock))
         self._notes = [*self._notes, *notes][-LOG_LINES:]
 
     def on_resize(self, event: Resize) -> None:
@@ -124,9 +115,10 @@ class RunMonitor(Vertical):
         about = [history.dataset.name] if history.dataset else []
         if history.begun is not None:
             about += [history.begun.device, f"{history.begun.parameters:,} parameters"]
-        color = COLORS[status]
+        color = f"${STATUS_COLORS[status]}"
         self.query_one("#title", Static).update(
-            f"[b]{name}[/]  [{color}]● {phase}[/]  [$foreground 60%]{' · '.join(about)}[/]"  # a name holds no brackets
+            f"[b]{name}[/]  [{color}]● {phase}[/]  [$foreground 60%]{' · '.join(about)}[/]",  # a name holds no brackets
+            layout=False,
         )
 
     def _show_progress(self, history: RunHistory, status: Status) -> None:
@@ -146,17 +138,33 @@ class RunMonitor(Vertical):
 
     def _show_preview(self, history: RunHistory) -> None:
         label, grid = self.query_one("#preview", Label), self.query_one(DigitGrid)
+        self._previews = history.previews
         if not history.previews:
             label.update("")
             if self._epoch_shown is not None:
                 grid.clear()
-            self._epoch_shown = None
+            self._epoch_shown = self._preview_chosen = None
             return
         preview = history.previews[-1]
+        if self._preview_chosen is not None:
+            preview = next((one for one in history.previews if one.epoch == self._preview_chosen), preview)
         if self._epoch_shown != (preview.epoch, preview.time):
             self._epoch_shown = preview.epoch, preview.time
             label.update(f"samples after epoch {preview.epoch}")
             grid.show(preview.images, preview.count, preview.height, preview.width)
+
+    def turn_preview(self, by: int) -> None:
+        """Show the samples of an epoch before or after those shown; the newest are followed again at the end."""
+        epochs = [preview.epoch for preview in self._previews]
+        if not epochs:
+            return
+        at = epochs.index(self._preview_chosen) if self._preview_chosen in epochs else len(epochs) - 1
+        at = max(0, min(len(epochs) - 1, at + by))
+        self._preview_chosen = None if at == len(epochs) - 1 else epochs[at]
+        preview = self._previews[at]
+        self._epoch_shown = preview.epoch, preview.time
+        self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}")
+        self.query_one(DigitGrid).show(preview.images, preview.count, preview.height, preview.width)
 
 
 def _phase(history: RunHistory, status: Status) -> str:
@@ -223,12 +231,13 @@ def _notice(name: str, history: RunHistory, status: Status, host: str | None, lo
     return (warnings[-1] + more, False) if warnings else ("", False)
 
 
-def _log_line(event: Event, *, clock: bool) -> Text:
-    style = "bold #ff5f5f" if isinstance(event, Failed) else "#ffd75f" if isinstance(event, Warned) else ""
+def _log_line(event: Event, variables: Mapping[str, str], *, clock: bool) -> Text:
+    color = "error" if isinstance(event, Failed) else "warning" if isinstance(event, Warned) else "foreground"
     if not clock and isinstance(event, Epoch):  # in full it would wrap
         return Text(f"epoch {event.epoch}: {event.loss:.4f}, held out {event.held_out:.4f}, {event.seconds:.0f} s")
     moment = time.strftime("%H:%M:%S ", time.localtime(event.time)) if clock else ""
-    return Text.assemble((moment, "grey54"), (in_words(event), style))
+    words = in_words(event), theme_style(variables, color)
+    return Text.assemble((moment, theme_style(variables, "muted")), words)
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The stage: the noisy state and the model's prediction as two grids, side by side or one above the other."""
+"""The stage: noisy state, prediction and the change between steps as grids, side by side or one above the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from core.recording import Denoising, Frame
 from core.sampling_options import NO_CLASS
 from tui.widgets.digits import DigitGrid, fit
 
-BETWEEN = 4  # columns between the two grids when they stand side by side
+BETWEEN = 4  # columns between the grids when they stand side by side
+THREE = 150  # columns with room for the change beside the other two; with fewer it takes the noisy state's place
 
 
 class Stage(Container):
@@ -27,30 +28,51 @@ class Stage(Container):
         &.-stacked { layout: vertical; }
         & Vertical { width: 1fr; height: 1fr; }
         & Static { height: 1; width: 1fr; }
-        & #noisy { margin-right: 4; }
-        &.-stacked #noisy { margin-right: 0; }
+        & #noisy, & #change { margin-right: 4; }
+        &.-stacked #noisy, &.-stacked #change { margin-right: 0; }
+        & #change { display: none; }
+        &.-change #change { display: block; }
+        &.-change.-close #noisy { display: none; }
     }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: tuple[Denoising, Frame] | None = None
+        self._before: Frame | None = None
+        self._largest = 0.0  # change of a pixel
+        self._reads = False  # whether a classifier has said anything so far
         self._source = [Content()]  # in ever fewer words
         self._labels: Sequence[int] | None = None
 
     def compose(self) -> ComposeResult:
-        """Two titled grids."""
+        """Titled grids."""
         with Vertical(id="noisy"):
             yield Static(id="noisy-caption")
             yield DigitGrid(id="noisy-digits")
+        with Vertical(id="change"):
+            yield Static(id="change-caption")
+            yield DigitGrid(id="change-digits")
         with Vertical(id="predicted"):
             yield Static(id="predicted-caption")
             yield DigitGrid(id="predicted-digits")
 
-    def show(self, denoising: Denoising, frame: Frame) -> None:
-        """Draw a frame."""
+    @property
+    def shows_change(self) -> bool:
+        """Whether the change between steps is in sight."""
+        return self.has_class("-change")
+
+    def show_change(self, shown: bool) -> None:
+        """Draw what the newest step changed: lighter than grey where it added ink, darker where it took some away."""
+        self.set_class(shown, "-change")
+        self._arrange()
+        if self._shown is not None:
+            self.show(*self._shown, self._before)
+
+    def show(self, denoising: Denoising, frame: Frame, before: Frame | None = None) -> None:
+        """Draw a frame; `before` is the one before it, None where it is the first."""
         arranged = self._shown is not None and self._shown[0].n == denoising.n
-        self._shown = denoising, frame
+        self._shown, self._before = (denoising, frame), before
         if not arranged:
             self._arrange()
         size = denoising.n, denoising.height, denoising.width
@@ -58,8 +80,16 @@ class Stage(Container):
         # Below each digit the class it was asked to be, unless they are all of one.
         labels = self._labels if self._labels is not None and len(set(self._labels)) > 1 else ()
         captions = [_named(label) for label in labels]
+        read = [f"{label} {sure}%" for label, sure in frame.read or ()]
+        self._reads = any(one.read for one in denoising.frames) if denoising.complete else self._reads or bool(read)
+        if self._reads and not read:
+            read = [""] * denoising.n  # so that the digits do not move when the first is read
+        captions = captions or [""] * len(read)  # so that both grids are as large
         self.query_one("#noisy-digits", DigitGrid).show(frame.x, *size, captions)
-        self.query_one("#predicted-digits", DigitGrid).show(frame.prediction or blank, *size, captions)
+        self.query_one("#predicted-digits", DigitGrid).show(frame.prediction or blank, *size, read or captions)
+        if self.shows_change:
+            change, self._largest = difference(frame.x, before.x if before else frame.x)
+            self.query_one("#change-digits", DigitGrid).show(change, *size, captions)
         self._caption()
 
     def ask(self, labels: Sequence[int] | None) -> None:
@@ -82,8 +112,11 @@ class Stage(Container):
             return
         denoising, (width, height) = self._shown[0], self.size
         image = denoising.height, denoising.width
-        beside = fit(denoising.n, Size((width - BETWEEN) // 2, (height - 1) * 2), *image)
-        stacked = fit(denoising.n, Size(width, (height // 2 - 1) * 2), *image)
+        three = self.shows_change and width >= THREE
+        self.set_class(self.shows_change and not three, "-close")
+        count = 3 if three else 2
+        beside = fit(denoising.n, Size((width - BETWEEN * (count - 1)) // count, (height - 1) * 2), *image)
+        stacked = fit(denoising.n, Size(width, (height // count - 1) * 2), *image)
         self.set_class(stacked[2] > beside[2], "-stacked")
 
     def _caption(self) -> None:
@@ -93,6 +126,9 @@ class Stage(Container):
             none_yet = Content.assemble(title, ("  none before step 1", "$foreground 40%"))
             choices.insert(0, (none_yet, self._source[-1]))
         self._fill("predicted-caption", choices)
+        title = Content.styled("Change by this step", "bold")
+        most = Content.styled(f"at most {self._largest:.2f}", "$foreground 50%")
+        self._fill("change-caption", [(title, most), (title, Content())])
         title = Content.styled("Noisy state", "bold")
         asked, quiet = self._asked(), "$foreground 50%"
         said = [f"asked for {asked}", asked] if asked else []
@@ -100,9 +136,12 @@ class Stage(Container):
 
     def _asked(self) -> str:
         """The classes asked for, where they do not stand below the digits."""
-        if self._labels is None or self.query_one("#noisy-digits", DigitGrid).captioned:
+        if self._labels is None:
             return ""
-        return " ".join(map(_named, set(self._labels) if len(set(self._labels)) == 1 else self._labels))
+        if len(set(self._labels)) == 1:
+            return _named(self._labels[0])
+        below = self.query_one("#noisy-digits", DigitGrid).captioned
+        return "" if below else " ".join(map(_named, self._labels))
 
     def _fill(self, caption: str, choices: Sequence[tuple[Content, Content]]) -> None:
         """Left and right in a line: the first choice that fits, or the last."""
@@ -110,6 +149,17 @@ class Stage(Container):
         width = line.size.width
         left, right = next((pair for pair in choices if pair[0].cell_length + pair[1].cell_length < width), choices[-1])
         line.update(Content.assemble(left, " " * max(1, width - left.cell_length - right.cell_length), right))
+
+
+def difference(now: bytes, before: bytes) -> tuple[bytes, float]:
+    """What was added to each pixel, around middle grey, and the largest change as a share of the whole range.
+
+    That largest change is drawn white, or black where it took ink away.
+    """
+    changes = [new - old for new, old in zip(now, before, strict=True)]
+    largest = max(map(abs, changes), default=0)
+    grey = {change: 128 + round(127 * change / max(1, largest)) for change in set(changes)}
+    return bytes([grey[change] for change in changes]), largest / 255
 
 
 def _named(label: int) -> str:

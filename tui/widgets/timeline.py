@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from textual import events
@@ -11,15 +12,20 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
+from tui.link import Link
+
 SECONDS_A_PLAY = 4.0  # that a whole denoising takes when its steps allow
 FASTEST, SLOWEST = 0.08, 0.4  # seconds a step
 REST = 1.6  # seconds on the last step before a loop begins again
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+TICKS = 60  # looks a second at whether the next step is due
 
 
 class Timeline(Widget):
     """Holds the position among the steps there are so far; posts `Moved` at each change of it.
 
-    Playing waits at the newest step until a further one comes, and rests on the last.
+    Playing waits at the newest step until a further one comes, and rests on the last. Steps are left out where `link`
+    cannot take them as fast as they are due.
     """
 
     @dataclass
@@ -37,12 +43,17 @@ class Timeline(Widget):
     position = reactive(0)
     playing = reactive(False)
     looping = reactive(False)
+    speed = reactive(1.0)
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, link: Link | None = None, *, still: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._link = link or Link()
+        self._still = still  # nothing plays by itself: what is new is shown at its end
         self.steps = 0
         self._amounts: list[float] = []  # one a step that is there
         self._clock: Timer | None = None
+        self._due = 0.0  # steps and parts of a step that playing has come to
+        self._looked = 0.0  # when that was
         self._rested = 0.0
         self._bar = (0, 0)  # first column and length of the bar, for the mouse
 
@@ -54,19 +65,24 @@ class Timeline(Widget):
     @property
     def pace(self) -> float:
         """Seconds a step while playing."""
-        return min(SLOWEST, max(FASTEST, SECONDS_A_PLAY / max(1, self.steps)))
+        return min(SLOWEST, max(FASTEST, SECONDS_A_PLAY / max(1, self.steps))) / self.speed
 
     def load(self, steps: int, amounts: list[float] | None = None) -> None:
         """Begin a denoising of `steps` steps at its start, playing; `amounts` are the noise of the steps there are."""
         self.steps = steps
         self._amounts = list(amounts or [])
         self._rested = 0.0
-        self._go(0, always=True)
-        self.play()
+        self._go(self.newest if self._still else 0, always=True)
+        if self._still:
+            self.pause()
+        else:
+            self.play()
 
     def add(self, amount: float) -> None:
         """A further step is there."""
         self._amounts.append(amount)
+        if self._still and not self.playing and self.position == self.newest - 1:
+            self._go(self.newest)
         if self.newest == self.position:
             self.post_message(self.Moved(self.position))
         self.refresh()
@@ -78,9 +94,9 @@ class Timeline(Widget):
         if self.steps and self.position >= self.steps:
             self._go(0)
         self.playing = True
-        if self._clock is not None:
-            self._clock.stop()
-        self._clock = self.set_interval(self.pace, self._tick)
+        self._looked = time.monotonic()
+        if self._clock is None:
+            self._clock = self.set_interval(1 / TICKS, self._tick)
 
     def pause(self) -> None:
         """Stay here."""
@@ -101,24 +117,36 @@ class Timeline(Widget):
         self.pause()
         self._go(min(self.newest, max(0, position)))
 
+    def faster(self, by: int) -> None:
+        """Play at the next speed up, or down where `by` is negative."""
+        self.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, SPEEDS.index(self.speed) + by))]
+
     def _tick(self) -> None:
+        now = time.monotonic()
+        passed, self._looked = now - self._looked, now
         if not self.screen.is_current:
             return  # nobody sees it
+        self._due = min(self._due + passed / self.pace, float(self.newest))
         if self.position < self.newest:
-            self._go(self.position + 1)
+            if int(self._due) > self.position and self._link.is_free(now):
+                self._move(int(self._due))
         elif self.position >= self.steps:
             if not self.looping:
                 self.pause()
                 return
-            self._rested += self.pace
+            self._rested += passed
             if self._rested >= REST:
                 self._go(0)
 
     def _go(self, position: int, *, always: bool = False) -> None:
-        self._rested = 0.0
+        self._due, self._rested = float(position), 0.0
         if position != self.position or always:
-            self.position = position
-            self.post_message(self.Moved(position))
+            self._move(position)
+
+    def _move(self, position: int) -> None:
+        self.position = position
+        self._link.drew(time.monotonic())
+        self.post_message(self.Moved(position))
 
     def render(self) -> Content:
         """Play or pause, the bar, the step and the noise left."""
@@ -130,7 +158,10 @@ class Timeline(Widget):
         amount = f"{self._amounts[self.position]:.2f}" if self.position < len(self._amounts) else "…"
         quiet = "$foreground 50%"
         label = [("step ", quiet), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", quiet)]
-        label += [("   noise ", quiet), (amount, "bold"), ("   loop", "$accent" if self.looping else "$foreground 25%")]
+        label += [("   noise ", quiet), (amount, "bold")]
+        if self.speed != 1:
+            label.append((f"   {self.speed:g}x", "$accent"))
+        label.append(("   loop", "$accent" if self.looping else "$foreground 25%"))
         text = Content.assemble(*label)
         length = width - text.cell_length - 5
         if length < 8:

@@ -1,0 +1,127 @@
+"""One process that draws frames of eight digits with one of three widgets, for `benchmarks/terminal.py`.
+
+    python benchmarks/terminal_frames.py WIDGET KIND FRAMES OUTPUT
+
+Every frame differs from the last everywhere, or, of kind `delta`, by one step of a recorded denoising. What a frame
+cost in processor time, and how many were drawn in a second, goes to the file OUTPUT as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+from textual.app import App, ComposeResult
+from textual.widget import Widget
+from textual.widgets import Static
+
+from core.recording import RECORDING, load_recording
+from core.runs import builtin_directories
+from tui.widgets.digits import DigitGrid
+
+WIDGETS = ("ours", "rich-pixels", "textual-image")
+KINDS = ("noise", "clean", "delta")
+DIGITS, COLUMNS, SIDE, GAP = 8, 4, 28, 2
+WIDTH, HEIGHT = COLUMNS * SIDE + (COLUMNS - 1) * GAP, 2 * SIDE + GAP  # of the canvas in pixels, one a column
+FASTEST = 30.0  # frames a second that are asked for
+SEED = 1
+
+
+def frames(kind: str, count: int) -> list[bytes]:
+    """`count` frames of eight digits, uint8."""
+    recording = load_recording(builtin_directories()["default-mnist"] / RECORDING)
+    size = recording.height * recording.width
+    if kind == "delta":
+        steps = [frame.x[: DIGITS * size] for frame in recording.frames]
+        return [steps[i % len(steps)] for i in range(count)]
+    rng = random.Random(SEED)
+    if kind == "noise":  # as the path of the default recipe begins: Gaussian, in [-1, 1]
+        return [
+            bytes(min(255, max(0, round(127.5 + 127.5 * rng.gauss(0, 1)))) for _ in range(DIGITS * size))
+            for _ in range(count)
+        ]
+    clean = recording.frames[-1].x
+    digits = [clean[i * size : (i + 1) * size] for i in range(recording.n)]
+    return [b"".join(digits[(i + shift) % len(digits)] for i in range(DIGITS)) for shift in range(count)]
+
+
+def canvas(images: bytes) -> bytes:
+    """The eight digits on one canvas, uint8, row by row."""
+    rows = [bytearray(WIDTH) for _ in range(HEIGHT)]
+    for digit in range(DIGITS):
+        top, left = digit // COLUMNS * (SIDE + GAP), digit % COLUMNS * (SIDE + GAP)
+        for y in range(SIDE):
+            start = (digit * SIDE + y) * SIDE
+            rows[top + y][left : left + SIDE] = images[start : start + SIDE]
+    return b"".join(rows)
+
+
+class FrameApp(App[None]):
+    """Draws the frames as fast as it is asked to, and ends."""
+
+    def __init__(self, widget: str, pictures: list[bytes], output: Path) -> None:
+        super().__init__()
+        self._kind = widget
+        self._pictures = pictures
+        self._output = output
+        self._next = 0
+        self._began = (0.0, 0.0)
+
+    def compose(self) -> ComposeResult:
+        """The widget alone."""
+        yield self._made()
+
+    def _made(self) -> Widget:
+        if self._kind == "ours":
+            return DigitGrid(COLUMNS, id="shown")
+        if self._kind == "rich-pixels":
+            return Static(id="shown")
+        from textual_image.widget import HalfcellImage
+
+        image: Widget = HalfcellImage(id="shown")
+        image.styles.width, image.styles.height = WIDTH, HEIGHT // 2
+        return image
+
+    def on_mount(self) -> None:
+        """Begin once the first picture is there."""
+        self._show()
+        self.set_timer(0.5, self._begin)
+
+    def _begin(self) -> None:
+        self._began = time.monotonic(), time.process_time()
+        self._next = 0
+        self.set_interval(1 / FASTEST, self._tick)
+
+    def _tick(self) -> None:
+        if self._next < len(self._pictures):
+            self._show()
+            return
+        seconds, spent = time.monotonic() - self._began[0], time.process_time() - self._began[1]
+        count = len(self._pictures)
+        self._output.write_text(json.dumps({"cpu": spent / count, "frames_per_second": count / seconds}))
+        self.exit()
+
+    def _show(self) -> None:
+        picture = self._pictures[self._next]
+        self._next += 1
+        shown = self.query_one("#shown")
+        if isinstance(shown, DigitGrid):
+            shown.show(picture, DIGITS)
+            return
+        from PIL import Image
+
+        image = Image.frombytes("L", (WIDTH, HEIGHT), canvas(picture)).convert("RGB")
+        if isinstance(shown, Static):
+            from rich_pixels import Pixels
+
+            shown.update(Pixels.from_image(image))
+        else:
+            shown.image = image  # type: ignore[attr-defined] # textual-image's own
+
+
+if __name__ == "__main__":
+    widget, kind, count, output = sys.argv[1:]
+    FrameApp(widget, frames(kind, int(count)), Path(output)).run()

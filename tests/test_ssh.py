@@ -1,0 +1,92 @@
+"""The app over a real SSH connection: open, train, lose the connection, come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from test_end_to_end import until_log
+
+from benchmarks.pseudo_terminal import HOME, PseudoTerminal
+from benchmarks.ssh_server import NoServerError, Server, serving
+from core.events import Epoch
+from core.runs import request, run_status
+
+TRAINING = """
+[training]
+preset = "quick"
+name = "far"
+dataset = "glyphs"
+limit = 128
+channels = [8, 8, 8]
+epochs = 500
+batch_size = 16
+device = "cpu"
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this user's own."""
+    try:
+        with serving(tmp_path_factory.mktemp("ssh")) as server:
+            yield server
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+def test_a_training_outlives_its_connection_and_is_found_again(server: Server, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    run = root / "far"
+    settings = tmp_path / "settings.toml"
+    settings.write_text(TRAINING)
+    state = tmp_path / "minidiff"
+    state.mkdir()
+    (state / "welcomed").touch()
+    there = f"cd {HOME} && XDG_STATE_HOME={tmp_path} OMP_NUM_THREADS=1 {sys.executable} -m tui --root {root}"
+
+    start = server.command(f"{there} --screen train --settings {settings}")
+    with PseudoTerminal(command=start, columns=100, lines=30) as first:
+        first.wait_for("Start training")
+        first.wait_for("glyphs")
+        first.press("ctrl+s")
+        first.wait_for("far  ● running")
+        until_log(run, Epoch)
+        screens = [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if "tui" in (p.info["cmdline"] or []) and str(root) in p.info["cmdline"]
+        ]
+        assert len(screens) == 1
+        os.kill(first.pid, signal.SIGKILL)  # the client is gone without a word, and its connection with it
+        screens[0].wait(timeout=10)
+    assert run_status(run).alive
+    known = len(run.joinpath("events.jsonl").read_bytes().splitlines())
+    until_log(run, Epoch, after=known)
+
+    with PseudoTerminal(command=server.command(f"{there} --run far"), columns=100, lines=30) as second:
+        second.wait_for("far  ● running")
+        request(run, "stop")
+        second.wait_for("far  ● stopped")
+        second.press("q")
+        assert second.exit_status() == 0
+
+
+def test_over_ssh_the_terminal_has_256_colours(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "minidiff").mkdir()
+    (tmp_path / "minidiff" / "welcomed").touch()
+    app = f"cd {HOME} && XDG_STATE_HOME={tmp_path} {sys.executable} -m tui --root {tmp_path}"
+    command = server.command(app)
+    with PseudoTerminal(command=command, columns=80, lines=24, colorterm="truecolor") as terminal:
+        terminal.wait_for("Quit")
+        terminal.wait_for(lambda text: "▀" in text or "▄" in text or "█" in text)
+        assert b"38;5;" in terminal.output
+        assert b"38;2;" not in terminal.output
+        terminal.press("q")
+        assert terminal.exit_status() == 0

@@ -1,0 +1,138 @@
+"""Cells: greys that every terminal has, two levels in place of four, and lines that a terminal reads back the same."""
+
+from __future__ import annotations
+
+import io
+import random
+from itertools import product
+
+import pyte
+import pytest
+from rich.color import Color, ColorSystem
+from rich.console import Console
+
+from tui.cells import GAP, GREYS, LEVELS, NEAREST, QUADRANTS, Cell, CellStrip, half, palette, quadrant, ramp
+
+BACK = (18, 18, 18)
+PLACES = {"▀": "1100", "▄": "0011", " ": "0000", "█": "1111", "▗": "0001", "▖": "0010", "▝": "0100", "▐": "0101"}
+PLACES |= {"▞": "0110", "▟": "0111", "▘": "1000", "▚": "1001", "▌": "1010", "▙": "1011", "▜": "1101", "▛": "1110"}
+
+
+def halves(levels: random.Random, count: int) -> list[Cell]:
+    return [half(levels.randrange(LEVELS + 1), levels.randrange(LEVELS + 1)) for _ in range(count)]
+
+
+def quadrants(levels: random.Random, count: int) -> list[Cell]:
+    return [quadrant(tuple(levels.randrange(LEVELS + 1) for _ in range(4))) for _ in range(count)]
+
+
+def told(cells: list[Cell], system: str) -> str:
+    console = Console(color_system=system, file=io.StringIO(), force_terminal=True)
+    return CellStrip(cells, palette(BACK)).render(console)
+
+
+def painted(text: str, front: str, behind: str) -> list[str]:
+    """The colours of a cell's four quarters."""
+    return [front if bit == "1" else behind for bit in PLACES[text]]
+
+
+def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
+    assert GREYS[0] == 0
+    assert GREYS[-1] == 255
+    assert len(set(GREYS)) == 16
+    for grey in GREYS:
+        number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-colour system
+        shown = {16: 0, 231: 255, **{232 + i: 8 + 10 * i for i in range(24)}}  # xterm's own values
+        assert number is not None
+        assert abs(shown[number] - grey) <= 2
+
+
+def test_every_byte_goes_to_the_nearest_grey() -> None:
+    for value in range(256):
+        assert abs(GREYS[NEAREST[value]] - value) == min(abs(grey - value) for grey in GREYS)
+
+
+@pytest.mark.parametrize("system", ["256", "truecolor"])
+@pytest.mark.parametrize("draw", [halves, quadrants])
+def test_a_line_reads_back_as_its_cells(draw, system: str) -> None:
+    cells = draw(random.Random(7), 400)
+    screen = pyte.Screen(len(cells), 1)
+    pyte.Stream(screen).feed(told(cells, system))
+    codes = {level: painted_grey(level, system) for level in range(LEVELS + 1)}
+    for x, cell in enumerate(cells):
+        seen = screen.buffer[0][x]
+        wanted = painted(cell.text, codes[cell.front], codes[cell.behind])
+        assert painted(seen.data, seen.fg, seen.bg) == wanted, (x, cell)
+
+
+def painted_grey(level: int, system: str) -> str:
+    color = Color.from_rgb(*(BACK if level == GAP else (GREYS[level],) * 3))
+    if system == "256":
+        number = color.downgrade(ColorSystem.EIGHT_BIT).number
+        assert number is not None
+        return pyte.graphics.FG_BG_256[number]
+    return "{:02x}{:02x}{:02x}".format(*color.get_truecolor())
+
+
+def test_a_line_ends_with_the_terminal_as_it_was() -> None:
+    assert told([half(3, 9)], "256").endswith("\x1b[0m")
+
+
+def test_a_flat_line_names_its_colour_once() -> None:
+    line = told([half(0, 0)] * 100, "256")
+    assert line.count("\x1b[") == 2
+    assert len(line) < 120
+
+
+def test_no_colour_is_named_that_is_still_set() -> None:
+    line = told([half(3, 9), half(9, 3), half(3, 3), half(9, 9)], "256")
+    assert line.count("\x1b[") == 2  # the two colours together, and the reset
+    assert line.removesuffix("\x1b[0m").endswith("m▀▄█ ")
+
+
+def test_noise_takes_two_thirds_of_what_a_style_a_cell_takes() -> None:
+    cells = halves(random.Random(1), 224)
+    system = ColorSystem.EIGHT_BIT
+    styled = sum(
+        len(segment.style.render(segment.text, color_system=system)) for segment in CellStrip(cells, palette(BACK))
+    )
+    assert len(told(cells, "256")) < 0.75 * styled
+
+
+@pytest.mark.parametrize("pixels", product((0, 15), repeat=4))
+def test_quadrants_of_two_levels_are_exact(pixels: tuple[int, int, int, int]) -> None:
+    cell = quadrant(pixels)
+    assert painted(cell.text, str(cell.front), str(cell.behind)) == [str(pixel) for pixel in pixels]
+
+
+def test_a_cell_and_its_counterpart_show_the_same() -> None:
+    for cell in (*halves(random.Random(2), 50), *quadrants(random.Random(3), 200)):
+        front, behind = str(cell.front), str(cell.behind)
+        assert painted(cell.text, front, behind) == painted(cell.exchanged, behind, front)
+
+
+def test_of_more_levels_the_nearest_two_are_taken() -> None:
+    levels = random.Random(4)
+    for _ in range(30):
+        pixels = tuple(levels.randrange(LEVELS) for _ in range(4))
+        cell = quadrant(pixels)
+        shown = [int(level) for level in painted(cell.text, str(cell.front), str(cell.behind))]
+        error = sum((a - b) ** 2 for a, b in zip(shown, pixels, strict=True))
+        for front, behind, shape in product(range(LEVELS), range(LEVELS), QUADRANTS):
+            other = [int(level) for level in painted(shape, str(front), str(behind))]
+            assert error <= sum((a - b) ** 2 for a, b in zip(other, pixels, strict=True))
+
+
+def test_where_no_image_is_the_background_stays() -> None:
+    cell = quadrant((GAP, GAP, 3, 5))
+    assert painted(cell.text, str(cell.front), str(cell.behind)) == ["16", "16", "4", "4"]
+    assert quadrant((GAP,) * 4) == half(GAP, GAP)
+
+
+def test_ramps_go_from_empty_to_full() -> None:
+    levels = bytes(range(LEVELS))
+    for drawing, first, last in (("shade", " ", "█"), ("ascii", " ", "@")):
+        line = ramp(drawing, levels, levels, dark=True)
+        assert (line[0], line[-1]) == (first, last)
+        assert ramp(drawing, levels, levels, dark=False) == line[::-1]
+    assert ramp("ascii", bytes([GAP, 15]), bytes([15, GAP]), dark=True) == "  "

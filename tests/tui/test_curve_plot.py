@@ -1,0 +1,173 @@
+"""The plot: what it draws of a run, how it is zoomed, panned and read, and losses that are no numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from runlogs import STEPS_PER_EPOCH, dataset, started, training, window
+from textual.app import App, ComposeResult
+from textual.widgets import Static
+
+from core.events import Epoch, Evaluated, Event, Resumed
+from core.history import RunHistory
+from tui.widgets.curve_plot import CurvePanel, CurvePlot
+
+
+class PlotApp(App[None]):
+    def compose(self) -> ComposeResult:
+        yield CurvePanel()
+
+
+def history_of(events: list[Event]) -> RunHistory:
+    history = RunHistory()
+    history.extend(events)
+    return history
+
+
+def drawn(app: App[None]) -> str:
+    plot = app.query_one(CurvePlot)
+    return "\n".join(plot.render_line(y).text for y in range(plot.size.height))
+
+
+def legend(app: App[None]) -> str:
+    return str(app.query_one("#legend", Static).render())
+
+
+def has_curve(text: str) -> bool:
+    return any(0x2801 <= ord(character) <= 0x28FF for character in text)
+
+
+async def test_a_resumed_run_does_not_double_back():
+    events = [*training(3, began=0.0)]
+    events.append(Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=100.0))
+    events += [window(STEPS_PER_EPOCH + 12 * step, 0.02, 100.0 + step) for step in range(1, 60)]
+    async with PlotApp().run_test() as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of(events))
+        for xs, _ in plot.series(60).values():
+            assert xs == sorted(xs)
+        assert plot.series(60)["epoch"][0] == [1.0]
+        assert len({x for x in plot.series(10_000)["now"][0] if x > 1}) == 59
+
+
+async def test_the_plot_draws_curves_against_epochs_and_survives_every_size():
+    async with PlotApp().run_test(size=(80, 12)) as pilot:
+        pilot.app.query_one(CurvePlot).show(history_of(training(6)))
+        for size in ((80, 12), (20, 4), (3, 2), (1, 1), (200, 60)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+        text = drawn(pilot.app)
+        assert ".02" in text
+        assert has_curve(text)
+
+
+async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
+    events = [
+        *training(1),
+        window(481, math.nan, 99.0),
+        Epoch(epoch=2, step=938, loss=math.nan, held_out=math.nan, seconds=1.0),
+    ]
+    async with PlotApp().run_test(size=(80, 12)) as pilot:
+        pilot.app.query_one(CurvePlot).show(history_of(events))
+        await pilot.pause()
+        assert has_curve(drawn(pilot.app))
+
+
+async def test_a_run_with_nothing_but_nan_says_so_and_an_empty_one_says_what_it_waits_for():
+    async with PlotApp().run_test(size=(80, 12)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(RunHistory(), "warming up")
+        await pilot.pause()
+        assert "warming up" in drawn(pilot.app)
+        plot.show(history_of([started(0.0), dataset(1.0), window(1, math.nan, 2.0)]))
+        await pilot.pause()
+        assert "not a number" in drawn(pilot.app)
+
+
+async def test_keys_zoom_pan_and_show_everything_again():
+    async with PlotApp().run_test(size=(80, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of(training(8)))
+        plot.focus()
+        await pilot.press("plus", "plus")
+        assert plot.view.span == (3.0, 5.0)
+        await pilot.press("full_stop", "full_stop")
+        assert plot.view.span == (4.0, 6.0)
+        assert "zoomed" in legend(pilot.app)
+        inside = [x for x in plot.series(500)["now"][0] if 4 <= x <= 6]
+        assert len(plot.series(500)["now"][0]) <= len(inside) + 4  # a point beyond either edge
+        await pilot.press("comma", *["comma"] * 30)
+        assert plot.view.span == (0.0, 2.0)
+        await pilot.press("0")
+        assert plot.view.span is None
+
+
+async def test_the_cursor_reads_values():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        history = history_of(training(8))
+        plot.show(history)
+        plot.focus()
+        await pilot.press("left", *["left"] * 50)
+        assert plot.view.cursor == pytest.approx(4.0)
+        await pilot.pause()
+        said = legend(pilot.app)
+        assert said.startswith("epoch 4")
+        assert f"epoch {history.epochs[3].loss:.4f}".replace(" 0.", " .") in said
+        assert f"held out {history.epochs[3].held_out:.4f}".replace(" 0.", " .") in said
+
+
+async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of(training(4)))
+        plot.focus()
+        await pilot.press("u", "m", "y")
+        await pilot.pause()
+        assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
+        assert {"now", "smoothed", "epoch", "held out"} == set(plot.series(60))
+        assert "smoothed 0.9 · linear" in legend(pilot.app)
+        assert "step 0" in drawn(pilot.app)
+        await pilot.press("M", "M")
+        assert "smoothed" not in plot.series(60)
+
+
+async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_it():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        history = history_of(training(4))
+        plot.show(history)
+        plot.focus()
+        for quantity in ("images a second", "learning rate"):
+            await pilot.press("v")
+            await pilot.pause()
+            assert plot.view.quantity == quantity
+            assert has_curve(drawn(pilot.app))
+        await pilot.press("v")
+        await pilot.pause()
+        assert "--eval-every" in drawn(pilot.app)
+        measured = Evaluated(epoch=2, step=2 * STEPS_PER_EPOCH, n=2_000, frechet=0.31, agreement=0.97, seconds=20.0)
+        history.add(measured)
+        plot.show(history)
+        await pilot.pause()
+        assert "distance .3100" in legend(pilot.app)
+
+
+async def test_several_runs_are_told_apart_by_name_and_colour():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.overlay({"first": history_of(training(3)), "second": history_of(training(5))})
+        await pilot.pause()
+        assert [curve.name for curve in plot.curves] == ["first", "second"]
+        assert len({plot.color(curve.color) for curve in plot.curves}) == 2
+        assert "first" in legend(pilot.app)
+        assert "second" in legend(pilot.app)
+
+
+async def test_the_wheel_zooms_around_the_pointer():
+    async with PlotApp().run_test(size=(90, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of(training(8)))
+        await pilot.click(CurvePlot, offset=(48, 5))
+        assert plot.view.cursor == pytest.approx(4.0, abs=0.2)

@@ -1,0 +1,110 @@
+"""Curves: what is kept of long series, what is left of broken ones, and how they are looked at."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from tui.curves import SMOOTHINGS, Curve, View, label, loss_ticks, round_ticks, smoothed, thinned
+
+ALL = (0.0, 9_999.0)
+
+
+def test_thinning_keeps_the_least_and_greatest_of_every_column():
+    rng = random.Random(1)
+    xs = [float(x) for x in range(10_000)]
+    ys = [rng.random() for _ in xs]
+    kept_x, kept_y = thinned(Curve("", "", xs, ys), ALL, 50)
+    assert len(kept_x) <= 102
+    assert kept_x == sorted(kept_x)
+    for column in range(50):
+        inside = [y for x, y in zip(xs, ys, strict=True) if int(x * 50 / 9_999) == column]
+        kept = [y for x, y in zip(kept_x, kept_y, strict=True) if int(x * 50 / 9_999) == column]
+        assert (min(kept), max(kept)) == (min(inside), max(inside))
+
+
+def test_an_envelope_is_drawn_from_least_to_greatest():
+    curve = Curve("", "", [0.0, 1.0], [5.0, 6.0], lows=[4.0, 5.0], highs=[7.0, 8.0])
+    assert thinned(curve, (0.0, 1.0), 40) == ([0.0, 0.0, 1.0, 1.0], [4.0, 7.0, 5.0, 8.0])
+
+
+def test_short_series_are_drawn_as_they_are():
+    assert thinned(Curve("", "", [1.0, 2.0], [3.0, 4.0]), (0.0, 2.0), 40) == ([1.0, 2.0], [3.0, 4.0])
+
+
+def test_what_is_not_finite_is_no_point():
+    assert thinned(Curve("", "", [1.0, 2.0, 3.0], [0.5, math.nan, math.inf]), (0.0, 3.0), 40) == ([1.0], [0.5])
+
+
+def test_a_span_keeps_one_point_beyond_either_edge():
+    curve = Curve("", "", [float(x) for x in range(10)], [1.0] * 10)
+    assert thinned(curve, (3.5, 5.5), 40)[0] == [3.0, 4.0, 5.0, 6.0]
+    assert thinned(curve, (20.0, 30.0), 40) == ([], [])
+
+
+@pytest.mark.parametrize("weight", SMOOTHINGS)
+def test_smoothing_leaves_a_level_curve_level_and_holds_no_memory_of_a_start_at_zero(weight: float):
+    assert smoothed([2.0] * 50, weight) == pytest.approx([2.0] * 50)
+
+
+def test_smoothing_is_the_weighted_mean_of_what_came_before():
+    ys = [1.0, 5.0, 2.0]
+    weights = [0.9**2, 0.9, 1.0]
+    expected = sum(w * y for w, y in zip(weights, ys, strict=True)) / sum(weights)
+    assert smoothed(ys, 0.9)[-1] == pytest.approx(expected)
+
+
+def test_smoothing_steps_over_what_is_not_a_number():
+    found = smoothed([1.0, math.nan, 3.0], 0.9)
+    assert math.isnan(found[1])
+    assert found[2] == pytest.approx((0.9 * 1 + 3) / 1.9)
+
+
+def test_zooming_in_and_out_again_comes_back_to_everything():
+    view = View()
+    for _ in range(5):
+        view = view.zoomed((0.0, 100.0), 1)
+    assert view.span == pytest.approx((48.4375, 51.5625))
+    for _ in range(5):
+        view = view.zoomed((0.0, 100.0), -1)
+    assert view.span is None
+
+
+def test_zooming_goes_around_the_cursor_and_ends_somewhere():
+    view = View(cursor=10.0).zoomed((0.0, 100.0), 1)
+    assert view.span == pytest.approx((5.0, 55.0))
+    for _ in range(100):
+        view = view.zoomed((0.0, 100.0), 1)
+    assert view.span is not None
+    assert view.span[1] > view.span[0]
+
+
+def test_panning_stays_within_the_run():
+    view = View(span=(80.0, 100.0)).panned((0.0, 100.0), 1)
+    assert view.span == (80.0, 100.0)
+    assert view.panned((0.0, 100.0), -1).span == (75.0, 95.0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.017, 0.13), (0.0172, 0.0181), (0.5, 900.0), (1e-6, 1.0)])
+def test_loss_ticks_lie_within_the_axis_and_are_neither_too_few_nor_too_many(low: float, high: float):
+    ticks = loss_ticks(low, high, 5)
+    assert 2 <= len(ticks) <= 6
+    assert all(low * 0.9999 <= tick <= high * 1.0001 for tick in ticks)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 2), (0, 7), (3, 5), (0, 470), (0, 14_070), (0.1, 0.25), (980.0, 1010.0)])
+def test_ticks_are_few_round_numbers_within_the_axis(low: float, high: float):
+    ticks = round_ticks(low, high, 6)
+    assert 2 <= len(ticks) <= 8
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+    assert all(len(f"{tick:.10g}".replace(".", "").strip("0")) <= 4 for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0183, ".0183"), (1.5, "1.5"), (1200, "1,200"), (25_000, "25,000"), (0.0, "0"), (2e-5, "2e-5")],
+)
+def test_labels_are_short(value: float, text: str):
+    assert label(value) == text

@@ -1,0 +1,74 @@
+"""A storm of keys, clicks and resizes over every screen, from a seed: nothing raises, and the app still answers.
+
+STORM=10000 python -m pytest tests/tui/test_storm.py    the whole of it; a thousand in an ordinary run
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runlogs import held, training, write_run
+from textual.geometry import Offset
+
+from core.events import Failed, Stopped
+from tui.actions import ACTIONS
+from tui.app import MODES, MinidiffApp
+from tui.screens.help import HelpScreen
+
+BLOWS = int(os.environ.get("STORM", "1000"))
+BATCH = 50  # blows between two looks at whether the app is still there
+SIZES = ((60, 20), (80, 24), (100, 30), (120, 40), (200, 60), (30, 8), (1, 1))
+NOT_PRESSED = {"q", "ctrl+q", "ctrl+c", "ctrl+z"}  # which leave
+KEYS = sorted(
+    {key for action in ACTIONS for key in action.keys.split(",")}
+    | {"tab", "shift+tab", "up", "down", "pageup", "pagedown", "backspace", "delete", "ctrl+p", "ctrl+u"}
+    | set("abcxyz019.-é/'\"[]") - NOT_PRESSED
+)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_key_click_or_resize_brings_it_down(
+    seed: int, model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # engines and trainers end as soon as they are started
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    root.mkdir()
+    (root / "tiny").symlink_to(model_root / "tiny")
+    now = time.time()
+    write_run(root, "running", training(2.2, name="running"), weights=True)
+    write_run(root, "stopped", [*training(1.1, name="stopped"), Stopped(step=515, reason="asked", time=now)])
+    write_run(root, "failed", [*training(0.4, name="failed"), Failed(step=100, message="out of [memory]", time=now)])
+    storm = random.Random(seed)
+    app = MinidiffApp(root)
+    with held(root / "running"):
+        async with app.run_test(size=(80, 24)) as pilot:
+            for number in range(BLOWS // 2):
+                match storm.randrange(20):
+                    case 0:
+                        await pilot.resize_terminal(*storm.choice(SIZES))
+                    case 1 | 2 | 3:
+                        width, height = app.size
+                        at = Offset(storm.randrange(max(1, width)), storm.randrange(max(1, height)))
+                        await pilot.click(offset=at, times=storm.choice((1, 1, 1, 2)))
+                    case 4:
+                        app.action_show(storm.choice(list(MODES)))
+                    case _:
+                        await pilot.press(storm.choice([key for key in KEYS if key not in NOT_PRESSED]))
+                if number % BATCH == 0:
+                    assert app.is_running
+                    assert app.return_code in (None, 0)
+            await pilot.resize_terminal(120, 40)
+            for _ in range(8):  # out of whatever lies on top
+                await pilot.press("escape")
+            while len(app.screen_stack) > 1:
+                app.pop_screen()
+            await pilot.pause()
+            app.screen.set_focus(None)
+            await pilot.press("question_mark")
+            assert isinstance(app.screen, HelpScreen)

@@ -1,0 +1,234 @@
+"""A run's history as curves: the quantities there are, smoothed, cut to a span and thinned to columns."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.events import Evaluated, Progress
+from core.history import RunHistory, Thinned
+
+QUANTITIES = ("loss", "images a second", "learning rate", "distance")
+SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of what came before, in an exponential moving average
+ZOOM = 2.0  # how much narrower a span becomes
+PAN = 0.25  # share of a span
+FEW = 2_000  # windows that are drawn one by one
+SETTLE = 500  # windows before a span, from which an average of it has settled
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in ascending x; those whose y is not finite are no points."""
+
+    name: str
+    color: str  # of the theme's variables
+    xs: Sequence[float]
+    ys: Sequence[float]
+    dots: bool = False  # drawn as points; else as a line
+    lows: Sequence[float] | None = None  # with `highs`: the least and greatest that each y stands for
+    highs: Sequence[float] | None = None
+
+    def at(self, x: float | None) -> float | None:
+        """The finite y nearest to `x`; the newest y, finite or not, where `x` is None; None if there is no point."""
+        if x is None:
+            return self.ys[-1] if self.ys else None
+        points = ((abs(known - x), y) for known, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y))
+        return min(points, default=(0.0, None))[1]
+
+
+@dataclass(frozen=True)
+class View:
+    """How curves are looked at; span and cursor are in the axis' own unit, None for everything and no cursor."""
+
+    quantity: str = "loss"
+    by_step: bool = False  # else by epoch, where the data set's size is known
+    log: bool = True
+    smoothing: float = 0.6
+    span: tuple[float, float] | None = None
+    cursor: float | None = None
+
+    def zoomed(self, extent: tuple[float, float], by: int) -> View:
+        """Half as wide a span around the cursor or the middle, or twice as wide where `by` is negative."""
+        left, right = self.span or extent
+        middle = self.cursor if self.cursor is not None and left <= self.cursor <= right else (left + right) / 2
+        factor = ZOOM**-by
+        return self._within((middle - (middle - left) * factor, middle + (right - middle) * factor), extent)
+
+    def panned(self, extent: tuple[float, float], by: int) -> View:
+        """A quarter of the span further to the right, or to the left where `by` is negative."""
+        left, right = self.span or extent
+        way = PAN * by * (right - left)
+        way = max(extent[0] - left, min(extent[1] - right, way))
+        return self._within((left + way, right + way), extent)
+
+    def _within(self, span: tuple[float, float], extent: tuple[float, float]) -> View:
+        left, right = max(span[0], extent[0]), min(span[1], extent[1])
+        if right - left >= (extent[1] - extent[0]) * (1 - 1e-9):
+            return replace(self, span=None)
+        return self if right - left < (extent[1] - extent[0]) / 1e4 else replace(self, span=(left, right))
+
+    def moved(self, extent: tuple[float, float], share: float) -> View:
+        """The cursor moved on by a share of the span; the first time it appears at the right end."""
+        left, right = self.span or extent
+        if self.cursor is None:
+            return replace(self, cursor=right)
+        return replace(self, cursor=max(left, min(right, self.cursor + share * (right - left))))
+
+    def next_quantity(self) -> View:
+        """The same span of the next quantity."""
+        return replace(self, quantity=QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)])
+
+    def smoother(self, by: int) -> View:
+        """The next of `SMOOTHINGS`, or the one before."""
+        at = SMOOTHINGS.index(self.smoothing) + by
+        return replace(self, smoothing=SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, at))])
+
+
+def curves_of(history: RunHistory, view: View, thinned_windows: Thinned | None = None) -> list[Curve]:
+    """The curves of one run; of a long one with its windows merged, unless the span holds few.
+
+    `thinned_windows` is kept from call to call, so that only what is new costs something.
+    """
+    unit = steps_a_unit(history, view)
+    windows, share = _windows(history, view, unit, thinned_windows or Thinned())
+    xs = [window.step / unit for window in windows]
+    match view.quantity:
+        case "loss":
+            losses = [window.loss for window in windows]
+            lows, highs = [window.loss_min for window in windows], [window.loss_max for window in windows]
+            epochs = [event.step / unit for event in history.epochs]
+            found = [Curve("now", "plot-window", xs, losses, lows=lows, highs=highs)]
+            if view.smoothing:
+                found.append(Curve("smoothed", "plot-smoothed", xs, smoothed(losses, view.smoothing**share)))
+            found.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
+            found.append(
+                Curve("held out", "plot-held-out", epochs, [event.held_out for event in history.epochs], dots=True)
+            )
+            return found
+        case "images a second":
+            paces = [window.images_per_second for window in windows]
+            return [Curve("images/s", "plot-average", xs, smoothed(paces, view.smoothing**share))]
+        case "learning rate":
+            return [Curve("learning rate", "plot-average", xs, [window.learning_rate for window in windows])]
+        case _:
+            measured = [note for note in history.notes if isinstance(note, Evaluated)]
+            distances = [event.frechet for event in measured]
+            return [Curve("distance", "plot-held-out", [event.step / unit for event in measured], distances, dots=True)]
+
+
+def _windows(history: RunHistory, view: View, unit: int, thinned_windows: Thinned) -> tuple[Sequence[Progress], int]:
+    """The windows to draw, and how many of the log's each stands for."""
+    if view.span is not None:
+        left, right = (edge * unit for edge in view.span)
+        first = bisect_left(history.progress, left, key=lambda window: window.step)
+        last = bisect_right(history.progress, right, key=lambda window: window.step)
+        if last - first <= FEW:
+            return history.progress[max(0, first - SETTLE) : last + 1], 1
+    return thinned_windows.of(history.progress), thinned_windows.share
+
+
+def overlaid(
+    histories: Mapping[str, RunHistory], view: View, colors: Sequence[str], thinned_windows: Mapping[str, Thinned]
+) -> list[Curve]:
+    """One curve a run: its windows for the loss, and its only curve for all else."""
+    found = []
+    for number, (name, history) in enumerate(histories.items()):
+        curve = curves_of(history, view, thinned_windows.get(name))[
+            1 if view.quantity == "loss" and view.smoothing else 0
+        ]
+        found.append(replace(curve, name=name, color=colors[number % len(colors)], lows=None, highs=None))
+    return found
+
+
+def steps_a_unit(history: RunHistory, view: View) -> int:
+    """Steps in one unit of the x axis: 1, or those of an epoch."""
+    return history.dataset.steps_per_epoch if history.dataset and not view.by_step else 1
+
+
+def smoothed(ys: Sequence[float], weight: float) -> list[float]:
+    """An exponential moving average, without the pull of its start (Kingma and Ba 2015, section 3).
+
+    What is not finite is passed on and does not count.
+    """
+    if not weight:
+        return list(ys)
+    average, known, found = 0.0, 0.0, []
+    for y in ys:
+        if math.isfinite(y):
+            average = weight * average + (1 - weight) * y
+            known = weight * known + (1 - weight)
+            found.append(average / known)
+        else:
+            found.append(y)
+    return found
+
+
+def thinned(curve: Curve, span: tuple[float, float], columns: int) -> tuple[list[float], list[float]]:
+    """The curve within `span` at no more than two points a column: the least and the greatest y, in the order of x.
+
+    Of a curve with lows and highs, the least low and the greatest high. The nearest points beyond the span are kept,
+    so that a line reaches the edges.
+    """
+    points = list(_finite(curve))
+    inside = [i for i, (x, *_) in enumerate(points) if span[0] <= x <= span[1]]
+    if not inside:
+        return [], []
+    points = points[max(0, inside[0] - 1) : inside[-1] + 2]
+    if len(points) <= (columns if curve.lows else 2 * columns):
+        flat = [(x, y) for x, low, high in points for y in ((low,) if low == high else (low, high))]
+        return [x for x, _ in flat], [y for _, y in flat]
+    scale = columns / (span[1] - span[0]) if span[1] > span[0] else 0.0
+    least: dict[int, tuple[float, float]] = {}
+    greatest: dict[int, tuple[float, float]] = {}
+    for x, low, high in points:
+        column = max(-1, min(columns, int((x - span[0]) * scale)))
+        if column not in least or low < least[column][1]:
+            least[column] = x, low
+        if column not in greatest or high > greatest[column][1]:
+            greatest[column] = x, high
+    kept = [point for column in least for point in sorted({least[column], greatest[column]})]
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def _finite(curve: Curve) -> Iterator[tuple[float, float, float]]:
+    lows, highs = curve.lows or curve.ys, curve.highs or curve.ys
+    for x, low, high in zip(curve.xs, lows, highs, strict=True):
+        if math.isfinite(low) and math.isfinite(high):
+            yield x, low, high
+
+
+def loss_ticks(low: float, high: float, count: int) -> list[float]:
+    """Up to about `count` round numbers between `low` and `high`, both above 0, for a logarithmic axis."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 0.6 * count:
+            break
+    if len(inside) < 2:  # less than a third of a decade: evenly spaced
+        inside = round_ticks(low, high, count)
+    every = math.ceil(len(inside) / max(1, count))
+    return inside[::every]
+
+
+def round_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most about `count` numbers from `low` to `high` at steps of 1, 2 or 5 times a power of ten."""
+    if high <= low:
+        return [low]
+    raw = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    ticks = [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    return ticks if len(ticks) > 1 else [low, high]
+
+
+def label(value: float) -> str:
+    """A short number for an axis: .018, 1.5, 1,200, 2e-5."""
+    if 0 < abs(value) < 1e-3:
+        mantissa, _, exponent = f"{value:.2g}".partition("e")
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa.replace("0.", ".", 1)
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and value else text

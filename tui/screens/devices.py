@@ -1,0 +1,171 @@
+"""The Devices screen: every processor with its last two minutes, who computes on it, and memory and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.actions import bindings
+from tui.meter import REMEMBERED, Meter, key
+from tui.widgets.devices import DevicePanel, device_line
+from tui.widgets.header import Header
+from tui.widgets.key_bar import KeyBar
+
+if TYPE_CHECKING:
+    from core.devices import DeviceInfo
+    from core.processes import GpuProcess
+
+LEVELS = " ▁▂▃▄▅▆▇█"
+ROWS = (1, 8)  # of a track, at least and at most
+MOST_PROCESSES = 8  # of a GPU; how many more there are is said
+
+
+class Track(Widget):
+    """The past of a value in percent, from 0 at the bottom to 100 at the top, the newest on the right."""
+
+    DEFAULT_CSS = """
+    Track { height: 2; width: 1fr; }
+    """
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._values: list[float | None] = []
+
+    def show(self, values: Iterable[float | None]) -> None:
+        """Draw `values`, a reading each, from the oldest on; None is one that is not known."""
+        self._values = list(values)
+        self.refresh()
+
+    def render(self) -> Content:
+        """As many of the newest as there are columns, at most `REMEMBERED` of them over the whole width."""
+        width, height = self.size
+        if not any(value is not None for value in self._values):
+            return Content.styled("N/A", "$foreground 50%")
+        past = [None] * (REMEMBERED - len(self._values)) + self._values
+        shown = [past[len(past) - 1 - (width - 1 - x) * REMEMBERED // max(width, REMEMBERED)] for x in range(width)]
+        rows = []
+        for row in reversed(range(height)):
+            filled = (0.0 if value is None else value / 100 * height * 8 - 8 * row for value in shown)
+            rows.append("".join(LEVELS[max(0, min(8, round(eighths)))] for eighths in filled))
+        return Content("\n".join(rows))
+
+
+class DeviceCard(Vertical):
+    """One device: its values, the curves of its load and memory, and its processes."""
+
+    DEFAULT_CSS = """
+    DeviceCard {
+        height: auto; margin: 0 1 1 1;
+        & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+        & Track { margin: 0 0 0 2; }
+        & .load { color: $success; }
+        & .memory { color: $primary; }
+        & .name { color: $foreground 60%; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Values, two curves with their names, processes."""
+        yield Static(classes="values")
+        yield Static("  load, the last two minutes", classes="name")
+        yield Track(classes="load")
+        yield Static("  memory", classes="name")
+        yield Track(classes="memory")
+        yield Static(classes="processes")
+
+    def show(self, device: DeviceInfo, meter: Meter) -> None:
+        """Show what was read of `device`."""
+        width = max(20, self.content_size.width)
+        runs = meter.users.get(device.device or "", [])
+        used = Content.assemble(("  ◀ in use by ", "$accent"), (", ".join(runs), "bold $accent")) if runs else Content()
+        self.query_one(".values", Static).update(device_line(device, width - used.cell_length) + used)
+        history = meter.histories[key(device)]
+        for name, values in (("load", history.utilization), ("memory", history.memory)):
+            self.query_one(f".{name}", Track).show(values)
+        mine = [process for process in meter.processes if process.uuid == device.uuid]
+        lines = [_process(process, width) for process in mine[:MOST_PROCESSES]]
+        if len(mine) > MOST_PROCESSES:
+            lines.append(Content.styled(f"  and {len(mine) - MOST_PROCESSES} more", "$foreground 50%"))
+        if not mine and device.kind == "cuda":
+            lines.append(Content.styled("  no process is known to hold memory here", "$foreground 50%"))
+        self.query_one(".processes", Static).update(Content("\n").join(lines))
+
+
+class DevicesScreen(Screen[None]):
+    """Follows the meter while it is in sight."""
+
+    TITLE = "Devices"
+    HELP = (
+        "Every GPU that the driver shows, and the processor: load and memory over the last two minutes, and who holds "
+        "memory on each GPU. N/A is what a driver or MIG does not tell."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = bindings("devices")
+    DEFAULT_CSS = """
+    DevicesScreen {
+        #cards { height: 1fr; padding: 1 0; scrollbar-size-vertical: 1; }
+        #disk { height: 1; padding: 0 1; color: $foreground 70%; }
+    }
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+
+    def compose(self) -> ComposeResult:
+        """A card a device, the disk, and the line that every screen has."""
+        yield Header("devices")
+        yield VerticalScroll(Static("reading the devices", id="waiting"), id="cards")
+        yield Static(id="disk")
+        yield DevicePanel(self.root)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """The cards take the keys that scroll."""
+        self.query_one("#cards").focus()
+
+    async def on_device_panel_read(self) -> None:
+        """Show what was read."""
+        await self._show()
+
+    def on_resize(self) -> None:
+        """Fit the cards anew."""
+        self.call_after_refresh(self._show)
+
+    async def _show(self) -> None:
+        meter = DevicePanel.meter
+        cards = list(self.query(DeviceCard))
+        if len(cards) != len(meter.devices):
+            await self.query_one("#cards").remove_children()
+            cards = [DeviceCard() for _ in meter.devices]
+            await self.query_one("#cards").mount(*cards)
+        # What is above and below the two tracks of a card: values, two names, a blank line, and a GPU's processes.
+        besides = sum(4 + max(1, len(meter.processes)) * (device.kind == "cuda") for device in meter.devices)
+        room = (self.query_one("#cards").size.height - 2 - besides) // max(1, 2 * len(cards))
+        for card, device in zip(cards, meter.devices, strict=True):
+            for track in card.query(Track):
+                track.styles.height = max(ROWS[0], min(ROWS[1], room))
+            card.show(device, meter)
+        self.query_one("#disk", Static).update(_disk(meter, self.root))
+
+
+def _disk(meter: Meter, root: Path) -> Content:
+    if meter.disk is None:
+        return Content.assemble(("disk ", "bold"), "N/A")
+    used, total = meter.disk
+    free = f"{(total - used) / 2**30:,.1f} GiB free of {total / 2**30:,.1f}"
+    return Content.assemble(("DISK  ", "bold"), free, (f"  where {root} is", "$foreground 50%"))
+
+
+def _process(process: GpuProcess, width: int) -> Content:
+    memory = "N/A" if process.memory is None else f"{process.memory / 2**30:.1f} GiB"
+    text = f"  {process.pid:>8} {process.user or 'N/A':<12.12} {memory:>9}  {process.name or 'N/A'}"
+    return Content(text if len(text) <= width else text[: width - 1] + "…")
