@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -29,29 +30,39 @@ from core.history import RunHistory
 from core.recording import RECORDING, Denoising, load_recording
 from core.runs import BUILTIN, EVENTS, builtin_directories, create_run, launch, request
 from tui.app import MinidiffApp
+from tui.screens.compare import CompareScreen
+from tui.themes import DARK, LIGHT
+from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.header import Header
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SIZES = ((80, 24), (120, 40), (200, 60))
 FIRST_SCREEN = (120, 38)  # the least width at which 3 digits of 18 pixels stand side by side
+MIDWAY = 18  # of the 40 steps of the comparison: one side is ahead of the other in what can be read
 LATE = 8  # the step at which noise is still seen and every digit can be read
 ROOT = Path("checkpoints")  # in a temporary folder, so that pictures name no place on this machine
 PATIENCE = 300.0  # seconds
+DEVICE_SECONDS = 5.0  # of the devices' past that is looked at
 LIVE_EPOCH = 10  # of the training that is looked at
 
 # Rich's geometry of an exported screen, in SVG units.
 CELL_WIDTH, CELL_HEIGHT, TOP, TAILS = 12.2, 24.4, 1.5, 6
 PLACE = r'x="([\d.]+)" y="([\d.]+)"'
 BACKGROUND = rf'<rect fill="(#\w+)" {PLACE} width="([\d.]+)" height="24\.65" shape-rendering="crispEdges"/>'
-HALF_BLOCKS = r'<text class="(\S+)" x="([\d.]+)" y="\S+" textLength="([\d.]+)" clip-path="\S+-line-(\d+)\)">▀+</text>'
+# By which of upper left, upper right, lower left and lower right are filled: 8, 4, 2, 1.
+BLOCKS = {letter: shape for shape, letter in enumerate(" ▗▖▄▝▐▞▟▘▚▌▙▀▜▛█") if shape}
+BLOCK_TEXT = (
+    rf'<text class="(\S+)" x="([\d.]+)" y="\S+" textLength="[\d.]+" clip-path="\S+-line-(\d+)\)">'
+    rf"([{''.join(BLOCKS)}]+)</text>"
+)
 FONTS = '"Fira Code", ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 
 def tidy(svg: str) -> str:
-    """An exported screen that loads no font from elsewhere, with cells and half blocks as one path a colour.
+    """An exported screen that loads no font from elsewhere, with cells and blocks as one path a colour.
 
-    Drawn as text, half blocks leave gaps in any font whose line is not exactly as high as Rich's; as paths they do
-    not, and take a fifth of the room.
+    Drawn as text, blocks leave gaps in any font whose line is not exactly as high as Rich's; as paths they do not, and
+    take a fifth of the room.
     """
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = svg.replace("font-family: Fira Code, monospace", f"font-family: {FONTS}").replace("&#160;", "\u00a0")
@@ -59,36 +70,39 @@ def tidy(svg: str) -> str:
     whole = re.compile(r'(-clip-terminal">\s*<rect x="0" y="0" width="\S+" height=")([\d.]+)')
     svg = whole.sub(lambda match: f"{match[1]}{float(match[2]) + TAILS:g}", svg, count=1)
     colors = dict(re.findall(r"\.(\S+-r\d+) \{ fill: (#\w+)", svg))
-    paths: dict[str, list[str]] = defaultdict(list)
-
-    def area(color: str, x: str, row: int, width: str, height: float) -> str:
-        left, across = round(float(x) / CELL_WIDTH), round(float(width) / CELL_WIDTH)
-        # One unit is half a cell, so that every number is a small whole one.
-        paths[color].append(f"M{left} {2 * row}h{across}v{round(height * 2)}h-{across}z")
-        return ""
+    behind: dict[str, list[str]] = defaultdict(list)
+    front: dict[str, list[str]] = defaultdict(list)
 
     def background(match: re.Match[str]) -> str:
         color, x, y, width = match.groups()
-        return area(color, x, round((float(y) - TOP) / CELL_HEIGHT), width, 1)
-
-    halves: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-
-    def upper_halves(match: re.Match[str]) -> str:
-        name, x, width, row = match.groups()
-        halves[colors[name]].append((x, int(row), width))
+        row = round((float(y) - TOP) / CELL_HEIGHT)
+        behind[color].append(area(2 * round(float(x) / CELL_WIDTH), 2 * row, 2 * round(float(width) / CELL_WIDTH), 2))
         return ""
 
-    svg = re.sub(HALF_BLOCKS, upper_halves, svg)
+    def blocks(match: re.Match[str]) -> str:
+        name, x, row, text = match.groups()
+        left = 2 * round(float(x) / CELL_WIDTH)
+        for half, bits in ((0, (8, 4)), (1, (2, 1))):
+            filled = [bool(BLOCKS[letter] & bit) for letter in text for bit in bits]
+            at = left
+            for full, run in itertools.groupby(filled):
+                length = len(list(run))
+                if full:
+                    front[colors[name]].append(area(at, 2 * int(row) + half, length, 1))
+                at += length
+        return ""
+
+    svg = re.sub(BLOCK_TEXT, blocks, svg)
     start = re.search(BACKGROUND, svg)
     assert start is not None
     svg = re.sub(BACKGROUND, background, svg)
-    cells = drawn(paths)
-    paths.clear()
-    for color, places in halves.items():
-        for x, row, width in places:
-            area(color, x, row, width, 0.5)
-    scale = f'transform="translate(0 {TOP}) scale({CELL_WIDTH} {CELL_HEIGHT / 2})" shape-rendering="crispEdges"'
-    return svg[: start.start()] + f"<g {scale}>{cells}{drawn(paths)}</g>" + svg[start.start() :]
+    scale = f'transform="translate(0 {TOP}) scale({CELL_WIDTH / 2} {CELL_HEIGHT / 2})" shape-rendering="crispEdges"'
+    return svg[: start.start()] + f"<g {scale}>{drawn(behind)}{drawn(front)}</g>" + svg[start.start() :]
+
+
+def area(left: int, top: int, width: int, height: int) -> str:
+    """A rectangle of a path, in halves of cells, so that every number is a small whole one."""
+    return f"M{left} {top}h{width}v{height}h-{width}z"
 
 
 def drawn(paths: dict[str, list[str]]) -> str:
@@ -115,11 +129,13 @@ async def until(pilot: Pilot[None], condition: Callable[[], bool], what: str) ->
 
 
 async def shoot(pilot: Pilot[None], name: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
-    """Export the screen in sight at each size as NAME-COLUMNSxLINES.svg."""
-    for columns, lines in sizes:
-        await pilot.resize_terminal(columns, lines)
-        await pilot.pause(0.5)
-        save(pilot, f"{name}-{columns}x{lines}.svg")
+    """Export the screen in sight at each size, dark as NAME-COLUMNSxLINES.svg and light as NAME-light-...."""
+    for theme, suffix in ((LIGHT, "-light"), (DARK, "")):
+        pilot.app.theme = theme.name
+        for columns, lines in sizes:
+            await pilot.resize_terminal(columns, lines)
+            await pilot.pause(0.5)
+            save(pilot, f"{name}{suffix}-{columns}x{lines}.svg")
 
 
 def save(pilot: Pilot[None], name: str) -> None:
@@ -165,9 +181,15 @@ async def take(root: Path, denoising_steps: int) -> None:
         await pilot.pause(0.5)
         save(pilot, "first-screen.svg")
         await shoot(pilot, "sample")
-        await pilot.press("question_mark")
-        await shoot(pilot, "help")
-        await pilot.press("escape")
+        for key, name in (("question_mark", "help"), ("z", "zoom"), ("d", "change")):
+            await pilot.press(key)
+            await shoot(pilot, name)
+            await pilot.press("d" if key == "d" else "escape")
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both sides are there")
+        await pilot.press("home", *["right"] * MIDWAY)
+        await shoot(pilot, "compare")
+        await pilot.press("c")
 
         await go_to(pilot, "2", "train")
         await until(pilot, lambda: "field-preset" in (getattr(app.focused, "id", "") or ""), "the form is there")
@@ -179,6 +201,10 @@ async def take(root: Path, denoising_steps: int) -> None:
         await until(pilot, lambda: app.current_mode == "train", "the run is shown")
         await pilot.pause(2.0)
         await shoot(pilot, "train-finished")
+        app.screen.query_one(CurvePlot).focus()
+        await pilot.press("plus", *["left"] * 20)
+        await shoot(pilot, "plot", ((120, 40),))
+        await pilot.press("0")
 
         path = create_run(TrainConfig(dataset="glyphs", limit=1024, epochs=30, name="glyphs-live", root=root))
         trainer = launch(path)
@@ -193,6 +219,9 @@ async def take(root: Path, denoising_steps: int) -> None:
             await until(pilot, lambda: app.current_mode == "train", "the run is shown")
             await pilot.pause(2.0)
             await shoot(pilot, "train")
+            await go_to(pilot, "4", "devices")
+            await pilot.pause(DEVICE_SECONDS)
+            await shoot(pilot, "devices")
         finally:
             request(path, "stop")
             trainer.wait()
