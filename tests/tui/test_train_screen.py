@@ -18,7 +18,9 @@ from textual.widgets import ContentSwitcher, Footer, Input, ProgressBar, RichLog
 
 from core.events import Checkpoint, Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.runs import CONFIG, Status, run_status
+from tui.app import MinidiffApp
 from tui.screens.train import TrainScreen
+from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
 
@@ -331,3 +333,21 @@ async def test_the_footer_is_not_laid_out_anew_while_a_run_goes_on(tmp_path: Pat
             await until(pilot, lambda: app.train.history.step == 1209)
             await pilot.pause()
     assert laid_out == []
+
+
+async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):
+    write_run(tmp_path, "a", training(1.1))
+    app = MinidiffApp(tmp_path, mode="train", run="a", settings=Settings(theme="minidiff-dark"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        log = app.screen.query_one("#log", RichLog)
+        legend = app.screen.query_one("#legend", Static)
+
+        def letters() -> list[set[object]]:
+            """The colours of the letters in the log's lines, and in the legend."""
+            lines = (*log.lines[:1], legend.render_line(0))
+            return [{part.style.color for part in line if part.style and part.text.strip()} for line in lines]
+
+        await until(pilot, lambda: bool(log.lines) and len(letters()[1]) > 2)
+        dark = letters()
+        app.theme = "minidiff-light"
+        await until(pilot, lambda: bool(log.lines) and not any(a & b for a, b in zip(dark, letters(), strict=True)))

@@ -306,9 +306,19 @@ class CurvePanel(Vertical):
         """The plot."""
         return self.query_one(CurvePlot)
 
+    def on_mount(self) -> None:
+        """Follow changes of theme."""
+        self.watch(self.app, "theme", self._wear, init=False)
+
+    def _wear(self) -> None:
+        self.call_after_refresh(self._tell)
+
     def on_curve_plot_viewed(self, message: CurvePlot.Viewed) -> None:
         """Say what the plot shows now."""
         message.stop()
+        self._tell()
+
+    def _tell(self) -> None:
         known = any(curve.xs for curve in self.plot.curves)
         self.query_one("#legend", Static).update(self.plot.legend() if known else "", layout=False)
 

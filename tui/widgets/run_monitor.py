@@ -72,6 +72,11 @@ class RunMonitor(Vertical):
         self._preview_chosen: int | None = None  # the epoch whose samples a person looks at; None: the newest
         self._log_width = 0
         self.query_one("#banner").display = False
+        self.watch(self.app, "theme", self._wear, init=False)
+
+    def _wear(self) -> None:
+        """Follow a change of theme: what a log holds keeps the colours that it was written in."""
+        self.call_after_refresh(lambda: self.show_log(list(self._notes), anew=True))
 
     def show(self, name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> None:
         """Show the state of run `name`; `lost` is why its trainer ended before it began, None if it did not."""
