@@ -24,6 +24,7 @@ from tui.link import QUESTION, Link
 from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.modal import Palette
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
+from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
@@ -100,6 +101,11 @@ class MinidiffApp(App[None]):
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self._ask()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Ask for more room where there is too little."""
+        if is_small(event.size) and not isinstance(self.screen, RoomScreen):
+            self.push_screen(RoomScreen())
 
     def post_display_hook(self) -> None:
         """Let the terminal say when it has drawn a picture."""

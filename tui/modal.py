@@ -8,11 +8,16 @@ from textual.screen import ModalScreen, ScreenResultType
 
 
 class Modal(ModalScreen[ScreenResultType]):
-    """A modal screen whose `dismiss` does nothing once it is no longer on top."""
+    """A modal screen whose `dismiss` does nothing the second time, or when it is not on top."""
+
+    _dismissed = False
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         """Close, and hand over `result`, unless that has happened already."""
-        return super().dismiss(result) if self.is_current else AwaitComplete()
+        if self._dismissed or not self.is_current:
+            return AwaitComplete()
+        self._dismissed = True
+        return super().dismiss(result)
 
 
 class Palette(CommandPalette):

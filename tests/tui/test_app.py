@@ -17,6 +17,8 @@ from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
 from tui.screens.help import HelpScreen
+from tui.screens.room import RoomScreen
+from tui.screens.sample import SampleScreen
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 
@@ -67,6 +69,21 @@ async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown
         DevicePanel.meter.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
         assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
         assert "0%" not in panel.render().plain
+
+
+async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_the_screen_once_it_has_it(
+    tmp_path: Path,
+) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(50, 30)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RoomScreen), "the sentence is there")
+        assert "60x20 cells and has 50x30" in str(app.screen.query_one("Static").render())
+        await pilot.resize_terminal(70, 10)
+        await until(pilot, lambda: "70x10" in str(app.screen.query_one("Static").render()), "the new size is told")
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: isinstance(app.screen, SampleScreen), "the screen is back")
+        await pilot.resize_terminal(59, 20)
+        await until(pilot, lambda: isinstance(app.screen, RoomScreen), "the sentence is there again")
 
 
 async def test_help_lists_the_keys_of_the_screen_and_closes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tui.modal import Modal
 
 PLACES = (
     ("1", "Sample", "digits come out of noise, step by step"),
-    ("2", "Train", "a model of your own; it goes on without the screen"),
+    ("2", "Train", "a model of your own"),
     ("3", "Runs", "what was trained here, side by side"),
     ("4", "Devices", "what the machine is doing"),
     ("?", "Help", "the keys of the place where you are"),
