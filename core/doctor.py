@@ -9,14 +9,13 @@ import math
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from core import __version__
+from core import __version__, disk
 from core.data import search_roots
 from core.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
 from core.outliving import what_ends_trainers
@@ -119,7 +118,8 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
     roots = search_roots()
     data, data_problems = find_data(roots)
     runs = root_directory(root)
-    free = _free_space(runs)
+    space = disk.room(runs)
+    free = None if space is None else space[0]
     problems = [
         *_package_problems(packages, torch),
         *_gpu_problems(devices, torch, cuda_driver()),
@@ -296,21 +296,9 @@ def _gpu_problems(devices: list[DeviceInfo], torch: Torch, driver: tuple[int, in
     return [Problem(f"{seen}{said}", 'run `python -c "import torch; torch.zeros(1).cuda()"` for the driver\'s message')]
 
 
-def _nearest(path: Path) -> Path:
-    """`path` or the closest folder above it that exists."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-
-
-def _free_space(root: Path) -> int | None:
-    try:
-        return shutil.disk_usage(_nearest(root)).free
-    except OSError:
-        return None
-
-
 def _root_problems(root: Path, free: int | None) -> list[Problem]:
     """A folder of runs that cannot be written to, or hardly."""
-    place = _nearest(root)
+    place = disk.nearest(root)
     cure = "choose another folder with --root or MINIDIFF_HOME"
     if not place.is_dir():
         return [Problem(f"runs cannot be kept in {root}: {place} is a file", cure)]

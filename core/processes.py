@@ -1,4 +1,4 @@
-"""Who computes on the GPUs, as the driver tells it, and how much room is left on a disk."""
+"""Who computes on the GPUs, as the driver tells it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ class Meter:
     histories: dict[str, History] = field(default_factory=dict)  # by `key`
     processes: list[GpuProcess] = field(default_factory=list)
     users: dict[str, list[str]] = field(default_factory=dict)  # the runs on each device, by what torch calls it
-    disk: tuple[int, int] | None = None  # bytes used and in all, where the runs are
+    disk: tuple[int, int] | None = None  # bytes free and in all, where the runs are
 
     def read(self) -> None:
         """Read the devices."""
@@ -44,8 +43,13 @@ class Meter:
             history.utilization.append(device.utilization)
             history.memory.append(_share(device))
 
+    def on(self, device: DeviceInfo) -> list[GpuProcess]:
+        """The processes that hold memory on `device`."""
+        return [process for process in self.processes if process.uuid == device.uuid]
+
     def read_more(self, root: Path) -> None:
         """Read processes, runs and the disk of `root`, which only the Devices screen shows."""
+        from core.disk import room
         from core.errors import RunError
         from core.processes import gpu_processes
         from core.runs import list_runs
@@ -58,13 +62,7 @@ class Meter:
         self.users = {}
         for run in alive:
             self.users.setdefault(run.device or "", []).append(run.name)
-        try:
-            usage = shutil.disk_usage(
-                next(place for place in (root.absolute(), *root.absolute().parents) if place.exists())
-            )
-            self.disk = usage.total - usage.free, usage.total
-        except OSError:
-            self.disk = None
+        self.disk = room(root)
 
 
 def key(device: DeviceInfo) -> str:

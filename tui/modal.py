@@ -20,6 +20,22 @@ class Modal(ModalScreen[ScreenResultType]):
         return super().dismiss(result)
 
 
+class Sheet(Modal[None]):
+    """A page in a frame, which scrolls where the terminal is too small for it."""
+
+    DEFAULT_CSS = """
+    Sheet {
+        align: center middle;
+        & > VerticalScroll {
+            max-width: 100%; height: auto; max-height: 100%; scrollbar-size-vertical: 1;
+            background: $surface; border: round $primary; padding: 1 2;
+            border-title-color: $primary; border-subtitle-color: $foreground 50%;
+        }
+        & Static { height: auto; }
+    }
+    """
+
+
 class Palette(CommandPalette):
     """Textual's command palette, which closes once, and turns no page of a list that was never drawn."""
 

@@ -14,9 +14,9 @@ import pytest
 from runlogs import STEPS_PER_EPOCH, append, dataset, digits, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher, Footer, Input, ProgressBar, RichLog, Select, Static
+from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
 
-from core.events import Checkpoint, Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
+from core.events import Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.runs import CONFIG, Status, run_status
 from tui.app import MinidiffApp
 from tui.screens.train import TrainScreen
@@ -308,31 +308,6 @@ def said_of_failure(path: Path) -> str:
     from core.runs import summarize
 
     return summarize(path).error or ""
-
-
-async def test_the_footer_is_not_laid_out_anew_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It is empty for a moment each time: seen at every checkpoint, it flickers."""
-    path = write_run(tmp_path, "a", training(2.5))
-    laid_out = []
-    recompose = Footer.recompose
-
-    async def counted(footer: Footer) -> None:
-        laid_out.append(footer)
-        await recompose(footer)
-
-    with held(path):
-        app = TrainApp(tmp_path)
-        async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: len(app.train.history.epochs) == 2 and app.train.status is Status.RUNNING)
-            append(path, Checkpoint(step=1195))
-            await until(pilot, lambda: app.train.history.notes[-1] == app.train.history.last)
-            await pilot.pause()
-            monkeypatch.setattr(Footer, "recompose", counted)
-            for step in range(1200, 1210):
-                append(path, window(step, 0.02, 0.0), Checkpoint(step=step))
-            await until(pilot, lambda: app.train.history.step == 1209)
-            await pilot.pause()
-    assert laid_out == []
 
 
 async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):

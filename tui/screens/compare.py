@@ -229,15 +229,7 @@ class CompareScreen(Playback):
         self._side, request = self._waiting.pop(0)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        await self.engine.sample(
-            request.model,
-            n=request.n,
-            steps=request.steps,
-            seed=request.seed,
-            sampler=request.sampler,
-            guidance=request.guidance,
-            label=request.label,
-        )
+        await self.engine.sample(**dataclasses.asdict(request))
 
     async def action_new_seed(self) -> None:
         """Sample from other noise."""

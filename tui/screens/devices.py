@@ -91,7 +91,7 @@ class DeviceCard(Vertical):
         history = meter.histories[key(device)]
         for name, values in (("load", history.utilization), ("memory", history.memory)):
             self.query_one(f".{name}", Track).show(values)
-        mine = [process for process in meter.processes if process.uuid == device.uuid]
+        mine = meter.on(device)
         lines = [_process(process, width) for process in mine[:MOST_PROCESSES]]
         if len(mine) > MOST_PROCESSES:
             lines.append(Content.styled(f"  and {len(mine) - MOST_PROCESSES} more", "$foreground 50%"))
@@ -148,7 +148,7 @@ class DevicesScreen(Screen[None]):
             cards = [DeviceCard() for _ in meter.devices]
             await self.query_one("#cards").mount(*cards)
         # What is above and below the two tracks of a card: values, two names, a blank line, and a GPU's processes.
-        besides = sum(4 + max(1, len(meter.processes)) * (device.kind == "cuda") for device in meter.devices)
+        besides = sum(4 + _process_lines(device, meter) for device in meter.devices)
         room = (self.query_one("#cards").size.height - 2 - besides) // max(1, 2 * len(cards))
         for card, device in zip(cards, meter.devices, strict=True):
             for track in card.query(Track):
@@ -157,12 +157,17 @@ class DevicesScreen(Screen[None]):
         self.query_one("#disk", Static).update(_disk(meter, self.root))
 
 
+def _process_lines(device: DeviceInfo, meter: Meter) -> int:
+    """How many lines a card says of the processes on its device."""
+    count = len(meter.on(device))
+    return min(count, MOST_PROCESSES + 1) if count else int(device.kind == "cuda")
+
+
 def _disk(meter: Meter, root: Path) -> Content:
     if meter.disk is None:
         return Content.assemble(("disk ", "bold"), "N/A")
-    used, total = meter.disk
-    free = f"{(total - used) / 2**30:,.1f} GiB free of {total / 2**30:,.1f}"
-    return Content.assemble(("DISK  ", "bold"), free, (f"  where {root} is", "$foreground 50%"))
+    free, total = (f"{amount / 2**30:,.1f} GiB" for amount in meter.disk)
+    return Content.assemble(("DISK  ", "bold"), f"{free} free of {total}", (f"  where {root} is", "$foreground 50%"))
 
 
 def _process(process: GpuProcess, width: int) -> Content:

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.actions import bindings
-from tui.modal import Modal
+from tui.modal import Sheet
 
 TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # bound on every screen by Textual
 
@@ -23,19 +23,13 @@ TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # b
 PLACES = {"plot": "In the plot", "table": "In the table", "app": "Everywhere"}
 
 
-class HelpScreen(Modal[None]):
+class HelpScreen(Sheet):
     """Lists the keys that work on `shown`, those of the focused place first, below that screen's own HELP text."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("help")
     DEFAULT_CSS = """
     HelpScreen {
-        align: center middle;
-        & > VerticalScroll {
-            width: 74; max-width: 100%; height: auto; max-height: 100%; scrollbar-size-vertical: 1;
-            background: $surface; border: round $primary; padding: 1 2;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
-        & Static { height: auto; }
+        & > VerticalScroll { width: 74; }
         & Horizontal { height: auto; margin-top: 1; }
         & #here { width: 3fr; }
         & #everywhere { width: 2fr; }

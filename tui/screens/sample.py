@@ -243,17 +243,8 @@ class SampleScreen(Playback):
         self.bar.fill(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        await self.engine.sample(
-            request.model,
-            n=request.n,
-            steps=request.steps,
-            seed=request.seed,
-            sampler=request.sampler,
-            guidance=request.guidance,
-            label=request.label,
-            real=self._from.image,
-            amount=self._from.amount,
-        )
+        start = self._from
+        await self.engine.sample(**dataclasses.asdict(request), real=start.image, amount=start.amount)
 
     async def on_request_bar_submitted(self) -> None:
         """Sample what the bar says."""

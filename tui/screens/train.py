@@ -177,7 +177,7 @@ class TrainScreen(Screen[None]):
             self._draw()
         if not self._sampleable and any(isinstance(event, Checkpoint) for event in message.events):
             self._sampleable = True
-            self.refresh_bindings()  # only now: each time the footer is laid out anew
+            self.refresh_bindings()
         if message.live:
             for event in message.events:
                 if isinstance(event, Finished | Failed):

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.actions import ACTIONS, bindings
-from tui.modal import Modal
+from tui.modal import Sheet
 
 PLACES = (
     ("1", "Sample", "digits come out of noise, step by step"),
@@ -29,19 +29,13 @@ TEXT = (
 )
 
 
-class WelcomeScreen(Modal[None]):
+class WelcomeScreen(Sheet):
     """Shown once; a key that works everywhere closes it too, and does what it says there."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("welcome")
     DEFAULT_CSS = """
     WelcomeScreen {
-        align: center middle;
-        & > VerticalScroll {
-            width: 64; max-width: 100%; height: auto; max-height: 100%; scrollbar-size-vertical: 1;
-            background: $surface; border: round $primary; padding: 1 2;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
-        & Static { height: auto; }
+        & > VerticalScroll { width: 64; }
         & #places { margin-top: 1; }
     }
     """

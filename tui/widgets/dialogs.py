@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
 from tui.modal import Modal
@@ -24,11 +25,11 @@ class Start:
         return "noise" if self.image is None else f"test digit {self.image} at noise {self.amount:g}"
 
 
-class ConfirmDialog(Modal[bool]):
-    """Asks `question`; True if the answer is yes. What changes nothing is focused first."""
+class Dialog(Modal[ScreenResultType]):
+    """A box in the middle, with a question and, below it, a detail."""
 
     DEFAULT_CSS = """
-    ConfirmDialog {
+    Dialog {
         align: center middle;
         background: $background 60%;
         & > Vertical {
@@ -37,6 +38,15 @@ class ConfirmDialog(Modal[bool]):
         }
         .question { text-style: bold; width: 1fr; }
         .detail { color: $text-muted; width: 1fr; margin-top: 1; }
+    }
+    """
+
+
+class ConfirmDialog(Dialog[bool]):
+    """Asks `question`; True if the answer is yes. What changes nothing is focused first."""
+
+    DEFAULT_CSS = """
+    ConfirmDialog {
         Horizontal { height: auto; margin-top: 1; align-horizontal: right; }
         Button { margin-left: 2; min-width: 10; }
     }
@@ -69,21 +79,13 @@ class ConfirmDialog(Modal[bool]):
         self.dismiss(yes)
 
 
-class NameDialog(Modal[str | None]):
+class NameDialog(Dialog[str | None]):
     """Asks for a name, beginning with the present one; None if the question was left."""
 
     DEFAULT_CSS = """
     NameDialog {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 60; max-width: 94%; height: auto; padding: 1 2;
-            background: $panel; border: round $border-blurred;
-        }
-        .question { text-style: bold; width: 1fr; }
         Input { margin-top: 1; height: 1; padding: 0 1 !important; background: $surface; }
         Input:focus { background: $primary 30%; }
-        .detail { color: $text-muted; width: 1fr; margin-top: 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave")]
@@ -103,23 +105,15 @@ class NameDialog(Modal[str | None]):
         self.dismiss(event.value.strip())
 
 
-class StartDialog(Modal["Start | None"]):
+class StartDialog(Dialog["Start | None"]):
     """Asks from which test image, noised how far, to start; an empty image stands for pure noise."""
 
     DEFAULT_CSS = """
     StartDialog {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 60; max-width: 94%; height: auto; padding: 1 2;
-            background: $panel; border: round $border-blurred;
-        }
-        .question { text-style: bold; width: 1fr; }
         Horizontal { height: 1; margin-top: 1; }
         Horizontal Label { width: 28; }
         Input { height: 1; padding: 0 1 !important; background: $surface; width: 1fr; }
         Input:focus { background: $primary 30%; }
-        .detail { color: $text-muted; width: 1fr; margin-top: 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave")]
