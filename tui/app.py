@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 
 from tui.actions import bindings
 from tui.crash import report
@@ -175,6 +176,10 @@ class MinidiffApp(App[None]):
         """Open the palette, unless it is open here."""
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette())
+
+    def search_themes(self) -> None:
+        """Let a theme be picked by its name."""
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: the screens, then whatever a key of this screen does, then the app's own."""

@@ -45,5 +45,5 @@ class Palette(CommandPalette):
 
     def _action_command_list(self, action: str) -> None:
         # Where the terminal has no room for the list, Textual 8.2.8 looks for lines that it has not laid out.
-        if self.query_one(CommandList).size.height:
+        if self.query_one(CommandList).scrollable_content_region:
             super()._action_command_list(action)

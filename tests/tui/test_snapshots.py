@@ -1,11 +1,13 @@
-"""What the drawn parts look like, held as pictures; `pytest --snapshot-update` after a change that was looked at."""
+"""What screens and their parts look like, as pictures; `pytest --snapshot-update` after a change that was looked at."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from runlogs import digits, training
+from scenery import SCENES, enter, open_app, scenery
 from textual.app import App, ComposeResult
 
 from core.config import TrainConfig
@@ -79,3 +81,10 @@ class Gallery(App[None]):
 )
 def test_part_looks_as_it_did(snap_compare, part: str, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
     assert snap_compare(Gallery(part), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("name", SCENES)
+def test_screen_looks_as_it_did(snap_compare, tmp_path: Path, name: str, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+    with scenery(tmp_path) as root:
+        assert snap_compare(open_app(name, root), terminal_size=size, run_before=partial(enter, name))

@@ -26,6 +26,7 @@ from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_form import RunForm
+from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
 
 DRAW_SECONDS = 1.0  # between two drawings of the curves, at least; and
@@ -148,7 +149,7 @@ class TrainScreen(Screen[None]):
 
     def _begin_anew(self) -> None:
         self.history = RunHistory()
-        self.query_one(RunMonitor).show_log([], anew=True)
+        self.query_one(RunLog).begin_anew()
 
     def _switch(self, to: str) -> None:
         self._form_wanted = to == "form"
@@ -156,7 +157,7 @@ class TrainScreen(Screen[None]):
         if to == "form":
             self.query_one("#field-preset").focus()
         else:
-            self.query_one("#log").focus()
+            self.query_one(RunLog).focus()
         self.refresh_bindings()
 
     # What the watcher tells
@@ -172,7 +173,7 @@ class TrainScreen(Screen[None]):
             self._stale = True  # told of in its turn
             return
         self._show()
-        self.query_one(RunMonitor).show_log(self.history.notes[known:])
+        self.query_one(RunLog).add(self.history.notes[known:])
         if self._drawn is None:
             self._draw()
         if not self._sampleable and any(isinstance(event, Checkpoint) for event in message.events):

@@ -86,6 +86,7 @@ class RequestBar(Container):
         &.-one-line.-close {
             & .second { margin: 0 1; }
             & #how { width: 1fr; }
+            & #seed { width: 7; }
             & #model { width: 1fr; max-width: 100%; }
         }
         &.-tight #sampler-label { display: none; }

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.events import Resize
-from textual.widgets import Label, ProgressBar, RichLog, Static
+from textual.widgets import Label, ProgressBar, Static
 
-from core.events import Checkpoint, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
+from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.history import RunHistory, in_words
 from core.runs import Status
-from tui.themes import STATUS_COLORS, theme_style
+from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
-
-LOG_LINES = 500  # kept on the screen; events.jsonl has them all
-CLOCK_WIDTH = 100  # columns from which on the log's lines begin with the time
+from tui.widgets.run_log import RunLog
 
 
 class RunMonitor(Vertical):
-    """Shows what `show` and `show_log` are given; it reads nothing itself."""
+    """Shows what it is given; it reads nothing itself."""
 
     SCOPED_CSS = False  # the rules for sizes look at the screen's classes
     DEFAULT_CSS = """
@@ -37,16 +32,12 @@ class RunMonitor(Vertical):
         #banner { height: auto; max-height: 4; padding: 0 1; background: $warning 20%; color: $text-warning; }
         #banner.-error { background: $error 25%; color: $text-error; }
         #curves { width: 1fr; }
-        #log {
-            height: 6; border-top: solid $border-blurred; background: $background;
-            scrollbar-size-vertical: 1; scrollbar-background: $background;
-        }
-        #log:focus { border-top: solid $primary; background-tint: $foreground 0%; }
+        RunLog { height: 6; }
         #samples { width: 32; margin-left: 2; }
         #preview { height: 1; color: $text-muted; width: 1fr; text-align: center; }
     }
-    .-short RunMonitor #log { height: 5; }
-    .-tall RunMonitor #log { height: 14; }
+    .-short RunMonitor RunLog { height: 5; }
+    .-tall RunMonitor RunLog { height: 14; }
     .-wide RunMonitor #samples { width: 46; }
     .-broad RunMonitor #samples { width: 90; }
     .-slim RunMonitor #samples { width: 22; }
@@ -60,23 +51,16 @@ class RunMonitor(Vertical):
         with Horizontal():
             with Vertical(id="curves"):
                 yield CurvePanel()
-                yield RichLog(id="log", wrap=True, min_width=0, max_lines=LOG_LINES, auto_scroll=True)
+                yield RunLog(id="log")
             with Vertical(id="samples"):
                 yield Label("", id="preview")
                 yield DigitGrid()
 
     def on_mount(self) -> None:
-        self._notes: list[Event] = []
         self._epoch_shown: tuple[int, float] | None = None
         self._previews: list[Preview] = []
         self._preview_chosen: int | None = None  # the epoch whose samples a person looks at; None: the newest
-        self._log_width = 0
         self.query_one("#banner").display = False
-        self.watch(self.app, "theme", self._wear, init=False)
-
-    def _wear(self) -> None:
-        """Follow a change of theme: what a log holds keeps the colours that it was written in."""
-        self.call_after_refresh(lambda: self.show_log(list(self._notes), anew=True))
 
     def show(self, name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> None:
         """Show the state of run `name`; `lost` is why its trainer ended before it began, None if it did not."""
@@ -87,30 +71,12 @@ class RunMonitor(Vertical):
         stats = self.query_one("#stats", Static)
         stats.update(" · ".join(_stats(history, status)), layout=False)
         self._show_banner(*_notice(name, history, status, host, lost))
-        self._show_preview(history)
+        self._show_preview(history, alive=status.alive)
 
     def draw(self, history: RunHistory, status: Status) -> None:
         """Draw the curves."""
         waiting = _waiting(history, status)
         self.query_one(CurvePanel).plot.show(history, waiting)
-
-    def show_log(self, notes: list[Event], *, anew: bool = False) -> None:
-        """Add the lines of `notes`; `anew` removes those that are there."""
-        log = self.query_one("#log", RichLog)
-        if anew:
-            log.clear()
-            self._notes.clear()
-        clock = self.size.width >= CLOCK_WIDTH
-        for note in notes[-LOG_LINES:]:
-            if not isinstance(note, Checkpoint):  # one each epoch and minute would hide the rest
-                log.write(_log_line(note, self.app.theme_variables, clock=clock))
-        self._notes = [*self._notes, *notes][-LOG_LINES:]
-
-    def on_resize(self, event: Resize) -> None:
-        """Wrap the log's lines anew."""
-        if event.size.width != self._log_width and self._notes:
-            self.call_after_refresh(lambda: self.show_log(list(self._notes), anew=True))
-        self._log_width = event.size.width
 
     def _show_title(self, name: str, history: RunHistory, status: Status, host: str | None) -> None:
         phase = _phase(history, status)
@@ -141,11 +107,12 @@ class RunMonitor(Vertical):
         banner.set_class(wrong, "-error")
         banner.update(text)
 
-    def _show_preview(self, history: RunHistory) -> None:
+    def _show_preview(self, history: RunHistory, *, alive: bool) -> None:
         label, grid = self.query_one("#preview", Label), self.query_one(DigitGrid)
         self._previews = history.previews
+        self.query_one("#samples").display = alive or bool(history.previews)
         if not history.previews:
-            label.update("")
+            label.update("samples come with each epoch")
             if self._epoch_shown is not None:
                 grid.clear()
             self._epoch_shown = self._preview_chosen = None
@@ -234,15 +201,6 @@ def _notice(name: str, history: RunHistory, status: Status, host: str | None, lo
     warnings = [note.message for note in history.notes if isinstance(note, Warned)]
     more = f"  (and {len(warnings) - 1} more, in the log)" if len(warnings) > 1 else ""
     return (warnings[-1] + more, False) if warnings else ("", False)
-
-
-def _log_line(event: Event, variables: Mapping[str, str], *, clock: bool) -> Text:
-    color = "error" if isinstance(event, Failed) else "warning" if isinstance(event, Warned) else "foreground"
-    if not clock and isinstance(event, Epoch):  # in full it would wrap
-        return Text(f"epoch {event.epoch}: {event.loss:.4f}, held out {event.held_out:.4f}, {event.seconds:.0f} s")
-    moment = time.strftime("%H:%M:%S ", time.localtime(event.time)) if clock else ""
-    words = in_words(event), theme_style(variables, color)
-    return Text.assemble((moment, theme_style(variables, "muted")), words)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,254 @@
+"""Every screen brought about from data, the same each time and everywhere, for snapshots and tests of layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from runlogs import held, training, write_run
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+from waiting import until
+
+from core.devices import DeviceInfo
+from core.events import Failed, Stopped
+from core.processes import GpuProcess
+from core.recording import RECORDING, load_recording
+from core.runs import Status, builtin_directories
+from tui.app import MinidiffApp
+from tui.messages import FrameSampled, SamplingFinished, SamplingStarted
+from tui.meter import REMEMBERED, History, Meter
+from tui.screens.compare import SIDES, CompareScreen
+from tui.screens.train import TrainScreen
+from tui.settings import Settings
+from tui.widgets.devices import DevicePanel
+from tui.widgets.header import Header
+from tui.widgets.run_table import RunTable
+
+NOW = 1_800_000_000.0  # what the clock says, in seconds since the epoch
+GIB = 2**30
+DEVICES = (
+    DeviceInfo("NVIDIA H100 80GB HBM3", "cuda:0", "cuda", "GPU-0", 31 * GIB, 80 * GIB, 87.0, 61.0, 512.0),
+    DeviceInfo("NVIDIA H100 MIG 1g.10gb", "cuda:1", "cuda", "MIG-1", 2 * GIB, 10 * GIB),
+    DeviceInfo("AMD EPYC 9554 64-Core Processor", "cpu", "cpu", None, 93 * GIB, 256 * GIB, 34.0),
+)
+STEP = 8  # of the 12 of the recorded denoising: digits, with noise around them
+
+Pilots = Pilot[None]
+
+
+class Machine(Meter):
+    """A machine with a GPU and a part of another, on which nothing moves."""
+
+    def read(self) -> None:
+        """Tell of two minutes in which the load rose and fell; of the part no load is known."""
+        self.devices = list(DEVICES)
+        for number, device in enumerate(DEVICES):
+            loads = [20.0 + second * (number + 2) % 80 for second in range(REMEMBERED)]
+            history = self.histories.setdefault(device.uuid or "cpu", History())
+            history.utilization.extend(loads if device.utilization is not None else [None] * REMEMBERED)
+            history.memory.extend([100 * (device.memory_used or 0) / (device.memory_total or 1)] * REMEMBERED)
+
+    def read_more(self, root: Path) -> None:
+        """Tell of who computes there."""
+        self.processes = [
+            GpuProcess("GPU-0", 4711, "python -m core.cli resume running", "student", 30 * GIB),
+            GpuProcess("GPU-0", 815, None, None, None),
+        ]
+        self.users = {"cuda:0": ["running"]}
+        self.disk = 412 * GIB, 894 * GIB
+
+
+@contextmanager
+def scenery(place: Path) -> Iterator[Path]:
+    """Where the scenes play: four runs, one of them going on, a machine with GPUs, an engine that never gets ready.
+
+    Gives the runs' root, which lies in `place`, and is told as `runs`.
+    """
+    silent = place / "silent"
+    silent.write_text("#!/bin/sh\nexec cat > /dev/null\n")
+    silent.chmod(0o755)
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(sys, "executable", str(silent))
+        here.setattr(time, "time", lambda: NOW)
+        here.setenv("TZ", "UTC")
+        time.tzset()
+        here.setattr(DevicePanel, "meter", Machine())
+        here.chdir(place)
+        root = Path("runs")
+        _write_runs(root)
+        with held(root / "running"):
+            yield root
+    time.tzset()
+
+
+def _write_runs(root: Path) -> None:
+    write_run(root, "running", training(6.3, name="running"), weights=True)
+    began = NOW - 7_200
+    write_run(root, "finished", training(8, total=8, name="finished", began=began, seed=1), weights=True, epochs=8)
+    stopped = Stopped(step=515, reason="asked", time=NOW - 86_400)
+    write_run(root, "stopped", [*training(1.1, name="stopped", began=NOW - 86_500, seed=2), stopped])
+    failed = Failed(step=100, message="the data set's folder is gone; give another with --data-root", time=NOW - 600)
+    write_run(root, "failed", [*training(0.4, name="failed", began=NOW - 700, seed=3), failed])
+
+
+Scene = Callable[[Pilots], Awaitable[None]]
+SCENES: dict[str, Scene] = {}
+MODES: dict[str, str] = {}  # the screen that each scene's app opens on
+
+
+def scene(mode: str) -> Callable[[Scene], Scene]:
+    """Plays on a screen of the app; called as its function is."""
+
+    def register(play: Scene) -> Scene:
+        SCENES[play.__name__] = play
+        MODES[play.__name__] = mode
+        return play
+
+    return register
+
+
+def open_app(name: str, root: Path, *, theme: str = "minidiff-dark") -> MinidiffApp:
+    """The app for a scene: nothing plays by itself, and no cursor blinks."""
+    settings = Settings(theme=theme, reduced_motion=True)
+    run = name if name in ("running", "finished", "failed") else None
+    return MinidiffApp(root, mode=MODES[name], run=run, settings=settings, welcome=name == "welcome")
+
+
+async def enter(name: str, pilot: Pilots) -> None:
+    """Bring a scene about."""
+    await until(pilot, lambda: bool(DevicePanel.meter.devices), "the devices are read")
+    await SCENES[name](pilot)
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False
+    await pilot.pause(0.05)
+
+
+def told(pilot: Pilots, what: str) -> str:
+    """What a line of the screen says."""
+    return str(pilot.app.screen.query_one(what, Static).render())
+
+
+@scene("sample")
+async def sample(pilot: Pilots) -> None:
+    await until(pilot, lambda: "loading" in pilot.app.screen.query_one(Header).note, "the engine was started")
+    await pilot.press("home", *["right"] * STEP)
+
+
+@scene("sample")
+async def change(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("d")
+
+
+@scene("sample")
+async def zoom(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("z", *["down"] * 3)
+
+
+@scene("sample")
+async def start(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("t")
+
+
+@scene("sample")
+async def export(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("e")
+    pilot.app.screen.query_one(Input).value = "pictures"  # the folder of the test is another each time
+
+
+@scene("sample")
+async def keys(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("question_mark")
+
+
+@scene("sample")
+async def welcome(pilot: Pilots) -> None:
+    await until(pilot, lambda: "loading" in pilot.app.screen_stack[0].query_one(Header).note, "the engine was started")
+
+
+@scene("sample")
+async def compare(pilot: Pilots) -> None:
+    """Two recordings stand for what an engine would have sampled."""
+    await sample(pilot)
+    await pilot.press("c")
+    screen = pilot.app.screen
+    assert isinstance(screen, CompareScreen)
+    for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=True):
+        recording = load_recording(home / RECORDING)
+        begun = dataclasses.replace(recording, frames=())
+        screen.post_message(SamplingStarted(begun, 309_057, "cpu", "euler", 1.0, None, recording.steps))
+        for frame in recording.frames:
+            screen.post_message(FrameSampled(frame))
+        screen.post_message(SamplingFinished(0.5))
+        await until(pilot, lambda side=side: side in screen.shown and screen.shown[side].complete, f"{name} is there")
+    await until(pilot, lambda: screen.ready, "both sides are there")
+    await pilot.press("home", *["right"] * 30)
+
+
+@scene("train")
+async def form(pilot: Pilots) -> None:
+    await until(pilot, lambda: "running" in told(pilot, "#title"), "the run going on is shown")
+    await pilot.press("n", "down", "down")
+
+
+@scene("train")
+async def running(pilot: Pilots) -> None:
+    await _watched(pilot, Status.RUNNING)
+
+
+@scene("train")
+async def finished(pilot: Pilots) -> None:
+    await _watched(pilot, Status.FINISHED)
+
+
+@scene("train")
+async def failed(pilot: Pilots) -> None:
+    await _watched(pilot, Status.FAILED)
+
+
+async def _watched(pilot: Pilots, status: Status) -> None:
+    screen = pilot.app.screen
+    assert isinstance(screen, TrainScreen)
+    await until(pilot, lambda: screen.status is status and bool(screen.history.progress), f"the run is {status}")
+    await until(pilot, lambda: bool(told(pilot, "#legend")), "the curves are drawn")
+
+
+@scene("runs")
+async def runs(pilot: Pilots) -> None:
+    table = pilot.app.screen.query_one(RunTable)
+    await until(pilot, lambda: table.row_count == 4, "the runs are listed")
+    await pilot.press("home")
+    await until(pilot, lambda: bool(told(pilot, "#legend")), "the details are there")
+
+
+@scene("runs")
+async def marked(pilot: Pilots) -> None:
+    await runs(pilot)
+    await pilot.press("space", "down", "space", "down", "space")
+
+
+@scene("runs")
+async def confirm(pilot: Pilots) -> None:
+    await runs(pilot)
+    await pilot.press("end", "d")
+
+
+@scene("runs")
+async def rename(pilot: Pilots) -> None:
+    await runs(pilot)
+    await pilot.press("end", "e")
+
+
+@scene("devices")
+async def devices(pilot: Pilots) -> None:
+    await until(pilot, lambda: len(pilot.app.screen.query("DeviceCard")) == len(DEVICES), "a card a device")
