@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from runlogs import held, training, write_run
 from textual.geometry import Offset
+from textual.pilot import Pilot
 
 from core.events import Failed, Stopped
 from tui.actions import ACTIONS
@@ -21,7 +22,7 @@ from tui.app import MODES, MinidiffApp
 from tui.screens.help import HelpScreen
 
 BLOWS = int(os.environ.get("STORM", "1000"))
-BATCH = 50  # blows between two looks at whether the app is still there
+BATCH = 10  # blows between two looks at whether the app is still there
 SIZES = ((60, 20), (80, 24), (100, 30), (120, 40), (200, 60), (30, 8), (1, 1))
 NOT_PRESSED = {"q", "ctrl+q", "ctrl+c", "ctrl+z"}  # which leave
 KEYS = sorted(
@@ -45,30 +46,42 @@ async def test_no_key_click_or_resize_brings_it_down(
     write_run(root, "stopped", [*training(1.1, name="stopped"), Stopped(step=515, reason="asked", time=now)])
     write_run(root, "failed", [*training(0.4, name="failed"), Failed(step=100, message="out of [memory]", time=now)])
     storm = random.Random(seed)
-    app = MinidiffApp(root)
+    left = BLOWS // 2
     with held(root / "running"):
-        async with app.run_test(size=(80, 24)) as pilot:
-            for number in range(BLOWS // 2):
-                match storm.randrange(20):
-                    case 0:
-                        await pilot.resize_terminal(*storm.choice(SIZES))
-                    case 1 | 2 | 3:
-                        width, height = app.size
-                        at = Offset(storm.randrange(max(1, width)), storm.randrange(max(1, height)))
-                        await pilot.click(offset=at, times=storm.choice((1, 1, 1, 2)))
-                    case 4:
-                        app.action_show(storm.choice(list(MODES)))
-                    case _:
-                        await pilot.press(storm.choice([key for key in KEYS if key not in NOT_PRESSED]))
-                if number % BATCH == 0:
-                    assert app.is_running
-                    assert app.return_code in (None, 0)
-            await pilot.resize_terminal(120, 40)
-            for _ in range(8):  # out of whatever lies on top
-                await pilot.press("escape")
-            while len(app.screen_stack) > 1:
-                app.pop_screen()
-            await pilot.pause()
-            app.screen.set_focus(None)
-            await pilot.press("question_mark")
-            assert isinstance(app.screen, HelpScreen)
+        while left > 0:
+            left = await until_it_leaves(MinidiffApp(root), storm, left)
+
+
+async def until_it_leaves(app: MinidiffApp, storm: random.Random, blows: int) -> int:
+    """Let the storm blow on an app until it is over, or has hit Quit in the palette; how many blows are left."""
+    async with app.run_test(size=(80, 24)) as pilot:
+        for left in range(blows, 0, -1):
+            await blow(app, pilot, storm)
+            if left % BATCH == 0 and not app.is_running:
+                assert app.return_code == 0
+                return left
+        await pilot.resize_terminal(120, 40)
+        for _ in range(8):  # out of whatever lies on top
+            await pilot.press("escape")
+        while len(app.screen_stack) > 1:
+            app.pop_screen()
+        await pilot.pause()
+        app.screen.set_focus(None)
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)
+    return 0
+
+
+async def blow(app: MinidiffApp, pilot: Pilot[None], storm: random.Random) -> None:
+    """A key, a click or another size."""
+    match storm.randrange(20):
+        case 0:
+            await pilot.resize_terminal(*storm.choice(SIZES))
+        case 1 | 2 | 3:
+            width, height = app.size
+            at = Offset(storm.randrange(max(1, width)), storm.randrange(max(1, height)))
+            await pilot.click(offset=at, times=storm.choice((1, 1, 1, 2)))
+        case 4:
+            app.action_show(storm.choice(list(MODES)))
+        case _:
+            await pilot.press(storm.choice([key for key in KEYS if key not in NOT_PRESSED]))

@@ -89,7 +89,7 @@ class RequestBar(Container):
             & #seed { width: 7; }
             & #model { width: 1fr; max-width: 100%; }
         }
-        &.-tight #sampler-label { display: none; }
+        &.-tight #sampler-label, &.-tight #how .first { display: none; }
         &.-tight #sampler { margin-left: 1; }
         & Select:disabled SelectCurrent, & Input:disabled { background: $surface; }
     }

@@ -1,0 +1,105 @@
+"""Every screen on a real terminal, in sizes and themes: its words are there, the focus shows, and frames are whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runlogs import training, write_run
+
+from benchmarks.pseudo_terminal import HOME, PseudoTerminal
+from core.recording import RECORDING
+from core.runs import builtin_directories
+
+SIZES = ((60, 20), (120, 40), (200, 60), (80, 24))
+THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
+# By the key of a screen: what it says at every size, and what its bottom line offers.
+WORDS = {
+    "1": (("default-mnist", "steps", "noise", "step "), ("space", "Quit", "Help")),
+    "3": (("older", "finished", "loss", "epoch 0"), ("Watch", "Quit", "Help")),
+    "2": (("older", "● finished", "smoothed"), ("Sample", "Quit", "Help")),
+    "4": (("CPU", "GiB", "memory", "DISK"), ("Quit", "Help")),
+}
+CORNERS = {"╭": ("╮", "╰"), "┌": ("┐", "└")}
+
+pytestmark = pytest.mark.skipif(
+    not (builtin_directories().get("default-mnist", HOME) / RECORDING).is_file(), reason="no built-in model here"
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    root = tmp_path_factory.mktemp("layout") / "runs"
+    write_run(root, "older", training(8, total=8, name="older"), weights=True, epochs=8)
+    return root
+
+
+def unbroken(lines: list[str]) -> Iterator[str]:
+    """What is wrong with the frames on a screen: a corner without the one that it belongs to."""
+    for row, line in enumerate(lines):
+        for column, letter in enumerate(line):
+            if letter in CORNERS:
+                right, below = CORNERS[letter]
+                if right not in line[column:]:
+                    yield f"the frame that begins in row {row} has no end: {line}"
+                if not any(lower[column : column + 1] == below for lower in lines[row:]):
+                    yield f"the frame that begins in row {row} has nothing below it"
+
+
+def is_whole(rows: list[str], says: tuple[str, ...], offers: tuple[str, ...]) -> bool:
+    """Whether a screen says those words between its tabs and the keys that it offers, in frames that are whole."""
+    text = "\n".join(rows[1:-1])
+    edges = "minidiff" in rows[0] and all(word in rows[-1] for word in offers)
+    return edges and all(word in text for word in says) and not list(unbroken(rows))
+
+
+def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, bool, bool, bool]]:
+    """How each cell above the devices and the keys is drawn, but for its letter."""
+    terminal.settle()
+    terminal.draw()
+    return {
+        (row, column): (cell.fg, cell.bg, cell.bold, cell.reverse, cell.underscore)
+        for row, column in itertools.product(range(terminal.screen.lines - 2), range(terminal.screen.columns))
+        for cell in (terminal.screen.buffer[row][column],)
+    }
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_screen_says_what_it_should_in_every_size(theme: str, root: Path) -> None:
+    options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "runs")
+    with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:
+        terminal.wait_for("older")
+        terminal.press("enter")  # the Train screen shows it
+        terminal.wait_for("took 4 min")
+        for columns, lines in SIZES:
+            terminal.resize(columns, lines)
+            for key, (says, offers) in WORDS.items():
+                terminal.press(key)
+                terminal.wait_for(lambda _, says=says, offers=offers: is_whole(terminal.screen.display, says, offers))
+            terminal.press("?")
+            terminal.wait_for(lambda text: "esc closes" in text and not list(unbroken(terminal.screen.display)))
+            terminal.press("escape")
+            terminal.wait_for(lambda text: "esc closes" not in text)
+        terminal.press("q")
+        assert terminal.exit_status() == 0
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_where_the_focus_is_can_be_seen(theme: str, root: Path) -> None:
+    options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "train")
+    with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:
+        terminal.wait_for("Leave field")
+        before = colours(terminal)
+        for _ in range(4):
+            terminal.press("tab")
+            after = colours(terminal)
+            changed = [place for place in after if after[place] != before[place]]
+            assert len(changed) >= 4, terminal.text  # a field, not a mere cursor
+            before = after
+        terminal.press("escape")
+        terminal.wait_for(lambda text: "Leave field" not in text)
+        terminal.press("q")
+        assert terminal.exit_status() == 0
