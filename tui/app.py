@@ -29,7 +29,7 @@ from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
-from tui.themes import DARK, OWN
+from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices"}
 ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
@@ -77,8 +77,14 @@ class MinidiffApp(App[None]):
         """The theme that was set, else the one that suits the terminal."""
         if self.settings.theme != "auto":
             return self.settings.theme
-        few = self.console.color_system == "standard"  # 16 colours, which are the terminal's own
-        return "ansi-dark" if few else DARK.name
+        if self.console.color_system != "standard":  # 16 colours, which are the terminal's own
+            return DARK.name
+        return CONTRAST.name if self.no_color else "ansi-dark"  # without colours, those cannot be told from another
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The colours of plots for themes that have none."""
+        own = DARK if self.current_theme.dark else LIGHT
+        return {name: color for name, color in own.variables.items() if name == "muted" or name.startswith("plot-")}
 
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # brings pydantic, which the first screen does without

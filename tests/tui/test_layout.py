@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from runlogs import training, write_run
 
 from benchmarks.pseudo_terminal import HOME, PseudoTerminal
+from core.events import Stopped
 from core.recording import RECORDING
 from core.runs import builtin_directories
 
@@ -103,3 +105,26 @@ def test_where_the_focus_is_can_be_seen(theme: str, root: Path) -> None:
         terminal.wait_for(lambda text: "Leave field" not in text)
         terminal.press("q")
         assert terminal.exit_status() == 0
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colours", "no-colours"])
+@pytest.mark.parametrize("term", ["screen", "xterm-256color"])
+def test_every_letter_can_be_told_from_what_is_behind_it(
+    term: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    stopped = Stopped(step=515, reason="asked", time=time.time())
+    write_run(tmp_path, "ended", [*training(1.1, name="ended"), stopped], weights=True)
+    options = ("--root", str(tmp_path), "--reduced-motion", "--run", "ended")
+    with PseudoTerminal(*options, columns=80, lines=24, cwd=tmp_path, term=term, env=environment) as terminal:
+        terminal.wait_for("r resumes from step 469")  # the banner
+        for key, says in (("2", "smoothed"), ("n", "Start training"), ("3", "ended")):
+            if key == "3":
+                terminal.press("escape")
+                terminal.wait_for(lambda text: "Leave field" not in text)
+            terminal.press(key)
+            terminal.wait_for(says)
+            terminal.settle()
+            terminal.draw()
+            cells = (terminal.screen.buffer[row][column] for row in range(24) for column in range(80))
+            hidden = [cell.data for cell in cells if cell.data.isalnum() and cell.fg == cell.bg != "default"]
+            assert not hidden, f"{''.join(hidden)} cannot be read on\n{terminal.text}"

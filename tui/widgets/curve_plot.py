@@ -216,7 +216,8 @@ class CurvePlot(PlotextPlot, can_focus=True):
 
     def _draw(self, drawn: Mapping[str, tuple[list[float], list[float]]], heights: Sequence[float]) -> None:
         width, height = self.size
-        background = self.background_colors[1].rgb
+        behind = self.background_colors[1]
+        background = behind.rgb if behind.ansi is None else "default"  # the terminal's own
         plot = self.plt
         plot.clear_data()
         plot.plotsize(width, height)
