@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from test_train_screen import TrainApp, field, on_form, said
 from textual.widgets import Input, Select, Static, Switch
 
+from benchmarks.pseudo_terminal import PseudoTerminal
 from core.config import PREDICTIONS, PRESETS, TrainConfig
 from core.runs import run_directories
 from tui.widgets.choice import Choice
@@ -289,3 +291,41 @@ async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp
         await pilot.press("end", "1", "down", "end", "2", "up", "end", "3")
         assert field(app, "epochs").value == "813"
         assert field(app, "batch_size").value == "1282"
+
+
+# What typing into the form and going on to the next row can come to on a busy machine: the rows scroll, a place is
+# asked for, and the layout changes, all before anything is drawn.
+SCROLLS = """
+from textual.app import App
+from textual.widgets import Label
+from tui.widgets.run_form import Rows
+
+class Lines(App):
+    def compose(self):
+        with Rows():
+            for number in range(40):
+                yield Label(f"line {number}.", id=f"line-{number}")
+
+    def on_key(self, event):
+        rows = self.query_one(Rows)
+        rows.scroll_relative(y=1, animate=False, force=True, immediate=True)
+        if event.key == "l":
+            assert self.query_one("#line-20").region
+            rows.refresh(repaint=False, layout=True)
+
+Lines().run()
+"""
+
+
+def test_rows_that_scroll_while_the_layout_changes_are_all_drawn_anew(tmp_path: Path) -> None:
+    program = tmp_path / "scrolls.py"
+    program.write_text(SCROLLS)
+    with PseudoTerminal(command=[sys.executable, str(program)], columns=40, lines=10) as terminal:
+        terminal.wait_for("line 9.")
+        for last in (10, 11, 12):
+            terminal.press("s")
+            terminal.wait_for(f"line {last}.")
+        terminal.press("l")
+        terminal.wait_for("line 13.")
+        shown = [line.split()[:2] for line in terminal.text.splitlines()]
+    assert shown == [["line", f"{number}."] for number in range(4, 14)]

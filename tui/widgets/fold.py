@@ -48,7 +48,7 @@ class Fold(Static, can_focus=True):
 
     def _tell(self) -> None:
         if self.open:
-            self.update(Content.styled("▾ fewer", "$primary"))
+            self.update(Content.styled("▾ fewer", "$primary"), layout=False)
             return
         parts: list[tuple[str, str]] = [(f"▸ {len(self.names)} more".ljust(10), "$primary")]
         # What was changed comes first, where it is seen at every width.
@@ -58,7 +58,7 @@ class Fold(Static, can_focus=True):
                 parts.append((f"{name.replace('_', ' ')} {self._changed[name]}", "$accent"))
             else:
                 parts.append((name.replace("_", " "), "$foreground 45%"))
-        self.update(Content.assemble(*parts))
+        self.update(Content.assemble(*parts), layout=False)
 
     def action_turn(self, unfold: bool | None = None) -> None:
         """Unfold, or fold what is unfolded."""

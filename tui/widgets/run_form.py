@@ -58,6 +58,15 @@ class Rows(VerticalScroll, can_focus=False, inherit_bindings=False):
         Binding("pagedown", "page_down", show=False),
     ]
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Draw all that is in sight anew.
+
+        Textual leaves rows that moved as they were when, before it comes to draw, the layout changes too and a
+        widget's place was asked for: the places it then compares with are the new ones already.
+        """
+        super().watch_scroll_y(old_value, new_value)
+        self.refresh()
+
 
 class RunForm(Vertical):
     """Fields for every option of a run; what cannot be read is explained below, and what was typed stays."""
@@ -276,7 +285,7 @@ class RunForm(Vertical):
             self._explain(name, idle.get(name, _described(name)))
 
     def _explain(self, name: str, text: str) -> None:
-        self._helps[name].update(text)
+        self._helps[name].update(text, layout=False)
 
     def _name_changes(self) -> None:
         preset, held = self._preset(), self._held()
@@ -334,7 +343,7 @@ class RunForm(Vertical):
         self._told_at = None
         line = self.query_one("#message", Static)
         line.set_class(wrong, "-wrong")
-        line.update(text)
+        line.update(text, layout=False)
 
     @on(Input.Changed)
     def _typing(self) -> None:
