@@ -79,6 +79,19 @@ def _split(pixels: Sequence[int], in_front: Sequence[bool], front: int, behind: 
     return Cell(QUADRANTS[shape], front, behind, QUADRANTS[15 - shape])
 
 
+class _Segments(dict[Cell, Segment]):
+    """Makes the segment of a cell when it is first asked for."""
+
+    def __init__(self, front: Sequence[Color], behind: Sequence[Color]) -> None:
+        super().__init__()
+        self._front, self._behind = front, behind
+
+    def __missing__(self, cell: Cell) -> Segment:
+        style = Style(color=self._front[cell.front], bgcolor=self._behind[cell.behind])
+        segment = self[cell] = Segment(cell.text, style)
+        return segment
+
+
 class Palette:
     """The levels as colours: `back` where no image is, and `mark`. `palette` keeps one for each pair.
 
@@ -91,16 +104,8 @@ class Palette:
         self.behind = list(self.front)
         if through:
             self.behind[GAP] = Color.default()
-        self._segments: dict[Cell, Segment] = {}
+        self.segments = _Segments(self.front, self.behind)  # each cell as Rich has it
         self._codes: dict[ColorSystem, tuple[list[str], list[str]]] = {}
-
-    def segment(self, cell: Cell) -> Segment:
-        """The cell as Rich has it."""
-        segment = self._segments.get(cell)
-        if segment is None:
-            style = Style(color=self.front[cell.front], bgcolor=self.behind[cell.behind])
-            segment = self._segments[cell] = Segment(cell.text, style)
-        return segment
 
     def codes(self, system: ColorSystem) -> tuple[list[str], list[str]]:
         """What comes between `ESC [` and `m` for each level, in front and behind."""
@@ -127,7 +132,7 @@ class CellStrip(Strip):
     __slots__ = ("_cells", "_palette", "_told")
 
     def __init__(self, cells: Sequence[Cell], colors: Palette) -> None:
-        super().__init__(map(colors.segment, cells), len(cells))
+        super().__init__(map(colors.segments.__getitem__, cells), len(cells))
         self._cells = cells
         self._palette = colors
         self._told: tuple[ColorSystem, str] | None = None

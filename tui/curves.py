@@ -6,6 +6,8 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 from core.events import Evaluated, Progress
 from core.history import RunHistory, Thinned
@@ -165,38 +167,38 @@ def smoothed(ys: Sequence[float], weight: float) -> list[float]:
     return found
 
 
-def thinned(curve: Curve, span: tuple[float, float], columns: int) -> tuple[list[float], list[float]]:
+def thinned(
+    curve: Curve, span: tuple[float, float], columns: int, *, log: bool = False
+) -> tuple[list[float], list[float]]:
     """The curve within `span` at no more than two points a column: the least and the greatest y, in the order of x.
 
     Of a curve with lows and highs, the least low and the greatest high. The nearest points beyond the span are kept,
-    so that a line reaches the edges.
+    so that a line reaches the edges. With `log` the logarithms of what is above 0.
     """
-    points = list(_finite(curve))
-    inside = [i for i, (x, *_) in enumerate(points) if span[0] <= x <= span[1]]
-    if not inside:
+    points = list(_points(curve, log))
+    first = bisect_left(points, span[0], key=itemgetter(0))
+    last = bisect_right(points, span[1], key=itemgetter(0))
+    if first == last:
         return [], []
-    points = points[max(0, inside[0] - 1) : inside[-1] + 2]
+    points = points[max(0, first - 1) : last + 1]
     if len(points) <= (columns if curve.lows else 2 * columns):
-        flat = [(x, y) for x, low, high in points for y in ((low,) if low == high else (low, high))]
-        return [x for x, _ in flat], [y for _, y in flat]
-    scale = columns / (span[1] - span[0]) if span[1] > span[0] else 0.0
-    least: dict[int, tuple[float, float]] = {}
-    greatest: dict[int, tuple[float, float]] = {}
-    for x, low, high in points:
-        column = max(-1, min(columns, int((x - span[0]) * scale)))
-        if column not in least or low < least[column][1]:
-            least[column] = x, low
-        if column not in greatest or high > greatest[column][1]:
-            greatest[column] = x, high
-    kept = [point for column in least for point in sorted({least[column], greatest[column]})]
-    return [x for x, _ in kept], [y for _, y in kept]
+        kept = [(x, y) for x, low, high in points for y in ((low,) if low == high else (low, high))]
+    else:
+        scale = columns / (span[1] - span[0]) if span[1] > span[0] else 0.0
+        kept = []
+        for _, column in groupby(points, lambda point: max(-1, min(columns, int((point[0] - span[0]) * scale)))):
+            members = list(column)
+            least, greatest = min(members, key=itemgetter(1)), max(members, key=itemgetter(2))
+            kept += sorted({(least[0], least[1]), (greatest[0], greatest[2])})
+    return [x for x, _ in kept], [math.log10(y) if log else y for _, y in kept]
 
 
-def _finite(curve: Curve) -> Iterator[tuple[float, float, float]]:
-    lows, highs = curve.lows or curve.ys, curve.highs or curve.ys
-    for x, low, high in zip(curve.xs, lows, highs, strict=True):
-        if math.isfinite(low) and math.isfinite(high):
-            yield x, low, high
+def _points(curve: Curve, log: bool) -> Iterator[tuple[float, float, float]]:
+    """x, least and greatest of each point that can be drawn."""
+    lowest = 0.0 if log else -math.inf
+    for point in zip(curve.xs, curve.lows or curve.ys, curve.highs or curve.ys, strict=True):
+        if lowest < point[1] and point[2] < math.inf:  # neither is true of NaN
+            yield point
 
 
 def loss_ticks(low: float, high: float, count: int) -> list[float]:

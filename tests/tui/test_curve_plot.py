@@ -171,3 +171,18 @@ async def test_the_wheel_zooms_around_the_pointer():
         plot.show(history_of(training(8)))
         await pilot.click(CurvePlot, offset=(48, 5))
         assert plot.view.cursor == pytest.approx(4.0, abs=0.2)
+
+
+async def test_curves_reach_both_ends_of_the_axis_at_every_size():
+    async with PlotApp().run_test(size=(80, 14)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of(training(4)))
+        for columns, lines in ((60, 10), (80, 14), (97, 21), (160, 40)):
+            await pilot.resize_terminal(columns, lines)
+            await pilot.pause()
+            rows = drawn(pilot.app).splitlines()
+            axis = next(row for row in rows if "└" in row or "┬" in row)
+            left = next(at for at, sign in enumerate(rows[0]) if sign in "│┤")
+            inked = [at for row in rows for at, sign in enumerate(row) if has_curve(sign) or sign == "•"]
+            assert left < min(inked) <= left + 3
+            assert max(inked) == len(axis.rstrip()) - 1 == columns - 1

@@ -31,6 +31,7 @@ from tui.curves import (
     steps_a_unit,
     thinned,
 )
+from tui.raster import Raster, styled
 from tui.themes import theme_color
 
 MARGIN = 10  # columns that the y labels and the frame take
@@ -168,17 +169,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
     def series(self, columns: int) -> dict[str, tuple[list[float], list[float]]]:
         """The curves by name, as they are drawn in so many columns; logarithms where the axis is logarithmic."""
         span = self.view.span or self.extent
-        found = {}
-        for curve in self.curves:
-            if self._is_log:
-                curve = replace(
-                    curve,
-                    ys=[_log(y) for y in curve.ys],
-                    lows=None if curve.lows is None else [_log(y) for y in curve.lows],
-                    highs=None if curve.highs is None else [_log(y) for y in curve.highs],
-                )
-            found[curve.name] = thinned(curve, span, columns)
-        return found
+        return {curve.name: thinned(curve, span, columns, log=self._is_log) for curve in self.curves}
 
     @property
     def _in_steps(self) -> bool:
@@ -203,7 +194,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
             said = Text(self._reason(), justify="center")
             return Align.center(said, vertical="middle", height=height)
         self._draw(drawn, heights)
-        return Text.from_ansi(self.plt.build())
+        return styled(self.plt.build())
 
     def _reason(self) -> str:
         """Why there is no curve."""
@@ -234,30 +225,39 @@ class CurvePlot(PlotextPlot, can_focus=True):
         left, right = self.view.span or self.extent
         plot.ylim(low, high)
         plot.xlim(left, right)
-        self._mark(low, high, left, right)
+        labels = self._mark(low, high, left, right)
+        # What the y labels, the two axes and the x labels leave.
+        raster = Raster(width - labels - 1, height - 2, (left, right), (low, high))
+        for curve in self.curves:
+            xs, ys = drawn[curve.name]
+            if not curve.dots and len(xs) > 1:
+                raster.draw(xs, ys, self.color(curve.color), coarse=curve.lows is not None)
+        if spots := list(raster.spots()):
+            places = map(raster.place, spots)
+            texts, colors = [spot.text for spot in spots], [spot.color for spot in spots]
+            plot.scatter(*zip(*places, strict=True), marker=texts, color=colors)  # type: ignore[arg-type] # lists too
         for curve in self.curves:
             xs, ys = drawn[curve.name]
             if curve.dots or len(xs) == 1:
                 plot.scatter(xs, ys, color=self.color(curve.color), marker="•" if curve.dots else "●")
-            elif xs:
-                marker = "hd" if curve.lows else "braille"  # a range is a field of quarter cells
-                plot.plot(xs, ys, color=self.color(curve.color), marker=marker)
         if self.view.cursor is not None and left <= self.view.cursor <= right:
             plot.vline(self.view.cursor, self.color("plot-axes"))
 
-    def _mark(self, low: float, high: float, left: float, right: float) -> None:
-        """The ticks."""
+    def _mark(self, low: float, high: float, left: float, right: float) -> int:
+        """The ticks; returns how wide the labels of the y axis are."""
         width, height = self.size
         count = max(2, height // 3)
         if self._is_log:
             ticks = loss_ticks(10**low, 10**high, count)
-            self.plt.yticks([math.log10(tick) for tick in ticks], [label(tick) for tick in ticks])
+            places = [math.log10(tick) for tick in ticks]
         else:
-            ticks = round_ticks(low, high, count)
-            self.plt.yticks(ticks, [label(tick) for tick in ticks])
+            places = ticks = round_ticks(low, high, count)
+        labels = [label(tick) for tick in ticks]
+        self.plt.yticks(places, labels)
         across = round_ticks(left, right, max(2, width // 12))
         names = [f"{tick:,.0f}" if tick == int(tick) else f"{tick:.3g}" for tick in across]
         self.plt.xticks(across, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]])
+        return max(map(len, labels))
 
     def color(self, name: str) -> tuple[int, int, int]:
         """A colour of the theme."""
@@ -322,10 +322,6 @@ class CurvePanel(Vertical):
     def _tell(self) -> None:
         known = any(curve.xs for curve in self.plot.curves)
         self.query_one("#legend", Static).update(self.plot.legend() if known else "", layout=False)
-
-
-def _log(y: float) -> float:
-    return math.log10(y) if y > 0 else math.nan  # also for NaN, which is not greater than 0
 
 
 def _value(value: float) -> str:

@@ -12,7 +12,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.cells import GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, half, palette, quadrant, ramp
+from tui.cells import GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, Palette, half, palette, quadrant, ramp
 
 HALVES = {pair: half(*pair) for pair in product(range(MARK + 1), repeat=2)}
 WIDEST_GAP = 2  # pixels between images
@@ -102,6 +102,7 @@ class DigitGrid(Widget):
         """Follow a change of theme."""
         super().notify_style_update()
         self._strips.clear()
+        self.__dict__.pop("_palette", None)
         if self.is_attached:
             self._draw()
 
@@ -196,11 +197,15 @@ class DigitGrid(Widget):
             cells = list(map(quadrant, zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)))
         else:
             cells = [HALVES[pair] for pair in zip(upper, lower, strict=True)]
+        return CellStrip(cells, self._palette)
+
+    @functools.cached_property
+    def _palette(self) -> Palette:
+        """The greys on the background there is, until the theme changes."""
         back = self.background_colors[1]
         if back.ansi is None:
-            return CellStrip(cells, palette(back.rgb))
-        plain = (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255)
-        return CellStrip(cells, palette(plain, through=True))
+            return palette(back.rgb)
+        return palette((0, 0, 0) if self.app.current_theme.dark else (255, 255, 255), through=True)
 
 
 def fit(n: int, room: Size, height: int, width: int, columns: int | None = None) -> tuple[int, int, int, int, int]:
