@@ -29,9 +29,8 @@ from tui.widgets.run_form import RunForm
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
 
-DRAW_SECONDS = 1.0  # between two drawings of the curves, at least; and
-DRAW_SHARE = 0.02  # of the time at most goes into them, so that a long run's do not take from its training
-SHOW_SECONDS = 0.5  # between two tellings of how far a run is
+TELL_SECONDS = 1.0  # between two tellings of how far a run is, and two drawings of its curves, at least; and
+DRAW_SHARE = 0.02  # of the time at most goes into those, so that a long run's do not take from its training
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
@@ -80,8 +79,7 @@ class TrainScreen(Screen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.set_interval(DRAW_SECONDS, self._draw)
-        self.set_interval(SHOW_SECONDS, self._show_new)
+        self.set_interval(TELL_SECONDS, self._tell)
         if self._defaults:
             self.query_one(RunForm).begin_with(self._defaults)
         if self._run_named is not None:
@@ -217,9 +215,11 @@ class TrainScreen(Screen[None]):
         self.app.bell()
         self.app.notify(what, title=self.path.name, severity="error" if wrong else "information", timeout=10)
 
-    def _show_new(self) -> None:
+    def _tell(self) -> None:
+        """Show how far the run is, and draw, in one refresh of the screen."""
         if self._stale and self.is_current:
             self._show()
+        self._draw()
 
     def _show(self) -> None:
         self._stale = False

@@ -62,6 +62,7 @@ class RunMonitor(Vertical):
         self._epoch_shown: tuple[int, float] | None = None
         self._previews: list[Preview] = []
         self._preview_chosen: int | None = None  # the epoch whose samples a person looks at; None: the newest
+        self._banner_shown = "", False
         self.query_one("#banner").display = False
 
     def show(self, name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> None:
@@ -104,6 +105,9 @@ class RunMonitor(Vertical):
             bar.update(total=None if status.alive else 1, progress=0)
 
     def _show_banner(self, text: str, wrong: bool) -> None:
+        if (text, wrong) == self._banner_shown:
+            return  # a layout for nothing, twice a second
+        self._banner_shown = text, wrong
         banner = self.query_one("#banner", Static)
         banner.display = bool(text)
         banner.set_class(wrong, "-error")
@@ -114,7 +118,7 @@ class RunMonitor(Vertical):
         self._previews = history.previews
         self.query_one("#samples").display = alive or bool(history.previews)
         if not history.previews:
-            label.update("samples come with each epoch")
+            label.update("samples come with each epoch", layout=False)
             if self._epoch_shown is not None:
                 grid.clear()
             self._epoch_shown = self._preview_chosen = None
@@ -124,7 +128,7 @@ class RunMonitor(Vertical):
             preview = next((one for one in history.previews if one.epoch == self._preview_chosen), preview)
         if self._epoch_shown != (preview.epoch, preview.time):
             self._epoch_shown = preview.epoch, preview.time
-            label.update(f"samples after epoch {preview.epoch}")
+            label.update(f"samples after epoch {preview.epoch}", layout=False)
             grid.show(preview.images, preview.count, preview.height, preview.width)
 
     def turn_preview(self, by: int) -> None:
@@ -137,7 +141,7 @@ class RunMonitor(Vertical):
         self._preview_chosen = None if at == len(epochs) - 1 else epochs[at]
         preview = self._previews[at]
         self._epoch_shown = preview.epoch, preview.time
-        self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}")
+        self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}", layout=False)
         self.query_one(DigitGrid).show(preview.images, preview.count, preview.height, preview.width)
 
 
