@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from core.devices import pick_device as pick_device
     from core.errors import MinidiffError as MinidiffError
     from core.evaluation import evaluate as evaluate
+    from core.lab.convolution import convolve_steps as convolve_steps
+    from core.lab.inside import feature_maps as feature_maps
+    from core.lab.inside import receptive_field as receptive_field
+    from core.lab.layers import layer_table as layer_table
+    from core.lab.sweep import corruption_sweep as corruption_sweep
+    from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
     from core.models import build_model as build_model
     from core.models.basic_unet import BasicUNet as BasicUNet
     from core.sampling import sample as sample
@@ -26,14 +32,20 @@ _HOMES = {
     "MinidiffError": "core.errors",
     "TrainConfig": "core.config",
     "build_model": "core.models",
+    "convolve_steps": "core.lab.convolution",
     "corrupt": "core.corruption",
+    "corruption_sweep": "core.lab.sweep",
     "evaluate": "core.evaluation",
+    "feature_maps": "core.lab.inside",
+    "layer_table": "core.lab.layers",
     "list_devices": "core.devices",
     "load_dataset": "core.data",
     "load_model": "core.checkpoint",
     "pick_device": "core.devices",
+    "receptive_field": "core.lab.inside",
     "sample": "core.sampling",
     "train": "core.training",
+    "transposed_convolve_steps": "core.lab.transposed",
 }
 
 __all__ = sorted(_HOMES)

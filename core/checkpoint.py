@@ -69,6 +69,11 @@ class LoadedModel:
             return self.denoiser(classes)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
+def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:
+    """The model itself; a bare net is taken to follow the document's recipe."""
+    return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="document"), 0, "")
+
+
 def write_tensors(
     path: Path, kind: str, tensors: Mapping[str, Tensor], config: TrainConfig, step: int, **more: Any
 ) -> None:

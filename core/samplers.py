@@ -33,8 +33,10 @@ class Denoiser:
 
     def __call__(self, x: Tensor, a: float) -> Estimate:
         """What the net makes of x, (B, C, H, W) in the path's range, of which a, in [0, 1], is noise."""
-        amount = x.new_full((len(x),), a)
-        guidance = self.guidance if is_guided(self.path.name, a) else 1.0
+        return self.at(x, x.new_full((len(x),), a), self.guidance if is_guided(self.path.name, a) else 1.0)
+
+    def at(self, x: Tensor, amount: Tensor, guidance: float = 1.0) -> Estimate:
+        """As a call, for an amount for each image, (B,); `guidance` is applied whatever the amounts."""
         found = estimate(self.path, self.prediction, self._ask(x, amount, guidance), x, amount)
         slope = self.path.signal_slope(amount).view(-1, *(1,) * (x.dim() - 1))
         if self.average is not None:

@@ -9,8 +9,8 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint import LoadedModel
-from core.config import IMAGE_SIZE, TrainConfig
+from core.checkpoint import LoadedModel, as_loaded
+from core.config import IMAGE_SIZE
 from core.errors import MinidiffError
 from core.memory import within_memory
 from core.paths import PATHS, Path
@@ -67,7 +67,7 @@ def sample(
 
     Source: the teaching document's section 3.6.
     """
-    loaded = model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="document"), 0, "")
+    loaded = as_loaded(model)
     config = loaded.config
     if start is not None:
         _check_start(start)
@@ -86,10 +86,7 @@ def sample(
             x = path.inward(start)
         x = loaded.placed(x)
     chosen, classes = settle(config, n, steps=steps, labels=labels, **options)
-    asked = None
-    if classes is not None:
-        asked = torch.tensor([NULL if label < 0 else label for label in classes], device=x.device)
-    denoiser = loaded.denoiser(asked, chosen.guidance)
+    denoiser = loaded.denoiser(class_tensor(classes, x.device), chosen.guidance)
     if chosen.contrast:
         denoiser = replace(denoiser, contrast=chosen.contrast, average=loaded.average)
     falling = amounts(chosen.steps, chosen.spacing, start_amount)
@@ -118,6 +115,11 @@ def noised(model: LoadedModel, images: Tensor, amount: float, seed: int = 0) -> 
     path = PATHS[model.config.path]
     noise = path.source(images.shape, torch.Generator().manual_seed(seed % 2**63))
     return path.outward(path.mix(path.inward(images), noise, images.new_full((len(images),), amount)))
+
+
+def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor | None:
+    """Classes as a net takes them, (n,) int64: `settle` writes -1 for an image of any class, and nets learn NULL."""
+    return None if classes is None else torch.tensor([NULL if label < 0 else label for label in classes], device=device)
 
 
 def _check_start(start: Tensor) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model
 from core.config import ModelName
@@ -153,6 +154,77 @@ def test_basic_unet_is_the_net_of_the_document() -> None:
     assert [(c.in_channels, c.out_channels, c.kernel_size, c.padding) for c in (*net.down, *net.up)] == [
         (a, b, (5, 5), (2, 2)) for a, b in ((1, 32), (32, 64), (64, 64), (64, 64), (64, 32), (32, 1))
     ]
+
+
+def answer_and_gradients(net: nn.Module, answer: Tensor) -> list[Tensor]:
+    return [answer.detach(), *torch.autograd.grad(answer.square().sum(), list(net.parameters()), allow_unused=True)]
+
+
+def test_a_basic_unet_with_skips_adds_them_bit_for_bit() -> None:
+    net, x = BasicUNet(channels=(4, 6, 8)), torch.rand(2, 1, 28, 28)
+    silu, pool = functional.silu, functional.max_pool2d
+    first = silu(net.down[0](x))
+    second = silu(net.down[1](pool(first, 2)))
+    y = silu(net.up[0](silu(net.down[2](pool(second, 2)))))
+    y = silu(net.up[1](functional.interpolate(y, scale_factor=2, mode="nearest") + second))
+    y = silu(net.up[2](functional.interpolate(y, scale_factor=2, mode="nearest") + first))
+    pairs = zip(answer_and_gradients(net, y), answer_and_gradients(net, net(x)), strict=True)
+    assert all(torch.equal(expected, found) for expected, found in pairs)
+
+
+def test_a_patch_unet_with_skips_joins_them_bit_for_bit() -> None:
+    net, x = woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    embedding = net._embed(x, 0.5, None)
+    kept = net.down[0](net.into(functional.pixel_unshuffle(x, 2)), embedding)
+    y = net.shrink(kept)
+    for block in net.middle:
+        y = block(y, embedding)
+    y = net.up[0](torch.cat([functional.pixel_shuffle(net.grow(y), 2), kept], dim=1), embedding)
+    y = functional.pixel_shuffle(net.out(functional.silu(net.norm(y))), 2)
+    pairs = zip(answer_and_gradients(net, y), answer_and_gradients(net, net(x, 0.5)), strict=True)
+    assert all(torch.equal(expected, found) for expected, found in pairs)
+
+
+def test_a_unet2d_with_skips_is_diffusers_net_bit_for_bit() -> None:
+    net, x = build_model("unet2d", channels=(32,), layers_per_block=1), torch.rand(2, 1, 28, 28)
+    y = net.unet(x, 500.0, return_dict=False)[0]
+    pairs = zip(answer_and_gradients(net, y), answer_and_gradients(net, net(x, 0.5)), strict=True)
+    assert all(torch.equal(expected, found) for expected, found in pairs)
+
+
+def test_without_skips_the_way_up_hears_of_the_input_only_through_the_bottom() -> None:
+    """Written out: nothing is added, or zeros stand where the way down was."""
+    basic, patch, x = BasicUNet(channels=(4, 6)), woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    basic.skips = patch.skips = False
+    silu = functional.silu
+    y = silu(basic.up[0](silu(basic.down[1](functional.max_pool2d(silu(basic.down[0](x)), 2)))))
+    expected = silu(basic.up[1](functional.interpolate(y, scale_factor=2, mode="nearest")))
+    assert torch.equal(basic(x), expected)
+    heard: list[Tensor] = []
+    patch.up[0].register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    patch(x, 0.5)
+    assert heard[0][:, :16].any()
+    assert not heard[0][:, 16:].any()
+
+
+def test_a_unet2d_without_skips_hands_zeros_to_every_layer_of_the_way_up(unet2d: nn.Module) -> None:
+    heard: list[Tensor] = []
+    blocks = unet2d.unet.up_blocks
+    layers = [layer for block in blocks for layer in block.resnets]
+    hooks = [layer.register_forward_pre_hook(lambda _, given: heard.append(given[0])) for layer in layers]
+    unet2d.skips = False
+    try:
+        with torch.no_grad():
+            unet2d(torch.rand(1, 1, 28, 28), 0.5)
+    finally:
+        unet2d.skips = True
+        for hook in hooks:
+            hook.remove()
+    assert len(heard) == len(layers) == 9
+    kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the way down, from the last
+    for given, channels in zip(heard, kept, strict=True):
+        assert given[:, :-channels].any()
+        assert not given[:, -channels:].any()
 
 
 @pytest.mark.parametrize("channels", [(4,), (4, 6), (4, 6, 8)])

@@ -18,14 +18,20 @@ PUBLIC = {
     "MinidiffError": ("core.errors", type),
     "TrainConfig": ("core.config", type),
     "build_model": ("core.models", None),
+    "convolve_steps": ("core.lab.convolution", None),
     "corrupt": ("core.corruption", None),
+    "corruption_sweep": ("core.lab.sweep", None),
     "evaluate": ("core.evaluation", None),
+    "feature_maps": ("core.lab.inside", None),
+    "layer_table": ("core.lab.layers", None),
     "list_devices": ("core.devices", None),
     "load_dataset": ("core.data", None),
     "load_model": ("core.checkpoint", None),
     "pick_device": ("core.devices", None),
+    "receptive_field": ("core.lab.inside", None),
     "sample": ("core.sampling", None),
     "train": ("core.training", None),
+    "transposed_convolve_steps": ("core.lab.transposed", None),
 }
 
 

@@ -22,6 +22,8 @@ class BasicUNet(nn.Module):
         channels: channels of each level, from the finest; height and width must divide by 2 ** (levels - 1).
     """
 
+    skips = True  # False: nothing is added on the way up, to see what the skips are for
+
     def __init__(self, in_channels: int = 1, out_channels: int = 1, channels: Sequence[int] = (32, 64, 64)) -> None:
         super().__init__()
         if not channels or min(in_channels, out_channels, *channels) < 1:
@@ -51,6 +53,7 @@ class BasicUNet(nn.Module):
         skips.pop()
         for level, convolution in enumerate(self.up):
             if level > 0:
-                x = functional.interpolate(x, scale_factor=2, mode="nearest") + skips.pop()
+                x, skip = functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()
+                x = x + skip if self.skips else x
             x = functional.silu(convolution(x))
         return x

@@ -55,6 +55,7 @@ class PatchUNet(nn.Module):
     """
 
     frequencies: Tensor  # (FREQUENCIES,), radians an amount of 1
+    skips = True  # False: zeros pass the skip, to see what it is for
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class PatchUNet(nn.Module):
         x = self.into(functional.pixel_unshuffle(x, PATCH))
         for block in self.down:
             x = block(x, embedding)
-        skip, x = x, self.shrink(x)
+        skip, x = x if self.skips else torch.zeros_like(x), self.shrink(x)
         for block in self.middle:
             x = block(x, embedding)
         x = torch.cat([functional.pixel_shuffle(self.grow(x), 2), skip], dim=1)

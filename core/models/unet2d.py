@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
@@ -22,6 +24,8 @@ class UNet2D(nn.Module):
     there in bfloat16, with heads of 8 channels and groups of one or two.
     """
 
+    skips = True  # False: zeros pass all skips, to see what they are for
+
     def __init__(self, unet: nn.Module, classes: bool) -> None:
         super().__init__()
         self.unet = unet
@@ -40,8 +44,30 @@ class UNet2D(nn.Module):
         if self._classes and labels is None:
             labels = torch.full((len(x),), NULL, device=x.device)
         timestep = amount * TIMESTEPS
-        prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
+        with nullcontext() if self.skips else _skips_cut(self.unet):
+            prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction
+
+
+@contextmanager
+def _skips_cut(unet: nn.Module) -> Iterator[None]:
+    """Hand zeros to the way up instead of what the way down kept: the input's, every layer's and every level's."""
+    blocks = unet.get_submodule("up_blocks").children()
+    hooks = [block.register_forward_pre_hook(_zero_kept, with_kwargs=True) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _zero_kept(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a block of the way up is called with; of that, only what was kept is a tuple of tensors."""
+    return tuple(map(_zeros, given)), {name: _zeros(value) for name, value in named.items()}
+
+
+def _zeros(value: Any) -> Any:
+    return tuple(map(torch.zeros_like, value)) if isinstance(value, tuple) else value
 
 
 def _in_float32(_: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:

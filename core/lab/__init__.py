@@ -1,0 +1,18 @@
+"""The lab: convolution, transposed convolution, corruption and a net's inside, taken apart for a script or a screen."""
+
+from core.lab.convolution import ConvolutionStep as ConvolutionStep
+from core.lab.convolution import convolve_steps as convolve_steps
+from core.lab.hooks import without_skips as without_skips
+from core.lab.inside import attention_maps as attention_maps
+from core.lab.inside import feature_maps as feature_maps
+from core.lab.inside import layer_kernels as layer_kernels
+from core.lab.inside import receptive_field as receptive_field
+from core.lab.layers import LayerRow as LayerRow
+from core.lab.layers import layer_table as layer_table
+from core.lab.sweep import SweepPoint as SweepPoint
+from core.lab.sweep import corruption_sweep as corruption_sweep
+from core.lab.sweep import one_step as one_step
+from core.lab.transposed import TransposedStep as TransposedStep
+from core.lab.transposed import overlap_counts as overlap_counts
+from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
+from core.lab.transposed import upsample_convolve as upsample_convolve

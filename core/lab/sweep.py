@@ -1,0 +1,153 @@
+"""An image under more and more of the same noise: what a net makes of each in one step, and where a whole walk ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.checkpoint import LoadedModel, as_loaded
+from core.config import IMAGE_SIZE
+from core.errors import MinidiffError, hint
+from core.memory import within_memory
+from core.paths import PATHS
+from core.sampling import class_tensor, sample
+from core.sampling_options import NO_CLASS, settle
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """The image at one amount of noise; images are (1, 28, 28) on the CPU, around [0, 1], whatever the path's range."""
+
+    amount: float  # 0 is the image, 1 is noise
+    signal: float  # the image's share of x, in the path's range
+    noise: float  # the noise's
+    x: Tensor
+    prediction: Tensor | None  # the clean image that the net sees in x; None on another path than its own
+    error: float | None  # its mean squared difference to the image
+    walked: Tensor | None  # where sampling from x ends; None unless steps are given
+    walked_error: float | None  # its mean squared difference to the image
+
+
+def corruption_sweep(
+    model: nn.Module | LoadedModel,
+    image: Tensor,
+    amounts: Sequence[float],
+    *,
+    path: str | None = None,
+    label: int | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Iterator[SweepPoint]:
+    """Corrupt one image by each of the amounts, and look at what a net makes of it.
+
+    The noise is the same at every amount, and that of `core.sampling.noised`. One batch predicts for all amounts, when
+    the first record is asked for; each walk is taken when its record is.
+
+    Args:
+        model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
+        image: (1, 28, 28), floating point, in [0, 1].
+        amounts: in [0, 1], in any order.
+        path: "mix" (uniform noise, the document's), "flow" or "vp" (Gaussian noise); None is the model's own. On
+            another one there is nothing to predict.
+        label: for a model with classes: 0 to 9, or -1 or None for any.
+        seed: of the noise.
+        steps: of the walk back from each amount, with the model's own sampler, guidance and contrast; None takes none.
+
+    Returns:
+        A generator of one record for each amount.
+
+    Raises:
+        MinidiffError: an image of another shape or type, an amount outside [0, 1], an unknown path, steps below 1 or
+            along another path than the model's, a class that the model does not know, or too little memory.
+
+    Source: the teaching document's sections 2.2 and 3.3.
+    """
+    loaded = as_loaded(model)
+    if image.shape != (1, IMAGE_SIZE, IMAGE_SIZE) or not image.is_floating_point():
+        raise MinidiffError(
+            f"a sweep needs one image of shape (1, {IMAGE_SIZE}, {IMAGE_SIZE}) with floating-point values in [0, 1], "
+            f"not {tuple(image.shape)} of {image.dtype}"
+        )
+    for amount in amounts:
+        if not 0 <= amount <= 1:
+            raise MinidiffError(f"amounts must lie in [0, 1], found {amount:g}")
+    name = loaded.config.path if path is None else path
+    if name not in PATHS:
+        raise MinidiffError(f"there is no path {name!r}; {hint(name, PATHS, otherwise='paths are')}")
+    if steps is not None and name != loaded.config.path:
+        raise MinidiffError(f"the model walks back along {loaded.config.path}, not {name}; leave steps or path out")
+    label = _settled(loaded, label, steps)
+    return _sweep(loaded, image.detach().float().cpu(), tuple(map(float, amounts)), name, label, seed, steps)
+
+
+def _sweep(
+    loaded: LoadedModel,
+    image: Tensor,
+    amounts: tuple[float, ...],
+    name: str,
+    label: int | None,
+    seed: int,
+    steps: int | None,
+) -> Iterator[SweepPoint]:
+    path, n = PATHS[name], len(amounts)
+    batch = image.expand(n, -1, -1, -1)
+    noise = path.source((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
+    with torch.no_grad(), within_memory(MinidiffError(f"{n} amounts do not fit into memory; ask for fewer")):
+        x = path.outward(path.mix(path.inward(batch), noise, torch.tensor(amounts)))
+        predictions = one_step(loaded, x, torch.tensor(amounts), label) if n and name == loaded.config.path else None
+    for index, amount in enumerate(amounts):
+        prediction = None if predictions is None else predictions[index]
+        walked = None if steps is None else _walked(loaded, x[index : index + 1], amount, label, seed, steps)
+        yield SweepPoint(
+            amount, *path.at(amount), x[index], prediction, _error(prediction, image), walked, _error(walked, image)
+        )
+
+
+def one_step(model: nn.Module | LoadedModel, x: Tensor, amount: Tensor | float, label: int | None = None) -> Tensor:
+    """The clean images that a net sees in noisy ones, asked once, without guidance or contrast.
+
+    Args:
+        model: as for `corruption_sweep`.
+        x: (B, 1, 28, 28), around [0, 1].
+        amount: how much noise is in each, (B,), or one number for all, in [0, 1].
+        label: for a model with classes: 0 to 9, or -1 or None for any.
+
+    Returns:
+        (B, 1, 28, 28) on the CPU, around [0, 1].
+
+    Raises:
+        MinidiffError: a class that the model does not know.
+    """
+    loaded = as_loaded(model)
+    path, placed = PATHS[loaded.config.path], loaded.placed(x)
+    told = torch.as_tensor(amount, dtype=placed.dtype, device=placed.device).expand(len(x))
+    label = _settled(loaded, label, None)
+    classes = class_tensor(None if label is None else (label,) * len(x), placed.device)
+    with torch.no_grad():
+        found = loaded.denoiser(classes).at(path.inward(placed), told)
+        return path.outward(found.clean).float().cpu()
+
+
+def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int | None:
+    """The label as `sample` takes it: -1 for any class, None for a model that knows none.
+
+    Raises:
+        MinidiffError: the model has no such class, or steps are below 1.
+    """
+    labels = NO_CLASS if label is None and loaded.config.classes else label
+    _, classes = settle(loaded.config, 1, steps=steps, labels=labels)
+    return None if classes is None else classes[0]
+
+
+def _walked(loaded: LoadedModel, x: Tensor, amount: float, label: int | None, seed: int, steps: int) -> Tensor:
+    if amount == 0:
+        return x[0]
+    *_, last = sample(loaded, steps=steps, seed=seed, start=x, start_amount=amount, labels=label)
+    return last.x[0].float().cpu()
+
+
+def _error(found: Tensor | None, image: Tensor) -> float | None:
+    return None if found is None else (found - image).square().mean().item()
