@@ -1,4 +1,4 @@
-"""The engine: a process beside the screen that loads torch once and denoises on request.
+"""The engine: a process beside the screen that loads torch once, and denoises or serves the lab on request.
 
 Requests come as JSON lines on stdin, replies go out on stdout: a JSON object a line, followed by as many raw bytes as
 its `bytes` says. It ends with its stdin, so that it never outlives its screen.
@@ -22,8 +22,11 @@ from core.errors import MinidiffError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from core.checkpoint import LoadedModel
     from core.data import Dataset
+    from core.lab.answers import Digit
     from core.recording import Reader
 
 REAL = 1_000  # test images to start from
@@ -48,9 +51,11 @@ class Engine:
 
         self._reply({"event": "ready", "device": str(pick_device()), "seconds": round(time.monotonic() - began, 3)})
         while (request := self._waiting.get()) is not None:
-            if request.get("do") == "sample" and self._waiting.empty():
+            if request.get("do") not in ("sample", "lab"):
+                continue
+            if self._waiting.empty():
                 self._answer(request)
-            elif request.get("do") == "sample":
+            else:
                 self._reply({"event": "cancelled", "id": request.get("id")})
 
     def _read(self) -> None:
@@ -66,7 +71,10 @@ class Engine:
     def _answer(self, request: dict[str, Any]) -> None:
         number = request.get("id")
         try:
-            self._denoise(request)
+            if request["do"] == "lab":
+                self._show_bench(request)
+            else:
+                self._denoise(request)
         except MinidiffError as error:
             self._reply({"event": "error", "id": number, "message": str(error)})
         except KeyError as error:
@@ -81,7 +89,7 @@ class Engine:
         from core.sampling_options import Sampling, evaluations, settle
 
         number = request["id"]
-        loaded = self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
+        loaded = self._model(request)
         n, seed = int(request["n"]), int(request["seed"])
         kinds: dict[str, Callable[[Any], Any]] = get_type_hints(Sampling)
         options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
@@ -123,6 +131,44 @@ class Engine:
                 self._reply({"event": "cancelled", "id": number})
                 return
         self._reply({"event": "done", "id": number, "seconds": round(time.monotonic() - began, 3)})
+
+    def _show_bench(self, request: dict[str, Any]) -> None:
+        """Answer what a bench of the lab shows, piece by piece; values of its arrays follow as float32."""
+        from core.lab.answers import answers
+
+        number = request["id"]
+        for message, arrays in answers(
+            request, self._digit(request["digit"]), partial(self._model, request), self._read_as
+        ):
+            values = b"".join(array.float().contiguous().numpy().tobytes() for array in arrays.values())
+            shapes = {name: list(array.shape) for name, array in arrays.items()}
+            self._reply({"event": "bench", "id": number, **message, "arrays": shapes}, values)
+            if not self._waiting.empty():
+                self._reply({"event": "cancelled", "id": number})
+                return
+        self._reply({"event": "shown", "id": number})
+
+    def _digit(self, asked: dict[str, Any]) -> Digit:
+        """The digit that a bench works on: one of a data set's test images, or 784 bytes that were drawn."""
+        import torch
+
+        from core.lab.answers import Digit
+
+        if "pixels" in asked:
+            drawn = bytearray.fromhex(asked["pixels"])
+            side = round(len(drawn) ** 0.5)
+            return Digit(torch.frombuffer(drawn, dtype=torch.uint8).reshape(side, side) / 255, None)
+        found = self._images(asked["dataset"], int(asked["index"]), 1)
+        return Digit(found.images[0, 0].float() / 255, int(found.labels[0]))
+
+    def _model(self, request: dict[str, Any]) -> LoadedModel:
+        return self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
+
+    def _read_as(self, model: LoadedModel, images: Tensor) -> list[tuple[int, int]] | None:
+        from core.recording import quantized
+
+        reader = self._reader(model.config.dataset)
+        return None if reader is None else list(reader(quantized(images)))
 
     def _reader(self, dataset: str) -> Reader | None:
         from core.classifiers import judge_at_hand, readings

@@ -52,11 +52,10 @@ def convolve_steps(
     if flip:
         weight = weight.flip(0, 1)
     height, width = (output_size(*sides, geometry) for sides in zip(image.shape, weight.shape, strict=True))
-    mode = "constant" if geometry.padding_mode == "zeros" else "reflect"
-    padded = functional.pad(image[None, None], (geometry.padding,) * 4, mode)  # (1, 1, H + 2p, W + 2p)
     stride, dilation = geometry.stride, geometry.dilation
-    whole = functional.conv2d(padded, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
-    columns = functional.unfold(padded, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
+    whole_image = padded(image, geometry)[None, None]
+    whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
+    columns = functional.unfold(whole_image, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
     windows = columns.T.reshape(height * width, *weight.shape)
     return _slide(windows, windows * weight, whole, stride)
 
@@ -69,6 +68,12 @@ def _slide(windows: Tensor, products: Tensor, whole: Tensor, stride: int) -> Ite
         row, column = position
         so_far[row, column] = total
         yield ConvolutionStep(position, (row * stride, column * stride), window, terms, total, so_far.clone())
+
+
+def padded(image: Tensor, geometry: Geometry) -> Tensor:
+    """The image with what is added to its sides, (H + 2 padding, W + 2 padding)."""
+    mode = "constant" if geometry.padding_mode == "zeros" else "reflect"
+    return functional.pad(image[None, None], (geometry.padding,) * 4, mode)[0, 0]
 
 
 def checked_image(image: Tensor) -> Tensor:

@@ -1,0 +1,210 @@
+"""What the engine answers when the lab's screen asks: what a bench shows, as a message and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core.checkpoint import LoadedModel
+from core.config import IMAGE_SIZE
+from core.errors import MinidiffError
+from core.kernels import Geometry, grown_formula, output_formula
+from core.lab.convolution import convolve_steps, kernel_tensor, padded
+from core.lab.hooks import without_skips
+from core.lab.inside import attention_maps, feature_maps, layer_kernels, receptive_field
+from core.lab.layers import LayerRow, layer_table
+from core.lab.sweep import corruption_sweep, one_step
+from core.lab.transposed import overlap_counts, transposed_convolve_steps, upsample_convolve
+from core.paths import PATHS
+from core.sampling import class_tensor
+from core.sampling_options import NO_CLASS
+
+Answer = tuple[dict[str, Any], dict[str, Tensor]]
+Load = Callable[[], LoadedModel]  # the model that the request names
+Read = Callable[[LoadedModel, Tensor], Any]  # what a classifier takes (B, 1, 28, 28) images in [0, 1] for, or None
+
+AMOUNTS = tuple(index / 40 for index in range(41))  # of a sweep
+SMALL = (2, 8)  # sides that a transposed convolution may start from
+TILES = 64  # maps of a layer, or kernels of it, that are shown at most
+
+
+class Digit(NamedTuple):
+    """The digit that a bench works on."""
+
+    image: Tensor  # (28, 28) in [0, 1]
+    label: int | None  # None: it was drawn by hand
+
+
+def answers(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
+    """What the bench that `request` names shows of the digit.
+
+    Raises:
+        MinidiffError: there is no such bench, or what the request says makes no sense.
+        KeyError: the request lacks something.
+    """
+    benches = {"convolution": _convolution, "transposed": _transposed, "corruption": _corruption, "inside": _inside}
+    bench = request["bench"]
+    if bench not in benches:
+        raise MinidiffError(f"there is no bench {bench!r}; benches are {', '.join(benches)}")
+    for message, arrays in benches[bench](request, digit, load, read):
+        yield {"bench": bench, "label": digit.label, **message}, arrays
+
+
+def _convolution(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+    kernel = _kernel(request["kernel"], load)
+    geometry = Geometry(
+        int(request["stride"]), int(request["padding"]), str(request["padding_mode"]), int(request["dilation"])
+    )
+    image, weight = digit.image, kernel_tensor(kernel, digit.image)
+    steps = list(convolve_steps(image, weight, geometry, flip=bool(request["flip"])))
+    message = {
+        "formula": output_formula(IMAGE_SIZE, weight.shape[0], geometry),
+        "origins": [step.origin for step in steps],
+    }
+    yield (
+        message,
+        {
+            "digit": image,
+            "image": padded(image, geometry),
+            "kernel": weight,
+            "windows": torch.stack([step.window for step in steps]),
+            "products": torch.stack([step.products for step in steps]),
+            "output": steps[-1].output,
+        },
+    )
+
+
+def _transposed(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+    kernel = kernel_tensor(_kernel(request["kernel"], load), digit.image)
+    side, (least, most) = int(request["side"]), SMALL
+    if not least <= side <= most:
+        raise MinidiffError(f"the small map has from {least} to {most} pixels along a side, not {side}")
+    small = functional.adaptive_avg_pool2d(digit.image[None], side)[0]
+    options = {name: int(request[name]) for name in ("stride", "padding", "dilation")}
+    steps = list(transposed_convolve_steps(small, kernel, **options))
+    rows, columns = kernel.shape
+    yield (
+        {"formula": grown_formula(side, rows, **options), "origins": [step.origin for step in steps]},
+        {
+            "image": small,
+            "kernel": kernel,
+            "spreads": torch.stack([step.spread for step in steps]),
+            "outputs": torch.stack([step.output for step in steps]),
+            "overlaps": overlap_counts((side, side), (rows, columns), **options),
+            "upsampled": upsample_convolve(small, kernel, options["stride"]),
+        },
+    )
+
+
+def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
+    model, seed, steps = load(), int(request["seed"]), int(request["steps"])
+    image, label = digit.image[None], _label(model, digit, request)
+    noisy, shares = {}, {}
+    for name in PATHS:
+        points = list(corruption_sweep(model, image, AMOUNTS, path=name, label=label, seed=seed))
+        noisy[name] = torch.stack([point.x[0] for point in points])
+        shares[name] = torch.tensor([(point.signal, point.noise) for point in points])
+        if name == model.config.path:
+            own = points
+    predictions = torch.stack([point.prediction for point in own if point.prediction is not None])
+    yield (
+        {
+            "amounts": AMOUNTS,
+            "paths": list(PATHS),
+            "own": model.config.path,
+            "errors": [point.error for point in own],
+            "read": read(model, predictions),
+        },
+        {
+            "digit": digit.image,
+            **{f"noisy {name}": images for name, images in noisy.items()},
+            **{f"shares {name}": table for name, table in shares.items()},
+            "predictions": predictions[:, 0],
+        },
+    )
+    for index in range(len(AMOUNTS) - 1, -1, -1):  # the noisiest first, where walks differ from one step
+        (point,) = corruption_sweep(model, image, AMOUNTS[index : index + 1], label=label, seed=seed, steps=steps)
+        assert point.walked is not None
+        seen = read(model, point.walked[None])
+        yield {"walk": index, "error": point.walked_error, "read": seen and seen[0]}, {"walked": point.walked[0]}
+
+
+def _inside(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+    model, seed, amount = load(), int(request["seed"]), float(request["amount"])
+    label = _label(model, digit, request)
+    path = PATHS[model.config.path]
+    (point,) = corruption_sweep(model, digit.image[None], [amount], label=label, seed=seed)
+    x = path.inward(point.x[None])
+    told = amount if model.config.clock else 0.0
+    classes = class_tensor((label,) if label is not None and model.config.classes else None, model.device)
+    kernels, table = layer_kernels(model.net), layer_table(model.net)
+    name = str(request["layer"]) or _first(table, kernels)
+    pixel = (int(request["pixel"][0]), int(request["pixel"][1]))
+
+    def look() -> Answer:
+        maps = feature_maps(model.net, x, told, classes, layers=[name])
+        attention = attention_maps(model.net, x, told, classes)
+        shown = maps.get(name)
+        arrays = {
+            "digit": digit.image,
+            "noisy": point.x[0],
+            "prediction": one_step(model, point.x[None], amount, label)[0, 0],
+            "field": receptive_field(model.net, x, pixel, told, classes),
+        }
+        if shown is not None and shown.dim() == 4:
+            arrays["maps"] = shown[0, :TILES]
+        if name in kernels:
+            weights = kernels[name]
+            arrays["kernels"] = weights.reshape(-1, *weights.shape[2:])[:TILES]
+        if (looking := attention.get(name)) is not None:
+            arrays["attention"] = _places(looking, pixel)
+        return {"attending": list(attention)}, arrays
+
+    if request["skips"]:
+        message, arrays = look()
+    else:
+        with without_skips(model.net):
+            message, arrays = look()
+    rows = [(row.name, row.depth, row.kind, row.shape, row.parameters, row.operations) for row in table]
+    yield {**message, "layer": name, "table": rows, "pixel": pixel}, arrays
+
+
+def _first(table: tuple[LayerRow, ...], kernels: dict[str, Tensor]) -> str:
+    """The first convolution of a net, or its first part."""
+    return next(iter(kernels), table[-1].name)
+
+
+def _places(attention: Tensor, pixel: tuple[int, int]) -> Tensor:
+    """(heads, side, side): what the place that holds a pixel of the image attends to; attention is (heads, n, n)."""
+    side = round(attention.shape[1] ** 0.5)
+    row, column = (at * side // IMAGE_SIZE for at in pixel)
+    return attention[:, row * side + column].reshape(-1, side, side)
+
+
+def _label(model: LoadedModel, digit: Digit, request: dict[str, Any]) -> int | None:
+    """The class that a model is told, None for one that knows none: the one asked for, else the digit's own."""
+    if not model.config.classes:
+        return None
+    asked = request.get("class")
+    if asked is not None:
+        return int(asked)
+    return NO_CLASS if digit.label is None else digit.label
+
+
+def _kernel(asked: Any, load: Load) -> Any:
+    """A kernel given as rows of numbers, or as one channel of a model's layer."""
+    if not isinstance(asked, dict):
+        return asked
+    kernels = layer_kernels(load().net)
+    name, at = str(asked["layer"]), (int(asked["out"]), int(asked["in"]))
+    if name not in kernels:
+        raise MinidiffError(f"the model has no convolution {name!r}; it has {', '.join(kernels)}")
+    weights = kernels[name]
+    if not all(0 <= index < most for index, most in zip(at, weights.shape, strict=False)):
+        outs, ins = weights.shape[:2]
+        raise MinidiffError(f"{name} has output channels 0 to {outs - 1} and input channels 0 to {ins - 1}")
+    return weights[at]
