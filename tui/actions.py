@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 
 from core.errors import ConfigError, hint
 
+BENCH = Binding.Group("Bench", compact=True)
 STEP = Binding.Group("Step", compact=True)  # one entry of the footer for both arrows
 
 
@@ -43,6 +44,9 @@ ACTIONS = (
     Action("app.train", "2", "show('train')", "Train", "Go to the Train screen", footer=False),
     Action("app.runs", "3", "show('runs')", "Runs", "Go to the Runs screen", footer=False),
     Action("app.devices", "4", "show('devices')", "Devices", "Go to the Devices screen", footer=False),
+    Action(
+        "app.lab", "5", "show('lab')", "Lab", "Go to the Lab: convolution, noise and nets taken apart", footer=False
+    ),
     Action("app.drawing", "b", "drawing", "Drawing", "Draw digits in another way", footer=False),
     Action("app.theme", "ctrl+t", "change_theme", "Theme", "Change the colours", footer=False),
     Action("app.help", "question_mark", "help", "Help", "The keys of this screen", shown="?"),
@@ -76,6 +80,12 @@ ACTIONS = (
     Action("zoom.next", "tab", "digit(1)", "Next digit", footer=False),
     Action("zoom.previous", "shift+tab", "digit(-1)", "Digit before", footer=False),
     Action("zoom.close", "escape,z,q", "dismiss", "Close", footer=False),
+    Action("lab.next", "right_square_bracket", "bench(1)", "Next bench", shown="]", group=BENCH),
+    Action("lab.previous", "left_square_bracket", "bench(-1)", "Bench before", shown="[", group=BENCH),
+    Action("lab.digit", "n", "another_digit", "Another digit", "A digit of the test images, at random"),
+    Action("lab.draw", "d", "draw_digit", "Draw", "Draw a digit yourself, with the arrows or the mouse"),
+    Action("lab.random", "r", "another_kernel", "Random kernel", "Another random kernel", footer=False),
+    Action("lab.export", "e", "export", "Export", "A picture of the bench, and the lines of Python that compute it"),
     Action("help.close", "escape,question_mark,q", "dismiss", "Close", footer=False),
     Action("welcome.close", "enter,escape,space", "dismiss", "Begin", footer=False),
     Action("train.start", "ctrl+s", "start", "Start"),

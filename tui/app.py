@@ -31,7 +31,7 @@ from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
-MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices"}
+MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
 ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
 HUNG_UP = 128 + signal.SIGHUP  # the exit status when the terminal is gone
 
@@ -65,6 +65,7 @@ class MinidiffApp(App[None]):
         self.add_mode("train", self._train_screen)
         self.add_mode("runs", self._runs_screen)
         self.add_mode("devices", self._devices_screen)
+        self.add_mode("lab", self._lab_screen)
         for theme in OWN:
             self.register_theme(theme)
         self.theme = self._theme()
@@ -100,6 +101,11 @@ class MinidiffApp(App[None]):
         from tui.screens.devices import DevicesScreen
 
         return DevicesScreen(self.root)
+
+    def _lab_screen(self) -> Screen[None]:
+        from tui.screens.lab import LabScreen
+
+        return LabScreen(self.root, self.link, still=self.settings.reduced_motion)
 
     def on_mount(self) -> None:
         """Welcome who is new, and make sure that the app never outlives its terminal."""

@@ -23,6 +23,8 @@ NEAREST = bytes(min(range(LEVELS), key=lambda level: abs(GREYS[level] - value)) 
 INVERTED = bytes(LEVELS - 1 - level for level in NEAREST)
 GAP = LEVELS  # the level that stands for "no image here", and
 MARK = LEVELS + 1  # the one for a pixel that is pointed at
+TINTED = LEVELS + 2  # the first of the levels once more, for pixels that are framed: in amber instead of grey
+CODES = TINTED + LEVELS  # of all these
 DRAWINGS = ("half", "quadrant", "shade", "ascii")
 RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
 # By which of upper left, upper right, lower left and lower right are in front: 8, 4, 2, 1.
@@ -79,6 +81,11 @@ def _split(pixels: Sequence[int], in_front: Sequence[bool], front: int, behind: 
     return Cell(QUADRANTS[shape], front, behind, QUADRANTS[15 - shape])
 
 
+def amber(grey: int) -> RGB:
+    """The colour of a grey in a frame."""
+    return 95 + 160 * grey // 255, 48 + 167 * grey // 255, 95 * grey // 255
+
+
 class _Segments(dict[Cell, Segment]):
     """Makes the segment of a cell when it is first asked for."""
 
@@ -100,7 +107,9 @@ class Palette:
     """
 
     def __init__(self, back: RGB, mark: RGB, *, through: bool = False) -> None:
-        self.front = [Color.from_rgb(*rgb) for rgb in (*((grey,) * 3 for grey in GREYS), back, mark)]
+        self.front = [
+            Color.from_rgb(*rgb) for rgb in (*((grey,) * 3 for grey in GREYS), back, mark, *map(amber, GREYS))
+        ]
         self.behind = list(self.front)
         if through:
             self.behind[GAP] = Color.default()
@@ -183,14 +192,25 @@ def tell(cells: Iterable[Cell], front_codes: Sequence[str], back_codes: Sequence
 
 
 def ramp(drawing: str, upper: bytes, lower: bytes, *, dark: bool) -> str:
-    """A line without colours: each character as dense as its two pixels are bright, or dark on a light background."""
+    """A line without colours: each character as dense as its two pixels are bright, or dark on a light background.
+
+    What is framed stands between brackets, which take the place of its first and last character.
+    """
     letters = RAMPS[drawing]
     line = []
-    for pair in zip(upper, lower, strict=True):
-        if MARK in pair:
+    framed = [max(pair) >= TINTED for pair in zip(upper, lower, strict=True)]
+    for at, pair in enumerate(zip(upper, lower, strict=True)):
+        if framed[at] and not (at and framed[at - 1]):
+            line.append("[")
+        elif framed[at] and framed[at + 1 : at + 2] != [True]:
+            line.append("]")
+        elif MARK in pair:
             line.append("X")
+        elif GAP in pair:
+            line.append(" ")
         else:
-            line.append(" " if GAP in pair else letters[_density(sum(pair), len(letters), dark)])
+            total = sum(level - TINTED if level >= TINTED else level for level in pair)
+            line.append(letters[_density(total, len(letters), dark)])
     return "".join(line)
 
 

@@ -1,4 +1,4 @@
-"""The engine's client: one process that samples, asked by lines of JSON and heard as messages."""
+"""The engine's client: one process that samples and serves the lab, asked by lines of JSON and heard as messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from textual.message import Message
 
 from core import children
 from core.recording import Denoising, Frame
-from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.lab import arrays
+from tui.messages import (
+    BenchShown,
+    EngineDied,
+    EngineReady,
+    EngineRefused,
+    FrameSampled,
+    SamplingFinished,
+    SamplingStarted,
+)
 
 GOODBYE_SECONDS = 1.0  # for the engine to end after its stdin did
 
@@ -85,13 +94,22 @@ class Engine:
 
         With `real` it starts from the data set's test images, that one and those after it, noised to `amount`.
         """
-        self._id += 1
-        request = {"do": "sample", "id": self._id, "model": model, "n": n, "steps": steps, "seed": seed}
+        request = {"model": model, "n": n, "steps": steps, "seed": seed, "device": device}
         options = {"sampler": sampler, "guidance": guidance, "label": label}
         if real is not None:
             options |= {"real": real, "amount": amount}
-        request |= {name: value for name, value in options.items() if value is not None}
-        line = json.dumps({**request, "device": device, "root": str(self._root.resolve())}) + "\n"
+        await self._ask("sample", request | {name: value for name, value in options.items() if value is not None})
+
+    async def show(self, bench: str, request: Mapping[str, Any]) -> None:
+        """Ask for what a bench of the lab shows; it takes the place of anything under way.
+
+        The lab looks at one digit at a time, for which a processor is enough: no GPU's memory is taken for it.
+        """
+        await self._ask("lab", {"bench": bench, "device": "cpu", **request})
+
+    async def _ask(self, do: str, request: Mapping[str, Any]) -> None:
+        self._id += 1
+        line = json.dumps({"do": do, "id": self._id, **request, "root": str(self._root.resolve())}) + "\n"
         await self.start()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(line.encode())
@@ -163,3 +181,5 @@ class Engine:
             self._post(FrameSampled(Frame(index, reply["amount"], payload[:half], seen, read)))
         elif event == "done":
             self._post(SamplingFinished(reply["seconds"]))
+        elif event == "bench":
+            self._post(BenchShown(reply["bench"], reply, arrays.read(reply["arrays"], payload)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
 from core.recording import Denoising, Frame
+from tui.lab.arrays import Array
 
 if TYPE_CHECKING:
     from core.events import Event
@@ -77,6 +78,15 @@ class SamplingFinished(Message):
     """The last frame has been sent, `seconds` after the first."""
 
     seconds: float
+
+
+@dataclass
+class BenchShown(Message):
+    """The engine told what a bench of the lab shows, or a further part of it."""
+
+    bench: str
+    values: dict[str, Any]
+    arrays: dict[str, Array]
 
 
 @dataclass

@@ -54,14 +54,18 @@ def answers(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
         yield {"bench": bench, "label": digit.label, **message}, arrays
 
 
-def _convolution(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+def _convolution(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     kernel = _kernel(request["kernel"], load)
     geometry = Geometry(
         int(request["stride"]), int(request["padding"]), str(request["padding_mode"]), int(request["dilation"])
     )
     image, weight = digit.image, kernel_tensor(kernel, digit.image)
-    steps = list(convolve_steps(image, weight, geometry, flip=bool(request["flip"])))
+    flip = bool(request["flip"])
+    steps = list(convolve_steps(image, weight, geometry, flip=flip))
+    *_, other = convolve_steps(image, weight, geometry, flip=not flip)
     message = {
+        "dilation": geometry.dilation,
+        "flip": flip,
         "formula": output_formula(IMAGE_SIZE, weight.shape[0], geometry),
         "origins": [step.origin for step in steps],
     }
@@ -74,11 +78,12 @@ def _convolution(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> 
             "windows": torch.stack([step.window for step in steps]),
             "products": torch.stack([step.products for step in steps]),
             "output": steps[-1].output,
+            "other": other.output,  # with the kernel turned the other way
         },
     )
 
 
-def _transposed(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+def _transposed(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     kernel = kernel_tensor(_kernel(request["kernel"], load), digit.image)
     side, (least, most) = int(request["side"]), SMALL
     if not least <= side <= most:
@@ -133,7 +138,7 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
         yield {"walk": index, "error": point.walked_error, "read": seen and seen[0]}, {"walked": point.walked[0]}
 
 
-def _inside(request: dict[str, Any], digit: Digit, load: Load, _: Read) -> Iterator[Answer]:
+def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     model, seed, amount = load(), int(request["seed"]), float(request["amount"])
     label = _label(model, digit, request)
     path = PATHS[model.config.path]

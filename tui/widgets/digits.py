@@ -12,9 +12,9 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.cells import GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, Palette, half, palette, quadrant, ramp
+from tui.cells import CODES, GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, Palette, half, palette, quadrant, ramp
 
-HALVES = {pair: half(*pair) for pair in product(range(MARK + 1), repeat=2)}
+HALVES = {pair: half(*pair) for pair in product(range(CODES), repeat=2)}
 WIDEST_GAP = 2  # pixels between images
 SMALLEST = 6  # pixels of a side; below this a digit is a blot, and fewer are drawn instead
 

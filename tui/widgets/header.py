@@ -7,7 +7,14 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
-TABS = (("sample", "1", "Sample"), ("train", "2", "Train"), ("runs", "3", "Runs"), ("devices", "4", "Devices"))
+TABS = (
+    ("sample", "1", "Sample"),
+    ("train", "2", "Train"),
+    ("runs", "3", "Runs"),
+    ("devices", "4", "Devices"),
+    ("lab", "5", "Lab"),
+)
+ROOMY = 62  # columns
 
 
 class Header(Widget):
@@ -36,9 +43,14 @@ class Header(Widget):
             self._note = note
             self.refresh()
 
+    @property
+    def _gap(self) -> str:
+        """What stands between the name and the tabs."""
+        return "  " if self.size.width >= ROOMY else ""
+
     def render(self) -> Content:
         """The line at the present width."""
-        parts: list[Content | tuple[str, str]] = [(" minidiff ", "bold $primary"), ("  ", "")]
+        parts: list[Content | tuple[str, str]] = [(" minidiff ", "bold $primary"), (self._gap, "")]
         for mode, key, title in TABS:
             lit = mode == self.mode
             parts.append((f" {key} ", "bold $foreground on $primary 30%" if lit else "$foreground 40%"))
@@ -52,7 +64,7 @@ class Header(Widget):
 
     def on_click(self, event: events.Click) -> None:
         """Go to the tab under the pointer."""
-        start = len(" minidiff ") + 2
+        start = len(" minidiff ") + len(self._gap)
         for mode, key, title in TABS:
             end = start + len(key) + 2 + len(title) + 1
             if start <= event.x < end and mode != self.mode:

@@ -45,8 +45,11 @@ class Timeline(Widget):
     looping = reactive(False)
     speed = reactive(1.0)
 
-    def __init__(self, link: Link | None = None, *, still: bool = False, id: str | None = None) -> None:
+    def __init__(
+        self, link: Link | None = None, *, still: bool = False, tells: str = "noise", id: str | None = None
+    ) -> None:
         super().__init__(id=id)
+        self._tells = tells  # what the amounts are of; empty where there are none worth telling
         self._link = link or Link()
         self._still = still  # nothing plays by itself: what is new is shown at its end
         self.steps = 0
@@ -77,6 +80,13 @@ class Timeline(Widget):
             self.pause()
         else:
             self.play()
+
+    def stretch(self, steps: int, amounts: list[float]) -> None:
+        """Other steps, all of them there, at the same part of the way, playing or not as before."""
+        share = self.position / self.steps if self.steps else 0.0
+        self.steps, self._amounts = steps, list(amounts)
+        self._go(round(share * steps), always=True)
+        self.refresh()
 
     def add(self, amount: float) -> None:
         """A further step is there."""
@@ -158,7 +168,8 @@ class Timeline(Widget):
         amount = f"{self._amounts[self.position]:.2f}" if self.position < len(self._amounts) else "…"
         quiet = "$foreground 50%"
         label = [("step ", quiet), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", quiet)]
-        label += [("   noise ", quiet), (amount, "bold")]
+        if self._tells:
+            label += [(f"   {self._tells} ", quiet), (amount, "bold")]
         if self.speed != 1:
             label.append((f"   {self.speed:g}x", "$accent"))
         label.append(("   loop", "$accent" if self.looping else "$foreground 25%"))

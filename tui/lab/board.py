@@ -1,0 +1,90 @@
+"""A board: one image as large as it fits in whole pixels, with a frame around a part of it, known only so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.geometry import Region
+
+from tui.cells import GAP, INVERTED, MARK, NEAREST, TINTED
+from tui.widgets.digits import DigitGrid
+
+
+class Board(DigitGrid):
+    """Draws an image pixel by pixel, so that a frame lies on just the pixels it should.
+
+    Where there is too little room some rows and columns are left out; where there is enough, each pixel is repeated.
+    """
+
+    DEFAULT_CSS = """
+    Board { width: 1fr; height: 1fr; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(1, id=id)
+        self._image = b""
+        self._shape = (0, 0)
+        self._known = 0
+        self._frame: Region | None = None
+        self._spacing = 1
+
+    def lay(
+        self,
+        image: bytes,
+        shape: tuple[int, ...],
+        *,
+        known: int | None = None,
+        frame: Region | None = None,
+        spacing: int = 1,
+    ) -> None:
+        """Show an image, uint8, of so many rows and columns.
+
+        Args:
+            image: its pixels, row by row.
+            shape: height and width.
+            known: how many of the pixels, counted row by row, are there; None for all.
+            frame: the part that is framed, in pixels.
+            spacing: of the pixels framed in it: every one, every second and so on.
+        """
+        height, width = shape
+        self._image, self._shape, self._frame, self._spacing = image, (height, width), frame, spacing
+        self._known = len(image) if known is None else known
+        self._draw()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._image, self._shape = b"", (0, 0)
+        self._draw()
+
+    def _canvas(self, width: int, height: int) -> Iterator[bytes]:
+        tall, wide = self._shape
+        self._drawn = self._choose(shrunk=False)
+        if self._drawn == "quadrant":
+            self._drawn = "half"  # whose pixels are just those of the image
+        empty = bytes([GAP]) * width
+        if not self._image or width < 1:
+            yield from [empty] * height
+            return
+        times = min(width / wide, height / tall)
+        times = float(int(times)) if times >= 1 else times
+        across, down = max(1, int(wide * times)), max(1, int(tall * times))
+        columns = [at * wide // across for at in range(across)]
+        left, top = (width - across) // 2, (height - down) // 2 // 2 * 2
+        coded = self._coded(wide)
+        yield from [empty] * top
+        for line in range(down):
+            row = coded[line * tall // down]
+            yield (bytes([GAP]) * left + bytes(row[column] for column in columns)).ljust(width, bytes([GAP]))
+        yield from [empty] * (height - top - down)
+
+    def _coded(self, wide: int) -> list[bytearray]:
+        """The rows of the image as levels."""
+        levels = NEAREST if self.app.current_theme.dark else INVERTED
+        codes = bytearray(self._image.translate(levels))
+        codes[self._known :] = bytes([GAP]) * (len(codes) - self._known)
+        rows = [codes[at : at + wide] for at in range(0, len(codes), wide)]
+        if self._frame is not None:
+            for y in range(max(0, self._frame.y), min(len(rows), self._frame.bottom), self._spacing):
+                for x in range(max(0, self._frame.x), min(wide, self._frame.right), self._spacing):
+                    rows[y][x] = MARK if rows[y][x] == GAP else rows[y][x] + TINTED
+        return rows

@@ -1,0 +1,295 @@
+"""The convolution bench: a kernel slides over a digit, and each sum becomes a pixel of the map."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from textual import events, on
+from textual.containers import Horizontal, Vertical
+from textual.geometry import Region
+from textual.widget import Widget
+from textual.widgets import Input, Select, Static, Switch
+
+from core.errors import MinidiffError
+from core.kernels import (
+    DILATIONS,
+    MAX_KERNEL,
+    NAMED,
+    PADDING_MODES,
+    PADDINGS,
+    STRIDES,
+    Kernel,
+    kernel_text,
+    named_kernel,
+    parse_kernel,
+    sizes_of,
+)
+from tui.lab.arrays import brightness
+from tui.lab.bench import Bench, Panel, Subject, captions, choice, entry, row
+from tui.lab.board import Board
+from tui.lab.sums import Sums, Table, number
+from tui.link import Link
+from tui.messages import BenchShown
+from tui.widgets.choice import Choice
+from tui.widgets.timeline import Timeline
+
+OWN, LAYER = "own numbers", "a layer's"
+FLIPPED = (
+    "Mathematics turns the kernel over before it slides. Nets do not: torch's conv2d computes the map below, "
+    "cross-correlation. A kernel that is learned comes out turned over, and nothing else differs."
+)
+OPENS_AT = 0.45  # of the way: over the digit's ink
+SEEDS = 10_000
+
+
+class KernelFields:
+    """The fields for a kernel, which two benches have: a name, a size, and the numbers themselves."""
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        self._bench = bench
+        self._name = name
+        self._seed = 0  # of the random kernel
+        self._text = kernel_text(named_kernel(name))  # the numbers that nobody typed
+
+    def compose(self) -> Horizontal:
+        """One line."""
+        numbers = entry("numbers", self._text, width=20)
+        numbers.styles.width = "1fr"
+        names = choice("kernel", (*NAMED, OWN, LAYER), self._name, width=17)
+        return row(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
+
+    def read(self) -> Kernel | dict[str, Any]:
+        """The kernel, or the layer and channels that it is to be taken from.
+
+        Raises:
+            MinidiffError: what was typed is neither.
+        """
+        text = self._bench.query_one("#numbers", Input).value
+        if self.chosen != LAYER:
+            return parse_kernel(text)
+        words = text.split()
+        if len(words) != 3 or not all(word.isdecimal() for word in words[1:]):
+            raise MinidiffError(f"a layer's kernel is its name, an output and an input channel: into 0 0, not {text}")
+        return {"layer": words[0], "out": int(words[1]), "in": int(words[2])}
+
+    @property
+    def chosen(self) -> str:
+        """The name that is chosen."""
+        return self._bench.query_one("#kernel", Choice).chosen
+
+    def follow(self, changed: Widget, *, layer: str) -> bool:
+        """Let the other fields follow the one that changed; whether there is anything to be asked for."""
+        numbers, size = self._bench.query_one("#numbers", Input), self._bench.query_one("#size", Input)
+        names = self._bench.query_one("#kernel", Choice)
+        if changed is numbers:
+            if self.chosen not in (OWN, LAYER) and numbers.value != self._text:
+                names.offer(names.values, OWN)
+            return True
+        if changed is names or changed is size:
+            if self.chosen == LAYER:
+                text = layer
+            elif self.chosen == OWN:
+                return changed is names
+            else:
+                sizes = sizes_of(self.chosen)
+                if changed is names and size.value not in map(str, sizes):
+                    with size.prevent(Input.Changed):
+                        size.value = "3"
+                text = kernel_text(named_kernel(self.chosen, self._bench.number("size", 1, MAX_KERNEL), self._seed))
+            self._text = text
+            with numbers.prevent(Input.Changed):
+                numbers.value = text
+        return True
+
+    def draw_another(self) -> None:
+        """Other random numbers."""
+        self._seed = random.randrange(SEEDS)
+        names = self._bench.query_one("#kernel", Choice)
+        names.offer(names.values, "random")
+        self.follow(names, layer="")
+
+
+class ConvolutionBench(Bench):
+    """A digit, the kernel on it with its sum written out, and the map."""
+
+    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    NAME = "convolution"
+    TITLE = "Convolution"
+    ABOUT = (
+        "What lies under the kernel, times the kernel, adds up to a pixel of the map. The same few numbers slide "
+        "over the whole image, so that a pattern is found wherever it stands. Nobody writes the kernels of a net: "
+        "training finds them."
+    )
+    TRY = "sobel y for level edges, a stride of 2, own numbers, a layer's kernel."
+    DEFAULT_CSS = """
+    ConvolutionBench {
+        #image { width: 1fr; }
+        .side { width: 1fr; height: 1fr; }
+    }
+    .-wide ConvolutionBench #image { width: 2fr; }
+    """
+
+    def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
+        super().__init__()
+        self._link, self._still = link, still
+        self._kernel = KernelFields(self, "sobel x")
+
+    def fields(self) -> Iterator[Widget]:
+        """The kernel, then how it walks."""
+        yield self._kernel.compose()
+        yield row(
+            ("stride", entry("stride", "1", width=4)),
+            ("padding", entry("padding", "0", width=4)),
+            ("of", choice("edge", PADDING_MODES, "zeros", width=10)),
+            ("dilation", entry("dilation", "1", width=4)),
+            ("flip", Switch(id="flip", animate=False)),
+        )
+
+    def pictures(self) -> Iterator[Widget]:
+        """The digit, the sum, the map."""
+        yield captions("image", "map")
+        with Horizontal(classes="pictures"):
+            yield Board(id="image")
+            yield Sums()
+            with Vertical(classes="side"):
+                yield Board(id="map")
+                yield Static("as written, which is what conv2d computes", id="other-caption", classes="caption")
+                yield Board(id="other")
+        yield Timeline(self._link, still=self._still, tells="")
+
+    # What it asks
+
+    def request(self) -> dict[str, Any]:
+        """The kernel and how it walks."""
+        return {
+            "kernel": self._kernel.read(),
+            "stride": self.number("stride", *STRIDES),
+            "padding": self.number("padding", *PADDINGS),
+            "padding_mode": self.query_one("#edge", Choice).chosen,
+            "dilation": self.number("dilation", *DILATIONS),
+            "flip": self.query_one("#flip", Switch).value,
+        }
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    def _follow(self, event: Input.Changed | Select.Changed) -> None:
+        event.prevent_default()
+        event.stop()
+        try:
+            asks = self._kernel.follow(event.control, layer="into 0 0")
+        except MinidiffError as error:
+            self.complain(str(error))
+            return
+        if asks:
+            self.changed()
+
+    def another(self) -> None:
+        """Another random kernel."""
+        self._kernel.draw_another()
+        self.changed()
+
+    # What it shows
+
+    def hear(self, answer: BenchShown) -> None:
+        """Show the new map at the same part of the way."""
+        first, self.shown = self.shown is None, answer
+        steps = len(answer.values["origins"]) - 1
+        assert self.timeline is not None
+        if first:
+            self.timeline.load(steps, [0.0] * (steps + 1))
+            self.timeline.seek(round(OPENS_AT * steps))
+        else:
+            self.timeline.stretch(steps, [0.0] * (steps + 1))
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw one place of the kernel."""
+        if self.shown is None or self.timeline is None:
+            return
+        arrays, at = self.shown.arrays, self.timeline.position
+        image, output = arrays["image"], arrays["output"]
+        spacing = int(self.shown.values["dilation"])
+        top, left = self.shown.values["origins"][at]
+        tall, wide = (spacing * (side - 1) + 1 for side in arrays["kernel"].shape)
+        window = Region(left, top, wide, tall)
+        self.query_one("#image", Board).lay(brightness(image.values), image.shape, frame=window, spacing=spacing)
+        row_, column = divmod(at, output.shape[1])
+        self.query_one("#map", Board).lay(
+            brightness(output.values), output.shape, known=at + 1, frame=Region(column, row_, 1, 1)
+        )
+        flip = bool(self.shown.values["flip"])
+        other, caption = self.query_one("#other", Board), self.query_one("#other-caption", Static)
+        other.display = caption.display = flip
+        if flip:
+            other.lay(brightness(arrays["other"].values), output.shape)
+        self.query_one(Sums).show(
+            [
+                Table("image under it", arrays["windows"].part(at).rows),
+                Table("× kernel, turned over" if flip else "× kernel", self._laid),
+                Table("= products", arrays["products"].part(at).rows),
+            ],
+            f"sum {number(output.values[at])}",
+        )
+        height, width = image.shape
+        self.caption("#left", f"image {height}x{width}, row {top}, column {left}")
+        height, width = output.shape
+        self.caption("#right", f"map {height}x{width}, side {self.shown.values['formula']}")
+
+    @property
+    def _laid(self) -> list[list[float]]:
+        """The kernel as it is laid on: turned over where that was asked for."""
+        assert self.shown is not None
+        rows = [list(values) for values in self.shown.arrays["kernel"].rows]
+        turned = [values[::-1] for values in rows[::-1]]
+        return turned if self.shown.values["flip"] else rows
+
+    def tell(self) -> None:
+        """Say what this is about, and of a kernel that is turned over, why nets do without."""
+        self.about = FLIPPED if self.query_one("#flip", Switch).value else self.ABOUT
+        super().tell()
+
+    # What can be taken away
+
+    def panels(self) -> list[Panel]:
+        """The image with padding, the kernel, the map."""
+        if self.shown is None:
+            return []
+        arrays = self.shown.arrays
+        return [
+            Panel(title, (array.shape[0], array.shape[1]), brightness(array.values))
+            for title, array in (("image", arrays["image"]), ("kernel", arrays["kernel"]), ("map", arrays["output"]))
+        ]
+
+    def script(self, subject: Subject) -> list[str]:
+        """The same map, and the sum of one place."""
+        asked = self.request()
+        at = self.timeline.position if self.timeline is not None else 0
+        geometry = f"Geometry({asked['stride']}, {asked['padding']}, {asked['padding_mode']!r}, {asked['dilation']})"
+        lines = ["from core import convolve_steps", "from core.kernels import Geometry"]
+        if isinstance(asked["kernel"], dict):
+            layer = asked["kernel"]
+            lines += ["from core import load_model", "from core.lab import layer_kernels"]
+            kernel = [
+                f'kernels = layer_kernels(load_model("{subject.model}", device="cpu").net)',
+                f'kernel = kernels["{layer["layer"]}"][{layer["out"]}, {layer["in"]}]',
+            ]
+        else:
+            kernel = [f"kernel = {asked['kernel']!r}"]
+        flip = ", flip=True" if asked["flip"] else ""
+        return [
+            *lines,
+            *subject.script,
+            *kernel,
+            f"steps = list(convolve_steps(image, kernel, {geometry}{flip}))",
+            f"step = steps[{at}]",
+            'print("products", step.products.tolist(), "sum", step.total)',
+            'print("map", tuple(steps[-1].output.shape), "from", float(steps[-1].output.min()), "to",',
+            "      float(steps[-1].output.max()))",
+        ]
+
+    def on_key(self, event: events.Key) -> None:
+        """Enter in a field says again what is wrong, if anything is."""
+        if event.key == "enter":
+            self.changed()

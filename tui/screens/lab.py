@@ -1,0 +1,252 @@
+"""The Lab screen: benches that take convolution, noise and a net apart, on one digit and with one model."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Input, Select
+
+from core.errors import MinidiffError
+from core.runs import builtin_directories, list_runs
+from tui.actions import bindings
+from tui.engine import Engine
+from tui.lab.bench import Bench, Subject, choice, entry, row
+from tui.lab.convolution import ConvolutionBench
+from tui.link import Link
+from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
+from tui.screens.playback import Playback
+from tui.widgets.choice import Choice
+from tui.widgets.devices import DevicePanel
+from tui.widgets.header import Header
+from tui.widgets.key_bar import KeyBar
+from tui.widgets.timeline import Timeline
+
+DATASETS = ("mnist", "glyphs")  # tried in turn: the second is drawn here, and always there
+IMAGES = 1_000  # test images to choose from
+LOW = 44  # rows; a terminal with fewer has no room for the devices
+
+
+class BenchTabs(Widget):
+    """The benches by name; the one in sight is lit, and a click goes to another."""
+
+    DEFAULT_CSS = """
+    BenchTabs { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; }
+    """
+
+    def __init__(self, titles: dict[str, str]) -> None:
+        super().__init__()
+        self._titles = titles
+        self.lit = next(iter(titles))
+
+    def light(self, name: str) -> None:
+        """Another bench is in sight."""
+        self.lit = name
+        self.refresh()
+
+    def render(self) -> Content:
+        """The line."""
+        parts = []
+        for name, title in self._titles.items():
+            parts.append((f" {title} ", "bold $foreground on $primary 30%" if name == self.lit else "$foreground 60%"))
+            parts.append((" ", ""))
+        return Content.assemble(*parts)
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the bench under the pointer."""
+        at = self.gutter.left
+        for name, title in self._titles.items():
+            if at <= event.x < at + len(title) + 2 and isinstance(self.screen, LabScreen):
+                self.screen.open(name)
+            at += len(title) + 3
+
+
+class LabScreen(Playback):
+    """Benches on one digit and one model; the engine computes what they show."""
+
+    HELP = (
+        "Benches that take apart what a diffusion model is made of, on one digit: [ and ] go from one to the next. "
+        "Fields ask at once, and what was typed stays; escape gives the keys back to the screen.\n"
+        "The same is there for scripts in core.lab; e writes the lines that compute what is shown."
+    )
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = bindings("play", "lab")
+    DEFAULT_CSS = """
+    LabScreen {
+        #subject { padding: 0 1; height: 1; }
+        #subject Label { color: $foreground 50%; margin: 0 1 0 2; }
+        #subject Label.first { margin: 0 1 0 0; }
+        #subject Input { height: 1; border: none; padding: 0 1 !important; background: $panel; width: 6; }
+        #subject Input:focus { background: $primary 30%; }
+        #subject SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
+        #subject Select:focus > SelectCurrent { background: $primary 30%; border: none; }
+        ContentSwitcher { height: 1fr; }
+        &.-low DevicePanel { display: none; }
+    }
+    """
+
+    def __init__(self, root: Path, link: Link | None = None, *, still: bool = False) -> None:
+        super().__init__()
+        self.root = root
+        self._link, self._still = link, still
+        self.engine = Engine(self.post_message, root)
+        self._datasets = list(DATASETS)
+        self._pixels: str | None = None  # of a digit that was drawn
+        self._asked: tuple[str, dict[str, Any]] = ("", {})  # what the engine was asked for last
+
+    def compose(self) -> ComposeResult:
+        """The benches' names, digit and model, the bench in sight."""
+        benches = [ConvolutionBench(self._link, still=self._still)]
+        yield Header("lab")
+        yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
+        models = list(builtin_directories())
+        subject = row(("digit", entry("digit", "0", width=6)), ("model", choice("model", models, models[0], width=24)))
+        subject.id = "subject"
+        yield subject
+        with ContentSwitcher(initial=benches[0].NAME):
+            yield from benches
+        yield DevicePanel()
+        yield KeyBar()
+
+    @property
+    def bench(self) -> Bench:
+        """The bench in sight."""
+        return self.query_one(f"#{self.query_one(ContentSwitcher).current}", Bench)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline of the bench in sight."""
+        return self.bench.query_one(Timeline)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A bench without a timeline has nothing to play."""
+        if action in ("play", "step", "seek", "loop", "faster") and self.is_mounted:
+            return self.bench.timeline is not None
+        return super().check_action(action, parameters)
+
+    async def on_screen_resume(self) -> None:
+        """Start the engine, show the bench in sight, and offer the runs that came to hold weights meanwhile."""
+        self.query_one(Header).note = "engine is loading" if not self.engine.running else self.query_one(Header).note
+        await self._offer_models()
+        if self.bench.shown is None:
+            await self._ask(self.bench)
+
+    async def on_unmount(self) -> None:
+        """End the engine."""
+        await self.engine.stop()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Do without the devices where there are few rows."""
+        self.set_class(event.size.height < LOW, "-low")
+
+    async def _offer_models(self) -> None:
+        try:
+            runs = await asyncio.to_thread(list_runs, self.root)
+        except MinidiffError as error:
+            self.notify(str(error), severity="error", timeout=8)
+            runs = []
+        names = list(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
+        model = self.query_one("#model", Choice)
+        model.offer(names, model.chosen if model.chosen in names else names[0])
+
+    # What the engine is asked, and says
+
+    @property
+    def subject(self) -> Subject:
+        """What the benches look at.
+
+        Raises:
+            MinidiffError: the digit's field holds no number of a test image.
+        """
+        text = self.query_one("#digit", Input).value.strip()
+        if self._pixels is None and not (text.isdecimal() and int(text) < IMAGES):
+            raise MinidiffError(f"digit takes the number of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
+        index = int(text) if text.isdecimal() else 0
+        return Subject(self._datasets[0], index, self.query_one("#model", Choice).chosen, pixels=self._pixels)
+
+    async def _ask(self, bench: Bench) -> None:
+        try:
+            request = {**self.subject.request, **bench.request()}
+        except MinidiffError as error:
+            bench.complain(str(error))
+            return
+        if (bench.NAME, request) != self._asked:
+            self._asked = bench.NAME, request
+            await self.engine.show(bench.NAME, request)
+
+    async def on_bench_changed(self, message: Bench.Changed) -> None:
+        """Ask for what a bench shows now."""
+        message.stop()
+        await self._ask(message.bench)
+
+    async def on_input_changed(self, event: Input.Changed) -> None:
+        """Another digit."""
+        self._pixels = None
+        self.bench.tell()
+        await self._ask(self.bench)
+
+    async def on_select_changed(self, event: Select.Changed) -> None:
+        """Another model."""
+        await self._ask(self.bench)
+
+    def on_engine_ready(self, message: EngineReady) -> None:
+        """Say so."""
+        self.query_one(Header).note = "engine ready"
+
+    def on_bench_shown(self, message: BenchShown) -> None:
+        """Let the bench show it."""
+        label = message.values["label"]
+        self.query_one(Header).note = "a digit drawn by hand" if label is None else f"a {label} of {self._datasets[0]}"
+        self.query_one(f"#{message.bench}", Bench).hear(message)
+
+    async def on_engine_refused(self, message: EngineRefused) -> None:
+        """Say what was wrong; take drawn digits where the data set is not on this machine."""
+        if len(self._datasets) > 1 and self._datasets[0] in message.notice and "not on this machine" in message.notice:
+            del self._datasets[0]
+            await self._ask(self.bench)
+            return
+        self.query_one(f"#{self._asked[0]}", Bench).complain(message.notice)
+
+    def on_engine_died(self, message: EngineDied) -> None:
+        """Say so; the next request starts another."""
+        self._asked = ("", {})
+        self.query_one(Header).note = "engine ended"
+        self.notify(message.notice, severity="warning", timeout=8)
+
+    # What a person asks
+
+    def open(self, name: str) -> None:
+        """Go to a bench."""
+        self.query_one(ContentSwitcher).current = name
+        self.query_one(BenchTabs).light(name)
+        self.set_focus(None)
+        self.refresh_bindings()
+        self.bench.changed()
+
+    def action_bench(self, by: int) -> None:
+        """The next bench, or the one before."""
+        names = [bench.NAME for bench in self.query(Bench)]
+        at = names.index(self.bench.NAME)
+        self.open(names[(at + by) % len(names)])
+
+    def action_another_digit(self) -> None:
+        """A test image at random."""
+        self.query_one("#digit", Input).value = str(random.randrange(IMAGES))
+
+    def action_another_kernel(self) -> None:
+        """Another random kernel."""
+        if isinstance(self.bench, ConvolutionBench):
+            self.bench.another()
+
+    def action_draw_digit(self) -> None:
+        """Draw a digit."""
+
+    def action_export(self) -> None:
+        """Write what is shown."""
