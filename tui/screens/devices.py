@@ -111,7 +111,7 @@ class DevicesScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("devices")
     DEFAULT_CSS = """
     DevicesScreen {
-        #cards { height: 1fr; padding: 1 0; scrollbar-size-vertical: 1; }
+        #cards { height: 1fr; padding: 1 0; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
         DevicePanel { display: none; }  /* it reads; the cards say the same in full */
         #disk { height: 1; padding: 0 1; color: $foreground 70%; }
     }
