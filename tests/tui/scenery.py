@@ -251,4 +251,5 @@ async def rename(pilot: Pilots) -> None:
 
 @scene("devices")
 async def devices(pilot: Pilots) -> None:
-    await until(pilot, lambda: len(pilot.app.screen.query("DeviceCard")) == len(DEVICES), "a card a device")
+    disk = pilot.app.screen.query_one("#disk", Static)
+    await until(pilot, lambda: "free of" in str(disk.render()), "a card a device, and the disk told last")

@@ -111,7 +111,7 @@ class DevicesScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("devices")
     DEFAULT_CSS = """
     DevicesScreen {
-        #cards { height: 1fr; padding: 1 0; scrollbar-size-vertical: 1; }
+        #cards { height: 1fr; padding: 1 0; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
         DevicePanel { display: none; }  /* it reads; the cards say the same in full */
         #disk { height: 1; padding: 0 1; color: $foreground 70%; }
     }
@@ -146,8 +146,9 @@ class DevicesScreen(Screen[None]):
         cards = list(self.query(DeviceCard))
         if len(cards) != len(meter.devices):
             await self.query_one("#cards").remove_children()
-            cards = [DeviceCard() for _ in meter.devices]
-            await self.query_one("#cards").mount(*cards)
+            await self.query_one("#cards").mount(*(DeviceCard() for _ in meter.devices))
+            self.call_after_refresh(self._show)  # once it is known how wide they are
+            return
         # What is above and below the two tracks of a card: values, two names, a blank line, and a GPU's processes.
         besides = sum(4 + _process_lines(device, meter) for device in meter.devices)
         room = (self.query_one("#cards").size.height - 2 - besides) // max(1, 2 * len(cards))
