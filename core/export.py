@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 GAP = 2  # pixels between digits, before scaling
 GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
+PANEL_SIDE = 224  # pixels of a panel's longer side, at most, unless it has more
 GIF_STEP_MS, GIF_END_MS = 80, 2500
 TITLES = ("Input (noisy)", "Model prediction")
 _MARGIN, _TITLE_HEIGHT, _LABEL_WIDTH, _TEXT_SIZE = 12, 30, 34, 15
@@ -95,6 +97,42 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
     return _write(
         path, pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
     )
+
+
+def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]]) -> Path:
+    """Write pictures of any size side by side as a PNG, each under its title: what a bench of the lab shows.
+
+    Args:
+        path: the file.
+        panels: title, height and width, and the uint8 pixels row by row, white for the largest.
+
+    Raises:
+        MinidiffError: there is none, or the file cannot be written.
+    """
+    if not panels:
+        raise MinidiffError("there is nothing to draw yet; wait for the first answer")
+    font = ImageFont.load_default(_TEXT_SIZE)
+    pictures = []
+    for title, (height, width), pixels in panels:
+        picture = _scaled(Image.frombytes("L", (width, height), pixels), max(1, PANEL_SIDE // max(height, width)))
+        pictures.append((title, picture, max(picture.width, math.ceil(font.getlength(title)))))
+    size = sum(width for *_, width in pictures) + _MARGIN * (len(pictures) + 1)
+    sheet = Image.new("L", (size, _TITLE_HEIGHT + max(picture.height for _, picture, _ in pictures) + 2 * _MARGIN), 255)
+    draw, left = ImageDraw.Draw(sheet), _MARGIN
+    for title, picture, width in pictures:
+        draw.text((left, _MARGIN + 8), title, fill=0, font=font, anchor="lm")
+        sheet.paste(picture, (left, _TITLE_HEIGHT + _MARGIN))
+        left += width + _MARGIN
+    return _write(path, sheet, "PNG")
+
+
+def write_script(path: Path, lines: Sequence[str]) -> Path:
+    """Write lines of Python.
+
+    Raises:
+        MinidiffError: the file cannot be written.
+    """
+    return _write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_csv(path: Path, history: RunHistory) -> Path:

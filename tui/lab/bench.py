@@ -18,7 +18,9 @@ from tui.messages import BenchShown
 from tui.widgets.choice import Choice
 from tui.widgets.timeline import Timeline
 
-TALL = 30  # rows of a terminal that has room for a whole text
+TALL = 30  # rows of a terminal that has room for a whole text, and
+MIDDLING = 22  # for what to try
+WORDY = 72  # columns that have room for a formula
 
 
 class Panel(NamedTuple):
@@ -82,7 +84,7 @@ class Bench(Vertical):
         & .fields Input.-wrong { background: $error 40%; }
         & .fields SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
         & .fields Select:focus > SelectCurrent { background: $primary 30%; border: none; }
-        & .fields Switch { border: none; height: 1; padding: 0; width: 6; background: $panel; }
+        & .fields Switch { border: none; height: 1; padding: 0; width: 4; background: $panel; }
         & .fields Switch:focus { background: $primary 30%; }
         & .pictures { height: 1fr; }
         & .caption { height: 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -92,8 +94,8 @@ class Bench(Vertical):
         & .told { height: auto; color: $foreground 70%; }
         & .told.-wrong { color: $text-error; }
     }
-    .-narrow Bench .fields Label { margin: 0 1 0 1; }
-    .-narrow Bench .fields Label.first { margin: 0 1 0 0; }
+    .-narrow Bench .fields Label { margin: 0 0 0 1; }
+    .-narrow Bench .fields Label.first { margin: 0; }
     """
 
     @dataclass
@@ -198,8 +200,10 @@ class Bench(Vertical):
 
     def tell(self) -> None:
         """Say what this is about, and what to try."""
-        about = self.about if self.screen.size.height >= TALL else self.about.partition(". ")[0].rstrip(".") + "."
-        self._say(Content.assemble(about, "\n", ("Try ", "bold $accent"), self.TRY), wrong=False)
+        rows = self.screen.size.height
+        about = self.about if rows >= TALL else self.about.partition(". ")[0].rstrip(".") + "."
+        hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY) if rows >= MIDDLING else Content()
+        self._say(Content(about) + hint, wrong=False)
 
     def complain(self, wrong: str) -> None:
         """Say what is wrong."""

@@ -27,7 +27,7 @@ from core.kernels import (
     sizes_of,
 )
 from tui.lab.arrays import brightness
-from tui.lab.bench import Bench, Panel, Subject, captions, choice, entry, row
+from tui.lab.bench import WORDY, Bench, Panel, Subject, captions, choice, entry, row
 from tui.lab.board import Board
 from tui.lab.sums import Sums, Table, number
 from tui.link import Link
@@ -142,7 +142,7 @@ class ConvolutionBench(Bench):
         yield row(
             ("stride", entry("stride", "1", width=4)),
             ("padding", entry("padding", "0", width=4)),
-            ("of", choice("edge", PADDING_MODES, "zeros", width=10)),
+            ("by", choice("edge", PADDING_MODES, "zeros", width=10)),
             ("dilation", entry("dilation", "1", width=4)),
             ("flip", Switch(id="flip", animate=False)),
         )
@@ -235,7 +235,8 @@ class ConvolutionBench(Bench):
         height, width = image.shape
         self.caption("#left", f"image {height}x{width}, row {top}, column {left}")
         height, width = output.shape
-        self.caption("#right", f"map {height}x{width}, side {self.shown.values['formula']}")
+        formula = f", side {self.shown.values['formula']}" if self.size.width >= WORDY else ""
+        self.caption("#right", f"map {height}x{width}{formula}")
 
     @property
     def _laid(self) -> list[list[float]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
@@ -18,19 +19,21 @@ from core.errors import MinidiffError
 from core.runs import builtin_directories, list_runs
 from tui.actions import bindings
 from tui.engine import Engine
-from tui.lab.bench import Bench, Subject, choice, entry, row
+from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
 from tui.lab.convolution import ConvolutionBench
 from tui.link import Link
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
 from tui.screens.playback import Playback
 from tui.widgets.choice import Choice
 from tui.widgets.devices import DevicePanel
+from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.timeline import Timeline
 
 DATASETS = ("mnist", "glyphs")  # tried in turn: the second is drawn here, and always there
 IMAGES = 1_000  # test images to choose from
+LONGEST = 1_000  # characters of a path
 LOW = 44  # rows; a terminal with fewer has no room for the devices
 
 
@@ -100,6 +103,7 @@ class LabScreen(Playback):
         self._datasets = list(DATASETS)
         self._pixels: str | None = None  # of a digit that was drawn
         self._asked: tuple[str, dict[str, Any]] = ("", {})  # what the engine was asked for last
+        self._settled = False
 
     def compose(self) -> ComposeResult:
         """The benches' names, digit and model, the bench in sight."""
@@ -178,7 +182,7 @@ class LabScreen(Playback):
             bench.complain(str(error))
             return
         if (bench.NAME, request) != self._asked:
-            self._asked = bench.NAME, request
+            self._asked, self._settled = (bench.NAME, request), False
             await self.engine.show(bench.NAME, request)
 
     async def on_bench_changed(self, message: Bench.Changed) -> None:
@@ -200,8 +204,14 @@ class LabScreen(Playback):
         """Say so."""
         self.query_one(Header).note = "engine ready"
 
+    @property
+    def settled(self) -> bool:
+        """Whether the answer to what was asked last is shown."""
+        return self._settled
+
     def on_bench_shown(self, message: BenchShown) -> None:
         """Let the bench show it."""
+        self._settled = True
         label = message.values["label"]
         self.query_one(Header).note = "a digit drawn by hand" if label is None else f"a {label} of {self._datasets[0]}"
         self.query_one(f"#{message.bench}", Bench).hear(message)
@@ -249,4 +259,28 @@ class LabScreen(Playback):
         """Draw a digit."""
 
     def action_export(self) -> None:
-        """Write what is shown."""
+        """Write what is shown, as a picture and as the lines of Python that compute it."""
+        try:
+            panels, script = self.bench.panels(), self.bench.script(self.subject)
+        except MinidiffError as error:
+            self.bench.complain(str(error))
+            return
+        start = str(Path.cwd() / f"lab-{self.bench.NAME}")
+        question = "Write the picture (.png) and the Python (.py) as"
+        self.app.push_screen(NameDialog(question, start, longest=LONGEST), partial(self._export, panels, script))
+
+    def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
+        if stem:
+            self._write(panels, script, Path(stem).expanduser())
+
+    @work(group="export")
+    async def _write(self, panels: list[Panel], script: list[str], stem: Path) -> None:
+        from core import export  # brings Pillow, which nothing else here needs
+
+        try:
+            picture = await asyncio.to_thread(export.write_panels, stem.with_name(f"{stem.name}.png"), panels)
+            await asyncio.to_thread(export.write_script, stem.with_name(f"{stem.name}.py"), script)
+        except MinidiffError as error:
+            self.notify(str(error), severity="error", timeout=8)
+        else:
+            self.notify(f"wrote {picture} and {stem.name}.py", timeout=8)

@@ -80,7 +80,7 @@ class ConfirmDialog(Dialog[bool]):
 
 
 class NameDialog(Dialog[str | None]):
-    """Asks for a name, beginning with the present one; None if the question was left."""
+    """Asks for a name of up to `longest` characters, beginning with the present one; None if it was left."""
 
     DEFAULT_CSS = """
     NameDialog {
@@ -90,14 +90,14 @@ class NameDialog(Dialog[str | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave")]
 
-    def __init__(self, question: str, name: str) -> None:
+    def __init__(self, question: str, name: str, *, longest: int = 64) -> None:
         super().__init__()
-        self._question, self._name = question, name
+        self._question, self._name, self._longest = question, name, longest
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(self._question, classes="question", markup=False)
-            yield Input(self._name, max_length=64, select_on_focus=True, compact=True)
+            yield Input(self._name, max_length=self._longest, select_on_focus=True, compact=True)
             yield Label("enter takes it · esc leaves", classes="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

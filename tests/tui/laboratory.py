@@ -1,0 +1,94 @@
+"""The Lab in tests: opened on drawn digits, with a real engine, and asked as a person asks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+from waiting import until
+
+from core.data import search_roots
+from tui.app import MinidiffApp
+from tui.lab.bench import Bench
+from tui.screens.lab import LabScreen
+from tui.settings import Settings
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+class Lab:
+    """The app on its Lab screen."""
+
+    def __init__(self, app: MinidiffApp, pilot: Pilot[Any]) -> None:
+        self.app, self.pilot = app, pilot
+
+    @property
+    def screen(self) -> LabScreen:
+        assert isinstance(self.app.screen_stack[0], LabScreen)
+        return self.app.screen_stack[0]
+
+    @property
+    def bench(self) -> Bench:
+        return self.screen.bench
+
+    @property
+    def told(self) -> str:
+        """The text below the bench, or what is wrong."""
+        return str(self.bench.query_one(".told", Static).render())
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.bench.query_one(".told", Static).has_class("-wrong")
+
+    async def until(self, condition: Any, what: str) -> None:
+        await until(self.pilot, condition, what)
+
+    async def answered(self) -> None:
+        """Wait for the answer to what was asked last."""
+        bench = self.bench
+        await self.pilot.pause()
+        await self.until(lambda: bench.shown is not None and self.screen.settled, f"{bench.NAME} is shown")
+
+    async def fill(self, field: str, value: str) -> None:
+        """Type into a field; the answer is there afterwards, unless it makes no sense."""
+        self.screen.query_one(f"#{self.bench.NAME} #{field}, #subject #{field}", Input).value = value
+        await self.pilot.pause()
+        if not self.is_wrong:
+            await self.answered()
+
+
+@asynccontextmanager
+async def lab(root: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Lab]:
+    """The Lab with its first bench shown; it finds no MNIST, so that its digits are those that are drawn."""
+    monkeypatch.setenv("MINIDIFF_DATA", str(root / "nothing"))
+    monkeypatch.chdir(root)
+    assert search_roots()
+    app = MinidiffApp(root, mode="lab", settings=Settings(reduced_motion=True))
+    async with app.run_test(size=size) as pilot:
+        made = Lab(app, pilot)
+        await made.answered()
+        yield made
+
+
+def run_script(script: list[str], folder: Path) -> str:
+    """What the exported lines print when they are run."""
+    file = folder / "script.py"
+    file.write_text("\n".join(script))
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

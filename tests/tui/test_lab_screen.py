@@ -1,0 +1,223 @@
+"""The Lab and its first bench: fields that ask at once, the sliding kernel, what is wrong, what is taken away."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from laboratory import Lab, lab, run_script
+from PIL import Image
+from textual.widgets import Input, Switch
+from torch.nn import functional
+
+from core.kernels import NAMED, kernel_text, named_kernel, parse_kernel, sizes_of
+from tui.lab.arrays import Array, brightness, read
+from tui.lab.convolution import LAYER, OWN, ConvolutionBench
+from tui.lab.sums import Sums, number
+from tui.widgets.choice import Choice
+from tui.widgets.header import Header
+
+
+def tensor(array: Array) -> torch.Tensor:
+    return torch.tensor(list(array.values)).reshape(array.shape)
+
+
+def numbers(on: Lab) -> str:
+    return on.bench.query_one("#numbers", Input).value
+
+
+async def test_the_first_bench_opens_on_a_digit_with_its_sum_written_out(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        assert isinstance(on.bench, ConvolutionBench)
+        assert "of glyphs" in on.screen.query_one(Header).note
+        arrays, at = on.bench.shown.arrays, on.screen.timeline.position
+        products = tensor(arrays["windows"].part(at)) * tensor(arrays["kernel"])
+        assert torch.allclose(tensor(arrays["products"].part(at)), products)
+        assert float(products.sum()) == pytest.approx(arrays["output"].values[at], abs=1e-5)
+        said = str(on.bench.query_one(Sums).render())
+        assert f"sum {number(arrays['output'].values[at])}" in said
+        assert "× kernel" in said
+
+
+async def test_stride_padding_dilation_and_size_change_the_map_as_torch_does(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        for field, value in (("stride", "2"), ("padding", "3"), ("dilation", "2"), ("size", "5")):
+            await on.fill(field, value)
+        arrays = on.bench.shown.arrays
+        digit, kernel = (tensor(arrays[name])[None, None] for name in ("digit", "kernel"))
+        expected = functional.conv2d(digit, kernel, stride=2, padding=3, dilation=2)[0, 0]
+        assert torch.allclose(tensor(arrays["output"]), expected, atol=1e-5)
+        assert on.screen.timeline.steps == expected.numel() - 1
+        assert f"map {expected.shape[0]}x{expected.shape[1]}" in str(on.bench.query_one("#right").render())
+        assert "= 13" in str(on.bench.query_one("#right").render())
+
+
+async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        board = on.bench.query_one("#map")
+        await on.pilot.press("home")
+        assert board._known == 1
+        await on.pilot.press("right", "right")
+        assert board._known == 3
+        assert board._frame.offset == (2, 0)
+        await on.pilot.press("end")
+        assert board._known == len(on.bench.shown.arrays["output"].values)
+        await on.pilot.press("space")
+        await on.until(lambda: 1 < board._known < 600, "it slides by itself, from the start")
+
+
+async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_own(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        names = on.bench.query_one("#kernel", Choice)
+        for name in NAMED:
+            names.value = name
+            await on.answered()
+            assert parse_kernel(numbers(on)) == named_kernel(name, 3)
+        names.value = "gaussian blur"
+        await on.fill("size", "7")
+        assert numbers(on) == kernel_text(named_kernel("gaussian blur", 7))
+        assert 4 not in sizes_of("sobel x")
+        names.value = "sobel x"
+        await on.answered()
+        await on.fill("size", "4")
+        assert on.is_wrong
+        assert "sobel x exists in sizes 3, 5, 7" in on.told
+        await on.fill("size", "3")
+        await on.fill("numbers", "1 0; 0 -1")
+        assert names.chosen == OWN
+        assert on.bench.shown.arrays["kernel"].shape == (2, 2)
+
+
+async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        before = on.bench.shown
+        for text, said in (
+            ("1 2; 3", "equally long"),
+            ("__import__('os')", "is not a number"),
+            ("1 " * 9, "up to 7"),
+            ("", "needs a number"),
+        ):
+            await on.fill("numbers", text)
+            assert on.is_wrong
+            assert said in on.told
+            assert numbers(on) == text
+        await on.fill("numbers", "1")
+        await on.fill("stride", "9")
+        assert "stride takes a whole number from 1 to 4, not 9" in on.told
+        assert on.bench.query_one("#stride", Input).value == "9"
+        await on.fill("stride", "1")
+        assert not on.is_wrong
+        assert on.bench.shown is not before
+
+
+async def test_the_mathematicians_convolution_stands_beside_what_the_library_computes(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        assert not on.bench.query_one("#other").display
+        on.bench.query_one("#flip", Switch).value = True
+        await on.answered()
+        arrays = on.bench.shown.arrays
+        digit, kernel = (tensor(arrays[name])[None, None] for name in ("digit", "kernel"))
+        turned = functional.conv2d(digit, kernel.flip(2, 3))[0, 0]
+        assert torch.allclose(tensor(arrays["output"]), turned, atol=1e-5)
+        assert torch.allclose(tensor(arrays["other"]), functional.conv2d(digit, kernel)[0, 0], atol=1e-5)
+        assert on.bench.query_one("#other").display
+        assert "conv2d" in on.told
+
+
+async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        on.bench.query_one("#kernel", Choice).value = LAYER
+        await on.answered()
+        assert numbers(on) == "into 0 0"
+        assert on.bench.shown.arrays["kernel"].shape == (3, 3)
+        on.bench.query_one("#numbers", Input).value = "nowhere 0 0"
+        await on.until(lambda: on.is_wrong, "the engine refused")
+        assert "no convolution 'nowhere'" in on.told
+        assert numbers(on) == "nowhere 0 0"
+
+
+async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        first = on.bench.shown.arrays["digit"]
+        await on.pilot.press("n")
+        await on.answered()
+        assert on.bench.shown.arrays["digit"] != first
+        await on.pilot.press("r")
+        await on.answered()
+        assert on.bench.query_one("#kernel", Choice).chosen == "random"
+        drawn = numbers(on)
+        await on.pilot.press("r")
+        await on.answered()
+        assert numbers(on) != drawn
+        await on.fill("digit", "4000")
+        assert "0 to 999, not 4000" in on.told
+
+
+async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        await on.fill("padding", "1")
+        at = on.screen.timeline.position
+        total = on.bench.shown.arrays["output"].values[at]
+        await on.pilot.press("e")
+        await on.pilot.pause()
+        await on.pilot.press("enter")
+        await on.until(lambda: (tmp_path / "lab-convolution.py").is_file(), "both files are written")
+        with Image.open(tmp_path / "lab-convolution.png") as picture:
+            assert picture.width > 3 * 200
+        printed = run_script((tmp_path / "lab-convolution.py").read_text().splitlines(), tmp_path)
+        assert float(printed.partition("sum ")[2].split()[0]) == pytest.approx(total, abs=1e-5)
+        assert "map (28, 28)" in printed
+
+
+async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        (tmp_path / "file").touch()
+        await on.pilot.press("e")
+        await on.pilot.pause()
+        on.app.screen.query_one(Input).value = str(tmp_path / "file" / "picture")
+        await on.pilot.press("enter")
+        await on.until(lambda: bool(on.app._notifications), "it is told")
+        (notice,) = (notice.message for notice in on.app._notifications)
+        assert notice.startswith("cannot write")
+        assert "\n" not in notice
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
+async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch, size) as on:
+        for widget in ("#image", "#map", "Sums", "Timeline", ".told", "#flip", "#numbers"):
+            region = on.bench.query_one(widget).region
+            assert region.area
+            assert on.app.screen.region.contains_region(region), widget
+        assert "sum" in str(on.bench.query_one(Sums).render())
+
+
+def test_arrays_come_back_as_they_were_sent():
+    values = torch.arange(24.0).reshape(2, 3, 4) - 5
+    found = read({"one": [2, 3, 4], "none": [0, 3]}, values.numpy().tobytes())
+    assert found["one"].part(1).rows[2] == values[1, 2].tolist() or list(found["one"].part(1).rows[2]) == [
+        15,
+        16,
+        17,
+        18,
+    ]
+    assert found["one"].part(-1) == found["one"].part(1)
+    assert found["none"].shape == (0, 3)
+
+
+def test_brightness_has_zero_in_the_middle_only_where_something_is_below_it():
+    assert list(brightness([0.0, 0.5, 1.0])) == [0, 128, 255]
+    assert list(brightness([-2.0, 0.0, 2.0])) == [0, 128, 255]
+    assert list(brightness([0.0, 0.0])) == [0, 0]
+
+
+def test_numbers_take_five_places_at_most():
+    for value, said in (
+        (0, "0"),
+        (0.25, ".25"),
+        (-1, "-1"),
+        (12.5, "12.5"),
+        (-313.4, "-313"),
+        (1e-9, "0"),
+        (-0.5, "-.5"),
+    ):
+        assert number(value) == said
