@@ -18,16 +18,19 @@ from core.events import Stopped
 from core.runs import CONTROL
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
+from tui.lab.bench import Bench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
+from tui.screens.lab import LabScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
+from tui.widgets.choice import Choice
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog, NameDialog, StartDialog
 from tui.widgets.run_table import RunTable
@@ -94,9 +97,10 @@ def scene(stage: str, *actions: str) -> Callable[[Scene], Scene]:
 # On the Sample screen, with the recording
 
 
-@scene("sample", "app.sample", "app.train", "app.runs", "app.devices")
+@scene("sample", "app.sample", "app.train", "app.runs", "app.devices", "app.lab")
 async def screens(on: Stagehand) -> None:
-    for key, kind in (("2", TrainScreen), ("3", RunsScreen), ("4", DevicesScreen), ("1", SampleScreen)):
+    kinds = {"2": TrainScreen, "3": RunsScreen, "4": DevicesScreen, "5": LabScreen, "1": SampleScreen}
+    for key, kind in kinds.items():
         await on.press(key)
         assert isinstance(on.app.screen, kind)
 
@@ -471,6 +475,55 @@ async def resume_from_table(on: Stagehand) -> None:
     assert started == [("stopped", False)]
 
 
+# In the Lab
+
+
+def bench_of(on: Stagehand) -> Bench:
+    assert isinstance(on.app.screen, LabScreen)
+    return on.app.screen.bench
+
+
+@scene("lab", "lab.next", "lab.previous")
+async def benches(on: Stagehand) -> None:
+    assert isinstance(on.app.screen, LabScreen)
+    names = [bench.NAME for bench in on.app.screen.query(Bench)]
+    seen = []
+    for _ in names:
+        seen.append(bench_of(on).NAME)
+        await on.press("right_square_bracket")
+    assert seen == names
+    await on.press("left_square_bracket")
+    assert names[-1] == bench_of(on).NAME
+    await on.press("right_square_bracket")
+
+
+@scene("lab", "lab.digit")
+async def another_digit(on: Stagehand) -> None:
+    field = on.app.screen.query_one("#digit", Input)
+    seen = set()
+    for _ in range(5):
+        await on.press("n")
+        seen.add(field.value)
+    assert len(seen) > 1
+
+
+@scene("lab", "lab.random")
+async def another_kernel(on: Stagehand) -> None:
+    await on.press("r")
+    drawn = bench_of(on).query_one("#numbers", Input).value
+    await on.press("r")
+    assert bench_of(on).query_one("#kernel", Choice).chosen == "random"
+    assert bench_of(on).query_one("#numbers", Input).value != drawn
+
+
+@scene("lab", "lab.export")
+async def take_away(on: Stagehand) -> None:
+    await on.press("e")
+    assert isinstance(on.app.screen, NameDialog)
+    await on.press("escape")
+    assert isinstance(on.app.screen, LabScreen)
+
+
 @pytest.fixture
 def root(model_root: Path, tmp_path: Path) -> Path:
     """A root with runs in several states, and a model."""
@@ -493,6 +546,7 @@ STAGES = {
     "stopped": {"mode": "train", "run": "stopped"},
     "runs": {"mode": "runs"},
     "stopped-runs": {"mode": "runs"},
+    "lab": {"mode": "lab"},
 }
 
 

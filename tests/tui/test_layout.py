@@ -23,6 +23,7 @@ WORDS = {
     "3": (("older", "finished", "loss", "epoch 0"), ("Watch", "Quit", "Help")),
     "2": (("older", "● finished", "smoothed"), ("Sample", "Quit", "Help")),
     "4": (("CPU", "GiB", "memory", "DISK"), ("Quit", "Help")),
+    "5": (("Convolution", "kernel", "stride", "sum ", "step "), ("space", "Quit", "Help")),
 }
 CORNERS = {"╭": ("╮", "╰"), "┌": ("┐", "└")}
 
