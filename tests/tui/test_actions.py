@@ -18,10 +18,13 @@ from core.events import Stopped
 from core.runs import CONTROL
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
+from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
+from tui.screens.draw import DrawScreen, Paper
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
+from tui.screens.lab import LabScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
@@ -471,6 +474,48 @@ async def resume_from_table(on: Stagehand) -> None:
     assert started == [("stopped", False)]
 
 
+# In the Lab
+
+
+@scene("lab", "lab.view")
+async def view(on: Stagehand) -> None:
+    await on.pilot.resize_terminal(80, 24)  # where not all views have room
+    screen = on.app.screen
+    assert isinstance(screen, LabScreen)
+    screen.open("transposed")
+    await on.press()
+    bench = screen.bench
+    assert isinstance(bench, TransposedBench)
+    before = bench.views
+    await on.press("v")
+    assert bench.views != before
+    await on.press("v")
+    assert bench.views == before
+
+
+@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.place == "draw"))
+async def draw(on: Stagehand) -> None:
+    lab = on.app.screen
+    assert isinstance(lab, LabScreen)
+    await on.press("escape", "d")
+    screen = on.app.screen
+    assert isinstance(screen, DrawScreen)
+    paper = screen.query_one(Paper)
+    await on.press("left", "left", "up", "right", "down", "down")
+    assert paper.pen == (13, 15)
+    assert not any(paper.ink)
+    await on.press("space", "backspace")
+    assert not any(paper.ink)
+    await on.press("space")
+    drawn = paper.ink.hex()
+    await on.press("enter")
+    assert on.app.screen is lab
+    assert lab.subject.pixels == drawn
+    await on.press("d", "backspace", "escape")
+    assert on.app.screen is lab
+    assert lab.subject.pixels == drawn
+
+
 @pytest.fixture
 def root(model_root: Path, tmp_path: Path) -> Path:
     """A root with runs in several states, and a model."""
@@ -493,6 +538,7 @@ STAGES = {
     "stopped": {"mode": "train", "run": "stopped"},
     "runs": {"mode": "runs"},
     "stopped-runs": {"mode": "runs"},
+    "lab": {"mode": "lab"},
 }
 
 

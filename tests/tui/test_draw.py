@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from textual import events
 from textual.app import App
 from textual.widgets import Input
 from waiting import until
@@ -111,7 +110,7 @@ async def test_the_mouse_draws_without_gaps_at_every_size(size: tuple[int, int],
         box = app.screen.query_one("Vertical")
         assert box.region.height <= size[1]
         await pilot.mouse_down(paper, offset=(4 * times, 2 * times))
-        await pilot._post_mouse_events([events.MouseMove], paper, offset=(20 * times, 10 * times), button=1)
+        await pilot.hover(paper, offset=(20 * times, 10 * times))
         await pilot.mouse_up(paper, offset=(20 * times, 10 * times))
         assert paper.pen == (20, 20)
         drawn = {at for at, value in app.ink().items() if value == 255}
@@ -136,7 +135,7 @@ async def test_what_was_drawn_last_is_there_again() -> None:
         assert app.taken == ["ff" + BLANK[2:]]
 
 
-async def test_the_frame_tells_every_key_in_the_smallest_terminal(tmp_path: Path) -> None:
+async def test_the_frame_tells_every_key_in_the_smallest_terminal() -> None:
     async with drawing() as (app, _):
         text = app.export_screenshot(simplify=True).replace("&#160;", " ")
         assert "arrows or mouse" in text
@@ -162,5 +161,5 @@ async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path:
         field = screen.query_one("#digit", Input)
         assert field.value == ""
         field.value = "0"
-        await until(pilot, lambda: note.note.startswith("a 2 of") or " of " in note.note, "the test image is shown")
+        await until(pilot, lambda: " of " in note.note, "the test image is shown")
         assert screen.subject.pixels is None
