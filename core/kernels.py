@@ -17,6 +17,7 @@ MAX_KERNEL = 7
 LARGEST = 1000.0  # that a number of a kernel may be, with either sign
 STRIDES, PADDINGS, DILATIONS = (1, 4), (0, 6), (1, 3)  # the least and the greatest
 PADDING_MODES = ("zeros", "reflect")
+SMALL_SIDES = (2, 8)  # of the map that the lab lets a transposed convolution grow
 
 _ALL, _ODD, _FROM_3 = tuple(range(1, MAX_KERNEL + 1)), (1, 3, 5, 7), (3, 5, 7)
 _SIZES = {

@@ -12,7 +12,7 @@ from torch.nn import functional
 from core.checkpoint import LoadedModel
 from core.config import IMAGE_SIZE
 from core.errors import MinidiffError
-from core.kernels import Geometry, grown_formula, output_formula
+from core.kernels import SMALL_SIDES, Geometry, grown_formula, output_formula
 from core.lab.convolution import convolve_steps, kernel_tensor, padded
 from core.lab.hooks import without_skips
 from core.lab.inside import attention_maps, feature_maps, layer_kernels, receptive_field
@@ -28,7 +28,6 @@ Load = Callable[[], LoadedModel]  # the model that the request names
 Read = Callable[[LoadedModel, Tensor], Any]  # what a classifier takes (B, 1, 28, 28) images in [0, 1] for, or None
 
 AMOUNTS = tuple(index / 40 for index in range(41))  # of a sweep
-SMALL = (2, 8)  # sides that a transposed convolution may start from
 TILES = 64  # maps of a layer, or kernels of it, that are shown at most
 
 
@@ -85,7 +84,7 @@ def _convolution(request: dict[str, Any], digit: Digit, load: Load, read: Read) 
 
 def _transposed(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     kernel = kernel_tensor(_kernel(request["kernel"], load), digit.image)
-    side, (least, most) = int(request["side"]), SMALL
+    side, (least, most) = int(request["side"]), SMALL_SIDES
     if not least <= side <= most:
         raise MinidiffError(f"the small map has from {least} to {most} pixels along a side, not {side}")
     small = functional.adaptive_avg_pool2d(digit.image[None], side)[0]
@@ -93,7 +92,12 @@ def _transposed(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     steps = list(transposed_convolve_steps(small, kernel, **options))
     rows, columns = kernel.shape
     yield (
-        {"formula": grown_formula(side, rows, **options), "origins": [step.origin for step in steps]},
+        {
+            "padding": options["padding"],
+            "dilation": options["dilation"],
+            "formula": grown_formula(side, rows, **options),
+            "origins": [step.origin for step in steps],
+        },
         {
             "image": small,
             "kernel": kernel,

@@ -19,8 +19,10 @@ from core.runs import CONTROL
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
+from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
+from tui.screens.draw import DrawScreen, Paper
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lab import LabScreen
@@ -522,6 +524,45 @@ async def take_away(on: Stagehand) -> None:
     assert isinstance(on.app.screen, NameDialog)
     await on.press("escape")
     assert isinstance(on.app.screen, LabScreen)
+
+
+@scene("lab", "lab.view")
+async def view(on: Stagehand) -> None:
+    await on.pilot.resize_terminal(80, 24)  # where not all views have room
+    screen = on.app.screen
+    assert isinstance(screen, LabScreen)
+    screen.open("transposed")
+    await on.press()
+    bench = screen.bench
+    assert isinstance(bench, TransposedBench)
+    before = bench.views
+    await on.press("v")
+    assert bench.views != before
+    await on.press("v")
+    assert bench.views == before
+
+
+@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.place == "draw"))
+async def draw(on: Stagehand) -> None:
+    lab = on.app.screen
+    assert isinstance(lab, LabScreen)
+    await on.press("escape", "d")
+    screen = on.app.screen
+    assert isinstance(screen, DrawScreen)
+    paper = screen.query_one(Paper)
+    await on.press("left", "left", "up", "right", "down", "down")
+    assert paper.pen == (13, 15)
+    assert not any(paper.ink)
+    await on.press("space", "backspace")
+    assert not any(paper.ink)
+    await on.press("space")
+    drawn = paper.ink.hex()
+    await on.press("enter")
+    assert on.app.screen is lab
+    assert lab.subject.pixels == drawn
+    await on.press("d", "backspace", "escape")
+    assert on.app.screen is lab
+    assert lab.subject.pixels == drawn
 
 
 @pytest.fixture

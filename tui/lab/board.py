@@ -84,7 +84,12 @@ class Board(DigitGrid):
         codes[self._known :] = bytes([GAP]) * (len(codes) - self._known)
         rows = [codes[at : at + wide] for at in range(0, len(codes), wide)]
         if self._frame is not None:
-            for y in range(max(0, self._frame.y), min(len(rows), self._frame.bottom), self._spacing):
-                for x in range(max(0, self._frame.x), min(wide, self._frame.right), self._spacing):
+            for y in _inside(self._frame.y, self._frame.bottom, self._spacing, len(rows)):
+                for x in _inside(self._frame.x, self._frame.right, self._spacing, wide):
                     rows[y][x] = MARK if rows[y][x] == GAP else rows[y][x] + TINTED
         return rows
+
+
+def _inside(start: int, stop: int, spacing: int, size: int) -> range:
+    """Every `spacing`th place from `start` to before `stop`, without those outside of 0 to `size`."""
+    return range(start if start >= 0 else start % spacing, min(size, stop), spacing)

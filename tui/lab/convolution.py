@@ -2,116 +2,33 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-from textual import events, on
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Region
 from textual.widget import Widget
-from textual.widgets import Input, Select, Static, Switch
+from textual.widgets import Static, Switch
 
-from core.errors import MinidiffError
-from core.kernels import (
-    DILATIONS,
-    MAX_KERNEL,
-    NAMED,
-    PADDING_MODES,
-    PADDINGS,
-    STRIDES,
-    Kernel,
-    kernel_text,
-    named_kernel,
-    parse_kernel,
-    sizes_of,
-)
+from core.kernels import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from tui.lab.arrays import brightness
-from tui.lab.bench import WORDY, Bench, Panel, Subject, captions, choice, entry, row
+from tui.lab.bench import WORDY, Panel, Subject, captions, choice, entry, row
 from tui.lab.board import Board
+from tui.lab.kernel_fields import KernelBench
 from tui.lab.sums import Sums, Table, number
 from tui.link import Link
 from tui.messages import BenchShown
 from tui.widgets.choice import Choice
 from tui.widgets.timeline import Timeline
 
-OWN, LAYER = "own numbers", "a layer's"
 FLIPPED = (
     "Mathematics turns the kernel over before it slides. Nets do not: torch's conv2d computes the map below, "
     "cross-correlation. A kernel that is learned comes out turned over, and nothing else differs."
 )
 OPENS_AT = 0.45  # of the way: over the digit's ink
-SEEDS = 10_000
 
 
-class KernelFields:
-    """The fields for a kernel, which two benches have: a name, a size, and the numbers themselves."""
-
-    def __init__(self, bench: Bench, name: str) -> None:
-        self._bench = bench
-        self._name = name
-        self._seed = 0  # of the random kernel
-        self._text = kernel_text(named_kernel(name))  # the numbers that nobody typed
-
-    def compose(self) -> Horizontal:
-        """One line."""
-        numbers = entry("numbers", self._text, width=20)
-        numbers.styles.width = "1fr"
-        names = choice("kernel", (*NAMED, OWN, LAYER), self._name, width=17)
-        return row(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
-
-    def read(self) -> Kernel | dict[str, Any]:
-        """The kernel, or the layer and channels that it is to be taken from.
-
-        Raises:
-            MinidiffError: what was typed is neither.
-        """
-        text = self._bench.query_one("#numbers", Input).value
-        if self.chosen != LAYER:
-            return parse_kernel(text)
-        words = text.split()
-        if len(words) != 3 or not all(word.isdecimal() for word in words[1:]):
-            raise MinidiffError(f"a layer's kernel is its name, an output and an input channel: into 0 0, not {text}")
-        return {"layer": words[0], "out": int(words[1]), "in": int(words[2])}
-
-    @property
-    def chosen(self) -> str:
-        """The name that is chosen."""
-        return self._bench.query_one("#kernel", Choice).chosen
-
-    def follow(self, changed: Widget, *, layer: str) -> bool:
-        """Let the other fields follow the one that changed; whether there is anything to be asked for."""
-        numbers, size = self._bench.query_one("#numbers", Input), self._bench.query_one("#size", Input)
-        names = self._bench.query_one("#kernel", Choice)
-        if changed is numbers:
-            if self.chosen not in (OWN, LAYER) and numbers.value != self._text:
-                names.offer(names.values, OWN)
-            return True
-        if changed is names or changed is size:
-            if self.chosen == LAYER:
-                text = layer
-            elif self.chosen == OWN:
-                return changed is names
-            else:
-                sizes = sizes_of(self.chosen)
-                if changed is names and size.value not in map(str, sizes):
-                    with size.prevent(Input.Changed):
-                        size.value = "3"
-                text = kernel_text(named_kernel(self.chosen, self._bench.number("size", 1, MAX_KERNEL), self._seed))
-            self._text = text
-            with numbers.prevent(Input.Changed):
-                numbers.value = text
-        return True
-
-    def draw_another(self) -> None:
-        """Other random numbers."""
-        self._seed = random.randrange(SEEDS)
-        names = self._bench.query_one("#kernel", Choice)
-        names.offer(names.values, "random")
-        self.follow(names, layer="")
-
-
-class ConvolutionBench(Bench):
+class ConvolutionBench(KernelBench):
     """A digit, the kernel on it with its sum written out, and the map."""
 
     SCOPED_CSS = False  # the rules for sizes look at the screen's classes
@@ -132,9 +49,7 @@ class ConvolutionBench(Bench):
     """
 
     def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
-        super().__init__()
-        self._link, self._still = link, still
-        self._kernel = KernelFields(self, "sobel x")
+        super().__init__(link, "sobel x", still=still)
 
     def fields(self) -> Iterator[Widget]:
         """The kernel, then how it walks."""
@@ -171,24 +86,6 @@ class ConvolutionBench(Bench):
             "dilation": self.number("dilation", *DILATIONS),
             "flip": self.query_one("#flip", Switch).value,
         }
-
-    @on(Input.Changed)
-    @on(Select.Changed)
-    def _follow(self, event: Input.Changed | Select.Changed) -> None:
-        event.prevent_default()
-        event.stop()
-        try:
-            asks = self._kernel.follow(event.control, layer="into 0 0")
-        except MinidiffError as error:
-            self.complain(str(error))
-            return
-        if asks:
-            self.changed()
-
-    def another(self) -> None:
-        """Another random kernel."""
-        self._kernel.draw_another()
-        self.changed()
 
     # What it shows
 
@@ -268,19 +165,12 @@ class ConvolutionBench(Bench):
         asked = self.request()
         at = self.timeline.position if self.timeline is not None else 0
         geometry = f"Geometry({asked['stride']}, {asked['padding']}, {asked['padding_mode']!r}, {asked['dilation']})"
-        lines = ["from core import convolve_steps", "from core.kernels import Geometry"]
-        if isinstance(asked["kernel"], dict):
-            layer = asked["kernel"]
-            lines += ["from core import load_model", "from core.lab import layer_kernels"]
-            kernel = [
-                f'kernels = layer_kernels(load_model("{subject.model}", device="cpu").net)',
-                f'kernel = kernels["{layer["layer"]}"][{layer["out"]}, {layer["in"]}]',
-            ]
-        else:
-            kernel = [f"kernel = {asked['kernel']!r}"]
+        imports, kernel = self._kernel.script(subject)
         flip = ", flip=True" if asked["flip"] else ""
         return [
-            *lines,
+            "from core import convolve_steps",
+            "from core.kernels import Geometry",
+            *imports,
             *subject.script,
             *kernel,
             f"steps = list(convolve_steps(image, kernel, {geometry}{flip}))",
@@ -289,8 +179,3 @@ class ConvolutionBench(Bench):
             'print("map", tuple(steps[-1].output.shape), "from", float(steps[-1].output.min()), "to",',
             "      float(steps[-1].output.max()))",
         ]
-
-    def on_key(self, event: events.Key) -> None:
-        """Enter in a field says again what is wrong, if anything is."""
-        if event.key == "enter":
-            self.changed()

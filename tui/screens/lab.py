@@ -21,8 +21,11 @@ from tui.actions import bindings
 from tui.engine import Engine
 from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
 from tui.lab.convolution import ConvolutionBench
+from tui.lab.kernel_fields import KernelBench
+from tui.lab.transposed import TransposedBench
 from tui.link import Link
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
+from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
 from tui.widgets.choice import Choice
 from tui.widgets.devices import DevicePanel
@@ -107,7 +110,10 @@ class LabScreen(Playback):
 
     def compose(self) -> ComposeResult:
         """The benches' names, digit and model, the bench in sight."""
-        benches = [ConvolutionBench(self._link, still=self._still)]
+        benches = [
+            ConvolutionBench(self._link, still=self._still),
+            TransposedBench(self._link, still=self._still),
+        ]
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
@@ -133,6 +139,8 @@ class LabScreen(Playback):
         """A bench without a timeline has nothing to play."""
         if action in ("play", "step", "seek", "loop", "faster") and self.is_mounted:
             return self.bench.timeline is not None
+        if action == "view" and self.is_mounted:
+            return isinstance(self.bench, TransposedBench) and self.bench.switches
         return super().check_action(action, parameters)
 
     async def on_screen_resume(self) -> None:
@@ -147,8 +155,9 @@ class LabScreen(Playback):
         await self.engine.stop()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Do without the devices where there are few rows."""
+        """Do without the devices where there are few rows, and without a key for views where all are in sight."""
         self.set_class(event.size.height < LOW, "-low")
+        self.refresh_bindings()
 
     async def _offer_models(self) -> None:
         try:
@@ -186,9 +195,10 @@ class LabScreen(Playback):
             await self.engine.show(bench.NAME, request)
 
     async def on_bench_changed(self, message: Bench.Changed) -> None:
-        """Ask for what a bench shows now."""
+        """Ask for what a bench shows now, if it is in sight; any other asks when it comes to be."""
         message.stop()
-        await self._ask(message.bench)
+        if message.bench is self.bench:
+            await self._ask(message.bench)
 
     async def on_input_changed(self, event: Input.Changed) -> None:
         """Another digit."""
@@ -222,7 +232,9 @@ class LabScreen(Playback):
             del self._datasets[0]
             await self._ask(self.bench)
             return
-        self.query_one(f"#{self._asked[0]}", Bench).complain(message.notice)
+        name, _ = self._asked
+        self._asked = name, {}  # so that the same, asked again, is refused again
+        self.query_one(f"#{name}", Bench).complain(message.notice)
 
     def on_engine_died(self, message: EngineDied) -> None:
         """Say so; the next request starts another."""
@@ -252,11 +264,28 @@ class LabScreen(Playback):
 
     def action_another_kernel(self) -> None:
         """Another random kernel."""
-        if isinstance(self.bench, ConvolutionBench):
+        if isinstance(self.bench, KernelBench):
             self.bench.another()
 
+    def action_view(self) -> None:
+        """Another view of what a map grows into."""
+        if isinstance(self.bench, TransposedBench):
+            self.bench.next_view()
+
     def action_draw_digit(self) -> None:
-        """Draw a digit."""
+        """Draw a digit, or go on with the one drawn last."""
+        self.app.push_screen(DrawScreen(self._pixels), self._take)
+
+    async def _take(self, pixels: str | None) -> None:
+        """Look at what was drawn, if anything was, until the digit's field names another."""
+        if pixels is None:
+            return
+        self._pixels = pixels
+        field = self.query_one("#digit", Input)
+        with field.prevent(Input.Changed):
+            field.value = ""
+        self.bench.tell()
+        await self._ask(self.bench)
 
     def action_export(self) -> None:
         """Write what is shown, as a picture and as the lines of Python that compute it."""

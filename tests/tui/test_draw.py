@@ -1,0 +1,165 @@
+"""Drawing a digit by keys and by mouse, and what the Lab does with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.app import App
+from textual.widgets import Input
+from waiting import until
+
+from tui.app import MinidiffApp
+from tui.screens.draw import SIDE, DrawScreen, Paper
+from tui.screens.lab import LabScreen
+from tui.settings import Settings
+from tui.widgets.header import Header
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+BLANK = "00" * SIDE * SIDE
+
+
+class Desk(App[None]):
+    """An app that keeps what was drawn."""
+
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(self, pixels: str | None = None) -> None:
+        super().__init__()
+        self._pixels = pixels
+        self.taken: list[str | None] = []
+
+    def on_mount(self) -> None:
+        """Draw."""
+        self.push_screen(DrawScreen(self._pixels), self.taken.append)
+
+    @property
+    def paper(self) -> Paper:
+        """The board."""
+        return self.screen.query_one(Paper)
+
+    @property
+    def title_said(self) -> str:
+        """What the frame says."""
+        return str(self.screen.query_one("Vertical").border_title)
+
+    def ink(self) -> dict[tuple[int, int], int]:
+        """The pixels that hold ink, by column and row."""
+        return {(at % SIDE, at // SIDE): value for at, value in enumerate(self.paper.ink) if value}
+
+
+@asynccontextmanager
+async def drawing(
+    size: tuple[int, int] = (60, 20), pixels: str | None = None
+) -> AsyncIterator[tuple[Desk, Pilot[None]]]:
+    app = Desk(pixels)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        yield app, pilot
+
+
+async def test_the_pen_draws_only_with_ink_down() -> None:
+    async with drawing() as (app, pilot):
+        await pilot.press("left", "up")
+        assert app.paper.pen == (13, 13)
+        assert not app.ink()
+        assert app.title_said.endswith("ink is up")
+        await pilot.press("space")
+        assert app.title_said.endswith("ink is down")
+        assert app.ink()[13, 13] == 255
+        await pilot.press("right", "right", "down", "space", "right", "right", "right")
+        ink = app.ink()
+        assert {at for at, value in ink.items() if value == 255} == {(13, 13), (14, 13), (15, 13), (15, 14)}
+        assert app.paper.pen == (18, 14)
+        assert (18, 14) not in ink
+        await pilot.press("enter")
+        (taken,) = app.taken
+        assert taken is not None
+        assert len(taken) == 1568
+        assert bytes.fromhex(taken)[13 * SIDE + 13] == 255
+
+
+async def test_ink_is_soft_about_two_pixels_wide_and_never_darkens() -> None:
+    async with drawing() as (app, pilot):
+        await pilot.press("space", *["right"] * 6)
+        across = [app.ink().get((17, row), 0) for row in range(SIDE)]
+        assert max(across) == 255
+        assert 1.5 <= sum(across) / 255 <= 2.5
+        before = bytes(app.paper.ink)
+        await pilot.press(*["left"] * 6, "down", "up")
+        assert all(new >= old for new, old in zip(app.paper.ink, before, strict=True))
+
+
+async def test_the_pen_stays_on_the_board() -> None:
+    async with drawing() as (app, pilot):
+        await pilot.press("space", *["up"] * 20, *["left"] * 20)
+        assert app.paper.pen == (0, 0)
+        assert app.ink()[0, 0] == 255
+
+
+@pytest.mark.parametrize(("size", "times"), [((60, 20), 1), ((80, 24), 1), ((120, 40), 2), ((200, 60), 4)])
+async def test_the_mouse_draws_without_gaps_at_every_size(size: tuple[int, int], times: int) -> None:
+    async with drawing(size) as (app, pilot):
+        paper = app.paper
+        assert paper.size == (SIDE * times, SIDE * times // 2)
+        box = app.screen.query_one("Vertical")
+        assert box.region.height <= size[1]
+        await pilot.mouse_down(paper, offset=(4 * times, 2 * times))
+        await pilot.hover(paper, offset=(20 * times, 10 * times))
+        await pilot.mouse_up(paper, offset=(20 * times, 10 * times))
+        assert paper.pen == (20, 20)
+        drawn = {at for at, value in app.ink().items() if value == 255}
+        assert drawn == {(at, at) for at in range(4, 21)}
+        await pilot.hover(paper, offset=(2 * times, 10 * times))  # no button is held
+        assert {at for at, value in app.ink().items() if value == 255} == drawn
+
+
+async def test_backspace_clears_and_escape_leaves_without() -> None:
+    async with drawing() as (app, pilot):
+        await pilot.press("space", "right", "backspace")
+        assert not app.ink()
+        assert app.title_said.endswith("ink is up")
+        await pilot.press("space", "escape")
+        assert app.taken == [None]
+
+
+async def test_what_was_drawn_last_is_there_again() -> None:
+    async with drawing(pixels="ff" + BLANK[2:]) as (app, pilot):
+        assert app.ink() == {(0, 0): 255}
+        await pilot.press("enter")
+        assert app.taken == ["ff" + BLANK[2:]]
+
+
+async def test_the_frame_tells_every_key_in_the_smallest_terminal() -> None:
+    async with drawing() as (app, _):
+        text = app.export_screenshot(simplify=True).replace("&#160;", " ")
+        assert "arrows or mouse" in text
+        assert "space ink · backspace clear · enter take · esc leave" in text
+
+
+async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=Settings(reduced_motion=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        screen = app.screen
+        assert isinstance(screen, LabScreen)
+        await until(pilot, lambda: screen.bench.shown is not None, "the bench is shown")
+        note = screen.query_one(Header)
+        await pilot.press("d", "escape")
+        assert screen.subject.pixels is None
+        await pilot.press("d", "space", *["down"] * 6, "enter")
+        await until(pilot, lambda: note.note == "a digit drawn by hand", "the drawn digit is shown")
+        shown = screen.bench.shown
+        assert shown is not None
+        assert shown.arrays["digit"].at(16, 14) == 1
+        assert screen.subject.pixels is not None
+        field = screen.query_one("#digit", Input)
+        assert field.value == ""
+        field.value = "0"
+        await until(pilot, lambda: " of " in note.note, "the test image is shown")
+        assert screen.subject.pixels is None

@@ -1,0 +1,261 @@
+"""The transposed bench: fields, steps and views on a real engine, and a script that computes the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from textual.widgets import Input, Static
+from torch import Tensor
+from torch.nn import functional
+from waiting import until
+
+from core import children
+from tui.app import MinidiffApp
+from tui.lab.arrays import Array
+from tui.lab.bench import Bench, Subject
+from tui.lab.board import Board
+from tui.lab.sums import Sums
+from tui.lab.transposed import TransposedBench
+from tui.messages import BenchShown
+from tui.screens.lab import LabScreen
+from tui.settings import Settings
+from tui.widgets.choice import Choice
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+CALM = Settings(reduced_motion=True)
+
+
+def lab_of(app: MinidiffApp) -> LabScreen:
+    assert isinstance(app.screen, LabScreen)
+    return app.screen
+
+
+async def opened(app: MinidiffApp, pilot: Pilot[None]) -> TransposedBench:
+    """The bench, in sight."""
+    await pilot.pause()
+    await pilot.press("right_square_bracket")
+    bench = lab_of(app).bench
+    assert isinstance(bench, TransposedBench)
+    return bench
+
+
+def fill(bench: Bench, **fields: str) -> None:
+    for name, value in fields.items():
+        bench.query_one(f"#{name}", Input).value = value
+
+
+def told(bench: Bench, where: str = ".told") -> str:
+    return str(bench.query_one(where, Static).render())
+
+
+def tensor(array: Array) -> Tensor:
+    return torch.tensor(array.values).reshape(array.shape)
+
+
+def seen(bench: Bench) -> list[str]:
+    """The views in sight."""
+    return [name for name in ("output", "overlaps", "upsampled") if bench.query_one(f"#{name}").region.width]
+
+
+def answer(side: int = 2, size: int = 3, stride: int = 2) -> BenchShown:
+    """An answer as the engine gives it, of a map of ones and a kernel of ones."""
+    grown = (side - 1) * stride + size
+    outputs = torch.zeros(side * side, grown, grown)
+    origins = [(row * stride, column * stride) for row in range(side) for column in range(side)]
+    for index, (top, left) in enumerate(origins):
+        outputs[index:, top : top + size, left : left + size] += 1
+
+    def array(values: Tensor) -> Array:
+        return Array(tuple(values.shape), values.flatten().tolist())
+
+    values = {"label": 2, "padding": 0, "dilation": 1, "formula": f"… = {grown}", "origins": origins}
+    arrays = {
+        "image": array(torch.ones(side, side)),
+        "kernel": array(torch.ones(size, size)),
+        "spreads": array(torch.ones(side * side, size, size)),
+        "outputs": array(outputs),
+        "overlaps": array(outputs[-1]),
+        "upsampled": array(torch.ones(side * stride, side * stride)),
+    }
+    return BenchShown("transposed", values, arrays)
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An engine that never starts; holds which benches asked it."""
+    asked: list[str] = []
+
+    async def show(engine: object, bench: str, request: object) -> None:
+        asked.append(bench)
+
+    monkeypatch.setattr("tui.engine.Engine.show", show)
+    return asked
+
+
+async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fields(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(120, 40)) as pilot:
+        bench = await opened(app, pilot)
+        await until(pilot, lambda: bench.shown is not None, "the bench is shown")
+        assert bench.timeline is not None
+        assert bench.timeline.position == bench.timeline.steps == 35  # it opens at the end
+        assert told(bench, "#output .caption") == "output 13x13"
+        assert told(bench, "#overlaps .caption") == "1 to 4 overlap, 13x13"
+        assert told(bench, "#upsampled .caption") == "upsampled, convolved 12x12"
+        assert told(bench, "#right") == "side (6 - 1)·2 - 2·0 + 1·(3 - 1) + 1 = 13"
+
+        fill(bench, side="5", stride="3", padding="2", dilation="2", numbers="1 2; 3 4; -5 1/2")
+        await until(pilot, lambda: "output 13x11" in told(bench, "#output .caption"), "the output has another size")
+        assert bench.query_one("#kernel", Choice).chosen == "own numbers"
+        assert bench.timeline.position == bench.timeline.steps == 24
+        assert bench.shown is not None
+        arrays = {name: tensor(array) for name, array in bench.shown.arrays.items()}
+        kernel = torch.tensor([[1, 2], [3, 4], [-5, 0.5]])
+        expected = functional.conv_transpose2d(
+            arrays["image"][None, None], kernel[None, None], stride=3, padding=2, dilation=2
+        )
+        assert torch.allclose(arrays["outputs"][-1], expected[0, 0], atol=1e-5)
+        assert torch.equal(arrays["kernel"], kernel)
+
+        script = bench.script(Subject("glyphs", 0, "default-mnist"))
+        command = [sys.executable, "-c", "\n".join(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=children.environment())
+        assert done.returncode == 0, done.stderr
+        assert "output (13, 11) from" in done.stdout
+        assert "upsampled (15, 15)" in done.stdout
+        assert float(done.stdout.split(" to ")[1].split()[0]) == pytest.approx(float(expected.max()), abs=1e-4)
+
+
+@pytest.mark.usefixtures("builtin")
+async def test_a_kernel_of_a_layer_and_one_that_leaves_nothing(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(80, 24)) as pilot:
+        bench = await opened(app, pilot)
+        fill(bench, side="2", stride="1", padding="6")
+        await until(pilot, lambda: "take less padding" in told(bench), "the engine says that nothing is left")
+        assert bench.query_one("#padding", Input).value == "6"
+        bench.query_one("#padding", Input).focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: "take less padding" in told(bench), "asked again, it says so again")
+        fill(bench, padding="0")
+        bench.query_one("#kernel", Choice).value = "a layer's"
+        await until(pilot, lambda: told(bench, "#output .caption") == "output 4x4", "the layer's kernel is spread")
+        assert any('load_model("default-mnist"' in line for line in bench.script(lab_of(app).subject))
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    ("field", "text", "says"),
+    [
+        ("side", "9", "side takes a whole number from 2 to 8, not 9"),
+        ("stride", "", "stride takes a whole number from 1 to 4, not nothing"),
+        ("padding", "7", "padding takes a whole number from 0 to 6, not 7"),
+        ("dilation", "x", "dilation takes a whole number from 1 to 3, not x"),
+        ("numbers", "1 two", "'two' is not a number; write numbers such as 2, -0.5 or 1/9"),
+    ],
+)
+async def test_a_wrong_field_says_one_sentence_and_keeps_what_was_typed(
+    field: str, text: str, says: str, tmp_path: Path
+) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(80, 24)) as pilot:
+        bench = await opened(app, pilot)
+        before = bench.query_one(f"#{field}", Input).value
+        fill(bench, **{field: text})
+        await until(pilot, lambda: told(bench) == says, "it says what is wrong")
+        assert bench.query_one(f"#{field}", Input).value == text
+        fill(bench, **{field: before})
+        await until(pilot, lambda: told(bench).startswith("Each value spreads"), "all is well again")
+
+
+async def test_only_the_bench_in_sight_asks(quiet: list[str], tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert set(quiet) == {"convolution"}
+        bench = await opened(app, pilot)
+        await until(pilot, lambda: quiet[-1] == "transposed", "the bench asks when it is opened")
+        await pilot.press("r")
+        assert bench.query_one("#kernel", Choice).chosen == "random"
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_steps_write_out_what_a_value_spreads_and_where(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(120, 40)) as pilot:
+        bench = await opened(app, pilot)
+        bench.hear(answer())
+        await pilot.press("home")
+        assert said(bench) == [
+            "value",
+            "1",
+            "× kernel",
+            *["1 1 1"] * 3,
+            "= spread over",
+            *["1 1 1"] * 3,
+            "row 0, column 0",
+        ]
+        first = bench.query_one("#output Board", Board)._image
+        await pilot.press("right", "right")
+        assert said(bench)[-1] == "row 2, column 0"
+        assert told(bench, "#left") == "small map 2x2, row 1, column 0"
+        await pilot.press("end")
+        last = bench.query_one("#output Board", Board)._image
+        assert first.count(0) > last.count(0) == 0
+        assert [panel.title for panel in bench.panels()] == ["small map", "output", "overlaps", "upsampled"]
+        assert bench.panels()[1].image == last
+
+
+def said(bench: Bench) -> Sequence[str]:
+    """The lines of the sum."""
+    return [" ".join(line.split()) for line in str(bench.query_one(Sums).render()).splitlines() if line.strip()]
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
+    async with app.run_test(size=(80, 24)) as pilot:
+        bench = await opened(app, pilot)
+        bench.hear(answer())
+        await pilot.pause()
+        assert seen(bench) == ["output", "overlaps"]
+        await pilot.press("v")
+        assert seen(bench) == ["output", "upsampled"]
+        await pilot.resize_terminal(60, 20)
+        await pilot.press("v")
+        shown = [seen(bench)]
+        for _ in range(2):
+            await pilot.press("v")
+            shown.append(seen(bench))
+        assert sorted(shown) == [["output"], ["overlaps"], ["upsampled"]]
+        assert told(bench, f"#{shown[-1][0]} .caption").startswith("v ")
+        bench.hear(answer(size=7))
+        await pilot.pause()
+        assert not bench.query_one(Sums).display  # its numbers would leave no room for the pictures
+        await pilot.resize_terminal(120, 40)
+        assert seen(bench) == ["output", "overlaps", "upsampled"]
+        await pilot.press("v")
+        assert seen(bench) == ["output", "overlaps", "upsampled"]
+        assert bench.query_one(Sums).display
+
+
+async def test_a_frame_that_begins_outside_keeps_to_its_pixels() -> None:
+    from textual.app import App
+    from textual.geometry import Region
+
+    app: App[None] = App()
+    async with app.run_test() as pilot:
+        board = Board()
+        await app.mount(board)
+        board.lay(bytes(16), (4, 4), frame=Region(-1, -2, 5, 5), spacing=2)
+        await pilot.pause()
+        framed = [(y, x) for y, row in enumerate(board._coded(4)) for x, code in enumerate(row) if code > 17]
+        assert framed == [(0, 1), (0, 3), (2, 1), (2, 3)]
