@@ -132,14 +132,15 @@ class TransposedBench(KernelBench):
         self.query_one("#beside").display = self.views != ("output",)
 
     def hear(self, answer: BenchShown) -> None:
-        """Show the new output at the same part of the way, the first one whole."""
+        """Show the new output at the same part of the way, the first one almost whole."""
         first, self.shown = self.shown is None, answer
         self._outputs = brightness(answer.arrays["outputs"].values)
         steps = len(answer.values["origins"]) - 1
         assert self.timeline is not None
         if first:
             self.timeline.load(steps, [0.0] * (steps + 1))
-            self.timeline.seek(steps)
+            small = answer.arrays["image"].values
+            self.timeline.seek(max(at for at, value in enumerate(small) if value >= max(small) / 3))  # the last ink
         else:
             self.timeline.stretch(steps, [0.0] * (steps + 1))
         self.draw()

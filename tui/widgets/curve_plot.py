@@ -31,8 +31,8 @@ from tui.curves import (
     steps_a_unit,
     thinned,
 )
-from tui.raster import Raster, styled
 from tui.themes import theme_color
+from tui.widgets.axes import Axes, Line, plotted
 
 MARGIN = 10  # columns that the y labels and the frame take
 STEP = 0.01  # share of the span that the cursor moves by
@@ -193,8 +193,11 @@ class CurvePlot(PlotextPlot, can_focus=True):
         if not heights or width < MARGIN + 6 or height < 4:
             said = Text(self._reason(), justify="center")
             return Align.center(said, vertical="middle", height=height)
-        self._draw(drawn, heights)
-        return styled(self.plt.build())
+        lines = [
+            Line(*drawn[curve.name], self.color(curve.color), dots=curve.dots, coarse=curve.lows is not None)
+            for curve in self.curves
+        ]
+        return plotted(self, lines, self._axes(heights), self.color("plot-axes"))
 
     def _reason(self) -> str:
         """Why there is no curve."""
@@ -205,59 +208,29 @@ class CurvePlot(PlotextPlot, can_focus=True):
             return "no distance was measured\n--eval-every measures while training"
         return self._waiting
 
-    def _draw(self, drawn: Mapping[str, tuple[list[float], list[float]]], heights: Sequence[float]) -> None:
+    def _axes(self, heights: Sequence[float]) -> Axes:
+        """The axes, with room around a flat or single value."""
         width, height = self.size
-        behind = self.background_colors[1]
-        background = behind.rgb if behind.ansi is None else "default"  # the terminal's own
-        plot = self.plt
-        plot.clear_data()
-        plot.plotsize(width, height)
-        plot._set_size(width, height)  # plotsize alone does not shrink a plot that was larger before
-        plot.canvas_color(background)
-        plot.axes_color(background)
-        plot.ticks_color(self.color("plot-axes"))
-        plot.xaxes(True, False)
-        plot.yaxes(True, False)
         low, high = min(heights), max(heights)
         room = 0.05 if self._is_log else 0.05 * abs(high) or 1.0
-        if high - low < 0.4 * room:  # a flat or single value gets room around it
+        if high - low < 0.4 * room:
             low, high = low - room, high + room
         left, right = self.view.span or self.extent
-        plot.ylim(low, high)
-        plot.xlim(left, right)
-        labels = self._mark(low, high, left, right)
-        # What the y labels, the two axes and the x labels leave.
-        raster = Raster(width - labels - 1, height - 2, (left, right), (low, high))
-        for curve in self.curves:
-            xs, ys = drawn[curve.name]
-            if not curve.dots and len(xs) > 1:
-                raster.draw(xs, ys, self.color(curve.color), coarse=curve.lows is not None)
-        if spots := list(raster.spots()):
-            places = map(raster.place, spots)
-            texts, colors = [spot.text for spot in spots], [spot.color for spot in spots]
-            plot.scatter(*zip(*places, strict=True), marker=texts, color=colors)  # type: ignore[arg-type] # lists too
-        for curve in self.curves:
-            xs, ys = drawn[curve.name]
-            if curve.dots or len(xs) == 1:
-                plot.scatter(xs, ys, color=self.color(curve.color), marker="•" if curve.dots else "●")
-        if self.view.cursor is not None and left <= self.view.cursor <= right:
-            plot.vline(self.view.cursor, self.color("plot-axes"))
-
-    def _mark(self, low: float, high: float, left: float, right: float) -> int:
-        """The ticks; returns how wide the labels of the y axis are."""
-        width, height = self.size
         count = max(2, height // 3)
         if self._is_log:
             ticks = loss_ticks(10**low, 10**high, count)
             places = [math.log10(tick) for tick in ticks]
         else:
             places = ticks = round_ticks(low, high, count)
-        labels = [label(tick) for tick in ticks]
-        self.plt.yticks(places, labels)
         across = round_ticks(left, right, max(2, width // 12))
         names = [f"{tick:,.0f}" if tick == int(tick) else f"{tick:.3g}" for tick in across]
-        self.plt.xticks(across, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]])
-        return max(map(len, labels))
+        return Axes(
+            (left, right),
+            (low, high),
+            dict(zip(across, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]], strict=True)),
+            dict(zip(places, map(label, ticks), strict=True)),
+            self.view.cursor,
+        )
 
     def color(self, name: str) -> tuple[int, int, int]:
         """A colour of the theme."""
