@@ -125,6 +125,7 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
             "amounts": AMOUNTS,
             "paths": list(PATHS),
             "own": model.config.path,
+            "told": label,  # the class, None for a model that knows none
             "errors": [point.error for point in own],
             "read": read(model, predictions),
         },
@@ -135,7 +136,8 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
             "predictions": predictions[:, 0],
         },
     )
-    for index in range(len(AMOUNTS) - 1, -1, -1):  # the noisiest first, where walks differ from one step
+    first = int(request["first"])
+    for index in sorted(range(len(AMOUNTS)), key=lambda index: abs(index - first)):
         (point,) = corruption_sweep(model, image, AMOUNTS[index : index + 1], label=label, seed=seed, steps=steps)
         assert point.walked is not None
         seen = read(model, point.walked[None])

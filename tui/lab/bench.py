@@ -138,6 +138,14 @@ class Bench(Vertical):
         found = self.query(Timeline)
         return found.first() if found else None
 
+    @property
+    def switches(self) -> bool:
+        """Whether it has more views than are in sight."""
+        return False
+
+    def next_view(self) -> None:
+        """Another of its views."""
+
     # What it asks
 
     def request(self) -> dict[str, Any]:

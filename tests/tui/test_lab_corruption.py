@@ -1,0 +1,142 @@
+"""The corruption bench: the digit along every path, one step and a walk back, their errors, the numbers beside them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from laboratory import Lab, lab, run_script
+from textual.widgets import Static
+
+from core.paths import PATHS
+from tui.lab.arrays import ink
+from tui.lab.corruption import CorruptionBench
+from tui.lab.small_plot import SmallPlot
+from tui.widgets.choice import Choice
+from tui.widgets.digits import DigitGrid
+
+
+async def opened(on: Lab) -> CorruptionBench:
+    """The bench with its first answer shown."""
+    on.screen.open("corruption")
+    await on.answered()
+    assert isinstance(on.bench, CorruptionBench)
+    return on.bench
+
+
+def line(on: Lab, name: str) -> str:
+    return str(on.bench.query_one(f"#{name}-line", Static).render())
+
+
+def drawn(on: Lab, name: str) -> list[bytes]:
+    return on.bench.query_one(f"#{name}", DigitGrid)._images
+
+
+async def test_the_slider_goes_from_the_digit_to_noise_alone_on_every_path(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        bench = await opened(on)
+        assert on.screen.timeline.position == 24
+        digit = ink(bench.shown.arrays["digit"].values)
+        await on.pilot.press("home")
+        assert drawn(on, "noisy") == [digit] * 3
+        assert line(on, "noisy").split() == "mix 1 + .00 flow 1 + .00 vp 1 + .00".split()
+        await on.pilot.press("end")
+        assert all(image != digit for image in drawn(on, "noisy"))
+        assert "mix .00 + 1" in line(on, "noisy")
+        await on.pilot.press("left", "left")
+        assert bench.query_one("#errors", SmallPlot).cursor == pytest.approx(0.95)
+
+
+async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        bench = await opened(on)
+        for name, path in PATHS.items():
+            for amount, shares in zip(
+                bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True
+            ):
+                assert list(shares) == pytest.approx(path.at(amount), abs=1e-6)
+        assert set(bench.query_one("#shares", SmallPlot).curves) == {"mix, flow", "vp"}
+        signal, noise = PATHS["vp"].at(0.6)
+        assert f"vp {signal:.2f} + {noise:.2f}".replace("0.", ".") in line(on, "noisy")
+
+
+async def test_walks_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        bench = await opened(on)
+        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
+        assert len(bench._walks) < 41
+        assert "walk ." in line(on, "back")
+        await on.until(lambda: len(bench._walks) == 41, "all are there")
+        curves = bench.query_one("#errors", SmallPlot).curves
+        one, walk = curves["one step"], curves["walk"]
+        assert list(walk[1]) == bench.shown.values["amounts"] == one[1]
+        truth = torch.tensor(list(bench.shown.arrays["digit"].values))
+        for at in (0, 24, 40):
+            seen = torch.tensor(list(bench.shown.arrays["predictions"].part(at).values))
+            assert one[2][at] == pytest.approx(float((seen - truth).square().mean()), abs=1e-5)
+            ended = torch.tensor(list(bench._walks[at][0].values))
+            assert walk[2][at] == pytest.approx(float((ended - truth).square().mean()), abs=1e-5)
+        assert one[2][40] < walk[2][40]  # the mean of many digits is nearer to each than another digit is
+
+
+async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        bench = await opened(on)
+        before = bench.shown.values["errors"][40]
+        bench.query_one("#class", Choice).value = "any"
+        await on.answered()
+        assert bench.shown.values["told"] == -1
+        assert bench.shown.values["errors"][40] != before
+        await on.fill("steps", "0")
+        assert "steps takes a whole number from 1 to 100, not 0" in on.told
+        await on.pilot.press("right")  # and what is there can be looked at
+        assert bench.query_one("#errors", SmallPlot).cursor == pytest.approx(0.625)
+        await on.fill("steps", "3")
+        assert not on.is_wrong
+
+
+async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same_way(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch, (80, 24)) as on:
+        bench = await opened(on)
+        on.screen.query_one("#model", Choice).value = "quick-mnist"
+        await on.answered()
+        assert bench.shown.values["own"] == "mix"
+        assert bench.shown.values["told"] is None
+        assert "mix .40 + .60" in line(on, "noisy")
+
+
+async def test_a_terminal_with_room_for_one_plot_shows_the_other_at_a_key(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch, (80, 24)) as on:
+        bench = await opened(on)
+        errors, shares = bench.query_one("#errors"), bench.query_one("#shares")
+        assert (errors.display, shares.display) == (True, False)
+        await on.pilot.press("v")
+        assert (errors.display, shares.display) == (False, True)
+        await on.pilot.resize_terminal(120, 40)
+        await on.pilot.pause()
+        assert errors.display
+        assert shares.display
+
+
+@pytest.mark.parametrize("model", ["default-mnist", "quick-mnist"])
+async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        bench = await opened(on)
+        on.screen.query_one("#model", Choice).value = model
+        await on.fill("steps", "2")
+        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
+        printed = run_script(bench.script(on.screen.subject), tmp_path).split()
+        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "walk"))
+        assert one == pytest.approx(bench.shown.values["errors"][24], rel=0.02)  # another batch, in bfloat16
+        assert walk == pytest.approx(bench._walks[24][1], rel=0.02)
+        assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
+async def test_every_size_shows_six_digits_and_a_plot(size, tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch, size) as on:
+        bench = await opened(on)
+        for widget in ("#noisy", "#back", "#errors", "Timeline", ".told", "#steps"):
+            region = bench.query_one(widget).region
+            assert region.area
+            assert on.app.screen.region.contains_region(region), widget
+        assert bench.query_one("#errors").size.width >= 16
