@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from lab_pictures import take_lab, write_sliding
 from textual.pilot import Pilot
 
 from core import TrainConfig, train
@@ -222,6 +223,8 @@ async def take(root: Path, denoising_steps: int) -> None:
             await go_to(pilot, "4", "devices")
             await pilot.pause(DEVICE_SECONDS)
             await shoot(pilot, "devices")
+            await go_to(pilot, "5", "lab")
+            await take_lab(pilot, shoot, until)
         finally:
             request(path, "stop")
             trainer.wait()
@@ -249,7 +252,8 @@ def main() -> None:
     denoising = load_recording(builtin / RECORDING)
     write_gif(IMAGES / "denoising.gif", in_sixteen_greys(denoising))
     write_figure(IMAGES / "figure.png", denoising)
-    for name in ("denoising.gif", "figure.png"):
+    write_sliding(IMAGES / "sliding-kernel.gif")
+    for name in ("denoising.gif", "figure.png", "sliding-kernel.gif"):
         print(f"{name:24} {(IMAGES / name).stat().st_size / 1000:6.0f} kB", flush=True)
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         make_runs(builtin)
