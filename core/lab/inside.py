@@ -84,14 +84,19 @@ def attention_maps(
     """
     if len(x) != 1:
         raise MinidiffError(f"attention is shown for one image, not {len(x)}; give x the shape (1, C, H, W)")
-    # diffusers' Attention, known by its parts: importing diffusers takes seconds.
-    attending = {name: module for name, module in net.named_modules() if hasattr(module, "to_q")}
+    attending = {name: net.get_submodule(name) for name in attention_layers(net)}
     projections = [f"{name}.{part}" for name in attending for part in ("to_q", "to_k")]
     outputs = feature_maps(net, x, amount, labels, layers=projections)
     ran = [key.removesuffix(".to_q") for key in outputs if key.endswith(".to_q")]
     return {
         name: _weights(attending[name], *(outputs[f"{name}.{part}"][0] for part in ("to_q", "to_k"))) for name in ran
     }
+
+
+def attention_layers(net: nn.Module) -> list[str]:
+    """The names of the layers that attend; empty for a net without attention."""
+    # diffusers' Attention, known by its parts: importing diffusers takes seconds.
+    return [name for name, module in net.named_modules() if hasattr(module, "to_q")]
 
 
 def _weights(attention: nn.Module, queries: Tensor, keys: Tensor) -> Tensor:
