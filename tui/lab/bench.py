@@ -138,6 +138,17 @@ class Bench(Vertical):
         found = self.query(Timeline)
         return found.first() if found else None
 
+    @property
+    def switches(self) -> bool:
+        """Whether there are more views than are in sight."""
+        return False
+
+    def next_view(self) -> None:
+        """Another view."""
+
+    def enter(self) -> None:
+        """The bench came in sight: give the keys to what has to have them, if anything has."""
+
     # What it asks
 
     def request(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tui.actions import bindings
 from tui.engine import Engine
 from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
 from tui.lab.convolution import ConvolutionBench
+from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
 from tui.link import Link
@@ -113,6 +114,7 @@ class LabScreen(Playback):
         benches = [
             ConvolutionBench(self._link, still=self._still),
             TransposedBench(self._link, still=self._still),
+            InsideBench(),
         ]
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
@@ -140,7 +142,9 @@ class LabScreen(Playback):
         if action in ("play", "step", "seek", "loop", "faster") and self.is_mounted:
             return self.bench.timeline is not None
         if action == "view" and self.is_mounted:
-            return isinstance(self.bench, TransposedBench) and self.bench.switches
+            return self.bench.switches
+        if action == "skips" and self.is_mounted:
+            return isinstance(self.bench, InsideBench)
         return super().check_action(action, parameters)
 
     async def on_screen_resume(self) -> None:
@@ -249,6 +253,7 @@ class LabScreen(Playback):
         self.query_one(ContentSwitcher).current = name
         self.query_one(BenchTabs).light(name)
         self.set_focus(None)
+        self.bench.enter()
         self.refresh_bindings()
         self.bench.changed()
 
@@ -268,9 +273,13 @@ class LabScreen(Playback):
             self.bench.another()
 
     def action_view(self) -> None:
-        """Another view of what a map grows into."""
-        if isinstance(self.bench, TransposedBench):
-            self.bench.next_view()
+        """Another of the bench's views."""
+        self.bench.next_view()
+
+    def action_skips(self) -> None:
+        """Skip connections on or off."""
+        if isinstance(self.bench, InsideBench):
+            self.bench.toggle_skips()
 
     def action_draw_digit(self) -> None:
         """Draw a digit, or go on with the one drawn last."""
