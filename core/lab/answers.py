@@ -165,7 +165,7 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
             "digit": digit.image,
             "noisy": point.x[0],
             "prediction": one_step(model, point.x[None], amount, label)[0, 0],
-            "field": receptive_field(model.net, x, pixel, told, classes),
+            "field": receptive_field(model, x, pixel, amount, classes),  # of the clean image,
         }
         if shown is not None and shown.dim() == 4:
             arrays["maps"] = shown[0, :TILES]

@@ -54,13 +54,13 @@ class InsideBench(Bench):
         #looking:focus-within .caption { color: $accent; }
         .right-side { width: 1fr; height: 1fr; }
         &.-answer .tiles { display: none; }
-        &.-answer #boards { display: block; height: 1fr; }
     }
     .-narrow InsideBench, .-normal InsideBench {
         Layers { width: 31; }
         #boards { display: none; }
         #noisy-board { display: none; }
         &.-answer Layers { width: 21; }
+        &.-answer #boards { display: block; height: 1fr; }
     }
     .-narrow InsideBench {
         Layers { width: 21; }
@@ -336,7 +336,7 @@ class InsideBench(Bench):
             'print("kernels", None if kernels is None else tuple(kernels.shape))',
             f"answer = one_step(model, point.x[None], {asked['amount']}, label)[0, 0]",
             f'print("answer", float(answer[{row_}, {column}]))',
-            f"field = receptive_field(model.net, x, ({row_}, {column}), amount, labels)",
+            f"field = receptive_field(model, x, ({row_}, {column}), {asked['amount']}, labels)",
             f'print("field", int((field > {PART} * field.max()).sum()), "pixels")',
         ]
         if "attention" in (self.shown.arrays if self.shown is not None else {}):
