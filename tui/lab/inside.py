@@ -43,7 +43,7 @@ class InsideBench(Bench):
         "the middle say what digit it is, and skips hand fine detail across. The field shows which pixels of the "
         "noisy digit move one pixel of the answer, and by how much."
     )
-    TRY = "tab to the answer and its arrows, k without skips, an amount of 0.9."
+    TRY = "arrows on the answer (v or tab leads there), k: no skips, amount 0.9."
     DEFAULT_CSS = """
     InsideBench {
         Layers { width: 33; }
@@ -51,7 +51,6 @@ class InsideBench(Bench):
         #boards { width: 1fr; height: 15; layout: horizontal; margin: 0 0 0 1; }
         .board { width: 1fr; height: 1fr; }
         .board .caption { width: 1fr; text-align: center; }
-        #looking:focus-within .caption { color: $accent; }
         .right-side { width: 1fr; height: 1fr; }
         &.-answer .tiles { display: none; }
     }
@@ -166,7 +165,7 @@ class InsideBench(Bench):
         self._view = (self._view + 1) % len(self.views)
         self._arrange()
         if self.view == ANSWER:
-            self.query_one("#answer").focus()
+            self.call_after_refresh(self.query_one("#answer").focus)  # once it is in sight
         elif ANSWER in self.views:
             self.enter()
         self.draw()
@@ -174,6 +173,14 @@ class InsideBench(Bench):
     def enter(self) -> None:
         """The list has the keys."""
         self.query_one(Layers).list.focus()
+
+    def on_descendant_focus(self) -> None:
+        """Tell whether the arrows move the pixel."""
+        self._boards()
+
+    def on_descendant_blur(self) -> None:
+        """Tell whether the arrows move the pixel."""
+        self._boards()
 
     def on_resize(self) -> None:
         """Show the answer beside the rest, or as a view of its own."""
@@ -278,9 +285,11 @@ class InsideBench(Bench):
         off = "" if self.query_one("#skips", Switch).value else ", no skips"
         self._over("noisy", f"noisy, {values['amount']:g}")
         self._over("field", seen)
-        self._over("answer", f"answer at {row_}, {column}{off}")
+        key = ("v " if self.view == ANSWER else "", "bold $accent")
+        lit = "$accent" if self.query_one("#answer").has_focus else ""
+        self._over("answer", Content.assemble(key, (f"answer at {row_}, {column}{off}", lit)))
 
-    def _over(self, name: str, text: str) -> None:
+    def _over(self, name: str, text: str | Content) -> None:
         board = self.query_one(f"#{name}").parent
         assert isinstance(board, Widget)
         board.query_one(".caption", Static).update(text, layout=False)

@@ -56,7 +56,6 @@ class Layers(Vertical):
 
     DEFAULT_CSS = """
     Layers OptionList { height: 1fr; background: transparent; scrollbar-size-vertical: 1; }
-    Layers:focus-within .caption { color: $accent; }
     """
 
     @dataclass
