@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from core.checkpoint import LoadedModel
@@ -15,7 +16,7 @@ from core.errors import MinidiffError
 from core.kernels import SMALL_SIDES, Geometry, grown_formula, output_formula
 from core.lab.convolution import convolve_steps, kernel_tensor, padded
 from core.lab.hooks import without_skips
-from core.lab.inside import attention_maps, feature_maps, layer_kernels, receptive_field
+from core.lab.inside import attention_layers, attention_maps, feature_maps, layer_kernels, receptive_field
 from core.lab.layers import LayerRow, layer_table
 from core.lab.sweep import corruption_sweep, one_step
 from core.lab.transposed import overlap_counts, transposed_convolve_steps, upsample_convolve
@@ -28,6 +29,7 @@ Load = Callable[[], LoadedModel]  # the model that the request names
 Read = Callable[[LoadedModel, Tensor], Any]  # what a classifier takes (B, 1, 28, 28) images in [0, 1] for, or None
 
 AMOUNTS = tuple(index / 40 for index in range(41))  # of a sweep
+_tables: WeakKeyDictionary[nn.Module, tuple[LayerRow, ...]] = WeakKeyDictionary()
 TILES = 64  # maps of a layer, or kernels of it, that are shown at most
 
 
@@ -152,36 +154,55 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
     x = path.inward(point.x[None])
     told = amount if model.config.clock else 0.0
     classes = class_tensor((label,) if label is not None and model.config.classes else None, model.device)
-    kernels, table = layer_kernels(model.net), layer_table(model.net)
-    name = str(request["layer"]) or _first(table, kernels)
+    kernels, table = layer_kernels(model.net), _table(model)
+    asked = request["layer"]  # None: the first convolution; "" is the net itself
+    name = _first(table, kernels) if asked is None else str(asked)
+    attending = attention_layers(model.net)
     pixel = (int(request["pixel"][0]), int(request["pixel"][1]))
 
-    def look() -> Answer:
+    def look() -> dict[str, Tensor]:
         maps = feature_maps(model.net, x, told, classes, layers=[name])
-        attention = attention_maps(model.net, x, told, classes)
         shown = maps.get(name)
         arrays = {
             "digit": digit.image,
             "noisy": point.x[0],
             "prediction": one_step(model, point.x[None], amount, label)[0, 0],
-            "field": receptive_field(model.net, x, pixel, told, classes),
+            "field": receptive_field(model, x, pixel, amount, classes),  # of the clean image,
         }
         if shown is not None and shown.dim() == 4:
             arrays["maps"] = shown[0, :TILES]
         if name in kernels:
             weights = kernels[name]
             arrays["kernels"] = weights.reshape(-1, *weights.shape[2:])[:TILES]
-        if (looking := attention.get(name)) is not None:
-            arrays["attention"] = _places(looking, pixel)
-        return {"attending": list(attention)}, arrays
+        if name in attending:
+            arrays["attention"] = _places(attention_maps(model.net, x, told, classes)[name], pixel)
+        return arrays
 
     if request["skips"]:
-        message, arrays = look()
+        arrays = look()
     else:
         with without_skips(model.net):
-            message, arrays = look()
+            arrays = look()
     rows = [(row.name, row.depth, row.kind, row.shape, row.parameters, row.operations) for row in table]
-    yield {**message, "layer": name, "table": rows, "pixel": pixel}, arrays
+    yield (
+        {
+            "amount": amount,
+            "attending": attending,
+            "classes": model.config.classes,
+            "kernels": kernels[name].shape[:2].numel() if name in kernels else 0,  # of which some are shown
+            "layer": name,
+            "pixel": pixel,
+            "table": rows,
+        },
+        arrays,
+    )
+
+
+def _table(model: LoadedModel) -> tuple[LayerRow, ...]:
+    """The layers of a model, counted once: on a large net that takes longer than all else."""
+    if model.net not in _tables:
+        _tables[model.net] = layer_table(model.net)
+    return _tables[model.net]
 
 
 def _first(table: tuple[LayerRow, ...], kernels: dict[str, Tensor]) -> str:

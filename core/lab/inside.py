@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from core.checkpoint import LoadedModel
 from core.errors import MinidiffError, hint
 from core.lab.hooks import first_tensor, put, run, watched
 
@@ -84,14 +85,19 @@ def attention_maps(
     """
     if len(x) != 1:
         raise MinidiffError(f"attention is shown for one image, not {len(x)}; give x the shape (1, C, H, W)")
-    # diffusers' Attention, known by its parts: importing diffusers takes seconds.
-    attending = {name: module for name, module in net.named_modules() if hasattr(module, "to_q")}
+    attending = {name: net.get_submodule(name) for name in attention_layers(net)}
     projections = [f"{name}.{part}" for name in attending for part in ("to_q", "to_k")]
     outputs = feature_maps(net, x, amount, labels, layers=projections)
     ran = [key.removesuffix(".to_q") for key in outputs if key.endswith(".to_q")]
     return {
         name: _weights(attending[name], *(outputs[f"{name}.{part}"][0] for part in ("to_q", "to_k"))) for name in ran
     }
+
+
+def attention_layers(net: nn.Module) -> list[str]:
+    """The names of the layers that attend; empty for a net without attention."""
+    # diffusers' Attention, known by its parts: importing diffusers takes seconds.
+    return [name for name, module in net.named_modules() if hasattr(module, "to_q")]
 
 
 def _weights(attention: nn.Module, queries: Tensor, keys: Tensor) -> Tensor:
@@ -110,8 +116,21 @@ def layer_kernels(net: nn.Module) -> dict[str, Tensor]:
     }
 
 
+class _CleanAnswer(nn.Module):
+    """A loaded model as a net that answers with the clean image, whatever it was trained to predict."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.net, self._model = model.net, model
+
+    def forward(self, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
+        """The clean image that the model sees in x, asked once."""
+        told = torch.as_tensor(amount, dtype=x.dtype, device=x.device).expand(len(x))
+        return self._model.denoiser(labels).at(x, told).clean
+
+
 def receptive_field(
-    net: nn.Module,
+    net: nn.Module | LoadedModel,
     x: Tensor,
     position: tuple[int, int],
     amount: Tensor | float = 0.0,
@@ -125,7 +144,10 @@ def receptive_field(
     image, if only by a little. A `patch_unet` that has not learned answers 0 whatever it sees, and its field is 0.
 
     Args:
-        net: a net of the registry; its weights and their gradients stay as they are.
+        net: a net of the registry, whose answer is what it puts out, or what `load_model` gives, whose answer is the
+            clean image that it sees in x. A net that predicts noise or velocity repeats each pixel of x in its output,
+            which outshines all that it has seen around it; the clean image is without that. Weights and their
+            gradients stay as they are.
         x: one image, (1, C, H, W), in the range of the net's path.
         position: row and column of the answer's pixel; with several channels, of their sum.
         amount: how much noise the net is told.
@@ -137,6 +159,7 @@ def receptive_field(
     Raises:
         MinidiffError: more than one image, a position outside the answer, or the net cannot take x.
     """
+    net = net if isinstance(net, nn.Module) else _CleanAnswer(net)
     image, *told = put(net, x, amount, labels)
     if len(image) != 1:
         raise MinidiffError(f"a receptive field is that of one image, not {len(image)}; give x the shape (1, C, H, W)")

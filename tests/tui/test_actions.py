@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from runlogs import held, training, write_run
+from textual.geometry import Region
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import ContentSwitcher, Input, Switch
 from waiting import until
 
 from core.errors import ConfigError
@@ -19,6 +20,8 @@ from core.runs import CONTROL
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
+from tui.lab.inside import InsideBench
+from tui.lab.pixels import Pixels
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
@@ -540,6 +543,26 @@ async def view(on: Stagehand) -> None:
     assert bench.views != before
     await on.press("v")
     assert bench.views == before
+
+
+@scene("lab", "lab.skips", *(action.id for action in ACTIONS if action.place == "pixel"))
+async def inside(on: Stagehand) -> None:
+    screen = on.app.screen
+    assert isinstance(screen, LabScreen)
+    screen.open("inside")
+    bench = screen.bench
+    assert isinstance(bench, InsideBench)
+    await on.until(lambda: bench.shown is not None, "the net's inside is shown")
+    skips = bench.query_one("#skips", Switch)
+    await on.press("k")
+    assert not skips.value
+    await on.press("k")
+    assert skips.value
+    while bench.view != "answer":  # where it has no room beside the tiles
+        await on.press("v")
+    await on.until(lambda: bench.query_one("#answer").has_focus, "the arrows move the pixel")
+    await on.press("left", "left", "right", "up", "up", "down")
+    assert bench.query_one("#answer", Pixels).frame == Region(13, 13, 1, 1)
 
 
 @scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.place == "draw"))

@@ -140,11 +140,14 @@ class Bench(Vertical):
 
     @property
     def switches(self) -> bool:
-        """Whether it has more views than are in sight."""
+        """Whether there are more views than are in sight."""
         return False
 
     def next_view(self) -> None:
-        """Another of its views."""
+        """Another view."""
+
+    def enter(self) -> None:
+        """The bench came in sight: give the keys to what has to have them, if anything has."""
 
     # What it asks
 

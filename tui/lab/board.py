@@ -27,6 +27,25 @@ class Board(DigitGrid):
         self._known = 0
         self._frame: Region | None = None
         self._spacing = 1
+        self._place = Region()  # of the image, in pixels of the screen
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the image."""
+        return self._shape
+
+    @property
+    def frame(self) -> Region | None:
+        """The part that is framed, in pixels."""
+        return self._frame
+
+    def pixel_at(self, x: int, y: int) -> tuple[int, int] | None:
+        """Row and column of the pixel drawn at a cell, of the upper one of two; None beside the image."""
+        tall, wide = self._shape
+        place = self._place
+        if not place.contains(x, 2 * y):
+            return None
+        return (2 * y - place.y) * tall // place.height, (x - place.x) * wide // place.width
 
     def lay(
         self,
@@ -62,18 +81,23 @@ class Board(DigitGrid):
         if self._drawn == "quadrant":
             self._drawn = "half"  # whose pixels are just those of the image
         empty = bytes([GAP]) * width
-        if not self._image or width < 1:
+        if not self._image or width < 1 or height < 1:
+            self._place = Region()
             yield from [empty] * height
             return
         times = min(width / wide, height / tall)
         times = float(int(times)) if times >= 1 else times
         across, down = max(1, int(wide * times)), max(1, int(tall * times))
         columns = [at * wide // across for at in range(across)]
+        rows = [at * tall // down for at in range(down)]
         left, top = (width - across) // 2, (height - down) // 2 // 2 * 2
+        self._place = Region(left, top, across, down)
+        if (frame := self._frame) is not None and frame.area == 1:  # which is not to be left out
+            columns[frame.x * across // wide], rows[frame.y * down // tall] = frame.x, frame.y
         coded = self._coded(wide)
         yield from [empty] * top
-        for line in range(down):
-            row = coded[line * tall // down]
+        for line in rows:
+            row = coded[line]
             yield (bytes([GAP]) * left + bytes(row[column] for column in columns)).ljust(width, bytes([GAP]))
         yield from [empty] * (height - top - down)
 

@@ -22,6 +22,7 @@ from tui.engine import Engine
 from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
+from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
 from tui.link import Link
@@ -115,6 +116,7 @@ class LabScreen(Playback):
             ConvolutionBench(self._link, still=self._still),
             TransposedBench(self._link, still=self._still),
             CorruptionBench(self._link, still=self._still),
+            InsideBench(),
         ]
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
@@ -143,6 +145,8 @@ class LabScreen(Playback):
             return self.bench.timeline is not None
         if action == "view" and self.is_mounted:
             return self.bench.switches
+        if action == "skips" and self.is_mounted:
+            return isinstance(self.bench, InsideBench)
         return super().check_action(action, parameters)
 
     async def on_screen_resume(self) -> None:
@@ -251,6 +255,7 @@ class LabScreen(Playback):
         self.query_one(ContentSwitcher).current = name
         self.query_one(BenchTabs).light(name)
         self.set_focus(None)
+        self.bench.enter()
         self.refresh_bindings()
         self.bench.changed()
 
@@ -272,6 +277,11 @@ class LabScreen(Playback):
     def action_view(self) -> None:
         """Another of the bench's views."""
         self.bench.next_view()
+
+    def action_skips(self) -> None:
+        """Skip connections on or off."""
+        if isinstance(self.bench, InsideBench):
+            self.bench.toggle_skips()
 
     def action_draw_digit(self) -> None:
         """Draw a digit, or go on with the one drawn last."""
