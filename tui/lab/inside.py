@@ -39,8 +39,8 @@ class InsideBench(Bench):
     NAME = "inside"
     TITLE = "Inside"
     ABOUT = (
-        "Each layer turns maps into other maps; the last are the answer. Early ones find edges, the small ones in "
-        "the middle say what digit it is, and skips hand fine detail across. The field shows which pixels of the "
+        "Each layer turns maps into other maps; the last are the answer. Early ones see a few pixels each, the small "
+        "ones in the middle the whole digit, and skips hand fine detail across. The field shows which pixels of the "
         "noisy digit move one pixel of the answer, and by how much."
     )
     TRY = "arrows on the answer (v or tab leads there), k: no skips, amount 0.9."
