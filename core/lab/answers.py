@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -147,7 +148,25 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
 
 
 def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
-    model, seed, amount = load(), int(request["seed"]), float(request["amount"])
+    model = load()
+    with _one_thread():
+        answer = _looked_into(model, request, digit)
+    yield answer
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For one image: more threads gain little, and where others compute as well they wait for each other for long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _looked_into(model: LoadedModel, request: dict[str, Any], digit: Digit) -> Answer:
+    seed, amount = int(request["seed"]), float(request["amount"])
     label = _label(model, digit, request)
     path = PATHS[model.config.path]
     (point,) = corruption_sweep(model, digit.image[None], [amount], label=label, seed=seed)
@@ -184,7 +203,7 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
         with without_skips(model.net):
             arrays = look()
     rows = [(row.name, row.depth, row.kind, row.shape, row.parameters, row.operations) for row in table]
-    yield (
+    return (
         {
             "amount": amount,
             "attending": attending,

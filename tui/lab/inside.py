@@ -20,14 +20,14 @@ from tui.lab.board import Board
 from tui.lab.layers import Layers
 from tui.lab.pixels import Pixels
 from tui.lab.sums import number
+from tui.lab.tiles import fitting, sheet
 from tui.messages import BenchShown
 from tui.widgets.choice import Choice
-from tui.widgets.digits import SMALLEST, DigitGrid
+from tui.widgets.digits import DigitGrid
 
 VIEWS = ("maps", "kernels", "attention")
 ANSWER = "answer"  # the view of the pictures that stand beside the others where there is room
 WIDE, VAST = 120, 180  # columns from which the answer is always in sight, and from which it stands beside the tiles
-TILE = 8  # pixels of a tile's side, at least; smaller ones are enlarged
 PART = 0.01  # of the strongest: from there on a pixel takes part in a field
 CLASSES = {"its own": None, "any": -1, **{str(digit): digit for digit in range(10)}}
 
@@ -220,7 +220,7 @@ class InsideBench(Bench):
             said = self._lack()
         else:
             _, height, width = tiles.shape
-            n = _fitting(tiles, *grid.size)
+            n = fitting(tiles, *grid.size)
             grid.show(self._tones[self.view][: n * height * width], n, height, width)
             said = self._found(tiles, n)
         key = Content.assemble(("v ", "bold $accent"), (self.view, "$foreground"))
@@ -309,7 +309,7 @@ class InsideBench(Bench):
         ]
         view = self.view if self.view in arrays else "maps"
         if view in arrays:
-            pictures.append(_sheet(view, arrays[view].shape, self._tones[view]))
+            pictures.append(sheet(view, arrays[view].shape, self._tones[view]))
         return pictures
 
     def script(self, subject: Subject) -> list[str]:
@@ -357,26 +357,3 @@ class InsideBench(Bench):
 def _board(name: str, board: Board) -> Vertical:
     """A board under its caption."""
     return Vertical(Static(classes="caption", markup=False), board, id=name, classes="board")
-
-
-def _fitting(tiles: Array, width: int, height: int) -> int:
-    """How many tiles fit into so many cells without getting too small."""
-    n, tall, wide = tiles.shape
-    side = max(tall, wide)
-    side = TILE if side >= TILE else side * -(-SMALLEST // side)
-    return max(1, min(n, (width + 1) // (side + 1) * ((2 * height + 1) // (side + 1))))
-
-
-def _sheet(title: str, shape: tuple[int, ...], tones: bytes) -> Panel:
-    """Tiles side by side as one picture, with a line between them."""
-    n, height, width = shape
-    columns = math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
-    across, down = columns * (width + 1) - 1, rows * (height + 1) - 1
-    sheet = bytearray(across * down)
-    for index in range(n):
-        top, left = index // columns * (height + 1), index % columns * (width + 1)
-        for y in range(height):
-            at, start = (top + y) * across + left, (index * height + y) * width
-            sheet[at : at + width] = tones[start : start + width]
-    return Panel(title, (down, across), bytes(sheet))
