@@ -62,8 +62,8 @@ async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
 async def test_walks_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
-        assert len(bench._walks) < 41
+        await on.until(lambda: bool(bench._walks), "a walk is there")
+        assert next(iter(bench._walks)) == 24  # from where the slider opens
         assert "walk ." in line(on, "back")
         await on.until(lambda: len(bench._walks) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves

@@ -22,7 +22,7 @@ from tui.widgets.timeline import Timeline
 
 ITS_OWN, ANY = "its own", "any"
 STEPS = (1, 100)  # of a walk, the least and the greatest
-OPENS_AT = 0.6  # noise: the digit can hardly be read
+OPENS_AT = 24  # of the engine's 41 amounts: at 0.6 the digit can hardly be read
 COLORS = ("plot-average", "plot-held-out", "plot-run-3")
 NARROW = 72  # columns that have no room for a word more
 WIDE = 110  # columns that have room for both plots at once
@@ -104,7 +104,7 @@ class CorruptionBench(Bench):
         assert self.timeline is not None
         if first:
             self.timeline.load(len(amounts) - 1, amounts)
-            self.timeline.seek(min(range(len(amounts)), key=lambda at: abs(amounts[at] - OPENS_AT)))
+            self.timeline.seek(OPENS_AT)
         else:
             self.timeline.stretch(len(amounts) - 1, amounts)
         self.draw()
@@ -113,7 +113,7 @@ class CorruptionBench(Bench):
     def _at(self) -> int:
         """The amount's index."""
         assert self.timeline is not None
-        return self.timeline.position
+        return OPENS_AT if self.shown is None else self.timeline.position
 
     def draw(self) -> None:
         """Draw one amount of noise."""
@@ -244,7 +244,7 @@ class CorruptionBench(Bench):
         label = asked["class"]
         if label is None and self.shown is not None:
             label = self.shown.values["told"]
-        amount = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT
+        amount = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT / 40
         told = "" if label is None else f", label={label}"
         return [
             "from core import corruption_sweep, load_model",
