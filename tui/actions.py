@@ -82,7 +82,7 @@ ACTIONS = (
     Action("zoom.close", "escape,z,q", "dismiss", "Close", footer=False),
     Action("lab.next", "right_square_bracket", "bench(1)", "Next bench", shown="]", group=BENCH),
     Action("lab.previous", "left_square_bracket", "bench(-1)", "Bench before", shown="[", group=BENCH),
-    Action("lab.view", "v", "view", "Next view", "Overlaps or upsampling instead of the map; kernels or attention"),
+    Action("lab.view", "v", "view", "Next view", "Another of the pictures that do not all fit"),
     Action("lab.skips", "k", "skips", "Skips", "Skip connections on or off", footer=False),
     Action("lab.digit", "n", "another_digit", "Another digit", "A digit of the test images, at random"),
     Action("lab.draw", "d", "draw_digit", "Draw", "Draw a digit yourself, with the arrows or the mouse"),

@@ -38,10 +38,12 @@ async def test_the_slider_goes_from_the_digit_to_noise_alone_on_every_path(tmp_p
         digit = ink(bench.shown.arrays["digit"].values)
         await on.pilot.press("home")
         assert drawn(on, "noisy") == [digit] * 3
-        assert line(on, "noisy").split() == "mix 1 + .00 flow 1 + .00 vp 1 + .00".split()
+        shares = "100% image + 0% noise"
+        assert " ".join(line(on, "noisy").split()) == f"mix {shares} ▸flow {shares} vp 1 image + .00 noise"
         await on.pilot.press("end")
         assert all(image != digit for image in drawn(on, "noisy"))
-        assert "mix .00 + 1" in line(on, "noisy")
+        assert "mix 0% image + 100% noise" in line(on, "noisy")
+        assert "vp .01 image + 1 noise" in line(on, "noisy")
         await on.pilot.press("left", "left")
         assert bench.query_one("#errors", SmallPlot).cursor == pytest.approx(0.95)
 
@@ -54,17 +56,18 @@ async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
                 bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True
             ):
                 assert list(shares) == pytest.approx(path.at(amount), abs=1e-6)
-        assert set(bench.query_one("#shares", SmallPlot).curves) == {"mix, flow", "vp"}
+        assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow noise", "vp", "vp noise"]
         signal, noise = PATHS["vp"].at(0.6)
-        assert f"vp {signal:.2f} + {noise:.2f}".replace("0.", ".") in line(on, "noisy")
+        assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
 
 
 async def test_walks_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
-        assert len(bench._walks) < 41
+        await on.until(lambda: bool(bench._walks), "a walk is there")
+        assert next(iter(bench._walks)) == 24  # from where the slider opens
         assert "walk ." in line(on, "back")
+        await on.fill("steps", "4")
         await on.until(lambda: len(bench._walks) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves
         one, walk = curves["one step"], curves["walk"]
@@ -101,20 +104,32 @@ async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same
         await on.answered()
         assert bench.shown.values["own"] == "mix"
         assert bench.shown.values["told"] is None
-        assert "mix .40 + .60" in line(on, "noisy")
+        assert "▸mix .40 + .60" in line(on, "noisy")
+        assert bench.query_one("#class", Choice).disabled
 
 
-async def test_a_terminal_with_room_for_one_plot_shows_the_other_at_a_key(tmp_path, monkeypatch):
+async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, (80, 24)) as on:
         bench = await opened(on)
-        errors, shares = bench.query_one("#errors"), bench.query_one("#shares")
-        assert (errors.display, shares.display) == (True, False)
+
+        def in_sight() -> list[str]:
+            return [name for name in ("noisy", "back", "errors", "shares") if bench.query_one(f"#{name}").region.area]
+
+        assert in_sight() == ["noisy", "back", "errors"]
         await on.pilot.press("v")
-        assert (errors.display, shares.display) == (False, True)
+        assert in_sight() == ["noisy", "back", "shares"]
+        await on.pilot.resize_terminal(60, 20)
+        await on.pilot.press("v", "v", "v")
+        assert in_sight() == ["back"]
+        assert "▸flow .40 + .60" in line(on, "back")  # in place of the true digit
+        for name in ("noisy", "errors", "shares", "back"):
+            await on.pilot.press("v")
+            await on.pilot.pause()
+            assert in_sight() == [name]
         await on.pilot.resize_terminal(120, 40)
         await on.pilot.pause()
-        assert errors.display
-        assert shares.display
+        assert in_sight() == ["noisy", "back", "errors", "shares"]
+        assert not bench.switches
 
 
 @pytest.mark.parametrize("model", ["default-mnist", "quick-mnist"])
@@ -131,12 +146,17 @@ async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monke
         assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]
 
 
-@pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
-async def test_every_size_shows_six_digits_and_a_plot(size, tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 24), (120, 40), (200, 60)])
+async def test_digits_are_legible_and_nothing_is_cut_at_any_size(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
         bench = await opened(on)
-        for widget in ("#noisy", "#back", "#errors", "Timeline", ".told", "#steps"):
+        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
+        for widget in ("#back", "Timeline", ".told", "#steps"):
             region = bench.query_one(widget).region
             assert region.area
             assert on.app.screen.region.contains_region(region), widget
-        assert bench.query_one("#errors").size.width >= 16
+        _, digit, _ = bench._laid("back")
+        assert digit >= 14
+        for name in bench.views:
+            shown = bench.query_one(f"#{name}-line", Static)
+            assert shown.visual.get_optimal_width({}, shown.size.width) <= shown.size.width, name

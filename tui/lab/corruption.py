@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -17,15 +18,20 @@ from tui.lab.small_plot import Curves, SmallPlot
 from tui.link import Link
 from tui.messages import BenchShown
 from tui.widgets.choice import Choice
-from tui.widgets.digits import DigitGrid
+from tui.widgets.digits import DigitGrid, fit
 from tui.widgets.timeline import Timeline
 
 ITS_OWN, ANY = "its own", "any"
 STEPS = (1, 100)  # of a walk, the least and the greatest
-OPENS_AT = 0.6  # noise: the digit can hardly be read
+OPENS_AT = 24  # of the engine's 41 amounts: at 0.6 the digit can hardly be read
 COLORS = ("plot-average", "plot-held-out", "plot-run-3")
-NARROW = 72  # columns that have no room for a word more
-WIDE = 110  # columns that have room for both plots at once
+NOISE = " noise"  # what is named so is the noise's share
+VIEWS = ("back", "noisy", "errors", "shares")
+MEDIUM = (80, 22)  # columns and rows from which six digits and a plot are in sight at once,
+WIDE = (120, 22)  # both plots,
+HUGE = (176, 56)  # and the ways back at twice the size
+WORDY = 24  # columns of a digit that have room for words above it,
+ROOMY = 38  # and of a plot
 Reading = tuple[int, int]  # a class, and how sure the classifier is, in percent
 
 
@@ -43,37 +49,41 @@ class CorruptionBench(Bench):
     TRY = "noise 1 with class any, then a walk of 2 steps and one of 40."
     DEFAULT_CSS = """
     CorruptionBench {
-        .digits { width: 3fr; height: 1fr; }
-        .plots { width: 2fr; height: 1fr; margin-left: 1; }
+        .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
+        .pane { align-vertical: middle; }
+        .pane DigitGrid { max-height: 14; }
+        .plots { row-span: 2; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
+        #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
     }
-    .-wide CorruptionBench .digits { width: 88; }
+    CorruptionBench.-wide .pictures { grid-columns: 88 1fr; }
+    CorruptionBench.-huge .pictures { grid-rows: 15 1fr; }
+    CorruptionBench.-huge .plots { row-span: 1; layout: horizontal; }
+    CorruptionBench.-huge #back-pane { column-span: 2; }
+    CorruptionBench.-huge #back { max-height: 28; }
+    CorruptionBench.-small .pictures { grid-size: 1 1; grid-columns: 1fr; grid-rows: 1fr; }
+    CorruptionBench.-small .plots { row-span: 1; }
     """
 
     def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
         super().__init__()
         self._link, self._still = link, still
         self._walks: dict[int, tuple[Array, float, Reading | None]] = {}  # by the amount's index
-        self._shows_shares = False  # in the one plot that there is room for
+        self._view = 0  # of those that there is no room for at once
 
     def fields(self) -> Iterator[Widget]:
         """The class that the model is told, and the steps of the walk."""
         classes = choice("class", (ITS_OWN, ANY, *map(str, range(10))), ITS_OWN, width=13)
-        yield row(("class", classes), ("steps of the walk", entry("steps", "12", width=5)))
+        yield row(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
 
     def pictures(self) -> Iterator[Widget]:
         """The paths above, the ways back below; plots beside them."""
-        with Horizontal(classes="pictures"):
-            with Vertical(classes="digits"):
-                yield Static(id="noisy-line", classes="line")
-                yield DigitGrid(3, id="noisy")
-                yield Static(id="back-line", classes="line")
-                yield DigitGrid(3, id="back")
-            with Vertical(classes="plots"):
-                yield Static(id="errors-line", classes="line")
-                yield SmallPlot(id="errors")
-                yield Static(id="shares-line", classes="line")
-                yield SmallPlot(id="shares")
+        with Container(classes="pictures"):
+            yield _pane("noisy", DigitGrid(3, id="noisy"))
+            yield Vertical(
+                _pane("errors", SmallPlot(id="errors")), _pane("shares", SmallPlot(id="shares")), classes="plots"
+            )
+            yield _pane("back", DigitGrid(3, id="back"))
         yield Timeline(self._link, still=self._still)
 
     # What it asks
@@ -100,11 +110,12 @@ class CorruptionBench(Bench):
             return
         first, self.shown = self.shown is None, answer
         self._walks = {}
+        self.query_one("#class", Choice).disabled = answer.values["told"] is None  # the model knows none
         amounts = answer.values["amounts"]
         assert self.timeline is not None
         if first:
             self.timeline.load(len(amounts) - 1, amounts)
-            self.timeline.seek(min(range(len(amounts)), key=lambda at: abs(amounts[at] - OPENS_AT)))
+            self.timeline.seek(OPENS_AT)
         else:
             self.timeline.stretch(len(amounts) - 1, amounts)
         self.draw()
@@ -113,72 +124,95 @@ class CorruptionBench(Bench):
     def _at(self) -> int:
         """The amount's index."""
         assert self.timeline is not None
-        return self.timeline.position
+        return OPENS_AT if self.shown is None else self.timeline.position
 
     def draw(self) -> None:
         """Draw one amount of noise."""
         if self.shown is None:
             return
+        self._draw_paths()
+        self._draw_back()
+        key = "v " if self._has(MEDIUM) and self.switches else ""
+        for name, curves in (("errors", self._errors), ("shares", self._shares)):
+            if name not in self.views:
+                continue
+            plot = self.query_one(f"#{name}", SmallPlot)
+            plot.show(curves, self.shown.values["amounts"][self._at])
+            shares = "image ↘ noise ↗" if plot.size.width >= ROOMY else "image ↘"
+            parts = [(key, "bold $accent"), (f"{'error' if name == 'errors' else shares}  ", "$foreground 50%")]
+            parts += [(f"━ {told}  ", f"${curve[0]}") for told, curve in curves.items() if not told.endswith(NOISE)]
+            self._line(name, Content.assemble(*parts).rstrip())
+
+    def _draw_paths(self) -> None:
+        """The noisy digit on each path, with its shares."""
+        assert self.shown is not None
         values, arrays, at = self.shown.values, self.shown.arrays, self._at
-        height, width = arrays["digit"].shape
-        paths = values["paths"]
+        paths, (height, width) = values["paths"], arrays["digit"].shape
         noisy = b"".join(ink(arrays[f"noisy {name}"].part(at).values) for name in paths)
         self.query_one("#noisy", DigitGrid).show(noisy, len(paths), height, width)
-        shares = (arrays[f"shares {name}"].rows[at] for name in paths)
-        narrow = self.screen.size.width < NARROW
-        and_ = " " if narrow else " + "
-        named = [f"{name} {_brief(one)}{and_}{_brief(two)}" for name, (one, two) in zip(paths, shares, strict=True)]
-        self._thirds("noisy", named, paths.index(values["own"]))
-        walk = self._walks.get(at)
-        images = [
-            ink(arrays["predictions"].part(at).values),
-            bytes(height * width) if walk is None else ink(walk[0].values),
-            ink(arrays["digit"].values),
-        ]
-        self.query_one("#back", DigitGrid).show(b"".join(images), 3, height, width)
-        reading = values["read"][at] if values["read"] else None
-        label = values["label"]
-        digit = "the digit" if label is None else f"a {label}" if narrow else f"the digit, a {label}"
-        named = [
-            f"1 step {self._told(values['errors'][at], reading)}",
-            "walking" if walk is None else f"walk {self._told(*walk[1:])}",
-            digit,
-        ]
-        self._thirds("back", named)
-        self._plot()
+        self._above("noisy", list(map(self._mixed, paths)), paths.index(values["own"]))
 
-    def _thirds(self, name: str, texts: Sequence[str], lit: int | None = None) -> None:
-        """A text above each of the three pictures of a grid."""
-        third = max(1, self.query_one(f"#{name}", DigitGrid).size.width // 3)
-        parts = [
-            (text[:third].center(third), "bold $accent" if number == lit else "$foreground 70%")
-            for number, text in enumerate(texts)
-        ]
-        self._line(name, Content.assemble(*parts))
+    def _draw_back(self) -> None:
+        """What the model makes of the digit on its own path, at once and in a walk."""
+        assert self.shown is not None
+        values, arrays, at = self.shown.values, self.shown.arrays, self._at
+        height, width = arrays["digit"].shape
+        walk, own = self._walks.get(at), values["own"]
+        reading = values["read"][at] if values["read"] else None
+        found = {
+            f"1 step {self._told(values['errors'][at], reading)}": ink(arrays["predictions"].part(at).values),
+            f"walk {self._told(*walk[1:])}" if walk else "walking": ink(walk[0].values)
+            if walk
+            else bytes(height * width),
+        }
+        if self._has(MEDIUM):
+            label = values["label"]
+            found["the digit" if label is None else f"the digit, a {label}"] = ink(arrays["digit"].values)
+        else:
+            found = {self._mixed(own): ink(arrays[f"noisy {own}"].part(at).values), **found}
+        self.query_one("#back", DigitGrid).show(b"".join(found.values()), 3, height, width)
+        self._above("back", list(found), None if self._has(MEDIUM) else 0)
+
+    def _mixed(self, path: str) -> str:
+        """A path with its shares of image and noise."""
+        assert self.shown is not None
+        rows = self.shown.arrays[f"shares {path}"].rows
+        image, noise = rows[self._at]
+        if not self._is_wordy("noisy"):
+            return f"{path} {_brief(image)} + {_brief(noise)}"
+        if all(abs(sum(shares) - 1) < 1e-6 for shares in rows):
+            return f"{path} {image:.0%} image + {noise:.0%} noise"
+        return f"{path} {_brief(image)} image + {_brief(noise)} noise"  # whose squares add up to 1
 
     def _told(self, error: float | None, read: Reading | None) -> str:
         """An error, and what a classifier reads in the picture."""
         said = "" if error is None else f"{error:.3f}".replace("0.", ".", 1)
-        sure = "" if read is None or self.screen.size.width < WIDE else f" ({read[1]}%)"
-        return said if read is None or self.screen.size.width < NARROW else f"{said}: {read[0]}{sure}"
+        if read is None:
+            return said
+        return f"{said}, read {read[0]} ({read[1]}%)" if self._is_wordy("back") else f"{said}: {read[0]}"
+
+    def _is_wordy(self, name: str) -> bool:
+        """Whether the digits of a grid are so large that there is room for words above them."""
+        return self._laid(name)[1] >= WORDY
+
+    def _laid(self, name: str) -> tuple[int, int, int]:
+        """The columns left of a grid's first digit, those of a digit, and those between two."""
+        width, height = self.query_one(f"#{name}", DigitGrid).size
+        _, digit, _, gap, _ = fit(3, Size(width, 2 * height), 28, 28, 3)
+        return max(0, width - 3 * digit - 2 * gap) // 2, digit, gap
+
+    def _above(self, name: str, texts: Sequence[str], lit: int | None) -> None:
+        """A text above each of the three digits of a grid; that of the model's own path is marked."""
+        left, digit, gap = self._laid(name)
+        parts = [(" " * left, "")]
+        for number, text in enumerate(texts):
+            told = f"▸{text}" if number == lit else text
+            told = told[: digit + gap].center(digit).ljust(digit + gap)
+            parts.append((told, "bold $accent" if number == lit else "$foreground 70%"))
+        self._line(name, Content.assemble(*parts).rstrip())
 
     def _line(self, name: str, text: Content) -> None:
         self.query_one(f"#{name}-line", Static).update(text, layout=False)
-
-    def _plot(self) -> None:
-        assert self.shown is not None
-        both = self.screen.size.width >= WIDE
-        for name, curves in (("errors", self._errors), ("shares", self._shares)):
-            seen = both or (name == "shares") == self._shows_shares
-            plot, line = self.query_one(f"#{name}", SmallPlot), self.query_one(f"#{name}-line")
-            plot.display = line.display = seen
-            if seen:
-                plot.show(curves, self.shown.values["amounts"][self._at])
-                title = "error  " if name == "errors" else "image's share  "
-                parts: list[str | tuple[str, str]] = [(title, "$foreground 50%")]
-                for told, (color, _, _) in curves.items():
-                    parts += [(f"━ {told}  ", f"${color}")]
-                self._line(name, Content.assemble(*parts))
 
     @property
     def _errors(self) -> Curves:
@@ -194,32 +228,66 @@ class CorruptionBench(Bench):
 
     @property
     def _shares(self) -> Curves:
-        """What is left of the image on each path, over the amount."""
+        """What is left of the image on each path, and what there is of noise, over the amount."""
         assert self.shown is not None
         values, arrays = self.shown.values, self.shown.arrays
-        alike: dict[tuple[float, ...], list[str]] = {}
+        alike: dict[tuple[tuple[float, ...], ...], list[str]] = {}
         for name in values["paths"]:
-            alike.setdefault(tuple(shares[0] for shares in arrays[f"shares {name}"].rows), []).append(name)
-        return {
-            ", ".join(names): (color, values["amounts"], shares)
-            for (shares, names), color in zip(alike.items(), COLORS, strict=False)
-        }
+            alike.setdefault(tuple(map(tuple, arrays[f"shares {name}"].rows)), []).append(name)
+        found = {}
+        for (shares, names), color in zip(alike.items(), COLORS, strict=False):
+            for kind, ys in zip(("", NOISE), zip(*shares, strict=True), strict=True):
+                found[", ".join(names) + kind] = color, values["amounts"], ys
+        return found
 
-    def next_view(self) -> None:
-        """The other plot, where there is room for one."""
-        self._shows_shares = not self._shows_shares
-        self.draw()
+    # What there is room for
+
+    def _has(self, room: tuple[int, int]) -> bool:
+        width, height = self.screen.size
+        return width >= room[0] and height >= room[1]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What is in sight."""
+        if self._has(WIDE):
+            return VIEWS
+        if self._has(MEDIUM):
+            return "back", "noisy", VIEWS[2 + self._view % 2]
+        return (VIEWS[self._view % 4],)
 
     @property
     def switches(self) -> bool:
-        """Whether there is another plot to see."""
-        return self.screen.size.width < WIDE
+        """Whether there is more to see."""
+        return self.views != VIEWS
+
+    def next_view(self) -> None:
+        """The other plot, or, where there is room for one thing, the next."""
+        self._view += 1
+        self._arrange()
+
+    def on_mount(self) -> None:
+        """Show what there is room for."""
+        super().on_mount()
+        self._arrange()
 
     def on_resize(self) -> None:
-        """One plot or two."""
+        """Show more or less."""
         super().on_resize()
-        if self.shown is not None:
-            self.draw()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        views = self.views
+        for name in VIEWS:
+            self.query_one(f"#{name}-pane").display = name in views
+        self.query_one(".plots").display = views[-1] in VIEWS[2:]
+        self.set_class(not self._has(MEDIUM), "-small")
+        self.set_class(self._has(WIDE), "-wide")
+        self.set_class(self._has(HUGE), "-huge")
+        hint = Content("path image + noise, error: read")
+        if not self._has(MEDIUM):
+            hint = Content.assemble(("v", "bold $accent"), f" {1 + self._view % 4} of 4")
+        self.query_one("#hint", Static).update("" if self._has(WIDE) else hint)
+        self.call_after_refresh(self.draw)  # captions stand where the digits do
 
     # What can be taken away
 
@@ -244,7 +312,7 @@ class CorruptionBench(Bench):
         label = asked["class"]
         if label is None and self.shown is not None:
             label = self.shown.values["told"]
-        amount = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT
+        amount = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT / 40
         told = "" if label is None else f", label={label}"
         return [
             "from core import corruption_sweep, load_model",
@@ -260,3 +328,8 @@ class CorruptionBench(Bench):
 
 def _brief(share: float) -> str:
     return f"{share:.2f}".replace("0.", ".", 1) if share < 0.995 else "1"
+
+
+def _pane(name: str, picture: Widget) -> Vertical:
+    """A picture under its line."""
+    return Vertical(Static(id=f"{name}-line", classes="line"), picture, id=f"{name}-pane", classes="pane")
