@@ -55,6 +55,15 @@ def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_fram
     assert len(told) == 6, printed
 
 
+def test_the_benchmark_of_the_lab_prints_how_soon_each_bench_answers_for_each_model() -> None:
+    if builtin_directories().get("default-mnist") is None:
+        pytest.skip("no built-in model in this tree")
+    rows = [row for row in cells(run("lab.py", "--quick"), "") if row[0] not in ("bench", "---")]
+    assert [row[:2] for row in rows][-3:] == [["inside", name] for name in ("default-mnist", "quick-mnist", "unet2d")]
+    assert len(rows) == 7
+    assert all(float(row[2].split()[0]) > 0 for row in rows)
+
+
 def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budgets_and_draws_them(
     tmp_path: Path,
 ) -> None:

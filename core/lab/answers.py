@@ -52,8 +52,20 @@ def answers(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
     bench = request["bench"]
     if bench not in benches:
         raise MinidiffError(f"there is no bench {bench!r}; benches are {', '.join(benches)}")
-    for message, arrays in benches[bench](request, digit, load, read):
-        yield {"bench": bench, "label": digit.label, **message}, arrays
+    with _one_thread():
+        for message, arrays in benches[bench](request, digit, load, read):
+            yield {"bench": bench, "label": digit.label, **message}, arrays
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For one image: more threads gain little, and where others compute as well they wait for each other for long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _convolution(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
@@ -149,23 +161,6 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
 
 def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     model = load()
-    with _one_thread():
-        answer = _looked_into(model, request, digit)
-    yield answer
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For one image: more threads gain little, and where others compute as well they wait for each other for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _looked_into(model: LoadedModel, request: dict[str, Any], digit: Digit) -> Answer:
     seed, amount = int(request["seed"]), float(request["amount"])
     label = _label(model, digit, request)
     path = PATHS[model.config.path]
@@ -203,7 +198,7 @@ def _looked_into(model: LoadedModel, request: dict[str, Any], digit: Digit) -> A
         with without_skips(model.net):
             arrays = look()
     rows = [(row.name, row.depth, row.kind, row.shape, row.parameters, row.operations) for row in table]
-    return (
+    yield (
         {
             "amount": amount,
             "attending": attending,

@@ -1,0 +1,93 @@
+"""How soon a bench of the Lab answers a key: from the key to the answer drawn, with a real engine.
+
+    python benchmarks/lab.py            a minute on an otherwise idle machine
+    python benchmarks/lab.py --quick    a few keys each: whether it works, not how fast
+
+The app runs without a terminal at 120x40. Each key changes something that has to be computed: another digit, another
+stride, another layer, another pixel. The first answer of a bench, which loads what it needs, is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+
+from core.checkpoint import write_tensors
+from core.config import TrainConfig
+from core.models import build_model
+from core.runs import CONFIG, MODEL
+from tui.app import MinidiffApp
+from tui.screens.lab import LabScreen
+from tui.settings import Settings
+from tui.widgets.choice import Choice
+
+# By bench: the models asked, and the keys pressed in turn once the bench is in sight.
+KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "convolution": (("default-mnist",), ("n", "r")),
+    "transposed": (("default-mnist",), ("n", "r")),
+    "corruption": (("default-mnist", "quick-mnist"), ("n",)),
+    "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "k", "n")),
+}
+AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "inside": 500}  # milliseconds
+PATIENCE = 120.0  # seconds
+
+
+async def answered(screen: LabScreen, before: object = None) -> None:
+    """Let the app run until the answer to what was asked last, another than the one before, is drawn."""
+    deadline = time.monotonic() + PATIENCE
+    while screen.bench.shown is before or not screen.settled:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{screen.bench.NAME} did not answer within {PATIENCE:.0f} s")
+        await asyncio.sleep(0.001)
+
+
+async def measure(root: Path, count: int) -> None:
+    """Press the keys and print a table in Markdown."""
+    app = MinidiffApp(root, mode="lab", settings=Settings(reduced_motion=True))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, LabScreen)
+        await answered(screen)
+        for name, (models, keys) in KEYS.items():
+            screen.open(name)
+            for model in models:
+                screen.query_one("#model", Choice).value = model
+                await pilot.pause(0.2)
+                await answered(screen)
+                waited = []
+                for number in range(count):
+                    before = screen.bench.shown
+                    began = time.monotonic()
+                    app.simulate_key(keys[number % len(keys)])
+                    await answered(screen, before)
+                    waited.append((time.monotonic() - began) * 1000)
+                    await pilot.pause()
+                waited.sort()
+                median, late = statistics.median(waited), waited[int(0.95 * (len(waited) - 1))]
+                print(f"| {name} | {model} | {median:.0f} ms | {late:.0f} ms | {AIMS[name]} ms |", flush=True)
+
+
+def main() -> None:
+    """Make a run with UNet2DModel, untrained, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few keys each")
+    quick: bool = parser.parse_args().quick
+    print("| bench | model | key to answer, median | 95th percentile | aim |\n| --- | --- | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        run = Path(folder) / "unet2d"
+        run.mkdir()
+        config = TrainConfig(preset="document", dataset="mnist", name="unet2d", root=Path(folder))
+        (run / CONFIG).write_text(config.to_toml())
+        net = build_model(config.model, **config.model_options)
+        write_tensors(run / MODEL, "model", net.state_dict(), config, 0)
+        asyncio.run(measure(Path(folder), 4 if quick else 30))
+
+
+if __name__ == "__main__":
+    main()
