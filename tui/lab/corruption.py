@@ -29,6 +29,7 @@ NOISE = " noise"  # what is named so is the noise's share
 VIEWS = ("back", "noisy", "errors", "shares")
 MEDIUM = (80, 22)  # columns and rows from which six digits and a plot are in sight at once,
 WIDE = (120, 22)  # both plots,
+LARGE = (120, 36)  # digits at full size,
 HUGE = (176, 56)  # and the ways back at twice the size
 WORDY = 24  # columns of a digit that have room for words above it,
 ROOMY = 38  # and of a plot
@@ -56,7 +57,7 @@ class CorruptionBench(Bench):
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
     }
-    CorruptionBench.-wide .pictures { grid-columns: 88 1fr; }
+    CorruptionBench.-large .pictures { grid-columns: 88 1fr; }
     CorruptionBench.-huge .pictures { grid-rows: 15 1fr; }
     CorruptionBench.-huge .plots { row-span: 1; layout: horizontal; }
     CorruptionBench.-huge #back-pane { column-span: 2; }
@@ -281,7 +282,7 @@ class CorruptionBench(Bench):
             self.query_one(f"#{name}-pane").display = name in views
         self.query_one(".plots").display = views[-1] in VIEWS[2:]
         self.set_class(not self._has(MEDIUM), "-small")
-        self.set_class(self._has(WIDE), "-wide")
+        self.set_class(self._has(LARGE), "-large")
         self.set_class(self._has(HUGE), "-huge")
         hint = Content("path image + noise, error: read")
         if not self._has(MEDIUM):
