@@ -15,6 +15,7 @@ from tui.lab.bench import Bench
 from tui.screens.lab import LabScreen
 
 SIZES = ((80, 24), (120, 40))
+WALKS_SECONDS = 8.0  # that the walks of the corruption bench take
 DIGIT = 3  # of the drawn digits' test split
 SCALE, MARGIN, GAP = 7, 14, 96  # of the GIF, in pixels: of an image's pixel, around the images, and between them
 FRAME_MS, END_MS = 60, 2_000
@@ -31,7 +32,7 @@ async def take_lab(pilot: Pilot[None], shoot: Shoot, until: Until) -> None:
     for bench in screen.query(Bench):
         screen.open(bench.NAME)
         await until(pilot, lambda: screen.settled and screen.bench.shown is not None, f"{bench.NAME} is shown")
-        await pilot.pause(4.0)  # the walks of the corruption bench
+        await pilot.pause(WALKS_SECONDS)
         await shoot(pilot, f"lab-{bench.NAME}", SIZES)
 
 
