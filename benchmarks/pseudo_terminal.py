@@ -16,7 +16,11 @@ HOME = Path(__file__).resolve().parents[1]
 APP = (sys.executable, "-m", "tui")
 PATIENCE = 60.0  # seconds to wait for the screen to show something; loading torch on a busy machine takes many
 READ_BYTES = 65_536
-QUESTION, ANSWER = b"\x1b[6n", "\x1b[1;1R"  # where the cursor is, and that it is at home
+ANSWERS = {
+    b"\x1b[6n": "\x1b[1;1R",  # where the cursor is: at home
+    b"\x1b[?2026$p": "\x1b[?2026;2$y",  # whether what belongs together can be shown at once: it can
+}
+UPDATING = 2026 << 5  # pyte's mode while the program writes what belongs together
 KEYS = {
     "enter": "\r",
     "tab": "\t",
@@ -41,10 +45,10 @@ KEYS = {
 class PseudoTerminal:
     """Runs `command` on a terminal of `columns` by `lines` cells; `term` and `colorterm` are what it is told of itself.
 
-    It answers where its cursor is, unless `answers` is False, and the app takes its user for one who was here before,
-    unless `welcomed` is False. `chunks` holds what the program wrote as (seconds since its start, bytes). Reading and
-    drawing are apart, so that drawing, which is slow, does not hold up a program that is being timed: `read` takes
-    bytes, `draw` shows them.
+    It answers what it is asked of itself, unless `answers` is False, and the app takes its user for one who was here
+    before, unless `welcomed` is False. `chunks` holds what the program wrote as (seconds since its start, bytes).
+    Reading and drawing are apart, so that drawing, which is slow, does not hold up a program that is being timed:
+    `read` takes bytes, `draw` shows them.
     """
 
     def __init__(
@@ -115,8 +119,9 @@ class PseudoTerminal:
         except pexpect.EOF:
             raise EOFError("the program has closed the terminal") from None
         self.chunks.append((time.monotonic() - self._began, content))
-        if self._answers and QUESTION in content:
-            self._child.send(ANSWER * content.count(QUESTION))
+        for question, answer in ANSWERS.items() if self._answers else ():
+            if question in content:
+                self._child.send(answer * content.count(question))
         return True
 
     def draw(self) -> None:
@@ -126,12 +131,15 @@ class PseudoTerminal:
         self._drawn = len(self.chunks)
 
     def wait_for(self, wanted: str | Callable[[str], bool], seconds: float = PATIENCE) -> str:
-        """Read until the screen shows `wanted`, or it is true of the screen's text, which is returned."""
+        """Read until the screen shows `wanted`, or it is true of the screen's text, which is returned.
+
+        A screen of which only a part is written yet is not looked at.
+        """
         deadline = time.monotonic() + seconds
         while True:
             self.draw()
             text = self.text
-            if wanted in text if isinstance(wanted, str) else wanted(text):
+            if UPDATING not in self.screen.mode and (wanted in text if isinstance(wanted, str) else wanted(text)):
                 return text
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited {seconds:.0f} s in vain for {wanted!r}; the screen shows\n{text}")

@@ -14,7 +14,7 @@ TABS = (
     ("devices", "4", "Devices"),
     ("lab", "5", "Lab"),
 )
-ROOMY = 62  # columns
+ROOMY = 100  # columns; with fewer the tabs stand close together, so that the note has room
 
 
 class Header(Widget):
@@ -45,17 +45,17 @@ class Header(Widget):
 
     @property
     def _gap(self) -> str:
-        """What stands between the name and the tabs."""
-        return "  " if self.size.width >= ROOMY else ""
+        """What stands between two tabs, and twice before the first."""
+        return " " if self.size.width >= ROOMY else ""
 
     def render(self) -> Content:
         """The line at the present width."""
-        parts: list[Content | tuple[str, str]] = [(" minidiff ", "bold $primary"), (self._gap, "")]
+        parts: list[Content | tuple[str, str]] = [(" minidiff ", "bold $primary"), (2 * self._gap, "")]
         for mode, key, title in TABS:
             lit = mode == self.mode
             parts.append((f" {key} ", "bold $foreground on $primary 30%" if lit else "$foreground 40%"))
             parts.append((f"{title} ", "bold $foreground on $primary 30%" if lit else "$foreground 75%"))
-            parts.append((" ", ""))
+            parts.append((self._gap, ""))
         line = Content.assemble(*parts)
         room = self.size.width - line.cell_length - cell_len(self._note) - 1
         if self._note and room >= 1:
@@ -64,9 +64,9 @@ class Header(Widget):
 
     def on_click(self, event: events.Click) -> None:
         """Go to the tab under the pointer."""
-        start = len(" minidiff ") + len(self._gap)
+        start = len(" minidiff ") + 2 * len(self._gap)
         for mode, key, title in TABS:
             end = start + len(key) + 2 + len(title) + 1
             if start <= event.x < end and mode != self.mode:
                 self.app.switch_mode(mode)
-            start = end + 1
+            start = end + len(self._gap)
