@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core import runs
+from core import children, runs
 from core.cli import run
 from core.events import Event
 from core.history import LogTail
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = [
     *("--preset", "quick", "--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
     *("--device", "cpu", "--threads", "1"),
@@ -30,7 +28,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+    return {**children.environment(), **more}
 
 
 def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core import load_model, sample
+from core import children, load_model, sample
 from core.recording import record
 from core.sampling_options import CONTRAST, GUIDANCE
 
@@ -28,7 +27,7 @@ class Client:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env=children.environment(),
         )
         self.payload = b""
 

@@ -115,6 +115,11 @@ class MinidiffApp(App[None]):
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self._ask()
 
+    def clear_selection(self) -> None:
+        """Forget what text was selected."""
+        if self.screen_stack:  # from Python 3.12 on, fields are filled in while the first screen is not in it yet
+            super().clear_selection()
+
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,13 +14,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
+from core import children
 from core.data import search_roots
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
-
-HOME = Path(__file__).resolve().parents[2]
 
 
 class Lab:
@@ -88,7 +86,7 @@ def run_script(script: list[str], folder: Path) -> str:
         text=True,
         check=False,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
+        env=children.environment(),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

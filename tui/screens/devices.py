@@ -76,7 +76,7 @@ class DeviceCard(Vertical):
     def compose(self) -> ComposeResult:
         """Values, two curves with their names, processes."""
         yield Static(classes="values")
-        yield Static("  load, the last two minutes", classes="name")
+        yield Static(classes="name about-load")
         yield Track(classes="load")
         yield Static("  memory", classes="name")
         yield Track(classes="memory")
@@ -87,7 +87,12 @@ class DeviceCard(Vertical):
         width = max(20, self.content_size.width)
         runs = meter.users.get(device.device or "", [])
         used = Content.assemble(("  ◀ in use by ", "$accent"), (", ".join(runs), "bold $accent")) if runs else Content()
-        self.query_one(".values", Static).update(device_line(device, width - used.cell_length) + used)
+        values = device_line(device, width - used.cell_length)
+        about = Content("  load, the last two minutes")
+        if values.cell_length + used.cell_length > width:  # there is room below
+            values, about, used = device_line(device, width), about + used, Content()
+        self.query_one(".values", Static).update(values + used)
+        self.query_one(".about-load", Static).update(about)
         history = meter.histories[key(device)]
         for name, values in (("load", history.utilization), ("memory", history.memory)):
             self.query_one(f".{name}", Track).show(values)

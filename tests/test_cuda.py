@@ -1,0 +1,137 @@
+"""What only a machine with an NVIDIA GPU can show: that it is listed, trained on, resumed on and sampled on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_engine import REPOSITORY, Client
+
+from core import TrainConfig, load_model, pick_device, sample, train
+from core.devices import list_devices
+from core.events import Epoch, Finished, Progress, Started
+from core.precision import pick_precision
+from core.processes import gpu_processes
+from core.runs import builtin_directories
+from core.training import resume
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+SMALL = {"dataset": "glyphs", "limit": 1024, "epochs": 2, "device": "cuda", "size": "tiny"}
+
+
+def small(**changes: Any) -> TrainConfig:
+    """Two epochs of the default recipe that a GPU takes in a second."""
+    return TrainConfig(**{**SMALL, **changes})
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path, device="cpu").net.state_dict()
+
+
+def test_the_driver_and_torch_speak_of_the_same_gpus() -> None:
+    listed = {found.device: found for found in list_devices() if found.kind == "cuda"}
+    for index in range(torch.cuda.device_count()):
+        found, seen = listed[f"cuda:{index}"], torch.cuda.get_device_properties(index)
+        assert found.name == seen.name
+        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver keeps some for itself
+        if found.uuid is not None and hasattr(seen, "uuid"):
+            assert found.uuid.endswith(str(seen.uuid))
+    assert pick_device("auto").type == "cuda"
+
+
+def test_memory_that_a_process_takes_is_read() -> None:
+    before = next(found for found in list_devices() if found.device == "cuda:0").memory_used
+    held = torch.zeros(2**28, device="cuda:0")  # 1 GiB
+    torch.cuda.synchronize()
+    after = next(found for found in list_devices() if found.device == "cuda:0").memory_used
+    assert held.numel() == 2**28
+    if before is None or after is None:
+        pytest.skip("the driver does not tell how much memory is used")
+    assert after - before > 0.9 * 2**30
+    mine = [process for process in gpu_processes() if process.pid == os.getpid()]
+    for process in mine:  # in a container the driver may know us by another pid
+        assert process.memory is None or process.memory > 0.9 * 2**30
+
+
+def test_a_gpu_trains_the_default_recipe_and_says_how_fast(tmp_path: Path) -> None:
+    events = list(train(small(root=tmp_path, name="a", epochs=4)))
+    started = next(event for event in events if isinstance(event, Started))
+    assert started.device.startswith("cuda")
+    windows = [event for event in events if isinstance(event, Progress)]
+    assert windows[-1].loss < 0.9 * windows[0].loss
+    assert all(window.images_per_second > 0 and window.memory for window in windows)
+    assert isinstance(events[-1], Finished)
+    assert TrainConfig.from_toml(tmp_path / "a" / "config.toml").precision == pick_precision(
+        "auto", pick_device("cuda")
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "quick", "size": None}, {"precision": "float32"}])
+def test_a_deterministic_run_in_parts_ends_in_the_weights_of_a_whole_one(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    list(train(small(root=tmp_path, name="whole", deterministic=True, **options)))
+    events = train(small(root=tmp_path, name="parts", deterministic=True, **options))
+    next(event for event in events if isinstance(event, Progress))
+    events.close()
+    assert isinstance(list(resume(tmp_path / "parts"))[-1], Finished)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_run_of_the_gpu_goes_on_on_the_cpu(tmp_path: Path) -> None:
+    events = train(small(root=tmp_path, name="a"))
+    next(event for event in events if isinstance(event, Progress))
+    events.close()
+    assert isinstance(list(resume(tmp_path / "a", device="cpu"))[-1], Finished)
+
+
+def test_the_compiled_net_learns_as_the_other_does(tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        config = small(root=tmp_path, name=f"compiled-{compiled}", compile=compiled, precision="float32")
+        losses.append([event.loss for event in train(config) if isinstance(event, Epoch)])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # other kernels, other last digits, a chaotic optimizer
+
+
+def test_a_gpu_draws_the_digits_that_the_cpu_draws() -> None:
+    home = builtin_directories().get("default-mnist")
+    if home is None:
+        pytest.skip("no built-in model here")
+    drawn = []
+    for device in ("cpu", "cuda"):
+        model = load_model("default-mnist", device=device)
+        *_, last = sample(model, n=10, seed=3)
+        drawn.append(last.x.float().cpu())
+    assert float((drawn[0] - drawn[1]).abs().mean()) < 0.01  # of images in [0, 1]; float32, TF32 in convolutions
+
+
+def test_the_engine_samples_on_the_gpu() -> None:
+    if "default-mnist" not in builtin_directories():
+        pytest.skip("no built-in model here")
+    client = Client(["-m", "core.engine"])
+    client.send({"id": 1, "do": "sample", "model": "default-mnist", "n": 2, "steps": 2, "device": "cuda"})
+    assert client.until("done")["event"] == "done"
+    assert client.end() == 0
+
+
+def test_one_line_says_that_memory_did_not_suffice() -> None:
+    code = (
+        "import torch\n"
+        "torch.cuda.set_per_process_memory_fraction(0.01)\n"
+        "from core import MinidiffError, TrainConfig, train\n"
+        "try:\n"
+        "    list(train(TrainConfig(dataset='glyphs', limit=16000, batch_size=16000, size='base', device='cuda')))\n"
+        "except MinidiffError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "memory" in done.stdout
