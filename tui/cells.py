@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.color import Color, ColorSystem
 from rich.console import Console
@@ -135,16 +135,30 @@ class CellStrip(Strip):
     """A line of cells, told to the terminal without naming again a colour that is still set.
 
     Of the two ways to draw a cell, a character or its counterpart with the colours exchanged, the one is taken that
-    needs fewer new colours. That takes two thirds of the bytes that a style for each cell takes.
+    needs fewer new colours. That takes two thirds of the bytes that a style for each cell takes. What Textual has in a
+    strip besides, a segment for each cell and seven caches, is made when it is first asked for: a line that is drawn
+    whole and once needs none of it.
     """
 
     __slots__ = ("_cells", "_palette", "_told")
 
     def __init__(self, cells: Sequence[Cell], colors: Palette) -> None:
-        super().__init__(map(colors.segments.__getitem__, cells), len(cells))
         self._cells = cells
+        self._cell_length = len(cells)
         self._palette = colors
         self._told: tuple[ColorSystem, str] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not there yet of a strip."""
+        if name not in Strip.__slots__:
+            raise AttributeError(f"a CellStrip has no {name}")
+        super().__init__(map(self._palette.segments.__getitem__, self._cells), len(self._cells))
+        return getattr(self, name)
+
+    def divide(self, cuts: Iterable[int]) -> Sequence[Strip]:
+        """The strip in parts that end at `cuts`; itself where that is the whole."""
+        ends = list(cuts)
+        return [self] if ends == [len(self._cells)] else super().divide(ends)
 
     def render(self, console: Console) -> str:
         """The line as it is sent to `console`'s terminal."""

@@ -10,6 +10,8 @@ import pyte
 import pytest
 from rich.color import Color, ColorSystem
 from rich.console import Console
+from rich.style import Style
+from textual.strip import Strip
 
 from tui.cells import GAP, GREYS, LEVELS, NEAREST, QUADRANTS, Cell, CellStrip, half, palette, quadrant, ramp
 
@@ -88,6 +90,21 @@ def test_no_colour_is_named_that_is_still_set() -> None:
     line = told([half(3, 9), half(9, 3), half(3, 3), half(9, 9)], "256")
     assert line.count("\x1b[") == 2  # the two colours together, and the reset
     assert line.removesuffix("\x1b[0m").endswith("m▀▄█ ")
+
+
+def test_a_line_is_cut_and_styled_as_any_strip_is() -> None:
+    cells = halves(random.Random(3), 12)
+    colors = palette(BACK)
+    plain = Strip([colors.segments[cell] for cell in cells], len(cells))
+    style = Style(bold=True)
+    assert CellStrip(cells, colors).crop(2, 9) == plain.crop(2, 9)
+    assert list(CellStrip(cells, colors).divide([4, 12])) == list(plain.divide([4, 12]))
+    assert CellStrip(cells, colors).adjust_cell_length(15) == plain.adjust_cell_length(15)
+    assert CellStrip(cells, colors).apply_style(style) == plain.apply_style(style)
+    whole = CellStrip(cells, colors)
+    assert list(whole.divide([12])) == [whole]
+    assert whole.text == plain.text
+    assert not hasattr(whole, "nonsense")
 
 
 def test_noise_takes_two_thirds_of_what_a_style_a_cell_takes() -> None:
