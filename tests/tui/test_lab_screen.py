@@ -64,6 +64,9 @@ async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
         assert board._known == len(on.bench.shown.arrays["output"].values)
         await on.pilot.press("space")
         await on.until(lambda: 1 < board._known < 600, "it slides by itself, from the start")
+        left = on.screen.timeline
+        await on.pilot.press("right_square_bracket")
+        assert not left.playing
 
 
 async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_own(tmp_path, monkeypatch):

@@ -251,7 +251,9 @@ class LabScreen(Playback):
     # What a person asks
 
     def open(self, name: str) -> None:
-        """Go to a bench."""
+        """Go to a bench; the one that is left stands still."""
+        if self.bench.timeline is not None:
+            self.bench.timeline.pause()
         self.query_one(ContentSwitcher).current = name
         self.query_one(BenchTabs).light(name)
         self.set_focus(None)
