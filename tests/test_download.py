@@ -166,7 +166,7 @@ def test_closing_the_generator_ends_the_download_and_removes_half_files(mirror: 
     assert len(children()) == 1
     events.close()
     assert children() == []
-    assert mirror.left.wait(10)
+    assert mirror.left.wait(60)
     assert left_in(through) == []
 
 
@@ -181,7 +181,7 @@ def test_interrupting_or_killing_the_parent_ends_the_download_and_removes_half_f
     assert mirror.hanging.wait(60)
     parent.send_signal(number)
     assert parent.wait(10) != 0
-    assert mirror.left.wait(10)
+    assert mirror.left.wait(60)
     assert left_in(through) == []
 
 

@@ -87,11 +87,11 @@ class DeviceCard(Vertical):
         width = max(20, self.content_size.width)
         runs = meter.users.get(device.device or "", [])
         used = Content.assemble(("  ◀ in use by ", "$accent"), (", ".join(runs), "bold $accent")) if runs else Content()
-        values = device_line(device, width - used.cell_length)
+        line = device_line(device, width - used.cell_length)
         about = Content("  load, the last two minutes")
-        if values.cell_length + used.cell_length > width:  # there is room below
-            values, about, used = device_line(device, width), about + used, Content()
-        self.query_one(".values", Static).update(values + used)
+        if line.cell_length + used.cell_length > width:  # there is room below
+            line, about, used = device_line(device, width), about + used, Content()
+        self.query_one(".values", Static).update(line + used)
         self.query_one(".about-load", Static).update(about)
         history = meter.histories[key(device)]
         for name, values in (("load", history.utilization), ("memory", history.memory)):
