@@ -32,6 +32,7 @@ from core.recording import RECORDING, Denoising, load_recording
 from core.runs import BUILTIN, EVENTS, builtin_directories, create_run, launch, request
 from tui.app import MinidiffApp
 from tui.screens.compare import CompareScreen
+from tui.settings import Settings
 from tui.themes import DARK, LIGHT
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.header import Header
@@ -173,7 +174,7 @@ def make_runs(builtin: Path) -> None:
 
 async def take(root: Path, denoising_steps: int) -> None:
     """Every screen at every size."""
-    app = MinidiffApp(root)
+    app = MinidiffApp(root, settings=Settings(theme=DARK.name))
     async with app.run_test(size=FIRST_SCREEN) as pilot:
         await pilot.press("home")
         header = app.screen.query_one(Header)
@@ -207,7 +208,7 @@ async def take(root: Path, denoising_steps: int) -> None:
         await shoot(pilot, "plot", ((120, 40),))
         await pilot.press("0")
 
-        path = create_run(TrainConfig(dataset="glyphs", limit=1024, epochs=30, name="glyphs-live", root=root))
+        path = create_run(TrainConfig(dataset="glyphs", limit=1024, epochs=100, name="glyphs-live", root=root))
         trainer = launch(path)
         try:
             await until(pilot, lambda: len(RunHistory.of(path / EVENTS).epochs) >= LIVE_EPOCH, f"epoch {LIVE_EPOCH}")
