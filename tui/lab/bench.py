@@ -90,7 +90,7 @@ class Bench(Vertical):
         & .caption { height: 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         & .captions { height: 1; }
         & .captions Static { width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
-        & .captions .right { width: auto; max-width: 75%; text-align: right; }
+        & .captions .right { width: auto; max-width: 75%; margin: 0 0 0 1; text-align: right; }
         & .told { height: auto; color: $foreground 70%; }
         & .told.-wrong { color: $text-error; }
     }
