@@ -13,9 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from textual.app import App
+from textual.widgets import Static
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
+from tui.meter import History, Meter
+from tui.screens.devices import DeviceCard
 from tui.screens.help import HelpScreen
 from tui.screens.room import RoomScreen
 from tui.screens.sample import SampleScreen
@@ -69,6 +73,25 @@ async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown
         DevicePanel.meter.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
         assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
         assert "0%" not in panel.render().plain
+
+
+@pytest.mark.parametrize(("width", "where"), [(60, ".about-load"), (120, ".values")])
+async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width: int, where: str) -> None:
+    from core.devices import DeviceInfo
+
+    gpu = DeviceInfo(
+        name="NVIDIA H200", device="cuda:0", kind="cuda", uuid="GPU-1", memory_used=2 * 2**30, memory_total=140 * 2**30,
+        utilization=22.0, temperature=42.0, power=137.0,
+    )  # fmt: skip
+    meter = Meter(devices=[gpu], histories={"GPU-1": History()}, users={"cuda:0": ["night"]})
+    app = App[None]()
+    async with app.run_test(size=(width, 30)) as pilot:
+        card = DeviceCard()
+        await app.screen.mount(card)
+        await pilot.pause()
+        card.show(gpu, meter)
+        assert "in use by night" in str(card.query_one(where, Static).render())
+        assert "2.0/140.0 GiB  42 °C  137 W" in str(card.query_one(".values", Static).render())
 
 
 async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_the_screen_once_it_has_it(
