@@ -18,6 +18,8 @@ from benchmarks.pseudo_terminal import PATIENCE, PseudoTerminal
 from core.events import Epoch, Event, Finished, Paused
 from core.history import LogTail
 from core.runs import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from tui.__main__ import _parser
+from tui.app import MODES
 
 # A training of a few seconds: what is written into the form, in the order of its rows.
 EPOCHS = 60
@@ -271,3 +273,16 @@ def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: 
         terminal.press("ctrl+s")
         terminal.wait_for("cannot write")
         assert terminal.running()
+
+
+def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    missing = tmp_path / "mine.toml"
+    with open_app(tmp_path, "--settings", str(missing), columns=200) as terminal:
+        assert terminal.exit_status() == 2
+        terminal.draw()
+        assert f"there is no settings file {missing}" in terminal.text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_screen_can_be_named_on_the_command_line(mode: str) -> None:
+    assert _parser().parse_args(["--screen", mode]).screen == mode

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tui.app import MinidiffApp
     from tui.settings import Settings
 
-SCREENS = ("sample", "train", "runs", "devices")
+SCREENS = ("sample", "train", "runs", "devices", "lab")
 
 
 def main() -> None:
@@ -73,6 +73,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     said = {name: value for name in KINDS if (value := getattr(arguments, name)) is not None}
     try:
+        if arguments.settings and not arguments.settings.exists():
+            raise ConfigError(
+                f"there is no settings file {arguments.settings}; --print-settings prints one to start from"
+            )
         for name, value in said.items():
             check(name, value)
         return replace(load_settings(arguments.settings or settings_path()), **said)

@@ -20,6 +20,7 @@ PLACES = (
     ("2", "Train", "a model of your own"),
     ("3", "Runs", "what was trained here, side by side"),
     ("4", "Devices", "what the machine is doing"),
+    ("5", "Lab", "convolution, noise and the net, taken apart"),
     ("?", "Help", "the keys of the place where you are"),
     ("q", "Quit", "leave; training goes on"),
 )
