@@ -65,6 +65,37 @@ class Subject:
         ]
 
 
+class Fields(Horizontal):
+    """A line of fields, each with its label."""
+
+    SCOPED_CSS = False  # the rules for narrow terminals look at the screen's classes
+    DEFAULT_CSS = """
+    Fields {
+        height: 1;
+        & Label { color: $foreground 50%; margin: 0 1 0 2; }
+        & Label.first { margin: 0 1 0 0; }
+        & Input { height: 1; border: none; padding: 0 1 !important; background: $panel; width: 5; }
+        & Input:focus { background: $primary 30%; }
+        & Input.-wrong { background: $error 40%; }
+        & SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
+        & Select:focus > SelectCurrent { background: $primary 30%; border: none; }
+        & Switch { border: none; height: 1; padding: 0; width: 4; background: $panel; }
+        & Switch:focus { background: $primary 30%; }
+    }
+    .-narrow Bench Fields Label { margin: 0 0 0 1; }
+    .-narrow Bench Fields Label.first { margin: 0; }
+    """
+
+    def __init__(self, *fields: Widget | tuple[str, Widget], id: str | None = None) -> None:
+        parts: list[Widget] = []
+        for number, field in enumerate(fields):
+            name, widget = field if isinstance(field, tuple) else ("", field)
+            if name:
+                parts.append(Label(name, classes="" if number else "first"))
+            parts.append(widget)
+        super().__init__(*parts, id=id)
+
+
 class Bench(Vertical):
     """One bench; posts `Changed` when what it asks the engine is another, and shows what the answer brings."""
 
@@ -76,16 +107,6 @@ class Bench(Vertical):
     DEFAULT_CSS = """
     Bench {
         height: 1fr; padding: 0 1;
-        & .fields { height: 1; }
-        & .fields Label { color: $foreground 50%; margin: 0 1 0 2; }
-        & .fields Label.first { margin: 0 1 0 0; }
-        & .fields Input { height: 1; border: none; padding: 0 1 !important; background: $panel; width: 5; }
-        & .fields Input:focus { background: $primary 30%; }
-        & .fields Input.-wrong { background: $error 40%; }
-        & .fields SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
-        & .fields Select:focus > SelectCurrent { background: $primary 30%; border: none; }
-        & .fields Switch { border: none; height: 1; padding: 0; width: 4; background: $panel; }
-        & .fields Switch:focus { background: $primary 30%; }
         & .pictures { height: 1fr; }
         & .caption { height: 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         & .captions { height: 1; }
@@ -94,8 +115,6 @@ class Bench(Vertical):
         & .told { height: auto; color: $foreground 70%; }
         & .told.-wrong { color: $text-error; }
     }
-    .-narrow Bench .fields Label { margin: 0 0 0 1; }
-    .-narrow Bench .fields Label.first { margin: 0; }
     """
 
     @dataclass
@@ -240,17 +259,6 @@ class Bench(Vertical):
     def script(self, subject: Subject) -> list[str]:
         """Lines of Python that compute what is shown."""
         return subject.script
-
-
-def row(*fields: Widget | tuple[str, Widget]) -> Horizontal:
-    """A line of fields, each with its label."""
-    parts: list[Widget] = []
-    for number, field in enumerate(fields):
-        name, widget = field if isinstance(field, tuple) else ("", field)
-        if name:
-            parts.append(Label(name, classes="" if number else "first"))
-        parts.append(widget)
-    return Horizontal(*parts, classes="fields")
 
 
 def captions(left: str, right: str) -> Horizontal:

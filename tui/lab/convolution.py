@@ -12,7 +12,7 @@ from textual.widgets import Static, Switch
 
 from core.kernels import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from tui.lab.arrays import brightness
-from tui.lab.bench import WORDY, Panel, Subject, captions, choice, entry, row
+from tui.lab.bench import WORDY, Fields, Panel, Subject, captions, choice, entry
 from tui.lab.board import Board
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.sums import Sums, Table, number
@@ -54,7 +54,7 @@ class ConvolutionBench(KernelBench):
     def fields(self) -> Iterator[Widget]:
         """The kernel, then how it walks."""
         yield self._kernel.compose()
-        yield row(
+        yield Fields(
             ("stride", entry("stride", "1", width=4)),
             ("padding", entry("padding", "0", width=4)),
             ("by", choice("edge", PADDING_MODES, "zeros", width=10)),

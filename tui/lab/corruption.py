@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from core.sampling_options import NO_CLASS
 from tui.lab.arrays import Array, ink
-from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
+from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.link import Link
 from tui.messages import BenchShown
@@ -75,7 +75,7 @@ class CorruptionBench(Bench):
     def fields(self) -> Iterator[Widget]:
         """The class that the model is told, and the steps of the walk."""
         classes = choice("class", (ITS_OWN, ANY, *map(str, range(10))), ITS_OWN, width=13)
-        yield row(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
+        yield Fields(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
 
     def pictures(self) -> Iterator[Widget]:
         """The paths above, the ways back below; plots beside them."""

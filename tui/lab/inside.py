@@ -15,7 +15,7 @@ from textual.widgets import Input, Static, Switch
 from core.config import IMAGE_SIZE
 from core.errors import MinidiffError
 from tui.lab.arrays import Array, brightness, ink
-from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
+from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.board import Board
 from tui.lab.layers import Layers
 from tui.lab.pixels import Pixels
@@ -84,7 +84,7 @@ class InsideBench(Bench):
 
     def fields(self) -> Iterator[Widget]:
         """How noisy the digit is, what the net is told, and whether its skips carry anything."""
-        yield row(
+        yield Fields(
             ("amount", entry("amount", "0.5", width=7)),
             ("class", choice("class", CLASSES, "its own", width=12)),
             ("skips", Switch(True, id="skips", animate=False)),

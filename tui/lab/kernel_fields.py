@@ -6,13 +6,12 @@ import random
 from typing import Any
 
 from textual import events, on
-from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Input, Select
 
 from core.errors import MinidiffError
 from core.kernels import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
-from tui.lab.bench import Bench, Subject, choice, entry, row
+from tui.lab.bench import Bench, Fields, Subject, choice, entry
 from tui.link import Link
 from tui.widgets.choice import Choice
 
@@ -30,12 +29,12 @@ class KernelFields:
         self._seed = 0  # of the random kernel
         self._text = kernel_text(named_kernel(name))  # the numbers that nobody typed
 
-    def compose(self) -> Horizontal:
+    def compose(self) -> Fields:
         """One line."""
         numbers = entry("numbers", self._text, width=20)
         numbers.styles.width = "1fr"
         names = choice("kernel", (*NAMED, OWN, LAYER), self._name, width=17)
-        return row(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
+        return Fields(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
 
     def read(self) -> Kernel | dict[str, Any]:
         """The kernel, or the layer and channels that it is to be taken from.

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from core.kernels import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
 from tui.lab.arrays import brightness
-from tui.lab.bench import Panel, Subject, captions, entry, row
+from tui.lab.bench import Fields, Panel, Subject, captions, entry
 from tui.lab.board import Board
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.sums import Sums, Table, number
@@ -61,7 +61,7 @@ class TransposedBench(KernelBench):
     def fields(self) -> Iterator[Widget]:
         """The kernel, then what it grows and how far."""
         yield self._kernel.compose()
-        yield row(
+        yield Fields(
             ("side", entry("side", "6", width=4)),
             ("stride", entry("stride", "2", width=4)),
             ("padding", entry("padding", "0", width=4)),

@@ -19,7 +19,7 @@ from core.errors import MinidiffError
 from core.runs import builtin_directories, list_runs
 from tui.actions import bindings
 from tui.engine import Engine
-from tui.lab.bench import Bench, Panel, Subject, choice, entry, row
+from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
 from tui.lab.inside import InsideBench
@@ -88,13 +88,7 @@ class LabScreen(Playback):
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "lab")
     DEFAULT_CSS = """
     LabScreen {
-        #subject { padding: 0 1; height: 1; }
-        #subject Label { color: $foreground 50%; margin: 0 1 0 2; }
-        #subject Label.first { margin: 0 1 0 0; }
-        #subject Input { height: 1; border: none; padding: 0 1 !important; background: $panel; width: 6; }
-        #subject Input:focus { background: $primary 30%; }
-        #subject SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
-        #subject Select:focus > SelectCurrent { background: $primary 30%; border: none; }
+        #subject { padding: 0 1; }
         ContentSwitcher { height: 1fr; }
         &.-low DevicePanel { display: none; }
     }
@@ -121,9 +115,8 @@ class LabScreen(Playback):
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
-        subject = row(("digit", entry("digit", "0", width=6)), ("model", choice("model", models, models[0], width=24)))
-        subject.id = "subject"
-        yield subject
+        digit, model = entry("digit", "0", width=6), choice("model", models, models[0], width=24)
+        yield Fields(("digit", digit), ("model", model), id="subject")
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
