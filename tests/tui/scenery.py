@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from runlogs import held, training, write_run
@@ -15,15 +16,19 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
+from core.data import load_dataset
 from core.devices import DeviceInfo
 from core.events import Failed, Stopped
+from core.lab.answers import Digit, answers
 from core.processes import GpuProcess
 from core.recording import RECORDING, load_recording
 from core.runs import Status, builtin_directories
 from tui.app import MinidiffApp
-from tui.messages import FrameSampled, SamplingFinished, SamplingStarted
+from tui.lab.arrays import Array
+from tui.messages import BenchShown, FrameSampled, SamplingFinished, SamplingStarted
 from tui.meter import REMEMBERED, History, Meter
 from tui.screens.compare import SIDES, CompareScreen
+from tui.screens.lab import LabScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.devices import DevicePanel
@@ -253,3 +258,38 @@ async def rename(pilot: Pilots) -> None:
 async def devices(pilot: Pilots) -> None:
     disk = pilot.app.screen.query_one("#disk", Static)
     await until(pilot, lambda: "free of" in str(disk.render()), "a card a device, and the disk told last")
+
+
+@scene("lab")
+async def convolution(pilot: Pilots) -> None:
+    await _benched(pilot, "convolution")
+
+
+@scene("lab")
+async def transposed(pilot: Pilots) -> None:
+    await pilot.press("right_square_bracket")
+    await _benched(pilot, "transposed")
+
+
+@scene("lab")
+async def draw(pilot: Pilots) -> None:
+    await _benched(pilot, "convolution")
+    await pilot.press("d", "space", *["down"] * 5, *["right"] * 4)
+
+
+async def _benched(pilot: Pilots, name: str) -> None:
+    """What the engine would have answered of the first drawn digit."""
+    screen = pilot.app.screen
+    assert isinstance(screen, LabScreen)
+    await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")
+    digits = load_dataset("glyphs", split="test", limit=1)
+    digit = Digit(digits.images[0, 0] / 255, int(digits.labels[0]))
+    request = {"bench": name, **screen.subject.request, **screen.bench.request()}
+    for message, tensors in answers(request, digit, _no_model, _no_model):
+        shown = {kind: Array(tuple(found.shape), found.flatten().tolist()) for kind, found in tensors.items()}
+        screen.post_message(BenchShown(name, message, shown))
+    await until(pilot, lambda: screen.bench.shown is not None, "the answer is shown")
+
+
+def _no_model(*_: object) -> NoReturn:
+    raise AssertionError("this bench asks no model")
