@@ -97,9 +97,15 @@ class TrainConfig(BaseModel):
     weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
     ema: float = _option(0.1, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)
     eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0)
+    max_skipped: int = _option(20, "Training", "steps in a row without a finite loss that end the run", ge=1)
     seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
+    nproc: int = _option(1, "Machine", "processes of this machine that train the run together", ge=1, le=1024)
+    micro_batch: int | None = _option(
+        None, "Machine", "images computed at once, a batch's gradients being added up; empty: all", ge=1, le=65_536
+    )
+    fit_memory: bool = _option(False, "Machine", "where memory runs out, halve micro_batch and go on")
     precision: PrecisionName = _option("auto", "Machine", "auto: bfloat16 where the processor has it, else float32")
     compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
     channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")

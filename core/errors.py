@@ -34,6 +34,10 @@ class TrainingError(MinidiffError):
     """Training cannot go on: the loss is no longer a number, or the device ran out of memory."""
 
 
+class ProcessLost(MinidiffError):
+    """Another process of the same training is gone, and this one cannot go on without it."""
+
+
 def hint(name: str, known: Iterable[str], *, otherwise: str = "there are") -> str:
     """What to write instead of `name`: the nearest of `known`, or after `otherwise` all of them."""
     known = list(known)

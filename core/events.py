@@ -32,6 +32,7 @@ class Started(Event):
     parameters: int
     epochs: int
     torch: str = ""  # version
+    team: str = ""  # the devices of all processes, where several train together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Resumed(Event):
     epochs: int
     step: int
     torch: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

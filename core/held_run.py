@@ -15,8 +15,9 @@ import psutil
 
 from core.atomic import write_atomically
 from core.config import TrainConfig
-from core.errors import MinidiffError, RunError
-from core.events import Event, Failed, to_line
+from core.errors import MinidiffError, ProcessLost, RunError
+from core.events import Event, Failed, Warned, to_line
+from core.launcher import place
 from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, run_status
 
 LOCK_SECONDS = 1.0  # screens probe the lock for an instant; a trainer outlasts them
@@ -65,7 +66,10 @@ class HeldRun:
         try:
             if isinstance(error, Exception) and not self.closed:  # a second Ctrl-C is no failure
                 words = str(error) if isinstance(error, MinidiffError | OSError) else f"{type(error).__name__}: {error}"
-                self._last_words(Failed(step=self.step, message=words))
+                if isinstance(error, ProcessLost):  # no failure of the run, which its launcher goes on with
+                    self._last_words(Warned(message=words))
+                else:
+                    self._last_words(Failed(step=self.step, message=words))
         finally:
             self._let_go()
 
@@ -131,6 +135,7 @@ class HeldRun:
                     ) from None
                 time.sleep(0.02)
         holder = {"host": socket.gethostname(), "boot": psutil.boot_time(), "pid": os.getpid(), "started": time.time()}
+        holder |= {"launcher": place().launcher} if place().launcher else {}
         lock.truncate(0)
         _write_whole(lock, json.dumps(holder).encode() + b"\n")
 

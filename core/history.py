@@ -215,9 +215,9 @@ def in_words(event: Event) -> str:
     """One line for a person's log."""
     match event:
         case Started():
-            return f"started on {event.device} with {event.parameters:,} parameters"
+            return f"started on {event.team or event.device} with {event.parameters:,} parameters"
         case Resumed():
-            return f"resumed at step {event.step:,} on {event.device}"
+            return f"resumed at step {event.step:,} on {event.team or event.device}"
         case Dataset():
             return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}"
         case Download():

@@ -10,13 +10,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """While entered, the first signal is only remembered; a second Ctrl-C interrupts at once.
+    """While entered, the first signal is only remembered; a second Ctrl-C interrupts at once, unless `patient`.
 
-    Outside the main thread, where Python delivers no signals, it remembers nothing.
+    Outside the main thread, where Python delivers no signals, it remembers nothing. Processes that a launcher started
+    are patient: one Ctrl-C reaches them twice, from the terminal and from the launcher.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.received: signal.Signals | None = None
+        self._patient = patient
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupts:
@@ -34,7 +36,7 @@ class Interrupts:
         self._before.clear()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
+        if self.received is not None and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
 

@@ -17,9 +17,14 @@ def within_memory(error: MinidiffError) -> Iterator[None]:
     try:
         yield
     except RuntimeError as failure:
-        if isinstance(failure, torch.OutOfMemoryError) or "allocate memory" in str(failure):
+        if is_out_of_memory(failure):
             raise error from None
         raise
+
+
+def is_out_of_memory(failure: RuntimeError) -> bool:
+    """Whether torch raised `failure` for want of memory."""
+    return isinstance(failure, torch.OutOfMemoryError) or "allocate memory" in str(failure)
 
 
 def memory_held(device: torch.device) -> int | None:

@@ -18,10 +18,18 @@ class Muon:
     Nesterov's momentum and the scale max(1, rows / columns)^1/2.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        momentum: float,
+        weight_decay: float,
+        precision: torch.dtype = torch.bfloat16,  # of the iteration, which in bfloat16 makes much of a last digit
+    ) -> None:
         self.parameters = list(parameters)
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.precision = precision
         self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._alike: dict[tuple[int, int], list[int]] = {}  # positions of the weights of one matrix shape
         for index, parameter in enumerate(self.parameters):
@@ -37,7 +45,7 @@ class Muon:
             gradients = [torch.where(finite, _gradient(weight), 0) for weight in weights]
             torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
             ahead = torch._foreach_lerp(gradients, averages, self.momentum)
-            moves = orthogonalized(torch.stack([matrix.reshape(rows, columns) for matrix in ahead]))
+            moves = orthogonalized(torch.stack([matrix.reshape(rows, columns) for matrix in ahead]), self.precision)
             moves *= size * max(1.0, rows / columns) ** 0.5
             torch._foreach_mul_(weights, 1 - size * self.weight_decay)
             torch._foreach_sub_(weights, [move.view(weight.shape) for move, weight in zip(moves, weights, strict=True)])
@@ -48,15 +56,15 @@ def _gradient(weight: Tensor) -> Tensor:
     return weight.grad
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor, precision: torch.dtype = torch.bfloat16) -> Tensor:
     """Each of (N, rows, columns) with its singular values moved to about 1 (0.7 to 1.2), float32.
 
-    Computed in bfloat16 by Newton and Schulz's iteration; a matrix of zeros stays one.
+    Computed in `precision` by Newton and Schulz's iteration; a matrix of zeros stays one.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
-    x = x / (x.float().norm(dim=(1, 2), keepdim=True).bfloat16() + 1e-7)
+    x = (matrices.mT if tall else matrices).to(precision)
+    x = x / (x.float().norm(dim=(1, 2), keepdim=True).to(precision) + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)

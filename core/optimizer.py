@@ -30,7 +30,8 @@ class Optimizer:
         among = {id(weight) for weight in self.hidden}
         self.parameters = list(net.parameters())
         rest = [parameter for parameter in self.parameters if id(parameter) not in among]
-        self._muon = Muon(self.hidden, momentum=MUON_MOMENTUM, weight_decay=config.weight_decay)
+        precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        self._muon = Muon(self.hidden, momentum=MUON_MOMENTUM, weight_decay=config.weight_decay, precision=precision)
         self._fused = self.parameters[0].device.type in FUSED
         options: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS[config.optimizer], "fused": self._fused}
         if config.optimizer == "adam":

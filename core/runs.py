@@ -9,14 +9,12 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core import children
 from core.errors import RunError
 from core.events import Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
 from core.history import RunHistory
@@ -67,7 +65,7 @@ class RunSummary:
     held_out: float | None
     updated: float | None  # seconds since the epoch, of the newest event
     host: str | None
-    device: str | None  # where its last trainer computed
+    device: str | None  # where its last trainer computed; of several processes all, with ", " between them
     error: str | None
     sampleable: bool  # whether it holds weights
 
@@ -187,35 +185,6 @@ def _clear_unborn(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def launch(path: Path, *, device: str | None = None, force: bool = False) -> subprocess.Popen[bytes]:
-    """Start a trainer on a run as a process in a session of its own, which outlives the caller and its terminal.
-
-    Raises:
-        RunError: its log cannot be written, or no process can be started.
-    """
-    command = children.command("core.cli", "resume", path.name, "--root", str(path.parent.resolve()))
-    if device is not None:
-        command += ["--device", device]
-    if force:
-        command += ["--force"]
-    # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
-    places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
-    given = children.environment().items()
-    kept = {name: value for name, value in given if name in places or not name.startswith("MINIDIFF_")}
-    try:
-        with open(path / TRAINER_LOG, "ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=kept,
-            )
-    except OSError as error:
-        raise RunError(f"cannot start a trainer on {path}: {error.strerror}") from None
-
-
 def request(path: Path, what: Request) -> None:
     """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
 
@@ -296,6 +265,19 @@ def lock_holder(path: Path) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
+def run_held_for(root: Path, parent: int | None) -> Path | None:
+    """The run under `root` whose last trainer was started on this machine by the process `parent`, if there is one."""
+    import psutil
+
+    born = psutil.Process(parent).create_time()  # another process may have had the same number before
+    for path in run_directories(root):
+        holder = lock_holder(path)
+        mine = holder.get("launcher") == parent and holder.get("host") == socket.gethostname()
+        if mine and holder.get("started", 0.0) >= born:
+            return path
+    return None
+
+
 def run_status(path: Path) -> Status:
     """What the run is doing now."""
     locked = is_locked(path)  # before the log: a trainer that ends in between has written its last word first
@@ -361,12 +343,7 @@ def _whole_lines(content: bytes) -> list[Event]:
 
 def summarize(path: Path) -> RunSummary:
     """One run's line of the table, from its config and the two ends of its log."""
-    import tomllib
-
-    try:
-        options = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        options = {}
+    options = options_of(path)
     locked = is_locked(path)
     history = _ends(path)
     epoch = history.epochs[-1] if history.epochs else None
@@ -388,10 +365,20 @@ def summarize(path: Path) -> RunSummary:
         held_out=epoch.held_out if epoch else None,
         updated=history.last.time if history.last else None,
         host=lock_holder(path).get("host"),
-        device=history.begun.device if history.begun else None,
+        device=(history.begun.team or history.begun.device) if history.begun else None,
         error=lifecycle.message if isinstance(lifecycle, Failed) else None,
         sampleable=(path / MODEL).is_file(),
     )
+
+
+def options_of(path: Path) -> dict[str, Any]:
+    """What the run's config.toml says, unchecked; nothing where it cannot be read."""
+    import tomllib
+
+    try:
+        return tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def list_runs(root: Path) -> list[RunSummary]:

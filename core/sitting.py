@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +15,6 @@ from core import data
 from core.checkpoint import read_tensors, write_tensors
 from core.classifiers import images_sha256
 from core.config import TrainConfig
-from core.devices import pick_device
 from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
 from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
@@ -37,31 +34,46 @@ from core.events import (
 )
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
+from core.machine import circumstances, machine
 from core.memory import within_memory
 from core.precision import pick_precision
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
+from core.team import REFUSAL, Team
 from core.trainer import PREVIEWS, Trainer
-from core.windows import EpochSoFar, Window
+from core.windows import EpochSoFar, Window, least_seconds
 
 T = TypeVar("T")
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
 EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
-MOST_SKIPPED = 20  # steps in a row whose loss is not a number
 COMPILING_PAYS = 5_000  # steps on CUDA that should make up for the time compiling takes; a guess, not yet measured
 # What may differ between a run's config and its saved state: where and how long it trains, not what is learned.
-FREE_TO_CHANGE = {"name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"}
+FREE_TO_CHANGE = {
+    *("name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"),
+    *("max_skipped", "nproc", "micro_batch", "fit_memory"),
+}
 
 
 class Sitting:
-    """Moves a trainer to the end of its run unless it is stopped; writes checkpoints if there is a run directory."""
+    """Moves a trainer to the end of its run unless it is stopped; writes checkpoints if there is a run directory.
+
+    In a team it is the leader's: it tells the others what to prepare, and how many steps to take next.
+    """
 
     def __init__(
-        self, config: TrainConfig, interrupts: Interrupts, run: HeldRun | None = None, *, device: str | None = None
+        self,
+        config: TrainConfig,
+        interrupts: Interrupts,
+        run: HeldRun | None = None,
+        *,
+        device: str | None = None,
+        team: Team | None = None,
     ) -> None:
         self.config = config
         self.run = run
+        self._team = team or Team()
+        self._devices: list[str] = []  # of the team's processes
         self._interrupts = interrupts
         self._asked_device = device
         self._trainer: Trainer | None = None
@@ -70,27 +82,32 @@ class Sitting:
         self._skipped_in_a_row = 0
         self._reference: Reference | None = None
         self._seconds = 0.0  # of training, over all sittings
+        self._step_seconds = 0.0  # in the newest window
         self._saved = time.monotonic()
         self._data_sha256 = ""
-        self._began_with: dict[str, str] = {}  # the device and the version of torch of the sitting before
+        self._began_with: dict[str, str] = {}  # what the sitting before had, in words
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
         saved = self._read_state()
         device = self._pick_device()
         too_large = TrainingError(
-            f"a batch of {self.config.batch_size} does not fit into memory; start again with a smaller --batch-size"
+            f"a batch of {self.config.batch_size} does not fit into memory; start again with --fit-memory, which "
+            "computes it in parts, or with a smaller --batch-size"
         )
-        with _machine(self.config), within_memory(too_large):
-            self._trainer = trainer = Trainer(self.config, device)
+        with machine(self.config), within_memory(too_large):
+            self._trainer = trainer = Trainer(self.config, device, self._team)
             if saved is not None:
                 self._restore(trainer, *saved)
             yield self._opening(trainer)
             yield from self._differences(device)
             held_out = yield from self._take_data(trainer)
             if held_out is not None:
+                self._team.tell(trainer.step)
+                self._team.hand_out(trainer.learned())
                 self._saved = time.monotonic()
                 yield from self._train(trainer, held_out)
+        self._team.tell(None)
         self._interrupts.raise_received()
 
     def stop(self, reason: str) -> Iterator[Event]:
@@ -123,20 +140,33 @@ class Sitting:
             self._epoch = EpochSoFar(**more["epoch"])
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
-            self._began_with = {"on": more["device"], "with torch": more["torch"]}
+            self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
 
     def _pick_device(self) -> torch.device:
+        """Decide where and how to compute, here and all over the team."""
+        asked = self._asked_device or self.config.device
         try:
-            device = pick_device(self._asked_device or self.config.device)
+            device = self._team.pick_device(asked)
         except DeviceUnavailable as error:
             raise DeviceUnavailable(f"{error}; or choose another with --device") from None
-        if self.config.threads is None:
-            self.config = self.config.changed(threads=torch.get_num_threads())
+        processes = self._team.place.local_size
+        if self.config.threads is None or self.config.nproc != processes:
+            self.config = self.config.changed(threads=torch.get_num_threads(), nproc=processes)
         if self.config.precision == "auto":
             self.config = self.config.changed(precision=pick_precision("auto", device))
+        self._team.tell(self.config.changed(device=device.type).model_dump(mode="json"))
+        self._devices = self._agreed(self._team.here(device))
         return device
+
+    def _agreed(self, words: str) -> list[str]:
+        """What each of the team's processes says to something they did; raises what went wrong in one."""
+        answers = self._team.ask(words)
+        for rank, answer in enumerate(answers):
+            if answer.startswith(REFUSAL):
+                raise TrainingError(f"process {rank} cannot take part: {answer.removeprefix(REFUSAL)}")
+        return answers
 
     def _opening(self, trainer: Trainer) -> Started | Resumed:
         said: dict[str, Any] = {
@@ -146,16 +176,16 @@ class Sitting:
             "parameters": trainer.parameters,
             "epochs": self.config.epochs,
             "torch": torch.__version__,
+            "team": ", ".join(self._devices) if self._team.size > 1 else "",
         }
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
     def _differences(self, device: torch.device) -> Iterator[Event]:
-        now_with = {"on": device.type, "with torch": torch.__version__}
+        now_with = circumstances(device.type, torch.__version__, self._team.size)
         for what, was in self._began_with.items():
-            now = now_with[what]
-            if was != now:
+            if was != now_with[what]:
                 yield Warned(
-                    message=f"this run began {what} {was} and goes on {what} {now}: its numbers will not be "
+                    message=f"this run began {was} and goes on {now_with[what]}: its numbers will not be "
                     "bit for bit those of an uninterrupted run"
                 )
 
@@ -191,6 +221,8 @@ class Sitting:
         self.config = self.config.changed(dataset=located.name, device=trainer.device.type, compile=compiled)
         if self.run is not None:
             self.run.write_config(self.config)
+        self._team.tell({"dataset": located.name, "sha256": seen, "compile": compiled})
+        self._agreed("")
         yield Dataset(
             name=located.name,
             source=str(located.directory),
@@ -215,7 +247,10 @@ class Sitting:
         """Go on to the end of the epoch and through it; True if stopped on the way."""
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
-            self._window.add(*trainer.advance())
+            ahead = self._ahead(trainer)
+            self._team.tell(ahead)
+            for _ in range(ahead):
+                self._window.add(*trainer.advance())
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
             if ends or self._window.is_due(self._seconds):
                 yield from self._read_window(trainer)
@@ -288,10 +323,18 @@ class Sitting:
                 work.close()
                 return None
 
+    def _ahead(self, trainer: Trainer) -> int:
+        """Steps to take before looking again: one, or in a team about what fits into a window, for others are told."""
+        if self._team.size == 1 or not self._step_seconds:
+            return 1
+        left = trainer.steps_per_epoch - self._epoch.steps - len(self._window)
+        return max(1, min(left, round(least_seconds(self._seconds) / self._step_seconds)))
+
     def _read_window(self, trainer: Trainer) -> Iterator[Event]:
         reading = self._window.read()
         self._epoch.add(reading)
         self._seconds += reading.seconds
+        self._step_seconds = reading.seconds / len(reading.losses)
         yield reading.as_event(
             step=trainer.step,
             epoch=-(-trainer.step // trainer.steps_per_epoch),
@@ -299,7 +342,7 @@ class Sitting:
             device=trainer.device,
         )
         self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
-        if self._skipped_in_a_row >= MOST_SKIPPED:
+        if self._skipped_in_a_row >= self.config.max_skipped:
             raise TrainingError(
                 f"the loss has not been a number for {self._skipped_in_a_row} steps up to step {trainer.step}; "
                 "the last checkpoint is intact; start again with a lower --learning-rate"
@@ -308,6 +351,14 @@ class Sitting:
             yield Warned(
                 message=f"left out {reading.skipped} of the steps up to {trainer.step:,}, "
                 "whose loss or gradient was not a number; the weights are as before them"
+            )
+        if trainer.micro_batch != self.config.micro_batch:
+            self.config = self.config.changed(micro_batch=trainer.micro_batch)
+            if self.run is not None:
+                self.run.write_config(self.config)
+            yield Warned(
+                message=f"memory ran out at step {trainer.step:,}: from here on {trainer.micro_batch} images are "
+                "computed at once (--micro-batch), and the gradients of a batch's parts added up"
             )
 
     def _obey(self, trainer: Trainer) -> Generator[Event, None, bool]:
@@ -360,6 +411,7 @@ class Sitting:
             "data_sha256": self._data_sha256,
             "device": trainer.device.type,
             "torch": torch.__version__,
+            "processes": self._team.size,
         }
         try:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
@@ -374,19 +426,3 @@ class Sitting:
     def _path(self, name: str) -> Any:
         assert self.run is not None, "only a run directory has files"
         return self.run.path / name
-
-
-@contextmanager
-def _machine(config: TrainConfig) -> Iterator[None]:
-    """Set torch's process-wide switches for the sitting, and put them back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    if config.threads is not None and config.threads != threads:
-        torch.set_num_threads(config.threads)
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)

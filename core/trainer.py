@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from core.checkpoint import LoadedModel, fill
 from core.config import IMAGE_SIZE, TrainConfig
+from core.memory import is_out_of_memory
 from core.models import build_model
 from core.optimizer import Optimizer
 from core.paths import PATHS, draw_amounts, target, weight
@@ -23,20 +25,41 @@ from core.randomness import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_
 from core.samplers import ask
 from core.sampling import sample
 from core.shifts import padded, shifted
+from core.team import Team
 
 PREVIEWS, PREVIEW_SEED = 8, 0
 HELD_OUT_SEED = 0  # the same noise for every run, so that held-out losses compare
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and what was drawn to corrupt them; a slice of it is a batch of those images."""
+
+    x0: Tensor  # (B, 1, 28, 28), in the path's range
+    noise: Tensor  # like x0
+    amount: Tensor  # (B,)
+    labels: Tensor | None  # (B,) int64, for a net that is told of them
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def __getitem__(self, some: slice) -> Batch:
+        labels = None if self.labels is None else self.labels[some]
+        return Batch(self.x0[some], self.noise[some], self.amount[some], labels)
+
+
 class Trainer:
     """A net, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
 
-    `net` is being trained; `kept` has the weights to sample with: their moving average, or the net's own.
+    `net` is being trained; `kept` has the weights to sample with: their moving average, or the net's own. In a team
+    of several processes each has such a trainer, and all of them take the same steps.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
         self.config = config
         self.device = device
+        self.team = team or Team()
+        self.micro_batch = config.micro_batch  # halved where memory runs out, if the config allows it
         self.path = PATHS[config.path]
         self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
         self.labels = torch.empty(0, dtype=torch.int64)
@@ -50,6 +73,7 @@ class Trainer:
         self._weights: list[Tensor] = list(self.net.parameters())
         self._averages: list[Tensor] = list(self.kept.parameters())
         self.optimizer = Optimizer(self.net, config)
+        self._wrapped: nn.Module = self.team.wrapped(self.net)
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
@@ -61,7 +85,7 @@ class Trainer:
 
     def compile(self) -> None:
         """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
-        self._compiled = torch.compile(self.net)
+        self._compiled = torch.compile(self._wrapped)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,21 +123,57 @@ class Trainer:
         """Take one step; the loss before it, a scalar left on the device, and how many images it saw.
 
         Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
-        average either, and the loss is NaN.
+        average either, and the loss is NaN. Where memory runs out, `micro_batch` is halved if the config allows it.
         """
-        images, labels = self.batch(self.step)
-        generator = generator_for(self.config.seed, CORRUPTION, self.step, self.device)
-        net = self._compiled if self._compiled is not None and len(images) == self.config.batch_size else self.net
-        loss = self._errors(net, images, self._hidden(labels), generator).mean()
-        self.optimizer.clear()
-        loss.backward()  # type: ignore[no-untyped-call] # torch's own
+        batch = self._drawn(self.step)
+        loss = self._gradients(batch)
+        while loss is None:
+            loss = self._gradients(batch)
         finite = self.optimizer.step(loss, self.step, self.total_steps)
         if self.config.ema:
             # The average of the last `ema` of all steps so far, at every moment: Karras et al. 2024, section 3.1.
             share = 1 / (self.config.ema * self.step + 1)
             torch._foreach_lerp_(self._averages, self._weights, share)
         self.step += 1
-        return torch.where(finite, loss.detach(), torch.nan), len(images)
+        return torch.where(finite, loss, torch.nan), len(batch)
+
+    def _drawn(self, step: int) -> Batch:
+        """All that a step draws, for the whole batch, whichever part of it is computed here."""
+        images, labels = self.batch(step)
+        hidden = self._hidden(labels)
+        generator = generator_for(self.config.seed, CORRUPTION, step, self.device)
+        return self._corrupted(images, hidden, generator)
+
+    def _gradients(self, batch: Batch) -> Tensor | None:
+        """Compute the batch's gradients, here or all over the team; its loss, or None if that should be tried again."""
+        self.optimizer.clear()
+        mine = batch[self.team.share(len(batch))]
+        size = self.micro_batch or max(1, len(mine))
+        # A process that is left without an image takes part with one that does not count.
+        parts = [mine[start : start + size] for start in range(0, len(mine), size)] or [batch[:1]]
+        total = torch.zeros((), device=self.device)
+        try:
+            for number, part in enumerate(parts, start=1):
+                counted = len(part) / len(batch) if len(mine) else 0.0
+                with self.team.kept_back(self._wrapped) if number < len(parts) else nullcontext():
+                    loss = self._errors(self._net_for(part), part).mean() * counted
+                    (loss * self.team.size).backward()  # type: ignore[no-untyped-call] # averaged over the team
+                total += loss.detach()
+        except RuntimeError as failure:
+            if not (is_out_of_memory(failure) and self.config.fit_memory and size > 1 and self.team.size == 1):
+                raise
+            self.micro_batch = -(-min(size, len(mine)) // 2)
+        else:
+            return self.team.sum(total)
+        if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
+            torch.cuda.empty_cache()
+        return None
+
+    def _net_for(self, part: Batch) -> Callable[..., Any]:
+        """The net to ask: compiled only for parts of the usual size, since each other size would be compiled anew."""
+        whole = self.team.share(self.config.batch_size)
+        usual = len(part) == min(self.micro_batch or self.config.batch_size, whole.stop - whole.start)
+        return self._compiled if self._compiled is not None and usual else self._wrapped
 
     def _hidden(self, labels: Tensor) -> Tensor | None:
         """The classes with some of them hidden, so that the net also learns to do without."""
@@ -123,21 +183,22 @@ class Trainer:
         dropped = torch.rand(len(labels), generator=generator, device=self.device) < self.config.label_dropout
         return torch.where(dropped, NULL, labels)
 
-    def _errors(
-        self, net: Callable[..., Any], images: Tensor, labels: Tensor | None, generator: torch.Generator
-    ) -> Tensor:
+    def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
+        x0 = self.path.inward(images)
+        amount = draw_amounts(self.config.times, len(x0), generator).to(self.device)
+        noise = self.path.source(x0.shape, generator).to(self.device)
+        return Batch(x0, noise, amount, labels)
+
+    def _errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
         """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
         config, path = self.config, self.path
-        x0 = path.inward(images)
-        amount = draw_amounts(config.times, len(x0), generator).to(self.device)
-        noise = path.source(x0.shape, generator).to(self.device)
-        x = path.mix(x0, noise, amount).contiguous(memory_format=self.layout)
+        x = path.mix(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
-            output = ask(net, x, amount, labels, clock=config.clock)
-        wanted = target(path, config.prediction, x0, noise, amount)
+            output = ask(net, x, batch.amount, batch.labels, clock=config.clock)
+        wanted = target(path, config.prediction, batch.x0, batch.noise, batch.amount)
         errors = functional.mse_loss(output.float(), wanted, reduction="none")
         if config.weighting != "prediction":
-            errors = errors * weight(path, config.prediction, config.weighting, amount).view(-1, 1, 1, 1)
+            errors = errors * weight(path, config.prediction, config.weighting, batch.amount).view(-1, 1, 1, 1)
         return errors
 
     def held_out_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
@@ -153,7 +214,7 @@ class Trainer:
             known = labels[position : position + size].to(self.device) if self.config.classes else None
             generator = generator_for(HELD_OUT_SEED, HELD_OUT, position)
             with evaluating(self.kept):
-                errors = self._errors(self.kept, x0, known, generator)
+                errors = self._errors(self.kept, self._corrupted(x0, known, generator))
             yield errors.sum()
 
     def preview(self) -> Tensor:
@@ -172,11 +233,13 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        if self.config.ema:
-            tensors.update({f"kept.{name}": value for name, value in self.kept.state_dict().items()})
-        tensors.update({f"optimizer.{name}": value for name, value in self.optimizer.state().items()})
-        return tensors
+        averages = {f"kept.{name}": value for name, value in self.kept.state_dict().items()}
+        return self.learned() | (averages if self.config.ema else {})
+
+    def learned(self) -> dict[str, Tensor]:
+        """Of `state`, what the next steps depend on: all but the average of the weights."""
+        weights = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        return weights | {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
 
     def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
         """Take up the state that `state` gave after `step` steps, and that was read from `source`.
@@ -196,7 +259,7 @@ class Trainer:
 
 
 @contextmanager
-def evaluating(net: torch.nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the mode before is put back."""
     training = net.training
     net.eval()

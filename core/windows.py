@@ -16,6 +16,11 @@ LEAST_SECONDS = 0.1
 LEAST_SHARE = 1 / 10_000  # of the time elapsed, so that a log stays small however long a run
 
 
+def least_seconds(elapsed: float) -> float:
+    """How long a window should at least be, `elapsed` seconds into the run."""
+    return max(LEAST_SECONDS, elapsed * LEAST_SHARE)
+
+
 class Window:
     """The steps since the last reading. Pauses and checkpoints between two windows do not count into its pace."""
 
@@ -39,7 +44,7 @@ class Window:
 
     def is_due(self, elapsed: float) -> bool:
         """Whether it is long enough to be read, `elapsed` seconds into the run."""
-        return time.monotonic() - self._began >= max(LEAST_SECONDS, elapsed * LEAST_SHARE)
+        return time.monotonic() - self._began >= least_seconds(elapsed)
 
     def read(self) -> Reading:
         """Wait for the device, read the losses and begin anew."""

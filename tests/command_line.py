@@ -24,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "core.cli", *arguments]
+    return [sys.executable, "-m", "core", *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:

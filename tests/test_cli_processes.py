@@ -61,7 +61,7 @@ def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
     arguments = ["train", *TINY, "--epochs", "20", "--name", "a"]
     env = environment(TERM="xterm-256color", COLUMNS="120")
     with pexpect.spawn(
-        sys.executable, ["-m", "core.cli", *arguments], env=env, dimensions=(24, 120), timeout=60, encoding="utf-8"
+        sys.executable, ["-m", "core", *arguments], env=env, dimensions=(24, 120), timeout=60, encoding="utf-8"
     ) as terminal:
         terminal.expect(r"epoch \d+/20")
         terminal.expect("━")

@@ -74,7 +74,7 @@ for event in core.training.resume(find_run(NAME, Path(RUNS))): pass
 
 def minidiff(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "core.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "core", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

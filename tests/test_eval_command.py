@@ -58,7 +58,7 @@ def test_json_is_the_evaluation_and_nothing_else(home: Path, capsys: Capture) ->
 def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_prints_a_table(home: Path) -> None:
     """The figures of the table are those of the JSON, each under its heading."""
     done = subprocess.run(
-        [sys.executable, "-m", "core.cli", "eval", "untrained", *FEW],
+        [sys.executable, "-m", "core", "eval", "untrained", *FEW],
         env=environment(),
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_
     assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
 
     asked = subprocess.run(
-        [sys.executable, "-m", "core.cli", "eval", "untrained", *FEW, "--json"],
+        [sys.executable, "-m", "core", "eval", "untrained", *FEW, "--json"],
         env=environment(),
         capture_output=True,
         text=True,
@@ -108,7 +108,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path
     env = environment(TERM="xterm-256color", COLUMNS="120", XDG_CACHE_HOME=str(tmp_path / "cache"))
     with pexpect.spawn(
         sys.executable,
-        ["-m", "core.cli", "eval", "untrained", *FEW],
+        ["-m", "core", "eval", "untrained", *FEW],
         env=env,
         dimensions=(24, 120),
         timeout=60,

@@ -51,8 +51,8 @@ def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: 
 @pytest.mark.parametrize(
     "command",
     [
-        ["-m", "core.cli", "sample", "quick-mnist", "--n", "2", "--steps", "2", "--output", "out.png"],
-        ["-m", "core.cli", "runs", "--json"],
+        ["-m", "core", "sample", "quick-mnist", "--n", "2", "--steps", "2", "--output", "out.png"],
+        ["-m", "core", "runs", "--json"],
         ["-m", "tui", "--version"],
     ],
     ids=lambda command: " ".join(command[:3]),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
 from textual import events
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import ThemeProvider
+from textual.widgets import OptionList
 
 from tui.actions import bindings
 from tui.crash import report
@@ -119,6 +122,17 @@ class MinidiffApp(App[None]):
         """Forget what text was selected."""
         if self.screen_stack:  # from Python 3.12 on, fields are filled in while the first screen is not in it yet
             super().clear_selection()
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key, a click or the palette asks for."""
+        if isinstance(default_namespace, OptionList) and not default_namespace.scrollable_content_region:
+            return True  # a list that a resize left without room cannot say what lies a page away
+        return await super().run_action(action, default_namespace, namespaces)
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""

@@ -61,7 +61,8 @@ class Meter:
             alive = []
         self.users = {}
         for run in alive:
-            self.users.setdefault(run.device or "", []).append(run.name)
+            for device in (run.device or "").split(", "):  # those of several processes
+                self.users.setdefault(device, []).append(run.name)
         self.disk = room(root)
 
 

@@ -14,7 +14,8 @@ from textual.message_pump import MessagePump
 from core.errors import RunError
 from core.events import LIFECYCLE, Event
 from core.history import LogTail, RunHistory
-from core.runs import CONFIG, EVENTS, TRAINER_LOG, Status, launch, lock_holder, run_status
+from core.launcher import launch, said
+from core.runs import CONFIG, EVENTS, TRAINER_LOG, Status, lock_holder, run_status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 POLL_SECONDS = 0.2
@@ -35,18 +36,10 @@ class Trainer:
         return _size(path / EVENTS) != self.events_start
 
     def last_words(self, path: Path) -> str:
-        """The last line that the trainer wrote to trainer.log, or how it ended if it wrote nothing."""
-        try:
-            with open(path / TRAINER_LOG, "rb") as log:
-                log.seek(self.log_start)
-                lines = log.read().decode("utf-8", errors="replace").split("\n")
-        except OSError:
-            lines = []
-        spoken = [line.strip() for line in lines if line.strip()]
-        if spoken:
-            return spoken[-1].removeprefix("error: ")
+        """What the trainer complained of in trainer.log, or how it ended if it wrote nothing."""
         code = self.process.returncode
-        return f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
+        silent = f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
+        return (said(path, self.log_start) or silent).removeprefix("error: ")
 
 
 _started: dict[Path, Trainer] = {}  # the newest trainer started from this process on each run

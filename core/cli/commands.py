@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.config import Env
 
-from core import __version__, runs
+from core import __version__, launcher, runs
+from core.cli import launching
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
@@ -22,7 +23,6 @@ from core.sampling_options import SamplingOptions
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
 STOP_SECONDS = 60.0  # to wait for a trainer to finish its step and write its checkpoint
 POLL_SECONDS = 0.1
 
@@ -55,7 +55,9 @@ def train(
     chosen["root"] = runs.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
     if detach:
-        return _detach(config)
+        return launching.detach(runs.create_run(config))
+    if config.nproc > 1 and not launcher.place().launcher:
+        return _follow(launching.together(runs.create_run(config)))
     from core.training import train as begin
 
     return _follow(begin(config))
@@ -68,13 +70,17 @@ def resume(
     *,
     root: Root = None,
     device: Device = None,
+    nproc: Annotated[int | None, Parameter(help="processes that train together; default: as many as before")] = None,
     force: Annotated[bool, Parameter(negative=(), help="take a run whose lock names another host")] = False,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Go on with a stopped or interrupted run from its last checkpoint."""
     path = runs.find_run(name, runs.root_directory(root))
+    processes = nproc or TrainConfig.from_toml(path / runs.CONFIG).nproc
     if detach:
-        return _wait_for_start(path, device=device, force=force)
+        return launching.detach(path, device=device, force=force, processes=processes)
+    if processes > 1 and not launcher.place().launcher:
+        return _follow(launching.together(path, device=device, force=force, processes=processes))
     from core.training import resume as go_on
 
     return _follow(go_on(path, device=device, force=force))
@@ -308,7 +314,7 @@ def _follow(events: Generator[Event, None, None]) -> int:
         last = show_all(events)
     if isinstance(last, Failed):
         raise MinidiffError(last.message)
-    if not isinstance(last, Finished | Stopped):
+    if not isinstance(last, Finished | Stopped) and launcher.place().rank == 0:
         print("the trainer is gone without a word", file=sys.stderr)
         return 1
     return 0
@@ -328,33 +334,6 @@ def _tail(path: Path) -> Generator[Event, None, None]:
                 return
             alive = runs.run_status(path).alive
         time.sleep(POLL_SECONDS)
-
-
-def _detach(config: TrainConfig) -> int:
-    path = runs.create_run(config)
-    return _wait_for_start(path)
-
-
-def _wait_for_start(path: Path, *, device: str | None = None, force: bool = False) -> int:
-    """Launch a trainer and wait until it trains, or says why it cannot."""
-    log = path / runs.TRAINER_LOG
-    begun = log.stat().st_size if log.exists() else 0
-    trainer = runs.launch(path, device=device, force=force)
-    deadline = time.monotonic() + START_SECONDS
-    trains = (runs.Status.RUNNING, runs.Status.PAUSED)
-    while runs.lock_holder(path).get("pid") != trainer.pid or runs.run_status(path) not in trains:
-        if trainer.poll() is not None:
-            if trainer.returncode == 0:
-                break  # so short a run that it is over already
-            said = log.read_bytes()[begun:].decode("utf-8", errors="replace").strip().splitlines()
-            # A trainer that holds the run already writes to the same log.
-            complaints = [line.removeprefix("minidiff: ") for line in said if line.startswith("minidiff: ")]
-            raise RunError((complaints or said or ["the trainer ended without a word"])[-1])
-        if time.monotonic() > deadline:
-            raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {log}")
-        time.sleep(POLL_SECONDS)
-    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {path.name}` shows it")
-    return 0
 
 
 def _print_json(value: Any) -> None:

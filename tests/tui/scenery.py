@@ -62,7 +62,7 @@ class Machine(Meter):
     def read_more(self, root: Path) -> None:
         """Tell of who computes there."""
         self.processes = [
-            GpuProcess("GPU-0", 4711, "python -m core.cli resume running", "student", 30 * GIB),
+            GpuProcess("GPU-0", 4711, "python -m core resume running", "student", 30 * GIB),
             GpuProcess("GPU-0", 815, None, None, None),
         ]
         self.users = {"cuda:0": ["running"]}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
@@ -303,3 +303,17 @@ def test_fields_may_be_filled_in_while_the_first_screen_is_not_there_yet(tmp_pat
     app = MinidiffApp(tmp_path, mode="train")  # Python 3.12 composes it so early, and a field that is filled asks this
     app.clear_selection()
     assert not app.screen_stack
+
+
+async def test_a_list_left_without_room_by_a_resize_survives_a_page_key(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        choices = OptionList(*"abc")
+        await app.screen.mount(choices)
+        choices.styles.max_height = 0
+        choices.focus()
+        await pilot.pause()
+        assert not choices.scrollable_content_region
+        choices.highlighted = 2
+        await pilot.press("pageup", "pagedown", "end")
+        assert app.focused is choices

@@ -25,6 +25,7 @@ EMPTY = {
     "layers_per_block": "the model's own",
     "limit": "all",
     "data_root": "searched for",
+    "micro_batch": "the whole batch",
     "threads": "as torch chooses",
     "name": "chosen for you",
 }

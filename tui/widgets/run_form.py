@@ -47,7 +47,7 @@ FIRST = (
     "name",
     "root",
 )
-ALL_FIT = 52  # lines of a form that has room for every option
+ALL_FIT = 55  # lines of a form that has room for every option
 
 
 class Rows(VerticalScroll, can_focus=False, inherit_bindings=False):
@@ -111,6 +111,7 @@ class RunForm(Vertical):
         & > VerticalScroll { height: auto; max-height: 85%; }
         .part { margin-bottom: 1; }
     }
+    .-tall RunForm > VerticalScroll { max-height: 90%; }
     .-slim RunForm {
         .group { display: none; }
         .help { display: none; }

@@ -8,13 +8,15 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Label, ProgressBar, Static
 
-from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Stopped, Warned
+from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
 from core.history import RunHistory, in_words
 from core.runs import Status
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_log import RunLog
+
+NAMED = 4  # processes whose devices have room in the title
 
 
 class RunMonitor(Vertical):
@@ -88,7 +90,7 @@ class RunMonitor(Vertical):
             phase = f"on {host}{heard}"
         about = [history.dataset.name] if history.dataset else []
         if history.begun is not None:
-            about += [history.begun.device, f"{history.begun.parameters:,} parameters"]
+            about += [_where(history.begun), f"{history.begun.parameters:,} parameters"]
         color = f"${STATUS_COLORS[status]}"
         self.query_one("#title", Static).update(
             f"[b]{name}[/]  [{color}]● {phase}[/]  [$foreground 60%]{' · '.join(about)}[/]",  # a name holds no brackets
@@ -158,6 +160,14 @@ def _is_warming_up(history: RunHistory) -> bool:
     if history.begun is None or not history.progress:
         return True
     return history.progress[-1].time < history.begun.time
+
+
+def _where(begun: Started | Resumed) -> str:
+    """The trainer's device, or how many processes train together, and on what."""
+    devices = begun.team.split(", ")
+    if len(devices) == 1:
+        return begun.device
+    return f"{len(devices)} processes" + (f" ({begun.team})" if len(devices) <= NAMED else "")
 
 
 def _waiting(history: RunHistory, status: Status) -> str:

@@ -1,0 +1,102 @@
+"""Starts trainers as processes of their own, one or several together, and tells such a process its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import children, runs
+from core.errors import RunError
+
+COMPLAINT = "minidiff: "  # begins the line in which the command says what is wrong
+RESTARTS = 3  # of all processes, after one of them died; each goes on from the last checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which process this is, from 0, of how many; on this machine and in all."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    restarts: int = 0  # of the whole training by its launcher
+    launcher: int | None = None  # the launcher's process id; None without one
+
+
+def place() -> Place:
+    """This process's place: alone, unless torchrun started it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Place()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    rank, size, local_rank, local_size, restarts = (int(os.environ[name]) for name in names)
+    return Place(rank, size, local_rank, local_size, restarts, os.getppid())
+
+
+def launch(
+    path: Path, *, device: str | None = None, force: bool = False, processes: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a trainer on a run as a process in a session of its own, which outlives the caller and its terminal.
+
+    Of several processes, as `processes` or else the run's config has it, torchrun's is returned.
+
+    Raises:
+        RunError: its log cannot be written, or no process can be started.
+    """
+    arguments = ["resume", path.name, "--root", str(path.parent.resolve())]
+    if device is not None:
+        arguments += ["--device", device]
+    if force:
+        arguments += ["--force"]
+    asked = processes or runs.options_of(path).get("nproc")
+    count = asked if isinstance(asked, int) else 1
+    # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
+    places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
+    given = children.environment().items()
+    kept = {name: value for name, value in given if name in places or not name.startswith("MINIDIFF_")}
+    if count > 1:
+        kept.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    try:
+        with open(path / runs.TRAINER_LOG, "ab") as log:
+            return subprocess.Popen(
+                _together(count, arguments) if count > 1 else children.command("core", *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=kept,
+            )
+    except OSError as error:
+        raise RunError(f"cannot start a trainer on {path}: {error.strerror}") from None
+
+
+def said(path: Path, since: int) -> str | None:
+    """The last complaint, else the last line, that trainers wrote to the run's trainer.log beyond `since` bytes."""
+    try:
+        with open(path / runs.TRAINER_LOG, "rb") as log:
+            log.seek(since)
+            lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").split("\n")]
+    except OSError:
+        return None
+    complaints = [line.removeprefix(COMPLAINT) for line in lines if line.startswith(COMPLAINT)]
+    return next(reversed(complaints or [line for line in lines if line]), None)
+
+
+def _together(processes: int, arguments: list[str]) -> list[str]:
+    """Run `minidiff` in several processes of this machine, all of which are started anew when one dies."""
+    launch = children.command(
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr=127.0.0.1",  # a machine's own name need not lead anywhere
+        f"--nproc-per-node={processes}",
+        f"--max-restarts={RESTARTS}",
+        "--no-python",  # which would look for modules in the current folder first
+    )
+    return launch + children.command("core", *arguments)
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

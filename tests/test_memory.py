@@ -1,0 +1,70 @@
+"""A batch computed in parts: the same step, and the way on when a device has too little memory for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ConfigMaker
+from torch import Tensor, nn
+
+from core.config import TrainConfig
+from core.errors import TrainingError
+from core.events import Epoch, Failed, Warned
+from core.history import RunHistory
+from core.runs import CONFIG, EVENTS
+from core.training import resume, train
+
+ROOM = 9  # images that fit into the small device's memory at once
+
+
+@pytest.fixture
+def small_device() -> Iterator[list[int]]:
+    """A device that has no memory for more than so many images in training; gives the sizes that it was asked for."""
+    asked: list[int] = []
+
+    def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
+            asked.append(len(inputs[0]))
+            if asked[-1] > ROOM:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    handle = nn.modules.module.register_module_forward_pre_hook(enter)
+    yield asked
+    handle.remove()
+
+
+def losses(config: TrainConfig) -> list[float]:
+    return [loss for event in train(config) if isinstance(event, Epoch) for loss in (event.loss, event.held_out)]
+
+
+@pytest.mark.parametrize("recipe", [{}, {"preset": "default", "channels": (16, 16), "precision": "float32"}])
+def test_parts_of_a_batch_add_up_to_its_step(tiny: ConfigMaker, recipe: dict[str, object]) -> None:
+    whole, parts = (losses(tiny(**recipe, limit=75, micro_batch=size)) for size in (None, 5))
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_memory_that_runs_out_halves_the_parts_until_they_fit_and_a_resumed_run_begins_with_those(
+    tiny: ConfigMaker, tmp_path: Path, small_device: list[int]
+) -> None:
+    events = train(tiny(root=tmp_path, name="large", fit_memory=True))
+    warned = next(event for event in events if isinstance(event, Warned))
+    assert "8 images are computed at once (--micro-batch)" in warned.message
+    assert {32, 16, 8} == set(small_device)
+    events.close()
+    assert TrainConfig.from_toml(tmp_path / "large" / CONFIG).micro_batch == 8
+    small_device.clear()
+    found = [loss for event in resume(tmp_path / "large") if isinstance(event, Epoch) for loss in (event.loss,)]
+    assert set(small_device) == {8}
+    assert found == pytest.approx(losses(tiny(micro_batch=8))[::2], rel=1e-5)
+
+
+def test_memory_that_runs_out_fails_a_run_that_may_not_halve_and_names_the_setting(
+    tiny: ConfigMaker, tmp_path: Path, small_device: list[int]
+) -> None:
+    with pytest.raises(TrainingError, match="--fit-memory"):
+        list(train(tiny(root=tmp_path, name="large")))
+    assert isinstance(RunHistory.of(tmp_path / "large" / EVENTS).lifecycle, Failed)
+    assert set(small_device) == {32}
