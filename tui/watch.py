@@ -13,12 +13,14 @@ from textual.message_pump import MessagePump
 
 from core.errors import RunError
 from core.events import LIFECYCLE, Event
+from core.foreign import harmless, read_end
 from core.history import LogTail, RunHistory
 from core.runs import CONFIG, EVENTS, TRAINER_LOG, Status, launch, lock_holder, run_status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 POLL_SECONDS = 0.2
 STATUS_SECONDS = 1.0  # locks are let go of without any file changing, so the status is asked for again and again
+LOG_BYTES = 65_536  # of what a trainer that did not start had to say
 EVENTS_A_MESSAGE = 2_000  # a long log is told in pieces, so that the screen stays responsive meanwhile
 
 
@@ -37,14 +39,12 @@ class Trainer:
     def last_words(self, path: Path) -> str:
         """The last line that the trainer wrote to trainer.log, or how it ended if it wrote nothing."""
         try:
-            with open(path / TRAINER_LOG, "rb") as log:
-                log.seek(self.log_start)
-                lines = log.read().decode("utf-8", errors="replace").split("\n")
+            lines = read_end(path / TRAINER_LOG, LOG_BYTES, self.log_start).split("\n")
         except OSError:
             lines = []
         spoken = [line.strip() for line in lines if line.strip()]
         if spoken:
-            return spoken[-1].removeprefix("error: ")
+            return harmless(spoken[-1].removeprefix("error: "))
         code = self.process.returncode
         return f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
 

@@ -17,6 +17,7 @@ from core import __version__, runs
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.foreign import harmless, read_end
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
 STOP_SECONDS = 60.0  # to wait for a trainer to finish its step and write its checkpoint
 POLL_SECONDS = 0.1
+LOG_BYTES = 65_536  # of what a trainer that did not start had to say
 
 app = App(
     name="minidiff",
@@ -346,7 +348,7 @@ def _wait_for_start(path: Path, *, device: str | None = None, force: bool = Fals
         if trainer.poll() is not None:
             if trainer.returncode == 0:
                 break  # so short a run that it is over already
-            said = log.read_bytes()[begun:].decode("utf-8", errors="replace").strip().splitlines()
+            said = read_end(log, LOG_BYTES, begun).strip().splitlines()
             # A trainer that holds the run already writes to the same log.
             complaints = [line.removeprefix("minidiff: ") for line in said if line.startswith("minidiff: ")]
             raise RunError((complaints or said or ["the trainer ended without a word"])[-1])
@@ -381,7 +383,7 @@ def _cell(value: Any) -> str:
         return "N/A"
     if isinstance(value, float):
         return f"{value:.5f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else harmless(str(value))
 
 
 def _scaled(value: float | None, factor: float, unit: str) -> str:
