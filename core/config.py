@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ConfigError, hint
-from core.foreign import read_toml
+from core.foreign import NAME_PATTERN, read_toml
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
@@ -59,7 +59,6 @@ IMAGE_SIZE = 28
 GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
 MANY = 1_000_000_000  # images, steps or epochs: more than anyone waits for, and no trouble for arithmetic
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def _option(default: Any, group: str, description: str, **limits: Any) -> Any:

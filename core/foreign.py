@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 MOST_CHARACTERS = 4_000  # of a text on its way to a screen: an error, a name, a warning
 CONFIG_BYTES = 8_192  # of a run's config.toml, which takes 500; TOML's reader is slow on much more of dotted keys
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a run: nothing that leads out of its root or steers a terminal
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 

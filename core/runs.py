@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core import children
 from core.errors import RunError
 from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
-from core.foreign import harmless, opened, opened_to_append, parse_json, read_toml, read_whole
+from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.history import RunHistory
 
 if TYPE_CHECKING:
@@ -103,8 +103,6 @@ def check_name(name: str) -> str:
     Raises:
         RunError: it is empty, too long, or could lead out of the root.
     """
-    from core.config import NAME_PATTERN
-
     if not re.fullmatch(NAME_PATTERN, name):
         raise RunError(
             f"{name!r} cannot name a run; use up to 64 letters, digits, dots, dashes and underscores, "
@@ -127,7 +125,7 @@ def find_run(name: str, root: Path) -> Path:
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config; a link to a directory may stand for it."""
+    """Every directory under `root` that holds a run's config and whose name can name a run, or a link to one."""
     try:
         return sorted(filter(_is_run, root.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
@@ -138,7 +136,9 @@ def run_directories(root: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     config = path / CONFIG
-    return config.is_file() and not config.is_symlink()  # which could be anything of whoever looks
+    if not re.fullmatch(NAME_PATTERN, path.name) or config.is_symlink():  # which could be any file of whoever looks
+        return False
+    return config.is_file()
 
 
 def free_name(root: Path, stem: str) -> str:
@@ -411,7 +411,7 @@ def summarize(path: Path) -> RunSummary:
         epochs = None
     lifecycle = history.lifecycle
     return RunSummary(
-        name=harmless(path.name),
+        name=path.name,
         path=str(path),
         status=_status(path, lifecycle, locked),
         preset=_text(options.get("preset")),

@@ -381,17 +381,21 @@ def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
         assert run_status(run) == Status.STARTING
 
 
-def test_names_from_files_do_nothing_to_a_terminal(run: Path) -> None:
-    named = run.rename(run.parent / "a\x1b[31m")
-    (named / runs.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
-    (named / runs.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
-    log(named, STARTED)
-    summary = summarize(named)
-    shown = (summary.name, summary.preset, summary.dataset, summary.host)
-    assert all(text is not None and text.isprintable() for text in shown), shown
-    with pytest.raises(RunError) as caught:
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a[b]", ".a", "a b", "\u202ea", "x" * 65])
+def test_a_folder_whose_name_cannot_name_a_run_is_passed_over(run: Path, name: str) -> None:
+    run.rename(run.parent / name)
+    assert list_runs(run.parent) == []
+    with pytest.raises(RunError, match="runs there: none yet"):
         find_run("b", run.parent)
-    assert str(caught.value).isprintable()
+
+
+def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
+    (run / runs.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
+    (run / runs.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
+    log(run, STARTED)
+    summary = summarize(run)
+    shown = (summary.preset, summary.dataset, summary.host)
+    assert all(text is not None and text.isprintable() for text in shown), shown
 
 
 @pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])
