@@ -107,7 +107,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
             does not hold what the net of its config takes, which is found out before memory is taken for either.
     """
     try:
-        _check_opening(path)
+        _check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
@@ -142,9 +142,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
         raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
 
 
-def _check_opening(path: Path) -> None:
+def _check_opening(path: Path, *, follow: bool) -> None:
     """Refuse what is no ordinary file, and a header that would take much memory to read."""
-    with opened(path, follow=True) as file:
+    with opened(path, follow=follow) as file:
         length = int.from_bytes(file.read(8), "little")
     if length > HEADER_BYTES:
         raise CheckpointError(

@@ -290,3 +290,6 @@ def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_i
     (tmp_path / "run" / MODEL).symlink_to(weights(tmp_path / "x"))
     assert "is a symbolic link" in refusal(tmp_path / "run")
     assert load_model(tmp_path / "run" / MODEL, device="cpu").step == 12
+    (tmp_path / STATE).symlink_to(weights(tmp_path / "state", kind="state"))
+    with pytest.raises(CheckpointError, match="symbolic link"):
+        read_tensors(tmp_path / STATE, "state")
