@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from core.foreign import opened_anew
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, force it to disk, then rename it over `path`.
 
-    A temporary file left by a crash is overwritten by the next write. On an error the old file stays as it was.
+    A temporary file left by a crash is removed by the next write, as is a link of its name or of `path`'s: nothing is
+    written through one. On an error the old file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with opened_anew(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

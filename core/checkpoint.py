@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,9 @@ from core.atomic import write_atomically
 from core.config import IMAGE_SIZE, TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, ConfigError
-from core.models import build_model
+from core.events import GREATEST
+from core.foreign import harmless, opened, parse_json
+from core.models import build_model, sketch
 from core.paths import PATHS
 from core.precision import pick_precision
 from core.published import CLASSES
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT, VERSION = "minidiff", 1
+HEADER_BYTES = 1_048_576  # of a file; those of the presets take 45,000 at most
+STATE_COPIES = 5  # of a net's numbers that a state may hold: weights, their average, moments, and room to spare
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,11 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
     """Read what `write_tensors` wrote: tensors on the CPU, the config, the step and what else the header holds.
 
     Raises:
-        CheckpointError: the file is missing, cut short, not safetensors, of another kind or from a newer version.
+        CheckpointError: the file is missing, cut short, not safetensors, of another kind, from a newer version, or
+            does not hold what the net of its config takes, which is found out before memory is taken for either.
     """
     try:
+        _check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
@@ -115,9 +122,14 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
                 raise CheckpointError(
                     f"{path} holds a {header['kind']}, and a {kind} was asked for; name the other file"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            config = TrainConfig(**json.loads(header["config"]))
-            return tensors, config, int(header["step"]), json.loads(header["more"])
+            step, more = int(header["step"]), parse_json(header["more"])
+            if not 0 <= step <= GREATEST or not isinstance(more, dict):
+                raise ValueError(f"step {step}")
+            config = TrainConfig(**parse_json(header["config"]))
+            names = list(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            _check_size(path, kind, config, shapes)
+            return {name: file.get_tensor(name) for name in names}, config, step, more
     except FileNotFoundError:
         raise CheckpointError(f"there is no {path}; `minidiff runs` lists what is there") from None
     except OSError as error:
@@ -130,24 +142,55 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
         raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
 
 
+def _check_opening(path: Path, *, follow: bool) -> None:
+    """Refuse what is no ordinary file, and a header that would take much memory to read."""
+    with opened(path, follow=follow) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
+            f"{HEADER_BYTES:,} are the most); take another checkpoint"
+        )
+
+
+def _check_size(path: Path, kind: str, config: TrainConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare how much a file holds with what the net of its config takes."""
+    net = sketch(config.model, **config.model_options)
+    if kind == "model":
+        _check_shapes(net, shapes, path)
+        return
+    wanted, found = (sum(map(math.prod, found)) for found in (_shapes(net).values(), shapes.values()))
+    if not wanted <= found <= STATE_COPIES * wanted:
+        raise CheckpointError(
+            f"{path} holds {found:,} numbers where the net of its config has {wanted:,}; take another checkpoint"
+        )
+
+
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy weights into a net.
 
     Raises:
         CheckpointError: they belong to a net of other layers or sizes, or are not all numbers.
     """
-    wanted = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    _check_shapes(net, {name: tuple(value.shape) for name, value in tensors.items()}, path)
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path} holds values in {name} that are not numbers; take an earlier checkpoint")
+    net.load_state_dict(dict(tensors))
+
+
+def _check_shapes(net: nn.Module, found: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    wanted = _shapes(net)
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise CheckpointError(
             f"{path} holds another model: {odd[0]} is {found.get(odd[0], 'missing')} where its config "
             f"asks for {wanted.get(odd[0], 'nothing')}; take the checkpoint that goes with the config"
         )
-    for name, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path} holds values in {name} that are not numbers; take an earlier checkpoint")
-    net.load_state_dict(dict(tensors))
 
 
 def load_model(path: str | Path, device: str = "auto", root: str | Path | None = None) -> LoadedModel:
@@ -174,7 +217,7 @@ def load_model(path: str | Path, device: str = "auto", root: str | Path | None =
     net = net.to(where).to(memory_format=torch.channels_last)  # values stay as they were
     if config.precision == "bfloat16":  # which the machine that trained it was fast in
         config = config.changed(precision=pick_precision("auto", where))
-    return LoadedModel(net.eval(), config, step, name)
+    return LoadedModel(net.eval(), config, step, harmless(name))
 
 
 def find_model(path: str | Path, root: Path) -> Path:
@@ -192,6 +235,8 @@ def find_model(path: str | Path, root: Path) -> Path:
         for candidate in places:
             if candidate.is_file():
                 return candidate
+            if (candidate / MODEL).is_symlink():
+                raise CheckpointError(f"{candidate / MODEL} is a symbolic link; name the file that it leads to")
             if (candidate / MODEL).is_file():
                 return candidate / MODEL
     except OSError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ConfigError, hint
+from core.foreign import NAME_PATTERN, read_toml
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
@@ -56,7 +57,8 @@ SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base"
 CHANNELS = (32, 64, 64)  # of the document's nets
 IMAGE_SIZE = 28
 GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+MANY = 1_000_000_000  # images, steps or epochs: more than anyone waits for, and no trouble for arithmetic
+DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
 
 def _option(default: Any, group: str, description: str, **limits: Any) -> Any:
@@ -82,7 +84,7 @@ class TrainConfig(BaseModel):
     label_dropout: float = _option(0.05, "Recipe", "share of labels hidden, which guidance needs", ge=0, le=1)
     dataset: DatasetName = _option("auto", "Data", "images to learn; auto: MNIST, else the built-in glyphs")
     data_root: Path | None = _option(None, "Data", "folder that holds the data set's files")
-    limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1)
+    limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MANY)
     shift: int = _option(0, "Data", "move training images by up to so many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "the net that predicts")
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
@@ -92,14 +94,14 @@ class TrainConfig(BaseModel):
     batch_size: int = _option(64, "Training", "images a step", ge=1, le=65_536)
     optimizer: OptimizerName = _option("muon", "Training", "adam, adamw with weight decay, or muon for convolutions")
     learning_rate: float = _option(2e-3, "Training", "greatest size of a step", gt=0, le=1)
-    warmup: int = _option(100, "Training", "steps in which the learning rate grows to its full size", ge=0)
+    warmup: int = _option(100, "Training", "steps in which the learning rate grows to its full size", ge=0, le=MANY)
     decay: DecayName = _option("linear", "Training", "how the learning rate falls towards the run's end")
     weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
     ema: float = _option(0.1, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)
-    eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0)
-    max_skipped: int = _option(20, "Training", "steps in a row without a finite loss that end the run", ge=1)
+    eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0, le=MANY)
+    max_skipped: int = _option(20, "Training", "steps in a row without a finite loss that end the run", ge=1, le=MANY)
     seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
-    device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
     threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
     nproc: int = _option(1, "Machine", "processes of this machine that train the run together", ge=1, le=1024)
     micro_batch: int | None = _option(
@@ -127,13 +129,17 @@ class TrainConfig(BaseModel):
     def _lay_preset_under(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        preset = PRESETS.get(str(values.get("preset", "default")), {})
+        named = values.get("preset", "default")
+        preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
         if values.get("model") == "basic_unet":
             preset = {"clock": False, "classes": False, **preset}  # it takes neither, and nobody asked for them
         return {**preset, **values}
 
     @model_validator(mode="after")
     def _check_net(self) -> TrainConfig:
+        for name in ("data_root", "root"):
+            if "\0" in str(getattr(self, name)):
+                raise ValueError(f"{name}: no path holds a zero byte; write another")
         allowed = PREDICTIONS[self.path]
         if self.prediction not in allowed:
             raise ValueError(
@@ -201,13 +207,13 @@ class TrainConfig(BaseModel):
         """Read a config written by `to_toml`, or by hand with only the options that differ.
 
         Raises:
-            ConfigError: the file is missing, is not TOML, or holds an option that does not exist.
+            ConfigError: the file is missing, too large or not TOML, or holds an option that does not exist.
         """
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = read_toml(path, follow=True)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}; name a config.toml") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ConfigError(f"{path} is not valid TOML ({error}); mend that line or start from a preset") from None
         try:
             return cls(**values)
@@ -226,11 +232,18 @@ def _in_words(error: ValidationError) -> str:
     if kind == "value_error":
         return str(first["ctx"]["error"])
     if option == "device":
-        return f"device: takes auto, cpu, cuda, cuda:N or mps, not {found!r}"
+        return f"device: takes auto, cpu, cuda, cuda:N or mps, not {_shown(found, repr)}"
     if option == "name":
         return (
-            f"name: {found!r} cannot name a run; use up to 64 letters, digits, dots, dashes and underscores, "
-            "beginning with a letter or digit"
+            f"name: {_shown(found, repr)} cannot name a run; use up to 64 letters, digits, dots, dashes and "
+            "underscores, beginning with a letter or digit"
         )
     wanted = first["msg"].removeprefix("Input ").split(", unable")[0]
-    return f"{option}: {wanted}, not {found}"
+    return f"{option}: {wanted}, not {_shown(found)}"
+
+
+def _shown(value: object, form: Callable[[object], str] = str) -> str:
+    try:
+        return form(value)
+    except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
+        return "what cannot be shown"

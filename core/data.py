@@ -90,9 +90,11 @@ def load_local(name: str, *, split: str = "test", limit: int | None = None) -> D
     """
     if name == "glyphs":
         return load_dataset(name, split=split, limit=limit)
-    for place in search_roots():
+    for place in search_roots() if name in SOURCES else ():
         if located := _look(place, name, (split,)):
             return read(located, split, limit)
+    if name not in SOURCES:
+        raise DatasetError(f"there is no data set {name!r} of files; choose one of: {', '.join(SOURCES)}, glyphs")
     raise DatasetError(f"{name} is not on this machine; `minidiff download {name}` gets it, or set MINIDIFF_DATA")
 
 

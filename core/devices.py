@@ -19,6 +19,7 @@ import psutil
 
 from core import cuda_order
 from core.errors import DeviceUnavailable
+from core.foreign import harmless
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def pick_device(name: str = "auto") -> torch.device:
         DeviceUnavailable: `name` is not one of auto, cpu, cuda, cuda:N, mps, or that device is not here.
     """
     wanted = name.strip().lower()
-    match = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:([0-9]+)", wanted)
+    match = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:([0-9]{1,4})", wanted)
     if match is None:
         raise DeviceUnavailable(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
     import torch
@@ -210,14 +211,15 @@ def _scan_instances(whole: Part) -> list[Part]:
 
 def _measure(part: Part, numbers: dict[str, str]) -> DeviceInfo:
     device = numbers.get(part.uuid) if part.uuid is not None else None
+    name = harmless(part.name)
     if part.handle is None:
-        return DeviceInfo(name=part.name, device=device, kind="cuda", uuid=part.uuid)
+        return DeviceInfo(name=name, device=device, kind="cuda", uuid=part.uuid)
     memory = read_nvml("nvmlDeviceGetMemoryInfo", part.handle)
     rates = read_nvml("nvmlDeviceGetUtilizationRates", part.handle)
     temperature = read_nvml("nvmlDeviceGetTemperature", part.handle, 0)  # 0: the sensor on the GPU itself
     milliwatts = read_nvml("nvmlDeviceGetPowerUsage", part.handle)
     return DeviceInfo(
-        name=part.name,
+        name=name,
         device=device,
         kind="cuda",
         uuid=part.uuid,

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, get_type_hints
 
 from core.errors import MinidiffError
+from core.foreign import harmless, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from core.recording import Reader
 
 REAL = 1_000  # test images to start from
+REQUEST_BYTES = 65_536  # of a line; a digit that was drawn takes 1,600
+MOST_IMAGES = 1_024  # at once; the screen asks for 64 at most
 
 
 class Engine:
@@ -51,24 +54,26 @@ class Engine:
 
         self._reply({"event": "ready", "device": str(pick_device()), "seconds": round(time.monotonic() - began, 3)})
         while (request := self._waiting.get()) is not None:
-            if request.get("do") not in ("sample", "lab"):
-                continue
             if self._waiting.empty():
-                self._answer(request)
+                self.answer(request)
             else:
                 self._reply({"event": "cancelled", "id": request.get("id")})
 
     def _read(self) -> None:
-        for line in self._requests:
-            try:
-                request = json.loads(line)
-            except ValueError:
-                continue  # a line that is not JSON asks for nothing
-            if isinstance(request, dict):
-                self._waiting.put(request)
+        whole = True  # whether the next piece begins a line
+        while piece := self._requests.readline(REQUEST_BYTES):
+            ends = piece.endswith(b"\n")
+            if whole and ends and (request := asked(piece)) is not None:
+                self.ask(request)
+            whole = ends
         self._waiting.put(None)
 
-    def _answer(self, request: dict[str, Any]) -> None:
+    def ask(self, request: dict[str, Any]) -> None:
+        """Let a request be answered next; it ends the one under way."""
+        self._waiting.put(request)
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Answer a request, until a newer one is there; whatever is wrong with it is answered in one line."""
         number = request.get("id")
         try:
             if request["do"] == "lab":
@@ -80,8 +85,9 @@ class Engine:
         except KeyError as error:
             self._reply({"event": "error", "id": number, "message": f"the request has no {error}"})
         # What torch raises, a file that vanished, or values that make no sense.
-        except (RuntimeError, OSError, TypeError, ValueError, OverflowError, MemoryError) as error:
-            self._reply({"event": "error", "id": number, "message": f"{type(error).__name__}: {error}".splitlines()[0]})
+        except (RuntimeError, OSError, TypeError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
+            words = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._reply({"event": "error", "id": number, "message": harmless(words)})
 
     def _denoise(self, request: dict[str, Any]) -> None:
         from core.recording import to_frame
@@ -91,6 +97,8 @@ class Engine:
         number = request["id"]
         loaded = self._model(request)
         n, seed = int(request["n"]), int(request["seed"])
+        if n > MOST_IMAGES:
+            raise MinidiffError(f"n must be at most {MOST_IMAGES:,}, not {n}")
         kinds: dict[str, Callable[[Any], Any]] = get_type_hints(Sampling)
         options = {name: kind(request[name]) for name, kind in kinds.items() if request.get(name) is not None}
         if request.get("label") is not None:
@@ -110,7 +118,7 @@ class Engine:
             if step.index == 0:
                 height, width = step.x.shape[2:]
                 said = {
-                    "model": request["model"],
+                    "model": str(request["model"]),
                     "seed": seed,
                     "n": n,
                     "height": height,
@@ -152,12 +160,14 @@ class Engine:
         """The digit that a bench works on: one of a data set's test images, or 784 bytes that were drawn."""
         import torch
 
+        from core.config import IMAGE_SIZE
         from core.lab.answers import Digit
 
         if "pixels" in asked:
             drawn = bytearray.fromhex(asked["pixels"])
-            side = round(len(drawn) ** 0.5)
-            return Digit(torch.frombuffer(drawn, dtype=torch.uint8).reshape(side, side) / 255, None)
+            if len(drawn) != IMAGE_SIZE**2:
+                raise MinidiffError(f"a digit has {IMAGE_SIZE**2} pixels, not {len(drawn)}")
+            return Digit(torch.frombuffer(drawn, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE) / 255, None)
         found = self._images(asked["dataset"], int(asked["index"]), 1)
         return Digit(found.images[0, 0].float() / 255, int(found.labels[0]))
 
@@ -205,6 +215,17 @@ class Engine:
             message = {**message, "bytes": len(payload)}
         self._replies.write(json.dumps(message).encode() + b"\n" + payload)
         self._replies.flush()
+
+
+def asked(line: bytes) -> dict[str, Any] | None:
+    """The request that a line holds, or None for what asks for nothing that can be answered."""
+    try:
+        request = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(request, dict) or request.get("do") not in ("sample", "lab"):
+        return None
+    return request if type(request.get("id")) in (int, type(None)) else None
 
 
 def main() -> None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from core.foreign import harmless
+
 
 class MinidiffError(Exception):
-    """Base of every error this project raises on purpose; its text is written for a person."""
+    """Base of every error this project raises on purpose; its text is written for a person.
+
+    It may quote names and values from files of others, so it is one line that a terminal only draws.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(harmless(text))
 
 
 class DeviceUnavailable(MinidiffError):

@@ -7,10 +7,17 @@ import dataclasses
 import json
 import math
 import time
-import types
 import zlib
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from core.foreign import harmless, parse_json
+
+LINE_BYTES = 1_048_576  # of a line; those that a trainer writes have 10,000 at most, all of them ASCII
+IMAGE_BYTES = 65_536  # of a preview; eight digits take 6,272
+GREATEST = 2**53  # number of steps, bytes or whatever is counted: beyond, floats skip some
+LATEST = 253_402_300_799.0  # the last second of the year 9999
+LARGEST = 3.5e38  # loss: beyond what float32 holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +214,6 @@ TYPES: dict[str, type[Event]] = {
     )
 }
 _KNOWN = {kind: {spec.name: str(spec.type) for spec in dataclasses.fields(cls)} for kind, cls in TYPES.items()}
-_EXACT = {"int": int, "float": float, "str": str}
-_PYTHON_TYPES: dict[str, type | types.UnionType] = {"int": int, "int | None": int | None, "float": float, "str": str}
 LIFECYCLE = (Started, Resumed, Paused, Continued, Stopped, Finished, Failed)
 
 
@@ -230,29 +235,50 @@ def to_line(event: Event) -> str:
 
 
 def from_line(line: str) -> Event | None:
-    """The event that `line` holds, or None for a damaged line or a kind this version does not know."""
+    """The event that `line` holds, or None for a damaged line or a kind this version does not know.
+
+    Nothing that a line says is taken on trust: counts lie in 0 to `GREATEST` and moments in 0 to `LATEST`, texts are
+    `harmless`, images inflate to no more than `IMAGE_BYTES`, and a loss beyond `LARGEST` is read as no number.
+    """
+    if len(line) > LINE_BYTES:
+        return None
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         kind = record.pop("event")
         known = _KNOWN[kind]
         event = TYPES[kind](**{name: _read(value, known[name]) for name, value in record.items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
-    if isinstance(event, Preview) and len(event.images) != event.count * event.height * event.width:
+    if not 0 <= event.time <= LATEST:
         return None
+    if isinstance(event, Preview):
+        sizes = event.count, event.height, event.width
+        if min(sizes) < 1 or len(event.images) != math.prod(sizes):
+            return None
     return event
 
 
 def _read(value: Any, wanted: str) -> Any:
     """A JSON value as the field type `wanted`, one of those used above."""
-    if type(value) is _EXACT.get(wanted):
-        return value
-    if wanted == "bytes":
-        return zlib.decompress(base64.b64decode(value))
+    kind = type(value)
+    if wanted == "float" and (kind is float or kind is int):
+        return float(value) if abs(value) <= LARGEST else math.nan  # which tells NaN itself, too
     if wanted == "float" and value is None:
         return math.nan
-    if wanted == "float" and type(value) is int:
-        return float(value)
-    if not isinstance(value, _PYTHON_TYPES[wanted]) or isinstance(value, bool):
-        raise TypeError(f"expected {wanted}, found {value!r}")
-    return value
+    if wanted == "str" and kind is str:
+        return harmless(value)
+    if wanted == "bytes":
+        return _inflated(base64.b64decode(value))
+    if wanted == "int | None" and value is None:
+        return None
+    if wanted in ("int", "int | None") and kind is int and 0 <= value <= GREATEST:
+        return value
+    raise TypeError(f"not a value for {wanted}")
+
+
+def _inflated(content: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    images = inflater.decompress(content, IMAGE_BYTES)
+    if not inflater.eof:
+        raise ValueError("the images are cut short, or too many")
+    return images

@@ -20,6 +20,7 @@ from core import children
 from core.atomic import write_atomically
 from core.errors import DatasetError
 from core.events import Download, Event
+from core.foreign import parse_json, read_whole
 from core.idx import header, read_idx
 from core.published import CLASSES, SIZE
 from core.skeletons import SKELETONS, Skeleton
@@ -36,7 +37,7 @@ CHUNK = 250  # images that share one random stream, so that any part of a set ca
 PROCESSES = 2
 FINE = 4  # drawing is this many times finer than the image, then filtered down: soft edges one pixel wide
 STEP = 0.04  # how far the pen moves, at most, between two places where it is put down; the digit is 1 high
-_RECORD = "sha256.json"
+_RECORD, RECORD_BYTES = "sha256.json", 4096
 _SPLIT_STREAM = {"train": 0, "test": 1}
 
 Floats = NDArray[np.float64]
@@ -154,7 +155,7 @@ def directory(cache: Path) -> Path:
 def recorded(folder: Path, counts: Mapping[str, int]) -> dict[str, str] | None:
     """The SHA-256 of each file in a cache folder, or None unless every file is there and matches its record."""
     try:
-        digests = json.loads((folder / _RECORD).read_bytes())
+        digests = parse_json(read_whole(folder / _RECORD, RECORD_BYTES, follow=True))
         for split, pair in FILES.items():
             for name, shape in zip(pair, _shapes(counts[split]), strict=True):
                 if read_idx(folder / name, shape).sha256 != digests[name]:

@@ -17,11 +17,13 @@ from core.atomic import write_atomically
 from core.config import TrainConfig
 from core.errors import MinidiffError, ProcessLost, RunError
 from core.events import Event, Failed, Warned, to_line
+from core.foreign import opened, opened_to_append, parse_json
 from core.launcher import place
-from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, run_status
+from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, obeyed, run_status
 
 LOCK_SECONDS = 1.0  # screens probe the lock for an instant; a trainer outlasts them
 RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
+CONTROL_BYTES = 65_536  # of requests that are looked at between two steps; one takes 60
 
 
 class HeldRun:
@@ -43,9 +45,9 @@ class HeldRun:
     def __enter__(self) -> HeldRun:
         self._refuse_other_host()
         try:
-            self._lock = open(self.path / LOCK, "ab", buffering=0)
+            self._lock = opened_to_append(self.path / LOCK)
             self._take_lock(self._lock)
-            self._log = open(self.path / EVENTS, "a+b", buffering=0)
+            self._log = opened_to_append(self.path / EVENTS)
             self._end_broken_line(self._log)
             write_atomically(self.path / RESERVE, b"\0" * RESERVE_BYTES)
             control = self.path / CONTROL
@@ -53,7 +55,8 @@ class HeldRun:
         except OSError as error:
             self._let_go()
             raise RunError(
-                f"cannot write {self.path}: {error.strerror}; make it writable, free space or choose another --root"
+                f"cannot write {error.filename or self.path}: {error.strerror}; "
+                "make it writable, free space or choose another --root"
             ) from None
         except RunError:
             self._let_go()
@@ -87,22 +90,27 @@ class HeldRun:
             raise RunError(f"cannot write {self.path / EVENTS}: {error.strerror}; free space, then resume") from None
 
     def requests(self) -> list[str]:
-        """What has been asked since the last call, oldest first; lines older than the lock are never seen."""
+        """What has been asked since the last call, oldest first; lines older than the lock are never seen.
+
+        Nor is anything in a file that is a link, that another user owns, or that anyone may write.
+        """
         control = self.path / CONTROL
         try:
             if control.stat().st_size <= self._control_offset:
                 return []
-            with open(control, "rb") as file:
+            with opened(control) as file:
+                if not obeyed(os.fstat(file.fileno()), os.geteuid()):
+                    return []
                 file.seek(self._control_offset)
-                content = file.read()
-        except FileNotFoundError:
+                content = file.read(CONTROL_BYTES)
+        except OSError:  # there is none, or it is none
             return []
-        whole = content.rfind(b"\n") + 1
+        whole = content.rfind(b"\n") + 1 or len(content) // CONTROL_BYTES * CONTROL_BYTES  # no request is so long
         self._control_offset += whole
         asked = []
         for line in content[:whole].splitlines():
             try:
-                record: Any = json.loads(line)
+                record: Any = parse_json(line)
             except ValueError:
                 continue  # a torn or foreign line asks for nothing
             if isinstance(record, dict):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from core.events import (
     LIFECYCLE,
+    LINE_BYTES,
     Checkpoint,
     Continued,
     Dataset,
@@ -28,8 +30,10 @@ from core.events import (
     Warned,
     from_line,
 )
+from core.foreign import opened
 
 PACE_WINDOWS = 50  # to judge the pace by
+BLOCK_BYTES = 1_048_576  # of a log that are looked at together
 
 
 class LogTail:
@@ -39,28 +43,46 @@ class LogTail:
         self.path = path
         self._offset = 0
         self._inode = 0
+        self._skipping = False  # whether `_offset` lies within a line too long to be an event
 
     def read(self) -> tuple[list[Event], bool]:
         """The events appended since the last call, and whether the log was begun anew (so that readers start over).
 
-        A log that does not exist yet has no events.
+        A log that does not exist yet has no events. Whatever it holds, no more than a line and a block of it are in
+        memory at once, besides its events.
+
+        Raises:
+            OSError: it cannot be read, or is a symbolic link or no ordinary file.
         """
         try:
-            with open(self.path, "rb") as log:
+            with opened(self.path) as log:
                 status = os.fstat(log.fileno())
                 anew = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
                 if anew:
-                    self._offset = 0
+                    self._offset, self._skipping = 0, False
                 self._inode = status.st_ino
                 log.seek(self._offset)
-                content = log.read(max(0, status.st_size - self._offset))
+                events = list(self._whole_lines(log, status.st_size - self._offset))
         except FileNotFoundError:
             self._inode = 0  # whatever comes here next is another log, even if it is given the same number
             return [], False
-        whole = content.rfind(b"\n") + 1
-        self._offset += whole
-        lines = content[:whole].decode("utf-8", errors="replace").split("\n")
-        return [event for event in map(from_line, lines) if event is not None], anew
+        return events, anew
+
+    def _whole_lines(self, log: BinaryIO, length: int) -> Iterator[Event]:
+        """The events in the next `length` bytes, block by block; moves `_offset` to the line that is not whole yet."""
+        rest = b""
+        while length > 0 and (block := log.read(min(length, BLOCK_BYTES))):
+            length -= len(block)
+            whole, end, rest = (rest + block).rpartition(b"\n")
+            self._offset += len(whole) + len(end)
+            lines = whole.decode("utf-8", errors="replace").split("\n")
+            for line in lines[1:] if self._skipping else lines:
+                if (event := from_line(line)) is not None:
+                    yield event
+            self._skipping = (self._skipping and not end) or len(rest) > LINE_BYTES
+            if self._skipping:
+                self._offset += len(rest)
+                rest = b""
 
 
 def merged(windows: Sequence[Progress]) -> Progress:

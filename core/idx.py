@@ -6,12 +6,14 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import DatasetError
+from core.foreign import opened
 
 UINT8 = 0x08  # the element type in the third byte of the header; the sets read here hold no other
 _ARCHIVE_SLACK = 65_536  # deflate never makes data longer by more than a few bytes in 16 kB, plus gzip's own header
@@ -45,13 +47,13 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Idx:
     expected = header(shape)
     total = len(expected) + math.prod(shape)
     try:
-        with path.open("rb") as file:
-            stored = file.read(total + _ARCHIVE_SLACK + 1)
+        with opened(path, follow=True) as file:  # data sets are large, and links to them common
+            stored, length = file.read(total + _ARCHIVE_SLACK + 1), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions") from error
     packed = stored[:2] == b"\x1f\x8b"
     content = _inflate(path, stored, len(expected), total) if packed else stored
-    _check(path, content, shape, exact=None if packed else path.stat().st_size)
+    _check(path, content, shape, exact=None if packed else length)
     return Idx(
         shape,
         content,

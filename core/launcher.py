@@ -9,8 +9,10 @@ from pathlib import Path
 
 from core import children, runs
 from core.errors import RunError
+from core.foreign import harmless, opened_to_append, read_end
 
 COMPLAINT = "minidiff: "  # begins the line in which the command says what is wrong
+LOG_BYTES = 65_536  # of the end of trainer.log
 RESTARTS = 3  # of all processes, after one of them died; each goes on from the last checkpoint
 
 
@@ -50,7 +52,7 @@ def launch(
         arguments += ["--device", device]
     if force:
         arguments += ["--force"]
-    asked = processes or runs.options_of(path).get("nproc")
+    asked = processes or (runs.config_options(path) or {}).get("nproc")
     count = asked if isinstance(asked, int) else 1
     # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
     places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
@@ -59,7 +61,7 @@ def launch(
     if count > 1:
         kept.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
     try:
-        with open(path / runs.TRAINER_LOG, "ab") as log:
+        with opened_to_append(path / runs.TRAINER_LOG) as log:
             return subprocess.Popen(
                 _together(count, arguments) if count > 1 else children.command("core", *arguments),
                 stdin=subprocess.DEVNULL,
@@ -75,13 +77,12 @@ def launch(
 def said(path: Path, since: int) -> str | None:
     """The last complaint, else the last line, that trainers wrote to the run's trainer.log beyond `since` bytes."""
     try:
-        with open(path / runs.TRAINER_LOG, "rb") as log:
-            log.seek(since)
-            lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").split("\n")]
+        lines = [line.strip() for line in read_end(path / runs.TRAINER_LOG, LOG_BYTES, since).split("\n")]
     except OSError:
         return None
     complaints = [line.removeprefix(COMPLAINT) for line in lines if line.startswith(COMPLAINT)]
-    return next(reversed(complaints or [line for line in lines if line]), None)
+    spoken = complaints or [line for line in lines if line]
+    return harmless(spoken[-1]) if spoken else None
 
 
 def _together(processes: int, arguments: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import psutil
 
 from core.devices import gpu_handles, read_nvml
+from core.foreign import harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,6 @@ def _named(pid: int) -> tuple[str | None, str | None]:
     try:
         process = psutil.Process(pid)
         command = process.cmdline()
-        return (" ".join(command) if command else process.name()), process.username()
+        return harmless(" ".join(command) if command else process.name()), process.username()
     except psutil.Error:  # gone, of another container, or not ours to see
         return None, None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.atomic import write_atomically
 from core.errors import CheckpointError, MinidiffError
+from core.foreign import harmless, parse_json, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 RECORDING = "denoising.json"
 VERSION = 1
+FILE_BYTES = 16_777_216  # of a recording; those that ship have half a million at most
+IMAGE_BYTES = 67_108_864  # of all frames: 1,000 steps of 64 digits, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,15 @@ def load_recording(path: Path) -> Denoising:
         CheckpointError: the file is missing, damaged or of a newer version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_whole(path, FILE_BYTES, follow=True))
         if content["version"] > VERSION:
             raise CheckpointError(f"{path} was written by a newer minidiff; update this one")
-        n, height, width = content["n"], content["height"], content["width"]
-        size = n * height * width
-        x, prediction = _unpack(content["x"]), _unpack(content["prediction"])
-        amounts = content["amounts"]
-        if (
-            min(n, height, width, len(amounts)) < 1
-            or len(x) != size * len(amounts)
-            or len(prediction) != size * (len(amounts) - 1)
-        ):
-            raise ValueError("frames and sizes disagree")
+        n, height, width, steps, seed = (_whole(content[name]) for name in ("n", "height", "width", "steps", "seed"))
+        amounts = [float(amount) for amount in content["amounts"]]
+        size, count = n * height * width, len(amounts)
+        if min(size, count) < 1 or size * count > IMAGE_BYTES:
+            raise ValueError("sizes make no sense")
+        x, prediction = _unpack(content["x"], size * count), _unpack(content["prediction"], size * (count - 1))
         read = [None, *(tuple((int(c), int(sure)) for c, sure in frame) for frame in content.get("read", []))]
         read += [None] * (len(amounts) - len(read))
         if len(read) != len(amounts) or any(frame is not None and len(frame) != n for frame in read):
@@ -132,10 +131,10 @@ def load_recording(path: Path) -> Denoising:
             )
             for i, amount in enumerate(amounts)
         )
-        return Denoising(content["model"], content["seed"], content["steps"], n, height, width, frames)
+        return Denoising(harmless(content["model"]), seed, steps, n, height, width, frames)
     except OSError as error:
         raise CheckpointError(f"cannot read the recording {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, zlib.error) as error:
         raise CheckpointError(f"{path} is not a recorded denoising ({error}); record it again") from None
 
 
@@ -143,5 +142,15 @@ def _pack(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
 
 
-def _unpack(content: str) -> bytes:
-    return zlib.decompress(base64.b64decode(content))
+def _unpack(content: str, size: int) -> bytes:
+    inflater = zlib.decompressobj()
+    images = inflater.decompress(base64.b64decode(content), size + 1)
+    if not inflater.eof or len(images) != size:
+        raise ValueError("frames and sizes disagree")
+    return images
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError("a count is no whole number")
+    return value

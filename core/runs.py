@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import RunError
-from core.events import Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
+from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
+from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.history import RunHistory
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
 BUILTIN = ("default-mnist", "quick-mnist")  # the models that ship with the project, the one to begin with first
 STARTING_SECONDS = 60.0  # a launched trainer that has not taken its lock by then is not coming
+LOCK_BYTES = 4096
+_HOLDER: dict[str, tuple[type, ...]] = {
+    "host": (str,),
+    "boot": (float, int),
+    "pid": (int,),
+    "started": (float, int),
+    "launcher": (int,),
+}
 HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
 Request = Literal["stop", "pause", "continue", "checkpoint"]
 
@@ -97,8 +107,6 @@ def check_name(name: str) -> str:
     Raises:
         RunError: it is empty, too long, or could lead out of the root.
     """
-    from core.config import NAME_PATTERN
-
     if not re.fullmatch(NAME_PATTERN, name):
         raise RunError(
             f"{name!r} cannot name a run; use up to 64 letters, digits, dots, dashes and underscores, "
@@ -114,20 +122,27 @@ def find_run(name: str, root: Path) -> Path:
         RunError: there is none; the text lists those that are there.
     """
     path = root / check_name(name)
-    if not (path / CONFIG).is_file():
+    if not _is_run(path):
         there = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
         raise RunError(f"there is no run {name} under {root}; runs there: {there}")
     return path
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config."""
+    """Every directory under `root` that holds a run's config and whose name can name a run, or a link to one."""
     try:
-        return sorted(path for path in root.iterdir() if (path / CONFIG).is_file())
+        return sorted(filter(_is_run, root.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(f"cannot read {root}: {error.strerror}; name another folder with --root") from None
+
+
+def _is_run(path: Path) -> bool:
+    config = path / CONFIG
+    if not re.fullmatch(NAME_PATTERN, path.name) or config.is_symlink():  # which could be any file of whoever looks
+        return False
+    return config.is_file()
 
 
 def free_name(root: Path, stem: str) -> str:
@@ -189,16 +204,29 @@ def request(path: Path, what: Request) -> None:
     """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
 
     Raises:
-        RunError: no trainer holds the run, or the request cannot be written.
+        RunError: no trainer holds the run, the request cannot be written, or the trainer would not obey it.
     """
     status = run_status(path)
     if not status.alive:
         raise RunError(f"no trainer holds {path.name} (it is {status}); `minidiff resume {path.name}` starts one")
+    line = json.dumps({"request": what, "time": time.time()}) + "\n"
     try:
-        with open(path / CONTROL, "a", encoding="utf-8") as control:
-            control.write(json.dumps({"request": what, "time": time.time()}) + "\n")
+        with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
+            lock = path / LOCK
+            trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
+            if not obeyed(os.fstat(control.fileno()), trainer):
+                raise RunError(
+                    f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be obeyed; "
+                    "delete it and ask again as the user who trains"
+                )
+            control.write(line.encode())
     except OSError as error:
         raise RunError(f"cannot write {path / CONTROL}: {error.strerror}") from None
+
+
+def obeyed(control: os.stat_result, trainer: int) -> bool:
+    """Whether a trainer, a user by number, does what a file of requests says: only if it is its own, and only its."""
+    return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
 
 
 def delete_run(path: Path) -> None:
@@ -246,7 +274,7 @@ def rename_run(path: Path, name: str) -> Path:
 def is_locked(path: Path) -> bool:
     """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
     try:
-        with open(path / LOCK, "rb") as lock:
+        with opened(path / LOCK) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -257,12 +285,17 @@ def is_locked(path: Path) -> bool:
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
-    """What the lock says of the last trainer: host, boot, pid, started; empty where it says nothing."""
+    """What the lock says of the last trainer: host, boot, pid, started; without what it does not say, or not so."""
     try:
-        holder = json.loads((path / LOCK).read_text(encoding="utf-8"))
+        said = parse_json(read_whole(path / LOCK, LOCK_BYTES))
     except (OSError, ValueError):
         return {}
-    return holder if isinstance(holder, dict) else {}
+    if not isinstance(said, dict):
+        return {}
+    holder = {name: value for name, value in said.items() if type(value) in _HOLDER.get(name, ())}
+    if "host" in holder:
+        holder["host"] = harmless(holder["host"])
+    return holder
 
 
 def run_held_for(root: Path, parent: int | None) -> Path | None:
@@ -319,7 +352,7 @@ def _ends(path: Path) -> RunHistory:
     """What the two ends of the log tell: all of a short log, the first and the newest lines of a long one."""
     history = RunHistory()
     try:
-        with open(path / EVENTS, "rb") as log:
+        with opened(path / EVENTS) as log:
             length = log.seek(0, os.SEEK_END)
             log.seek(0)
             if length > HEAD_BYTES + TAIL_BYTES:
@@ -341,26 +374,40 @@ def _whole_lines(content: bytes) -> list[Event]:
     return [event for event in map(from_line, lines) if event is not None]
 
 
+def config_options(path: Path) -> dict[str, Any] | None:
+    """What a run's config says, unchecked; None where it cannot be read."""
+    try:
+        return read_toml(path / CONFIG)
+    except (OSError, ValueError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return harmless(value) if isinstance(value, str) else None
+
+
 def summarize(path: Path) -> RunSummary:
     """One run's line of the table, from its config and the two ends of its log."""
-    options = options_of(path)
+    options = config_options(path) or {}
     locked = is_locked(path)
     history = _ends(path)
     epoch = history.epochs[-1] if history.epochs else None
     window = history.progress[-1] if history.progress else None
     data = history.dataset
     epochs = options.get("epochs")
+    if type(epochs) is not int or not 0 <= epochs <= GREATEST:
+        epochs = None
     lifecycle = history.lifecycle
     return RunSummary(
         name=path.name,
         path=str(path),
         status=_status(path, lifecycle, locked),
-        preset=options.get("preset"),
-        dataset=data.name if data else options.get("dataset"),
+        preset=_text(options.get("preset")),
+        dataset=data.name if data else _text(options.get("dataset")),
         epoch=epoch.epoch if epoch else 0,
         epochs=epochs,
         step=history.step,
-        total_steps=epochs * data.steps_per_epoch if data and isinstance(epochs, int) else None,
+        total_steps=epochs * data.steps_per_epoch if data and epochs is not None else None,
         loss=epoch.loss if epoch else window.loss if window else None,
         held_out=epoch.held_out if epoch else None,
         updated=history.last.time if history.last else None,
@@ -369,16 +416,6 @@ def summarize(path: Path) -> RunSummary:
         error=lifecycle.message if isinstance(lifecycle, Failed) else None,
         sampleable=(path / MODEL).is_file(),
     )
-
-
-def options_of(path: Path) -> dict[str, Any]:
-    """What the run's config.toml says, unchecked; nothing where it cannot be read."""
-    import tomllib
-
-    try:
-        return tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def list_runs(root: Path) -> list[RunSummary]:

@@ -49,7 +49,7 @@ def sample(
     Args:
         model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
         n: how many images; ignored when `start` is given.
-        steps: at least 1; each asks the net once ("heun" twice, but for the last), and once more under guidance.
+        steps: 1 to 100,000; each asks the net once ("heun" twice, but for the last), and once more under guidance.
         seed: of all noise, which is always drawn on the CPU: a seed means the same picture everywhere.
         start: images to denoise that are already corrupted, (n, 1, 28, 28), around [0, 1]; None starts from noise.
         start_amount: how much noise `start` holds, in (0, 1].
@@ -61,9 +61,9 @@ def sample(
         A generator of `steps` + 1 records; record 0 is the start.
 
     Raises:
-        MinidiffError: n or steps below 1, an amount outside (0, 1], a start of another shape or type, more images
-            than fit into memory, a sampler that does not fit the model's path, or a class or guidance asked of a
-            model without classes.
+        MinidiffError: n or steps out of their range, an amount outside (0, 1], a start of another shape or type, more
+            images than fit into memory, a sampler that does not fit the model's path, or a class or guidance asked of
+            a model without classes.
 
     Source: the teaching document's section 3.6.
     """

@@ -19,6 +19,7 @@ DIFFUSERS = "diffusers:"  # before the class name of a scheduler
 # evaluations and variety and gains nothing (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
 CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
+MOST_STEPS = 100_000  # more than anyone waits for
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
@@ -141,7 +142,7 @@ def settle(
     Args:
         config: what the model was trained with.
         n: how many images.
-        steps: at least 1.
+        steps: 1 to `MOST_STEPS`.
         labels: None takes the classes in turn; a number is the class of all; -1 leaves the class open; or n of these.
         options: a sampler that `fits` the model's path; guidance other than 1 only for a model with classes; contrast
             other than 0 only on the path flow, for a net that does not predict the noise.
@@ -156,6 +157,8 @@ def settle(
     chosen = replace(defaults_for(config), **{name: value for name, value in asked.items() if value is not None})
     if chosen.steps < 1:
         raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
+    if chosen.steps > MOST_STEPS:
+        raise MinidiffError(f"steps must be at most {MOST_STEPS:,}, not {chosen.steps}")
     if reason := fits(chosen.sampler, config.path):
         raise MinidiffError(reason)
     if not 0 <= chosen.guidance < math.inf:

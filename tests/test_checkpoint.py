@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model
 from core.atomic import write_atomically
-from core.checkpoint import fill, read_tensors, write_tensors
+from core.checkpoint import HEADER_BYTES, fill, read_tensors, write_tensors
 from core.errors import CheckpointError
 from core.runs import MODEL, STATE
 
@@ -42,7 +44,8 @@ def refusal(path: Path) -> str:
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    tensors = {"a": torch.rand(3, 2), "step": torch.tensor(7)}
+    net = build_model(CONFIG.model, **CONFIG.model_options)
+    tensors = {**net.state_dict(), "a": torch.rand(3, 2), "step": torch.tensor(7)}
     write_tensors(tmp_path / "x.safetensors", "state", tensors, CONFIG, 5, seconds=1.5)
     back, config, step, more = read_tensors(tmp_path / "x.safetensors", "state")
     assert back.keys() == tensors.keys()
@@ -217,3 +220,76 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, ignored)
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def with_length(length: int) -> bytes:
+    return length.to_bytes(8, "little")
+
+
+def test_a_header_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    for length in (HEADER_BYTES + 1, 2**40, 2**64 - 1):
+        path.write_bytes(with_length(length) + b"{")
+        assert f"{HEADER_BYTES:,} are the most" in refusal(path)
+
+
+def test_a_header_of_absurd_shapes_is_refused(tmp_path: Path) -> None:
+    for shape in ([2**40, 2**40], [2**63], [2**64], [10**30], [-1], [1] * 10_000, ["x"], [1.5]):
+        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
+        head = json.dumps({"__metadata__": {"format": "minidiff"}, "a": tensor}).encode()
+        (tmp_path / "x").write_bytes(with_length(len(head)) + head + bytes(4))
+        refusal(tmp_path / "x")
+
+
+def test_a_config_of_a_net_larger_than_its_weights_takes_no_memory(tmp_path: Path) -> None:
+    config = CONFIG.changed(channels=(2000, 2000))
+    small = build_model(CONFIG.model, **CONFIG.model_options).state_dict()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for kind in ("model", "state"):
+        write_tensors(tmp_path / kind, kind, small, config, 1)
+        with pytest.raises(CheckpointError, match=r"asks for|has 2"):
+            read_tensors(tmp_path / kind, kind)
+    write_tensors(tmp_path / "huge", "model", small, CONFIG.changed(channels=(4096, 4096)), 1)
+    assert "268,435,456 are the most" in refusal(tmp_path / "huge")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_net_of_more_weights_than_can_be_is_refused_in_words() -> None:
+    with pytest.raises(MinidiffError, match=r"27,\d+,\d+,\d+ parameters .* take fewer channels"):
+        build_model("unet2d", channels=(4096, 4096, 4096), layers_per_block=8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "-1"},
+        {"step": "9" * 5000},
+        {"step": str(2**60)},
+        {"more": "[]"},
+        {"more": "[" * 100_000},
+        {"config": "[" * 100_000},
+        {"config": "5"},
+        {"config": '{"channels": [1e999]}'},
+        {"config": '{"seed": ' + "9" * 5000 + "}"},
+        {"version": "\u0661\u0662"},
+    ],
+)
+def test_a_header_whose_values_make_no_sense_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
+    refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", **changes))
+
+
+def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    refusal(tmp_path / "x")
+    with pytest.raises(CheckpointError, match="not an ordinary file"):
+        read_tensors(tmp_path / "x", "model")
+
+
+def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / MODEL).symlink_to(weights(tmp_path / "x"))
+    assert "is a symbolic link" in refusal(tmp_path / "run")
+    assert load_model(tmp_path / "run" / MODEL, device="cpu").step == 12
+    (tmp_path / STATE).symlink_to(weights(tmp_path / "state", kind="state"))
+    with pytest.raises(CheckpointError, match="symbolic link"):
+        read_tensors(tmp_path / STATE, "state")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,44 @@ def test_the_options_table_in_the_docs_is_the_one_that_the_config_gives() -> Non
 
     made = runpy.run_path(str(REPOSITORY / "docs" / "make_options.py"))["options_page"]()
     assert (REPOSITORY / "docs" / "options.md").read_text(encoding="utf-8") == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed = 0x" + "f" * 5000,
+        "device = 0x" + "f" * 5000,
+        "name = 0x" + "f" * 5000,
+        "preset = 0x" + "f" * 5000,
+        "seed = " + "9" * 5000,
+        "x = " + "[" * 4000,
+        "x = " + "{a=" * 2000,
+        "seed" + ".a" * 4000 + " = 1",
+        "preset" + ".a" * 4000 + " = 1",
+        "learning_rate = nan",
+        "learning_rate = inf",
+        "label_dropout = nan",
+        "ema = -nan",
+        "epochs = 1e400",
+        "warmup = 10000000000000000000000",
+        "limit = 10000000000000000000000",
+        "eval_every = 10000000000000000000000",
+        'device = "cuda:99999999999999999999"',
+        'device = "cpu\\n"',
+        'name = "a\\n"',
+        'data_root = "a\\u0000b"',
+        "#" * 2**20,
+        "\0",
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_toml(tmp_path / "c.toml")
+    assert str(caught.value).isprintable()
+
+
+def test_a_pipe_in_place_of_a_config_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    with pytest.raises(ConfigError, match="not an ordinary file"):
+        TrainConfig.from_toml(tmp_path / "c.toml")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from core import children, load_model, sample
@@ -248,6 +249,51 @@ def test_a_line_that_is_no_request_is_passed_over(client: Client, request_: dict
     assert client.until("done")["id"] == 40
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 60_000 + b"\n",
+        b'{"do": "sample", "id": ' + b"[" * 60_000 + b"\n",
+        b'{"do": "sample", "id": ' + b"9" * 5000 + b"}\n",
+        b'{"do": "sample", "id": [1]}\n',
+        b'{"do": {}, "id": 1}\n',
+        b'{"do": "sample", "id": 1, "model": "' + b"x" * 1_000_000 + b'"}\n',
+    ],
+)
+def test_a_line_nested_too_deeply_or_too_long_asks_for_nothing_and_the_next_is_answered(
+    client: Client, request_: dict[str, Any], line: bytes
+) -> None:
+    client.send(line)
+    client.send({**request_, "id": 41})
+    assert client.reply()["id"] == 41
+    client.until("done")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n": 10**9}, "n must be at most 1,024"),
+        ({"n": 10**9, "real": 0, "amount": 0.5}, "n must be at most 1,024"),
+        ({"n": 10**4000}, "n must be at most 1,024"),
+        ({"steps": 10**9}, "steps must be at most 100,000"),
+        ({"do": "lab"}, "'digit'"),
+        ({"do": "lab", "bench": "inside", "digit": {"pixels": "00"}}, "784 pixels, not 1"),
+        ({"do": "lab", "bench": "inside", "digit": {"dataset": "x\x1b[2J", "index": 0}}, "there is no data set"),
+        ({"do": "lab", "bench": "inside", "digit": {"pixels": "00" * 784}, "seed": 0, "amount": 0.5, "layer": None,
+          "pixel": [], "skips": True}, "IndexError"),
+        ({"do": "lab", "bench": "corruption", "digit": {"pixels": "00" * 784}, "steps": 101}, "at most 100 steps"),
+    ],
+)  # fmt: skip
+def test_a_request_for_more_than_a_machine_has_is_refused_at_once(
+    client: Client, request_: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    client.send({**request_, "id": 30, **changes})
+    error = client.reply()
+    assert (error["event"], error["id"]) == ("error", 30)
+    assert words in error["message"]
+    assert error["message"].isprintable()
+
+
 def test_a_model_is_read_again_when_its_file_has_changed(
     client: Client, request_: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -282,4 +328,12 @@ def test_what_libraries_print_does_not_reach_the_replies() -> None:
     )
     client = Client(["-c", program])
     assert client.reply()["event"] == "ready"
+    assert client.end() == 0
+
+
+def test_it_opens_no_port() -> None:
+    client = Client(["-m", "core.engine"])
+    assert client.reply()["event"] == "ready"
+    sockets = [one for one in psutil.net_connections("all") if one.pid == client.process.pid]
+    assert sockets == []
     assert client.end() == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.events import (
+    LINE_BYTES,
     Checkpoint,
     Continued,
     Dataset,
@@ -139,6 +142,48 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
         log.write(b'{"event":"checkpoi\n\xff\xfe\x00\n\n\r\n')
     write(tmp_path / "log", Checkpoint(step=2, time=1.0))
     assert [event.step for event in LogTail(tmp_path / "log").read()[0]] == [1, 2]  # type: ignore[attr-defined]
+
+
+def test_a_line_too_long_to_be_an_event_is_passed_over_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, Checkpoint(step=1, time=1.0))
+    with open(path, "ab") as log:
+        log.seek(40 * 2**20, os.SEEK_END)  # a line of zeros that takes no disk
+        log.write(b"\n")
+    write(path, Checkpoint(step=2, time=1.0))
+    tail = LogTail(path)
+    tracemalloc.start()
+    try:
+        assert [event.step for event in tail.read()[0]] == [1, 2]  # type: ignore[attr-defined]
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert tail.read() == ([], False)
+
+
+def test_the_end_of_a_line_too_long_is_no_event_whenever_it_comes(tmp_path: Path) -> None:
+    path, tail = tmp_path / "log", LogTail(tmp_path / "log")
+    write(path, Checkpoint(step=1, time=1.0))
+    with open(path, "ab") as log:
+        log.write(b"x" * (LINE_BYTES + 1))
+    assert [event.step for event in tail.read()[0]] == [1]  # type: ignore[attr-defined]
+    write(path, Checkpoint(step=2, time=1.0), Checkpoint(step=3, time=1.0))
+    assert [event.step for event in tail.read()[0]] == [3]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_log_that_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "log"
+    if kind == "link":
+        write(tmp_path / "elsewhere", Checkpoint(step=1, time=1.0))
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    words = {"link": "a symbolic link", "pipe": "not an ordinary file", "folder": "a directory"}
+    with pytest.raises(OSError, match=words[kind]):
+        LogTail(path).read()
 
 
 def test_a_log_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:

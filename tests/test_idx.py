@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import math
+import os
 import random
 import tracemalloc
 from pathlib import Path
@@ -142,3 +143,14 @@ def test_another_header_is_refused(tmp_path: Path, stored: bytes, expected: str)
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "nothing")
     assert "cannot be read" in refusal(tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images")
+    assert "not an ordinary file" in refusal(tmp_path / "images")
+
+
+def test_a_header_of_absurd_sizes_is_refused(tmp_path: Path) -> None:
+    for head in (header((2**32 - 1,) * 3), b"\0\0\x08\xff" + b"\xff" * 1020, header((0, 0, 0))):
+        refusal(put(tmp_path, head + VALUES))
+        refusal(put(tmp_path, gzip.compress(head + VALUES)))

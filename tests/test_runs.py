@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from core.events import (
     Stopped,
     to_line,
 )
-from core.held_run import HeldRun
+from core.held_run import CONTROL_BYTES, RESERVE_BYTES, HeldRun
 from core.runs import Status, create_run, delete_run, find_run, list_runs, request, run_status, summarize
 from core.training import resume, train
 
@@ -200,10 +201,19 @@ def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Pat
     assert [event.kind for event in summarize_events(run)] == ["started", "resumed"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path) -> None:
-    (run / runs.EVENTS).symlink_to("/dev/full")
-    with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: No space left"), HeldRun(run) as held:
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """The size that no file may grow beyond."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = RESERVE_BYTES + 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield size
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, small_files: int) -> None:
+    (run / runs.EVENTS).write_bytes(b"\n" * small_files)
+    with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), HeldRun(run) as held:
         held.append(STARTED)
     assert not runs.is_locked(run)
     assert not (run / runs.RESERVE).exists()
@@ -220,6 +230,172 @@ def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
             control.write('nonsense\n5\n{"request": "sto')
         assert held.requests() == ["pause", "continue"]
         assert held.requests() == []
+
+
+def ask(run: Path, content: str = '{"request": "stop"}\n') -> Path:
+    control = run / runs.CONTROL
+    control.write_text(content)
+    return control
+
+
+def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        os.chown(ask(run), 12345, -1)
+        assert held.requests() == []
+        with pytest.raises(RunError, match=r"control\.jsonl is not the trainer's own.*delete it"):
+            request(run, "stop")
+        os.chown(run / runs.CONTROL, os.geteuid(), -1)
+        assert held.requests() == ["stop"]
+
+
+def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        ask(run).chmod(0o666)
+        assert held.requests() == []
+        with pytest.raises(RunError, match="anyone may write it"):
+            request(run, "pause")
+        (run / runs.CONTROL).unlink()
+        request(run, "pause")
+        assert held.requests() == ["pause"]
+
+
+def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
+    before = os.umask(0)
+    try:
+        with HeldRun(run) as held:
+            held.append(STARTED)
+            request(run, "pause")
+            assert held.requests() == ["pause"]
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
+    control = run / runs.CONTROL
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        if kind == "link":
+            ask(run).rename(run.parent / "elsewhere")
+            control.symlink_to(run.parent / "elsewhere")
+        elif kind == "pipe":
+            os.mkfifo(control)
+        else:
+            control.mkdir()
+        assert held.requests() == []
+        with pytest.raises(RunError, match=r"cannot write .*control\.jsonl"):
+            request(run, "stop")
+
+
+def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
+        found = [word for _ in range(8) for word in held.requests()]
+        assert found == ["stop"]
+
+
+@pytest.mark.parametrize("name", [runs.EVENTS, runs.LOCK])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str, kind: str) -> None:
+    target = run.parent / "precious"
+    target.write_text("mine")
+    if kind == "link":
+        (run / name).symlink_to(target)
+    else:
+        os.mkfifo(run / name)
+    with pytest.raises(RunError, match=rf"cannot write .*{name}: it is"), HeldRun(run):
+        pass
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [runs.TRAINER_LOG, runs.CONTROL])
+def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
+    target = run.parent / "precious"
+    target.write_text("mine")
+    (run / name).symlink_to(target)
+    with locked(run), pytest.raises(RunError, match="it is a symbolic link"):
+        log(run, STARTED)
+        runs.launch(run) if name == runs.TRAINER_LOG else request(run, "stop")
+    assert target.read_text() == "mine"
+
+
+def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> None:
+    for name in (runs.EVENTS, runs.LOCK, runs.TRAINER_LOG, runs.MODEL):
+        os.mkfifo(run / name)
+    summary = summarize(run)
+    assert (summary.step, summary.host, summary.sampleable) == (0, None, False)
+
+
+def test_a_config_that_is_a_link_makes_no_run_and_a_link_to_a_run_is_one(run: Path) -> None:
+    (run.parent / "link").symlink_to(run)
+    (run.parent / "other").mkdir()
+    (run.parent / "other" / runs.CONFIG).symlink_to(run / runs.CONFIG)
+    assert [summary.name for summary in list_runs(run.parent)] == ["a", "link"]
+    assert find_run("link", run.parent) == run.parent / "link"
+    with pytest.raises(RunError, match="no run other"):
+        find_run("other", run.parent)
+
+
+def test_deleting_a_run_leaves_what_its_links_lead_to(run: Path) -> None:
+    (run.parent / "precious").mkdir()
+    (run.parent / "precious" / "file").write_text("mine")
+    (run / "link").symlink_to(run.parent / "precious")
+    log(run, STARTED)
+    delete_run(run)
+    assert (run.parent / "precious" / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "epochs = 0x" + "f" * 5000,
+        "epochs = true\npreset = [1, 2]\ndataset = 5",
+        "epochs = -1",
+        "epochs" + ".a" * 3000 + " = 1",
+        "x = " + "[" * 4000,
+        "#" * 2**20,
+    ],
+)
+def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, config: str) -> None:
+    data = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=2**52)
+    log(run, STARTED, data)
+    (run / runs.CONFIG).write_text(config)
+    summary = summarize(run)
+    assert (summary.epochs, summary.total_steps, summary.preset, summary.dataset) == (None, None, None, "glyphs")
+
+
+@pytest.mark.parametrize(
+    "lock",
+    ['{"host": 5, "started": "x", "pid": true}', "[1]", "5", "[" * 4000, " " * 10_000, '{"started": [1]}', "\0"],
+)
+def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
+    log(run, STARTED, Stopped(step=1, reason="asked"))
+    (run / runs.LOCK).write_text(lock)
+    assert runs.lock_holder(run) == {}
+    with locked(run):
+        assert run_status(run) == Status.STARTING
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a[b]", ".a", "a b", "\u202ea", "x" * 65])
+def test_a_folder_whose_name_cannot_name_a_run_is_passed_over(run: Path, name: str) -> None:
+    run.rename(run.parent / name)
+    assert list_runs(run.parent) == []
+    with pytest.raises(RunError, match="runs there: none yet"):
+        find_run("b", run.parent)
+
+
+def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
+    (run / runs.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
+    (run / runs.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
+    log(run, STARTED)
+    summary = summarize(run)
+    shown = (summary.preset, summary.dataset, summary.host)
+    assert all(text is not None and text.isprintable() for text in shown), shown
 
 
 @pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])

@@ -13,6 +13,7 @@ from typing import Any
 from textual.message import Message
 
 from core import children
+from core.foreign import harmless, parse_json
 from core.recording import Denoising, Frame
 from tui.lab import arrays
 from tui.messages import (
@@ -25,6 +26,7 @@ from tui.messages import (
     SamplingStarted,
 )
 
+PAYLOAD_BYTES = 268_435_456  # of a reply; a bench's arrays take a few million
 GOODBYE_SECONDS = 1.0  # for the engine to end after its stdin did
 
 
@@ -40,6 +42,7 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._listener: asyncio.Task[None] | None = None
         self._id = 0
+        self._pixels = 0  # of the images that are sampled, all of them
 
     def speak_to(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
         """Let `post` take what is said from now on; returns who took it before."""
@@ -133,15 +136,13 @@ class Engine:
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         try:
-            while line := await process.stdout.readline():
-                reply = json.loads(line)
-                payload = await process.stdout.readexactly(reply.get("bytes", 0))
-                self._hear(reply, payload)
+            await self.hear_all(process.stdout)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # cut off in the middle of a reply: told below
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             process.kill()
-            self._post(EngineRefused(f"the engine said something that cannot be read ({error}); it is started anew"))
+            words = harmless(f"the engine said something that cannot be read ({error}); it is started anew")
+            self._post(EngineRefused(words))
         code = await process.wait()
         if process is self._process:  # not told to stop
             self._process = None
@@ -150,6 +151,23 @@ class Engine:
             else:
                 notice = f"the engine ended with exit code {code}; `minidiff doctor` looks for the cause"
             self._post(EngineDied(notice))
+
+    async def hear_all(self, replies: asyncio.StreamReader) -> None:
+        """Post what the engine says, to the end of it.
+
+        Raises:
+            ValueError: it says something that is no reply.
+            asyncio.IncompleteReadError: it ends in the middle of one.
+        """
+        while line := await replies.readline():
+            reply = parse_json(line)
+            try:
+                size = reply.get("bytes", 0)
+                if size > PAYLOAD_BYTES:
+                    raise ValueError(f"{size:,} bytes at once")
+                self._hear(reply, await replies.readexactly(size))
+            except (LookupError, TypeError, AttributeError) as error:
+                raise ValueError(str(error)) from None
 
     def _hear(self, reply: dict[str, Any], payload: bytes) -> None:
         event = reply["event"]
@@ -161,6 +179,7 @@ class Engine:
             return
         elif event == "sampling":
             size = {key: reply[key] for key in ("model", "seed", "steps", "n", "height", "width")}
+            self._pixels = reply["n"] * reply["height"] * reply["width"]
             labels = reply["labels"]
             self._post(
                 SamplingStarted(
@@ -175,6 +194,8 @@ class Engine:
             )
         elif event == "step":
             index = reply["index"]
+            if len(payload) != self._pixels * (2 if index else 1):
+                raise ValueError(f"pictures of {len(payload):,} bytes where {self._pixels:,} pixels were announced")
             half = len(payload) if index == 0 else len(payload) // 2
             read = reply["read"] and tuple((label, sure) for label, sure in reply["read"])
             seen = payload[half:] if index else None

@@ -164,7 +164,10 @@ class Histories:
         """The histories of the runs at `paths` as their logs tell them now; for a thread. Others are forgotten."""
         kept = {path: self._read.get(path) or (LogTail(Path(path) / EVENTS), RunHistory()) for path in paths}
         for path, (tail, history) in kept.items():
-            events, anew = tail.read()
+            try:
+                events, anew = tail.read()
+            except OSError:  # whoever chooses this run learns why
+                continue
             if anew:
                 history = RunHistory()
                 kept[path] = tail, history

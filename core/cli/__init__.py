@@ -10,6 +10,7 @@ import os
 import sys
 
 from core.errors import ConfigError, MinidiffError
+from core.foreign import harmless
 
 DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -55,7 +56,7 @@ def _drop_output() -> None:
 
 
 def _complain(words: str, code: int) -> int:
-    print(f"minidiff: {words}", file=sys.stderr)
+    print(f"minidiff: {harmless(words)}", file=sys.stderr)
     return code
 
 

@@ -18,6 +18,7 @@ from core.cli import launching
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.foreign import harmless
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -360,7 +361,7 @@ def _cell(value: Any) -> str:
         return "N/A"
     if isinstance(value, float):
         return f"{value:.5f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else harmless(str(value))
 
 
 def _scaled(value: float | None, factor: float, unit: str) -> str:

@@ -98,7 +98,11 @@ def _bar() -> Iterator[Callable[[Progressed | Event], None]]:
 
     from core.events import Download
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
+    )
     with Bar(*columns, TimeRemainingColumn(compact=True), transient=True) as bar:
         task, doing = bar.add_task("finding the data", total=None, pace=""), ""
 
@@ -112,6 +116,6 @@ def _bar() -> Iterator[Callable[[Progressed | Event], None]]:
             elif isinstance(step, Download):
                 bar.update(task, completed=step.received, total=step.total, description=in_words(step))
             else:
-                bar.print(in_words(step), markup=False, highlight=False)
+                bar.print(in_words(step), markup=False, emoji=False, highlight=False)
 
         yield add

@@ -86,9 +86,9 @@ class ProgressBar:
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[pace]}"),
+            TextColumn("{task.fields[pace]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
         self._task = self._bar.add_task("warming up", total=None, pace="")
@@ -126,9 +126,9 @@ class ProgressBar:
                 )
             case Dataset():
                 self._bar.update(self._task, completed=0, total=None, description="warming up", pace="")
-                self._bar.print(in_words(event), markup=False, highlight=False)
+                self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
             case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():
-                self._bar.print(in_words(event), markup=False, highlight=False)
+                self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
                 if isinstance(event, Stopped | Finished | Failed):
                     self._bar.update(self._task, visible=False)
             case _:

@@ -31,6 +31,7 @@ Read = Callable[[LoadedModel, Tensor], Any]  # what a classifier takes (B, 1, 28
 
 AMOUNTS = tuple(index / 40 for index in range(41))  # of a sweep
 _tables: WeakKeyDictionary[nn.Module, tuple[LayerRow, ...]] = WeakKeyDictionary()
+WALK_STEPS = 100  # from each amount
 TILES = 64  # maps of a layer, or kernels of it, that are shown at most
 
 
@@ -126,6 +127,8 @@ def _transposed(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
 
 def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     model, seed, steps = load(), int(request["seed"]), int(request["steps"])
+    if steps > WALK_STEPS:
+        raise MinidiffError(f"a walk has at most {WALK_STEPS} steps here, not {steps}")
     image, label = digit.image[None], _label(model, digit, request)
     noisy, shares = {}, {}
     for name in PATHS:

@@ -20,6 +20,7 @@ _BUILDERS = {
     "unet2d": ("core.models.unet2d", "unet2d"),
 }
 MODEL_NAMES = tuple(_BUILDERS)
+MOST_PARAMETERS = 2**28  # a gigabyte in float32; those of the presets have 0.3 to 2 million
 
 
 def build_model(name: str, **options: Any) -> nn.Module:
@@ -30,8 +31,32 @@ def build_model(name: str, **options: Any) -> nn.Module:
         options: what that net takes: `channels` for all, `layers_per_block` and `classes` for `unet2d`.
 
     Raises:
-        ConfigError: there is no such net, or it has no such option.
+        ConfigError: there is no such net, it has no such option, or it would have more than `MOST_PARAMETERS`.
     """
+    sketch(name, **options)
+    return _build(name, options)
+
+
+def sketch(name: str, **options: Any) -> nn.Module:
+    """`build_model` on torch's device `meta`: names and shapes of weights that take no memory.
+
+    Raises:
+        ConfigError: as `build_model`.
+    """
+    import torch
+
+    with torch.device("meta"):
+        net = _build(name, options)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    if parameters > MOST_PARAMETERS:
+        raise ConfigError(
+            f"model {name} would have {parameters:,} parameters with {options}, and {MOST_PARAMETERS:,} are the most; "
+            "take fewer channels"
+        )
+    return net
+
+
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
     if name not in _BUILDERS:
         raise ConfigError(f"there is no model {name!r}; models are {', '.join(MODEL_NAMES)}")
     module, builder = _BUILDERS[name]

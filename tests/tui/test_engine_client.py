@@ -7,10 +7,12 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from textual.message import Message
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 
+from tui.app import MinidiffApp
 from tui.engine import Engine
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 
@@ -131,3 +133,41 @@ async def test_stopping_ends_the_process_without_a_notice(model_root: Path, ear:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not ear.of(EngineDied)
+
+
+BAD_REPLIES = [
+    b"[" * 60_000 + b"\n",
+    b"5\n",
+    b"{}\n",
+    b"\xff\xfe\n",
+    b"x" * 100_000 + b"\n",
+    b'{"event": "ready"}\n',
+    b'{"event": "ready", "bytes": 1e400}\n',
+    b'{"event": "ready", "bytes": 999999999999}\n',
+    b'{"event": "ready", "bytes": -1}\n',
+    b'{"event": "step", "id": 0, "index": 0, "amount": 1, "read": null, "bytes": 3}\nabc',
+    b'{"event": "bench", "id": 0, "bench": "x", "arrays": {"a": [2, 2]}, "bytes": 4}\nabcd',
+    b'{"event": "bench", "id": 0, "bench": "x", "arrays": {"a": [-1, -1]}, "bytes": 4}\nabcd',
+]
+
+
+@pytest.mark.parametrize("said", BAD_REPLIES)
+async def test_what_is_no_reply_is_a_value_error(tmp_path: Path, ear: Ear, said: bytes) -> None:
+    replies = asyncio.StreamReader()
+    replies.feed_data(said)
+    replies.feed_eof()
+    with pytest.raises(ValueError, match=r".+"):
+        await Engine(ear, tmp_path).hear_all(replies)
+    assert ear.heard == []
+
+
+async def test_the_screen_and_its_engine_open_no_port(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for key in "2345":
+            await pilot.press(key)
+            await pilot.pause()
+        family = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+        await until(pilot, lambda: psutil.Process().children(recursive=True) != [], "an engine runs")
+        family |= {child.pid for child in psutil.Process().children(recursive=True)}
+        assert [one for one in psutil.net_connections("inet") if one.pid in family] == []

@@ -38,7 +38,11 @@ class Array(NamedTuple):
 
 
 def read(shapes: Mapping[str, Sequence[int]], payload: bytes) -> dict[str, Array]:
-    """The arrays of a reply, by name."""
+    """The arrays of a reply, by name.
+
+    Raises:
+        ValueError: there are more numbers or fewer than the shapes need.
+    """
     numbers = array("f")
     numbers.frombytes(payload)
     found, at = {}, 0
@@ -46,6 +50,8 @@ def read(shapes: Mapping[str, Sequence[int]], payload: bytes) -> dict[str, Array
         size = math.prod(shape)
         found[name] = Array(tuple(shape), numbers[at : at + size])
         at += size
+    if at != len(numbers) or any(side < 0 for shape in shapes.values() for side in shape):
+        raise ValueError(f"{len(numbers):,} numbers where the shapes need {at:,}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from core.foreign import harmless
 from core.history import RunHistory
-from core.runs import CONFIG, RunSummary, Status
+from core.runs import RunSummary, Status, config_options
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
@@ -92,13 +92,15 @@ def _about(run: RunSummary) -> Content:
 
 
 def _options(path: Path) -> list[str]:
-    try:
-        options = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    options = config_options(path)
+    if options is None:
         return ["its config cannot be read"]
     values = {name: options[name] for name in TOLD if name in options}
     return [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()]
 
 
 def _shown(value: object) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        return harmless("-".join(map(str, value)) if isinstance(value, list) else str(value))
+    except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
+        return "?"

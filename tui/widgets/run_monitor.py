@@ -6,6 +6,7 @@ import time
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Label, ProgressBar, Static
 
 from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
@@ -50,7 +51,7 @@ class RunMonitor(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="title")
         yield ProgressBar(show_eta=False)
-        yield Static(id="stats")
+        yield Static(id="stats", markup=False)
         yield Static(id="banner", markup=False)
         with Horizontal():
             with Vertical(id="curves"):
@@ -92,10 +93,10 @@ class RunMonitor(Vertical):
         if history.begun is not None:
             about += [_where(history.begun), f"{history.begun.parameters:,} parameters"]
         color = f"${STATUS_COLORS[status]}"
-        self.query_one("#title", Static).update(
-            f"[b]{name}[/]  [{color}]● {phase}[/]  [$foreground 60%]{' · '.join(about)}[/]",  # a name holds no brackets
-            layout=False,
+        title = Content.assemble(
+            (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(about), "$foreground 60%")
         )
+        self.query_one("#title", Static).update(title, layout=False)
 
     def _show_progress(self, history: RunHistory, status: Status) -> None:
         bar = self.query_one(ProgressBar)

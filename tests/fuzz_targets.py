@@ -1,0 +1,313 @@
+"""What untrusted bytes reach, each fed with damaged copies of valid ones: `python tests/fuzz_targets.py NAME COUNT`.
+
+Each input must give a value or a MinidiffError within `SECONDS`, and take no more than `MEGABYTES` beyond what the
+process held before. One line of JSON tells how it went; a fault ends the process with its traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mutations import altered, as_json, mutated
+
+from core.errors import MinidiffError
+
+SECONDS = 1.0
+MEGABYTES = 256
+GUARD_BYTES = 4 * 2**30  # of addresses: an input that asks for more fails, and the machine lives
+SEED = 20_261_126
+
+Feed = Callable[[random.Random], object]  # makes one input, and hands it to what is tried
+
+
+def events(folder: Path) -> Feed:
+    """A log: line by line, as one file that grows, folded and told in words, and the summary of its run."""
+    from core.config import TrainConfig
+    from core.events import from_line
+    from core.history import LogTail, RunHistory, in_words
+    from core.runs import EVENTS, summarize
+    from core.training import train
+
+    tiny = TrainConfig(
+        preset="quick", dataset="glyphs", limit=32, batch_size=32, channels=(2, 2), epochs=1, device="cpu", threads=1,
+        root=folder, name="a",
+    )  # fmt: skip
+    for _ in train(tiny):
+        pass
+    run, log = folder / "a", folder / "a" / EVENTS
+    whole = log.read_bytes()
+    for kind, more in (("warning", {"message": "hm"}), ("evaluated", {"n": 2, "frechet": 1.0, "agreement": 0.5})):
+        whole += as_json({"event": kind, "time": 1.7e9, "epoch": 1, "step": 1, "seconds": 1.0, **more}) + b"\n"
+    records = [json.loads(line) for line in whole.splitlines()]
+
+    def feed(rng: random.Random) -> object:
+        if rng.random() < 0.5:
+            chosen = [altered(record, rng) if rng.random() < 0.4 else record for record in records]
+            content = b"\n".join(map(as_json, chosen)) + b"\n"
+        else:
+            content = mutated(whole, rng)
+        for line in content.decode("utf-8", errors="replace").split("\n"):
+            from_line(line)
+        tail, history, cut = LogTail(log), RunHistory(), rng.randrange(len(content) + 1)
+        for part in (content[:cut], content):
+            log.write_bytes(part)
+            found, anew = tail.read()
+            history = RunHistory() if anew else history
+            history.extend(found)
+            words = [in_words(event) for event in found]
+            assert all(word.isprintable() for word in words)
+        return history.step, history.total_steps, history.seconds_left, summarize(run)
+
+    return feed
+
+
+def checkpoint(folder: Path) -> Feed:
+    """Weights and states: bytes anywhere, the header's bytes, and its JSON."""
+    import torch
+
+    from core.checkpoint import load_model, read_tensors, write_tensors
+    from core.config import TrainConfig
+    from core.models import build_model
+
+    torch.set_num_threads(1)
+    valid = []
+    for kind, config in (
+        ("model", TrainConfig(preset="quick", channels=(2, 2))),
+        ("model", TrainConfig(channels=(16, 16))),
+        ("model", TrainConfig(preset="document", channels=(32,), layers_per_block=1)),
+        ("state", TrainConfig(preset="quick", channels=(2, 2))),
+    ):
+        net = build_model(config.model, **config.model_options)
+        write_tensors(folder / "valid", kind, net.state_dict(), config, 3, epoch={}, seconds=1.0)
+        valid.append((folder / "valid").read_bytes())
+
+    def feed(rng: random.Random) -> object:
+        whole = rng.choice(valid)
+        length = int.from_bytes(whole[:8], "little")
+        head, tensors = whole[8 : 8 + length], whole[8 + length :]
+        match rng.randrange(4):
+            case 0:
+                content = mutated(whole, rng)
+            case 1:
+                head = mutated(head, rng)
+                content = len(head).to_bytes(8, "little") + head + tensors
+            case 2:
+                head = as_json(altered(json.loads(head), rng))
+                content = len(head).to_bytes(8, "little") + head + tensors
+            case _:
+                record = json.loads(head)
+                config = altered(json.loads(record["__metadata__"]["config"]), rng)
+                record["__metadata__"]["config"] = as_json(config).decode("utf-8", errors="replace")
+                head = as_json(record)
+                content = len(head).to_bytes(8, "little") + head + tensors
+        path = folder / "damaged"
+        path.write_bytes(content)
+        if rng.random() < 0.3:
+            return read_tensors(path, rng.choice(("model", "state")))
+        return load_model(path, device="cpu")
+
+    return feed
+
+
+def idx(folder: Path) -> Feed:
+    """Images and labels, raw and packed."""
+    from core.idx import header, read_idx
+
+    shapes = ((20, 28, 28), (20,))
+    valid = [(shape, header(shape) + random.Random(0).randbytes(20 * (784 if shape[1:] else 1))) for shape in shapes]
+
+    bomb = gzip.compress(bytes(2**28), 1)
+
+    def feed(rng: random.Random) -> object:
+        shape, content = rng.choice(valid)
+        match rng.randrange(4):
+            case 0:
+                content = mutated(content, rng)
+            case 1:
+                content = mutated(content[:16], rng) + content[16:]
+            case 2:
+                content = mutated(gzip.compress(content, 1), rng)
+            case _:
+                content = gzip.compress(mutated(content, rng), 1) + rng.choice((b"", bomb))
+        path = folder / "idx"
+        path.write_bytes(content)
+        return read_idx(path, shape)
+
+    return feed
+
+
+def config(folder: Path) -> Feed:
+    """A config.toml, and the net that it asks for."""
+    import tomli_w
+
+    from core.config import TrainConfig
+    from core.models import sketch
+    from core.runs import config_options
+
+    valid = [TrainConfig(), TrainConfig(preset="quick"), TrainConfig(preset="document", data_root="/data", name="a")]
+
+    def feed(rng: random.Random) -> object:
+        chosen = rng.choice(valid)
+        content = chosen.to_toml().encode()
+        if rng.random() < 0.5:
+            values = altered(chosen.model_dump(mode="json", exclude_none=True), rng)
+            try:
+                content = tomli_w.dumps(values).encode("utf-8", errors="surrogatepass")
+            except (TypeError, AttributeError, RecursionError, ValueError):  # no TOML can say it
+                content = mutated(content, rng)
+        else:
+            content = mutated(content, rng)
+        (folder / "config.toml").write_bytes(content)
+        config_options(folder)
+        read = TrainConfig.from_toml(folder / "config.toml")
+        read.to_toml()
+        return sketch(read.model, **read.model_options)
+
+    return feed
+
+
+def engine(folder: Path) -> Feed:
+    """What the engine is asked, and what the screen then hears, damaged on its way."""
+    import torch
+
+    from core.checkpoint import write_tensors
+    from core.config import TrainConfig
+    from core.engine import Engine, asked
+    from core.models import build_model
+
+    torch.set_num_threads(1)
+    for name, options in (("a", {"preset": "quick", "channels": (2, 2)}), ("b", {"channels": (16, 16)})):
+        trained = TrainConfig(**options)
+        net = build_model(trained.model, **trained.model_options)
+        (folder / name).mkdir()
+        write_tensors(folder / name / "model.safetensors", "model", net.state_dict(), trained, 1)
+    common = {"id": 1, "model": "a", "root": str(folder), "device": "cpu"}
+    drawn = {"pixels": bytes(range(196)).hex() * 4}
+    guided = {"label": 3, "guidance": 2.0, "sampler": "heun"}
+    learned = {"layer": next(name for name, _ in net.named_modules() if name), "out": 0, "in": 0}
+    kernel = [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
+    lab = {**common, "do": "lab", "digit": drawn, "seed": 0, "kernel": kernel, "stride": 1, "padding": 1, "dilation": 1}
+    valid = [
+        {**common, "do": "sample", "n": 2, "steps": 3, "seed": 5},
+        {**common, "do": "sample", "model": "b", "n": 3, "steps": 2, "seed": 1, **guided},
+        {**lab, "bench": "convolution", "padding_mode": "zeros", "flip": False},
+        {**lab, "bench": "convolution", "kernel": learned, "padding_mode": "reflect", "flip": True},
+        {**lab, "bench": "transposed", "side": 4, "stride": 2},
+        {**lab, "bench": "corruption", "steps": 2, "first": 20},
+        {**lab, "bench": "inside", "model": "b", "amount": 0.5, "layer": None, "pixel": [3, 4], "skips": False},
+    ]
+    replies = io.BytesIO()
+    patient, hurried = Engine(io.BytesIO(), replies), Engine(io.BytesIO(), replies)
+    hurried.ask({})  # which cuts every answer off after its first piece
+
+    def feed(rng: random.Random) -> object:
+        request = rng.choice(valid)
+        line = as_json(altered(request, rng)) if rng.random() < 0.8 else mutated(as_json(request), rng)
+        replies.seek(0)
+        replies.truncate()
+        read = asked(line + b"\n")
+        if read is None:
+            return None
+        few = {"steps": 2} if type(read.get("steps")) is int and read["steps"] > 2 else {}
+        hurried.answer(read) if rng.random() < 0.8 else patient.answer({**read, **few})
+        said = replies.getvalue()
+        assert said.endswith(b"}\n") or b'"bytes"' in said
+        return asyncio.run(listened(mutated(said, rng) if rng.random() < 0.5 else said, folder))
+
+    return feed
+
+
+async def listened(said: bytes, folder: Path) -> object:
+    """What the screen makes of an engine's words."""
+    from tui.engine import Engine as Client
+
+    replies = asyncio.StreamReader()
+    replies.feed_data(said)
+    replies.feed_eof()
+    heard: list[object] = []
+    try:
+        await Client(heard.append, folder).hear_all(replies)
+    except (ValueError, asyncio.IncompleteReadError) as error:
+        raise MinidiffError(str(error)) from None  # of which the screen makes a notice
+    return heard
+
+
+TARGETS = {"events": events, "checkpoint": checkpoint, "idx": idx, "config": config, "engine": engine}
+
+
+def _memory(what: str) -> int:
+    """Bytes that the process holds (VmRSS) or held at most (VmHWM); 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
+
+
+@contextmanager
+def _measured() -> Iterator[dict[str, float]]:
+    """How long something takes, and by how much the memory grows meanwhile at most."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")  # the most that was held is what is held now
+    before, began = _memory("VmRSS"), time.perf_counter()
+    found: dict[str, float] = {}
+    yield found
+    found["seconds"] = time.perf_counter() - began
+    found["megabytes"] = max(0, _memory("VmHWM") - before) / 2**20
+
+
+def tried(feed: Feed, number: int) -> tuple[dict[str, float], str]:
+    """Feed input `number`; what it took, and what came of it."""
+    with _measured() as found:
+        words, outcome = "", "values"
+        try:
+            feed(random.Random(SEED * 1_000_003 + number))
+        except MinidiffError as error:
+            words, outcome = str(error), "refusals"
+    assert words.isprintable(), words
+    return found, outcome
+
+
+def main(name: str, count: int, first: int = 0) -> None:
+    """Feed a target with so many inputs, and tell how it went."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        feed = TARGETS[name](Path(folder))
+        for number in range(-20, 0):  # what is imported and cached at the first use counts for no input
+            tried(feed, number)
+        size = _memory("VmSize")
+        if size:
+            resource.setrlimit(resource.RLIMIT_AS, (size + GUARD_BYTES, resource.RLIM_INFINITY))
+        told: dict[str, Any] = {"target": name, "inputs": count, "values": 0, "refusals": 0}
+        slowest = most = 0.0
+        began = time.perf_counter()
+        for number in range(first, first + count):
+            try:
+                found, outcome = tried(feed, number)
+                if found["seconds"] > SECONDS:  # or the machine was busy with something else
+                    found, outcome = tried(feed, number)
+                assert found["seconds"] <= SECONDS, found
+                assert found["megabytes"] <= MEGABYTES, found
+            except BaseException as fault:
+                fault.add_note(f"input {number}: python tests/fuzz_targets.py {name} 1 {number}")
+                raise
+            told[outcome] += 1
+            slowest, most = max(slowest, found["seconds"]), max(most, found["megabytes"])
+        seconds = time.perf_counter() - began
+    print(json.dumps({**told, "seconds": round(seconds, 1), "slowest": round(slowest, 3), "megabytes": round(most, 1)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,137 @@
+"""Files of others: what is read of them, where nothing is written, and what a terminal is shown."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.atomic import write_atomically
+from core.config import TrainConfig
+from core.errors import MinidiffError
+from core.foreign import (
+    MOST_CHARACTERS,
+    harmless,
+    opened,
+    opened_to_append,
+    parse_json,
+    read_end,
+    read_toml,
+    read_whole,
+)
+from core.training import train
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    path = tmp_path / "precious"
+    path.write_text("mine")
+    return path
+
+
+@pytest.mark.parametrize("text", ["", "plain", "café 数字 ◆ [bold]x[/]", "a" * MOST_CHARACTERS])
+def test_text_that_prints_stays_as_it_is(text: str) -> None:
+    assert harmless(text) == text
+
+
+def test_whatever_else_there_is_becomes_a_sign_that_prints() -> None:
+    everything = "".join(map(chr, range(0x3000)))
+    for part in (everything[at : at + 1000] for at in range(0, len(everything), 1000)):
+        shown = harmless(part)
+        assert shown.isprintable()
+        assert len(shown) == len(part)
+    assert harmless("\ud800").encode("utf-8")
+
+
+def test_a_long_text_is_cut() -> None:
+    assert len(harmless("x" * 10**6)) == MOST_CHARACTERS
+    assert harmless("x" * 10**6).endswith("…")
+
+
+def test_an_error_is_one_line_that_a_terminal_only_draws() -> None:
+    assert str(MinidiffError("no \x1b[2J\nmodel")) == "no \ufffd[2J model"
+
+
+def test_a_file_larger_than_agreed_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with open(path, "wb") as file:
+        file.truncate(2**30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(OSError, match="larger than 1,000 bytes"):
+            read_whole(path, 1000)
+        with pytest.raises(OSError, match="larger than"):
+            read_toml(path)
+        assert len(read_end(path, 1000)) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_end_of_a_file_begins_no_earlier_than_asked(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("0123456789")
+    assert read_end(tmp_path / "log", 4) == "6789"
+    assert read_end(tmp_path / "log", 4, start=8) == "89"
+    assert read_end(tmp_path / "log", 4, start=50) == ""
+
+
+def test_only_ordinary_files_are_opened(tmp_path: Path, precious: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(precious)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(os.fsencode(os.path.relpath(tmp_path / "socket")))
+    with listening:
+        for path in (tmp_path / "pipe", tmp_path / "socket", tmp_path, Path("/dev/null"), Path("/dev/zero")):
+            for way in (opened, opened_to_append):
+                with pytest.raises(OSError, match=r"not an ordinary file|directory"):
+                    way(path)
+    for way in (opened, opened_to_append):
+        with pytest.raises(OSError, match="symbolic link"):
+            way(tmp_path / "link")
+    with opened(tmp_path / "link", follow=True) as file:
+        assert file.read() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["file", ".file.tmp"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, precious: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(precious)
+    write_atomically(tmp_path / "file", b"new")
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "precious"]
+
+
+def test_a_pipe_under_the_temporary_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".file.tmp")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "", "{", b"\xff"])
+def test_json_that_cannot_be_read_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text)
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_no_file_of_a_run_is_wider_than_the_umask_lets_it(tmp_path: Path, umask: int, tiny: type[TrainConfig]) -> None:
+    seen: dict[str, int] = {}
+    for _ in train(tiny(root=tmp_path / "runs", name="a", epochs=1)):
+        for path in (tmp_path / "runs").rglob("*"):
+            seen[path.name] = path.stat().st_mode
+    assert {"events.jsonl", "config.toml", "model.safetensors", "state.safetensors", "lock", ".reserve"} <= set(seen)
+    for name, mode in seen.items():
+        whole = 0o777 if stat.S_ISDIR(mode) else 0o666
+        assert stat.S_IMODE(mode) == whole & ~umask, name

@@ -1,0 +1,35 @@
+"""Damaged input of every kind gives a value or one line, soon, and within little memory.
+
+`FUZZ=10000 python -m pytest tests/test_fuzz.py -s` feeds ten thousand inputs to each reader and tells how that went.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzz_targets import TARGETS
+
+from core import children
+
+COUNT = int(os.environ.get("FUZZ", "1000"))
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_damaged_input_gives_a_value_or_one_line(target: str) -> None:
+    """In a process of its own, whose memory and time are measured for each input."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "fuzz_targets.py"), target, str(COUNT)],
+        env=children.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout)
+    print(done.stdout.strip())
+    assert told["values"] + told["refusals"] == COUNT
+    if target != "events":  # where damage is passed over without a word
+        assert told["refusals"] > COUNT // 10  # else the damage was none
