@@ -1,7 +1,8 @@
 """The engine: a process beside the screen that loads torch once, and denoises or serves the lab on request.
 
 Requests come as JSON lines on stdin, replies go out on stdout: a JSON object a line, followed by as many raw bytes as
-its `bytes` says. It ends with its stdin, so that it never outlives its screen.
+its `bytes` says. While it loads torch or answers, it says every second that it is alive, so that silence tells a hang.
+It ends with its stdin, so that it never outlives its screen.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from core.recording import Reader
 
 REAL = 1_000  # test images to start from
+BEAT_SECONDS = 1.0  # between two signs of life
 
 
 class Engine:
@@ -38,6 +41,8 @@ class Engine:
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
         self._requests = requests
         self._replies = replies
+        self._replying = threading.Lock()
+        self._busy = threading.Event()
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
         self._readers: dict[str, Reader | None] = {}  # by data set; None where there is no classifier for it
@@ -46,15 +51,20 @@ class Engine:
     def serve(self) -> None:
         """Load torch, say that it is ready, and answer until stdin ends."""
         threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
+        self._busy.set()
         began = time.monotonic()
         from core.devices import pick_device
 
         self._reply({"event": "ready", "device": str(pick_device()), "seconds": round(time.monotonic() - began, 3)})
+        self._busy.clear()
         while (request := self._waiting.get()) is not None:
             if request.get("do") not in ("sample", "lab"):
                 continue
             if self._waiting.empty():
+                self._busy.set()
                 self._answer(request)
+                self._busy.clear()
             else:
                 self._reply({"event": "cancelled", "id": request.get("id")})
 
@@ -67,6 +77,13 @@ class Engine:
             if isinstance(request, dict):
                 self._waiting.put(request)
         self._waiting.put(None)
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # the screen is gone
+            while self._busy.wait():
+                time.sleep(BEAT_SECONDS)
+                if self._busy.is_set():
+                    self._reply({"event": "alive"})
 
     def _answer(self, request: dict[str, Any]) -> None:
         number = request.get("id")
@@ -203,12 +220,16 @@ class Engine:
     def _reply(self, message: dict[str, Any], payload: bytes = b"") -> None:
         if payload:
             message = {**message, "bytes": len(payload)}
-        self._replies.write(json.dumps(message).encode() + b"\n" + payload)
-        self._replies.flush()
+        with self._replying:
+            self._replies.write(json.dumps(message).encode() + b"\n" + payload)
+            self._replies.flush()
 
 
 def main() -> None:
     """Serve on this process's stdin and stdout; what libraries print goes to stderr instead of into the replies."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # it has nothing to put in order, and a traceback tells nobody anything
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):  # the screen is gone

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,16 +19,10 @@ from core.events import Epoch, Event
 from core.history import LogTail, RunHistory
 from core.runs import EVENTS, MODEL, STATE
 
-FULL = os.environ.get("FAULTS") == "full"
 HERE = Path(__file__).parent
 MOUNT = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size="$1" tmpfs /mnt && shift && exec "$@"', "sh"]
 TINY = {"dataset": "glyphs", "limit": 48, "batch_size": 16, "epochs": 2, "device": "cpu", "threads": 1}
 QUICK = {**TINY, "preset": "quick", "channels": (4, 4)}
-
-
-def count(small: int, full: int) -> int:
-    """How often something is done: few times in the ordinary run, many with FAULTS=full."""
-    return full if FULL else small
 
 
 @dataclass(frozen=True)

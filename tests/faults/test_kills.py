@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, count, log_of, tensors
+from counts import count
+from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, log_of, tensors
 
 from core.events import Checkpoint
 from core.runs import STATE, Status, run_status
