@@ -392,10 +392,30 @@ def test_a_device_that_is_not_there_leaves_no_run_behind(tmp_path: Path, tiny: M
 
 
 def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run: Path) -> None:
-    """The lock says since when it is held: before the last word by the one that said it, after it by another."""
-    for began, status in ((5.0, Status.STOPPED), (15.0, Status.STARTING)):
-        (run / runs.EVENTS).write_text(to_line(Stopped(time=10.0, step=3, reason="asked")))
-        (run / runs.LOCK).write_text(json.dumps({"host": socket.gethostname(), "started": began}))
-        with open(run / runs.LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert run_status(run) == status
+    """The lock says how long the log was when it was taken; what is beyond was said by who holds it, at any time."""
+    said = to_line(Stopped(time=10.0, step=3, reason="asked"))
+    for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
+        (run / runs.EVENTS).write_text(said)
+        for began in (5.0, 1e12):
+            holder = {"host": socket.gethostname(), "started": began, "log": length}
+            (run / runs.LOCK).write_text(json.dumps(holder))
+            with open(run / runs.LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                assert run_status(run) == status
+
+
+def test_a_run_created_before_the_clock_was_set_back_is_not_starting_for_ever(run: Path) -> None:
+    os.utime(run / runs.CONFIG, (time.time() + 10 * 3600,) * 2)
+    assert run_status(run) == Status.INTERRUPTED
+
+
+def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
+    log(run, STARTED, Stopped(step=0, reason="asked"))
+    before = (run / runs.EVENTS).stat().st_size
+    with HeldRun(run) as held:
+        assert runs.lock_holder(run)["log"] == before
+        assert run_status(run) == Status.STARTING
+        held.append(resumed(0))
+        assert run_status(run) == Status.RUNNING
+        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the beginning of time
+        assert run_status(run) == Status.FINISHED

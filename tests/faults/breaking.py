@@ -76,11 +76,16 @@ class Raw(io.FileIO):
         """Write one half, then the other."""
         name, half = str(self.name), len(content) // 2
         self.points.reach("write", name)
-        super().write(content[:half])
+        self._write_whole(content[:half])
         self.points.reach("amid", name)
-        super().write(content[half:])
-        self.points.reach("written", name)
+        self._write_whole(content[half:])
+        self.points.reach("after-write", name)
         return len(content)
+
+    def _write_whole(self, content: Any) -> None:
+        """Write what a disk that is almost full takes only a part of at a time."""
+        while content:
+            content = content[super().write(content) :]
 
     def truncate(self, size: int | None = None) -> int:
         """Cut the file."""
@@ -100,7 +105,7 @@ def wrap(points: Points) -> None:
         raw = Raw(file, mode.replace("b", ""))
         raw.points, raw.name = points, name
         points.names[raw.fileno()] = name
-        points.reach("opened", name)
+        points.reach("after-open", name)
         return raw  # what is written through a buffer at once reaches the file at once here
 
     def os_open(path: Any, *more: Any, **options: Any) -> int:
@@ -116,7 +121,7 @@ def wrap(points: Points) -> None:
                 points.reach(what, called)
             found = function(*arguments, **options)
             if called:
-                points.reach(f"{what}ed", called)
+                points.reach(f"after-{what}", called)
             return found
 
         return wrapped

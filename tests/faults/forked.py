@@ -5,6 +5,7 @@ Run as a program it takes jobs, lines of JSON, on stdin, and tells each child's 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -55,7 +56,7 @@ def perform(job: dict[str, Any]) -> int:
     seen = os.open(job["seen"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     if barrier := job.get("barrier"):
         with open(barrier) as gate:
-            gate.read()  # returns when whoever holds it for writing lets go
+            fcntl.flock(gate, fcntl.LOCK_SH)  # returns when whoever started all of us lets go
     if job.get("fault"):
         breaking.wrap(breaking.Points(job["root"], job["fault"]))
     try:

@@ -74,7 +74,7 @@ def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
     generator = random.Random(20261126)
     points = nursery.points(tmp_path / "listed", RECIPES["quick-adam"])
     kinds = {point.split()[0] for point in points}
-    assert kinds >= {"write", "amid", "written", "fsync", "rename", "lock", "truncate", "unlink", "mkdir", "open"}
+    assert kinds >= {"write", "amid", "after-write", "fsync", "rename", "lock", "truncate", "unlink", "mkdir", "open"}
     whole = whole_of(nursery, wholes, "quick-adam")
     for place in chosen(points, count(8, len(points)), generator):
         path = tmp_path / f"killed-{place}"
@@ -88,7 +88,8 @@ def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_th
     nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     points = nursery.points(tmp_path / "listed", RECIPES[recipe])
-    renames = [place for place, point in enumerate(points, 1) if point.startswith("renamed") and STATE in point]
+    renames = [place for place, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point]
+    assert len(renames) > 1
     whole = whole_of(nursery, wholes, recipe)
     for place in renames[1 : count(2, len(renames) if recipe != SLOW else 2)]:
         path = tmp_path / f"killed-{place}"
