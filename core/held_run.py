@@ -109,8 +109,15 @@ class HeldRun:
         return asked
 
     def write_config(self, config: TrainConfig) -> None:
-        """Record what was decided at start, so that the run can be repeated."""
-        write_atomically(self.path / CONFIG, config.to_toml().encode())
+        """Record what was decided at start, so that the run can be repeated.
+
+        Raises:
+            RunError: the disk is full or cannot be written.
+        """
+        try:
+            write_atomically(self.path / CONFIG, config.to_toml().encode())
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / CONFIG}: {error.strerror}; free space, then resume") from None
 
     def _refuse_other_host(self) -> None:
         if run_status(self.path) is Status.ELSEWHERE and not self._force:

@@ -25,7 +25,7 @@ from tui.messages import (
     SamplingStarted,
 )
 
-GOODBYE_SECONDS = 1.0  # for the engine to end after its stdin did
+GOODBYE_SECONDS = 0.5  # for the engine to end after its stdin did; less than the app itself is given
 SILENCE_SECONDS = 10.0  # an engine that answers says so every second
 LOADING_SECONDS = 180.0  # to load torch from a cold disk, in which it can say nothing
 LOOK_SECONDS = 0.5  # between two looks at how long it has been silent
@@ -149,6 +149,8 @@ class Engine:
             return
         if process.stdin is not None:
             process.stdin.close()
+        if not self._ready:  # it would load torch to the end first
+            process.kill()
         try:
             await asyncio.wait_for(process.wait(), GOODBYE_SECONDS)
         except TimeoutError:

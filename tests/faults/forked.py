@@ -68,6 +68,8 @@ def perform(job: dict[str, Any]) -> int:
         events = resume(path) if begun else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
         for event in events:
             os.write(seen, to_line(event).encode())
+    except KeyboardInterrupt:
+        return 130  # as `core.cli.main` ends
     except MinidiffError as error_:
         os.write(2, f"minidiff: {error_}\n".encode())
         return 1

@@ -14,7 +14,7 @@ from counts import count
 from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, log_of, tensors
 
 from core.events import Checkpoint
-from core.runs import STATE, Status, run_status
+from core.runs import RESERVE, STATE, Status, run_status
 
 # A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -56,7 +56,8 @@ def assert_survived(nursery: Nursery, path: Path, recipe: str, seen: list[str], 
         assert_kept(path, [*seen, *resumed.seen])
     assert run_status(path) is Status.FINISHED
     assert_same_end(path, whole)
-    assert not [entry for entry in path.iterdir() if entry.name.startswith(".")], "something is left lying about"
+    left = {entry.name for entry in path.iterdir() if entry.name.startswith(".")}
+    assert left <= {RESERVE}, "but for what a trainer killed after its last word had no time to give up"
 
 
 def chosen(points: list[str], number: int, generator: random.Random) -> list[int]:
