@@ -1,7 +1,8 @@
 """The engine: a process beside the screen that loads torch once, and denoises or serves the lab on request.
 
 Requests come as JSON lines on stdin, replies go out on stdout: a JSON object a line, followed by as many raw bytes as
-its `bytes` says. It ends with its stdin, so that it never outlives its screen.
+its `bytes` says. While it loads torch or answers, it says every second that it is alive, so that silence tells a hang.
+It ends with its stdin, so that it never outlives its screen.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 REAL = 1_000  # test images to start from
 REQUEST_BYTES = 65_536  # of a line; a digit that was drawn takes 1,600
 MOST_IMAGES = 1_024  # at once; the screen asks for 64 at most
+BEAT_SECONDS = 1.0  # between two signs of life
 
 
 class Engine:
@@ -41,6 +44,8 @@ class Engine:
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
         self._requests = requests
         self._replies = replies
+        self._replying = threading.Lock()
+        self._busy = threading.Event()
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
         self._readers: dict[str, Reader | None] = {}  # by data set; None where there is no classifier for it
@@ -49,13 +54,18 @@ class Engine:
     def serve(self) -> None:
         """Load torch, say that it is ready, and answer until stdin ends."""
         threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
+        self._busy.set()
         began = time.monotonic()
         from core.devices import pick_device
 
         self._reply({"event": "ready", "device": str(pick_device()), "seconds": round(time.monotonic() - began, 3)})
+        self._busy.clear()
         while (request := self._waiting.get()) is not None:
             if self._waiting.empty():
+                self._busy.set()
                 self.answer(request)
+                self._busy.clear()
             else:
                 self._reply({"event": "cancelled", "id": request.get("id")})
 
@@ -71,6 +81,13 @@ class Engine:
     def ask(self, request: dict[str, Any]) -> None:
         """Let a request be answered next; it ends the one under way."""
         self._waiting.put(request)
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # the screen is gone
+            while self._busy.wait():
+                time.sleep(BEAT_SECONDS)
+                if self._busy.is_set():
+                    self._reply({"event": "alive"})
 
     def answer(self, request: dict[str, Any]) -> None:
         """Answer a request, until a newer one is there; whatever is wrong with it is answered in one line."""
@@ -213,8 +230,9 @@ class Engine:
     def _reply(self, message: dict[str, Any], payload: bytes = b"") -> None:
         if payload:
             message = {**message, "bytes": len(payload)}
-        self._replies.write(json.dumps(message).encode() + b"\n" + payload)
-        self._replies.flush()
+        with self._replying:
+            self._replies.write(json.dumps(message).encode() + b"\n" + payload)
+            self._replies.flush()
 
 
 def asked(line: bytes) -> dict[str, Any] | None:
@@ -230,6 +248,9 @@ def asked(line: bytes) -> dict[str, Any] | None:
 
 def main() -> None:
     """Serve on this process's stdin and stdout; what libraries print goes to stderr instead of into the replies."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # it has nothing to put in order, and a traceback tells nobody anything
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):  # the screen is gone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import socket
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from core import locks
 from core.atomic import write_atomically
 from core.config import TrainConfig
 from core.errors import MinidiffError, ProcessLost, RunError
@@ -21,7 +22,6 @@ from core.foreign import opened, opened_to_append, parse_json
 from core.launcher import place
 from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, obeyed, run_status
 
-LOCK_SECONDS = 1.0  # screens probe the lock for an instant; a trainer outlasts them
 RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
 CONTROL_BYTES = 65_536  # of requests that are looked at between two steps; one takes 60
 
@@ -46,9 +46,12 @@ class HeldRun:
         self._refuse_other_host()
         try:
             self._lock = opened_to_append(self.path / LOCK)
-            self._take_lock(self._lock)
+            if not locks.take(self._lock, self.path / LOCK):
+                pid = lock_holder(self.path).get("pid", "unknown")
+                raise RunError(f"{self.path.name} is being trained by process {pid}; watch it, or stop it first")
             self._log = opened_to_append(self.path / EVENTS)
             self._end_broken_line(self._log)
+            self._say_who_holds_it(self._lock, self._log)
             write_atomically(self.path / RESERVE, b"\0" * RESERVE_BYTES)
             control = self.path / CONTROL
             self._control_offset = control.stat().st_size if control.exists() else 0
@@ -118,8 +121,15 @@ class HeldRun:
         return asked
 
     def write_config(self, config: TrainConfig) -> None:
-        """Record what was decided at start, so that the run can be repeated."""
-        write_atomically(self.path / CONFIG, config.to_toml().encode())
+        """Record what was decided at start, so that the run can be repeated.
+
+        Raises:
+            RunError: the disk is full or cannot be written.
+        """
+        try:
+            write_atomically(self.path / CONFIG, config.to_toml().encode())
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / CONFIG}: {error.strerror}; free space, then resume") from None
 
     def _refuse_other_host(self) -> None:
         if run_status(self.path) is Status.ELSEWHERE and not self._force:
@@ -129,20 +139,11 @@ class HeldRun:
                 f"if nothing runs there any more, resume it with --force"
             )
 
-    def _take_lock(self, lock: BinaryIO) -> None:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    pid = lock_holder(self.path).get("pid", "unknown")
-                    raise RunError(
-                        f"{self.path.name} is being trained by process {pid}; watch it, or stop it first"
-                    ) from None
-                time.sleep(0.02)
-        holder = {"host": socket.gethostname(), "boot": psutil.boot_time(), "pid": os.getpid(), "started": time.time()}
+    @staticmethod
+    def _say_who_holds_it(lock: BinaryIO, log: BinaryIO) -> None:
+        """Write down who holds the run, and how long its log was before; clocks leap, lengths do not."""
+        who = {"host": socket.gethostname(), "boot": psutil.boot_time(), "pid": os.getpid(), "started": time.time()}
+        holder = {**who, "log": os.fstat(log.fileno()).st_size}
         holder |= {"launcher": place().launcher} if place().launcher else {}
         lock.truncate(0)
         _write_whole(lock, json.dumps(holder).encode() + b"\n")
@@ -156,7 +157,7 @@ class HeldRun:
                 _write_whole(log, b"\n")
 
     def _last_words(self, event: Event) -> None:
-        (self.path / RESERVE).unlink(missing_ok=True)
+        self._give_up_reserve()
         assert self._log is not None
         try:
             if os.fstat(self._log.fileno()).st_size:
@@ -170,7 +171,11 @@ class HeldRun:
         for file in (self._log, self._lock):
             if file is not None:
                 file.close()
-        (self.path / RESERVE).unlink(missing_ok=True)
+        self._give_up_reserve()
+
+    def _give_up_reserve(self) -> None:
+        with contextlib.suppress(OSError):  # on a disk that cannot be written any more it stays
+            (self.path / RESERVE).unlink()
 
 
 def _write_whole(file: BinaryIO, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ from core.foreign import opened
 
 PACE_WINDOWS = 50  # to judge the pace by
 BLOCK_BYTES = 1_048_576  # of a log that are looked at together
+LONGEST_GAP = 3600.0  # seconds between two windows; in a longer one the clock was set, or the machine slept
 
 
 class LogTail:
@@ -226,11 +228,13 @@ class RunHistory:
         total = self.total_steps
         if total is None or self._steady is None:
             return None
-        last = self.progress[-1]
-        first = max(self._steady, self.progress[-PACE_WINDOWS:][0], key=lambda window: window.time)
-        if last.time <= first.time or last.step <= first.step:
-            return None
-        return (total - last.step) * (last.time - first.time) / (last.step - first.step)
+        windows = [window for window in self.progress[-PACE_WINDOWS:] if window.step >= self._steady.step]
+        seconds = steps = 0.0
+        for before, after in itertools.pairwise(windows):
+            if 0 < after.time - before.time < LONGEST_GAP:
+                seconds += after.time - before.time
+                steps += after.step - before.step
+        return (total - self.progress[-1].step) * seconds / steps if steps > 0 else None
 
 
 def in_words(event: Event) -> str:

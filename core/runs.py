@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -16,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core import locks
 from core.errors import RunError
 from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
@@ -35,6 +37,7 @@ _HOLDER: dict[str, tuple[type, ...]] = {
     "pid": (int,),
     "started": (float, int),
     "launcher": (int,),
+    "log": (int,),
 }
 HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
 Request = Literal["stop", "pause", "continue", "checkpoint"]
@@ -157,7 +160,7 @@ def create_run(config: TrainConfig) -> Path:
     """Make the directory of a new run and write its config there; the trainer does the rest.
 
     A directory of that name that is empty, or whose trainer is gone and never came to a checkpoint, holds nothing that
-    took time, and is begun anew.
+    took time, and is begun anew. Of several that want one name at the same time one gets it.
 
     Raises:
         RunError: the name is taken, or the directory cannot be written.
@@ -167,37 +170,46 @@ def create_run(config: TrainConfig) -> Path:
     root = root_directory(config.root)
     name = check_name(config.name or free_name(root, config.preset))
     path = root / name
-    try:
-        if path.is_dir():
-            _clear_unborn(path)
-        path.mkdir(parents=True, exist_ok=False)
-    except FileExistsError:
-        remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
-        raise RunError(f"{path} exists already; choose another --name{remedy}") from None
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}; choose another --root") from None
+    remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
+    taken = RunError(f"{path} exists already; choose another --name{remedy}")
     data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
     config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
+    made = False
     try:
-        write_atomically(path / CONFIG, config.to_toml().encode())
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            made = True
+        if not path.is_dir() or not _is_free(path):
+            raise taken
+        with opened_to_append(path / LOCK) as lock:
+            if not locks.take(lock, path / LOCK) or not _is_free(path, locked=True):
+                raise taken
+            for entry in path.iterdir():
+                if entry.name != LOCK:
+                    entry.unlink()
+            os.truncate(path / LOCK, 0)
+            write_atomically(path / CONFIG, config.to_toml().encode())
     except OSError as error:
-        path.rmdir()
+        if made and not (path / CONFIG).exists():
+            shutil.rmtree(path, ignore_errors=True)
         raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --root") from None
     return path
 
 
-def _clear_unborn(path: Path) -> None:
+def _is_free(path: Path, *, locked: bool = False) -> bool:
+    """Whether a directory holds nothing that took time; `locked`: by us."""
     names = {entry.name for entry in path.iterdir()}
-    if not names:
-        path.rmdir()
-    elif (
+    if names <= {LOCK, f".{CONFIG}.tmp"}:
+        return True  # another's attempt that came to nothing, or nothing at all
+    held = not locked and is_locked(path)
+    history, length = _ends(path)
+    return (
         CONFIG in names
-        and names & {EVENTS, TRAINER_LOG}  # a trainer has been here
+        and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has been here
         and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
-        and run_status(path) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+        and _status(path, history.lifecycle, held, length) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
         and not path.is_symlink()
-    ):
-        shutil.rmtree(path)
+    )
 
 
 def request(path: Path, what: Request) -> None:
@@ -285,7 +297,10 @@ def is_locked(path: Path) -> bool:
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
-    """What the lock says of the last trainer: host, boot, pid, started; without what it does not say, or not so."""
+    """What the lock says of the last trainer: host, boot, pid, started, launcher, bytes of the log then.
+
+    What it does not say, or not as it should, is not there.
+    """
     try:
         said = parse_json(read_whole(path / LOCK, LOCK_BYTES))
     except (OSError, ValueError):
@@ -314,18 +329,20 @@ def run_held_for(root: Path, parent: int | None) -> Path | None:
 def run_status(path: Path) -> Status:
     """What the run is doing now."""
     locked = is_locked(path)  # before the log: a trainer that ends in between has written its last word first
-    return _status(path, _ends(path).lifecycle, locked)
+    history, length = _ends(path)
+    return _status(path, history.lifecycle, locked, length)
 
 
-def _status(path: Path, lifecycle: Event | None, locked: bool) -> Status:
+def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> Status:
+    """The status by the last lifecycle event, the lock, and the length of the log when it was read."""
     if locked:
         match lifecycle:
             case Paused():
                 return Status.PAUSED
             case Started() | Resumed() | Continued():
                 return Status.RUNNING
-            case Stopped() | Finished() | Failed() if lock_holder(path).get("started", math.inf) <= lifecycle.time:
-                pass  # its trainer has said its last word and is about to let go
+            case Stopped() | Finished() | Failed() if length > lock_holder(path).get("log", math.inf):
+                pass  # its trainer, which found the log shorter, has said its last word and is about to let go
             case _:
                 return Status.STARTING
     match lifecycle:
@@ -345,12 +362,13 @@ def _status(path: Path, lifecycle: Event | None, locked: bool) -> Status:
     except OSError:
         return Status.INTERRUPTED
     gone = (path / TRAINER_LOG).exists() and (path / TRAINER_LOG).stat().st_size > 0  # it said why, and ended
-    return Status.INTERRUPTED if gone or waited >= STARTING_SECONDS else Status.STARTING
+    # Of a clock that was set back meanwhile nothing can be told, and nobody should wait for years.
+    return Status.INTERRUPTED if gone or abs(waited) >= STARTING_SECONDS else Status.STARTING
 
 
-def _ends(path: Path) -> RunHistory:
-    """What the two ends of the log tell: all of a short log, the first and the newest lines of a long one."""
-    history = RunHistory()
+def _ends(path: Path) -> tuple[RunHistory, int]:
+    """What the log's two ends tell, all of a short one, the first and the newest lines of a long one; and its bytes."""
+    history, length = RunHistory(), 0
     try:
         with opened(path / EVENTS) as log:
             length = log.seek(0, os.SEEK_END)
@@ -366,7 +384,7 @@ def _ends(path: Path) -> RunHistory:
                 history.extend(_whole_lines(log.read(length)))
     except OSError:
         pass  # no log yet
-    return history
+    return history, length
 
 
 def _whole_lines(content: bytes) -> list[Event]:
@@ -390,7 +408,7 @@ def summarize(path: Path) -> RunSummary:
     """One run's line of the table, from its config and the two ends of its log."""
     options = config_options(path) or {}
     locked = is_locked(path)
-    history = _ends(path)
+    history, length = _ends(path)
     epoch = history.epochs[-1] if history.epochs else None
     window = history.progress[-1] if history.progress else None
     data = history.dataset
@@ -401,7 +419,7 @@ def summarize(path: Path) -> RunSummary:
     return RunSummary(
         name=path.name,
         path=str(path),
-        status=_status(path, lifecycle, locked),
+        status=_status(path, lifecycle, locked, length),
         preset=_text(options.get("preset")),
         dataset=data.name if data else _text(options.get("dataset")),
         epoch=epoch.epoch if epoch else 0,

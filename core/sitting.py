@@ -417,9 +417,10 @@ class Sitting:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
             write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
         except OSError as error:
+            remedy = "put the folder back" if isinstance(error, FileNotFoundError) else "free space"
             raise RunError(
                 f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "
-                "free space, then resume"
+                f"{remedy}, then resume"
             ) from None
         yield Checkpoint(step=trainer.step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Client:
             env=children.environment(),
         )
         self.payload = b""
+        self.signs_of_life = 0
 
     def send(self, *requests: dict[str, Any] | bytes) -> None:
         assert self.process.stdin is not None
@@ -40,9 +42,13 @@ class Client:
 
     def reply(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the engine ended"
-        message: dict[str, Any] = json.loads(line)
+        while True:
+            line = self.process.stdout.readline()
+            assert line, "the engine ended"
+            message: dict[str, Any] = json.loads(line)
+            if message["event"] != "alive":  # which it says every second that an answer takes
+                break
+            self.signs_of_life += 1
         self.payload = self.process.stdout.read(message.get("bytes", 0))
         return message
 
@@ -188,6 +194,16 @@ def test_a_class_asked_of_a_model_without_classes_is_answered_in_words(
 ) -> None:
     client.send({**request_, **changes})
     assert "without classes" in client.reply()["message"]
+
+
+def test_an_answer_that_takes_long_brings_signs_of_life(client: Client, request_: dict[str, Any]) -> None:
+    began, known = time.monotonic(), client.signs_of_life
+    client.send({**request_, "id": 9, "steps": 100_000})
+    while client.signs_of_life < known + 2:
+        client.until("step")
+        assert time.monotonic() - began < 60
+    client.send({**request_, "id": 10})
+    assert client.until("done")["id"] == 10
 
 
 def test_a_newer_request_ends_the_one_under_way(client: Client, request_: dict[str, Any]) -> None:

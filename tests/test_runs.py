@@ -32,6 +32,7 @@ from core.events import (
     to_line,
 )
 from core.held_run import CONTROL_BYTES, RESERVE_BYTES, HeldRun
+from core.launcher import launch
 from core.runs import Status, create_run, delete_run, find_run, list_runs, request, run_status, summarize
 from core.training import resume, train
 
@@ -320,7 +321,7 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
     (run / name).symlink_to(target)
     with locked(run), pytest.raises(RunError, match="it is a symbolic link"):
         log(run, STARTED)
-        runs.launch(run) if name == runs.TRAINER_LOG else request(run, "stop")
+        launch(run) if name == runs.TRAINER_LOG else request(run, "stop")
     assert target.read_text() == "mine"
 
 
@@ -568,10 +569,30 @@ def test_a_device_that_is_not_there_leaves_no_run_behind(tmp_path: Path, tiny: M
 
 
 def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run: Path) -> None:
-    """The lock says since when it is held: before the last word by the one that said it, after it by another."""
-    for began, status in ((5.0, Status.STOPPED), (15.0, Status.STARTING)):
-        (run / runs.EVENTS).write_text(to_line(Stopped(time=10.0, step=3, reason="asked")))
-        (run / runs.LOCK).write_text(json.dumps({"host": socket.gethostname(), "started": began}))
-        with open(run / runs.LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert run_status(run) == status
+    """The lock says how long the log was when it was taken; what is beyond was said by who holds it, at any time."""
+    said = to_line(Stopped(time=10.0, step=3, reason="asked"))
+    for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
+        (run / runs.EVENTS).write_text(said)
+        for began in (5.0, 1e12):
+            holder = {"host": socket.gethostname(), "started": began, "log": length}
+            (run / runs.LOCK).write_text(json.dumps(holder))
+            with open(run / runs.LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                assert run_status(run) == status
+
+
+def test_a_run_created_before_the_clock_was_set_back_is_not_starting_for_ever(run: Path) -> None:
+    os.utime(run / runs.CONFIG, (time.time() + 10 * 3600,) * 2)
+    assert run_status(run) == Status.INTERRUPTED
+
+
+def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
+    log(run, STARTED, Stopped(step=0, reason="asked"))
+    before = (run / runs.EVENTS).stat().st_size
+    with HeldRun(run) as held:
+        assert runs.lock_holder(run)["log"] == before
+        assert run_status(run) == Status.STARTING
+        held.append(resumed(0))
+        assert run_status(run) == Status.RUNNING
+        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the beginning of time
+        assert run_status(run) == Status.FINISHED

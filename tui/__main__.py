@@ -71,7 +71,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from core.errors import ConfigError
     from tui.settings import KINDS, check, load_settings, settings_path
 
-    said = {name: value for name in KINDS if (value := getattr(arguments, name)) is not None}
+    said = {name: value for name in KINDS if (value := getattr(arguments, name, None)) is not None}
     try:
         if arguments.settings and not arguments.settings.exists():
             raise ConfigError(

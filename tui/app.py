@@ -65,7 +65,7 @@ class MinidiffApp(App[None]):
         self.link = Link(self.settings.frames_per_second)
         self.watched = run  # the run that the Train screen showed last; told to the user on leaving
         self._welcome = welcome
-        self.add_mode("sample", lambda: SampleScreen(root, self.link, still=self.settings.reduced_motion))
+        self.add_mode("sample", self._sample_screen)
         self.add_mode("train", self._train_screen)
         self.add_mode("runs", self._runs_screen)
         self.add_mode("devices", self._devices_screen)
@@ -91,6 +91,10 @@ class MinidiffApp(App[None]):
         own = DARK if self.current_theme.dark else LIGHT
         return {name: color for name, color in own.variables.items() if name == "muted" or name.startswith("plot-")}
 
+    def _sample_screen(self) -> Screen[None]:
+        still, silence = self.settings.reduced_motion, self.settings.engine_silence
+        return SampleScreen(self.root, self.link, still=still, engine_silence=silence)
+
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # brings pydantic, which the first screen does without
 
@@ -109,7 +113,8 @@ class MinidiffApp(App[None]):
     def _lab_screen(self) -> Screen[None]:
         from tui.screens.lab import LabScreen
 
-        return LabScreen(self.root, self.link, still=self.settings.reduced_motion)
+        still, silence = self.settings.reduced_motion, self.settings.engine_silence
+        return LabScreen(self.root, self.link, still=still, engine_silence=silence)
 
     def on_mount(self) -> None:
         """Welcome who is new, and make sure that the app never outlives its terminal."""

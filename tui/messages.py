@@ -98,9 +98,10 @@ class EngineRefused(Message):
 
 @dataclass
 class EngineDied(Message):
-    """The engine process is gone; the next request starts another."""
+    """The engine process is gone; the next request starts another, or `restarted`: another is being started already."""
 
     notice: str
+    restarted: bool = False
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 from core.errors import ConfigError, hint
 from tui.actions import ACTIONS, check_keymap
 from tui.cells import DRAWINGS
+from tui.engine import SILENCE_SECONDS
 from tui.link import FASTEST, SLOWEST
 
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
@@ -25,6 +26,7 @@ class Settings:
     drawing: str = "auto"
     frames_per_second: float = FASTEST
     reduced_motion: bool = False
+    engine_silence: float = SILENCE_SECONDS
     keys: Mapping[str, str] = field(default_factory=dict)  # by an action's id
     training: Mapping[str, Any] = field(default_factory=dict)  # options of a run
 
@@ -34,6 +36,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "drawing": (str,),
     "frames_per_second": (int, float),
     "reduced_motion": (bool,),
+    "engine_silence": (int, float),
 }
 CHOICES = {"theme": ("auto", *THEMES), "drawing": DRAWING_CHOICES}
 
@@ -98,6 +101,8 @@ def check(name: str, value: object) -> None:
         raise ConfigError(f"there is no {name} {value!r}; {hint(str(value), CHOICES[name])}")
     if name == "frames_per_second" and isinstance(value, int | float) and not SLOWEST <= value <= 60:
         raise ConfigError(f"frames_per_second takes {SLOWEST:g} to 60, not {value}")
+    if name == "engine_silence" and isinstance(value, int | float) and not 3 <= value <= 3600:
+        raise ConfigError(f"engine_silence takes 3 to 3600 seconds, not {value}")
 
 
 def as_file() -> str:
@@ -109,6 +114,7 @@ def as_file() -> str:
         f'drawing = "{default.drawing}"  # {", ".join(DRAWING_CHOICES)}',
         f"frames_per_second = {default.frames_per_second:g}  # at most; a slow link gets fewer",
         "reduced_motion = false  # true: nothing plays by itself",
+        f"engine_silence = {default.engine_silence:g}  # seconds; an engine silent for longer is started anew",
         "",
         "[keys]  # several with commas, by the names of Textual",
     ]

@@ -155,8 +155,10 @@ class CompareScreen(Playback):
         self.notify(message.notice, severity="error", timeout=8)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so; the next request starts another."""
-        self._waiting.clear()
+        """Say so; what is left is sampled if another is on its way."""
+        if not message.restarted:
+            self._waiting.clear()
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
         self.notify(message.notice, severity="warning", timeout=8)
 
     # What is shown

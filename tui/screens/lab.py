@@ -18,7 +18,7 @@ from textual.widgets import ContentSwitcher, Input, Select
 from core.errors import MinidiffError
 from core.runs import builtin_directories, list_runs
 from tui.actions import bindings
-from tui.engine import Engine
+from tui.engine import SILENCE_SECONDS, Engine
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
@@ -94,11 +94,18 @@ class LabScreen(Playback):
     }
     """
 
-    def __init__(self, root: Path, link: Link | None = None, *, still: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        link: Link | None = None,
+        *,
+        still: bool = False,
+        engine_silence: float = SILENCE_SECONDS,
+    ) -> None:
         super().__init__()
         self.root = root
         self._link, self._still = link, still
-        self.engine = Engine(self.post_message, root)
+        self.engine = Engine(self.post_message, root, silence_seconds=engine_silence)
         self._datasets = list(DATASETS)
         self._pixels: str | None = None  # of a digit that was drawn
         self._asked: tuple[str, dict[str, Any]] = ("", {})  # what the engine was asked for last
@@ -236,9 +243,10 @@ class LabScreen(Playback):
         self.query_one(f"#{name}", Bench).complain(message.notice)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so; the next request starts another."""
-        self._asked = ("", {})
-        self.query_one(Header).note = "engine ended"
+        """Say so, and whether another is on its way; if not, the next request starts it."""
+        if not message.restarted:
+            self._asked = ("", {})
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
         self.notify(message.notice, severity="warning", timeout=8)
 
     # What a person asks

@@ -20,7 +20,7 @@ from core.errors import MinidiffError
 from core.recording import RECORDING, Denoising, load_recording
 from core.runs import BUILTIN, builtin_directories, list_runs
 from tui.actions import bindings
-from tui.engine import Engine
+from tui.engine import SILENCE_SECONDS, Engine
 from tui.link import Link
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
@@ -65,12 +65,19 @@ class SampleScreen(Playback):
     }
     """
 
-    def __init__(self, root: Path, link: Link | None = None, *, still: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        link: Link | None = None,
+        *,
+        still: bool = False,
+        engine_silence: float = SILENCE_SECONDS,
+    ) -> None:
         super().__init__()
         self.root = root
         self._link = link  # whose pace pictures keep
         self._still = still  # nothing plays by itself
-        self.engine = Engine(self.post_message, root)
+        self.engine = Engine(self.post_message, root, silence_seconds=engine_silence)
         self.denoising: Denoising | None = None  # what is shown, as far as it is there
         self._opened = False  # whether the engine was started behind the first picture
         self._requested = False  # whether it was asked for anything yet
@@ -215,8 +222,8 @@ class SampleScreen(Playback):
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so; the next request starts another."""
-        self.query_one(Header).note = "engine ended"
+        """Say so, and whether another is on its way."""
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
         self.notify(message.notice, severity="warning", timeout=NOTICE_SECONDS)
 
     # What the user asks

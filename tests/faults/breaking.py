@@ -1,0 +1,141 @@
+"""Wraps what a trainer does to its files, so that a named point of it can be listed, and made the last or a failure.
+
+Nothing in `core` knows of this: the functions of Python are wrapped, in a process that was forked for it. A point is
+reached before, amid and after each write, and before and after each rename, forced write, lock and removal.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import fcntl
+import io
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+WRITING = ("open", "write", "amid", "fsync", "rename", "mkdir", "truncate")  # what a disk that is full refuses
+CHANGING = (*WRITING, "unlink")  # what a disk that cannot be written refuses
+
+
+class Points:
+    """Counts the points that are reached, and does there what `fault` says."""
+
+    def __init__(self, root: str, fault: dict[str, Any]) -> None:
+        self.root = root
+        self.fault = fault
+        self.count = 0
+        self.names: dict[int, str] = {}  # of open files, by descriptor
+        self._trace = fault["trace"] and os.open(fault["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def reach(self, what: str, name: str) -> None:
+        """Arrive at the next point."""
+        if self.fault.get("only") not in (None, what):
+            return
+        self.count += 1
+        if self._trace:
+            os.write(self._trace, f"{what} {name}\n".encode())
+        at, kind = self.fault.get("at", 0), self.fault.get("kind")
+        if kind == "kill" and self.count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "fill" and self.count == at:
+            fill(os.path.join(self.root, "filler"))
+        if kind == "errno" and self.count >= at:
+            refused = CHANGING if self.fault["errno"] == errno.EROFS else WRITING
+            if what in refused or what == self.fault.get("only"):
+                raise OSError(self.fault["errno"], os.strerror(self.fault["errno"]), name)
+
+    def name(self, path: Any) -> str:
+        """A file's name below the root."""
+        return os.path.relpath(os.fspath(path), self.root)
+
+    def ours(self, path: Any) -> bool:
+        """Whether a path lies in the run's folder."""
+        return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.root)
+
+
+def fill(path: str) -> None:
+    """Fill the disk under `path` to its last byte."""
+    filler = os.open(path, os.O_WRONLY | os.O_CREAT)
+    size = 65_536
+    while size:
+        try:
+            os.write(filler, bytes(size))
+        except OSError:
+            size //= 2
+    os.close(filler)
+
+
+class Raw(io.FileIO):
+    """An unbuffered file, as the log and the lock are."""
+
+    points: Points
+
+    def write(self, content: Any) -> int:
+        """Write one half, then the other."""
+        name, half = str(self.name), len(content) // 2
+        self.points.reach("write", name)
+        self._write_whole(content[:half])
+        self.points.reach("amid", name)
+        self._write_whole(content[half:])
+        self.points.reach("after-write", name)
+        return len(content)
+
+    def _write_whole(self, content: Any) -> None:
+        """Write what a disk that is almost full takes only a part of at a time."""
+        while content:
+            content = content[super().write(content) :]
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut the file."""
+        self.points.reach("truncate", str(self.name))
+        return super().truncate(size)
+
+
+def wrap(points: Points) -> None:
+    """Let every function that changes files or takes locks arrive at points from now on."""
+    real_open, real_os_open = builtins.open, os.open
+
+    def open_(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **options: Any) -> Any:
+        if not points.ours(file) or "b" not in mode or not set(mode) & set("wax+"):
+            return real_open(file, mode, buffering, *more, **options)
+        name = points.name(file)
+        points.reach("open", name)
+        raw = Raw(file, mode.replace("b", ""))
+        raw.points, raw.name = points, name
+        points.names[raw.fileno()] = name
+        points.reach("after-open", name)
+        return raw  # what is written through a buffer at once reaches the file at once here
+
+    def os_open(path: Any, *more: Any, **options: Any) -> int:
+        descriptor = real_os_open(path, *more, **options)
+        if points.ours(path):
+            points.names[descriptor] = points.name(path)
+        return descriptor
+
+    def around(function: Callable[..., Any], what: str, name: Callable[..., str]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            called = name(*arguments)
+            if called:
+                points.reach(what, called)
+            found = function(*arguments, **options)
+            if called:
+                points.reach(f"after-{what}", called)
+            return found
+
+        return wrapped
+
+    def of_path(path: Any, *_: Any) -> str:
+        return points.name(path) if points.ours(path) else ""
+
+    def of_file(file: Any, *_: Any) -> str:
+        return points.names.get(file if isinstance(file, int) else file.fileno(), "")
+
+    builtins.open = open_
+    os.open = os_open
+    os.replace = around(os.replace, "rename", of_path)
+    os.unlink = around(os.unlink, "unlink", of_path)
+    os.mkdir = around(os.mkdir, "mkdir", of_path)
+    os.fsync = around(os.fsync, "fsync", of_file)
+    fcntl.flock = around(fcntl.flock, "lock", of_file)

@@ -1,0 +1,124 @@
+"""Forks trainers from a process that has loaded torch already, so that a hundred of them start in an instant each.
+
+Run as a program it takes jobs, lines of JSON, on stdin, and tells each child's process id, or how it ended, on stdout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+OTHER = 70  # exit code of a child that ended in an error which is none of our own
+REAL_TIME = time.time
+HOUR = 3600.0
+LEAPS = (2 * HOUR, -2 * HOUR, 26 * HOUR, -7 * 24 * HOUR, 3 * 365 * 24 * HOUR, -3 * 365 * 24 * HOUR)
+leap: random.Random | None = None  # decides how far the wall clock leaps
+
+
+def leaping() -> float:
+    """The wall clock, which in some children leaps at every third look."""
+    global ahead
+    if leap is not None and leap.randrange(3) == 0:
+        ahead = leap.choice(LEAPS)
+    return REAL_TIME() + ahead
+
+
+ahead = 0.0
+time.time = leaping  # before anything keeps the real one
+
+
+def perform(job: dict[str, Any]) -> int:
+    """Do a job in the child; its exit code."""
+    global leap
+    import breaking
+
+    from core import sitting, windows
+    from core.config import TrainConfig
+    from core.errors import MinidiffError
+    from core.events import to_line
+    from core.training import resume, train
+
+    error = os.open(job["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(error, 2)
+    os.dup2(error, 1)
+    if job.get("each_step"):  # a window and a checkpoint after each step, so that losses and states compare
+        windows.LEAST_SECONDS, windows.LEAST_SHARE = 0.0, 0.0
+        sitting.CHECKPOINT_SECONDS = 0.0
+    leap = random.Random(job["leaps"]) if job.get("leaps") is not None else None
+    path = Path(job["path"])
+    seen = os.open(job["seen"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if barrier := job.get("barrier"):
+        with open(barrier) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)  # returns when whoever started all of us lets go
+    if job.get("fault"):
+        breaking.wrap(breaking.Points(job["root"], job["fault"]))
+    try:
+        if arguments := job.get("command"):
+            from core.cli import main
+
+            main(arguments)
+        begun = (path / "config.toml").exists()
+        events = resume(path) if begun else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
+        for event in events:
+            os.write(seen, to_line(event).encode())
+    except KeyboardInterrupt:
+        return 130  # as `core.cli.main` ends
+    except MinidiffError as error_:
+        os.write(2, f"minidiff: {error_}\n".encode())
+        return 1
+    return 0
+
+
+def child(job: dict[str, Any]) -> None:
+    """Do a job and end, whatever happens."""
+    code = OTHER
+    try:
+        code = perform(job)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        if code == OTHER:
+            os.write(2, traceback.format_exc().encode())
+        os._exit(code)
+
+
+def serve() -> None:
+    """Load torch, then fork at each job until stdin ends."""
+    import torch
+
+    import core.cli.commands  # noqa: F401 - loaded for the children
+    from core import TrainConfig, train
+
+    torch.set_num_threads(1)
+    for preset, channels in (
+        ("quick", (4, 4)),
+        ("default", (16, 16)),
+        ("document", (32,)),
+    ):  # what is used first is slow
+        tiny = {"dataset": "glyphs", "limit": 48, "batch_size": 48, "epochs": 1, "device": "cpu", "threads": 1}
+        for event in train(TrainConfig(**tiny, preset=preset, channels=channels)):
+            if preset == "document" and event.kind == "dataset":
+                break
+    print(json.dumps({"ready": os.getpid()}), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "wait" in asked:
+            told = {"code": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])}
+        else:
+            pid = os.fork()
+            if pid == 0:
+                os.setsid()
+                child(asked)
+            told = {"pid": pid}
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,156 @@
+"""The tests' side of `forked`: starts jobs, waits for them, and compares what runs came to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import children
+from core.checkpoint import read_tensors
+from core.events import Epoch, Event
+from core.history import LogTail, RunHistory
+from core.runs import EVENTS, MODEL, STATE
+
+HERE = Path(__file__).parent
+MOUNT = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size="$1" tmpfs /mnt && shift && exec "$@"', "sh"]
+TINY = {"dataset": "glyphs", "limit": 48, "batch_size": 16, "epochs": 2, "device": "cpu", "threads": 1}
+QUICK = {**TINY, "preset": "quick", "channels": (4, 4)}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: its exit code or minus the signal, what it said, and the events it was given."""
+
+    code: int
+    said: str
+    seen: list[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A child that was started."""
+
+    pid: int
+    files: tuple[Path, Path]  # what it said, and the events it was given
+
+
+class Nursery:
+    """A process with torch loaded that forks trainers; with `disk`, on a small disk of its own, such as "1m"."""
+
+    def __init__(self, scratch: Path, disk: str | None = None) -> None:
+        self._scratch = scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        program = [sys.executable, str(HERE / "forked.py")]
+        # PYTHONPATH holds what is tested; the working directory is none of a child's business.
+        self._process = subprocess.Popen(
+            [*MOUNT, disk, *program] if disk else program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**children.environment(), "OMP_NUM_THREADS": "1"},
+            cwd=scratch,
+        )
+        pid = self._hear()["ready"]
+        self.disk = Path(f"/proc/{pid}/root/mnt")  # how the tests see the small disk that its children see as /mnt
+        self._numbers = itertools.count()
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def start(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Job:
+        """Let a child begin the run at `path`, or resume it if it is there; `job` goes to `forked.perform`."""
+        number = next(self._numbers)
+        said, seen = self._scratch / f"said-{number}", self._scratch / f"seen-{number}"
+        told = {"path": str(path), "config": config or QUICK, "root": str(Path(path).parent), **job}
+        pid = self._tell({"each_step": True, **told, "stderr": str(said), "seen": str(seen)})["pid"]
+        return Job(pid, (said, seen))
+
+    def wait(self, job: Job) -> Ended:
+        """Wait for a child's end."""
+        code = self._tell({"wait": job.pid})["code"]
+        said, seen = (file.read_text() if file.exists() else "" for file in job.files)
+        return Ended(code, said, seen.splitlines(keepends=True))
+
+    def train(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Ended:
+        """`start`, and `wait`."""
+        return self.wait(self.start(path, config, **job))
+
+    def points(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> list[str]:
+        """The points that a whole training passes."""
+        trace = self._scratch / f"trace-{next(self._numbers)}"
+        assert self.train(path, config, fault={"trace": str(trace)}, **job).code == 0
+        return trace.read_text().splitlines()
+
+    def _tell(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the process that forks trainers has ended"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+def can_mount() -> bool:
+    """Whether this user may have a small disk of their own."""
+    try:
+        return subprocess.run([*MOUNT, "1m", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Everything in a run's two checkpoints."""
+    state, _, step, _ = read_tensors(path / STATE, "state")
+    model, _, _, _ = read_tensors(path / MODEL, "model")
+    step_taken = {"step": torch.tensor(step)}
+    return {**step_taken, **{f"state.{k}": v for k, v in state.items()}, **{f"model.{k}": v for k, v in model.items()}}
+
+
+def assert_same_end(path: Path, whole: Path) -> None:
+    """Both runs ended in the same weights and moments, bit for bit, with the same losses on the way."""
+    found, wanted = tensors(path), tensors(whole)
+    assert found.keys() == wanted.keys()
+    different = [name for name in wanted if not torch.equal(found[name], wanted[name])]
+    assert not different, f"{path.name} differs in {different[:3]} and {len(different)} in all"
+    assert losses(path) == losses(whole)
+
+
+def losses(path: Path) -> tuple[list[tuple[int, float, float]], list[tuple[int, float, float]]]:
+    """The loss and learning rate of each step, and both losses of each epoch, as a plot shows them."""
+    history = RunHistory.of(path / EVENTS)
+    steps = [(event.step, event.loss, event.learning_rate) for event in history.progress]
+    return steps, [(event.epoch, event.loss, event.held_out) for event in history.epochs]
+
+
+def log_of(path: Path) -> list[Event]:
+    """The events of a run's log."""
+    return LogTail(path / EVENTS).read()[0]
+
+
+def assert_kept(path: Path, seen: Sequence[str]) -> None:
+    """Every event that a trainer gave to its caller is in the log, whole, in order."""
+    lines = iter((path / EVENTS).read_text(errors="replace").splitlines(keepends=True))
+    lost = [line for line in seen if line not in lines]
+    assert not lost, f"the log lost {lost[0]!r}"
+
+
+def epochs_of(path: Path) -> list[int]:
+    """The epochs that the log tells, as a plot shows them."""
+    return [event.epoch for event in RunHistory.of(path / EVENTS).epochs if isinstance(event, Epoch)]

@@ -1,0 +1,47 @@
+"""A wall clock that leaps by hours and years: status, log, history and the time left stay sane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from counts import count
+from nursery import Nursery, assert_kept, assert_same_end, log_of
+
+from core.history import RunHistory
+from core.runs import Status, list_runs, run_status
+
+
+def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(
+    nursery: Nursery, whole: Path, tmp_path: Path
+) -> None:
+    for seed in range(count(3, 30)):
+        path = tmp_path / f"leaping-{seed}"
+        ended = nursery.train(path, leaps=seed)
+        assert ended.code == 0, ended.said
+        events = log_of(path)
+        assert_kept(path, ended.seen)
+        times = [event.time for event in events]
+        assert max(times) - min(times) > 3600, "the clock leapt"
+        assert times != sorted(times), "and it leapt back"
+        assert run_status(path) is Status.FINISHED
+        assert_same_end(path, whole)
+        assert [run.name for run in list_runs(tmp_path) if run.name == path.name]
+        history = RunHistory()
+        for event in events:
+            history.add(event)
+            left = history.seconds_left
+            assert left is None or 0 <= left < 60, f"{left:.0f} s left of a run of less than a second"
+
+
+def test_a_run_killed_under_one_clock_and_resumed_under_another_ends_as_if_nothing_had_been(
+    nursery: Nursery, whole: Path, tmp_path: Path
+) -> None:
+    points = nursery.points(tmp_path / "listed")
+    for number in range(count(2, 20)):
+        path = tmp_path / f"a-{number}"
+        place = (number + 1) * len(points) // (count(2, 20) + 1)
+        nursery.train(path, leaps=number, fault={"trace": "", "kind": "kill", "at": place})
+        resumed = nursery.train(path, leaps=number + 1000)
+        assert resumed.code == 0, resumed.said
+        assert run_status(path) is Status.FINISHED
+        assert_same_end(path, whole)

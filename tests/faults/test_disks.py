@@ -1,0 +1,119 @@
+"""Disks that are full, read-only or broken at any write: one sentence, a checkpoint that can be read, the same end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from counts import count
+from nursery import Ended, Nursery, assert_kept, assert_same_end, log_of, tensors
+
+from core.events import Checkpoint, Failed
+from core.runs import MODEL, STATE, Status, run_status, summarize
+
+ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT, "broken": errno.EIO}
+
+
+def some(points: list[str], number: int, seed: int) -> list[int]:
+    """`number` places of points, in an order of their own."""
+    places = list(range(1, len(points) + 1))
+    random.Random(seed).shuffle(places)
+    return sorted(places[:number])
+
+
+def assert_refused(ended: Ended, where: str) -> None:
+    """It ended well, after its last write, or with one sentence and nothing else."""
+    assert ended.code in (0, 1), f"at {where}: {ended.said}"
+    if ended.code:
+        assert ended.said.startswith("minidiff: "), f"at {where}: {ended.said}"
+        assert len(ended.said.splitlines()) == 1, ended.said
+
+
+def assert_readable(path: Path) -> None:
+    if any(isinstance(event, Checkpoint) for event in log_of(path)):
+        assert int(tensors(path)["step"]) > 0
+
+
+def test_a_disk_that_fills_up_at_any_point_stops_the_run_and_room_lets_it_go_on(
+    small_disk: Nursery, whole: Path
+) -> None:
+    points = small_disk.points("/mnt/listed")
+    disk, failed = small_disk.disk, 0
+    for place in some(points, count(6, 40), seed=1):
+        name = f"full-{place}"
+        ended = small_disk.train(f"/mnt/{name}", fault={"trace": "", "kind": "fill", "at": place})
+        path, where = disk / name, points[place - 1]
+        assert_refused(ended, where)
+        if (path / "events.jsonl").exists() and ended.seen:
+            assert_kept(path, ended.seen)
+            assert_readable(path)
+            if ended.code:
+                failed += 1
+                last = log_of(path)[-1]
+                assert isinstance(last, Failed), where
+                assert "cannot write" in last.message
+                assert run_status(path) is Status.FAILED
+        (disk / "filler").unlink()
+        if ended.code:
+            resumed = small_disk.train(f"/mnt/{name}")
+            assert resumed.code == 0, f"after {where}: {resumed.said}"
+        assert_same_end(path, whole)
+        for file in path.iterdir():
+            file.unlink()
+    assert failed
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_disk_that_refuses_every_write_from_any_point_on_leaves_a_run_that_can_be_resumed(
+    nursery: Nursery, whole: Path, tmp_path: Path, error: str
+) -> None:
+    points = nursery.points(tmp_path / "listed")
+    for place in some(points, count(3, 25), seed=ERRORS[error]):
+        path, where = tmp_path / f"refused-{place}", points[place - 1]
+        fault = {"trace": "", "kind": "errno", "errno": ERRORS[error], "at": place}
+        ended = nursery.train(path, fault=fault)
+        assert_refused(ended, where)
+        if ended.seen:
+            assert_kept(path, ended.seen)
+            assert_readable(path)
+        if run_status(path) is not Status.FINISHED:
+            resumed = nursery.train(path)
+            assert resumed.code == 0, f"after {where}: {resumed.said}"
+        assert_same_end(path, whole)
+
+
+def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_when_it_can_be_written(
+    small_disk: Nursery, whole: Path
+) -> None:
+    points = small_disk.points("/mnt/listed")
+    saved = next(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and MODEL in point)
+    killed = small_disk.train("/mnt/a", fault={"trace": "", "kind": "kill", "at": saved})
+    path = small_disk.disk / "a"
+    assert killed.code < 0
+    before = {name: (path / name).read_bytes() for name in (MODEL, STATE)}
+    remount(small_disk, "ro")
+    refused = small_disk.train("/mnt/a")
+    assert refused.code == 1
+    assert refused.said.startswith("minidiff: cannot write /mnt/a")
+    assert "Read-only file system" in refused.said
+    assert len(refused.said.splitlines()) == 1
+    assert summarize(path).status is Status.INTERRUPTED
+    assert before == {name: (path / name).read_bytes() for name in (MODEL, STATE)}
+    remount(small_disk, "rw")
+    assert small_disk.train("/mnt/a").code == 0
+    assert_same_end(path, whole)
+
+
+def remount(nursery: Nursery, how: str) -> None:
+    """Mount the small disk anew in the namespace that it is in."""
+    pid = nursery.disk.parts[2]
+    options = ["--preserve-credentials"] if os.getuid() else []
+    subprocess.run(
+        ["nsenter", "-t", pid, "-U", "-m", *options, "mount", "-o", f"remount,{how}", "/mnt"],
+        check=True,
+        capture_output=True,
+    )

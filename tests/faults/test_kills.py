@@ -1,0 +1,132 @@
+"""Trainers killed at every named point of their writes, and at random instants: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counts import count
+from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, log_of, tensors
+
+from core.events import Checkpoint
+from core.runs import RESERVE, STATE, Status, run_status
+
+# A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
+RECIPES: dict[str, dict[str, Any]] = {
+    "quick-adam": QUICK,
+    "quick-adamw": {**QUICK, "optimizer": "adamw", "warmup": 3, "decay": "linear"},
+    "quick-muon": {**QUICK, "channels": (16, 16), "optimizer": "muon", "ema": 0.1, "warmup": 4, "decay": "linear"},
+    "default-muon": {**TINY, "preset": "default", "channels": (16, 16), "warmup": 4},
+    "default-adam": {**TINY, "preset": "default", "channels": (16, 16), "optimizer": "adam", "warmup": 0},
+    "default-adamw": {**TINY, "preset": "default", "channels": (16, 16), "optimizer": "adamw", "decay": "constant"},
+    "document-adam": {**TINY, "preset": "document", "channels": (32,), "layers_per_block": 1, "epochs": 1},
+}
+RECIPES["document-adam"] |= {"limit": 12, "batch_size": 4}
+SLOW = "document-adam"
+
+
+@pytest.fixture(scope="module")
+def wholes(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs of the recipes lie that nothing interrupted, trained when first asked for."""
+    return tmp_path_factory.mktemp("wholes")
+
+
+def whole_of(nursery: Nursery, wholes: Path, recipe: str) -> Path:
+    if not (wholes / recipe).exists():
+        assert nursery.train(wholes / recipe, RECIPES[recipe]).code == 0
+    return wholes / recipe
+
+
+def assert_survived(nursery: Nursery, path: Path, recipe: str, seen: list[str], whole: Path) -> None:
+    """After a kill: the log holds what was given, the state is readable, and the run ends as if nothing had been."""
+    if seen:
+        assert_kept(path, seen)
+        assert run_status(path) in (Status.INTERRUPTED, Status.FINISHED)
+    saved = [event.step for event in log_of(path) if isinstance(event, Checkpoint)]
+    if saved:
+        assert int(tensors(path)["step"]) >= max(saved)
+    if run_status(path) is not Status.FINISHED:
+        resumed = nursery.train(path, RECIPES[recipe])
+        assert resumed.code == 0, resumed.said
+        assert_kept(path, [*seen, *resumed.seen])
+    assert run_status(path) is Status.FINISHED
+    assert_same_end(path, whole)
+    left = {entry.name for entry in path.iterdir() if entry.name.startswith(".")}
+    assert left <= {RESERVE}, "but for what a trainer killed after its last word had no time to give up"
+
+
+def chosen(points: list[str], number: int, generator: random.Random) -> list[int]:
+    """Places of `number` points: of each kind of point one, in so far as there is room, then any."""
+    places = list(range(1, len(points) + 1))
+    generator.shuffle(places)
+    firsts = list({points[place - 1].replace("state", "model"): place for place in places}.values())
+    rest = [place for place in places if place not in firsts]
+    return [*firsts, *rest][:number]
+
+
+def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
+    nursery: Nursery, wholes: Path, tmp_path: Path
+) -> None:
+    generator = random.Random(20261126)
+    points = nursery.points(tmp_path / "listed", RECIPES["quick-adam"])
+    kinds = {point.split()[0] for point in points}
+    assert kinds >= {"write", "amid", "after-write", "fsync", "rename", "lock", "truncate", "unlink", "mkdir", "open"}
+    whole = whole_of(nursery, wholes, "quick-adam")
+    for place in chosen(points, count(8, len(points)), generator):
+        path = tmp_path / f"killed-{place}"
+        killed = nursery.train(path, RECIPES["quick-adam"], fault={"trace": "", "kind": "kill", "at": place})
+        assert killed.code == -signal.SIGKILL, f"{points[place - 1]}: {killed.said}"
+        assert_survived(nursery, path, "quick-adam", killed.seen, whole)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_the_state(
+    nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
+) -> None:
+    points = nursery.points(tmp_path / "listed", RECIPES[recipe])
+    renames = [place for place, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point]
+    assert len(renames) > 1
+    whole = whole_of(nursery, wholes, recipe)
+    for place in renames[1 : count(2, len(renames) if recipe != SLOW else 2)]:
+        path = tmp_path / f"killed-{place}"
+        killed = nursery.train(path, RECIPES[recipe], fault={"trace": "", "kind": "kill", "at": place})
+        assert killed.code == -signal.SIGKILL
+        assert_survived(nursery, path, recipe, killed.seen, whole)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_trainer_killed_at_random_instants_loses_nothing(
+    nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
+) -> None:
+    generator = random.Random(recipe)
+    whole = whole_of(nursery, wholes, recipe)
+    began = time.monotonic()
+    assert nursery.train(tmp_path / "timed", RECIPES[recipe]).code == 0
+    takes = time.monotonic() - began
+    kills = count(1, 2 if recipe == SLOW else 8)
+    for number in range(kills):
+        path, seen, killed = tmp_path / f"killed-{number}", [], 0
+        for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed, too
+            job = nursery.start(path, RECIPES[recipe])
+            time.sleep(generator.uniform(0.0, takes))  # the instant itself: nothing is waited for
+            killed += end(job.pid)
+            ended = nursery.wait(job)
+            seen += ended.seen
+            if ended.code == 0:
+                break
+            assert ended.code == -signal.SIGKILL, ended.said
+        assert_survived(nursery, path, recipe, seen, whole)
+
+
+def end(pid: int) -> bool:
+    """Kill a trainer, which may have ended by itself."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""Run directories that are moved or copied, also under a trainer's hands, and disks that keep no locks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from counts import count
+from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of, tensors
+
+from core.events import Failed
+from core.runs import Status, run_status
+
+LONGER = {**QUICK, "epochs": 8}
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def longer(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `LONGER` that nothing interrupted."""
+    path = tmp_path_factory.mktemp("longer") / "longer"
+    assert nursery.train(path, LONGER).code == 0
+    return path
+
+
+def until_seen(job: Job, kind: str, number: int = 1) -> None:
+    """Wait until a trainer gave so many events of `kind`."""
+    deadline = time.monotonic() + PATIENCE
+    while not job.files[1].exists() or job.files[1].read_text().count(f'"event":"{kind}"') < number:
+        assert time.monotonic() < deadline, f"waited in vain for {kind}"
+        time.sleep(0.002)
+
+
+def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_where_it_is_now(
+    nursery: Nursery, longer: Path, tmp_path: Path
+) -> None:
+    for number in range(1, count(2, 10) + 1):
+        old, new = tmp_path / f"old-{number}", tmp_path / f"new-{number}"
+        job = nursery.start(old, LONGER)
+        until_seen(job, "checkpoint", number)
+        old.rename(new)
+        ended = nursery.wait(job)
+        assert ended.code == 1
+        assert ended.said.startswith(f"minidiff: cannot write a checkpoint to {old}: No such file or directory")
+        assert "put the folder back" in ended.said
+        assert len(ended.said.splitlines()) == 1
+        assert_kept(new, ended.seen)
+        last = log_of(new)[-1]
+        assert isinstance(last, Failed)
+        assert run_status(new) is Status.FAILED
+        assert nursery.train(new).code == 0
+        assert_same_end(new, longer)
+
+
+def interrupted(nursery: Nursery, path: Path) -> None:
+    """A run whose trainer was killed on its way."""
+    job = nursery.start(path, LONGER)
+    until_seen(job, "checkpoint", 5)
+    os.kill(job.pid, 9)
+    assert nursery.wait(job).code == -9
+
+
+def test_a_run_moved_between_two_sittings_goes_on(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
+    interrupted(nursery, tmp_path / "here")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "here", tmp_path / "elsewhere" / "there")
+    assert nursery.train(tmp_path / "elsewhere" / "there").code == 0
+    assert_same_end(tmp_path / "elsewhere" / "there", longer)
+
+
+def test_a_copied_run_and_its_original_go_on_each_by_itself(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
+    interrupted(nursery, tmp_path / "original")
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    assert run_status(tmp_path / "copy") is Status.INTERRUPTED
+    jobs = [nursery.start(tmp_path / name) for name in ("copy", "original")]
+    assert [nursery.wait(job).code for job in jobs] == [0, 0]
+    for name in ("copy", "original"):
+        assert_same_end(tmp_path / name, longer)
+
+
+def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
+    for number in range(1, count(1, 10) + 1):
+        original, copy = tmp_path / f"original-{number}", tmp_path / f"copy-{number}"
+        job = nursery.start(original, LONGER)
+        until_seen(job, "checkpoint", number)
+        taken_away = False
+        try:
+            shutil.copytree(original, copy)
+        except shutil.Error:
+            taken_away = True  # a temporary file became a checkpoint meanwhile; what else is there was copied
+        assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), taken_away
+        if run_status(copy) is not Status.FINISHED:
+            assert nursery.train(copy).code == 0
+        assert nursery.wait(job).code == 0
+        assert_same_end(original, longer)
+        found, wanted = tensors(copy), tensors(longer)
+        assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_where_nothing_can_be_locked_a_trainer_refuses_with_a_sentence(
+    nursery: Nursery, whole: Path, tmp_path: Path, error: int
+) -> None:
+    path = tmp_path / "a"
+    fault = {"trace": "", "kind": "errno", "errno": error, "only": "lock", "at": 1}
+    refused = nursery.train(path, fault=fault)
+    assert refused.code == 1
+    assert refused.said.startswith(f"minidiff: cannot lock {path / 'lock'}: {os.strerror(error)}; ")
+    assert "choose a --root on another disk" in refused.said
+    assert len(refused.said.splitlines()) == 1
+    assert not refused.seen
+    assert nursery.train(path).code == 0
+    assert_same_end(path, whole)

@@ -1,0 +1,123 @@
+"""Run directories that earlier versions wrote, and locks left over from before a reboot: all are taken up."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nursery import HERE, Nursery, assert_same_end, epochs_of, losses
+
+from core import load_model, sample
+from core.checkpoint import read_tensors, write_tensors
+from core.config import TrainConfig
+from core.events import from_line
+from core.runs import CONFIG, EVENTS, LOCK, MODEL, STATE, Status, list_runs, run_status, summarize
+
+OLD = HERE / "old_runs"
+VERSIONS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
+NEWEST = "0.1.0"
+UNRELEASED = ("0.1.0-first",)  # written by code that no release had
+# Options that came after the first version, and fields that events came to have.
+LATER_OPTIONS = ("eval_every", "precision", "compile", "shift", "size", "weighting", "label_dropout", "deterministic")
+
+
+@pytest.fixture(params=VERSIONS)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of an old run."""
+    return Path(shutil.copytree(OLD / request.param, tmp_path / "runs" / request.param))
+
+
+def test_there_is_a_run_of_this_version() -> None:
+    import core
+
+    assert core.__version__ in VERSIONS, "each release adds a run; see old_runs/README.md"
+
+
+def test_an_old_run_is_listed_summarised_and_sampled_from(old: Path) -> None:
+    assert [run.name for run in list_runs(old.parent)] == [old.name]
+    summary = summarize(old)
+    assert (summary.status, summary.step, summary.total_steps) == (Status.STOPPED, 3, 9)
+    assert (summary.epoch, summary.epochs, summary.dataset, summary.preset) == (1, 3, "glyphs", "quick")
+    assert summary.loss == pytest.approx(0.135, abs=0.01)
+    assert summary.sampleable
+    loaded = load_model(old, device="cpu")
+    *_, last = sample(loaded, n=2, steps=3, seed=0)
+    assert last.x.shape == (2, 1, 28, 28)
+    assert bool(last.x.isfinite().all())
+
+
+def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(nursery: Nursery, old: Path) -> None:
+    config = TrainConfig.from_toml(old / CONFIG).model_dump(mode="json", exclude={"root", "name", "data_root"})
+    resumed = nursery.train(old)
+    if old.name in UNRELEASED:  # its moments bear other names: refused with a sentence, and nothing is changed
+        assert resumed.code == 1
+        assert "lacks what resuming needs" in resumed.said
+        assert len(resumed.said.splitlines()) == 1
+        assert load_model(old, device="cpu").step == 3
+        return
+    assert resumed.code == 0, resumed.said
+    assert run_status(old) is Status.FINISHED
+    assert epochs_of(old) == [1, 2, 3]
+    assert nursery.train(old.with_name("anew"), config).code == 0
+    (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
+    for (_, loss, held_out), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
+        assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another processor sums in another order
+        assert math.isclose(held_out, other_held_out, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("option", LATER_OPTIONS)
+def test_a_run_that_knows_nothing_of_a_later_option_goes_on(nursery: Nursery, tmp_path: Path, option: str) -> None:
+    path = Path(shutil.copytree(OLD / NEWEST, tmp_path / "a"))
+    config = path / CONFIG
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if not line.startswith(f"{option} =")))
+    for file, kind in ((STATE, "state"), (MODEL, "model")):
+        without(path / file, kind, option)
+    assert load_model(path, device="cpu").step == 3
+    resumed = nursery.train(path)
+    assert resumed.code == 0, resumed.said
+    whole = Path(shutil.copytree(OLD / NEWEST, tmp_path / "whole"))
+    assert nursery.train(whole).code == 0
+    assert_same_end(path, whole)
+
+
+def without(path: Path, kind: str, option: str) -> None:
+    """Write a checkpoint anew whose config lacks an option."""
+    tensors, config, step, more = read_tensors(path, kind)
+
+    class Lacking(TrainConfig):
+        def model_dump_json(self, **options: Any) -> str:
+            values = json.loads(super().model_dump_json(exclude={"root", "data_root"}))
+            return json.dumps({name: value for name, value in values.items() if name != option})
+
+    write_tensors(path, kind, tensors, Lacking(**config.model_dump()), step, **more)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("started", "torch"), ("resumed", "torch")])
+def test_an_event_that_lacks_a_later_field_is_read(kind: str, field: str) -> None:
+    record = {"event": kind, "time": 1.0, "name": "a", "device": "cpu", "threads": 1, "parameters": 5, "epochs": 2}
+    event = from_line(json.dumps(record | ({"step": 0} if kind == "resumed" else {})))
+    assert event is not None
+    assert getattr(event, field) == ""
+
+
+@pytest.mark.parametrize("boot", [1.0, None], ids=["of another boot", "that names no boot"])
+def test_a_lock_whose_pid_is_another_process_by_now_holds_nothing(
+    nursery: Nursery, whole: Path, tmp_path: Path, boot: float | None
+) -> None:
+    path = tmp_path / "a"
+    assert nursery.train(path, fault={"trace": "", "kind": "kill", "at": 60}).code == -9
+    (path / LOCK).write_text(
+        json.dumps({"host": socket.gethostname(), "boot": boot, "pid": os.getpid(), "started": 1.0})
+    )
+    assert run_status(path) is Status.INTERRUPTED
+    assert list_runs(tmp_path)[0].status is Status.INTERRUPTED
+    assert nursery.train(path).code == 0
+    assert_same_end(path, whole)
+    assert (path / EVENTS).exists()

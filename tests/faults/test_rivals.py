@@ -1,0 +1,155 @@
+"""Many on one run: trainers that want it at once, of which one gets it, and readers that all see the same."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import threading
+import time
+from pathlib import Path
+from typing import cast
+
+from counts import count
+from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from core.events import Event, Finished, Resumed, Started, Stopped
+from core.history import LogTail, RunHistory
+from core.runs import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from tui.messages import EventsAppended
+from tui.watch import RunWatcher
+
+RIVALS, READERS = 10, 10
+PATIENCE = 60.0
+ENDLESS = {**QUICK, "epochs": 100_000}
+LONGER = {**QUICK, "epochs": 8}
+
+
+def race(nursery: Nursery, path: Path, scratch: Path) -> tuple[Job, list[Job]]:
+    """Start ten trainers at once; the one that holds the run, and the others."""
+    gate = scratch / "gate"
+    with open(gate, "w") as barrier:
+        fcntl.flock(barrier, fcntl.LOCK_EX)
+        jobs = [nursery.start(path, ENDLESS, barrier=str(gate)) for _ in range(RIVALS)]
+    deadline = time.monotonic() + PATIENCE
+    while run_status(path) is not Status.RUNNING:
+        assert time.monotonic() < deadline, "none of them trains"
+        time.sleep(0.01)
+    holder = lock_holder(path)["pid"]
+    (winner,) = [job for job in jobs if job.pid == holder]
+    return winner, [job for job in jobs if job.pid != holder]
+
+
+def assert_one_trained(nursery: Nursery, path: Path, winner: Job, losers: list[Job], scratch: Path) -> None:
+    """The others were turned away with a sentence; the one that trained is unharmed, and so is its run."""
+    for loser in losers:
+        ended = nursery.wait(loser)
+        assert ended.code == 1, ended.said
+        assert not ended.seen
+        assert ended.said.startswith("minidiff: ")
+        assert len(ended.said.splitlines()) == 1
+        assert str(winner.pid) in ended.said or "exists already" in ended.said, ended.said
+    request(path, "stop")
+    won = nursery.wait(winner)
+    assert won.code == 0, won.said
+    assert_kept(path, won.seen)
+    last = log_of(path)[-1]
+    assert isinstance(last, Stopped)
+    begun = [event for event in log_of(path) if isinstance(event, Started | Resumed)]
+    assert len(begun) == 1, "one trainer wrote to the log"
+    epochs = last.step // 3 + 1
+    shorten(path, epochs)
+    assert nursery.train(path).code == 0
+    assert nursery.train(scratch / "whole", {**QUICK, "epochs": epochs}).code == 0
+    assert_same_end(path, scratch / "whole")
+
+
+def shorten(path: Path, epochs: int) -> None:
+    config = path / CONFIG
+    config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
+
+
+def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_not(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    for number in range(count(1, 10)):
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        path = scratch / "a"
+        assert nursery.train(path, ENDLESS, fault={"trace": "", "kind": "kill", "at": 20}).code == -9  # it is there now
+        (path / EVENTS).unlink(missing_ok=True)
+        winner, losers = race(nursery, path, scratch)
+        assert_one_trained(nursery, path, winner, losers, scratch)
+
+
+def test_of_ten_trainings_begun_at_once_under_one_name_one_trains_and_nine_say_why_not(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    for number in range(count(1, 10)):
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        winner, losers = race(nursery, scratch / "a", scratch)
+        assert_one_trained(nursery, scratch / "a", winner, losers, scratch)
+
+
+def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(nursery: Nursery, tmp_path: Path) -> None:
+    for number in range(count(1, 10)):
+        path = tmp_path / str(number)
+        told: list[list[Event]] = [[] for _ in range(READERS)]
+
+        def follow(events: list[Event], path: Path = path) -> None:
+            tail = LogTail(path / EVENTS)
+            deadline = time.monotonic() + PATIENCE
+            while not (events and isinstance(events[-1], Finished)) and time.monotonic() < deadline:
+                found, anew = tail.read()
+                assert not anew
+                events += found
+
+        readers = [threading.Thread(target=follow, args=(events,)) for events in told]
+        for reader in readers:
+            reader.start()
+        ended = nursery.train(path, LONGER)
+        for reader in readers:
+            reader.join()
+        assert ended.code == 0, ended.said
+        assert_kept(path, ended.seen)
+        assert all(events == log_of(path) for events in told)
+
+
+class Listener:
+    """Where a watcher's messages go."""
+
+    def __init__(self) -> None:
+        self.history = RunHistory()
+        self.events: list[Event] = []
+
+    def post_message(self, message: Message) -> bool:
+        if isinstance(message, EventsAppended):
+            assert not message.anew
+            self.events += message.events
+            self.history.extend(message.events)
+        return True
+
+
+async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_same(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    points = await asyncio.to_thread(nursery.points, tmp_path / "listed", LONGER)
+    killed = {"trace": "", "kind": "kill", "at": len(points) // 3}
+    assert (await asyncio.to_thread(nursery.train, path, LONGER, fault=killed)).code == -9
+    listeners = [Listener() for _ in range(READERS)]
+    watchers = [asyncio.create_task(RunWatcher(cast(MessagePump, it), path).follow()) for it in listeners]
+    await asyncio.to_thread(nursery.train, path, LONGER, fault=killed)
+    assert (await asyncio.to_thread(nursery.train, path)).code == 0
+    async with asyncio.timeout(PATIENCE):
+        while not all(it.events and isinstance(it.events[-1], Finished) for it in listeners):
+            await asyncio.sleep(0.01)  # the turn of the watchers
+    for watcher in watchers:
+        watcher.cancel()
+    whole = RunHistory.of(path / EVENTS)
+    for it in listeners:
+        assert it.events == log_of(path)
+        assert it.history.progress == whole.progress
+        assert it.history.epochs == whole.epochs

@@ -1,0 +1,165 @@
+"""Signals at random instants, in every process: no traceback, documented exit codes, runs that go on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from command_line import FOREVER, TINY, command, environment, events, wait_until
+from counts import count
+from nursery import QUICK, Nursery, assert_kept
+
+from benchmarks.pseudo_terminal import PseudoTerminal
+from core import runs
+from core.checkpoint import read_tensors
+from core.cli import run
+from core.events import Stopped
+from core.runs import STATE, Status, run_status
+from core.training import resume
+
+TOLD = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes of a trainer that came to write
+STARTING_SECONDS = 3.0  # within which Python, torch and the run are there, on a slow machine not quite
+TAKES = 2.0  # seconds of an endless training in which it is struck
+ENDLESS = {**QUICK, "epochs": 100_000}
+
+
+def assert_clean(said: str) -> None:
+    assert "Traceback" not in said, said
+    assert "Exception ignored" not in said, said
+
+
+@pytest.mark.parametrize("number", TOLD)
+def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_documented_code(
+    nursery: Nursery, tmp_path: Path, number: signal.Signals
+) -> None:
+    generator = random.Random(int(number))
+    for turn in range(count(2, 25)):
+        path = tmp_path / f"{number.name}-{turn}"
+        job = nursery.start(path, ENDLESS, each_step=bool(turn % 2))
+        wait_until(lambda path=path: runs.is_locked(path), "a trainer holds the run")  # type: ignore[misc]
+        time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the instant itself
+        os.kill(job.pid, number)
+        ended = nursery.wait(job)
+        # before its first step it has nothing to write, and may be ended by the signal itself
+        assert ended.code in (TOLD[number], -number), ended.said
+        assert_clean(ended.said)
+        if not ended.seen:
+            continue
+        assert_kept(path, ended.seen)
+        last = events(path)[-1]
+        assert isinstance(last, Stopped)
+        assert run_status(path) is Status.STOPPED
+        if last.step:
+            assert read_tensors(path / STATE, "state")[2] == last.step
+        again = resume(path)
+        next(again)
+        again.close()
+
+
+@pytest.mark.parametrize("number", TOLD)
+def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Path, number: signal.Signals) -> None:
+    """Python itself starting, torch loading, a run being made, trained and ended."""
+    generator = random.Random(int(number))
+    for turn in range(count(2, 15)):
+        name = f"{number.name}-{turn}"
+        process = subprocess.Popen(
+            command("train", *TINY, "--epochs", "60", "--name", name),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda pid=process.pid: has_python(pid), "Python runs there")  # type: ignore[misc]
+        time.sleep(generator.uniform(0.0, 2 * STARTING_SECONDS))  # the instant itself
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (0, TOLD[number], -number), said
+        assert_clean(said)
+        if (home / name / "config.toml").exists() and run_status(home / name) is not Status.FINISHED:
+            again = resume(home / name)
+            next(again)
+            again.close()
+
+
+def has_python(pid: int) -> bool:
+    """Whether the interpreter is past its own start, where Ctrl-C is nobody's to catch: it loads our packages."""
+    try:
+        return any("pydantic" in part.path or "libcrypto" in part.path for part in psutil.Process(pid).memory_maps())
+    except psutil.Error:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
+    for turn in range(count(1, 5)):
+        path = trainers / f"{number.name}-{turn}"
+        assert run(["train", *FOREVER, "--name", path.name, "--detach"]) == 0
+        os.kill(runs.lock_holder(path)["pid"], number)
+        wait_until(lambda path=path: not runs.is_locked(path), "it has let go")  # type: ignore[misc]
+        assert_clean((path / runs.TRAINER_LOG).read_text())
+        assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
+
+
+def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(nursery: Nursery, tmp_path: Path) -> None:
+    from nursery import assert_same_end
+
+    longer, generator = {**QUICK, "epochs": 12}, random.Random(7)
+    assert nursery.train(tmp_path / "whole", longer).code == 0
+    for turn in range(count(2, 20)):
+        path = tmp_path / f"a-{turn}"
+        job = nursery.start(path, longer)
+        for _ in range(4):
+            time.sleep(generator.uniform(0.0, 0.2))  # the instant itself
+            try:
+                os.kill(job.pid, signal.SIGSTOP)
+                if runs.is_locked(path):
+                    assert run_status(path).alive
+                os.kill(job.pid, signal.SIGCONT)
+            except ProcessLookupError:
+                break
+        assert nursery.wait(job).code == 0
+        assert_same_end(path, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_screen_struck_at_a_random_instant_restores_its_terminal(tmp_path: Path, number: signal.Signals) -> None:
+    generator = random.Random(int(number))
+    for _ in range(count(1, 10)):
+        with PseudoTerminal("--root", str(tmp_path / "runs"), cwd=tmp_path) as terminal:
+            terminal.wait_for("Quit")
+            terminal.read(generator.uniform(0.0, 1.0))
+            os.kill(terminal.pid, signal.SIGSTOP)
+            os.kill(terminal.pid, signal.SIGCONT)
+            os.kill(terminal.pid, number)
+            code = terminal.exit_status()
+            assert code in (0, 128 + number, -number), code
+            assert b"Traceback" not in terminal.output
+            for mode in (b"?1049", b"?1003", b"?2004"):
+                on, off = (terminal.output.rfind(b"\x1b[" + mode + end) for end in (b"h", b"l"))
+                assert off >= on, mode
+
+
+def test_a_screen_that_is_killed_takes_its_engine_along_and_no_trainer(trainers: Path, tmp_path: Path) -> None:
+    path = trainers / "a"
+    for _ in range(count(1, 5)):
+        arguments = ["train", *FOREVER, "--name", "a"] if not path.exists() else ["resume", "a"]
+        assert run([*arguments, "--detach"]) == 0
+        with PseudoTerminal("--root", str(trainers), cwd=tmp_path) as terminal:
+            terminal.wait_for("Quit")
+            screen = psutil.Process(terminal.pid)
+            wait_until(lambda screen=screen: bool(screen.children()), "its engine is there")  # type: ignore[misc]
+            engines = screen.children()
+            os.kill(terminal.pid, signal.SIGKILL)
+            terminal.exit_status()
+            gone, alive = psutil.wait_procs(engines, timeout=60)
+            assert gone
+            assert not alive, "the engine outlived its screen"
+        seen = len(events(path))
+        wait_until(lambda seen=seen: len(events(path)) > seen, "the training goes on")  # type: ignore[misc]
+        assert run(["stop", "a"]) == 0

@@ -1,0 +1,189 @@
+"""The engine that dies or hangs under a request: it is said, another is started, and the request repeated once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from counts import count
+from textual.message import Message
+
+from tui.app import MinidiffApp
+from tui.engine import Engine
+from tui.messages import BenchShown, EngineDied, EngineReady, FrameSampled, SamplingFinished
+from tui.screens.sample import SampleScreen
+from tui.settings import Settings
+
+PATIENCE = 60.0
+SILENCE = 3.0
+LONG = 20_000  # steps that no engine takes while a test lasts
+
+
+class Screen:
+    """Stands where the screen does: hears the engine, and waits for what is heard."""
+
+    def __init__(self, root: Path) -> None:
+        self.heard: list[Message] = []
+        self._news = asyncio.Event()
+        self.engine = Engine(self._hear, root, silence_seconds=SILENCE)
+
+    def _hear(self, message: Message) -> None:
+        self.heard.append(message)
+        self._news.set()
+
+    def of(self, kind: type[Message]) -> list[Message]:
+        return [message for message in self.heard if isinstance(message, kind)]
+
+    async def until(self, kind: type[Message], number: int = 1) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.of(kind)) < number:
+                self._news.clear()
+                await self._news.wait()
+
+    @property
+    def deaths(self) -> list[EngineDied]:
+        return [message for message in self.heard if isinstance(message, EngineDied)]
+
+    def signal(self, number: signal.Signals) -> int:
+        pid = self.engine.pid
+        assert pid is not None
+        os.kill(pid, number)
+        return pid
+
+    async def sampling(self, seed: int = 0, steps: int = LONG) -> None:
+        """Ask for a denoising and wait until it is under way."""
+        seen = len(self.of(FrameSampled))
+        await self.engine.sample("tiny", n=1, steps=steps, seed=seed, device="cpu")
+        await self.until(FrameSampled, seen + 1)
+
+
+@pytest.fixture
+async def screen(model_root: Path) -> AsyncIterator[Screen]:
+    made = Screen(model_root)
+    yield made
+    await made.engine.stop()
+
+
+async def test_a_request_on_which_the_engine_was_killed_is_asked_once_more_and_answered(screen: Screen) -> None:
+    await screen.engine.sample("tiny", n=1, steps=3, seed=1, device="cpu")
+    await screen.until(SamplingFinished)
+    for number in range(1, count(1, 10) + 1):
+        await screen.engine.sample("tiny", n=1, steps=60, seed=number, device="cpu")
+        killed = screen.signal(signal.SIGKILL)
+        await screen.until(SamplingFinished, number + 1)
+        assert screen.engine.pid not in (None, killed)
+        assert len(screen.deaths) == number
+        assert screen.deaths[-1].notice == "the engine was ended by SIGKILL; another is started and asked again"
+        assert screen.deaths[-1].restarted
+
+
+async def test_a_request_that_kills_the_engine_twice_is_given_up(screen: Screen) -> None:
+    await screen.sampling()
+    screen.signal(signal.SIGKILL)
+    await screen.until(EngineReady, 2)
+    seen = len(screen.of(FrameSampled))
+    await screen.until(FrameSampled, seen + 1)
+    screen.signal(signal.SIGKILL)
+    await screen.until(EngineDied, 2)
+    assert not screen.engine.running
+    assert "again on the same request" in screen.deaths[1].notice
+    assert not screen.deaths[1].restarted
+    await screen.engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+    await screen.until(SamplingFinished)
+
+
+async def test_an_engine_that_dies_with_nothing_to_do_is_started_again_but_not_for_ever(screen: Screen) -> None:
+    await screen.engine.start()
+    await screen.until(EngineReady)
+    screen.signal(signal.SIGKILL)
+    await screen.until(EngineReady, 2)
+    assert screen.deaths[0].notice == "the engine was ended by SIGKILL; another is started"
+    screen.signal(signal.SIGKILL)
+    await screen.until(EngineDied, 2)
+    assert not screen.engine.running
+
+
+async def test_an_engine_that_hangs_is_ended_and_its_request_asked_of_another(screen: Screen) -> None:
+    """SIGSTOP stops every thread, the one that says every second that it is alive, too."""
+    for number in range(1, count(1, 5) + 1):
+        await screen.sampling(seed=number)
+        hung = screen.signal(signal.SIGSTOP)
+        frames = len(screen.of(FrameSampled))
+        await screen.until(EngineDied, number)
+        assert "no sign of life for 3 s" in screen.deaths[-1].notice
+        assert not psutil.pid_exists(hung)
+        await screen.until(EngineReady, number + 1)
+        await screen.until(FrameSampled, frames + 1)
+
+
+async def test_an_engine_that_hung_with_nothing_to_do_is_found_out_by_the_next_request(screen: Screen) -> None:
+    await screen.engine.start()
+    await screen.until(EngineReady)
+    screen.signal(signal.SIGSTOP)
+    await screen.engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+    await screen.until(SamplingFinished)
+    assert len(screen.deaths) == 1
+
+
+async def test_a_bench_of_the_lab_is_asked_again_as_a_denoising_is(screen: Screen) -> None:
+    walk = {"kernel": [[0, 0, 0], [0, 1, 0], [0, 0, 0]], "stride": 1, "padding": 0, "padding_mode": "zeros"}
+    request = {"digit": {"pixels": "40" * 784}, **walk, "dilation": 1, "flip": False}
+    await screen.engine.start()
+    await screen.until(EngineReady)
+    screen.signal(signal.SIGSTOP)
+    await screen.engine.show("convolution", request)
+    screen.signal(signal.SIGKILL)
+    await screen.until(BenchShown)
+    assert screen.deaths[0].restarted
+    assert screen.engine.running
+
+
+async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_asked(model_root: Path) -> None:
+    app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
+    async with app.run_test(size=(100, 30)) as pilot:
+        sample = app.screen
+        assert isinstance(sample, SampleScreen)
+
+        async def shown(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    await asyncio.sleep(0.01)  # the turn of the app's own tasks
+            await pilot.pause()
+
+        await sample.choose_model("tiny")
+        await shown(lambda: sample.denoising is not None and sample.denoising.model == "tiny")
+        await shown(lambda: sample.denoising is not None and sample.denoising.complete)
+        first = sample.engine.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await pilot.press("n")
+        await shown(lambda: any("no sign of life" in note.message for note in app._notifications))
+        await shown(lambda: sample.engine.pid not in (None, first))
+        seed = int(sample.bar.seed)
+        await shown(
+            lambda: sample.denoising is not None and sample.denoising.complete and sample.denoising.seed == seed
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+async def test_an_engine_ended_by_any_signal_says_no_traceback(number: signal.Signals) -> None:
+    engine = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "core.engine"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert engine.stdout is not None
+    assert engine.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b'"ready"' not in await engine.stdout.readline():
+            pass
+        engine.send_signal(number)
+        assert await engine.wait() == -number
+        assert await engine.stderr.read() == b""
