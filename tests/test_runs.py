@@ -305,6 +305,7 @@ def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
 def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str, kind: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
+    (run / name).unlink(missing_ok=True)
     if kind == "link":
         (run / name).symlink_to(target)
     else:
@@ -327,6 +328,7 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
 
 def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> None:
     for name in (runs.EVENTS, runs.LOCK, runs.TRAINER_LOG, runs.MODEL):
+        (run / name).unlink(missing_ok=True)
         os.mkfifo(run / name)
     summary = summarize(run)
     assert (summary.step, summary.host, summary.sampleable) == (0, None, False)
