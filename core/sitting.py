@@ -341,10 +341,10 @@ class Sitting:
             learning_rate=trainer.learning_rate,
             device=trainer.device,
         )
-        self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
-        if self._skipped_in_a_row >= self.config.max_skipped:
+        most, self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
+        if most >= self.config.max_skipped:
             raise TrainingError(
-                f"the loss has not been a number for {self._skipped_in_a_row} steps up to step {trainer.step}; "
+                f"the loss has not been a number for {most} steps in a row before step {trainer.step + 1}; "
                 "the last checkpoint is intact; start again with a lower --learning-rate"
             )
         if reading.skipped:

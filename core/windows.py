@@ -73,10 +73,13 @@ class Reading:
         """How many steps were left out."""
         return len(self.losses) - len(self.counted)
 
-    def skipped_in_a_row(self, before: int) -> int:
-        """How many steps up to the last one were left out, `before` of them just before this window."""
-        taken = self.losses.isfinite().nonzero()
-        return before + len(self.losses) if len(taken) == 0 else len(self.losses) - 1 - int(taken[-1])
+    def skipped_in_a_row(self, before: int) -> tuple[int, int]:
+        """The most steps in a row that were left out, and how many up to the last; `before` of them came before."""
+        most = row = before
+        for taken in self.losses.isfinite().tolist():
+            row = 0 if taken else row + 1
+            most = max(most, row)
+        return most, row
 
     def as_event(self, *, step: int, epoch: int, learning_rate: float, device: torch.device) -> Progress:
         """The window as an event, after `step` steps; its losses are NaN if no step was taken."""

@@ -119,9 +119,9 @@ def test_a_broken_step_reaches_neither_weights_nor_average(small: Callable[..., 
     assert trainer.is_finite()
 
 
-def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int) -> list[Any]:
+def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int, **options: Any) -> list[Any]:
     """The events of a run without files whose gradients are NaN at these steps."""
-    events, found = train(small(epochs=epochs, batch_size=8)), []
+    events, found = train(small(epochs=epochs, batch_size=8, **options)), []
     for event in events:
         found.append(event)
         if event.kind == "dataset":
@@ -143,6 +143,12 @@ def test_steps_left_out_are_told_and_do_not_count_into_the_loss(small: Callable[
 def test_many_broken_steps_in_a_row_end_the_run_with_what_to_try(small: Callable[..., TrainConfig]) -> None:
     with pytest.raises(TrainingError, match=r"has not been a number for 2\d steps.*--learning-rate"):
         broken_events(small, set(range(2, 100)), epochs=20)
+
+
+def test_how_many_broken_steps_end_the_run_can_be_set(small: Callable[..., TrainConfig]) -> None:
+    assert isinstance(broken_events(small, set(range(2, 27)), epochs=8, max_skipped=60)[-1], Finished)
+    with pytest.raises(TrainingError, match=r"has not been a number for [234] steps in a row"):
+        broken_events(small, set(range(2, 6)), epochs=1, max_skipped=2)
 
 
 def test_evaluations_come_when_asked_for(small: Callable[..., TrainConfig], tmp_path: Path) -> None:
