@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import shutil
 import time
@@ -19,6 +20,7 @@ from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select
 from core.events import Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
 from core.runs import CONFIG, Status, run_status
 from tui.app import MinidiffApp
+from tui.meter import Meter
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
@@ -326,3 +328,25 @@ async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):
         dark = letters()
         app.theme = "minidiff-light"
         await until(pilot, lambda: bool(log.lines) and not any(a & b for a, b in zip(dark, letters(), strict=True)))
+
+
+EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
+
+
+@pytest.mark.parametrize(
+    ("team", "told"),
+    [
+        ("cuda:0, cuda:1", "2 processes (cuda:0, cuda:1)"),
+        (EIGHT, "8 processes"),
+    ],
+)
+async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(tmp_path: Path, team: str, told: str):
+    first, *rest = training(1.1, name="together")
+    path = write_run(tmp_path, "together", [dataclasses.replace(first, device="cuda:0", team=team), *rest])
+    app = TrainApp(tmp_path, "together")
+    with held(path):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: f" · {told} · 309,057 parameters" in said(app, "#title"))
+            meter = Meter()
+            meter.read_more(tmp_path)
+    assert meter.users == {device: ["together"] for device in team.split(", ")}
