@@ -36,7 +36,8 @@ class Team:
     def __init__(self, where: Place | None = None) -> None:
         self.place = where or place()
         self.size = self.place.size
-        self._gradients: dist.ProcessGroup | None = None  # whose tensors stay on the device
+        self._words: dist.ProcessGroup | None = None  # for what is told, on the processor
+        self._gradients: dist.ProcessGroup | None = None  # for tensors that stay on the device
 
     @property
     def leads(self) -> bool:
@@ -55,7 +56,8 @@ class Team:
             store, rank, size = next(iter(rendezvous("env://")))
             # The launcher's store lives on when it starts everyone anew; what the dead left there must not be found.
             store = PrefixStore(f"attempt {self.place.restarts}", store)
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+            self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[assignment] # of all
         except RuntimeError as error:
             _raise_lost(error)
         self._gradients = dist.group.WORLD
@@ -72,7 +74,7 @@ class Team:
         except RuntimeError as error:
             _raise_lost(error)
         finally:
-            self._gradients = None
+            self._words = self._gradients = None
             if self.size > 1 and dist.is_initialized():
                 dist.destroy_process_group()
 
@@ -99,15 +101,15 @@ class Team:
         """Say something, as JSON, to all others, who `hear` it."""
         if self.size > 1:
             content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-            dist.broadcast(torch.tensor(len(content)), src=0)
-            dist.broadcast(content, src=0)
+            dist.broadcast(torch.tensor(len(content)), src=0, group=self._words)
+            dist.broadcast(content, src=0, group=self._words)
 
     def hear(self) -> Any:
         """What the leader says next."""
         length = torch.tensor(0)
-        dist.broadcast(length, src=0)
+        dist.broadcast(length, src=0, group=self._words)
         content = torch.empty(int(length), dtype=torch.uint8)
-        dist.broadcast(content, src=0)
+        dist.broadcast(content, src=0, group=self._words)
         return json.loads(bytes(content.tolist()))
 
     def ask(self, words: str) -> list[str]:
@@ -116,12 +118,12 @@ class Team:
             return [words]
         content = torch.frombuffer(bytearray(words.encode() + b"\0"), dtype=torch.uint8)
         lengths = [torch.tensor(0) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor(len(content)))
+        dist.all_gather(lengths, torch.tensor(len(content)), group=self._words)
         longest = int(max(lengths))
         padded = torch.zeros(longest, dtype=torch.uint8)
         padded[: len(content)] = content
         answers = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(answers, padded)
+        dist.all_gather(answers, padded, group=self._words)
         return [bytes(answer.tolist()).partition(b"\0")[0].decode() for answer in answers]
 
     def hand_out(self, tensors: Mapping[str, Tensor]) -> None:
@@ -132,13 +134,13 @@ class Team:
             [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()]
         )
         for value in tensors.values():
-            dist.broadcast(value.detach().cpu().contiguous(), src=0)
+            dist.broadcast(value.detach().cpu().contiguous(), src=0, group=self._words)
 
     def receive(self) -> dict[str, Tensor]:
         """The tensors that the leader hands out, on the CPU."""
         tensors = {name: torch.empty(shape, dtype=getattr(torch, kind)) for name, kind, shape in self.hear()}
         for value in tensors.values():
-            dist.broadcast(value, src=0)
+            dist.broadcast(value, src=0, group=self._words)
         return tensors
 
     def share(self, images: int) -> slice:

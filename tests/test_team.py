@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from core.launcher import Place, place
 from core.team import Team
 from core.training import resume, train
 
+Starter = Callable[[list[str]], subprocess.Popen[bytes]]
 AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which gradients are added up
 # Float32, with a short last batch that leaves three of four processes without an image; 208 steps.
 OPTIONS = {"dataset": "glyphs", "limit": 241, "batch_size": 16, "epochs": 13, "device": "cpu", "precision": "float32"}
@@ -39,10 +42,24 @@ def flags(**options: object) -> list[str]:
     return found
 
 
-def started(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Starter]:
+    """Starts a command whose output goes to the file `output`; what is left of it at the end is killed."""
+    processes: list[subprocess.Popen[bytes]] = []
     environment = {**children.environment(), "OMP_NUM_THREADS": "1"}
-    with open(output, "wb") as file:  # not a pipe, which nobody would read meanwhile
-        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+
+    def start(command: list[str]) -> subprocess.Popen[bytes]:
+        with open(tmp_path / "output", "wb") as file:  # not a pipe, which nobody would read meanwhile
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                child.kill()
+        process.wait()
 
 
 def history(path: Path) -> RunHistory:
@@ -73,11 +90,10 @@ def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path
     assert losses(tmp_path / "two") == pytest.approx(losses(alone(tmp_path, "default")), rel=AGREEMENT)
 
 
-def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: Path) -> None:
+def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: Path, started: Starter) -> None:
     four = tmp_path / "four"
     process = started(
-        children.command("core", "train", *flags(root=tmp_path, name="four", nproc=4, **OPTIONS, **RECIPES["quick"])),
-        tmp_path / "output",
+        children.command("core", "train", *flags(root=tmp_path, name="four", nproc=4, **OPTIONS, **RECIPES["quick"]))
     )
     wait_until((four / runs.STATE).exists, "a checkpoint is there")
     os.kill(process.pid, signal.SIGINT)
@@ -94,9 +110,11 @@ def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: 
     assert losses(four) == pytest.approx(losses(alone(tmp_path, "quick")), rel=AGREEMENT)
 
 
-def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_checkpoint(
+    tmp_path: Path, started: Starter
+) -> None:
     options = {**OPTIONS, **RECIPES["quick"], "epochs": 1_000_000}
-    process = started(torchrun("train", *flags(root=tmp_path, **options), restarts=2), tmp_path / "output")
+    process = started(torchrun("train", *flags(root=tmp_path, **options), restarts=2))
     path = tmp_path / "quick-1"  # whose name the trainers chose, and find again
     steps: list[int] = []
     for leader in (False, True):
