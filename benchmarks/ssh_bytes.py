@@ -23,7 +23,9 @@ from pseudo_terminal import HOME, PseudoTerminal
 from ssh_server import NoServerError, Server, free_port, serving
 
 from core.config import TrainConfig
-from core.runs import create_run, launch, request
+from core.filing import create_run
+from core.launcher import launch
+from core.runs import request
 
 SIZES = ((80, 24), (120, 40))
 SECONDS = 20.0

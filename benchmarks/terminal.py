@@ -36,8 +36,10 @@ from terminal_frames import HEIGHT, KINDS, WIDGETS, WIDTH
 
 from core.config import TrainConfig
 from core.events import Progress
+from core.filing import create_run
 from core.history import LogTail
-from core.runs import EVENTS, create_run, launch, request
+from core.launcher import launch
+from core.runs import EVENTS, request
 
 HOME = Path(__file__).resolve().parent
 SIZES = ((80, 24), (120, 40))

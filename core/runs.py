@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import math
 import os
 import re
-import shutil
 import socket
 import stat
 import time
@@ -17,14 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core import locks
 from core.errors import RunError
 from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.history import RunHistory
 
 if TYPE_CHECKING:
-    from core.config import TrainConfig
+    pass
 
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
@@ -148,70 +145,6 @@ def _is_run(path: Path) -> bool:
     return config.is_file()
 
 
-def free_name(root: Path, stem: str) -> str:
-    """The first of stem-1, stem-2, ... that no entry of `root` bears."""
-    number = 1
-    while (root / f"{stem}-{number}").exists():
-        number += 1
-    return f"{stem}-{number}"
-
-
-def create_run(config: TrainConfig) -> Path:
-    """Make the directory of a new run and write its config there; the trainer does the rest.
-
-    A directory of that name that is empty, or whose trainer is gone and never came to a checkpoint, holds nothing that
-    took time, and is begun anew. Of several that want one name at the same time one gets it.
-
-    Raises:
-        RunError: the name is taken, or the directory cannot be written.
-    """
-    from core.atomic import write_atomically
-
-    root = root_directory(config.root)
-    name = check_name(config.name or free_name(root, config.preset))
-    path = root / name
-    remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
-    taken = RunError(f"{path} exists already; choose another --name{remedy}")
-    data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
-    config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
-    made = False
-    try:
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
-            made = True
-        if not path.is_dir() or not _is_free(path):
-            raise taken
-        with opened_to_append(path / LOCK) as lock:
-            if not locks.take(lock, path / LOCK) or not _is_free(path, locked=True):
-                raise taken
-            for entry in path.iterdir():
-                if entry.name != LOCK:
-                    entry.unlink()
-            os.truncate(path / LOCK, 0)
-            write_atomically(path / CONFIG, config.to_toml().encode())
-    except OSError as error:
-        if made and not (path / CONFIG).exists():
-            shutil.rmtree(path, ignore_errors=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --root") from None
-    return path
-
-
-def _is_free(path: Path, *, locked: bool = False) -> bool:
-    """Whether a directory holds nothing that took time; `locked`: by us."""
-    names = {entry.name for entry in path.iterdir()}
-    if names <= {LOCK, f".{CONFIG}.tmp"}:
-        return True  # another's attempt that came to nothing, or nothing at all
-    held = not locked and is_locked(path)
-    history, length = _ends(path)
-    return (
-        CONFIG in names
-        and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has been here
-        and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
-        and _status(path, history.lifecycle, held, length) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
-        and not path.is_symlink()
-    )
-
-
 def request(path: Path, what: Request) -> None:
     """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
 
@@ -239,48 +172,6 @@ def request(path: Path, what: Request) -> None:
 def obeyed(control: os.stat_result, trainer: int) -> bool:
     """Whether a trainer, a user by number, does what a file of requests says: only if it is its own, and only its."""
     return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
-
-
-def delete_run(path: Path) -> None:
-    """Remove a run and all it holds.
-
-    Raises:
-        RunError: a trainer holds it, it is a built-in model, or it cannot be removed.
-    """
-    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
-        raise RunError(f"{path.name} ships with minidiff and is not deleted")
-    if run_status(path).alive:
-        raise RunError(f"a trainer holds {path.name}; stop it first")
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        raise RunError(f"cannot delete {path}: {error.strerror or error}") from None
-
-
-def rename_run(path: Path, name: str) -> Path:
-    """Give a run another name, in its folder's name and in its config; returns its new path.
-
-    Raises:
-        RunError: a trainer holds it, it is a built-in model, the name cannot name a run or is taken, or the folder
-            cannot be written.
-    """
-    from core.atomic import write_atomically
-    from core.config import TrainConfig
-
-    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
-        raise RunError(f"{path.name} ships with minidiff and keeps its name")
-    if run_status(path).alive:
-        raise RunError(f"a trainer holds {path.name}; stop it first")
-    new = path.with_name(check_name(name))
-    if new.exists():
-        raise RunError(f"there is a {name} in {path.parent} already; choose another name")
-    try:
-        renamed = TrainConfig.from_toml(path / CONFIG).changed(name=name)
-        path.rename(new)
-        write_atomically(new / CONFIG, renamed.to_toml().encode())
-    except OSError as error:
-        raise RunError(f"cannot rename {path}: {error.strerror}") from None
-    return new
 
 
 def is_locked(path: Path) -> bool:
@@ -326,9 +217,9 @@ def run_held_for(root: Path, parent: int | None) -> Path | None:
     return None
 
 
-def run_status(path: Path) -> Status:
-    """What the run is doing now."""
-    locked = is_locked(path)  # before the log: a trainer that ends in between has written its last word first
+def run_status(path: Path, *, ours: bool = False) -> Status:
+    """What the run is doing now; `ours`: whoever asks has the lock, and is no trainer."""
+    locked = not ours and is_locked(path)  # before the log: a trainer that ends in between wrote its last word first
     history, length = _ends(path)
     return _status(path, history.lifecycle, locked, length)
 

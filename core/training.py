@@ -9,11 +9,12 @@ from core.config import TrainConfig
 from core.devices import pick_device
 from core.errors import ConfigError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.filing import create_run
 from core.follower import follow
 from core.held_run import HeldRun
 from core.history import RunHistory
 from core.interrupts import Interrupts
-from core.runs import CONFIG, EVENTS, Status, create_run, root_directory, run_held_for, run_status
+from core.runs import CONFIG, EVENTS, Status, root_directory, run_held_for, run_status
 from core.sitting import Sitting
 from core.team import Team
 

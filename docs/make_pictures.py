@@ -27,9 +27,11 @@ from core import TrainConfig, train
 from core.errors import MinidiffError
 from core.events import Epoch
 from core.export import write_figure, write_gif
+from core.filing import create_run
 from core.history import RunHistory
+from core.launcher import launch
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, EVENTS, builtin_directories, create_run, launch, request
+from core.runs import BUILTIN, EVENTS, builtin_directories, request
 from tui.app import MinidiffApp
 from tui.screens.compare import CompareScreen
 from tui.settings import Settings

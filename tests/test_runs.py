@@ -31,9 +31,10 @@ from core.events import (
     Stopped,
     to_line,
 )
+from core.filing import create_run, delete_run
 from core.held_run import CONTROL_BYTES, RESERVE_BYTES, HeldRun
 from core.launcher import launch
-from core.runs import Status, create_run, delete_run, find_run, list_runs, request, run_status, summarize
+from core.runs import Status, find_run, list_runs, request, run_status, summarize
 from core.training import resume, train
 
 Maker = Callable[..., TrainConfig]

@@ -18,6 +18,7 @@ from core.cli import launching
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.filing import create_run
 from core.foreign import harmless
 from core.sampling_options import SamplingOptions
 
@@ -56,9 +57,9 @@ def train(
     chosen["root"] = runs.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
     if detach:
-        return launching.detach(runs.create_run(config))
+        return launching.detach(create_run(config))
     if config.nproc > 1 and not launcher.place().launcher:
-        return _follow(launching.together(runs.create_run(config)))
+        return _follow(launching.together(create_run(config)))
     from core.training import train as begin
 
     return _follow(begin(config))

@@ -15,8 +15,9 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
+from core.filing import delete_run, rename_run
 from core.history import RunHistory
-from core.runs import Request, RunSummary, Status, delete_run, is_locked, list_runs, rename_run, request
+from core.runs import Request, RunSummary, Status, is_locked, list_runs, request
 from tui.actions import bindings
 from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
 from tui.watch import Histories, RunWatcher, reason_lost, start_trainer

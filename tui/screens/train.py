@@ -16,8 +16,9 @@ from textual.widgets import ContentSwitcher
 
 from core.errors import MinidiffError
 from core.events import Checkpoint, Event, Failed, Finished, Progress
+from core.filing import create_run, free_name
 from core.history import RunHistory, in_words
-from core.runs import CONFIG, MODEL, Request, Status, create_run, find_run, free_name, list_runs, request
+from core.runs import CONFIG, MODEL, Request, Status, find_run, list_runs, request
 from tui.actions import bindings
 from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
 from tui.watch import RunWatcher, start_trainer
