@@ -6,7 +6,6 @@ reached before, amid and after each write, and before and after each rename, for
 
 from __future__ import annotations
 
-import builtins
 import errno
 import fcntl
 import io
@@ -95,24 +94,26 @@ class Raw(io.FileIO):
 
 def wrap(points: Points) -> None:
     """Let every function that changes files or takes locks arrive at points from now on."""
-    real_open, real_os_open = builtins.open, os.open
+    real_os_open, real_fdopen = os.open, os.fdopen
 
-    def open_(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **options: Any) -> Any:
-        if not points.ours(file) or "b" not in mode or not set(mode) & set("wax+"):
-            return real_open(file, mode, buffering, *more, **options)
-        name = points.name(file)
-        points.reach("open", name)
-        raw = Raw(file, mode.replace("b", ""))
-        raw.points, raw.name = points, name
-        points.names[raw.fileno()] = name
-        points.reach("after-open", name)
-        return raw  # what is written through a buffer at once reaches the file at once here
-
-    def os_open(path: Any, *more: Any, **options: Any) -> int:
-        descriptor = real_os_open(path, *more, **options)
+    def os_open(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if not points.ours(path) or not flags & (os.O_WRONLY | os.O_RDWR):
+            descriptor = real_os_open(path, flags, *more, **options)
+        else:
+            points.reach("open", points.name(path))
+            descriptor = real_os_open(path, flags, *more, **options)
+            points.reach("after-open", points.name(path))
         if points.ours(path):
             points.names[descriptor] = points.name(path)
         return descriptor
+
+    def fdopen(descriptor: int, mode: str = "r", *more: Any, **options: Any) -> Any:
+        name = points.names.get(descriptor)
+        if name is None or not set(mode) & set("wa+"):
+            return real_fdopen(descriptor, mode, *more, **options)
+        raw = Raw(descriptor, mode.replace("b", ""))
+        raw.points, raw.name = points, name
+        return raw  # what is written through a buffer at once reaches the file at once here
 
     def around(function: Callable[..., Any], what: str, name: Callable[..., str]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -132,8 +133,8 @@ def wrap(points: Points) -> None:
     def of_file(file: Any, *_: Any) -> str:
         return points.names.get(file if isinstance(file, int) else file.fileno(), "")
 
-    builtins.open = open_
     os.open = os_open
+    os.fdopen = fdopen
     os.replace = around(os.replace, "rename", of_path)
     os.unlink = around(os.unlink, "unlink", of_path)
     os.mkdir = around(os.mkdir, "mkdir", of_path)
