@@ -44,6 +44,11 @@ def _default(option: dict[str, Any]) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def _number(value: float) -> str:
+    """A limit as it was declared, whether or not pydantic made a fraction of it."""
+    return f"{int(value) if value == int(value) else value:,}"
+
+
 def _values(option: dict[str, Any]) -> str:
     """What an option takes, in words, from its JSON schema."""
     kinds = [kind for kind in option.get("anyOf", [option]) if kind.get("type") != "null"]
@@ -59,7 +64,7 @@ def _values(option: dict[str, Any]) -> str:
                 ("maximum", "at most"),
                 ("exclusiveMaximum", "below"),
             )
-            return ", ".join([words, *(f"{said} {kind[key]:,}" for key, said in limits if key in kind)])
+            return ", ".join([words, *(f"{said} {_number(kind[key])}" for key, said in limits if key in kind)])
         case "boolean":
             return "yes or no: the flag, or `--no-` before its name"
         case "array":
