@@ -20,6 +20,7 @@ from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
 from core.filing import create_run
 from core.foreign import harmless
+from core.interrupts import loading
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def train(
         return launching.detach(create_run(config))
     if config.nproc > 1 and not launcher.place().launcher:
         return _follow(launching.together(create_run(config)))
-    from core.training import train as begin
+    with loading():
+        from core.training import train as begin
 
     return _follow(begin(config))
 
@@ -83,7 +85,8 @@ def resume(
         return launching.detach(path, device=device, force=force, processes=processes)
     if processes > 1 and not launcher.place().launcher:
         return _follow(launching.together(path, device=device, force=force, processes=processes))
-    from core.training import resume as go_on
+    with loading():
+        from core.training import resume as go_on
 
     return _follow(go_on(path, device=device, force=force))
 
@@ -144,9 +147,10 @@ def sample(
     root: Root = None,
 ) -> None:
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
-    from core import export, recording
-    from core.checkpoint import load_model
-    from core.sampling import sample as denoise
+    with loading():
+        from core import export, recording
+        from core.checkpoint import load_model
+        from core.sampling import sample as denoise
 
     loaded = load_model(model, device, root)
     steps_taken = denoise(
@@ -182,9 +186,10 @@ def eval_(
     as_json: Json = False,
 ) -> None:
     """Measure how far a model's samples are from real images, beside how far real images are from one another."""
-    from core.checkpoint import load_model
-    from core.cli import evaluating
-    from core.evaluation import evaluate
+    with loading():
+        from core.checkpoint import load_model
+        from core.cli import evaluating
+        from core.evaluation import evaluate
 
     loaded = load_model(model, device, root)
     steps_taken = evaluate(
