@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import children, runs
-from core.errors import RunError
+from core.errors import ConfigError, RunError
 from core.foreign import harmless, opened_to_append, read_end
 
 COMPLAINT = "minidiff: "  # begins the line in which the command says what is wrong
@@ -52,8 +52,7 @@ def launch(
         arguments += ["--device", device]
     if force:
         arguments += ["--force"]
-    asked = processes or (runs.config_options(path) or {}).get("nproc")
-    count = asked if isinstance(asked, int) else 1
+    count = processes or _processes(path)
     # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
     places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
     given = children.environment().items()
@@ -83,6 +82,16 @@ def said(path: Path, since: int) -> str | None:
     complaints = [line.removeprefix(COMPLAINT) for line in lines if line.startswith(COMPLAINT)]
     spoken = complaints or [line for line in lines if line]
     return harmless(spoken[-1]) if spoken else None
+
+
+def _processes(path: Path) -> int:
+    """How many processes the run's config asks for; one for a config that is not valid, which that one will say."""
+    from core.config import TrainConfig
+
+    try:
+        return TrainConfig.from_toml(path / runs.CONFIG).nproc
+    except ConfigError:
+        return 1
 
 
 def _together(processes: int, arguments: list[str]) -> list[str]:

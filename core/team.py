@@ -82,9 +82,11 @@ class Team:
         """The device for this process: as `core.pick_device`, but each process of a machine has a GPU of its own.
 
         Raises:
-            DeviceUnavailable: as there; also fewer GPUs than processes, or one GPU named for several processes.
+            DeviceUnavailable: as there; also fewer GPUs than processes, or one device for several.
         """
         device = pick_device(name)
+        if self.size > 1 and device.type == "mps":
+            raise DeviceUnavailable("several processes cannot train on one mps; use --nproc 1 or --device cpu")
         if self.size == 1 or device.type != "cuda":
             return device
         count, needed = torch.cuda.device_count(), self.place.local_size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ConfigMaker
 from torch import Tensor, nn
 
 from core.config import TrainConfig
@@ -41,13 +40,13 @@ def losses(config: TrainConfig) -> list[float]:
 
 
 @pytest.mark.parametrize("recipe", [{}, {"preset": "default", "channels": (16, 16), "precision": "float32"}])
-def test_parts_of_a_batch_add_up_to_its_step(tiny: ConfigMaker, recipe: dict[str, object]) -> None:
+def test_parts_of_a_batch_add_up_to_its_step(tiny: Callable[..., TrainConfig], recipe: dict[str, object]) -> None:
     whole, parts = (losses(tiny(**recipe, limit=75, micro_batch=size)) for size in (None, 5))
     assert parts == pytest.approx(whole, rel=1e-5)
 
 
 def test_memory_that_runs_out_halves_the_parts_until_they_fit_and_a_resumed_run_begins_with_those(
-    tiny: ConfigMaker, tmp_path: Path, small_device: list[int]
+    tiny: Callable[..., TrainConfig], tmp_path: Path, small_device: list[int]
 ) -> None:
     events = train(tiny(root=tmp_path, name="large", fit_memory=True))
     warned = next(event for event in events if isinstance(event, Warned))
@@ -62,7 +61,7 @@ def test_memory_that_runs_out_halves_the_parts_until_they_fit_and_a_resumed_run_
 
 
 def test_memory_that_runs_out_fails_a_run_that_may_not_halve_and_names_the_setting(
-    tiny: ConfigMaker, tmp_path: Path, small_device: list[int]
+    tiny: Callable[..., TrainConfig], tmp_path: Path, small_device: list[int]
 ) -> None:
     with pytest.raises(TrainingError, match="--fit-memory"):
         list(train(tiny(root=tmp_path, name="large")))
