@@ -204,6 +204,8 @@ class Sitting:
     # Going on with it
 
     def _train(self, trainer: Trainer, held_out: data.Dataset) -> Iterator[Event]:
+        if trainer.step >= trainer.total_steps and not self._epoch.steps:
+            yield from self._save(trainer)  # of the last state: its trainer may have ended before the model was written
         # An epoch whose end was not reached in time is ended first.
         while trainer.step < trainer.total_steps or self._epoch.steps:
             stopped = yield from self._run_epoch(trainer, held_out)

@@ -17,6 +17,7 @@ from core import __version__, runs
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
+from core.interrupts import loading
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def train(
     config = TrainConfig(**chosen)
     if detach:
         return _detach(config)
-    from core.training import train as begin
+    with loading():
+        from core.training import train as begin
 
     return _follow(begin(config))
 
@@ -75,7 +77,8 @@ def resume(
     path = runs.find_run(name, runs.root_directory(root))
     if detach:
         return _wait_for_start(path, device=device, force=force)
-    from core.training import resume as go_on
+    with loading():
+        from core.training import resume as go_on
 
     return _follow(go_on(path, device=device, force=force))
 
@@ -136,9 +139,10 @@ def sample(
     root: Root = None,
 ) -> None:
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
-    from core import export, recording
-    from core.checkpoint import load_model
-    from core.sampling import sample as denoise
+    with loading():
+        from core import export, recording
+        from core.checkpoint import load_model
+        from core.sampling import sample as denoise
 
     loaded = load_model(model, device, root)
     steps_taken = denoise(
@@ -174,9 +178,10 @@ def eval_(
     as_json: Json = False,
 ) -> None:
     """Measure how far a model's samples are from real images, beside how far real images are from one another."""
-    from core.checkpoint import load_model
-    from core.cli import evaluating
-    from core.evaluation import evaluate
+    with loading():
+        from core.checkpoint import load_model
+        from core.cli import evaluating
+        from core.evaluation import evaluate
 
     loaded = load_model(model, device, root)
     steps_taken = evaluate(

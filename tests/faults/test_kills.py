@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -99,6 +100,20 @@ def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_th
         assert_survived(nursery, path, recipe, killed.seen, whole)
 
 
+def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_next(
+    nursery: Nursery, wholes: Path, tmp_path: Path
+) -> None:
+    """With a checkpoint at each epoch only, the model that is there is that of the epoch before."""
+    points = nursery.points(tmp_path / "listed", QUICK, each_step=False)
+    last = max(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point)
+    path, whole = tmp_path / "a", whole_of(nursery, wholes, "quick-adam")
+    killed = nursery.train(path, QUICK, each_step=False, fault={"trace": "", "kind": "kill", "at": last})
+    assert killed.code == -signal.SIGKILL
+    assert nursery.train(path, each_step=False).code == 0
+    found, wanted = tensors(path), tensors(whole)
+    assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_trainer_killed_at_random_instants_loses_nothing(
     nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
@@ -110,11 +125,11 @@ def test_a_trainer_killed_at_random_instants_loses_nothing(
     takes = time.monotonic() - began
     kills = count(1, 2 if recipe == SLOW else 8)
     for number in range(kills):
-        path, seen, killed = tmp_path / f"killed-{number}", [], 0
+        path, seen = tmp_path / f"killed-{number}", []
         for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed, too
             job = nursery.start(path, RECIPES[recipe])
             time.sleep(generator.uniform(0.0, takes))  # the instant itself: nothing is waited for
-            killed += end(job.pid)
+            end(job.pid)
             ended = nursery.wait(job)
             seen += ended.seen
             if ended.code == 0:
@@ -123,10 +138,7 @@ def test_a_trainer_killed_at_random_instants_loses_nothing(
         assert_survived(nursery, path, recipe, seen, whole)
 
 
-def end(pid: int) -> bool:
+def end(pid: int) -> None:
     """Kill a trainer, which may have ended by itself."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
