@@ -66,7 +66,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
 def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Path, number: signal.Signals) -> None:
     """Python itself starting, torch loading, a run being made, trained and ended."""
     generator = random.Random(int(number))
-    for turn in range(count(2, 15)):
+    for turn in range(count(1, 15)):
         name = f"{number.name}-{turn}"
         process = subprocess.Popen(
             command("train", *TINY, "--epochs", "60", "--name", name),
