@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from command_line import FOREVER, TINY, command, environment, events, wait_until
-from counts import count
+from counts import FULL, count
 from nursery import QUICK, Nursery, assert_kept
 
 from benchmarks.pseudo_terminal import PseudoTerminal
@@ -66,7 +66,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
 def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Path, number: signal.Signals) -> None:
     """Python itself starting, torch loading, a run being made, trained and ended."""
     generator = random.Random(int(number))
-    for turn in range(count(2, 15)):
+    for turn in range(count(1, 15)):
         name = f"{number.name}-{turn}"
         process = subprocess.Popen(
             command("train", *TINY, "--epochs", "60", "--name", name),
@@ -95,7 +95,7 @@ def has_python(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [*TOLD, signal.SIGKILL] if FULL else [signal.SIGTERM])
 def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
