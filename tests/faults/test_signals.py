@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from command_line import FOREVER, TINY, command, environment, events, wait_until
-from counts import count
+from counts import FULL, count
 from nursery import QUICK, Nursery, assert_kept
 
 from benchmarks.pseudo_terminal import PseudoTerminal
@@ -95,7 +95,7 @@ def has_python(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [*TOLD, signal.SIGKILL] if FULL else [signal.SIGTERM])
 def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from counts import count
+from counts import FULL, count
 from nursery import Nursery, assert_same_end, losses, tensors
 
 from core.events import to_line
@@ -78,7 +78,7 @@ def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-@pytest.mark.parametrize("place", ["first", "amid", "last"])
+@pytest.mark.parametrize("place", ["first", "amid", "last"] if FULL else ["amid"])
 def test_garbage_in_a_log_is_passed_over(
     nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path, kind: str, place: str
 ) -> None:
