@@ -29,13 +29,8 @@ def scheduled(name: str) -> Sampler:
     Raises:
         MinidiffError: there is no such scheduler.
     """
-    import diffusers
-
-    try:
-        kind = getattr(diffusers, name)
-    except (AttributeError, ImportError):  # of a scheduler that needs a package which is not installed
-        kind = None
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    kind = _found(name)
+    if kind is None:
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
     def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
@@ -43,6 +38,16 @@ def scheduled(name: str) -> Sampler:
         return _walk(scheduler, denoiser, x, generator)
 
     return walk
+
+
+def _found(name: str) -> type | None:
+    import diffusers
+
+    try:
+        kind = getattr(diffusers, name)
+    except (AttributeError, ImportError):  # of a scheduler that needs a package which is not installed
+        return None
+    return kind if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin) else None
 
 
 def variance_preserving_betas(path: Path | None = None) -> list[float]:
@@ -106,4 +111,5 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _what_fits(path: str) -> str:
-    return f"on the path {path} take " + ", ".join(f"{DIFFUSERS}{name}Scheduler" for name in _KNOWN[path])
+    names = (f"{name}Scheduler" for name in _KNOWN[path])  # an older diffusers has not all of them
+    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names if _found(name))

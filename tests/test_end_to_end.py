@@ -161,7 +161,7 @@ def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone
         with Image.open(pictures[0]) as picture:
             picture.load()
             assert picture.format == "PNG"
-            assert len(set(picture.get_flattened_data())) > 2, "samples, not a blank sheet"
+            assert len(picture.getcolors() or ()) > 2, "samples, not a blank sheet"
 
         second.press("q")
         assert second.exit_status() == 0

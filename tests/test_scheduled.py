@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+import diffusers
 import pytest
 import torch
 from torch import Tensor, nn
@@ -82,9 +84,20 @@ def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own
         torch.testing.assert_close(clean, our_clean, atol=2e-4, rtol=0)
 
 
-def test_noise_that_a_scheduler_adds_comes_from_the_seed() -> None:
-    first, again = (walked("FlowMatchLCMScheduler", "flow", amounts(4), n=2)[0] for _ in range(2))
+@pytest.mark.parametrize(("name", "path"), [("DDPMScheduler", "vp"), ("FlowMatchLCMScheduler", "flow")])
+def test_noise_that_a_scheduler_adds_comes_from_the_seed(name: str, path: str) -> None:
+    if not hasattr(diffusers, name):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
+    first, again = (walked(name, path, amounts(4), n=2)[0] for _ in range(2))
     assert torch.equal(first[-1][0], again[-1][0])
+
+
+def test_the_schedulers_that_a_refusal_names_are_there() -> None:
+    with pytest.raises(MinidiffError) as refusal:
+        scheduled("NothingScheduler")
+    named = re.findall(r"diffusers:(\w+)", str(refusal.value))
+    assert len(named) >= 8
+    assert [name for name in named if not hasattr(diffusers, name)] == []
 
 
 @pytest.mark.parametrize("name", ["NothingScheduler", "UNet2DModel", "", "__version__", "PNDM"])
