@@ -12,6 +12,7 @@ from core.errors import ConfigError, RunError
 from core.foreign import harmless, opened_to_append, read_end
 
 COMPLAINT = "minidiff: "  # begins the line in which the command says what is wrong
+LOST = "another process of this training is gone"  # begins a complaint that another process has the cause of
 LOG_BYTES = 65_536  # of the end of trainer.log
 RESTARTS = 3  # of all processes, after one of them died; each goes on from the last checkpoint
 
@@ -74,13 +75,14 @@ def launch(
 
 
 def said(path: Path, since: int) -> str | None:
-    """The last complaint, else the last line, that trainers wrote to the run's trainer.log beyond `since` bytes."""
+    """What trainers wrote last to the run's trainer.log beyond `since` bytes: a cause, a complaint, or any line."""
     try:
         lines = [line.strip() for line in read_end(path / runs.TRAINER_LOG, LOG_BYTES, since).split("\n")]
     except OSError:
         return None
     complaints = [line.removeprefix(COMPLAINT) for line in lines if line.startswith(COMPLAINT)]
-    spoken = complaints or [line for line in lines if line]
+    causes = [line for line in complaints if not line.startswith(LOST)]
+    spoken = causes or complaints or [line for line in lines if line]
     return harmless(spoken[-1]) if spoken else None
 
 

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
-from core.errors import MinidiffError
+from core.errors import MinidiffError, TrainingError
+
+if TYPE_CHECKING:
+    from core.config import TrainConfig
+
+
+def too_large(config: TrainConfig) -> TrainingError:
+    """What to say where a batch finds no memory, in whole or in the smallest parts that the config allows."""
+    if config.fit_memory:
+        return TrainingError(
+            "memory runs out although --fit-memory computes batches in parts; start again with fewer --channels"
+        )
+    return TrainingError(
+        f"a batch of {config.batch_size} does not fit into memory; start again with --fit-memory, which computes it in "
+        "parts, or with a smaller --batch-size"
+    )
 
 
 @contextmanager

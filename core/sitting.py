@@ -35,7 +35,7 @@ from core.events import (
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
 from core.machine import circumstances, machine
-from core.memory import within_memory
+from core.memory import too_large, within_memory
 from core.precision import pick_precision
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
@@ -91,11 +91,7 @@ class Sitting:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
         saved = self._read_state()
         device = self._pick_device()
-        too_large = TrainingError(
-            f"a batch of {self.config.batch_size} does not fit into memory; start again with --fit-memory, which "
-            "computes it in parts, or with a smaller --batch-size"
-        )
-        with machine(self.config), within_memory(too_large):
+        with machine(self.config), within_memory(too_large(self.config)):
             self._trainer = trainer = Trainer(self.config, device, self._team)
             if saved is not None:
                 self._restore(trainer, *saved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core.devices import pick_device
 from core.errors import DeviceUnavailable, ProcessLost
-from core.launcher import Place, place
+from core.launcher import LOST, Place, place
 
 REFUSAL = "refused: "  # begins what a process says that cannot take part
 PATIENCE = timedelta(days=365)  # others wait while the first evaluates, or is paused; a death is noticed at once
@@ -169,6 +169,21 @@ class Team:
             dist.all_reduce(value, group=self._gradients)
         return value
 
+    def all(self, holds: bool) -> bool:
+        """Whether something holds for every process."""
+        if self.size == 1:
+            return holds
+        found = torch.tensor(int(holds))
+        dist.all_reduce(found, dist.ReduceOp.MIN, group=self._words)
+        return bool(found)
+
+    def average(self, gradients: Iterable[Tensor | None]) -> None:
+        """Replace gradients that were kept back by their average over all processes; one that is None is so in all."""
+        for gradient in gradients if self.size > 1 else ():
+            if gradient is not None:
+                dist.all_reduce(gradient, group=self._gradients)
+                gradient.div_(self.size)
+
     def here(self, device: torch.device) -> str:
         """This process's device, with the machine's name where there are several machines."""
         several = self.place.local_size < self.size
@@ -179,5 +194,5 @@ def _raise_lost(error: RuntimeError) -> NoReturn:
     """Raise ProcessLost if that is what torch says, else the error itself."""
     if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Gloo", "NCCL")):
         reason = re.sub(r"^.*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
-        raise ProcessLost(f"another process of this training is gone ({reason})") from None
+        raise ProcessLost(f"{LOST} ({reason})") from None
     raise error

@@ -148,26 +148,33 @@ class Trainer:
         """Compute the batch's gradients, here or all over the team; its loss, or None if that should be tried again."""
         self.optimizer.clear()
         mine = batch[self.team.share(len(batch))]
-        size = self.micro_batch or max(1, len(mine))
+        most = -(-len(batch) // self.team.size)  # images of one process
+        size = min(self.micro_batch or most, most)
+        halves = self.config.fit_memory and size > 1
         # A process that is left without an image takes part with one that does not count.
         parts = [mine[start : start + size] for start in range(0, len(mine), size)] or [batch[:1]]
         total = torch.zeros((), device=self.device)
+        fits = True
         try:
             for number, part in enumerate(parts, start=1):
                 counted = len(part) / len(batch) if len(mine) else 0.0
-                with self.team.kept_back(self._wrapped) if number < len(parts) else nullcontext():
+                # Gradients are exchanged with the last part; where halving is allowed only when it fitted everywhere.
+                with self.team.kept_back(self._wrapped) if number < len(parts) or halves else nullcontext():
                     loss = self._errors(self._net_for(part), part).mean() * counted
                     (loss * self.team.size).backward()  # type: ignore[no-untyped-call] # averaged over the team
                 total += loss.detach()
         except RuntimeError as failure:
-            if not (is_out_of_memory(failure) and self.config.fit_memory and size > 1 and self.team.size == 1):
+            if not (halves and is_out_of_memory(failure)):
                 raise
-            self.micro_batch = -(-min(size, len(mine)) // 2)
-        else:
-            return self.team.sum(total)
-        if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
-            torch.cuda.empty_cache()
-        return None
+            fits = False
+        if halves and not self.team.all(fits):
+            self.micro_batch = -(-size // 2)
+            if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
+                torch.cuda.empty_cache()
+            return None
+        if halves:
+            self.team.average(parameter.grad for parameter in self._weights)
+        return self.team.sum(total)
 
     def _net_for(self, part: Batch) -> Callable[..., Any]:
         """The net to ask: compiled only for parts of the usual size, since each other size would be compiled anew."""

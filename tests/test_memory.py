@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor, nn
+from little_memory import little_memory
 
 from core.config import TrainConfig
 from core.errors import TrainingError
@@ -16,23 +15,12 @@ from core.history import RunHistory
 from core.runs import CONFIG, EVENTS
 from core.training import resume, train
 
-ROOM = 9  # images that fit into the small device's memory at once
-
 
 @pytest.fixture
 def small_device() -> Iterator[list[int]]:
-    """A device that has no memory for more than so many images in training; gives the sizes that it was asked for."""
-    asked: list[int] = []
-
-    def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
-            asked.append(len(inputs[0]))
-            if asked[-1] > ROOM:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    handle = nn.modules.module.register_module_forward_pre_hook(enter)
-    yield asked
-    handle.remove()
+    """The sizes that a device with little memory was asked for in training."""
+    with little_memory() as asked:
+        yield asked
 
 
 def losses(config: TrainConfig) -> list[float]:

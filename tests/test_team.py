@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import little_memory
 import psutil
 import pytest
 from command_line import wait_until
@@ -19,7 +20,7 @@ from core import children, runs
 from core.config import TrainConfig
 from core.events import Checkpoint, Resumed, Stopped
 from core.history import LogTail, RunHistory
-from core.launcher import Place, place
+from core.launcher import Place, place, said
 from core.team import Team
 from core.training import resume, train
 
@@ -77,10 +78,10 @@ def alone(root: Path, recipe: str) -> Path:
     return root / "one"
 
 
-def torchrun(*arguments: str, restarts: int = 0) -> list[str]:
+def torchrun(*arguments: str, restarts: int = 0, program: Sequence[str] = ("-m", "core")) -> list[str]:
     """The command of people who start `train` by PyTorch's launcher themselves."""
     launch = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
-    return [sys.executable, "-m", *launch, f"--max-restarts={restarts}", "-m", "core", *arguments]
+    return [sys.executable, "-m", *launch, f"--max-restarts={restarts}", *program, *arguments]
 
 
 def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path) -> None:
@@ -131,6 +132,37 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
     process.wait(60)
     assert isinstance(history(path).lifecycle, Stopped)
     assert runs.run_directories(tmp_path) == [path]
+
+
+def test_memory_that_runs_out_for_one_process_halves_the_parts_of_all(tmp_path: Path) -> None:
+    sizes = {**OPTIONS, **RECIPES["quick"], "batch_size": 32, "epochs": 3}
+    options = [*flags(root=tmp_path, name="two", **sizes), "--fit-memory"]
+    command = torchrun("train", *options, program=[little_memory.__file__])
+    subprocess.run(command, env=children.environment(), check=True, capture_output=True)
+    assert TrainConfig.from_toml(tmp_path / "two" / runs.CONFIG).micro_batch == 8  # of 16 of each process
+    for _ in train(TrainConfig(**sizes, threads=1, root=tmp_path, name="one")):
+        pass
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=AGREEMENT)
+
+
+def test_memory_that_runs_out_for_one_process_ends_all_with_a_sentence(tmp_path: Path, started: Starter) -> None:
+    options = flags(root=tmp_path, name="two", **{**OPTIONS, **RECIPES["quick"], "batch_size": 32})
+    process = started(torchrun("train", *options, program=[little_memory.__file__]))
+    assert process.wait(60) != 0
+    output = (tmp_path / "output").read_text()
+    assert "minidiff: a batch of 32 does not fit into memory; start again with --fit-memory" in output
+    assert "core/trainer.py" not in output, "no traceback of ours"
+    assert not runs.run_status(tmp_path / "two").alive
+
+
+def test_of_what_several_processes_complain_about_the_cause_is_told(tmp_path: Path) -> None:
+    log = tmp_path / runs.TRAINER_LOG
+    log.write_text("minidiff: another process of this training is gone (closed)\n[a launcher's line]\n")
+    assert said(tmp_path, 0) == "another process of this training is gone (closed)"
+    began = log.stat().st_size
+    with log.open("a") as file:
+        file.write("minidiff: it does not fit\nminidiff: another process of this training is gone (closed)\n")
+    assert said(tmp_path, 0) == said(tmp_path, began) == "it does not fit"
 
 
 def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:

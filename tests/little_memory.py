@@ -1,0 +1,37 @@
+"""A device with little memory, simulated; as a program, the command on such a device in the second of its processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from core.cli import main
+
+ROOM = 9  # images that fit into its memory at once, in training
+
+
+@contextmanager
+def little_memory() -> Iterator[list[int]]:
+    """While entered, no net takes more than ROOM images in training; gives the sizes that were asked for."""
+    asked: list[int] = []
+
+    def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
+            asked.append(len(inputs[0]))
+            if asked[-1] > ROOM:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    handle = nn.modules.module.register_module_forward_pre_hook(enter)
+    try:
+        yield asked
+    finally:
+        handle.remove()
+
+
+if __name__ == "__main__":
+    with little_memory() if os.environ["RANK"] == "1" else nullcontext():
+        main()
