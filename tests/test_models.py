@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core import BasicUNet, MinidiffError, TrainConfig, build_model
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, models
 from core.config import ModelName
 from core.models import MODEL_NAMES
 from core.precision import in_precision
@@ -262,3 +264,13 @@ def test_a_configs_options_build_its_model() -> None:
 def test_a_wrong_name_or_option_says_what_would_do(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         build_model(name, **options)
+
+
+def test_a_sketch_leaves_what_its_module_made_at_import_on_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_at_import.py").write_text("import torch\nTABLE = torch.zeros(1)\nbuild = torch.nn.Identity\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(models._BUILDERS, "identity", ("made_at_import", "build"))
+    models.sketch("identity")
+    assert sys.modules["made_at_import"].TABLE.device.type == "cpu"

@@ -57,9 +57,18 @@ class Engine:
         self._revived = False  # whether it was started anew since the last request or answer
 
     def speak_to(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
-        """Let `post` take what is said from now on; returns who took it before."""
+        """Let `post` take what is said from now on; returns who took it before, and whose request is dropped."""
         before, self._post = self._post, post
+        self._id += 1
+        self._request = None
+        if self._ready:
+            self._expected.clear()
         return before
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has still to answer a request."""
+        return self._request is not None
 
     @property
     def running(self) -> bool:

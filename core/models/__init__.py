@@ -6,6 +6,7 @@ All are called as `net(x, amount, labels)`; those that know neither amount nor c
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
@@ -34,7 +35,7 @@ def build_model(name: str, **options: Any) -> nn.Module:
         ConfigError: there is no such net, it has no such option, or it would have more than `MOST_PARAMETERS`.
     """
     sketch(name, **options)
-    return _build(name, options)
+    return _build(_builder(name), name, options)
 
 
 def sketch(name: str, **options: Any) -> nn.Module:
@@ -45,8 +46,9 @@ def sketch(name: str, **options: Any) -> nn.Module:
     """
     import torch
 
+    builder = _builder(name)  # out here: what a module makes while it is imported is not for meta
     with torch.device("meta"):
-        net = _build(name, options)
+        net = _build(builder, name, options)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     if parameters > MOST_PARAMETERS:
         raise ConfigError(
@@ -56,12 +58,16 @@ def sketch(name: str, **options: Any) -> nn.Module:
     return net
 
 
-def _build(name: str, options: dict[str, Any]) -> nn.Module:
+def _builder(name: str) -> Callable[..., nn.Module]:
     if name not in _BUILDERS:
         raise ConfigError(f"there is no model {name!r}; models are {', '.join(MODEL_NAMES)}")
     module, builder = _BUILDERS[name]
+    found: Callable[..., nn.Module] = getattr(importlib.import_module(module), builder)
+    return found
+
+
+def _build(builder: Callable[..., nn.Module], name: str, options: dict[str, Any]) -> nn.Module:
     try:
-        net: nn.Module = getattr(importlib.import_module(module), builder)(**options)
+        return builder(**options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {name} cannot be built with {options}: {error}") from None
-    return net

@@ -74,6 +74,7 @@ class CompareScreen(Playback):
         self._request = request
         self._models = models
         self._listened: Callable[[Message], object] | None = None  # who heard the engine before
+        self._times_asked = 0  # to sample both sides
         self._waiting: list[tuple[str, Request]] = []  # what is still to be sampled
         self._side = SIDES[0]  # which is being sampled
         self.shown: dict[str, Denoising] = {}
@@ -112,8 +113,12 @@ class CompareScreen(Playback):
 
     def on_unmount(self) -> None:
         """Let the screen below hear the engine again."""
+        self._hand_back()
+
+    def _hand_back(self) -> None:
         if self._listened is not None:
             self.engine.speak_to(self._listened)
+            self._listened = None
 
     def on_resize(self, event: events.Resize) -> None:
         """Do without blank lines where there are few."""
@@ -208,11 +213,15 @@ class CompareScreen(Playback):
 
     async def action_sample(self) -> None:
         """Sample both sides anew, one after the other."""
+        self._times_asked += 1
+        mine = self._times_asked
         try:
             requests = [(side, await self._asked(side)) for side in SIDES]
         except MinidiffError as error:
             self.notify(str(error), severity="error", timeout=8)
             return
+        if mine != self._times_asked:
+            return  # it was asked again meanwhile, which is under way
         first = requests[0][1]
         self._waiting = [(side, dataclasses.replace(asked, n=first.n, seed=first.seed)) for side, asked in requests]
         self.timeline.pause()
@@ -245,6 +254,14 @@ class CompareScreen(Playback):
         if len(self.shown) == len(SIDES) and not self._waiting:
             self._draw(self.longest.frames[self.timeline.position].amount)
 
+    def action_leave_field(self) -> None:
+        """Give the keys back to the screen; where it has them, close it."""
+        if self.focused is None:
+            self.action_close()
+        else:
+            super().action_leave_field()
+
     def action_close(self) -> None:
         """Back to one model."""
+        self._hand_back()  # before that screen goes on
         self.dismiss()

@@ -276,9 +276,11 @@ class SampleScreen(Playback):
             return
         self.timeline.pause()
         self._opened = self._requested = True
-        self.app.push_screen(
-            CompareScreen(self.engine, self.root, request, self.bar.models, self._link, still=self._still)
-        )
+        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._link, still=self._still)
+        self.app.push_screen(compare, self._go_on if self.engine.busy else None)
+
+    async def _go_on(self, _: object) -> None:
+        await self.action_sample()  # what was not answered yet
 
     def action_start(self) -> None:
         """Choose what to start from."""

@@ -1,0 +1,84 @@
+"""Compare shares the engine with the Sample screen: neither takes the other's denoising for its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from textual.message import Message
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from tui.app import MinidiffApp
+from tui.engine import Engine
+from tui.screens.compare import CompareScreen
+from tui.screens.sample import SampleScreen
+from tui.widgets.request_bar import RequestBar
+
+PATIENCE = 60.0
+
+
+async def shown(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Wait until a screen shows something."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)  # the turn of the app's own tasks
+    await pilot.pause()
+
+
+def write_steps(bar: RequestBar, steps: int) -> None:
+    bar.query_one("#steps", Input).value = str(steps)
+
+
+async def test_what_one_screen_asked_for_is_not_told_to_the_next(model_root: Path) -> None:
+    heard: list[Message] = []
+    engine = Engine(heard.append, model_root)
+    try:
+        await engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+        assert engine.busy
+        engine.speak_to(heard.append)
+        assert not engine.busy
+        late = asyncio.StreamReader()
+        late.feed_data(b'{"event": "done", "id": 1, "seconds": 1}\n')
+        late.feed_eof()
+        await engine.hear_all(late)
+        assert heard == []
+    finally:
+        await engine.stop()
+
+
+async def test_compare_opened_amid_a_denoising_shows_its_own_and_gives_way_to_that_one(model_root: Path) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        sample = app.screen
+        assert isinstance(sample, SampleScreen)
+        await sample.choose_model("tiny")
+        await shown(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny")
+        engine = psutil.Process(sample.engine.pid)
+        engine.suspend()  # so that this is not answered before Compare opens
+        write_steps(sample.bar, 400)
+        await pilot.press("n")
+        seed = int(sample.bar.seed)
+        await pilot.press("c")
+        await shown(pilot, lambda: isinstance(app.screen, CompareScreen))
+        engine.resume()
+        compare = app.screen
+        assert isinstance(compare, CompareScreen)
+        await shown(pilot, lambda: bool(compare.shown))
+        for steps in (5, 300):
+            for side in ("left", "right"):
+                write_steps(compare.bar(side), steps)
+            await pilot.press("enter")
+            if steps == 5:
+                await shown(pilot, lambda: compare.ready and compare.longest.steps == 5)
+        await pilot.press("escape")
+        await shown(pilot, lambda: app.screen is sample)
+        await shown(
+            pilot,
+            lambda: sample.denoising is not None and sample.denoising.seed == seed and sample.denoising.complete,
+        )
+        assert sample.denoising is not None
+        assert sample.denoising.steps == 400
+        assert [frame.index for frame in sample.denoising.frames] == list(range(401))
