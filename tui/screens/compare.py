@@ -119,6 +119,8 @@ class CompareScreen(Playback):
         if self._listened is not None:
             self.engine.speak_to(self._listened)
             self._listened = None
+            self._times_asked += 1  # so that nothing more is asked from here
+            self._waiting.clear()
 
     def on_resize(self, event: events.Resize) -> None:
         """Do without blank lines where there are few."""
