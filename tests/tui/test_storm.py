@@ -17,7 +17,7 @@ import pytest
 from runlogs import held, training, write_run
 from textual.errors import NoWidget
 from textual.geometry import Offset
-from textual.pilot import Pilot
+from textual.pilot import OutOfBounds, Pilot
 
 from core.events import Failed, Stopped
 from tui.actions import ACTIONS
@@ -91,7 +91,7 @@ async def blow(app: MinidiffApp, pilot: Pilot[None], storm: random.Random) -> No
         case 1 | 2 | 3:
             width, height = app.size
             at = Offset(storm.randrange(max(1, width)), storm.randrange(max(1, height)))
-            with contextlib.suppress(NoWidget):  # the pilot's: nothing is laid out there yet
+            with contextlib.suppress(NoWidget, OutOfBounds):  # the pilot's: nothing is laid out there yet
                 await pilot.click(offset=at, times=storm.choice((1, 1, 1, 2)))
         case 4:
             app.action_show(storm.choice(list(MODES)))
