@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 from textual.message import Message
-from textual.pilot import Pilot
 from textual.widgets import Input
+from waiting import until
 
 from tui.app import MinidiffApp
 from tui.engine import Engine
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
 from tui.widgets.request_bar import RequestBar
-
-PATIENCE = 60.0
-
-
-async def shown(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Wait until a screen shows something."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)  # the turn of the app's own tasks
-    await pilot.pause()
 
 
 def write_steps(bar: RequestBar, steps: int) -> None:
@@ -55,29 +44,30 @@ async def test_compare_opened_amid_a_denoising_shows_its_own_and_gives_way_to_th
         sample = app.screen
         assert isinstance(sample, SampleScreen)
         await sample.choose_model("tiny")
-        await shown(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny")
+        await until(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny", "tiny is shown")
         engine = psutil.Process(sample.engine.pid)
         engine.suspend()  # so that this is not answered before Compare opens
         write_steps(sample.bar, 400)
         await pilot.press("n")
         seed = int(sample.bar.seed)
         await pilot.press("c")
-        await shown(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen), "Compare is open")
         engine.resume()
         compare = app.screen
         assert isinstance(compare, CompareScreen)
-        await shown(pilot, lambda: bool(compare.shown))
+        await until(pilot, lambda: bool(compare.shown), "its first side is sampled")
         for steps in (5, 300):
             for side in ("left", "right"):
                 write_steps(compare.bar(side), steps)
             await pilot.press("enter")
             if steps == 5:
-                await shown(pilot, lambda: compare.ready and compare.longest.steps == 5)
+                await until(pilot, lambda: compare.ready and compare.longest.steps == 5, "both sides are there")
         await pilot.press("escape")
-        await shown(pilot, lambda: app.screen is sample)
-        await shown(
+        await until(pilot, lambda: app.screen is sample, "Compare is closed")
+        await until(
             pilot,
             lambda: sample.denoising is not None and sample.denoising.seed == seed and sample.denoising.complete,
+            "what was asked before is sampled",
         )
         assert sample.denoising is not None
         assert sample.denoising.steps == 400

@@ -6,14 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 from counts import count
 from textual.message import Message
-from textual.pilot import Pilot
+from waiting import until
 
 from tui.app import MinidiffApp
 from tui.engine import Engine
@@ -146,14 +146,6 @@ async def test_a_bench_of_the_lab_is_asked_again_as_a_denoising_is(screen: Scree
     assert screen.engine.running
 
 
-async def shown(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Wait until a screen shows something."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)  # the turn of the app's own tasks
-    await pilot.pause()
-
-
 async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_asked(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
@@ -165,14 +157,14 @@ async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_as
             return denoising is not None and denoising.complete and (denoising.model, denoising.seed) == ("tiny", seed)
 
         await sample.choose_model("tiny")
-        await shown(pilot, lambda: done(int(sample.bar.seed)))
+        await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
         first = sample.engine.pid
         assert first is not None
         os.kill(first, signal.SIGSTOP)
         await pilot.press("n")
-        await shown(pilot, lambda: any("no sign of life" in note.message for note in app._notifications))
-        await shown(pilot, lambda: sample.engine.pid not in (None, first))
-        await shown(pilot, lambda: done(int(sample.bar.seed)))
+        await until(pilot, lambda: any("no sign of life" in note.message for note in app._notifications), "it is said")
+        await until(pilot, lambda: sample.engine.pid not in (None, first), "another engine is there")
+        await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
 
 
 async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
@@ -181,18 +173,22 @@ async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root
         sample = app.screen
         assert isinstance(sample, SampleScreen)
         await sample.choose_model("tiny")
-        await shown(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny")
+        await until(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny", "tiny is shown")
         await pilot.press("c")
-        await shown(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready)
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both sides are there")
         compare = app.screen
         assert isinstance(compare, CompareScreen)
         killed = compare.engine.pid
         assert killed is not None
         await pilot.press("n")
         os.kill(killed, signal.SIGKILL)
-        await shown(pilot, lambda: any("ended by SIGKILL" in note.message for note in app._notifications))
+        await until(pilot, lambda: any("ended by SIGKILL" in note.message for note in app._notifications), "it is said")
         seed = int(compare.bar("left").seed)
-        await shown(pilot, lambda: compare.ready and {side.seed for side in compare.shown.values()} == {seed})
+        await until(
+            pilot,
+            lambda: compare.ready and {side.seed for side in compare.shown.values()} == {seed},
+            "both sides are sampled anew",
+        )
         assert compare.engine.pid not in (None, killed)
 
 
