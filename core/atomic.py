@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from core.foreign import opened_anew
@@ -12,12 +13,15 @@ from core.foreign import opened_anew
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, force it to disk, then rename it over `path`.
 
-    A temporary file left by a crash is removed by the next write, as is a link of its name or of `path`'s: nothing is
-    written through one. On an error the old file stays as it was.
+    A regular file that is replaced passes its permissions on. A temporary file left by a crash is removed by the next
+    write, as is a link of its name or of `path`'s: nothing is written through one. On an error the old file stays as
+    it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with opened_anew(temporary) as file:
+            if (mode := _permissions(path)) is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -31,3 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _permissions(path: Path) -> int | None:
+    """The permissions of the regular file at `path`; None where there is none."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(mode) & 0o777 if stat.S_ISREG(mode) else None

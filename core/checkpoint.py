@@ -229,8 +229,8 @@ def find_model(path: str | Path, root: Path) -> Path:
     given = Path(os.path.expanduser(path))  # which, unlike Path.expanduser, leaves an unknown ~user alone
     builtin = builtin_directories()
     places = [given]
-    if len(given.parts) == 1:  # a name means a run or a built-in model before a folder where the user happens to be
-        places = [root / given, builtin.get(str(path), given), given]
+    if len(given.parts) == 1:  # a name means a built-in model or a run before a folder where the user happens to be
+        places = [builtin.get(str(path), root / given), root / given, given]
     try:
         for candidate in places:
             if candidate.is_file():

@@ -6,15 +6,15 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from core.atomic import write_atomically
 from core.errors import MinidiffError
 from core.events import Epoch, Progress
+from core.output import resolve_output, write_output
 
 if TYPE_CHECKING:
     from core.history import RunHistory
@@ -24,8 +24,24 @@ GAP = 2  # pixels between digits, before scaling
 GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
 PANEL_SIDE = 224  # pixels of a panel's longer side, at most, unless it has more
 GIF_STEP_MS, GIF_END_MS = 80, 2500
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
+ANIMATIONS = {".gif": "GIF"}
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 TITLES = ("Input (noisy)", "Model prediction")
 _MARGIN, _TITLE_HEIGHT, _LABEL_WIDTH, _TEXT_SIZE = 12, 30, 34, 15
+
+
+def check_output(path: Path, formats: Mapping[str, str] = PICTURES) -> None:
+    """Check before long work that a picture can be written to `path`.
+
+    Raises:
+        MinidiffError: its suffix names no format that is written here, or nothing can be written there.
+    """
+    _format_for(path, formats)
+    try:
+        resolve_output(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 def grid_image(images: bytes, n: int, height: int, width: int) -> Image.Image:
@@ -48,7 +64,7 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
         MinidiffError: the file cannot be written, as for every function here.
     """
     grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
-    return _write(path, _scaled(grid, GRID_SCALE), "PNG")
+    return _write(path, _scaled(grid, GRID_SCALE))
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
@@ -79,7 +95,7 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
         draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=110, font=small, anchor="rm")
         for left, cell in zip(columns, pair, strict=True):
             sheet.paste(cell, (left, top))
-    return _write(path, _scaled(sheet, 2), "PNG")
+    return _write(path, _scaled(sheet, 2))
 
 
 def write_gif(path: Path, denoising: Denoising) -> Path:
@@ -95,7 +111,14 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
         pictures.append(_scaled(sheet, GIF_SCALE))
     durations = [GIF_STEP_MS] * (len(pictures) - 1) + [GIF_END_MS]
     return _write(
-        path, pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+        path,
+        pictures[0],
+        ANIMATIONS,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=durations,
+        loop=0,
+        optimize=False,
     )
 
 
@@ -123,7 +146,7 @@ def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]
         draw.text((left, _MARGIN + 8), title, fill=0, font=font, anchor="lm")
         sheet.paste(picture, (left, _TITLE_HEIGHT + _MARGIN))
         left += width + _MARGIN
-    return _write(path, sheet, "PNG")
+    return _write(path, sheet)
 
 
 def write_script(path: Path, lines: Sequence[str]) -> Path:
@@ -164,18 +187,28 @@ def _scaled(image: Image.Image, factor: int) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _write(path: Path, image: Image.Image, kind: str, **options: object) -> Path:
+def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = PICTURES, **options: Any) -> Path:
     content = io.BytesIO()
-    image.save(content, kind, **options)
+    format_ = _format_for(path, formats)
+    image.save(content, format_, **_SAVE_OPTIONS.get(format_, {}), **options)
     return _write_bytes(path, content.getvalue())
+
+
+def _format_for(path: Path, formats: Mapping[str, str]) -> str:
+    """Pillow's name of the format that the suffix of `path` stands for; without a suffix, the first of `formats`."""
+    suffix = path.suffix.lower()
+    if suffix and suffix not in formats:
+        known = ", ".join(formats)
+        raise MinidiffError(f"cannot write {path}: {suffix} is not a format it can be written in; end it in {known}")
+    return formats[suffix] if suffix else next(iter(formats.values()))
 
 
 def _write_bytes(path: Path, content: bytes) -> Path:
     try:
-        if path.is_dir():
-            raise MinidiffError(f"{path} is a folder; name a file in it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        return write_output(path, content)
     except OSError as error:
-        raise MinidiffError(f"cannot write {path}: {error.strerror}; choose another place") from None
-    return path
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> MinidiffError:
+    return MinidiffError(f"cannot write {path}: {error.strerror}; choose another name or place")

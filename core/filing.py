@@ -12,6 +12,7 @@ from core import locks
 from core.errors import RunError
 from core.foreign import opened_to_append
 from core.runs import (
+    BUILTIN,
     CONFIG,
     CONTROL,
     EVENTS,
@@ -37,6 +38,17 @@ def free_name(root: Path, stem: str) -> str:
     return f"{stem}-{number}"
 
 
+def check_new_name(name: str) -> str:
+    """`name` itself, if a new run can have it.
+
+    Raises:
+        RunError: it cannot name a run, or it names a built-in model, which the run would be mistaken for.
+    """
+    if name in BUILTIN:
+        raise RunError(f"{name} is the name of a built-in model; choose another --name")
+    return check_name(name)
+
+
 def create_run(config: TrainConfig) -> Path:
     """Make the directory of a new run and write its config there; the trainer does the rest.
 
@@ -49,7 +61,7 @@ def create_run(config: TrainConfig) -> Path:
     from core.atomic import write_atomically
 
     root = root_directory(config.root)
-    name = check_name(config.name or free_name(root, config.preset))
+    name = check_new_name(config.name or free_name(root, config.preset))
     path = root / name
     remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
     taken = RunError(f"{path} exists already; choose another --name{remedy}")
@@ -105,7 +117,7 @@ def rename_run(path: Path, name: str) -> Path:
         raise RunError(f"{path.name} ships with minidiff and keeps its name")
     if run_status(path).alive:
         raise RunError(f"a trainer holds {path.name}; stop it first")
-    new = path.with_name(check_name(name))
+    new = path.with_name(check_new_name(name))
     if new.exists():
         raise RunError(f"there is a {name} in {path.parent} already; choose another name")
     try:

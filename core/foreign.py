@@ -120,6 +120,6 @@ def read_toml(path: Path, *, follow: bool = False) -> dict[str, Any]:
     """
     content = read_whole(path, CONFIG_BYTES, follow=follow)
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows begin a file with a byte order mark
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -271,7 +271,8 @@ def in_words(event: Event) -> str:
         case Stopped():
             return f"stopped at step {event.step:,}: {event.reason}"
         case Finished():
-            return f"finished after {event.step:,} steps and {event.seconds:.0f} s of training"
+            plural = "s" if event.step != 1 else ""
+            return f"finished after {event.step:,} step{plural} and {event.seconds:.0f} s of training"
         case Failed():
             return f"failed at step {event.step:,}: {event.message}"
         case _:

@@ -96,7 +96,7 @@ def test_sample_writes_every_picture_asked_for(home: Path, tmp_path: Path, capsy
     }
     flags = [word for flag, path in files.items() for word in (f"--{flag}", str(path))]
     assert run(["sample", "done", "--n", "3", "--steps", "4", "--seed", "1", "--device", "cpu", *flags]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"wrote {path}" for path in files.values()]
+    assert capsys.readouterr().out.splitlines()[1:] == [f"wrote {path}" for path in files.values()]
     assert [Image.open(path).format for path in files.values()] == ["PNG", "PNG", "GIF"]
     assert Image.open(files["gif"]).n_frames == 5
 
@@ -318,3 +318,51 @@ def test_ctrl_c_while_something_is_being_imported_leaves_no_traceback(home: Path
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--bs=64", "--batch-size"),
+        ("--dropout", "--label-dropout"),
+        ("--epohcs", "--epochs"),
+        ("--xyzzy", "--help"),
+    ],
+)
+def test_an_unknown_option_names_what_was_meant(capsys: Capture, flag: str, meant: str) -> None:
+    assert meant in complaint(capsys, "train", flag, code=2)
+
+
+def test_variables_for_training_options_reach_only_train(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("MINIDIFF_MODEL", "unet2d")
+    monkeypatch.setenv("MINIDIFF_NAME", "done")
+    monkeypatch.setenv("MINIDIFF_N", "nonsense")
+    assert "NAME" in complaint(capsys, "stop", code=2)
+    assert run(["sample", "--steps", "1", "--n", "1", "--device", "cpu", "--output", os.devnull]) == 0
+    monkeypatch.setenv("MINIDIFF_EPOCHS", "several")
+    assert "epochs" in complaint(capsys, "train", code=2)
+
+
+def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfpreset = 'quick'\r\nepochs = 0\r\n")
+    assert "epochs: should be greater than or equal to 1" in complaint(
+        capsys, "train", "--config", str(tmp_path / "c.toml"), code=2
+    )
+
+
+def test_no_run_takes_the_name_of_a_built_in_model(home: Path, capsys: Capture) -> None:
+    assert "built-in model" in complaint(capsys, "train", *TINY, "--root", str(home), "--name", runs.BUILTIN[0])
+    assert not (home / runs.BUILTIN[0]).exists()
+
+
+def test_sample_says_what_it_samples_from(
+    home: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["sample", "done", "--steps", "1", "--n", "1", "--device", "cpu"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"sampling from done: {home / 'done' / runs.MODEL}, step 4, online weights"
+    assert second == "wrote samples.png"

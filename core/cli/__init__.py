@@ -6,11 +6,16 @@ Exit codes: 0 done, 1 an error that the line on stderr explains, 2 an option or 
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, MinidiffError
 from core.foreign import harmless
+
+if TYPE_CHECKING:
+    from cyclopts import UnknownOptionError
 
 DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnknownOptionError
 
     from core.cli.commands import app
 
@@ -34,6 +39,8 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
+    except UnknownOptionError as error:
+        return _complain(_unknown_option(error), USAGE)
     except CycloptsError as error:
         return _complain(f"{_one_line(str(error))}; `minidiff --help` lists the commands", USAGE)
     except ConfigError as error:
@@ -48,6 +55,18 @@ def run(arguments: list[str]) -> int:
     except OSError as error:  # stdout on a full disk, or a folder that may not be read
         _drop_output()
         return _complain(f"{error.filename or 'output'}: {error.strerror}", ERROR)
+
+
+def _unknown_option(error: UnknownOptionError) -> str:
+    """Name the option that was probably meant: by initials (`--lr`), as a part (`--dropout`), or by spelling."""
+    given = (error.token.keyword or error.token.value).partition("=")[0]
+    names = [name for argument in error.argument_collection if argument.parse for name in argument.names]
+    short = given.lstrip("-").replace("-", "").lower()
+    meant = [name for name in names if "".join(part[:1] for part in name.split("-")) == short]
+    meant += [name for name in names if len(short) > 2 and short in name.replace("-", "")]
+    meant += difflib.get_close_matches(given, names, n=1, cutoff=0.7)
+    suggestion = f"did you mean {meant[0]}?" if meant else "`--help` lists the options of a command"
+    return f"Unknown option: {given}; {suggestion}"
 
 
 def _drop_output() -> None:

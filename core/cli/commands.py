@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from contextlib import closing
@@ -33,7 +34,6 @@ app = App(
     name="minidiff",
     help="Train, watch and sample small diffusion models. The screen is `minidiff-tui`.",
     version=__version__,
-    config=Env("MINIDIFF_", command=False),
     default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
 )
 Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
@@ -43,7 +43,8 @@ Way = Annotated[SamplingOptions | None, Parameter(name="*")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
-@app.command
+# Only the options of a recipe: MINIDIFF_MODEL, say, must not become the model that `sample` takes.
+@app.command(config=Env("MINIDIFF_", command=False))
 def train(
     *,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
@@ -53,7 +54,7 @@ def train(
     """Train a model and keep everything in a run directory."""
     chosen = {name: getattr(config, name) for name in config.model_fields_set}
     if config_file is not None:
-        base = TrainConfig.from_toml(config_file)
+        base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
         chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
     chosen["root"] = runs.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
@@ -149,10 +150,16 @@ def sample(
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
     with loading():
         from core import export, recording
-        from core.checkpoint import load_model
+        from core.checkpoint import find_model, load_model
         from core.sampling import sample as denoise
 
-    loaded = load_model(model, device, root)
+    if output is None and figure is None and gif is None:
+        output = Path("samples.png")
+    for path, formats in ((output, export.PICTURES), (figure, export.PICTURES), (gif, export.ANIMATIONS)):
+        if path is not None:
+            export.check_output(path, formats)
+    file = find_model(model, runs.root_directory(root))
+    loaded = load_model(file, device)
     steps_taken = denoise(
         loaded,
         n=n,
@@ -161,9 +168,9 @@ def sample(
         labels=label,
         **(way or {}),
     )
+    weights = "EMA" if loaded.config.ema else "online"
+    print(harmless(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
     denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
-    if output is None and figure is None and gif is None:
-        output = Path("samples.png")
     for path, write in ((output, export.write_grid), (figure, export.write_figure), (gif, export.write_gif)):
         if path is not None:
             print(f"wrote {write(path, denoising)}")

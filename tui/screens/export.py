@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -90,5 +91,5 @@ class ExportScreen(Modal[Export | None]):
         self._choose(self._choices[choice or 0][0])
 
     def _choose(self, kind: str) -> None:
-        folder = Path(self.query_one(Input).value.strip() or ".").expanduser().resolve()
+        folder = Path(os.path.expanduser(self.query_one(Input).value.strip() or ".")).resolve()
         self.dismiss(Export(kind, folder / self._names[kind]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from functools import partial
 from pathlib import Path
@@ -314,7 +315,7 @@ class LabScreen(Playback):
 
     def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
         if stem:
-            self._write(panels, script, Path(stem).expanduser())
+            self._write(panels, script, Path(os.path.expanduser(stem)))
 
     @work(group="export")
     async def _write(self, panels: list[Panel], script: list[str], stem: Path) -> None:

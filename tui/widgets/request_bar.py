@@ -311,8 +311,7 @@ class RequestBar(Container):
 
 
 def config_of(model: str, root: Path) -> TrainConfig:
-    """What a run under the root, else a built-in model, was trained with."""
+    """What a built-in model, else a run under the root, was trained with."""
     from core.config import TrainConfig  # brings pydantic, which the first screen does without
 
-    run = root / model / CONFIG
-    return TrainConfig.from_toml(run if run.is_file() else builtin_directories().get(model, root / model) / CONFIG)
+    return TrainConfig.from_toml(builtin_directories().get(model, root / model) / CONFIG)
