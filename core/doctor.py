@@ -155,7 +155,8 @@ def lines(report: Report) -> list[str]:
     if not report.data:
         out.append(f"  none in {', '.join(report.data_roots)}: `minidiff download` fetches it, glyphs need none")
     out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(shown)}"]
-    out.append(f"  half blocks {'can' if terminal.blocks else 'cannot'} be shown")
+    blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
+    out.append("  " + ", ".join(f"{name} {'can' if there else 'cannot'} be shown" for name, there in blocks))
     out += ["Runs", f"  in {report.root}, {free} free"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
@@ -321,7 +322,7 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         what = f"the output's encoding is {terminal.encoding}, not UTF-8: digits cannot be drawn with blocks"
         problems.append(Problem(what, "run `export LC_ALL=C.UTF-8` (under tmux also start it as `tmux -u`)"))
     if terminal.term == "linux":
-        what = "TERM=linux, the bare console, has 16 colours: greys are coarse"
+        what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: greys and small digits are coarse"
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
         what = f"SSH did not pass COLORTERM on, so the screen uses {terminal.colors} colours"

@@ -36,6 +36,7 @@ def main() -> None:
             "minidiff-tui cannot draw on TERM=dumb; set TERM, or use the headless command `minidiff`", file=sys.stderr
         )
         sys.exit(2)
+    _describe_terminal_to_textual()
     from core.runs import root_directory
     from tui.app import HUNG_UP, MinidiffApp
 
@@ -49,6 +50,15 @@ def main() -> None:
         for line in _farewell(app):
             print(line)
     sys.exit(app.return_code or 0)
+
+
+def _describe_terminal_to_textual() -> None:
+    """Let Textual use the colours that this terminal has; it reads the variable when it is first imported."""
+    from core.terminal import colors
+
+    found = colors(os.environ["TERM"])
+    if found in ("truecolor", "256"):
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = found
 
 
 def _is_first_start() -> bool:
