@@ -121,6 +121,7 @@ def test_text_that_arrives_at_once_goes_into_a_field_and_presses_no_keys(tmp_pat
         terminal.wait_for("with/man")
         assert terminal.running(), "the second line was not typed"
         terminal.press("escape")
+        terminal.wait_for(" q Quit")  # no longer ^q: the field is left
         terminal.press("5")
         terminal.wait_for("Convolution")
 
