@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
+import signal
 import struct
 import termios
 import time
@@ -145,6 +147,16 @@ def test_q_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path, answers:
             assert time.monotonic() - pressed < QUIT_SECONDS, "the app did not end"
             time.sleep(0.01)
         assert terminal.exit_status() == 0
+
+
+def test_sigterm_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path) -> None:
+    with devices_screen(tmp_path) as terminal:
+        fill(terminal)
+        os.kill(terminal.pid, signal.SIGTERM)
+        told = time.monotonic()
+        while terminal.running():
+            assert time.monotonic() - told < QUIT_SECONDS, "the app did not end"
+            time.sleep(0.01)
 
 
 def test_a_terminal_that_is_read_again_shows_the_whole_screen(tmp_path: Path) -> None:

@@ -207,33 +207,6 @@ def test_the_app_and_its_engine_end_when_the_terminal_goes_away(tmp_path: Path) 
         time.sleep(0.01)
 
 
-def test_a_terminal_that_nobody_reads_does_not_keep_the_app_from_ending(tmp_path: Path) -> None:
-    terminal = Terminal("--root", str(tmp_path))
-    terminal.read_until(b"Quit")
-    os.write(terminal.fd, b"l")  # it plays for ever, until what is written fills the terminal
-    main = Path(f"/proc/{terminal.pid}/task/{terminal.pid}")
-    if not main.exists():
-        os.kill(terminal.pid, signal.SIGKILL)
-        terminal.exit_status()
-        pytest.skip("this system has no /proc to see by that the app waits for its terminal")
-    deadline = time.monotonic() + PATIENCE
-    while "futex" not in _waits_in(main):  # the event loop itself, for room in the queue of what is written
-        assert time.monotonic() < deadline, "the terminal was never full"
-        time.sleep(0.01)
-    os.kill(terminal.pid, signal.SIGTERM)
-    began = time.monotonic()
-    while not os.waitpid(terminal.pid, os.WNOHANG)[0]:
-        assert time.monotonic() - began < 10, "the app did not end"
-        time.sleep(0.01)
-
-
-def _waits_in(task: Path) -> str:
-    try:
-        return (task / "wchan").read_text()
-    except OSError:
-        return ""
-
-
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
