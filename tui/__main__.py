@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.streams import prepare_streams
+
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
     from tui.settings import Settings
@@ -18,6 +20,7 @@ SCREENS = ("sample", "train", "runs", "devices", "lab")
 
 def main() -> None:
     """Open the app; exit code 2 where there is no terminal to open it on."""
+    prepare_streams()
     arguments = _parser().parse_args()
     if arguments.print_settings:
         from tui.settings import as_file

@@ -11,14 +11,19 @@ import sys
 
 from core.errors import ConfigError, MinidiffError
 from core.foreign import harmless
+from core.streams import prepare_streams
 
 DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    closed = prepare_streams()
+    if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which leave a run even if nobody sees it
+        sys.exit(_complain("standard output is closed; `> /dev/null` discards what is printed", ERROR))
     try:
-        code = run(sys.argv[1:] if arguments is None else arguments)
+        code = run(arguments)
     except KeyboardInterrupt:  # while the command itself was being imported
         code = INTERRUPTED
     sys.exit(code)
