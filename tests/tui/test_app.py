@@ -19,7 +19,7 @@ from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
 from tui.meter import History, Meter
-from tui.screens.devices import DeviceCard
+from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
 from tui.screens.room import RoomScreen
 from tui.screens.sample import SampleScreen
@@ -92,6 +92,13 @@ async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width:
         card.show(gpu, meter)
         assert "in use by night" in str(card.query_one(where, Static).render())
         assert "2.0/140.0 GiB  42 °C  137 W" in str(card.query_one(".values", Static).render())
+
+
+def test_a_process_outside_the_container_is_shown_without_an_id() -> None:
+    from core.processes import GpuProcess
+
+    line = _process(GpuProcess("GPU-1", None, None, None, 3 * 2**30), 80).plain
+    assert line.split(maxsplit=4) == ["N/A", "N/A", "3.0", "GiB", "a process outside this container"]
 
 
 async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_the_screen_once_it_has_it(
