@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all other imports
+    from core.import_path import leave_current_folder
+
+    leave_current_folder()
+
 import argparse
 import os
 import sys

@@ -11,6 +11,7 @@ import sys
 
 from core.errors import ConfigError, MinidiffError
 from core.foreign import harmless
+from core.import_path import CURE, LIBRARIES, shadows
 from core.streams import prepare_streams
 
 DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -31,6 +32,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
+    if files := [shadow for shadow in shadows() if shadow.is_file and shadow.module in LIBRARIES]:
+        return _complain(f"{files[0]}; {CURE}", ERROR)
+    try:
+        return _run(arguments)
+    except (ImportError, AttributeError):
+        found = [shadow for shadow in shadows() if shadow.module not in ("core", "tui")]  # ours are imported by now
+        if not found:
+            raise
+        return _complain(f"{found[0]}; {CURE}", ERROR)
+
+
+def _run(arguments: list[str]) -> int:
     from cyclopts import CycloptsError
 
     from core.cli.commands import app
