@@ -41,6 +41,7 @@ from tui.settings import DRAWING_CHOICES, Settings
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
+MISSED_SECONDS = 1.0  # between two looks at whether what was not written can be drawn
 ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
 HUNG_UP = 128 + signal.SIGHUP  # the exit status when the terminal is gone
 
@@ -131,6 +132,7 @@ class MinidiffApp(App[None]):
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self._ask()
+            self.set_interval(MISSED_SECONDS, self._draw_missed)
 
     def clear_selection(self) -> None:
         """Forget what text was selected."""
@@ -150,6 +152,8 @@ class MinidiffApp(App[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
+        self.link.heard(time.monotonic())  # a detached terminal that is attached again has another size, or says so
+        self._draw_missed()
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):
             self.push_screen(RoomScreen())
 
@@ -160,8 +164,9 @@ class MinidiffApp(App[None]):
         self._draw_missed()
 
     def _ask(self) -> None:
-        if self._driver is not None and not self.is_headless:
-            self._driver.write(QUESTION)
+        driver = self._driver
+        if isinstance(driver, TerminalDriver) and driver.takes_output:  # else it would not be written, nor answered
+            driver.write(QUESTION)
             self.link.asked(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:

@@ -67,8 +67,12 @@ class Link:
         After a silence, questions may have been lost, with a terminal that was detached or that went to sleep.
         """
         if self.silent(now):
-            self._asked.clear()
+            self.forget()
         self._last_heard = now
+
+    def forget(self) -> None:
+        """Expect no answers to what was asked so far: the terminal was given to another program meanwhile."""
+        self._asked.clear()
 
     def silent(self, now: float) -> bool:
         """Whether a terminal that has answered before gives no sign any more, and should be written nothing.

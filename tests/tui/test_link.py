@@ -136,3 +136,11 @@ def test_a_terminal_that_never_answered_is_never_silent() -> None:
     link = Link()
     link.asked(0.0)
     assert not link.silent(1000.0)
+
+
+def test_a_terminal_that_another_program_had_meanwhile_is_asked_again() -> None:
+    link = answering_link()
+    link.asked(20.0)
+    link.forget()
+    assert not link.silent(1000.0)
+    assert link.wants_question(1000.0)
