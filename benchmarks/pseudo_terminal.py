@@ -87,6 +87,7 @@ class PseudoTerminal:
         )
         self._child.delaybeforesend = None
         self.pid: int = self._child.pid
+        self.descriptor: int = self._child.child_fd  # of the terminal's own end
 
     def __enter__(self) -> PseudoTerminal:
         return self
@@ -156,6 +157,18 @@ class PseudoTerminal:
     def press(self, *keys: str) -> None:
         """Type keys, named as in KEYS or as the characters themselves."""
         self._child.send("".join(KEYS.get(key, key) for key in keys))
+
+    def send(self, content: bytes) -> None:
+        """Send bytes as they are, reading what the program writes while it takes no more of them."""
+        os.set_blocking(self.descriptor, False)
+        try:
+            while content:
+                try:
+                    content = content[os.write(self.descriptor, content[:READ_BYTES]) :]
+                except BlockingIOError:
+                    self.read(0.05)
+        finally:
+            os.set_blocking(self.descriptor, True)
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the window's size, as a person dragging its corner does."""

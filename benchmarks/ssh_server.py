@@ -39,8 +39,8 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Server]:
-    """A server whose keys and settings lie in `home`, until the block ends.
+def serving(home: Path, **more: object) -> Iterator[Server]:
+    """A server whose keys and settings lie in `home`, until the block ends; `more` of sshd_config's may be given.
 
     Raises:
         NoServerError: none is installed, or it does not start.
@@ -61,6 +61,7 @@ def serving(home: Path) -> Iterator[Server]:
         "PasswordAuthentication": "no",
         "PermitRootLogin": "prohibit-password",
         "PrintMotd": "no",
+        **more,
     }
     (home / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     if os.geteuid() == 0:

@@ -1,6 +1,10 @@
 """`python -m core` is the command `minidiff`, also for launchers: `torchrun --nproc-per-node 2 -m core train`."""
 
-from core.cli import main
-
 if __name__ == "__main__":
+    from core.import_path import leave_current_folder
+
+    leave_current_folder()
+
+    from core.cli import main
+
     main()

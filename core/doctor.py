@@ -18,6 +18,7 @@ from typing import Any, Literal
 from core import __version__, disk
 from core.data import search_roots
 from core.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
+from core.import_path import CURE, HOME, shadows
 from core.outliving import what_ends_trainers
 from core.published import SOURCES, File, Source
 from core.runs import root_directory
@@ -120,8 +121,10 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
     runs = root_directory(root)
     space = disk.room(runs)
     free = None if space is None else space[0]
+    shadowed = _shadow_problems()
     problems = [
-        *_package_problems(packages, torch),
+        *(shadowed or _package_problems(packages, torch)),
+        *_current_folder_hints(),
         *_gpu_problems(devices, torch, cuda_driver()),
         *data_problems,
         *_root_problems(runs, free),
@@ -155,7 +158,8 @@ def lines(report: Report) -> list[str]:
     if not report.data:
         out.append(f"  none in {', '.join(report.data_roots)}: `minidiff download` fetches it, glyphs need none")
     out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(shown)}"]
-    out.append(f"  half blocks {'can' if terminal.blocks else 'cannot'} be shown")
+    blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
+    out.append("  " + ", ".join(f"{name} {'can' if there else 'cannot'} be shown" for name, there in blocks))
     out += ["Runs", f"  in {report.root}, {free} free"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
@@ -165,7 +169,7 @@ def lines(report: Report) -> list[str]:
 
 def probe_torch(limit: float) -> Torch:
     """Import torch and torchvision in a process of their own, for at most `limit` seconds."""
-    command = [sys.executable, "-c", _PROBE]
+    command = [sys.executable, "-P", "-c", _PROBE]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
     except subprocess.TimeoutExpired as expired:
@@ -272,6 +276,25 @@ def _package_problems(packages: dict[str, str | None], torch: Torch) -> list[Pro
     return problems
 
 
+def _shadow_problems() -> list[Problem]:
+    """Modules that Python imports in place of those that are meant; what the probe says of torch may come of them."""
+    return [Problem(str(shadow), CURE) for shadow in shadows()]
+
+
+def _current_folder_hints() -> list[Problem]:
+    """Files of the current folder that scripts, and `python -m` of a command there, would import."""
+    if os.path.realpath(os.curdir) == os.path.realpath(HOME):
+        return []
+    return [
+        Problem(
+            f"{shadow.path} would be imported as `{shadow.module}` by scripts in this folder",
+            "rename it; the commands `minidiff` and `minidiff-tui` do not import it",
+            "hint",
+        )
+        for shadow in shadows([os.curdir])
+    ]
+
+
 def _gpu_problems(devices: list[DeviceInfo], torch: Torch, driver: tuple[int, int] | None) -> list[Problem]:
     """GPUs that are here but cannot be computed on, and why; `driver` is the newest CUDA that the driver supports."""
     gpus = [device for device in devices if device.kind == "cuda"]
@@ -321,7 +344,7 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         what = f"the output's encoding is {terminal.encoding}, not UTF-8: digits cannot be drawn with blocks"
         problems.append(Problem(what, "run `export LC_ALL=C.UTF-8` (under tmux also start it as `tmux -u`)"))
     if terminal.term == "linux":
-        what = "TERM=linux, the bare console, has 16 colours: greys are coarse"
+        what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: greys and small digits are coarse"
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
         what = f"SSH did not pass COLORTERM on, so the screen uses {terminal.colors} colours"

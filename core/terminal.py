@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 
 _BLOCKS = "▀▄█"
+_QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
+# By their own documentation and terminfo entries, also where COLORTERM is not passed on, as over SSH.
+_TRUECOLOR = re.compile(r"(foot|alacritty|wezterm|(xterm-)?ghostty|xterm-kitty)(-.*)?|.*-direct\d*")
+_CONSOLE = "cp437"  # the characters of the Linux console's own font; others that are loaded have hardly more
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Terminal:
     encoding: str  # of the standard output
     utf8: bool
     blocks: bool  # whether half blocks, which the digits are drawn with, can be written
+    quadrants: bool  # whether quarter blocks can, which small digits are drawn with
     columns: int | None  # None where no stream is a terminal
     rows: int | None
     stdin_is_terminal: bool
@@ -32,13 +38,15 @@ def describe_terminal() -> Terminal:
     term = os.environ.get("TERM", "")
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     columns, rows = _size()
+    codec = drawable(term, encoding)
     return Terminal(
         term=term,
         colorterm=os.environ.get("COLORTERM", ""),
-        colors=_colors(term),
+        colors=colors(term),
         encoding=encoding,
-        utf8=encoding.lower().replace("-", "").replace("_", "") in ("utf8", "utf8sig"),
-        blocks=term != "dumb" and _encodable(_BLOCKS, encoding),
+        utf8=_is_utf8(encoding),
+        blocks=term != "dumb" and (codec is None or _encodable(_BLOCKS, codec)),
+        quadrants=term != "dumb" and (codec is None or _encodable(_QUADRANTS, codec)),
         columns=columns,
         rows=rows,
         stdin_is_terminal=sys.stdin is not None and sys.stdin.isatty(),
@@ -48,8 +56,27 @@ def describe_terminal() -> Terminal:
     )
 
 
-def _colors(term: str) -> str:
-    """By the same variables as the libraries that draw: NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, then TERM's end."""
+def drawable(term: str, encoding: str) -> str | None:
+    """The codec whose characters the terminal can show; None where it can show any that its font has."""
+    if not _is_utf8(encoding):
+        return encoding
+    return _CONSOLE if term == "linux" or term.startswith("linux-") else None
+
+
+def drawing(term: str, encoding: str) -> str:
+    """The way to draw digits that works there: "auto", "half" where the font lacks quarter blocks, or "ascii"."""
+    codec = drawable(term, encoding)
+    if codec is None or _encodable(_BLOCKS + _QUADRANTS, codec):
+        return "auto"
+    return "half" if _encodable(_BLOCKS, codec) else "ascii"
+
+
+def colors(term: str) -> str:
+    """How many colours the app uses: "truecolor", "256", "16" or "none".
+
+    By the variables that rich and Textual read (NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, the end of TERM), and by
+    the names of terminals that have true colour, which those libraries do not know.
+    """
     chosen = os.environ.get("TEXTUAL_COLOR_SYSTEM", "").lower()
     if os.environ.get("NO_COLOR"):
         return "none"
@@ -59,7 +86,13 @@ def _colors(term: str) -> str:
         return "none"
     if os.environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
         return "truecolor"
+    if _TRUECOLOR.fullmatch(term.strip().lower()):
+        return "truecolor"
     return "256" if term.rpartition("-")[2] in ("256color", "kitty") else "16"
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").replace("_", "") in ("utf8", "utf8sig")
 
 
 def _encodable(text: str, encoding: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import pynvml
 import pytest
 import torch
 
-from core import cuda_order, devices
+from core import cuda_order, devices, processes
 from core.devices import list_devices, pick_device
 from core.errors import DeviceUnavailable
+from core.processes import gpu_processes
 
 GB = 1 << 30
 A = "GPU-aaaa1111-0000-0000-0000-000000000000"
@@ -66,7 +68,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", handle_by_index)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxMigDeviceCount", lambda gpu: len(gpu["instances"]))
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMigDeviceHandleByIndex", instance)
-        for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage", "MigMode"):
+        running = ("ComputeRunningProcesses", "GraphicsRunningProcesses")
+        for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage", "MigMode", *running):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{key}", reader(key))
         # The driver is asked by a program; here one that prints `order` or fails as it does without a driver.
         program = "raise SystemExit(1)" if order is None else f"print(*{order!r}, sep='\\n')"
@@ -345,3 +348,48 @@ def test_error_says_when_the_environment_hides_the_gpus(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(DeviceUnavailable, match="CUDA_VISIBLE_DEVICES='' shows none"):
         pick_device("cuda:0")
+
+
+def using(pid: int, memory: int = GB) -> SimpleNamespace:
+    """What NVML says of one process on a GPU."""
+    return SimpleNamespace(pid=pid, usedGpuMemory=memory)
+
+
+@pytest.fixture
+def in_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_HOST_NAMESPACE", -1)  # which is no inode: this process lives in another one
+
+
+@pytest.mark.usefixtures("in_container")
+def test_in_a_container_ids_of_the_host_are_nobodys_here(machine: Any) -> None:
+    running = [using(1, 3 * GB), using(0, 2 * GB), using(0, GB)]
+    machine(card(A, ComputeRunningProcesses=running, GraphicsRunningProcesses=running[1:2]))
+    assert [(process.pid, process.name, process.user, process.memory) for process in gpu_processes()] == [
+        (None, None, None, 3 * GB),
+        (None, None, None, 2 * GB),
+        (None, None, None, GB),
+    ]
+
+
+@pytest.mark.usefixtures("in_container")
+def test_in_a_container_a_process_that_has_the_gpu_open_is_ours(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(processes, "_GPU_FILES", (str(tmp_path),))
+    machine(card(A, ComputeRunningProcesses=[using(os.getpid())]))
+    with open(tmp_path / "nvidia0"):
+        (process,) = gpu_processes()
+    assert process.pid == os.getpid()
+    assert "pytest" in (process.name or "")
+    (process,) = gpu_processes()  # the file is closed
+    assert process.pid is None
+
+
+def test_on_the_host_every_process_is_named(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.stat("/proc/self/ns/pid").st_ino if os.path.exists("/proc/self/ns/pid") else None
+    if here is None:
+        pytest.skip("this system has no namespaces of process ids")
+    monkeypatch.setattr(processes, "_HOST_NAMESPACE", here)
+    machine(card(A, ComputeRunningProcesses=[using(os.getpid()), using(0)]))
+    assert [process.pid for process in gpu_processes()] == [os.getpid(), None]

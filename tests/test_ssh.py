@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from benchmarks.ssh_server import NoServerError, Server, serving
 from core.events import Epoch
 from core.runs import request, run_status
 
+FROZEN_SECONDS = 60.0  # 20 until the app is silent, some more until the server gives up; without silence, never
 TRAINING = """
 [training]
 preset = "quick"
@@ -90,3 +92,29 @@ def test_over_ssh_the_terminal_has_256_colours(server: Server, tmp_path: Path) -
         assert b"38;2;" not in terminal.output
         terminal.press("q")
         assert terminal.exit_status() == 0
+
+
+def test_a_connection_whose_client_is_frozen_ends(tmp_path: Path) -> None:
+    """The server's keepalives go out only where the app writes nothing."""
+    (tmp_path / "minidiff").mkdir()
+    (tmp_path / "minidiff" / "welcomed").touch()
+    (tmp_path / "keys").mkdir()
+    app = f"cd {HOME} && XDG_STATE_HOME={tmp_path} {sys.executable} -m tui --root {tmp_path / 'runs'} --screen devices"
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving(tmp_path / "keys", ClientAliveInterval=1, ClientAliveCountMax=2))
+        except NoServerError as error:
+            pytest.skip(str(error))
+        terminal = stack.enter_context(PseudoTerminal(command=server.command(app), columns=80, lines=24))
+        terminal.wait_for("CPU")
+        screens = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if "tui" in (process.info["cmdline"] or []) and str(tmp_path / "runs") in process.info["cmdline"]
+        ]
+        assert len(screens) == 1
+        os.kill(terminal.pid, signal.SIGSTOP)
+        try:
+            screens[0].wait(timeout=FROZEN_SECONDS)
+        finally:
+            os.kill(terminal.pid, signal.SIGCONT)

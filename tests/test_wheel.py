@@ -44,7 +44,7 @@ def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: 
         "core/builtin/judges/mnist-mlp.safetensors",
         "tui/app.tcss",
     } <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"core", "tui"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"core", "tui", "minidiff.py"}
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 8_000_000
 
 
@@ -54,6 +54,9 @@ def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: 
         ["-m", "core", "sample", "quick-mnist", "--n", "2", "--steps", "2", "--output", "out.png"],
         ["-m", "core", "runs", "--json"],
         ["-m", "tui", "--version"],
+        ["-m", "minidiff", "runs", "--json"],
+        ["-c", "import minidiff; print(minidiff.train, minidiff.__version__, sorted(dir(minidiff)))"],
+        ["-c", "from minidiff import *; print(load_model('quick-mnist', device='cpu').name)"],
     ],
     ids=lambda command: " ".join(command[:3]),
 )
@@ -67,3 +70,52 @@ def test_installed_wheel_works_from_any_folder(installed: Path, tmp_path: Path, 
     assert done.returncode == 0, done.stderr
     if "out.png" in command:
         assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `pip install -e .` puts into site-packages."""
+    pytest.importorskip("editables")
+    target, site = tmp_path_factory.mktemp("editable"), tmp_path_factory.mktemp("site")
+    program = f"import hatchling.build; hatchling.build.build_editable({str(target)!r})"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(target.glob("*.whl"))) as archive:
+        archive.extractall(site)
+    return site
+
+
+@pytest.mark.parametrize("kind", ["installed", "editable"])
+def test_the_commands_work_beside_another_core_and_tui(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    site: Path = request.getfixturevalue(kind)
+    for name in ("core", "tui"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        (tmp_path / "other" / name / "__init__.py").write_text("")
+    (tmp_path / "here").mkdir()
+    for name in ("core", "torch", "json"):
+        (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('the wrong file was imported')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "other")}
+    scripts = (site / next(site.glob("*.dist-info")) / "entry_points.txt").read_text()
+    assert "minidiff = minidiff:main" in scripts
+    assert "minidiff-tui = minidiff:tui" in scripts
+
+    def launch(program: str, *arguments: str, safe: bool = True) -> subprocess.CompletedProcess[str]:
+        found = f"import site, sys; site.addsitedir({str(site)!r}); {program}"
+        command = [sys.executable, *(["-P"] if safe else []), "-c", found, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, check=False
+        )
+
+    sampled = ("sample", "quick-mnist", "--n", "1", "--steps", "1", "--output", "out.png")
+    done = launch("import minidiff; minidiff.main()", *sampled)  # as the script that an installer writes
+    assert (done.returncode, done.stderr) == (0, "")
+    as_module = "import runpy; runpy.run_module('minidiff', run_name='__main__', alter_sys=True)"
+    done = launch(as_module, *sampled)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = launch("import minidiff; minidiff.tui()", "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = launch("import minidiff; minidiff.train")
+    last = done.stderr.splitlines()[-1]
+    assert "minidiff needs its own package `core`" in last
+    assert str(tmp_path / "other" / "core" / "__init__.py") in last

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all other imports
+    from core.import_path import leave_current_folder
+
+    leave_current_folder()
+
 import argparse
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from core.streams import prepare_streams
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
@@ -18,6 +25,7 @@ SCREENS = ("sample", "train", "runs", "devices", "lab")
 
 def main() -> None:
     """Open the app; exit code 2 where there is no terminal to open it on."""
+    prepare_streams()
     arguments = _parser().parse_args()
     if arguments.print_settings:
         from tui.settings import as_file
@@ -36,6 +44,7 @@ def main() -> None:
             "minidiff-tui cannot draw on TERM=dumb; set TERM, or use the headless command `minidiff`", file=sys.stderr
         )
         sys.exit(2)
+    _describe_terminal_to_textual()
     from core.runs import root_directory
     from tui.app import HUNG_UP, MinidiffApp
 
@@ -49,6 +58,15 @@ def main() -> None:
         for line in _farewell(app):
             print(line)
     sys.exit(app.return_code or 0)
+
+
+def _describe_terminal_to_textual() -> None:
+    """Let Textual use the colours that this terminal has; it reads the variable when it is first imported."""
+    from core.terminal import colors
+
+    found = colors(os.environ["TERM"])
+    if found in ("truecolor", "256"):
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = found
 
 
 def _is_first_start() -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual import events
 from textual.actions import ActionParseResult
@@ -22,9 +25,11 @@ from textual.screen import Screen
 from textual.theme import ThemeProvider
 from textual.widgets import OptionList
 
+from core.terminal import drawable, drawing
 from tui.actions import bindings
 from tui.crash import report
-from tui.hangup import end_with_terminal
+from tui.driver import TerminalDriver
+from tui.hangup import end_if_stuck, end_with_terminal
 from tui.link import QUESTION, Link
 from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.modal import Palette
@@ -36,6 +41,7 @@ from tui.settings import DRAWING_CHOICES, Settings
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
+MISSED_SECONDS = 1.0  # between two looks at whether what was not written can be drawn
 ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
 HUNG_UP = 128 + signal.SIGHUP  # the exit status when the terminal is gone
 
@@ -59,10 +65,13 @@ class MinidiffApp(App[None]):
         welcome: bool = False,
     ) -> None:
         self.DEFAULT_MODE = mode  # type: ignore[misc] # so that no other screen is made, nor an engine for it
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.root = root
         self.settings = settings or Settings()
         self.link = Link(self.settings.frames_per_second)
+        term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
+        self.codec = drawable(term, encoding)  # of the characters that the terminal can show; None for all
+        self.best_drawing = drawing(term, encoding)  # what `auto` stands for, as far as the terminal decides it
         self.watched = run  # the run that the Train screen showed last; told to the user on leaving
         self._welcome = welcome
         self.add_mode("sample", self._sample_screen)
@@ -123,6 +132,7 @@ class MinidiffApp(App[None]):
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self._ask()
+            self.set_interval(MISSED_SECONDS, self._draw_missed)
 
     def clear_selection(self) -> None:
         """Forget what text was selected."""
@@ -142,6 +152,8 @@ class MinidiffApp(App[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
+        self.link.heard(time.monotonic())  # a detached terminal that is attached again has another size, or says so
+        self._draw_missed()
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):
             self.push_screen(RoomScreen())
 
@@ -149,15 +161,25 @@ class MinidiffApp(App[None]):
         """Let the terminal say when it has drawn a picture."""
         if self.link.wants_question(time.monotonic()):
             self._ask()
+        self._draw_missed()
 
     def _ask(self) -> None:
-        if self._driver is not None and not self.is_headless:
-            self._driver.write(QUESTION)
+        driver = self._driver
+        if isinstance(driver, TerminalDriver) and driver.takes_output:  # else it would not be written, nor answered
+            driver.write(QUESTION)
             self.link.asked(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         """Take the terminal's answer."""
         self.link.answered(time.monotonic())
+        self._draw_missed()
+
+    def _draw_missed(self) -> None:
+        """Draw the whole screen again if some of it was not written, and the terminal takes output again."""
+        driver = self._driver
+        if isinstance(driver, TerminalDriver) and driver.missed and driver.takes_output:
+            driver.missed = False
+            self.refresh(layout=True)
 
     async def action_quit(self) -> None:
         """Leave, once the terminal has answered what it was asked."""
@@ -165,6 +187,12 @@ class MinidiffApp(App[None]):
         while self.link.waiting and time.monotonic() < end:
             await asyncio.sleep(0.02)
         self.exit()
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """End the app, also on a terminal that nobody reads."""
+        if not self.is_headless:
+            end_if_stuck(return_code)
+        super().exit(result, return_code, message)
 
     def notify(
         self,
@@ -180,6 +208,8 @@ class MinidiffApp(App[None]):
 
     def _fatal_error(self) -> None:
         # Textual would print the traceback with the values of every variable.
+        if not self.is_headless:
+            end_if_stuck(1)
         self.panic(Text(report(self._exception or RuntimeError("unknown"))))
 
     def action_show(self, mode: str) -> None:
@@ -193,6 +223,11 @@ class MinidiffApp(App[None]):
         await self.switch_mode("train")
         if isinstance(self.screen, TrainScreen):
             self.screen.fork(message.run)
+
+    def watch_drawing(self) -> None:
+        """Draw all again where frames, too, are drawn in other characters from now on."""
+        if self.is_running:
+            self.refresh(layout=True)
 
     def action_drawing(self) -> None:
         """Draw digits in the next way there is."""

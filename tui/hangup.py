@@ -14,10 +14,12 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
 LAST_RESORT_SECONDS = 1.0  # for a clean end; then the process ends as it is
+WATCH_SECONDS = 0.1  # between two looks at whether the terminal takes output
 # No mouse, no bracketed paste, the cursor and the main screen: what Textual writes at a clean end.
 RESTORED = b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[<u\x1b[?1049l\x1b[?25h"
 
@@ -48,6 +50,22 @@ def end_with_terminal(on_hangup: Callable[[], object], on_term: Callable[[], obj
     signal.signal(signal.SIGTERM, heard)
     signal.signal(signal.SIGINT, heard)  # from outside, which would hang Textual; Ctrl-C comes as a character
     threading.Thread(target=wait, name="terminal-watch", daemon=True).start()
+
+
+def end_if_stuck(code: int) -> None:
+    """End the process with status `code` once its terminal takes no output for `LAST_RESORT_SECONDS`.
+
+    For an app that is about to end: what restores the terminal would wait for ever for a reader, and the app with it.
+    """
+
+    def watch() -> None:
+        terminal = select.poll()
+        terminal.register(2, select.POLLOUT)  # where Textual draws
+        while terminal.poll(LAST_RESORT_SECONDS * 1000):
+            time.sleep(WATCH_SECONDS)
+        _end_as_it_is(code)
+
+    threading.Thread(target=watch, name="terminal-stuck", daemon=True).start()
 
 
 def _end_as_it_is(code: int) -> None:

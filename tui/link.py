@@ -11,6 +11,8 @@ QUEUED_SECONDS = 0.1  # of waiting in line that are taken for a link too slow fo
 STALLED_SECONDS = 0.25  # beyond the link's own delay without an answer: nothing more is drawn meanwhile
 DEAF_SECONDS = 3.0  # without a first answer: this terminal gives none, and is asked no more
 DEAF = 12.0  # pictures a second for such a terminal
+ASK_SECONDS = 10.0  # between two questions, at least one, also where no pictures are drawn
+SILENT_SECONDS = 10.0  # without an answer or any other input, after which nothing at all is written
 
 
 class Link:
@@ -29,6 +31,8 @@ class Link:
         self._least: float | None = None
         self._drawn = float("-inf")
         self._unasked = False  # whether a picture was drawn since the last question
+        self._last_asked = float("-inf")
+        self._last_heard = float("-inf")  # when anything came from the terminal
 
     @property
     def pace(self) -> float:
@@ -46,14 +50,38 @@ class Link:
         return bool(self._asked)
 
     def wants_question(self, now: float) -> bool:
-        """Whether what was just written should be followed by `QUESTION`: if it was a picture."""
+        """Whether what was just written should be followed by `QUESTION`: if it was a picture, and now and then."""
         self._give_up(now)
-        return self._unasked and not self.deaf
+        due = not self._asked and now - self._last_asked > ASK_SECONDS
+        return (self._unasked or due) and not self.deaf
 
     def asked(self, now: float) -> None:
         """A question was written."""
         self._unasked = False
         self._asked.append(now)
+        self._last_asked = now
+
+    def heard(self, now: float) -> None:
+        """Something came from the terminal: an answer, a key, a new size.
+
+        After a silence, questions may have been lost, with a terminal that was detached or that went to sleep.
+        """
+        if self.silent(now):
+            self.forget()
+        self._last_heard = now
+
+    def forget(self) -> None:
+        """Expect no answers to what was asked so far: the terminal was given to another program meanwhile."""
+        self._asked.clear()
+
+    def silent(self, now: float) -> bool:
+        """Whether a terminal that has answered before gives no sign any more, and should be written nothing.
+
+        SSH finds a connection dead only if nothing is written on it: its keepalives are sent on idle ones.
+        """
+        if not self._asked or self._least is None:
+            return False
+        return now - max(self._asked[0], self._last_heard) > SILENT_SECONDS
 
     def answered(self, now: float) -> None:
         """An answer came, to the oldest question."""

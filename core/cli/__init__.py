@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, MinidiffError
 from core.foreign import harmless
+from core.import_path import CURE, LIBRARIES, shadows
+from core.streams import prepare_streams
 
 if TYPE_CHECKING:
     from cyclopts import UnknownOptionError
@@ -22,8 +24,12 @@ DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    closed = prepare_streams()
+    if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which leave a run even if nobody sees it
+        sys.exit(_complain("standard output is closed; `> /dev/null` discards what is printed", ERROR))
     try:
-        code = run(sys.argv[1:] if arguments is None else arguments)
+        code = run(arguments)
     except KeyboardInterrupt:  # while the command itself was being imported
         code = INTERRUPTED
     sys.exit(code)
@@ -31,6 +37,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
+    if files := [shadow for shadow in shadows() if shadow.is_file and shadow.module in LIBRARIES]:
+        return _complain(f"{files[0]}; {CURE}", ERROR)
+    try:
+        return _run(arguments)
+    except (ImportError, AttributeError):
+        found = [shadow for shadow in shadows() if shadow.module not in ("core", "tui")]  # ours are imported by now
+        if not found:
+            raise
+        return _complain(f"{found[0]}; {CURE}", ERROR)
+
+
+def _run(arguments: list[str]) -> int:
     from cyclopts import CycloptsError, UnknownOptionError
 
     from core.cli.commands import app

@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from tui.link import DEAF, DEAF_SECONDS, FASTEST, SLOWEST, Link
+from tui.link import ASK_SECONDS, DEAF, DEAF_SECONDS, FASTEST, SILENT_SECONDS, SLOWEST, Link
 
 TICK = 1 / 60
 
@@ -97,3 +97,50 @@ def test_a_cap_is_kept() -> None:
     link.drew(0.0)
     assert not link.is_free(0.05)
     assert link.is_free(0.1)
+
+
+def answering_link() -> Link:
+    link = Link()
+    link.asked(0.0)
+    link.answered(0.1)
+    link.heard(0.1)
+    return link
+
+
+def test_a_terminal_at_rest_is_asked_now_and_then() -> None:
+    link = answering_link()
+    assert not link.wants_question(ASK_SECONDS - 0.1)
+    assert link.wants_question(ASK_SECONDS + 0.1)
+    link.asked(ASK_SECONDS + 0.1)
+    assert not link.wants_question(3 * ASK_SECONDS), "one question without an answer is enough"
+
+
+def test_a_terminal_that_stops_answering_is_written_nothing_until_it_gives_a_sign() -> None:
+    link = answering_link()
+    link.asked(20.0)
+    assert not link.silent(20.0 + SILENT_SECONDS - 0.1)
+    assert link.silent(20.0 + SILENT_SECONDS + 0.1)
+    link.heard(60.0)  # a key, from a terminal that was detached when it was asked
+    assert not link.silent(60.0 + 10 * SILENT_SECONDS), "the lost question is forgotten"
+    assert link.wants_question(60.0)
+
+
+def test_a_terminal_whose_keys_arrive_is_not_silent() -> None:
+    link = answering_link()
+    link.asked(20.0)
+    link.heard(29.0)
+    assert not link.silent(31.0)
+
+
+def test_a_terminal_that_never_answered_is_never_silent() -> None:
+    link = Link()
+    link.asked(0.0)
+    assert not link.silent(1000.0)
+
+
+def test_a_terminal_that_another_program_had_meanwhile_is_asked_again() -> None:
+    link = answering_link()
+    link.asked(20.0)
+    link.forget()
+    assert not link.silent(1000.0)
+    assert link.wants_question(1000.0)

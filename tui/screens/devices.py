@@ -179,5 +179,6 @@ def _disk(meter: Meter, root: Path) -> Content:
 
 def _process(process: GpuProcess, width: int) -> Content:
     memory = "N/A" if process.memory is None else f"{process.memory / 2**30:.1f} GiB"
-    text = f"  {process.pid:>8} {process.user or 'N/A':<12.12} {memory:>9}  {process.name or 'N/A'}"
+    pid, hidden = process.pid or "N/A", "N/A" if process.pid else "a process outside this container"
+    text = f"  {pid:>8} {process.user or 'N/A':<12.12} {memory:>9}  {process.name or hidden}"
     return Content(text if len(text) <= width else text[: width - 1] + "…")

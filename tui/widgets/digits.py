@@ -24,8 +24,9 @@ class DigitGrid(Widget):
 
     With `columns` the grid has that many columns; without, the number that makes the images largest. A caption stands
     below each image where that does not make the images smaller. `drawing` is one of `tui.cells.DRAWINGS`, or `auto`:
-    half blocks at full size, quadrants below it, and shades where the terminal has no colours. It takes no border and
-    no padding.
+    half blocks at full size, quadrants below it, and shades where the terminal has no colours; in place of quadrants
+    or of all blocks what the app's `best_drawing` says, where the terminal cannot show them. It takes no border and no
+    padding.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"digit-grid--caption"}
@@ -168,9 +169,12 @@ class DigitGrid(Widget):
     def _choose(self, *, shrunk: bool) -> str:
         if self._drawing != "auto":
             return self._drawing
+        best = getattr(self.app, "best_drawing", "auto")
+        if best == "ascii":
+            return "ascii"
         if self.app.no_color:
             return "shade"
-        return "quadrant" if shrunk else "half"
+        return "quadrant" if shrunk and best == "auto" else "half"
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """The lines as they are, without the passes over each cell that borders, tints and foreign colours take."""
