@@ -19,8 +19,9 @@ from torch.nn import functional
 from core.atomic import write_atomically
 from core.data import Dataset
 from core.errors import CheckpointError
+from core.machine import own_modes
 from core.published import CLASSES
-from core.randomness import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, mixed_seed
+from core.randomness import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, initializing
 from core.runs import builtin_homes
 from core.shifts import padded, shifted
 
@@ -96,7 +97,7 @@ class Reading:
 
 def split(n: int) -> tuple[Tensor, Tensor]:
     """Positions of the training images that classifiers learn from, and of the sixth that is held out from them."""
-    order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0))
+    order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0), device="cpu")
     return order[n // HELD_OUT :], order[: n // HELD_OUT]
 
 
@@ -107,27 +108,30 @@ def fit(
 
     AdamW with a one-cycle learning rate (Smith and Topin 2017), float32, a pure function of the images and labels.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(SEED, WEIGHTS, SHAPES.index(shape)))
-        net = Classifier(shape).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    device = torch.device(device)
     n = len(data.images)
     per_epoch = -(-n // BATCH)
     total = epochs * per_epoch
-    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
-    images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
+    with own_modes(device):
+        with initializing(generator_for(SEED, WEIGHTS, SHAPES.index(shape))):
+            net = Classifier(shape)
+        net = net.to(device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
+        images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
     for step in range(total):
-        epoch, position = divmod(step, per_epoch)
-        if position == 0:
-            order = epoch_order(SEED, epoch, n).to(device)
-        chosen = order[position * BATCH : (position + 1) * BATCH]
-        if len(chosen) > 1:  # a batch of one has no statistics
-            x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
-            loss = functional.cross_entropy(net(x), labels[chosen])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call] # torch's own
-            optimizer.step()
-        pace.step()
+        with own_modes(device):
+            epoch, position = divmod(step, per_epoch)
+            if position == 0:
+                order = epoch_order(SEED, epoch, n).to(device)
+            chosen = order[position * BATCH : (position + 1) * BATCH]
+            if len(chosen) > 1:  # a batch of one has no statistics
+                x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
+                loss = functional.cross_entropy(net(x), labels[chosen])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call] # torch's own
+                optimizer.step()
+            pace.step()
         yield step + 1, total
     net.eval()
     return net
@@ -226,7 +230,8 @@ def write_judge(path: Path, net: Classifier, name: str, train_sha256: str, right
 
 def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Judge | None:
     """The judge in a file, or None if it was trained on other images than those named, if any are."""
-    net = Classifier(shape)
+    with initializing(torch.Generator()):
+        net = Classifier(shape)  # its weights are replaced by the file's
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -108,7 +108,9 @@ class TrainConfig(BaseModel):
         None, "Machine", "images computed at once, a batch's gradients being added up; empty: all", ge=1, le=65_536
     )
     fit_memory: bool = _option(False, "Machine", "where memory runs out, halve micro_batch and go on")
-    precision: PrecisionName = _option("auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32")
+    precision: PrecisionName = _option(
+        "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
+    )
     compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
     channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
     deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")

@@ -21,6 +21,13 @@ def circumstances(device: str, version: str, processes: int) -> dict[str, str]:
 
 
 @contextmanager
+def own_modes(device: torch.device) -> Iterator[None]:
+    """Gradients on, inference mode and autocast off, whatever mode the caller of a training is in."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
 def machine(config: TrainConfig) -> Iterator[None]:
     """Set torch's process-wide switches for the sitting, and put them back."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

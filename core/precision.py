@@ -28,5 +28,9 @@ def _cpu_has_amx() -> bool:
 
 
 def in_precision(precision: str, device: torch.device) -> torch.autocast:
-    """A context in which nets compute in `precision`; weights and sums stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    """A context in which nets compute in `precision`; weights and sums stay float32.
+
+    Without autocast's cache of weights in bfloat16: inside a caller's own autocast it would outlive a step, and hold
+    the weights from before it.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)

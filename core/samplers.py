@@ -120,7 +120,7 @@ def ddpm(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: tor
         ratio = signal / signal_then
         added = max(noise**2 - (ratio * noise_then) ** 2, 0.0)  # the variance between the two amounts
         mean = (ratio * noise_then**2 / noise**2) * x + (signal_then * added / noise**2) * clean
-        fresh = torch.randn(x.shape, generator=step_generator(generator)).to(x)
+        fresh = torch.randn(x.shape, generator=step_generator(generator), device="cpu", dtype=torch.float32).to(x)
         x = mean + math.sqrt(added) * noise_then / noise * fresh
         yield x, clean
 
@@ -162,5 +162,5 @@ SAMPLERS: dict[str, Sampler] = {
 
 def step_generator(generator: torch.Generator) -> torch.Generator:
     """A generator of its own for one step's noise, so that an image does not depend on how many are drawn with it."""
-    seed = torch.randint(2**62, (), generator=generator).item()
+    seed = torch.randint(2**62, (), generator=generator, device="cpu").item()
     return torch.Generator().manual_seed(int(seed))

@@ -53,7 +53,7 @@ def _found(name: str) -> type | None:
 def variance_preserving_betas(path: Path | None = None) -> list[float]:
     """DDPM's beta of each of TRAIN_STEPS steps, so that after step t (from 0) the path is at (t + 1) / TRAIN_STEPS."""
     path = path or PATHS["vp"]
-    a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64)
+    a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
     shares = path.signal(a).square()
     betas: list[float] = (1 - shares[1:] / shares[:-1]).tolist()
     return betas

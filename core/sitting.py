@@ -209,6 +209,7 @@ class Sitting:
             )
         self._data_sha256 = seen
         trainer.take(train.images, train.labels)
+        self._check_position(trainer)
         compiled = self.config.compile
         if compiled is None:
             compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILING_PAYS
@@ -228,6 +229,15 @@ class Sitting:
             steps_per_epoch=trainer.steps_per_epoch,
         )
         return data.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
+
+    def _check_position(self, trainer: Trainer) -> None:
+        """Refuse a state that counts more or fewer steps of its epoch than fit its step."""
+        steps, whole = self._epoch.steps, trainer.steps_per_epoch
+        if steps > whole or (trainer.step - steps) % whole:
+            raise CheckpointError(
+                f"{self._path(STATE)} has a header that makes no sense ({steps} steps into an epoch of {whole} after "
+                f"{trainer.step} steps); start a new run"
+            )
 
     # Going on with it
 

@@ -54,7 +54,8 @@ def convolve_steps(
     height, width = (output_size(*sides, geometry) for sides in zip(image.shape, weight.shape, strict=True))
     stride, dilation = geometry.stride, geometry.dilation
     whole_image = padded(image, geometry)[None, None]
-    whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
+    with torch.autocast(image.device.type, enabled=False):
+        whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
     columns = functional.unfold(whole_image, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
     windows = columns.T.reshape(height * width, *weight.shape)
     return _slide(windows, windows * weight, whole, stride)

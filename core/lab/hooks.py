@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from core.errors import MinidiffError
@@ -59,13 +60,14 @@ def put(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None
 
 
 def run(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
-    """The net's answer to what `put` made of x, with gradients as the caller has them.
+    """The net's answer to what `put` made of x, with gradients as the caller has them and without autocast.
 
     Raises:
         MinidiffError: the net cannot take x: its channels, its size, or more than fits into memory.
     """
     try:
-        answer: Tensor = net(x, amount, labels)
+        with torch.autocast(x.device.type, enabled=False):
+            answer: Tensor = net(x, amount, labels)
     except (RuntimeError, ValueError) as error:  # torch's and diffusers' way to refuse a shape
         said = str(error).strip().partition("\n")[0]
         raise MinidiffError(

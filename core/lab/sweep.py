@@ -96,8 +96,9 @@ def _sweep(
     batch = image.expand(n, -1, -1, -1)
     noise = path.source((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
     with torch.no_grad(), within_memory(MinidiffError(f"{n} amounts do not fit into memory; ask for fewer")):
-        x = path.outward(path.mix(path.inward(batch), noise, torch.tensor(amounts)))
-        predictions = one_step(loaded, x, torch.tensor(amounts), label) if n and name == loaded.config.path else None
+        told = torch.tensor(amounts, dtype=torch.float32, device="cpu")
+        x = path.outward(path.mix(path.inward(batch), noise, told))
+        predictions = one_step(loaded, x, told, label) if n and name == loaded.config.path else None
     for index, amount in enumerate(amounts):
         prediction = None if predictions is None else predictions[index]
         walked = None if steps is None else _walked(loaded, x[index : index + 1], amount, label, seed, steps)

@@ -92,8 +92,8 @@ def overlap_counts(
         MinidiffError: a value lies outside its range, or nothing would be left.
     """
     _grown(size, kernel, stride, padding, dilation)
-    ones = torch.ones(1, 1, *size, dtype=torch.float64), torch.ones(1, 1, *kernel, dtype=torch.float64)
-    counts = functional.conv_transpose2d(*ones, stride=stride, padding=padding, dilation=dilation)
+    image, weight = (torch.ones(1, 1, *sides, dtype=torch.float64, device="cpu") for sides in (size, kernel))
+    counts = functional.conv_transpose2d(image, weight, stride=stride, padding=padding, dilation=dilation)
     return counts[0, 0].round().long()
 
 
@@ -120,7 +120,8 @@ def upsample_convolve(image: Tensor, kernel: Tensor | Kernel, scale: int = 2) ->
     large = functional.interpolate(image[None, None], scale_factor=scale, mode="nearest")
     tall, wide = weight.shape
     padded = functional.pad(large, ((wide - 1) // 2, wide // 2, (tall - 1) // 2, tall // 2))
-    return functional.conv2d(padded, weight[None, None])[0, 0]
+    with torch.autocast(image.device.type, enabled=False):
+        return functional.conv2d(padded, weight[None, None])[0, 0]
 
 
 def _grown(size: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int, dilation: int) -> tuple[int, int]:
