@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from core.arrays import whole_number
 from core.atomic import write_atomically
 from core.checkpoint_layout import (
     Found,
@@ -36,6 +37,7 @@ from core.precision import pick_precision
 from core.published import CLASSES
 from core.runs import MODEL, builtin_directories, root_directory, run_directories
 from core.samplers import Denoiser
+from core.sampling_options import image_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +70,14 @@ class LoadedModel:
         config = self.config
         road = PATHS[config.path]
         return Denoiser(self.net, road, config.prediction, config.clock, config.precision, labels, guidance)
+
+    def noise(self, n: int, seed: int = 0) -> Tensor:
+        """The noise that `sample(model, n, seed=seed)` starts from, (n, 1, 28, 28) float32 on the CPU.
+
+        Standard normal; for a model of the path "mix" uniform in [0, 1). `sample(model, noise=...)` takes it.
+        """
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
+        return PATHS[self.config.path].source((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
 
     @cached_property
     def average(self) -> Tensor:
@@ -187,7 +197,7 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     net.load_state_dict(dict(tensors))
 
 
-def load_model(path: str | Path, device: str = "auto", root: str | Path | None = None) -> LoadedModel:
+def load_model(path: str | Path, device: str | torch.device = "auto", root: str | Path | None = None) -> LoadedModel:
     """Load a trained model, ready to sample from.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ConfigError, hint
 from core.foreign import NAME_PATTERN, read_toml
@@ -125,6 +125,11 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_in_words(error)) from None
         self.__pydantic_fields_set__.intersection_update(values)  # what a preset laid under was not set by the caller
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _name_device(cls, value: Any) -> Any:
+        return str(value) if type(value).__module__ == "torch" else value  # of a torch.device
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from platformdirs import user_cache_dir
 
 from core import glyphs
+from core.arrays import whole_number
 from core.download import download
 from core.errors import DatasetError
 from core.events import Event, Warned
@@ -64,7 +65,7 @@ def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def load_dataset(
-    name: str = "auto", root: str | os.PathLike[str] | None = None, *, split: str = "train", limit: int | None = None
+    name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
 ) -> Dataset:
     """The images (N, 1, 28, 28) uint8 and labels (N,) int64 of one split, the first `limit` of them.
 
@@ -115,7 +116,7 @@ def locate(
         raise DatasetError(f"Unknown data set {name!r}; choose one of: {', '.join(names())}.")
     for split in splits:
         _check_split(split)
-    _check_limit(limit)
+    limit = _checked_limit(limit)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
     wanted = "mnist" if name == "auto" else name
@@ -147,7 +148,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     import torch  # here, so that finding and downloading data never waits for it
 
     _check_split(split)
-    _check_limit(limit)
+    limit = _checked_limit(limit)
     if not located.files:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
         return Dataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
@@ -174,9 +175,13 @@ def _check_split(split: str) -> None:
         raise DatasetError(f"Unknown split {split!r}; choose one of: {', '.join(SPLITS)}.")
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
+def _checked_limit(limit: int | None) -> int | None:
+    if limit is None:
+        return None
+    limit = whole_number(limit, "limit")
+    if limit < 1:
         raise DatasetError(f"The limit of images must be 1 or more, not {limit}; leave it out to use them all.")
+    return limit
 
 
 def _locate_glyphs(splits: Sequence[str], limit: int | None) -> Generator[Event, None, Located]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.errors import MinidiffError
 from core.paths import PATHS, Path
-from core.samplers import Denoiser, Sampler, Steps, step_generator
+from core.samplers import Denoiser, Generators, Sampler, Steps
 from core.sampling_options import DIFFUSERS
 
 TRAIN_STEPS = 1000  # diffusers counts noise in steps: timestep t stands for the amount (t + 1) / TRAIN_STEPS
@@ -33,9 +33,9 @@ def scheduled(name: str) -> Sampler:
     if kind is None:
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
-    def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+    def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
         scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
-        return _walk(scheduler, denoiser, x, generator)
+        return _walk(scheduler, denoiser, x, generators)
 
     return walk
 
@@ -88,7 +88,7 @@ def _flow(kind: type, amounts: Sequence[float]) -> Any:
     return scheduler
 
 
-def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generator: torch.Generator) -> Steps:
+def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators) -> Steps:
     flow = denoiser.path.name == "flow"
     noisy = "generator" in inspect.signature(scheduler.step).parameters
     last = len(scheduler.timesteps) - 1
@@ -98,7 +98,7 @@ def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generator: torch.Genera
         found = denoiser(seen, (float(t) + (not flow)) / TRAIN_STEPS)
         if index % scheduler.order == 0:
             clean = found.clean
-        extra = {"generator": step_generator(generator)} if noisy else {}
+        extra = {"generator": next(generators)} if noisy else {}
         x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
         if index == last:
             yield x, clean

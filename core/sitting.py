@@ -15,7 +15,7 @@ from core import data
 from core.checkpoint import read_tensors, write_tensors
 from core.classifiers import images_sha256
 from core.config import TrainConfig
-from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
+from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
 from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
     Checkpoint,
@@ -272,9 +272,13 @@ class Sitting:
             total += float(error)
             if (yield from self._obey(trainer)):
                 return True
-        images = to_uint8(trainer.preview())
-        height, width = held_out.images.shape[2:]
-        yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
+        try:
+            images = to_uint8(trainer.preview())
+        except NotFinite as error:
+            yield Warned(message=f"no preview of epoch {epoch}: {error}")
+        else:
+            height, width = held_out.images.shape[2:]
+            yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
         ended, self._epoch = self._epoch, EpochSoFar()
         yield Epoch(
             epoch=epoch,
@@ -297,7 +301,11 @@ class Sitting:
             if self._reference is None:
                 return True
         n = min(EVALUATED, len(self._reference.held_out.images))
-        found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+        try:
+            found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+        except NotFinite as error:
+            yield Warned(message=f"no evaluation of epoch {epoch}: {error}")
+            return False
         if found is None:
             return True
         frechet, agreement = found

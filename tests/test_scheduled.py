@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.errors import MinidiffError
 from core.paths import PATHS, Path, target
-from core.samplers import SAMPLERS, Denoiser
+from core.samplers import SAMPLERS, Denoiser, step_generators
 from core.sampling_options import DIFFUSERS, Sampling, amounts, evaluations, fits
 from core.scheduled import scheduled
 
@@ -47,7 +47,8 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
     net = Ideal(road, "v" if path == "vp" else "velocity")
     x = road.source((n, 1, 4, 4), torch.Generator().manual_seed(1))
     sampler = SAMPLERS.get(name) or scheduled(name)
-    return list(sampler(Denoiser(net, road, net.prediction), x, falling, torch.Generator().manual_seed(0))), net
+    generators = step_generators(torch.Generator().manual_seed(0))
+    return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
 
 
 @pytest.mark.parametrize("name", ON_VP)
@@ -122,7 +123,7 @@ def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
-        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), amounts(10), torch.Generator())
+        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), amounts(10), iter([]))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -130,4 +131,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave spacing at 1"):
-        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, torch.Generator())
+        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

@@ -135,7 +135,7 @@ def sample(
     model: str = runs.BUILTIN[0],
     /,
     *,
-    n: Annotated[int, Parameter(help="images")] = 8,
+    n: Annotated[int, Parameter(help="images, at most 100,000")] = 8,
     steps: Steps = None,
     way: Way = None,
     label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
@@ -148,20 +148,13 @@ def sample(
 ) -> None:
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
     with loading():
-        from core import export, recording
+        from core import export
         from core.checkpoint import load_model
-        from core.sampling import sample as denoise
+        from core.cli.sampling import sampled
 
     loaded = load_model(model, device, root)
-    steps_taken = denoise(
-        loaded,
-        n=n,
-        steps=steps,
-        seed=seed,
-        labels=label,
-        **(way or {}),
-    )
-    denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
+    every_step = figure is not None or gif is not None
+    denoising = sampled(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(way or {}))
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
     for path, write in ((output, export.write_grid), (figure, export.write_figure), (gif, export.write_gif)):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from core.arrays import as_tensor
 from core.errors import MinidiffError
+
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
 
 Watcher = Callable[[nn.Module, Any], None]  # told a module and its output, after each of its calls
 
@@ -44,12 +48,13 @@ def without_skips(net: nn.Module) -> Iterator[None]:
         net.skips = before  # type: ignore[assignment]
 
 
-def put(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
+def put(net: nn.Module, x: ArrayLike, amount: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
     """What a net is called with, where its weights are and of their type; x has its shape checked.
 
     Raises:
         MinidiffError: x is not (B, C, H, W) with floating-point values.
     """
+    x = as_tensor(x, "x")
     if x.dim() != 4 or x.numel() == 0 or not x.is_floating_point():
         raise MinidiffError(
             f"a net needs shape (B, C, H, W) and floating-point values, not {tuple(x.shape)} of {x.dtype}"
