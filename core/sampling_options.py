@@ -28,6 +28,25 @@ SPACINGS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become t
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
+# diffusers' schedulers by path, each tested to end in the data and to pass through the amounts asked for; the first is
+# the one that refusals suggest.
+SCHEDULERS: dict[str, tuple[str, ...]] = {
+    "vp": (
+        *("UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
+        *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"),
+        *("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "LMSDiscreteScheduler"),
+        *("DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler"),
+    ),
+    "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"),
+}
+_OTHER_STEPS = "chooses other steps than were asked for"
+_REFUSED = {
+    **dict.fromkeys(("PNDMScheduler", "LCMScheduler", "TCDScheduler", "FlowMatchHeunDiscreteScheduler"), _OTHER_STEPS),
+    **dict.fromkeys(("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler"), "goes from images to noise"),
+    "CogVideoXDDIMScheduler": "shifts the amounts of noise by itself",
+    "CogVideoXDPMScheduler": "takes steps that need more than the last prediction",
+    "DPMSolverSDEScheduler": "adds noise that does not follow from the seed",
+}
 # These look twice a step, but for the last.
 _SECOND_ORDER = ("heun", *(f"{DIFFUSERS}{name}Scheduler" for name in ("HeunDiscrete", "KDPM2Discrete")))
 _SECOND_ORDER += (f"{DIFFUSERS}KDPM2AncestralDiscreteScheduler",)
@@ -91,11 +110,13 @@ def fits(sampler: str, path: str) -> str | None:
         name = sampler.removeprefix(DIFFUSERS)
         if path == "mix":
             return "diffusers' schedulers start from Gaussian noise, and the path mix from uniform noise; use mix"
-        if path == "flow" and not name.startswith("FlowMatch"):
-            return f"{name} does not know the path flow; use {DIFFUSERS}FlowMatchEulerDiscreteScheduler"
-        if path == "vp" and name.startswith("FlowMatch"):
-            return f"{name} does not know the path vp; use {DIFFUSERS}UniPCMultistepScheduler"
-        return None
+        if name in SCHEDULERS[path]:
+            return None
+        if any(name in names for names in SCHEDULERS.values()):
+            reason = f"does not know the path {path}"
+        else:
+            reason = _REFUSED.get(name, f"is not one of the schedulers that are tested on the path {path}")
+        return f"{name} {reason}; use {DIFFUSERS}{SCHEDULERS[path][0]}"
     if sampler not in SAMPLER_NAMES:
         return (
             f"there is no sampler {sampler!r}; {hint(sampler, (*SAMPLER_NAMES, f'{DIFFUSERS}NAME'), otherwise='take')}"

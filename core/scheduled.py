@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +13,9 @@ from torch import Tensor
 from core.errors import MinidiffError
 from core.paths import PATHS, Path
 from core.samplers import Denoiser, Generators, Sampler, Steps
-from core.sampling_options import DIFFUSERS
+from core.sampling_options import DIFFUSERS, SCHEDULERS
 
 TRAIN_STEPS = 1000  # diffusers counts noise in steps: timestep t stands for the amount (t + 1) / TRAIN_STEPS
-_KNOWN = {
-    "vp": ("UniPCMultistep", "DPMSolverMultistep", "DEISMultistep", "EulerDiscrete", "HeunDiscrete", "DDIM", "DDPM"),
-    "flow": ("FlowMatchEulerDiscrete", "FlowMatchLCM"),
-}
 
 
 def scheduled(name: str) -> Sampler:
@@ -27,10 +24,14 @@ def scheduled(name: str) -> Sampler:
     On vp it takes equal steps from amount 1, each rounded to a thousandth; on flow, any.
 
     Raises:
-        MinidiffError: there is no such scheduler.
+        MinidiffError: there is no such scheduler, or it needs a package that is not installed.
     """
     kind = _found(name)
     if kind is None:
+        if missing := _missing_packages(name):
+            raise MinidiffError(
+                f"diffusers' {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}; {_what_fits('vp')}"
+            )
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
     def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
@@ -43,11 +44,23 @@ def scheduled(name: str) -> Sampler:
 def _found(name: str) -> type | None:
     import diffusers
 
-    try:
-        kind = getattr(diffusers, name)
-    except (AttributeError, ImportError):  # of a scheduler that needs a package which is not installed
-        return None
+    kind = _named(name)
     return kind if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin) else None
+
+
+def _missing_packages(name: str) -> list[str]:
+    """What has to be installed for a scheduler, in whose place diffusers has a dummy that lists what it needs."""
+    needed = getattr(_named(name), "_backends", ())
+    return [package for package in needed if importlib.util.find_spec(package) is None]
+
+
+def _named(name: str) -> object:
+    import diffusers
+
+    try:
+        return getattr(diffusers, name)
+    except (AttributeError, ImportError):
+        return None
 
 
 def variance_preserving_betas(path: Path | None = None) -> list[float]:
@@ -111,5 +124,5 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _what_fits(path: str) -> str:
-    names = (f"{name}Scheduler" for name in _KNOWN[path])  # an older diffusers has not all of them
-    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names if _found(name))
+    names = (name for name in SCHEDULERS[path] if _found(name))  # an older diffusers has not all of them
+    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names)
