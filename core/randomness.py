@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from core.machine import standard_defaults
 
 # One stream for each use, so that no two uses ever share numbers.
 ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT, LABELS, SHIFT = range(7)
@@ -34,15 +35,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
     return torch.randperm(n, generator=generator_for(seed, ORDER, epoch), device="cpu")
 
 
-# The functions that layers call in their constructors: those that make a tensor of the default type, those that make
-# one of a type of its own, and those that fill one at random.
-_OF_DEFAULT_TYPE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.linspace, torch.logspace}
-_OF_OWN_TYPE = {torch.tensor, torch.full, torch.arange}
 _RANDOM = {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_}
 _RANDOM |= {Tensor.uniform_, Tensor.normal_, torch.rand, torch.randn}
 
 
-class initializing(TorchFunctionMode):  # noqa: N801 - a context manager, named like torch.no_grad
+class initializing(standard_defaults):  # noqa: N801 - a context manager, named like torch.no_grad
     """While entered, layers are built on `device` in float32, and draw their weights from `generator`.
 
     Neither torch's default device and type nor its global generator matters, except where `generator` is None. The
@@ -50,17 +47,12 @@ class initializing(TorchFunctionMode):  # noqa: N801 - a context manager, named 
     """
 
     def __init__(self, generator: torch.Generator | None, device: str = "cpu") -> None:
-        super().__init__()
+        super().__init__(device)
         self._generator = generator
-        self._device = device
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func` with the device, type and generator that the caller left open."""
+        """Call `func` with the generator that the caller left open."""
         given = dict(kwargs or {})
-        if func in _OF_DEFAULT_TYPE and given.get("dtype") is None:
-            given["dtype"] = torch.float32
-        if (func in _OF_DEFAULT_TYPE or func in _OF_OWN_TYPE) and given.get("device") is None:
-            given["device"] = self._device
         if func in _RANDOM and given.get("generator") is None:
             given["generator"] = self._generator
-        return func(*args, **given)
+        return super().__torch_function__(func, types, args, given)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import MinidiffError
+from core.machine import standard_defaults
 from core.paths import PATHS, Path
 from core.samplers import Denoiser, Generators, Sampler, Steps
 from core.sampling_options import DIFFUSERS, SCHEDULERS
@@ -35,7 +36,8 @@ def scheduled(name: str) -> Sampler:
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
     def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-        scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
+        with standard_defaults():
+            scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
         return _walk(scheduler, denoiser, x, generators)
 
     return walk
@@ -107,16 +109,24 @@ def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators)
     last = len(scheduler.timesteps) - 1
     x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # some walk on a multiple of x, which scale_model_input undoes
     for index, t in enumerate(scheduler.timesteps):
-        seen = x if flow else scheduler.scale_model_input(x, t)
+        seen = x if flow else _scaled(scheduler, x, t)
         found = denoiser(seen, (float(t) + (not flow)) / TRAIN_STEPS)
         if index % scheduler.order == 0:
             clean = found.clean
         extra = {"generator": next(generators)} if noisy else {}
-        x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
+        with standard_defaults():
+            x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
         if index == last:
             yield x, clean
         elif (index + 1) % scheduler.order == 0:
-            yield (x if flow else scheduler.scale_model_input(x, scheduler.timesteps[index + 1])), clean
+            yield (x if flow else _scaled(scheduler, x, scheduler.timesteps[index + 1])), clean
+
+
+def _scaled(scheduler: Any, x: Tensor, t: Any) -> Tensor:
+    """x as the net takes it at timestep t."""
+    with standard_defaults():
+        scaled: Tensor = scheduler.scale_model_input(x, t)
+    return scaled
 
 
 def _parameters(kind: type) -> set[str]:

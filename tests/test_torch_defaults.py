@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import diffusers
 import pytest
 import torch
 from torch import Tensor
@@ -37,10 +38,11 @@ from core.paths import PATHS
 from core.randomness import generator_for
 from core.runs import BUILTIN, builtin_directories
 from core.sampling import noised
-from core.sampling_options import SAMPLER_NAMES, fits
+from core.sampling_options import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
 from core.trainer import Trainer
 
 T = TypeVar("T")
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with NumPy 2
 CPU = torch.device("cpu")
 TINY = {"dataset": "glyphs", "limit": 24, "batch_size": 12, "epochs": 1, "device": "cpu", "threads": 1}
 NETS: dict[str, dict[str, Any]] = {
@@ -195,6 +197,26 @@ def test_samples_are_the_same_under_any_setting(setting: Callable[[], AbstractCo
     expected = plainly(sampled)
     with setting():
         assert found(sampled()) == expected
+
+
+def scheduled() -> Any:
+    values = []
+    for path, options in (("flow", {}), ("vp", {"path": "vp", "prediction": "v"})):
+        loaded = model(**options)
+        for name in SCHEDULERS[path]:
+            if hasattr(diffusers, name) and "_backends" not in dir(getattr(diffusers, name)):
+                *_, last = sample(loaded, n=1, steps=3, seed=5, sampler=DIFFUSERS + name)
+                values.append(last.x)
+    return values
+
+
+@each_setting
+def test_schedulers_of_diffusers_are_the_same_under_any_setting(
+    setting: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    expected = plainly(scheduled)
+    with setting():
+        assert found(scheduled()) == expected
 
 
 @each_setting
