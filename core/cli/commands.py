@@ -283,14 +283,16 @@ def download(
     dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
     /,
     *,
-    data_root: Annotated[Path | None, Parameter(help="folder to look in first")] = None,
+    data_root: Annotated[Path | None, Parameter(help="folder to look in and download to: else the cache")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a data set into the user's cache, unless it is on disk already."""
+    """Download a data set to the user's cache or to --data-root, unless it is on disk already."""
     from core import data
     from core.cli.show import show_for_output
 
-    finding = data.locate(dataset, data_root)
+    if dataset == "glyphs" and data_root is not None:
+        raise MinidiffError("glyphs are drawn to the user's cache, not downloaded; leave --data-root out")
+    finding = data.locate(dataset, data_root, download_to_root=True)
     with show_for_output() as show:
         while True:
             try:
