@@ -20,6 +20,7 @@ from core.checkpoint_layout import (
     Found,
     check_finite,
     check_layout,
+    check_opening,
     check_progress,
     described,
     described_in,
@@ -30,7 +31,7 @@ from core.config import IMAGE_SIZE, TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, ConfigError
 from core.events import GREATEST
-from core.foreign import harmless, opened, parse_json
+from core.foreign import harmless, parse_json
 from core.models import build_model, sketch
 from core.paths import PATHS
 from core.precision import pick_precision
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT, VERSION = "minidiff", 1
-HEADER_BYTES = 1_048_576  # of a file; those of the presets take 45,000 at most
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
             before any tensor is read.
     """
     try:
-        _check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
+        check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
@@ -161,17 +161,6 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
         ) from None
     except (KeyError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
-
-
-def _check_opening(path: Path, *, follow: bool) -> None:
-    """Refuse what is no ordinary file, and a header that would take much memory to read."""
-    with opened(path, follow=follow) as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > HEADER_BYTES:
-        raise CheckpointError(
-            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
-            f"{HEADER_BYTES:,} are the most); take another checkpoint"
-        )
 
 
 def _check_tensors(path: Path, kind: str, config: TrainConfig, step: int, found: Mapping[str, Found]) -> None:

@@ -13,13 +13,31 @@ from torch import Tensor, nn
 from core.config import TrainConfig
 from core.errors import CheckpointError
 from core.events import GREATEST
+from core.foreign import opened
 from core.models import sketch
 from core.optimizer import Optimizer
 
 T = TypeVar("T")
+HEADER_BYTES = 1_048_576  # of a file; those of the presets take 45,000 at most
 WEIGHTS = ("F32", "F16", "BF16")  # safetensors' names of the types that weights may be stored in
 EXACT = ("F32",)  # of a state, whose numbers must come back bit for bit
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def check_opening(path: Path, *, follow: bool) -> None:
+    """Refuse what is no ordinary file, and a header that would take much memory to read.
+
+    Raises:
+        OSError: it cannot be read, is no ordinary file, or is a symbolic link that is not to be followed.
+        CheckpointError: the header is too long.
+    """
+    with opened(path, follow=follow) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
+            f"{HEADER_BYTES:,} are the most); take another checkpoint"
+        )
 
 
 class Found(NamedTuple):

@@ -16,7 +16,8 @@ import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
 from core.atomic import write_atomically
-from core.checkpoint import HEADER_BYTES, fill, read_tensors, write_tensors
+from core.checkpoint import fill, read_tensors, write_tensors
+from core.checkpoint_layout import HEADER_BYTES
 from core.errors import CheckpointError
 from core.events import Epoch
 from core.runs import MODEL, STATE
