@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from core.checkpoint import LoadedModel, fill
 from core.checkpoint_layout import state_parts
+from core.compile_cache import secure_compile_cache
 from core.config import IMAGE_SIZE, TrainConfig
 from core.machine import own_modes
 from core.memory import is_out_of_memory
@@ -87,6 +88,7 @@ class Trainer:
 
     def compile(self) -> None:
         """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
+        secure_compile_cache()
         self._compiled = torch.compile(self._wrapped)
 
     @property
