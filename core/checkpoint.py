@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,25 +14,36 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from core.arrays import whole_number
 from core.atomic import write_atomically
+from core.checkpoint_layout import (
+    Found,
+    check_finite,
+    check_layout,
+    check_opening,
+    check_progress,
+    described,
+    described_in,
+    net_layout,
+    state_layout,
+)
 from core.config import IMAGE_SIZE, TrainConfig
 from core.devices import pick_device
 from core.errors import CheckpointError, ConfigError
 from core.events import GREATEST
-from core.foreign import harmless, opened, parse_json
+from core.foreign import harmless, parse_json
 from core.models import build_model, sketch
 from core.paths import PATHS
 from core.precision import pick_precision
 from core.published import CLASSES
 from core.runs import MODEL, builtin_directories, root_directory, run_directories
 from core.samplers import Denoiser
+from core.sampling_options import image_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT, VERSION = "minidiff", 1
-HEADER_BYTES = 1_048_576  # of a file; those of the presets take 45,000 at most
-STATE_COPIES = 5  # of a net's numbers that a state may hold: weights, their average, moments, and room to spare
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,14 @@ class LoadedModel:
         road = PATHS[config.path]
         return Denoiser(self.net, road, config.prediction, config.clock, config.precision, labels, guidance)
 
+    def noise(self, n: int, seed: int = 0) -> Tensor:
+        """The noise that `sample(model, n, seed=seed)` starts from, (n, 1, 28, 28) float32 on the CPU.
+
+        Standard normal; for a model of the path "mix" uniform in [0, 1). `sample(model, noise=...)` takes it.
+        """
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
+        return PATHS[self.config.path].source((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
+
     @cached_property
     def average(self) -> Tensor:
         """What the net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
@@ -70,7 +88,7 @@ class LoadedModel:
         source = PATHS[self.config.path].source
         noise = self.placed(source((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
         classes = torch.arange(CLASSES, device=noise.device) if self.config.classes else None
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             return self.denoiser(classes)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
@@ -104,17 +122,18 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
 
     Raises:
         CheckpointError: the file is missing, cut short, not safetensors, of another kind, from a newer version, or
-            does not hold what the net of its config takes, which is found out before memory is taken for either.
+            does not hold what its config asks for. All of the header, with each tensor's type and shape, is checked
+            before any tensor is read.
     """
     try:
-        _check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
+        check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CheckpointError(
                     f"{path} is a safetensors file, but minidiff did not write it; name a run or its {MODEL}"
                 )
-            if int(header["version"]) > VERSION:
+            if not 1 <= int(header["version"]) <= VERSION:
                 raise CheckpointError(
                     f"{path} has format {header['version']}, and this minidiff knows up to {VERSION}; update minidiff"
                 )
@@ -126,10 +145,12 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
             if not 0 <= step <= GREATEST or not isinstance(more, dict):
                 raise ValueError(f"step {step}")
             config = TrainConfig(**parse_json(header["config"]))
-            names = list(file.keys())
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            _check_size(path, kind, config, shapes)
-            return {name: file.get_tensor(name) for name in names}, config, step, more
+            if kind == "state":
+                check_progress(path, more, step)
+            _check_tensors(path, kind, config, step, described_in(file))
+            with torch.device("cpu"):
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return tensors, config, step, more
     except FileNotFoundError:
         raise CheckpointError(f"there is no {path}; `minidiff runs` lists what is there") from None
     except OSError as error:
@@ -142,32 +163,16 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], TrainConfig,
         raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
 
 
-def _check_opening(path: Path, *, follow: bool) -> None:
-    """Refuse what is no ordinary file, and a header that would take much memory to read."""
-    with opened(path, follow=follow) as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > HEADER_BYTES:
-        raise CheckpointError(
-            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
-            f"{HEADER_BYTES:,} are the most); take another checkpoint"
-        )
-
-
-def _check_size(path: Path, kind: str, config: TrainConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare how much a file holds with what the net of its config takes."""
-    net = sketch(config.model, **config.model_options)
+def _check_tensors(path: Path, kind: str, config: TrainConfig, step: int, found: Mapping[str, Found]) -> None:
+    """Compare the tensors that a header describes with those that its config asks for."""
     if kind == "model":
-        _check_shapes(net, shapes, path)
+        check_layout(path, net_layout(sketch(config.model, **config.model_options)), found)
         return
-    wanted, found = (sum(map(math.prod, found)) for found in (_shapes(net).values(), shapes.values()))
-    if not wanted <= found <= STATE_COPIES * wanted:
-        raise CheckpointError(
-            f"{path} holds {found:,} numbers where the net of its config has {wanted:,}; take another checkpoint"
-        )
-
-
-def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    wanted = state_layout(config, step)
+    missing = sorted(name for name in wanted.keys() - found.keys() if name.startswith("optimizer."))
+    if missing:
+        raise CheckpointError(f"{path} lacks what resuming needs ({missing[0]} is missing); start a new run")
+    check_layout(path, wanted, found)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -176,24 +181,12 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         CheckpointError: they belong to a net of other layers or sizes, or are not all numbers.
     """
-    _check_shapes(net, {name: tuple(value.shape) for name, value in tensors.items()}, path)
-    for name, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path} holds values in {name} that are not numbers; take an earlier checkpoint")
+    check_layout(path, net_layout(net), described(tensors))
+    check_finite(path, tensors)
     net.load_state_dict(dict(tensors))
 
 
-def _check_shapes(net: nn.Module, found: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    wanted = _shapes(net)
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise CheckpointError(
-            f"{path} holds another model: {odd[0]} is {found.get(odd[0], 'missing')} where its config "
-            f"asks for {wanted.get(odd[0], 'nothing')}; take the checkpoint that goes with the config"
-        )
-
-
-def load_model(path: str | Path, device: str = "auto", root: str | Path | None = None) -> LoadedModel:
+def load_model(path: str | Path, device: str | torch.device = "auto", root: str | Path | None = None) -> LoadedModel:
     """Load a trained model, ready to sample from.
 
     Args:
@@ -210,11 +203,12 @@ def load_model(path: str | Path, device: str = "auto", root: str | Path | None =
     """
     file = find_model(path, root_directory(root))
     tensors, config, step, _ = read_tensors(file, "model")
-    net = build_model(config.model, **config.model_options)
-    fill(net, tensors, file)
     name = file.parent.name if file.name == MODEL else file.stem
     where = pick_device(device)
-    net = net.to(where).to(memory_format=torch.channels_last)  # values stay as they were
+    with torch.inference_mode(False):  # so that the net can be trained, or asked for gradients, later
+        net = build_model(config.model, generator=torch.Generator(), **config.model_options)
+        fill(net, tensors, file)
+        net = net.to(where).to(memory_format=torch.channels_last)  # values stay as they were
     if config.precision == "bfloat16":  # which the machine that trained it was fast in
         config = config.changed(precision=pick_precision("auto", where))
     return LoadedModel(net.eval(), config, step, harmless(name))

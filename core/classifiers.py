@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.atomic import write_atomically
+from core.checkpoint_layout import EXACT, Found, check_finite, check_opening, described_in, net_layout
 from core.data import Dataset
 from core.errors import CheckpointError
+from core.machine import own_modes
 from core.published import CLASSES
-from core.randomness import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, mixed_seed
+from core.randomness import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, initializing
 from core.runs import builtin_homes
 from core.shifts import padded, shifted
 
@@ -29,6 +31,7 @@ SHAPES: tuple[Shape, ...] = ("conv", "mlp")
 FEATURES = 128  # of either shape
 SEED = 0
 HELD_OUT = 6  # a sixth of the training images is never shown to a classifier: 10,000 of MNIST's 60,000
+LEAST_ACCURACY = 0.8  # of the test split that a classifier must read right to be worth asking
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 12, 128, 2e-3, 0.02, 2
 
 
@@ -96,7 +99,7 @@ class Reading:
 
 def split(n: int) -> tuple[Tensor, Tensor]:
     """Positions of the training images that classifiers learn from, and of the sixth that is held out from them."""
-    order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0))
+    order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0), device="cpu")
     return order[n // HELD_OUT :], order[: n // HELD_OUT]
 
 
@@ -107,27 +110,30 @@ def fit(
 
     AdamW with a one-cycle learning rate (Smith and Topin 2017), float32, a pure function of the images and labels.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(SEED, WEIGHTS, SHAPES.index(shape)))
-        net = Classifier(shape).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    device = torch.device(device)
     n = len(data.images)
     per_epoch = -(-n // BATCH)
     total = epochs * per_epoch
-    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
-    images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
+    with own_modes(device):
+        with initializing(generator_for(SEED, WEIGHTS, SHAPES.index(shape))):
+            net = Classifier(shape)
+        net = net.to(device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
+        images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
     for step in range(total):
-        epoch, position = divmod(step, per_epoch)
-        if position == 0:
-            order = epoch_order(SEED, epoch, n).to(device)
-        chosen = order[position * BATCH : (position + 1) * BATCH]
-        if len(chosen) > 1:  # a batch of one has no statistics
-            x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
-            loss = functional.cross_entropy(net(x), labels[chosen])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call] # torch's own
-            optimizer.step()
-        pace.step()
+        with own_modes(device):
+            epoch, position = divmod(step, per_epoch)
+            if position == 0:
+                order = epoch_order(SEED, epoch, n).to(device)
+            chosen = order[position * BATCH : (position + 1) * BATCH]
+            if len(chosen) > 1:  # a batch of one has no statistics
+                x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
+                loss = functional.cross_entropy(net(x), labels[chosen])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call] # torch's own
+                optimizer.step()
+            pace.step()
         yield step + 1, total
     net.eval()
     return net
@@ -187,12 +193,16 @@ def judge(shape: Shape, name: str, train: Dataset, test: Dataset) -> Generator[t
 
 
 def judge_at_hand(shape: Shape, name: str) -> Judge | None:
-    """The classifier for a data set if one ships or was trained before; None where there is none yet."""
+    """The most accurate classifier for a data set that ships or was trained before.
+
+    None where there is none, or where none reads at least `LEAST_ACCURACY` of the test images right: one trained on few
+    images, for an evaluation with a limit, would call digits by the wrong names.
+    """
     cached = sorted((Path(user_cache_dir("minidiff")) / "classifiers").glob(f"{name}-{shape}-*.safetensors"))
-    for path in (*(home / "judges" / f"{name}-{shape}.safetensors" for home in builtin_homes()), *cached):
-        if path.is_file():
-            return _load(path, shape, name, None)
-    return None
+    shipped = [home / "judges" / f"{name}-{shape}.safetensors" for home in builtin_homes()]
+    found = [_load(path, shape, name, None) for path in (*shipped, *cached) if path.is_file()]
+    good = [judge for judge in found if judge is not None and judge.accuracy >= LEAST_ACCURACY]
+    return max(good, key=lambda judge: judge.accuracy, default=None)
 
 
 def readings(judge: Judge, images: Tensor) -> tuple[tuple[int, int], ...]:
@@ -226,16 +236,25 @@ def write_judge(path: Path, net: Classifier, name: str, train_sha256: str, right
 
 def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Judge | None:
     """The judge in a file, or None if it was trained on other images than those named, if any are."""
-    net = Classifier(shape)
+    with initializing(torch.Generator()):
+        net = Classifier(shape)  # its weights are replaced by the file's
+    wanted = {name: Found(part.dtypes[0], part.shape) for name, part in net_layout(net, EXACT).items()}
     try:
+        check_opening(path, follow=True)
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if train_sha256 is not None and header.get("train_images_sha256") != train_sha256:
                 return None
-            net.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a dict
             right = float(header["accuracy"])
+            if described_in(file) != wanted or not 0 <= right <= 1:
+                raise ValueError(f"it does not hold the weights and the accuracy of a {shape} classifier")
+            with torch.device("cpu"):
+                tensors = {key: file.get_tensor(key) for key in wanted}
+        check_finite(path, tensors)
+        with torch.inference_mode(False):
+            net.load_state_dict(tensors)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, safetensors.SafetensorError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, safetensors.SafetensorError, CheckpointError, KeyError, ValueError) as error:
         first, *_ = [*str(error).splitlines(), type(error).__name__]
         raise CheckpointError(f"{path} is not a usable classifier ({first}); delete it or put it back") from None
     return Judge(net.eval().to(memory_format=torch.channels_last), name, right, sha256)

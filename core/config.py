@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ConfigError, hint
 from core.foreign import NAME_PATTERN, read_toml
@@ -108,7 +108,9 @@ class TrainConfig(BaseModel):
         None, "Machine", "images computed at once, a batch's gradients being added up; empty: all", ge=1, le=65_536
     )
     fit_memory: bool = _option(False, "Machine", "where memory runs out, halve micro_batch and go on")
-    precision: PrecisionName = _option("auto", "Machine", "auto: bfloat16 where the processor has it, else float32")
+    precision: PrecisionName = _option(
+        "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
+    )
     compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
     channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
     deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")
@@ -123,6 +125,11 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_in_words(error)) from None
         self.__pydantic_fields_set__.intersection_update(values)  # what a preset laid under was not set by the caller
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _name_device(cls, value: Any) -> Any:
+        return str(value) if type(value).__module__ == "torch" else value  # of a torch.device
 
     @model_validator(mode="before")
     @classmethod

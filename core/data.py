@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from platformdirs import user_cache_dir
 
 from core import glyphs
+from core.arrays import whole_number
 from core.download import download
 from core.errors import DatasetError
 from core.events import Event, Warned
@@ -52,24 +54,27 @@ def names() -> tuple[str, ...]:
 
 
 def cache_directory() -> Path:
-    """Where downloads and drawn digits are kept: the only folder that is ever written to."""
+    """Where downloads and drawn digits are kept, unless a download is asked for into another folder."""
     return Path(user_cache_dir("minidiff")) / "data"
 
 
 def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The folders that are searched, in order: the argument, $MINIDIFF_DATA, ./data, and the user's cache."""
-    asked = [root, os.environ.get("MINIDIFF_DATA")]
-    places = [*(Path(place).expanduser() for place in asked if place), Path("data"), cache_directory()]
+    """The folders that are searched, in order: the argument alone, else $MINIDIFF_DATA, ./data and the user's cache."""
+    if root:
+        return [Path(root).expanduser()]
+    named = os.environ.get("MINIDIFF_DATA")
+    places = [*([Path(named).expanduser()] if named else []), Path("data"), cache_directory()]
     return list(dict.fromkeys(places))
 
 
 def load_dataset(
-    name: str = "auto", root: str | os.PathLike[str] | None = None, *, split: str = "train", limit: int | None = None
+    name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
 ) -> Dataset:
     """The images (N, 1, 28, 28) uint8 and labels (N,) int64 of one split, the first `limit` of them.
 
     `name` is "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn here, no network) or "auto": MNIST on disk,
-    else downloaded, else glyphs, with a Python warning. Folders searched: see `search_roots`. Raises DatasetError.
+    else downloaded, else glyphs, with a Python warning. `root` is the folder that holds the files; without it, see
+    `search_roots`. Raises DatasetError, also where `root` does not hold the set.
     """
     events = locate(name, root, (split,), limit=limit)
     while True:
@@ -104,18 +109,20 @@ def locate(
     splits: Sequence[str] = SPLITS,
     *,
     limit: int | None = None,
+    download_to_root: bool = False,
 ) -> Generator[Event, None, Located]:
     """Find the set, or have it downloaded or drawn, yielding Download and Warned events; returns where it is.
 
     Every file of `splits` is checked against its published size and SHA-256. `limit` is how many images of a split
-    will be read at most: a few glyphs are then drawn in memory rather than 70,000 into the cache.
+    will be read at most: a few glyphs are then drawn in memory rather than 70,000 into the cache. With a `root` the set
+    must be there, unless it may be downloaded to it; glyphs need no files, and no root.
     Raises DatasetError, naming the file and the remedy.
     """
     if name not in names():
         raise DatasetError(f"Unknown data set {name!r}; choose one of: {', '.join(names())}.")
     for split in splits:
         _check_split(split)
-    _check_limit(limit)
+    limit = _checked_limit(limit)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
     wanted = "mnist" if name == "auto" else name
@@ -123,6 +130,8 @@ def locate(
     for place in places:
         if located := _look(place, wanted, splits):
             return located
+    if root:
+        return (yield from _locate_in(places[0], wanted, splits, download_to_root))
     try:
         yield from download(wanted, cache_directory())
     except DatasetError as error:
@@ -139,6 +148,25 @@ def locate(
     raise DatasetError(f"{wanted} vanished from {cache_directory()} right after its download; try again.")
 
 
+def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
+    """What `locate` does where the named root does not hold the set: refuse, or download it to there."""
+    title = SOURCES[name].title
+    if not download_to_root:
+        found = "" if os.path.isdir(root) else ", which is no folder"
+        raise DatasetError(
+            f"{title} is not in {_describe(root, name)}{found}; put its files into "
+            f"{root / SOURCES[name].folder / 'raw'} (`minidiff download {name} --data-root {shlex.quote(str(root))}` "
+            "does), or leave the data root out to search the usual folders"
+        )
+    try:
+        yield from download(name, root)
+    except DatasetError as error:
+        raise DatasetError(f"{title} is not in {_describe(root, name)}, and {error}") from error
+    if located := _look(root, name, splits):
+        return located
+    raise DatasetError(f"{name} vanished from {root} right after its download; try again.")
+
+
 def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     """The first `limit` images and labels of a split of a located set, or all of them.
 
@@ -147,7 +175,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     import torch  # here, so that finding and downloading data never waits for it
 
     _check_split(split)
-    _check_limit(limit)
+    limit = _checked_limit(limit)
     if not located.files:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
         return Dataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
@@ -174,9 +202,13 @@ def _check_split(split: str) -> None:
         raise DatasetError(f"Unknown split {split!r}; choose one of: {', '.join(SPLITS)}.")
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
+def _checked_limit(limit: int | None) -> int | None:
+    if limit is None:
+        return None
+    limit = whole_number(limit, "limit")
+    if limit < 1:
         raise DatasetError(f"The limit of images must be 1 or more, not {limit}; leave it out to use them all.")
+    return limit
 
 
 def _locate_glyphs(splits: Sequence[str], limit: int | None) -> Generator[Event, None, Located]:

@@ -80,8 +80,8 @@ def list_devices() -> list[DeviceInfo]:
     return [*devices, cpu]
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """The torch device that `name` stands for.
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """The torch device that `name` stands for, or is.
 
     "auto" is the visible CUDA device with most free memory, else MPS, else the CPU; "cuda" the first of these alone.
     Free memory is NVML's, so that no CUDA context is opened on a GPU that is not chosen.
@@ -89,10 +89,10 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         DeviceUnavailable: `name` is not one of auto, cpu, cuda, cuda:N, mps, or that device is not here.
     """
-    wanted = name.strip().lower()
+    wanted = str(name).strip().lower()
     match = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:([0-9]{1,4})", wanted)
     if match is None:
-        raise DeviceUnavailable(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
+        raise DeviceUnavailable(f"unknown device {str(name)!r}: use auto, cpu, cuda, cuda:N or mps")
     import torch
 
     if wanted == "cpu":
@@ -113,7 +113,7 @@ def pick_device(name: str = "auto") -> torch.device:
     here = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(count)]
     here += ["mps"] if has_mps else []
     reason = _why_no_cuda(gpus, torch.__version__, torch.version.cuda is not None) if not count else ""
-    raise DeviceUnavailable(f"device {name!r} is not here; available: {', '.join([*here, 'cpu'])}{reason}")
+    raise DeviceUnavailable(f"device {str(name)!r} is not here; available: {', '.join([*here, 'cpu'])}{reason}")
 
 
 def nvml_failure() -> str | None:

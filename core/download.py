@@ -51,8 +51,8 @@ def download(name: str, cache: Path) -> Generator[Event, None, None]:
 
 def _unwritable(cache: Path, error: OSError) -> DatasetError:
     return DatasetError(
-        f"the cache folder {cache} cannot be written ({error.strerror or error}); "
-        f"free some space there or point XDG_CACHE_HOME at a folder you can write"
+        f"the folder {cache} cannot be written ({error.strerror or error}); free some space there, name another with "
+        "--data-root, or point XDG_CACHE_HOME at a folder you can write"
     )
 
 

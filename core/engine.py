@@ -184,7 +184,7 @@ class Engine:
             drawn = bytearray.fromhex(asked["pixels"])
             if len(drawn) != IMAGE_SIZE**2:
                 raise MinidiffError(f"a digit has {IMAGE_SIZE**2} pixels, not {len(drawn)}")
-            return Digit(torch.frombuffer(drawn, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE) / 255, None)
+            return Digit(torch.frombuffer(drawn, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE).float() / 255, None)
         found = self._images(asked["dataset"], int(asked["index"]), 1)
         return Digit(found.images[0, 0].float() / 255, int(found.labels[0]))
 

@@ -38,6 +38,10 @@ class RunError(MinidiffError):
     """A run directory cannot be used as asked: it exists, is missing, is locked, or cannot be written."""
 
 
+class NotFinite(MinidiffError):
+    """Samples hold NaN or infinity, which a model that diverged or extreme sampling options give."""
+
+
 class TrainingError(MinidiffError):
     """Training cannot go on: the loss is no longer a number, or the device ran out of memory."""
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from core import classifiers, data
+from core.arrays import whole_number
 from core.data import Dataset
 from core.distances import frechet_distance, kernel_distance, precision_recall
 from core.errors import MinidiffError
+from core.events import Warned
 from core.published import CLASSES
 from core.recording import quantized
 from core.sampling import sample
@@ -109,6 +111,7 @@ def evaluate(
     Raises:
         MinidiffError: the data or a classifier cannot be had, or n is out of range.
     """
+    n, seed = whole_number(n, "n"), whole_number(seed, "seed")
     chosen, classes = settle(model.config, 1, steps=steps, **options)
     _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
@@ -162,6 +165,12 @@ def prepare(
     for shape in classifiers.SHAPES:
         fitting = classifiers.judge(shape, located.name, train, test)
         judges[shape] = yield from _progress(fitting, f"training the {shape} classifier for {located.name}")
+        if judges[shape].accuracy < classifiers.LEAST_ACCURACY:
+            yield Warned(
+                message=f"the {shape} classifier for {located.name}, trained on {len(train.images) - len(held_out):,} "
+                f"images, reads only {judges[shape].accuracy:.1%} of the test images right: its figures say little; "
+                "evaluate with more images (--limit)"
+            )
         seen[shape] = classifiers.joined(classifiers.read(judges[shape].net, test.images))
     held = Dataset(train.images[held_out], train.labels[held_out])
     return Reference(located.name, test, held, judges, seen)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GAP = 2  # pixels between digits, before scaling
 GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
+LONGEST_SIDE = 12_000  # pixels of a grid, beyond which its images are enlarged less
 PANEL_SIDE = 224  # pixels of a panel's longer side, at most, unless it has more
 GIF_STEP_MS, GIF_END_MS = 80, 2500
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
@@ -64,7 +65,7 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
         MinidiffError: the file cannot be written, as for every function here.
     """
     grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
-    return _write(path, _scaled(grid, GRID_SCALE))
+    return _write(path, _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size)))))
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from core.config import TrainConfig
 
@@ -18,6 +20,44 @@ def circumstances(device: str, version: str, processes: int) -> dict[str, str]:
         "torch": f"with torch {version}",
         "processes": f"in {processes} process{'es' if processes > 1 else ''}",
     }
+
+
+# Functions that make a tensor of the default type, and those whose type follows from the values they are given.
+_OF_DEFAULT_TYPE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.linspace, torch.logspace}
+_OF_GIVEN_TYPE = {torch.tensor, torch.as_tensor, torch.full, torch.arange}
+
+
+class standard_defaults(TorchFunctionMode):  # noqa: N801 - a context manager, named like torch.no_grad
+    """While entered, code that names no type or device gets float32 and `device`, whatever torch's defaults are.
+
+    For code of others; ours names both. The mode holds for the current thread only.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
+        self._device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func` with the device and type that the caller left open."""
+        given = dict(kwargs or {})
+        typeless = given.get("dtype") is None
+        if func in _OF_DEFAULT_TYPE and typeless:
+            given["dtype"] = torch.float32
+        if (func in _OF_DEFAULT_TYPE or func in _OF_GIVEN_TYPE) and given.get("device") is None:
+            of_tensor = bool(args) and isinstance(args[0], torch.Tensor)
+            given["device"] = args[0].device if of_tensor else self._device
+        made = func(*args, **given)
+        numbers = bool(args) and isinstance(args[0], float | list | tuple)
+        if func in _OF_GIVEN_TYPE and typeless and numbers and made.dtype == torch.get_default_dtype():
+            return made.float()
+        return made
+
+
+@contextmanager
+def own_modes(device: torch.device) -> Iterator[None]:
+    """Gradients on, inference mode and autocast off, whatever mode the caller of a training is in."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 @contextmanager

@@ -72,38 +72,46 @@ class Optimizer:
         adam = {f"adam.{index}.{key}": value for index, kept in moments.items() for key, value in kept.items()}
         return adam | {f"muon.{index}": average for index, average in enumerate(self._muon.averages)}
 
+    def layout(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of what `state` gives after `step` steps; Adam has no moments before the first."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for index, weight in enumerate(self._adam.param_groups[0]["params"] if step else ()):
+            moments = {f"adam.{index}.{part}": tuple(weight.shape) for part in ("exp_avg", "exp_avg_sq")}
+            shapes |= {f"adam.{index}.step": (), **moments}
+        return shapes | {f"muon.{index}": tuple(average.shape) for index, average in enumerate(self._muon.averages)}
+
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Take up the moments that `state` gave after `step` steps.
+        """Restore the moments that `state` gave after `step` steps.
 
         Raises:
-            CheckpointError: they are not those of this net.
+            CheckpointError: they are not those of this net, or hold values that cannot be moments.
         """
-        moments: dict[int, dict[str, Tensor]] = {}
-        averages: dict[int, Tensor] = {}
-        for name, value in tensors.items():
-            kind, index, *key = name.split(".")
-            if kind == "muon":
-                averages[int(index)] = value
-            else:
-                moments.setdefault(int(index), {})[key[0]] = value
-        rest = self._adam.param_groups[0]["params"]
-        wanted = [*map(_shape, rest), *map(_shape, self._muon.averages)]
-        saved = [_shape(moments.get(index, {}).get("exp_avg")) for index in range(len(rest))]
-        saved += [_shape(averages.get(index)) for index in range(len(self._muon.averages))]
-        if step > 0 and wanted != saved:
+        if self.layout(step) != {name: tuple(value.shape) for name, value in tensors.items()}:
             raise CheckpointError("the optimizer's state belongs to another model; start a new run")
-        for position, kept in moments.items():
-            for part in ("exp_avg", "exp_avg_sq"):  # a fused step takes the weights' own layout for granted
-                kept[part] = torch.empty_like(rest[position]).copy_(kept[part])
+        for name, value in tensors.items():
+            if not _possible(name.rpartition(".")[2], value, step):
+                raise CheckpointError(f"the optimizer's state has impossible values in {name}; start a new run")
+        state: dict[int, dict[str, Tensor]] = {}
+        for index, weight in enumerate(self._adam.param_groups[0]["params"] if step else ()):
+            # Copies, in the memory layout of the weight, which a fused step takes for granted.
+            moments = {part: torch.empty_like(weight) for part in ("exp_avg", "exp_avg_sq")}
+            for part, moment in moments.items():
+                moment.copy_(tensors[f"adam.{index}.{part}"])
+            state[index] = {"step": tensors[f"adam.{index}.step"].clone(), **moments}
         groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": moments, "param_groups": groups})
-        for position, average in averages.items():
-            self._muon.averages[position].copy_(average)
+        self._adam.load_state_dict({"state": state, "param_groups": groups})
+        for index, average in enumerate(self._muon.averages):
+            average.copy_(tensors[f"muon.{index}"])
 
 
-def _shape(tensor: Tensor | None) -> tuple[int, ...]:
-    return () if tensor is None else tuple(tensor.shape)
+def _possible(part: str, value: Tensor, step: int) -> bool:
+    """Whether a moment, or the count of Adam's steps, can have this value after `step` steps."""
+    if not bool(value.isfinite().all()):
+        return False
+    if part == "step":
+        return 0 <= value.item() <= step
+    return part != "exp_avg_sq" or bool((value >= 0).all())
 
 
 def _hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:

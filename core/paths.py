@@ -49,12 +49,12 @@ class Path:
 
     def at(self, a: float) -> tuple[float, float]:
         """`signal` and `noise` for one amount, computed in float64."""
-        amount = torch.tensor(a, dtype=torch.float64)
+        amount = torch.tensor(a, dtype=torch.float64, device="cpu")
         return self.signal(amount).item(), self.noise(amount).item()
 
     def half_log_snr(self, a: float) -> float:
         """log(signal / noise): infinite at the image, and minus infinity where there is no signal at all."""
-        amount = torch.tensor(a, dtype=torch.float64)
+        amount = torch.tensor(a, dtype=torch.float64, device="cpu")
         return (self.signal(amount) / self.noise(amount)).log().item()
 
     def inward(self, images: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Path:
     def source(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Noise to start from, float32, where the generator lives."""
         draw = torch.randn if self.gaussian else torch.rand
-        noise = draw(shape, generator=generator, device=generator.device)
+        noise = draw(shape, generator=generator, device=generator.device, dtype=torch.float32)
         return noise if self.gaussian else self.inward(noise)
 
     def mix(self, x0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
@@ -127,9 +127,10 @@ def draw_amounts(times: str, n: int, generator: torch.Generator) -> Tensor:
         MinidiffError: `times` is neither.
     """
     if times == "uniform":
-        return torch.rand(n, generator=generator, device=generator.device)
+        return torch.rand(n, generator=generator, device=generator.device, dtype=torch.float32)
     if times == "logit_normal":
-        return (torch.randn(n, generator=generator, device=generator.device) + LOGIT_MEAN).sigmoid()
+        normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
+        return (normal + LOGIT_MEAN).sigmoid()
     raise MinidiffError(f"times are uniform or logit_normal, not {times!r}")
 
 

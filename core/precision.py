@@ -1,44 +1,36 @@
-"""In which numbers a net computes: chosen once, where a run starts, by what the device does faster."""
+"""The number format that a net computes in: decided once when a run starts, from what the device supports."""
 
 from __future__ import annotations
 
-import time
-
 import torch
-from torch import nn
-
-PAYS = 1.3  # how much faster bfloat16 must be to be chosen
-TRIES = 10
 
 
 def pick_precision(asked: str, device: torch.device) -> str:
-    """ "float32" or "bfloat16": as asked, or for "auto" bfloat16 where the device computes well in it.
+    """Resolve "auto" to "float32" or "bfloat16"; the answer is the same every time on the same machine.
 
-    A CPU is timed for some milliseconds on a convolution, since many only emulate bfloat16.
+    On a CPU bfloat16 needs AMX units: with AVX-512's bfloat16 instructions alone, convolutions of these sizes are
+    slower than in float32, and older processors emulate it.
     """
     if asked != "auto":
         return asked
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type != "cpu":
-        return "float32"
-    return "bfloat16" if _seconds("float32") > PAYS * _seconds("bfloat16") else "float32"
+    if device.type == "cpu":
+        return "bfloat16" if _cpu_has_amx() else "float32"
+    return "float32"
 
 
-def _seconds(precision: str) -> float:
-    """The least time of a convolution like those of the nets, on the CPU; others may be using it too."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        layer = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
-        x = torch.zeros((32, 64, 14, 14)).contiguous(memory_format=torch.channels_last)
-        times = []
-        with in_precision(precision, torch.device("cpu")):
-            for _ in range(TRIES):
-                began = time.perf_counter()
-                layer(x)
-                times.append(time.perf_counter() - began)
-    return min(times)
+def _cpu_has_amx() -> bool:
+    """Whether the CPU has AMX units and this build of torch uses oneDNN, which drives them."""
+    # Private, and the same in torch 2.8 and 2.14; the public torch.cpu.get_capabilities is newer than 2.8.
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call] # torch's own
+    return has_onednn and torch.cpu._is_amx_tile_supported()
 
 
 def in_precision(precision: str, device: torch.device) -> torch.autocast:
-    """A context in which nets compute in `precision`; weights and sums stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    """A context in which nets compute in `precision`; weights and sums stay float32.
+
+    Without autocast's cache of weights in bfloat16: inside a caller's own autocast it would outlive a step, and hold
+    the weights from before it.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from core.machine import standard_defaults
 
 # One stream for each use, so that no two uses ever share numbers.
 ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT, LABELS, SHIFT = range(7)
@@ -32,4 +32,27 @@ def generator_for(seed: int, stream: int, position: int, device: torch.device | 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which epoch `epoch` (from 0) visits `n` images: (n,) int64 on the CPU."""
-    return torch.randperm(n, generator=generator_for(seed, ORDER, epoch))
+    return torch.randperm(n, generator=generator_for(seed, ORDER, epoch), device="cpu")
+
+
+_RANDOM = {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_}
+_RANDOM |= {Tensor.uniform_, Tensor.normal_, torch.rand, torch.randn}
+
+
+class initializing(standard_defaults):  # noqa: N801 - a context manager, named like torch.no_grad
+    """While entered, layers are built on `device` in float32, and draw their weights from `generator`.
+
+    Neither torch's default device and type nor its global generator matters, except where `generator` is None. The
+    mode holds for the current thread only, so that threads can build nets at the same time.
+    """
+
+    def __init__(self, generator: torch.Generator | None, device: str = "cpu") -> None:
+        super().__init__(device)
+        self._generator = generator
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func` with the generator that the caller left open."""
+        given = dict(kwargs or {})
+        if func in _RANDOM and given.get("generator") is None:
+            given["generator"] = self._generator
+        return super().__torch_function__(func, types, args, given)

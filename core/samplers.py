@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,13 +79,14 @@ def ask(net: Callable[..., Any], x: Tensor, amount: Tensor, labels: Tensor | Non
 
 
 Steps = Iterator[tuple[Tensor, Tensor]]  # x after the step, and the clean images that were seen before it
-Sampler = Callable[[Denoiser, Tensor, Sequence[float], torch.Generator], Steps]
+Generators = Iterator[torch.Generator]  # on the CPU: one for the noise of each step
+Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
 # Every sampler takes amounts in falling order, of which the first is that of x and the last 0, and yields once for
-# each pair of neighbours. The generator, on the CPU, is asked only by those that add noise.
+# each pair of neighbours. Only those that add noise use the generators.
 
 
-def mix(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def mix(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """The document's section 3.6: move part of the way to the clean prediction. Straight paths only."""
     for now, then in pairwise(amounts):
         clean = denoiser(x, now).clean
@@ -93,7 +95,7 @@ def mix(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torc
         yield x, clean
 
 
-def euler(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def euler(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """Euler's method for dx/da."""
     for now, then in pairwise(amounts):
         found = denoiser(x, now)
@@ -101,7 +103,7 @@ def euler(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: to
         yield x, found.clean
 
 
-def heun(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def heun(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """Karras et al. 2022, algorithm 1, for dx/da: Heun's method, whose last step is Euler's."""
     for now, then in pairwise(amounts):
         found = denoiser(x, now)
@@ -112,7 +114,7 @@ def heun(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: tor
         yield x, found.clean
 
 
-def ddpm(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def ddpm(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """Ho et al. 2020, algorithm 2, with the posterior's variance, for any Gaussian path."""
     for now, then in pairwise(amounts):
         clean = denoiser(x, now).clean
@@ -120,12 +122,12 @@ def ddpm(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: tor
         ratio = signal / signal_then
         added = max(noise**2 - (ratio * noise_then) ** 2, 0.0)  # the variance between the two amounts
         mean = (ratio * noise_then**2 / noise**2) * x + (signal_then * added / noise**2) * clean
-        fresh = torch.randn(x.shape, generator=step_generator(generator)).to(x)
+        fresh = torch.randn(x.shape, generator=next(generators), device="cpu", dtype=torch.float32).to(x)
         x = mean + math.sqrt(added) * noise_then / noise * fresh
         yield x, clean
 
 
-def ddim(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def ddim(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """Song et al. 2021 (DDIM), equation 12 without its noise."""
     for now, then in pairwise(amounts):
         found = denoiser(x, now)
@@ -134,7 +136,7 @@ def ddim(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: tor
         yield x, found.clean
 
 
-def dpm2m(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
+def dpm2m(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
     """DPM-Solver++ 2M, Lu et al. 2022, algorithm 2, of first order where log(signal / noise) is or was infinite."""
     before, width_before = None, math.inf
     for now, then in pairwise(amounts):
@@ -160,7 +162,26 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def step_generator(generator: torch.Generator) -> torch.Generator:
-    """A generator of its own for one step's noise, so that an image does not depend on how many are drawn with it."""
-    seed = torch.randint(2**62, (), generator=generator).item()
-    return torch.Generator().manual_seed(int(seed))
+def step_generators(generator: torch.Generator) -> Generators:
+    """A generator for the noise of each step, so that an image does not depend on how many are sampled with it."""
+    while True:
+        seed = torch.randint(2**62, (), generator=generator, device="cpu").item()
+        yield torch.Generator().manual_seed(int(seed))
+
+
+class SharedNoise:
+    """Generators of steps for images in several batches: in each batch a step goes on where the batch before left it.
+
+    So the batches together use the numbers that all images at once would have used.
+    """
+
+    def __init__(self, generators: Generators) -> None:
+        self._fresh = generators
+        self._kept: list[torch.Generator] = []
+
+    def __iter__(self) -> Generators:
+        """The generators of all steps, for the next batch."""
+        for index in itertools.count():
+            if index == len(self._kept):
+                self._kept.append(next(self._fresh))
+            yield self._kept[index]

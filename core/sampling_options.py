@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from core.arrays import number, whole_number
 from core.errors import MinidiffError, hint
 from core.published import CLASSES
 
@@ -20,9 +22,31 @@ DIFFUSERS = "diffusers:"  # before the class name of a scheduler
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
 CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
 MOST_STEPS = 100_000  # more than anyone waits for
+MOST_IMAGES = 100_000  # of one sampling: a record of them takes 600 MB
+LEAST_AMOUNT = 1e-4  # of noise that images to start from may hold
+SPACINGS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become too small for float32
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
+# diffusers' schedulers by path, each tested to end in the data and to pass through the amounts asked for; the first is
+# the one that refusals suggest.
+SCHEDULERS: dict[str, tuple[str, ...]] = {
+    "vp": (
+        *("UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
+        *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"),
+        *("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "LMSDiscreteScheduler"),
+        *("DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler"),
+    ),
+    "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"),
+}
+_OTHER_STEPS = "chooses other steps than were asked for"
+_REFUSED = {
+    **dict.fromkeys(("PNDMScheduler", "LCMScheduler", "TCDScheduler", "FlowMatchHeunDiscreteScheduler"), _OTHER_STEPS),
+    **dict.fromkeys(("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler"), "goes from images to noise"),
+    "CogVideoXDDIMScheduler": "shifts the amounts of noise by itself",
+    "CogVideoXDPMScheduler": "takes steps that need more than the last prediction",
+    "DPMSolverSDEScheduler": "adds noise that does not follow from the seed",
+}
 # These look twice a step, but for the last.
 _SECOND_ORDER = ("heun", *(f"{DIFFUSERS}{name}Scheduler" for name in ("HeunDiscrete", "KDPM2Discrete")))
 _SECOND_ORDER += (f"{DIFFUSERS}KDPM2AncestralDiscreteScheduler",)
@@ -45,7 +69,7 @@ class SamplingOptions(TypedDict, total=False):
     Attributes:
         sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: the model's own
         guidance: how far to go towards the class, from 0; 1 is as learned
-        spacing: above 0; 1 takes equal steps, more puts more of them near the noise
+        spacing: from 0.001 to 1,000; 1 takes equal steps, more puts more of them near the noise
         contrast: how far away from the average image, from 0, which is not at all; on the path flow
     """
 
@@ -86,11 +110,13 @@ def fits(sampler: str, path: str) -> str | None:
         name = sampler.removeprefix(DIFFUSERS)
         if path == "mix":
             return "diffusers' schedulers start from Gaussian noise, and the path mix from uniform noise; use mix"
-        if path == "flow" and not name.startswith("FlowMatch"):
-            return f"{name} does not know the path flow; use {DIFFUSERS}FlowMatchEulerDiscreteScheduler"
-        if path == "vp" and name.startswith("FlowMatch"):
-            return f"{name} does not know the path vp; use {DIFFUSERS}UniPCMultistepScheduler"
-        return None
+        if name in SCHEDULERS[path]:
+            return None
+        if any(name in names for names in SCHEDULERS.values()):
+            reason = f"does not know the path {path}"
+        else:
+            reason = _REFUSED.get(name, f"is not one of the schedulers that are tested on the path {path}")
+        return f"{name} {reason}; use {DIFFUSERS}{SCHEDULERS[path][0]}"
     if sampler not in SAMPLER_NAMES:
         return (
             f"there is no sampler {sampler!r}; {hint(sampler, (*SAMPLER_NAMES, f'{DIFFUSERS}NAME'), otherwise='take')}"
@@ -100,6 +126,20 @@ def fits(sampler: str, path: str) -> str | None:
     if sampler == "ddpm" and path not in _GAUSSIAN:
         return f"the sampler ddpm adds Gaussian noise, and the path {path} has uniform noise; use mix"
     return None
+
+
+def image_count(n: int) -> int:
+    """How many images, as an int.
+
+    Raises:
+        MinidiffError: it is not a whole number from 1 to `MOST_IMAGES`.
+    """
+    n = whole_number(n, "n")
+    if n < 1:
+        raise MinidiffError(f"n must be at least 1, not {n}")
+    if n > MOST_IMAGES:
+        raise MinidiffError(f"n must be at most {MOST_IMAGES:,}, not {n:,}; take other seeds for more")
+    return n
 
 
 def evaluations(chosen: Sampling, path: str) -> int:
@@ -153,8 +193,13 @@ def settle(
     Raises:
         MinidiffError: a value lies outside its range, or the model cannot do what was asked.
     """
-    asked: dict[str, Any] = {"steps": steps, **options}
-    chosen = replace(defaults_for(config), **{name: value for name, value in asked.items() if value is not None})
+    asked: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(asked.get("sampler", ""), str):
+        raise MinidiffError(f"sampler must be a name, not {type(asked['sampler']).__name__}")
+    asked |= {name: number(value, name) for name, value in asked.items() if name != "sampler"}
+    if steps is not None:
+        asked["steps"] = whole_number(steps, "steps")
+    chosen = replace(defaults_for(config), **asked)
     if chosen.steps < 1:
         raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
     if chosen.steps > MOST_STEPS:
@@ -163,8 +208,9 @@ def settle(
         raise MinidiffError(reason)
     if not 0 <= chosen.guidance < math.inf:
         raise MinidiffError(f"guidance must be a number from 0, not {chosen.guidance:g}")
-    if not 0 < chosen.spacing < math.inf:
-        raise MinidiffError(f"spacing must be a number above 0, not {chosen.spacing:g}")
+    least, most = SPACINGS
+    if not least <= chosen.spacing <= most:
+        raise MinidiffError(f"spacing must be a number from {least:g} to {most:g}, not {chosen.spacing:g}")
     if not 0 <= chosen.contrast < math.inf:
         raise MinidiffError(f"contrast must be a number from 0, not {chosen.contrast:g}")
     if chosen.contrast and (reason := _without_contrast(config)):
@@ -184,7 +230,11 @@ def settle(
 def _classes(n: int, labels: int | Iterable[int] | None) -> tuple[int, ...]:
     if labels is None:
         return tuple(index % CLASSES for index in range(n))
-    classes = (labels,) * n if isinstance(labels, int) else tuple(map(int, labels))
+    try:
+        several = iter(labels)  # type: ignore[arg-type] # a number has none, nor has a tensor of no dimension
+    except TypeError:
+        several = itertools.repeat(labels, n)  # type: ignore[arg-type] # one number for all
+    classes = tuple(whole_number(label, "a class") for label in several)
     if len(classes) != n:
         raise MinidiffError(f"{n} images need {n} labels, not {len(classes)}; or give one number for all")
     for label in classes:

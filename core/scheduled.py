@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +11,12 @@ import torch
 from torch import Tensor
 
 from core.errors import MinidiffError
+from core.machine import standard_defaults
 from core.paths import PATHS, Path
-from core.samplers import Denoiser, Sampler, Steps, step_generator
-from core.sampling_options import DIFFUSERS
+from core.samplers import Denoiser, Generators, Sampler, Steps
+from core.sampling_options import DIFFUSERS, SCHEDULERS
 
 TRAIN_STEPS = 1000  # diffusers counts noise in steps: timestep t stands for the amount (t + 1) / TRAIN_STEPS
-_KNOWN = {
-    "vp": ("UniPCMultistep", "DPMSolverMultistep", "DEISMultistep", "EulerDiscrete", "HeunDiscrete", "DDIM", "DDPM"),
-    "flow": ("FlowMatchEulerDiscrete", "FlowMatchLCM"),
-}
 
 
 def scheduled(name: str) -> Sampler:
@@ -27,15 +25,20 @@ def scheduled(name: str) -> Sampler:
     On vp it takes equal steps from amount 1, each rounded to a thousandth; on flow, any.
 
     Raises:
-        MinidiffError: there is no such scheduler.
+        MinidiffError: there is no such scheduler, or it needs a package that is not installed.
     """
     kind = _found(name)
     if kind is None:
+        if missing := _missing_packages(name):
+            raise MinidiffError(
+                f"diffusers' {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}; {_what_fits('vp')}"
+            )
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
-    def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generator: torch.Generator) -> Steps:
-        scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
-        return _walk(scheduler, denoiser, x, generator)
+    def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
+        with standard_defaults():
+            scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
+        return _walk(scheduler, denoiser, x, generators)
 
     return walk
 
@@ -43,17 +46,29 @@ def scheduled(name: str) -> Sampler:
 def _found(name: str) -> type | None:
     import diffusers
 
-    try:
-        kind = getattr(diffusers, name)
-    except (AttributeError, ImportError):  # of a scheduler that needs a package which is not installed
-        return None
+    kind = _named(name)
     return kind if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin) else None
+
+
+def _missing_packages(name: str) -> list[str]:
+    """What has to be installed for a scheduler, in whose place diffusers has a dummy that lists what it needs."""
+    needed = getattr(_named(name), "_backends", ())
+    return [package for package in needed if importlib.util.find_spec(package) is None]
+
+
+def _named(name: str) -> object:
+    import diffusers
+
+    try:
+        return getattr(diffusers, name)
+    except (AttributeError, ImportError):
+        return None
 
 
 def variance_preserving_betas(path: Path | None = None) -> list[float]:
     """DDPM's beta of each of TRAIN_STEPS steps, so that after step t (from 0) the path is at (t + 1) / TRAIN_STEPS."""
     path = path or PATHS["vp"]
-    a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64)
+    a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
     shares = path.signal(a).square()
     betas: list[float] = (1 - shares[1:] / shares[:-1]).tolist()
     return betas
@@ -88,22 +103,30 @@ def _flow(kind: type, amounts: Sequence[float]) -> Any:
     return scheduler
 
 
-def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generator: torch.Generator) -> Steps:
+def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators) -> Steps:
     flow = denoiser.path.name == "flow"
     noisy = "generator" in inspect.signature(scheduler.step).parameters
     last = len(scheduler.timesteps) - 1
     x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # some walk on a multiple of x, which scale_model_input undoes
     for index, t in enumerate(scheduler.timesteps):
-        seen = x if flow else scheduler.scale_model_input(x, t)
+        seen = x if flow else _scaled(scheduler, x, t)
         found = denoiser(seen, (float(t) + (not flow)) / TRAIN_STEPS)
         if index % scheduler.order == 0:
             clean = found.clean
-        extra = {"generator": step_generator(generator)} if noisy else {}
-        x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
+        extra = {"generator": next(generators)} if noisy else {}
+        with standard_defaults():
+            x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
         if index == last:
             yield x, clean
         elif (index + 1) % scheduler.order == 0:
-            yield (x if flow else scheduler.scale_model_input(x, scheduler.timesteps[index + 1])), clean
+            yield (x if flow else _scaled(scheduler, x, scheduler.timesteps[index + 1])), clean
+
+
+def _scaled(scheduler: Any, x: Tensor, t: Any) -> Tensor:
+    """x as the net takes it at timestep t."""
+    with standard_defaults():
+        scaled: Tensor = scheduler.scale_model_input(x, t)
+    return scaled
 
 
 def _parameters(kind: type) -> set[str]:
@@ -111,5 +134,5 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _what_fits(path: str) -> str:
-    names = (f"{name}Scheduler" for name in _KNOWN[path])  # an older diffusers has not all of them
-    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names if _found(name))
+    names = (name for name in SCHEDULERS[path] if _found(name))  # an older diffusers has not all of them
+    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names)

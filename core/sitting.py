@@ -15,7 +15,7 @@ from core import data
 from core.checkpoint import read_tensors, write_tensors
 from core.classifiers import images_sha256
 from core.config import TrainConfig
-from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
+from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
 from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
     Checkpoint,
@@ -209,6 +209,7 @@ class Sitting:
             )
         self._data_sha256 = seen
         trainer.take(train.images, train.labels)
+        self._check_position(trainer)
         compiled = self.config.compile
         if compiled is None:
             compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILING_PAYS
@@ -228,6 +229,15 @@ class Sitting:
             steps_per_epoch=trainer.steps_per_epoch,
         )
         return data.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
+
+    def _check_position(self, trainer: Trainer) -> None:
+        """Refuse a state that counts more or fewer steps of its epoch than fit its step."""
+        steps, whole = self._epoch.steps, trainer.steps_per_epoch
+        if steps > whole or (trainer.step - steps) % whole:
+            raise CheckpointError(
+                f"{self._path(STATE)} has a header that makes no sense ({steps} steps into an epoch of {whole} after "
+                f"{trainer.step} steps); start a new run"
+            )
 
     # Going on with it
 
@@ -262,9 +272,13 @@ class Sitting:
             total += float(error)
             if (yield from self._obey(trainer)):
                 return True
-        images = to_uint8(trainer.preview())
-        height, width = held_out.images.shape[2:]
-        yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
+        try:
+            images = to_uint8(trainer.preview())
+        except NotFinite as error:
+            yield Warned(message=f"no preview of epoch {epoch}: {error}")
+        else:
+            height, width = held_out.images.shape[2:]
+            yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
         ended, self._epoch = self._epoch, EpochSoFar()
         yield Epoch(
             epoch=epoch,
@@ -287,7 +301,11 @@ class Sitting:
             if self._reference is None:
                 return True
         n = min(EVALUATED, len(self._reference.held_out.images))
-        found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+        try:
+            found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+        except NotFinite as error:
+            yield Warned(message=f"no evaluation of epoch {epoch}: {error}")
+            return False
         if found is None:
             return True
         frechet, agreement = found

@@ -103,14 +103,14 @@ class Team:
         """Say something, as JSON, to all others, who `hear` it."""
         if self.size > 1:
             content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-            dist.broadcast(torch.tensor(len(content)), src=0, group=self._words)
+            dist.broadcast(torch.tensor(len(content), device="cpu"), src=0, group=self._words)
             dist.broadcast(content, src=0, group=self._words)
 
     def hear(self) -> Any:
         """What the leader says next."""
-        length = torch.tensor(0)
+        length = torch.tensor(0, device="cpu")
         dist.broadcast(length, src=0, group=self._words)
-        content = torch.empty(int(length), dtype=torch.uint8)
+        content = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         dist.broadcast(content, src=0, group=self._words)
         return json.loads(bytes(content.tolist()))
 
@@ -119,12 +119,12 @@ class Team:
         if self.size == 1:
             return [words]
         content = torch.frombuffer(bytearray(words.encode() + b"\0"), dtype=torch.uint8)
-        lengths = [torch.tensor(0) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor(len(content)), group=self._words)
+        lengths = [torch.tensor(0, device="cpu") for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor(len(content), device="cpu"), group=self._words)
         longest = int(max(lengths))
-        padded = torch.zeros(longest, dtype=torch.uint8)
+        padded = torch.zeros(longest, dtype=torch.uint8, device="cpu")
         padded[: len(content)] = content
-        answers = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
+        answers = [torch.empty(longest, dtype=torch.uint8, device="cpu") for _ in range(self.size)]
         dist.all_gather(answers, padded, group=self._words)
         return [bytes(answer.tolist()).partition(b"\0")[0].decode() for answer in answers]
 
@@ -140,7 +140,9 @@ class Team:
 
     def receive(self) -> dict[str, Tensor]:
         """The tensors that the leader hands out, on the CPU."""
-        tensors = {name: torch.empty(shape, dtype=getattr(torch, kind)) for name, kind, shape in self.hear()}
+        tensors = {
+            name: torch.empty(shape, dtype=getattr(torch, kind), device="cpu") for name, kind, shape in self.hear()
+        }
         for value in tensors.values():
             dist.broadcast(value, src=0, group=self._words)
         return tensors
@@ -173,7 +175,7 @@ class Team:
         """Whether something holds for every process."""
         if self.size == 1:
             return holds
-        found = torch.tensor(int(holds))
+        found = torch.tensor(int(holds), device="cpu")
         dist.all_reduce(found, dist.ReduceOp.MIN, group=self._words)
         return bool(found)
 

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.checkpoint import LoadedModel, fill
+from core.checkpoint_layout import state_parts
+from core.compile_cache import secure_compile_cache
 from core.config import IMAGE_SIZE, TrainConfig
+from core.machine import own_modes
 from core.memory import is_out_of_memory
 from core.models import build_model
 from core.optimizer import Optimizer
 from core.paths import PATHS, draw_amounts, target, weight
 from core.precision import in_precision
 from core.published import NULL
-from core.randomness import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for, mixed_seed
+from core.randomness import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for
 from core.samplers import ask
 from core.sampling import sample
 from core.shifts import padded, shifted
@@ -61,30 +64,31 @@ class Trainer:
         self.team = team or Team()
         self.micro_batch = config.micro_batch  # halved where memory runs out, if the config allows it
         self.path = PATHS[config.path]
-        self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
-        self.labels = torch.empty(0, dtype=torch.int64)
+        self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=device)
+        self.labels = torch.empty(0, dtype=torch.int64, device=device)
         self.step = 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(config.seed, WEIGHTS, 0))
-            net = build_model(config.model, **config.model_options)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.net = net.to(device).to(memory_format=self.layout)
-        self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
-        self._weights: list[Tensor] = list(self.net.parameters())
-        self._averages: list[Tensor] = list(self.kept.parameters())
-        self.optimizer = Optimizer(self.net, config)
-        self._wrapped: nn.Module = self.team.wrapped(self.net)
+        with own_modes(device):
+            net = build_model(config.model, generator=generator_for(config.seed, WEIGHTS, 0), **config.model_options)
+            self.net = net.to(device).to(memory_format=self.layout)
+            self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
+            self._weights: list[Tensor] = list(self.net.parameters())
+            self._averages: list[Tensor] = list(self.kept.parameters())
+            self.optimizer = Optimizer(self.net, config)
+            self._wrapped: nn.Module = self.team.wrapped(self.net)
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = torch.empty(0, dtype=torch.int64, device=device)
 
     def take(self, images: Tensor, labels: Tensor) -> None:
         """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
-        self.images = padded(images, self.config.shift).to(self.device)
-        self.labels = labels.to(self.device)
+        with own_modes(self.device):
+            self.images = padded(images, self.config.shift).to(self.device)
+            self.labels = labels.to(self.device)
 
     def compile(self) -> None:
         """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
+        secure_compile_cache()
         self._compiled = torch.compile(self._wrapped)
 
     @property
@@ -125,6 +129,10 @@ class Trainer:
         Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
         average either, and the loss is NaN. Where memory runs out, `micro_batch` is halved if the config allows it.
         """
+        with own_modes(self.device):
+            return self._advance()
+
+    def _advance(self) -> tuple[Tensor, int]:
         batch = self._drawn(self.step)
         loss = self._gradients(batch)
         while loss is None:
@@ -153,7 +161,7 @@ class Trainer:
         halves = self.config.fit_memory and size > 1
         # A process that is left without an image takes part with one that does not count.
         parts = [mine[start : start + size] for start in range(0, len(mine), size)] or [batch[:1]]
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
         fits = True
         try:
             for number, part in enumerate(parts, start=1):
@@ -187,7 +195,8 @@ class Trainer:
         if not self.config.classes:
             return None
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
-        dropped = torch.rand(len(labels), generator=generator, device=self.device) < self.config.label_dropout
+        drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
+        dropped = drawn < self.config.label_dropout
         return torch.where(dropped, NULL, labels)
 
     def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
@@ -240,13 +249,12 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
-        averages = {f"kept.{name}": value for name, value in self.kept.state_dict().items()}
-        return self.learned() | (averages if self.config.ema else {})
+        averages = self.kept.state_dict() if self.config.ema else {}
+        return state_parts(self.net.state_dict(), averages, self.optimizer.state())
 
     def learned(self) -> dict[str, Tensor]:
         """Of `state`, what the next steps depend on: all but the average of the weights."""
-        weights = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        return weights | {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        return state_parts(self.net.state_dict(), {}, self.optimizer.state())
 
     def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
         """Take up the state that `state` gave after `step` steps, and that was read from `source`.
@@ -258,10 +266,11 @@ class Trainer:
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
-        fill(self.net, parts["net"], source)
-        if self.config.ema:
-            fill(self.kept, parts["kept"], source)
-        self.optimizer.restore(parts["optimizer"], step)
+        with own_modes(self.device):
+            fill(self.net, parts["net"], source)
+            if self.config.ema:
+                fill(self.kept, parts["kept"], source)
+            self.optimizer.restore(parts["optimizer"], step)
         self.step = step
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ MEGABYTES = 256
 GUARD_BYTES = 4 * 2**30  # of addresses: an input that asks for more fails, and the machine lives
 SEED = 20_261_126
 
+TYPES = ("float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float64", "int8", "int64", "bool", "complex64")
 Feed = Callable[[random.Random], object]  # makes one input, and hands it to what is tried
 
 
@@ -75,51 +77,116 @@ def events(folder: Path) -> Feed:
 
 
 def checkpoint(folder: Path) -> Feed:
-    """Weights and states: bytes anywhere, the header's bytes, and its JSON."""
+    """Weights, which are loaded, and states, whose runs are resumed to their end: see `damaged_checkpoint`."""
     import torch
 
     from core.checkpoint import load_model, read_tensors, write_tensors
     from core.config import TrainConfig
+    from core.events import Finished, Progress
     from core.models import build_model
+    from core.training import resume, train
 
     torch.set_num_threads(1)
-    valid = []
-    for kind, config in (
-        ("model", TrainConfig(preset="quick", channels=(2, 2))),
-        ("model", TrainConfig(channels=(16, 16))),
-        ("model", TrainConfig(preset="document", channels=(32,), layers_per_block=1)),
-        ("state", TrainConfig(preset="quick", channels=(2, 2))),
+    models = []
+    for config in (
+        TrainConfig(preset="quick", channels=(2, 2)),
+        TrainConfig(channels=(16, 16)),
+        TrainConfig(preset="document", channels=(32,), layers_per_block=1),
     ):
         net = build_model(config.model, **config.model_options)
-        write_tensors(folder / "valid", kind, net.state_dict(), config, 3, epoch={}, seconds=1.0)
-        valid.append((folder / "valid").read_bytes())
+        write_tensors(folder / "valid", "model", net.state_dict(), config, 3)
+        models.append((folder / "valid").read_bytes())
+    steps = 4  # of each run, of which the first is done
+    for name, options in (("adam", {}), ("muon", {"optimizer": "muon", "ema": 0.1, "channels": (16, 16)})):
+        started = TrainConfig(
+            **{"preset": "quick", "channels": (2, 2), "dataset": "glyphs", "limit": 32, "batch_size": 16, "epochs": 2,
+               "device": "cpu", "threads": 1, "root": folder / "runs", "name": name, **options}
+        )  # fmt: skip
+        events = train(started)
+        next(event for event in events if isinstance(event, Progress))
+        events.close()
+    runs = sorted((folder / "runs").iterdir())
 
     def feed(rng: random.Random) -> object:
-        whole = rng.choice(valid)
-        length = int.from_bytes(whole[:8], "little")
-        head, tensors = whole[8 : 8 + length], whole[8 + length :]
-        match rng.randrange(4):
-            case 0:
-                content = mutated(whole, rng)
-            case 1:
-                head = mutated(head, rng)
-                content = len(head).to_bytes(8, "little") + head + tensors
-            case 2:
-                head = as_json(altered(json.loads(head), rng))
-                content = len(head).to_bytes(8, "little") + head + tensors
-            case _:
-                record = json.loads(head)
-                config = altered(json.loads(record["__metadata__"]["config"]), rng)
-                record["__metadata__"]["config"] = as_json(config).decode("utf-8", errors="replace")
-                head = as_json(record)
-                content = len(head).to_bytes(8, "little") + head + tensors
-        path = folder / "damaged"
-        path.write_bytes(content)
-        if rng.random() < 0.3:
-            return read_tensors(path, rng.choice(("model", "state")))
-        return load_model(path, device="cpu")
+        if rng.random() < 0.5:
+            path = folder / "damaged"
+            path.write_bytes(damaged_checkpoint(rng.choice(models), rng))
+            if rng.random() < 0.1:
+                return read_tensors(path, "state")
+            loaded = load_model(path, device="cpu")
+            assert types_of(path.read_bytes()) <= {"F32", "F16", "BF16"}
+            return loaded
+        run, copy = rng.choice(runs), folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run, copy)
+        state = copy / "state.safetensors"
+        state.write_bytes(damaged_checkpoint(state.read_bytes(), rng))
+        events = resume(copy)
+        event = next(events)
+        most = max(steps, getattr(event, "step", 0))  # a state may lie about its step, but the run has to end
+        for event in events:
+            assert getattr(event, "step", 0) <= most
+        assert isinstance(event, Finished)
+        return event
 
     return feed
+
+
+def types_of(content: bytes) -> set[str]:
+    """The types of all tensors that a checkpoint's header names."""
+    head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return {entry["dtype"] for name, entry in head.items() if name != "__metadata__"}
+
+
+def damaged_checkpoint(whole: bytes, rng: random.Random) -> bytes:
+    """Damage bytes anywhere, the header's bytes or JSON, its config or progress, or types, shapes, names and values."""
+    import safetensors.torch
+    import torch
+
+    length = int.from_bytes(whole[:8], "little")
+    head, rest = whole[8 : 8 + length], whole[8 + length :]
+    record = json.loads(head)
+    match rng.randrange(6):
+        case 0:
+            return mutated(whole, rng)
+        case 1:
+            head = mutated(head, rng)
+        case 2:
+            head = as_json(altered(record, rng))
+        case 3 | 4 as part:
+            key = ("config", "more")[part - 3]
+            value = altered(json.loads(record["__metadata__"][key]), rng)
+            if isinstance(value, dict) and "epoch" in value and rng.random() < 0.3:
+                value["epoch"] = altered(value["epoch"], rng, (-(10**9), -1, 3, 10**9, 0.5, "1"))
+            record["__metadata__"][key] = as_json(value).decode("utf-8", errors="replace")
+            head = as_json(record)
+        case _:
+            tensors = safetensors.torch.load(whole)
+            damage, dtype = rng.choice(("type", "shape", "name", "value")), getattr(torch, rng.choice(TYPES))
+            for name in rng.choice((list(tensors), rng.choices(list(tensors), k=rng.choice((1, 1, 2))))):
+                if name not in tensors:  # chosen twice, and renamed
+                    continue
+                value = tensors[name]
+                match damage:
+                    case "type":
+                        tensors[name] = value.to(dtype)
+                    case "shape":
+                        tensors[name] = rng.choice((value.flatten(), value[None], torch.zeros(3), torch.zeros(())))
+                    case "name":
+                        tensors[other_name(name, rng)] = value.clone() if rng.random() < 0.5 else tensors.pop(name)
+                    case "value":
+                        tensors[name] = torch.full_like(value, rng.choice((torch.nan, torch.inf, -1.0, 1e30)))
+            return safetensors.torch.save(tensors, record["__metadata__"])
+    return len(head).to_bytes(8, "little") + head + rest
+
+
+def other_name(name: str, rng: random.Random) -> str:
+    """A tensor's name without one of its parts, or with another number or word in the place of one."""
+    parts = name.split(".")
+    numbers = [at for at, part in enumerate(parts) if part.isdigit()]
+    at = rng.choice(numbers if numbers and rng.random() < 0.5 else range(len(parts)))
+    word = rng.choice(("", "999", str(10**20), "-1", "x", "exp_avg", "step", "muon", "optimizer", "net"))
+    return ".".join(rng.choice((parts[:at], parts[:at] + parts[at + 1 :], [*parts[:at], word, *parts[at + 1 :]])))
 
 
 def idx(folder: Path) -> Feed:

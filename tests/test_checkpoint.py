@@ -6,17 +6,23 @@ import json
 import os
 import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
-from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
 from core.atomic import write_atomically
-from core.checkpoint import HEADER_BYTES, fill, read_tensors, write_tensors
+from core.checkpoint import fill, read_tensors, write_tensors
+from core.checkpoint_layout import HEADER_BYTES
 from core.errors import CheckpointError
+from core.events import Epoch
 from core.runs import MODEL, STATE
+from core.trainer import Trainer
+from core.training import resume
 
 CONFIG = TrainConfig(preset="quick", channels=(2, 2), name="a", seed=3)
 
@@ -43,14 +49,57 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    net = build_model(CONFIG.model, **CONFIG.model_options)
-    tensors = {**net.state_dict(), "a": torch.rand(3, 2), "step": torch.tensor(7)}
-    write_tensors(tmp_path / "x.safetensors", "state", tensors, CONFIG, 5, seconds=1.5)
-    back, config, step, more = read_tensors(tmp_path / "x.safetensors", "state")
-    assert back.keys() == tensors.keys()
-    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
-    assert (config, step, more) == (CONFIG, 5, {"seconds": 1.5})
+PROGRESS: dict[str, Any] = {
+    "epoch": {"total": 0.5, "steps": 2, "seconds": 0.25, "skipped": 1},
+    "seconds": 1.5,
+    "data_sha256": "0" * 64,
+    "device": "cpu",
+    "torch": torch.__version__,
+    "processes": 1,
+}
+RECIPES = {
+    "adam": TrainConfig(preset="quick", channels=(2, 2), name="a", seed=3),
+    "muon and average": TrainConfig(channels=(16, 16), name="a", precision="float32"),
+}
+
+
+def state(path: Path, config: TrainConfig = CONFIG, **progress: Any) -> Path:
+    """The state of a trainer after two steps."""
+    trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
+    trainer.take(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+    for _ in range(2):
+        trainer.advance()
+    write_tensors(path, "state", trainer.state(), trainer.config, trainer.step, **{**PROGRESS, **progress})
+    return path
+
+
+def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """A checkpoint whose tensors were changed in place, under its old header."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    safetensors.torch.save_file(tensors, path, header)
+    return path
+
+
+def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
+    """A trainer that took over a state as a resumed run does."""
+    tensors, _, step, _ = read_tensors(path, "state")
+    trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
+    trainer.restore(tensors, step, path)
+    return trainer
+
+
+@pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
+def test_what_was_written_is_read_back(tmp_path: Path, config: TrainConfig) -> None:
+    written = safetensors.torch.load_file(state(tmp_path / "x", config))
+    back, saved, step, more = read_tensors(tmp_path / "x", "state")
+    assert back.keys() == written.keys()
+    assert all(torch.equal(back[name], written[name]) for name in written)
+    assert (saved.changed(batch_size=config.batch_size), step, more) == (config, 2, PROGRESS)
+    again = restored(tmp_path / "x", config).state()
+    assert all(torch.equal(again[name], written[name]) for name in written)
 
 
 def test_weights_in_another_memory_format_come_back_equal(tmp_path: Path) -> None:
@@ -246,8 +295,8 @@ def test_a_config_of_a_net_larger_than_its_weights_takes_no_memory(tmp_path: Pat
     small = build_model(CONFIG.model, **CONFIG.model_options).state_dict()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for kind in ("model", "state"):
-        write_tensors(tmp_path / kind, kind, small, config, 1)
-        with pytest.raises(CheckpointError, match=r"asks for|has 2"):
+        write_tensors(tmp_path / kind, kind, small, config, 2, **PROGRESS)
+        with pytest.raises(CheckpointError, match=r"asks for|lacks what resuming needs"):
             read_tensors(tmp_path / kind, kind)
     write_tensors(tmp_path / "huge", "model", small, CONFIG.changed(channels=(4096, 4096)), 1)
     assert "268,435,456 are the most" in refusal(tmp_path / "huge")
@@ -293,3 +342,147 @@ def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_i
     (tmp_path / STATE).symlink_to(weights(tmp_path / "state", kind="state"))
     with pytest.raises(CheckpointError, match="symbolic link"):
         read_tensors(tmp_path / STATE, "state")
+
+
+# Types, shapes and values that no checkpoint has
+
+OTHER_TYPES = (
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float64, torch.complex64),
+    *(torch.int8, torch.uint8, torch.int32, torch.int64, torch.bool),
+)
+
+
+def retyped(name: str, dtype: torch.dtype) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: tensors.update({name: tensors[name].to(dtype)})
+
+
+@pytest.mark.parametrize("dtype", OTHER_TYPES, ids=str)
+def test_weights_of_another_type_are_refused_by_name(tmp_path: Path, dtype: torch.dtype) -> None:
+    said = refusal(with_tensors(weights(tmp_path / "x"), retyped("down.1.bias", dtype)))
+    assert "down.1.bias" in said
+    assert "F32 or F16 or BF16" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_weights_may_be_stored_in_half_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    loaded = load_model(with_tensors(weights(tmp_path / "x"), retyped("down.1.bias", dtype)), device="cpu")
+    assert loaded.net.get_parameter("down.1.bias").dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["net.down.1.bias", "optimizer.adam.0.exp_avg", "optimizer.adam.0.step"])
+@pytest.mark.parametrize("dtype", [*OTHER_TYPES, torch.float16], ids=str)
+def test_a_state_of_another_type_is_refused_by_name(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    with pytest.raises(CheckpointError, match=f"{name} as .* instead of F32"):
+        restored(with_tensors(state(tmp_path / "x"), retyped(name, dtype)))
+
+
+def renamed(old: str, new: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: tensors.update({new: tensors.pop(old)})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (renamed("optimizer.adam.0.exp_avg", "optimizer.adam.0"), "optimizer.adam.0.exp_avg is missing"),
+        (renamed("optimizer.adam.0.exp_avg", "optimizer.adam.999.exp_avg"), "optimizer.adam.0.exp_avg is missing"),
+        (renamed("optimizer.adam.0.step", f"optimizer.adam.{10**20}.step"), "optimizer.adam.0.step is missing"),
+        (renamed("optimizer.adam.0.step", "optimizer.sgd.0.step"), "optimizer.adam.0.step is missing"),
+        (lambda tensors: tensors.update({"optimizer.adam.0": torch.zeros(1)}), r"optimizer.adam.0 is \(1,\)"),
+        (lambda tensors: tensors.update({"optimizer.adam.999.exp_avg": torch.zeros(1)}), "adam.999.exp_avg is"),
+        (lambda tensors: tensors.update({f"optimizer.muon.{10**20}": torch.zeros(1)}), "another model"),
+        (lambda tensors: tensors.update({"other": torch.zeros(1)}), "another model: other is"),
+        (lambda tensors: tensors.update({"kept.down.0.bias": torch.zeros(2)}), "another model: kept.down.0.bias"),
+        (lambda tensors: tensors.update({"optimizer.adam.1.exp_avg_sq": torch.zeros(3)}), "adam.1.exp_avg_sq is"),
+        (lambda tensors: tensors.update({"optimizer.adam.1.step": torch.zeros(2)}), "adam.1.step is"),
+        (lambda tensors: tensors.pop("net.down.0.bias"), "net.down.0.bias is missing"),
+    ],
+)
+def test_a_state_with_other_tensors_is_refused_by_name(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], words: str
+) -> None:
+    with pytest.raises(CheckpointError, match=words) as caught:
+        restored(with_tensors(state(tmp_path / "x"), change))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("net.down.1.bias", torch.nan),
+        ("optimizer.adam.0.exp_avg", torch.nan),
+        ("optimizer.adam.0.exp_avg", torch.inf),
+        ("optimizer.adam.0.exp_avg_sq", -1.0),
+        ("optimizer.adam.0.step", -1.0),
+        ("optimizer.adam.0.step", 3.0),  # of 2 steps
+        ("optimizer.adam.0.step", torch.nan),
+    ],
+)
+def test_a_state_with_impossible_values_is_refused_by_name(tmp_path: Path, name: str, value: float) -> None:
+    path = with_tensors(state(tmp_path / "x"), lambda tensors: tensors[name].fill_(value))
+    with pytest.raises(CheckpointError, match=name.removeprefix("net.").removeprefix("optimizer.")):
+        restored(path)
+
+
+EPOCH = PROGRESS["epoch"]
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"epoch": None},
+        {"epoch": []},
+        {"epoch": {**EPOCH, "steps": -(10**9)}},
+        {"epoch": {**EPOCH, "steps": 10**30}},
+        {"epoch": {**EPOCH, "steps": 3}},  # of 2
+        {"epoch": {**EPOCH, "steps": "2"}},
+        {"epoch": {**EPOCH, "steps": 1.5}},
+        {"epoch": {**EPOCH, "steps": True}},
+        {"epoch": {**EPOCH, "skipped": 9}},
+        {"epoch": {**EPOCH, "total": None}},
+        {"epoch": {**EPOCH, "total": float("nan")}},
+        {"epoch": {**EPOCH, "seconds": "0"}},
+        {"seconds": "1.5"},
+        {"seconds": None},
+        {"seconds": -1.0},
+        {"seconds": float("inf")},
+        {"seconds": [1]},
+        {"data_sha256": 5},
+        {"data_sha256": ""},
+        {"device": None},
+        {"torch": "\x1b[31m"},
+        {"processes": "two"},
+        {"processes": -1},
+    ],
+)
+def test_a_state_that_records_impossible_progress_is_refused_before_a_tensor_is_read(
+    tmp_path: Path, progress: dict[str, Any]
+) -> None:
+    with pytest.raises(CheckpointError, match="header that makes no sense") as caught:
+        read_tensors(state(tmp_path / "x", **progress), "state")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", PROGRESS)
+def test_a_state_that_lacks_a_part_of_its_progress_says_which(tmp_path: Path, name: str) -> None:
+    tensors, config, step, more = read_tensors(state(tmp_path / "x"), "state")
+    del more[name]
+    write_tensors(tmp_path / "x", "state", tensors, config, step, **more)
+    if name == "processes":  # which came later than the others
+        assert read_tensors(tmp_path / "x", "state")[3] == more
+        return
+    with pytest.raises(CheckpointError, match=rf"lacks what resuming needs \({name}\)"):
+        read_tensors(tmp_path / "x", "state")
+
+
+def test_a_state_whose_epoch_does_not_fit_its_step_is_refused_when_it_is_resumed(tmp_path: Path) -> None:
+    config = TrainConfig(preset="quick", dataset="glyphs", limit=48, batch_size=16, channels=(2, 2), epochs=2,
+                         device="cpu", threads=1, root=tmp_path, name="a")  # fmt: skip
+    events = train(config)
+    next(event for event in events if isinstance(event, Epoch))
+    events.close()
+    path = tmp_path / "a" / STATE
+    tensors, saved, step, more = read_tensors(path, "state")
+    assert step == 3
+    write_tensors(path, "state", tensors, saved, step, **{**more, "epoch": {**more["epoch"], "steps": 1}})
+    with pytest.raises(CheckpointError, match="1 steps into an epoch of 3 after 3 steps"):
+        list(resume(tmp_path / "a"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -157,6 +158,41 @@ def test_the_file_says_what_it_is(cache: Path) -> None:
     assert 0 <= float(header["accuracy"]) <= 1
 
 
+def test_of_the_classifiers_at_hand_the_most_accurate_is_taken_unless_none_is_accurate(cache: Path) -> None:
+    cache.mkdir(parents=True)
+
+    def keep(letter: str, accuracy: float, shape: Shape = "mlp", name: str = "glyphs") -> None:
+        with torch.no_grad():
+            net = Classifier(shape)
+            net.head.bias.fill_(accuracy)
+        classifiers.write_judge(cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy)
+
+    def at_hand() -> float | None:
+        judge = classifiers.judge_at_hand("mlp", "glyphs")
+        assert judge is None or judge.net.head.bias[0].item() == pytest.approx(judge.accuracy)
+        return None if judge is None else judge.accuracy
+
+    assert at_hand() is None
+    keep("c", 0.125)
+    keep("d", 0.99, shape="conv")
+    keep("e", 0.99, name="glyphs2")
+    assert at_hand() is None
+    for letter, accuracy, best in (("f", 0.85, 0.85), ("a", 0.81, 0.85), ("b", 0.97, 0.97), ("0", 0.5, 0.97)):
+        keep(letter, accuracy)
+        assert at_hand() == best
+
+
+def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> bytes:
+    """A classifier's file with other types, or one other value, under the same header."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])["__metadata__"]
+    tensors = safetensors.torch.load(content)
+    tensors["head.weight"] = tensors["head.weight"].to(dtype)
+    if value is not None:
+        tensors["head.weight"][0, 0] = value
+    return safetensors.torch.save(tensors, header)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -167,6 +203,12 @@ def test_the_file_says_what_it_is(cache: Path) -> None:
         pytest.param(lambda content: content.replace(b'"accuracy":"0.', b'"accuracy":"0x'), id="no number"),
         pytest.param(lambda content: content.replace(b'"accuracy"', b'"accurate"'), id="no accuracy"),
         pytest.param(lambda content: content.replace(b'"head.weight"', b'"tail.weight"'), id="other layers"),
+        pytest.param(lambda content: content.replace(b'"accuracy":"0.', b'"accuracy":"7.'), id="no share"),
+        *(
+            pytest.param(lambda content, dtype=dtype: retyped(content, dtype), id=str(dtype))
+            for dtype in (torch.float8_e4m3fn, torch.float16, torch.float64, torch.int64, torch.complex64)
+        ),
+        pytest.param(lambda content: retyped(content, torch.float32, torch.nan), id="a value that is no number"),
     ],
 )
 def test_a_damaged_classifier_is_one_line_that_names_the_file(cache: Path, damage: Any) -> None:

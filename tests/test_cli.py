@@ -218,7 +218,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("sample done --steps 0", "steps must be at least 1"),
         ("sample done --steps -3", "steps must be at least 1"),
         ("sample done --device tpu", "unknown device"),
-        ("sample done --n 1000000000000", "smaller n"),
+        ("sample done --n 1000000000000", "n must be at most 100,000"),
         ("sample nothing", "models here: default-mnist, done"),
         ("sample " + "x" * 300, "name"),
         ("stop done", "no trainer holds done"),
@@ -235,6 +235,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("train --name done --detach", "exists already"),
         ("metrics done --output .", "folder"),
         ("download cifar", "cifar"),
+        ("download glyphs --data-root .", "glyphs are drawn to the user's cache"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(
@@ -244,6 +245,19 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(
     assert words in complaint(capsys, *arguments.split())
     assert [path.name for path in home.iterdir()] == ["done"]
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    ["train --name x --dataset mnist", "train --name x", "eval default-mnist --n 20", "train --name x --detach"],
+)
+def test_a_data_root_without_the_data_is_one_line_wherever_else_the_data_is(
+    home: Path, capsys: Capture, command_line: str, genuine_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIDIFF_DATA", str(genuine_mnist))
+    (home / "data").mkdir()
+    words = complaint(capsys, *command_line.split(), "--data-root", str(home / "data"))
+    assert f"MNIST is not in {home / 'data'}; put its files into {home / 'data' / 'MNIST' / 'raw'}" in words
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -56,3 +59,36 @@ def test_noise_of_another_shape_is_refused() -> None:
 def test_the_training_steps_mix_is_the_same_without_the_check() -> None:
     amount = torch.tensor([0.0, 0.25, 1.0])
     assert torch.equal(mix(X, amount, NOISE), corrupt(X, amount, NOISE))
+
+
+def test_arrays_and_one_number_for_all_are_taken() -> None:
+    wanted = corrupt(X, torch.full((3,), 0.25), NOISE)
+    for x, noise in ((X.numpy(), NOISE.numpy()), (X.double().numpy(), NOISE.double().numpy())):
+        for amount in (0.25, np.full(3, 0.25), [0.25, 0.25, 0.25], torch.full((3,), 0.25, dtype=torch.float64)):
+            found = corrupt(x, amount, noise)
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (((X * 255).byte(), 0.5), r"x needs floating-point values in \[0, 1\], not torch.uint8; divide bytes by 255"),
+        ((X * 255, 0.5), r"x has values from .* to .*, but images lie in \[0, 1\]; divide bytes by 255"),
+        ((X * 2 - 1, 0.5), r"images lie in \[0, 1\]"),
+        (([[1.0]], 0.5), "x must be a tensor or a NumPy array, not list"),
+        ((X, True), "amount must be a number"),
+        ((X, "0.5"), "amount must be a number"),
+        ((X, [0.5, None, 0.5]), "amount must be a number"),
+        ((X, 1.5), r"amount must lie in \[0, 1\]"),
+        ((X, 0.5, 0.5), "noise must be a tensor or a NumPy array"),
+    ],
+)
+def test_what_cannot_be_mixed_is_said_in_one_line(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(MinidiffError, match=words):
+        corrupt(*arguments)
+
+
+def test_images_of_another_range_can_be_mixed_with_noise_of_ones_own() -> None:
+    found = corrupt(X * 2 - 1, 0.5, torch.zeros_like(X))
+    torch.testing.assert_close(found, X - 0.5, atol=1e-7, rtol=0)

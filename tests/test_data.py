@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import data, glyphs
+from core import data, evaluation, glyphs
 from core.data import Located, load_dataset, locate, read
 from core.errors import DatasetError
 from core.events import Event, Warned
@@ -127,25 +127,50 @@ def test_both_layouts_read_raw_and_gzip(alone: Path, layout: str, packed: bool) 
 
 def test_roots_are_searched_in_order(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIDIFF_DATA", str(alone / "named"))
-    argument = alone / "argument"
-    expected = [argument, alone / "named", Path("data"), data.cache_directory()]
-    assert data.search_roots(argument) == expected
+    expected = [alone / "named", Path("data"), data.cache_directory()]
+    assert data.search_roots() == expected
     for root in expected:
         fill(root / "Tiny" / "raw", "tiny")
     for root in expected:
-        assert find("tiny", argument)[0].directory == root / "Tiny" / "raw"
+        assert find("tiny")[0].directory == root / "Tiny" / "raw"
         shutil.rmtree(root)
 
 
-def test_a_root_without_the_set_gives_way_to_the_next(alone: Path) -> None:
-    fill(Path("data"), "tiny")
-    assert find("tiny", alone / "does not exist")[0].directory == Path("data")
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "a file", "another set", "one split"])
+def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
+    alone: Path, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (alone / "named", Path("data"), data.cache_directory()):
+        fill(place, "tiny")
+    monkeypatch.setenv("MINIDIFF_DATA", str(alone / "named"))
+    root = alone / "root"
+    match there:
+        case "an empty folder":
+            root.mkdir()
+        case "a file":
+            root.write_text("")
+        case "another set":
+            fill(root, "other", packed=True)
+        case "one split":
+            fill(root / "Tiny" / "raw", "tiny", splits=("test",))
+    with pytest.raises(DatasetError, match=f"Tiny is not in {root}") as caught:
+        load_dataset("tiny", root)
+    assert f"minidiff download tiny --data-root {root}" in str(caught.value)
+    assert ("which is no folder" in str(caught.value)) == (there in ("nothing", "a file"))
+    assert data.search_roots(str(root)) == [root]
 
 
-def test_a_plain_root_with_another_sets_genuine_files_is_no_match_and_no_error(alone: Path) -> None:
+def test_a_root_that_lacks_mnist_is_an_error_for_auto_too_and_glyphs_need_none(alone: Path) -> None:
+    with pytest.raises(DatasetError, match="MNIST is not in"):
+        load_dataset("auto", alone / "nowhere", limit=8)
+    with pytest.raises(DatasetError, match="MNIST is not in"):
+        list(evaluation.prepare("auto", alone / "nowhere", 8))
+    assert not data.cache_directory().exists()
+    assert len(load_dataset("glyphs", alone / "nowhere", limit=8).images) == 8
+
+
+def test_a_plain_root_with_another_sets_genuine_files_holds_that_set(alone: Path) -> None:
     fill(alone / "root", "other", packed=True)
-    fill(Path("data"), "tiny")
-    assert_is(load_dataset("tiny", alone / "root"), "tiny")
     assert_is(load_dataset("other", alone / "root"), "other")
 
 
@@ -318,7 +343,7 @@ def test_glyphs_in_the_cache_are_read_from_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: Path) -> None:
     with pytest.warns(UserWarning, match=r"glyphs.*instead of MNIST.*Connection refused.*data/MNIST/raw") as caught:
-        dataset = load_dataset("auto", alone / "nowhere", limit=8)
+        dataset = load_dataset("auto", limit=8)
     assert torch.equal(dataset.images, load_dataset("glyphs", limit=8).images)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -326,9 +351,9 @@ def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: P
 
 
 def test_a_set_asked_for_by_name_is_never_replaced(alone: Path) -> None:
-    fill(alone / "root" / "Tiny" / "raw", "tiny", splits=("test",))
-    with pytest.raises(DatasetError, match=r"Tiny is not in .*root \(only its test split\)") as caught:
-        load_dataset("tiny", alone / "root")
+    fill(Path("data") / "Tiny" / "raw", "tiny", splits=("test",))
+    with pytest.raises(DatasetError, match=r"Tiny is not in data \(only its test split\)") as caught:
+        load_dataset("tiny")
     assert "\n" not in str(caught.value)
 
 

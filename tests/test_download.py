@@ -18,6 +18,7 @@ import pytest
 
 import core
 from core import data
+from core.cli import run
 from core.download import download
 from core.errors import DatasetError
 from core.events import Download
@@ -139,6 +140,23 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
         assert received[-1] == len(archives[name])
     mirror.asked.clear()
     assert [*data.locate("mnist")] == []  # a second time it is there
+    assert not mirror.asked
+
+
+def test_a_named_root_is_downloaded_to_only_when_that_is_asked_for(
+    mirror: Mirror, through: Path, archives: dict[str, bytes], tmp_path: Path
+) -> None:
+    mirror.files = archives
+    root = tmp_path / "my data"
+    with pytest.raises(DatasetError, match=r"minidiff download mnist --data-root '.*my data'"):
+        list(data.locate("mnist", root))
+    assert not mirror.asked
+    assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
+    assert left_in(root) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
+    assert not through.exists()
+    assert len(data.load_dataset("mnist", root, "test", 3).labels) == 3
+    mirror.asked.clear()
+    assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
     assert not mirror.asked
 
 

@@ -133,6 +133,14 @@ def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Clie
     assert own == {"sampler": "mix", "guidance": 1.0, "spacing": 1.0, "labels": None, "evaluations": 3}
 
 
+def test_samples_that_are_not_finite_are_an_error_and_no_picture(client: Client, with_classes: Path) -> None:
+    client.send({"do": "sample", "id": 9, "model": str(with_classes), "n": 1, "steps": 3, "seed": 0, "guidance": 1e300})
+    while (message := client.reply())["event"] in ("ready", "sampling", "step"):
+        pass
+    assert (message["event"], message["id"]) == ("error", 9)
+    assert "the samples are not finite at step" in message["message"]
+
+
 @pytest.mark.parametrize(
     ("asked", "said", "options"),
     [

@@ -15,6 +15,7 @@ from torch import Tensor
 from core import BasicUNet, MinidiffError, TrainConfig, classifiers, evaluation, load_dataset
 from core.checkpoint import LoadedModel
 from core.evaluation import Evaluation, Progressed, Reference, evaluate, measure, prepare
+from core.events import Warned
 from core.sampling import sample
 from core.sampling_options import Sampling
 
@@ -63,6 +64,12 @@ def noise(n: int) -> Tensor:
 def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: LoadedModel, reference: Reference) -> None:
     *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
     assert isinstance(found, Evaluation)
+    warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
+    poor = [shape for shape in classifiers.SHAPES if reference.judges[shape].accuracy < classifiers.LEAST_ACCURACY]
+    assert [f"the {shape} classifier for glyphs, trained on 300 images, reads only" for shape in poor] == [
+        message[: message.index(" only") + 5] for message in warnings
+    ]
+    steps = [step for step in steps if not isinstance(step, Warned)]
     assert all(isinstance(step, Progressed) and 0 < step.done <= step.total for step in steps)
     assert list(dict.fromkeys(step.doing for step in steps)) == [
         "sampling",
@@ -104,6 +111,17 @@ def test_classifiers_are_trained_once_with_their_progress(
     training = {f"training the {shape} classifier for glyphs" for shape in classifiers.SHAPES}
     assert training <= said()
     assert not training & said()
+
+
+def test_classifiers_of_a_few_images_are_warned_of(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
+    assert len(warned) == 2
+    assert all("trained on 20 images, reads only" in message and "--limit" in message for message in warned)
+    for shape in classifiers.SHAPES:  # and nothing asks them afterwards
+        assert classifiers.judge_at_hand(shape, "glyphs") is None
 
 
 def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from core import children
 from core.precision import in_precision, pick_precision
 
 CPU = torch.device("cpu")
@@ -21,6 +27,40 @@ def test_auto_decides_for_one_of_the_two_and_leaves_the_random_state_alone() -> 
     torch.manual_seed(3)
     assert pick_precision("auto", CPU) in ("float32", "bfloat16")
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_auto_follows_the_processors_features() -> None:
+    """Seen with torch 2.14, where `torch.cpu._is_amx_tile_supported` reads CPUID."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not cpuinfo.exists():
+        pytest.skip("the processor's features are read from /proc/cpuinfo of an x86-64 Linux")
+    flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split()
+    wanted = "bfloat16" if {"amx_tile", "amx_bf16"} <= set(flags) else "float32"
+    assert pick_precision("auto", CPU) == wanted
+
+
+BUSY = """
+import threading, torch
+from core.precision import pick_precision
+torch.set_num_threads(1)
+stop = threading.Event()
+work = torch.rand(600, 600)
+def load():
+    while not stop.is_set():
+        work @ work
+threads = [threading.Thread(target=load) for _ in range(4)]
+for thread in threads:
+    thread.start()
+print({pick_precision("auto", torch.device("cpu")) for _ in range(30)})
+stop.set()
+"""
+
+
+def test_auto_decides_the_same_while_other_threads_compute() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY], env=children.environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str({pick_precision("auto", CPU)})
 
 
 def test_layers_compute_in_the_precision_and_keep_their_weights() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 import torch
-from command_line import Capture
-from PIL import Image
+from command_line import Capture, complaint, environment
+from PIL import Image, ImageChops
 
 from core import TrainConfig, build_model, load_model, sample
 from core.checkpoint import write_tensors
 from core.cli import run
-from core.export import write_grid
-from core.recording import record
+from core.export import grid_image, write_grid
+from core.recording import record, to_uint8
 from core.runs import BUILTIN, builtin_directories
+from core.sampling import BATCH
 
 
 def written(folder: Path, name: str, **options: object) -> Path:
@@ -84,7 +88,7 @@ def test_a_model_of_the_documents_recipe_takes_its_40_steps(without_classes: str
     [
         ("--sampler hein", "did you mean heun"),
         ("--sampler diffusers:DDIMScheduler", "does not know the path flow"),
-        ("--sampler diffusers:FlowMatchNothing", "no scheduler"),
+        ("--sampler diffusers:FlowMatchNothing", "is not one of the schedulers"),
         ("--class 12", "from 0 to 9"),
         ("--class seven", "seven"),
         ("--guidance -1", "guidance must be"),
@@ -122,3 +126,65 @@ def test_without_a_name_the_model_that_ships_is_asked(tmp_path: Path, monkeypatc
     write_grid(tmp_path / "expected.png", record(steps, model=BUILTIN[0], seed=0))
     with Image.open(tmp_path / "samples.png") as drawn, Image.open(tmp_path / "expected.png") as expected:
         assert drawn.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_many_images_are_those_of_one_sampling_and_their_progress_is_shown(
+    model: str, tmp_path: Path, terminal: bool, capsys: Capture
+) -> None:
+    """Pixels may differ by a grey level, where torch sums in another order for another number of images."""
+    n = 2 * BATCH + 5
+    command_line = [
+        "-m",
+        "core",
+        "sample",
+        model,
+        "--n",
+        str(n),
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+        "--output",
+        "a.png",
+    ]
+    if terminal:
+        with pexpect.spawn(
+            sys.executable, command_line, cwd=tmp_path, env=environment(TERM="xterm-256color"), timeout=60
+        ) as child:
+            child.expect(f"{BATCH}/{n}")
+            child.expect("wrote a.png")
+            child.expect(pexpect.EOF)
+    else:
+        done = subprocess.run(
+            [sys.executable, *command_line], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines() == [f"sampling: {BATCH} of {n}", "wrote a.png"]
+    *_, last = sample(load_model(model, "cpu"), n=n, steps=1)
+    expected = grid_image(to_uint8(last.x), n, 28, 28)
+    with Image.open(tmp_path / "a.png") as found:
+        scale = found.width // expected.width
+        assert found.size == (expected.width * scale, expected.height * scale)
+        difference = ImageChops.difference(found.reduce(scale), expected)
+    assert difference.getextrema()[1] <= 1
+
+
+def test_a_figure_or_gif_too_large_for_memory_is_refused_with_what_would_fit(
+    model: str, tmp_path: Path, capsys: Capture
+) -> None:
+    for flag in ("--figure", "--gif"):
+        words = complaint(capsys, "sample", model, "--n", "50000", "--steps", "9", flag, str(tmp_path / "x"))
+        assert "50,000 images with 9 steps is too large; take at most 8,559 images (--n)" in words
+
+
+def test_samples_that_are_not_finite_are_said_and_no_picture_is_written(tmp_path: Path, capsys: Capture) -> None:
+    config = TrainConfig(model="patch_unet", channels=(16, 16), precision="float32")
+    net = build_model(config.model, **config.model_options)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(1e30)
+    write_tensors(tmp_path / "m.safetensors", "model", net.state_dict(), config, 1)
+    for arguments in ((str(tmp_path / "m.safetensors"),), (BUILTIN[0], "--guidance", "1e300")):
+        words = complaint(capsys, "sample", *arguments, "--device", "cpu", "--output", str(tmp_path / "x.png"))
+        assert "the samples are not finite at step" in words
+    assert not (tmp_path / "x.png").exists()

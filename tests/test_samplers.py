@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.config import PREDICTIONS
 from core.paths import PATHS, Path, target
 from core.published import NULL
-from core.samplers import SAMPLERS, Denoiser, Sampler, step_generator
+from core.samplers import SAMPLERS, Denoiser, Sampler, step_generators
 from core.sampling_options import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
 
 MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data
@@ -58,7 +58,8 @@ def start_of(path: Path, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def states(sampler: Sampler, denoiser: Denoiser, x: Tensor, falling: Sequence[float]) -> list[Tensor]:
-    return [state for state, _ in sampler(denoiser, x, falling, torch.Generator().manual_seed(0))]
+    generators = step_generators(torch.Generator().manual_seed(0))
+    return [state for state, _ in sampler(denoiser, x, falling, generators)]
 
 
 # Over the whole way dpm2m loses its second order at the ends, where log(signal / noise) is infinite.
@@ -127,11 +128,11 @@ def vp_options() -> dict[str, Any]:
 
 def driven(scheduler: Any, denoiser: Denoiser, x: Tensor, divisor: Callable[[int], float] = lambda _: 1.0) -> Any:
     """The states of diffusers' loop, on vp; `divisor` brings those of another scale onto the path's."""
-    twin = torch.Generator().manual_seed(0)  # of the generator that our sampler is given
+    twin = step_generators(torch.Generator().manual_seed(0))  # of those that our sampler is given
     found = []
     for index, t in enumerate(scheduler.timesteps):
         eps = denoiser(x / divisor(index), (float(t) + 1) / 1000).noise
-        extra = {"generator": step_generator(twin)} if isinstance(scheduler, diffusers.DDPMScheduler) else {}
+        extra = {"generator": next(twin)} if isinstance(scheduler, diffusers.DDPMScheduler) else {}
         x = scheduler.step(eps, t, x, return_dict=False, **extra)[0]
         found.append(x / divisor(index + 1))
     return found
@@ -229,7 +230,10 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
         for steps in (1, 2, 5):
             asked.clear()
             walk = SAMPLERS[name](
-                Denoiser(Counting(), road, prediction), start_of(road), amounts(steps, spacing), torch.Generator()
+                Denoiser(Counting(), road, prediction),
+                start_of(road),
+                amounts(steps, spacing),
+                step_generators(torch.Generator()),
             )
             found = list(walk)
             assert len(found) == steps

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, sample
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample, sampling
 from core.checkpoint import LoadedModel
+from core.errors import NotFinite
 from core.paths import PATHS
-from core.sampling import SampleStep
+from core.sampling import SampleStep, noised, sample_batches
 from core.sampling_options import (
     GUIDED,
+    LEAST_AMOUNT,
     SAMPLER_NAMES,
+    SPACINGS,
     Sampling,
     amounts,
     defaults_for,
@@ -361,12 +368,15 @@ def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(p
     [
         ({"sampler": "hein"}, "did you mean heun"),
         ({"sampler": "xyz"}, "no sampler 'xyz'; take mix"),
-        ({"sampler": "diffusers:NothingScheduler"}, "NothingScheduler does not know the path flow"),
-        ({"sampler": "diffusers:FlowMatchNothingScheduler"}, "no scheduler 'FlowMatchNothingScheduler'"),
+        ({"sampler": "diffusers:NothingScheduler"}, "NothingScheduler is not one of the schedulers"),
+        ({"sampler": "diffusers:FlowMatchNothingScheduler"}, "FlowMatchNothingScheduler is not one of"),
         ({"guidance": -1.0}, "guidance must be a number from 0"),
         ({"guidance": float("nan")}, "guidance must be"),
         ({"guidance": float("inf")}, "guidance must be"),
-        ({"spacing": 0.0}, "spacing must be a number above 0"),
+        ({"spacing": 0.0}, "spacing must be a number from 0.001 to 1000, not 0"),
+        ({"spacing": 1e-300}, "spacing must be a number from 0.001 to 1000, not 1e-300"),
+        ({"spacing": 1e300}, "spacing must be"),
+        ({"spacing": float("nan")}, "spacing must be"),
         ({"spacing": float("inf")}, "spacing must be"),
         ({"contrast": -0.1}, "contrast must be a number from 0"),
         ({"contrast": float("nan")}, "contrast must be"),
@@ -437,3 +447,202 @@ def test_it_is_a_generator_that_can_be_left(net: nn.Module) -> None:
     next(walk)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
+
+
+# Where to start from
+
+PATH_OPTIONS = {
+    "mix": {"path": "mix", "prediction": "clean"},
+    "flow": {},
+    "vp": {"path": "vp", "prediction": "v"},
+}
+each_path = pytest.mark.parametrize("path", PATH_OPTIONS)
+
+
+def digits(n: int = 4) -> Tensor:
+    return load_dataset("glyphs", split="test", limit=n).images.float() / 255
+
+
+@each_path
+def test_a_models_noise_is_what_a_seed_starts_from(path: str) -> None:
+    model = loaded(**PATH_OPTIONS[path])
+    noise = model.noise(3, seed=7)
+    assert torch.equal(PATHS[path].outward(noise), next(sample(model, n=3, seed=7)).x)
+    whole, given = (list(sample(model, n=3, steps=3, seed=7, **options))[-1].x for options in ({}, {"noise": noise}))
+    assert torch.equal(whole, given)
+    *_, last = sample(model, steps=3, seed=7, noise=noise.numpy())
+    assert torch.equal(last.x, whole)
+
+
+@each_path
+@pytest.mark.parametrize("amount", [0.05, 0.3, 0.7, 1.0])
+def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, amount: float) -> None:
+    model = loaded(**PATH_OPTIONS[path])
+    for images in (digits(), torch.zeros(50, 1, 28, 28), torch.ones(50, 1, 28, 28), torch.rand(50, 1, 28, 28)):
+        for seed in range(5):
+            next(sample(model, start=noised(model, images, amount, seed), start_amount=amount))
+
+
+@each_path
+@pytest.mark.parametrize("amount", [0.1, 0.6, 1.0])
+def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, amount: float) -> None:
+    model, normal = loaded(**PATH_OPTIONS[path]), torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for start in (normal, digits() * 255, digits() * 255 - 127, digits() * torch.nan, digits() + 5, normal * 1e30):
+        with pytest.raises(MinidiffError, match=r"start has values from .* no images in \[0, 1\]") as caught:
+            sample(model, start=start, start_amount=amount)
+        assert "core.sampling.noised" in str(caught.value)
+
+
+@each_path
+def test_noise_of_another_kind_is_refused_with_the_kind_expected(path: str) -> None:
+    model = loaded(**PATH_OPTIONS[path])
+    normal, uniform = torch.randn(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
+    right, wrong, words = (
+        (uniform, normal, r"uniform in \[0, 1\)") if path == "mix" else (normal, uniform, "standard normal")
+    )
+    next(sample(model, noise=right))
+    next(sample(model, noise=right * 0.8))  # less varied samples are one's own affair
+    for noise in (wrong, right * 2, right * torch.inf, right + 1):
+        with pytest.raises(MinidiffError, match=words):
+            sample(model, noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"noise": torch.randn(2, 3, 28, 28)}, r"noise needs shape \(n, 1, 28, 28\)"),
+        ({"noise": torch.randn(2, 28, 28)}, r"noise needs shape \(n, 1, 28, 28\)"),
+        ({"noise": torch.zeros(2, 1, 28, 28, dtype=torch.int64)}, "noise needs floating-point values"),
+        ({"noise": [0.0]}, "noise must be a tensor or a NumPy array, not list"),
+        ({"start": "noise"}, "start must be a tensor or a NumPy array, not str"),
+        ({"noise": torch.randn(2, 1, 28, 28), "start": torch.rand(2, 1, 28, 28)}, "give one of them"),
+        ({"noise": torch.randn(2, 1, 28, 28), "start_amount": 0.5}, "give `start` too"),
+        ({"start": torch.rand(2, 1, 28, 28), "start_amount": 1e-300}, r"start_amount must lie in \[0.0001, 1\]"),
+        ({"start": torch.rand(2, 1, 28, 28), "start_amount": "half"}, "start_amount must be a number"),
+        ({"n": 8.5}, "n must be a whole number, not 8.5"),
+        ({"n": True}, "n must be a whole number, not True"),
+        ({"n": 10**12}, "n must be at most 100,000, not 1,000,000,000,000"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"labels": True}, "a class must be a whole number, not True"),
+        ({"labels": 7.5}, "a class must be a whole number"),
+        ({"labels": [1, False]}, "a class must be a whole number"),
+        ({"labels": "73"}, "a class must be a whole number, not '7'"),
+        ({"labels": torch.tensor([True, False])}, "a class must be a whole number"),
+        ({"guidance": "2"}, "guidance must be a number"),
+        ({"guidance": True}, "guidance must be a number"),
+        ({"sampler": 5}, "sampler must be a name, not int"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(MinidiffError, match=words) as caught:
+        sample(loaded(), **{"n": 2, **options})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
+    model, start = loaded(), noised(loaded(), digits(2), 0.5, 1)
+    plain = {"n": 2, "steps": 2, "seed": 3, "labels": [7, 1], "guidance": 2.0, "start": start, "start_amount": 0.5}
+    others = {"n": np.int32(2), "steps": 2.0, "seed": np.int64(3), "labels": np.array([7.0, 1.0])}
+    others |= {"guidance": np.float32(2), "start": start.double().numpy(), "start_amount": torch.tensor(0.5)}
+    wanted = list(sample(model, **plain))[-1].x  # type: ignore[arg-type]
+    for name, value in others.items():
+        *_, last = sample(model, **{**plain, name: value})  # type: ignore[arg-type]
+        torch.testing.assert_close(last.x, wanted, atol=1e-6, rtol=0)
+    seven = [list(sample(model, n=2, steps=1, labels=label))[-1].x for label in (7, 7.0, np.array(7), torch.tensor(7))]
+    assert all(torch.equal(one, seven[0]) for one in seven)
+
+
+# Extremes
+
+
+@each_path
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 12])
+def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(
+    path: str, spacing: float, steps: int
+) -> None:
+    falling = amounts(steps, spacing)
+    assert all(before > after for before, after in pairwise(falling))
+    model = loaded(**PATH_OPTIONS[path])
+    for sampler in SAMPLER_NAMES:
+        if fits(sampler, path) is None:
+            *_, last = sample(model, n=1, steps=steps, spacing=spacing, sampler=sampler)
+            assert bool(last.x.isfinite().all())
+
+
+@each_path
+def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
+    model = loaded(**PATH_OPTIONS[path])
+    for sampler in SAMPLER_NAMES:
+        if fits(sampler, path) is None:
+            *_, last = sample(
+                model, start=digits(2), start_amount=LEAST_AMOUNT, steps=20, spacing=0.001, sampler=sampler
+            )
+            assert bool(last.x.isfinite().all())
+
+
+@pytest.mark.parametrize("options", [{"guidance": 1e300}, {"contrast": 1e300}])
+def test_samples_that_are_not_finite_are_said_at_the_step_where_it_happens(options: dict[str, float]) -> None:
+    seen = []
+    with pytest.raises(NotFinite, match=r"the samples are not finite at step \d+ of 6 \(dpm2m") as caught:
+        for step in sample(loaded(), n=2, steps=6, **options):  # type: ignore[arg-type]
+            seen.append(step)
+    assert all(bool(step.x.isfinite().all()) for step in seen)
+    assert f"at step {len(seen)} of 6" in str(caught.value)
+
+
+# Batches
+
+
+@each_path
+@pytest.mark.parametrize("sampler", ["euler", "ddpm", "diffusers"])
+def test_images_do_not_depend_on_how_many_are_computed_at_once(
+    path: str, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are made of the same noise; sums of floats may differ in last digits, so within 1e-4."""
+    if sampler == "diffusers":
+        sampler += ":EulerAncestralDiscreteScheduler" if path == "vp" else ":FlowMatchEulerDiscreteScheduler"
+    if fits(sampler, path):
+        pytest.skip("it does not fit the path")
+    model, labels = loaded(**PATH_OPTIONS[path]), [3, 1, 4, 1, 5, 9, 2]
+    options: dict[str, Any] = {"seed": 5, "steps": 3, "sampler": sampler, "labels": labels}
+    whole = list(sample(model, n=7, **options))
+    monkeypatch.setattr(sampling, "BATCH", 3)
+    split = list(sample(model, n=7, **options))
+    batches = [list(batch) for batch in sample_batches(model, 7, **options)]
+    assert [len(batch[0].x) for batch in batches] == [3, 3, 1]
+    for index, step in enumerate(whole):
+        parts = [batch[index] for batch in batches]
+        for other in (split[index], replace(parts[0], x=torch.cat([part.x for part in parts]))):
+            assert (other.index, other.amount) == (step.index, step.amount)
+            torch.testing.assert_close(other.x, step.x, atol=1e-4, rtol=0)
+        if step.prediction is not None:
+            assert split[index].prediction is not None
+            torch.testing.assert_close(split[index].prediction, step.prediction, atol=1e-4, rtol=0)
+        else:
+            assert split[index].prediction is None
+
+
+def test_no_more_images_than_a_batch_reach_the_net_at_once(net: nn.Module) -> None:
+    sizes = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor, timestep: object) -> Tensor:
+            sizes.append(len(x))
+            return x
+
+    *_, last = sample(Counting(), n=600, steps=1)
+    assert len(last.x) == 600
+    assert sizes == [256, 256, 88]
+
+
+def test_a_start_of_many_images_is_split_with_its_classes() -> None:
+    model, labels = loaded(), torch.arange(300) % 10
+    start = noised(model, digits(300), 0.5)
+    *_, last = sample(model, steps=1, start=start, start_amount=0.5, labels=labels)
+    *_, few = sample(model, steps=1, start=start[290:], start_amount=0.5, labels=labels[290:])
+    torch.testing.assert_close(last.x[290:], few.x, atol=1e-4, rtol=0)

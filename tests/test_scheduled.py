@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import diffusers
 import pytest
 import torch
 from torch import Tensor, nn
 
+from core import load_model, sample
+from core.checkpoint import LoadedModel
+from core.classifiers import judge_at_hand, readings
 from core.errors import MinidiffError
 from core.paths import PATHS, Path, target
-from core.samplers import SAMPLERS, Denoiser
-from core.sampling_options import DIFFUSERS, Sampling, amounts, evaluations, fits
+from core.recording import quantized
+from core.runs import BUILTIN, builtin_directories
+from core.samplers import SAMPLERS, Denoiser, step_generators
+from core.sampling_options import DIFFUSERS, SCHEDULERS, Sampling, amounts, evaluations, fits
 from core.scheduled import scheduled
 
 MEAN, SPREAD = 0.2, 0.5
 STEPS = 40
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with NumPy 2
-ON_VP = (
-    *("UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler"),
-    *("DDIMScheduler", "DDPMScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler"),
-    *("EulerAncestralDiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
-)
+KINDS = sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and hasattr(diffusers, name))
+
+
+def needed(name: str) -> None:
+    """Skip a test where the installed diffusers lacks a scheduler, or something that it needs."""
+    if "_backends" in dir(getattr(diffusers, name, object)):
+        pytest.skip(f"{name} needs {getattr(diffusers, name)._backends}")
+    if not hasattr(diffusers, name):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
 
 
 class Ideal(nn.Module):
@@ -47,11 +56,13 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
     net = Ideal(road, "v" if path == "vp" else "velocity")
     x = road.source((n, 1, 4, 4), torch.Generator().manual_seed(1))
     sampler = SAMPLERS.get(name) or scheduled(name)
-    return list(sampler(Denoiser(net, road, net.prediction), x, falling, torch.Generator().manual_seed(0))), net
+    generators = step_generators(torch.Generator().manual_seed(0))
+    return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
 
 
-@pytest.mark.parametrize("name", ON_VP)
+@pytest.mark.parametrize("name", SCHEDULERS["vp"])
 def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) -> None:
+    needed(name)
     assert fits(DIFFUSERS + name, "vp") is None
     found, net = walked(name, "vp", amounts(STEPS))
     assert len(found) == STEPS
@@ -107,6 +118,94 @@ def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("path", SCHEDULERS)
+def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> None:
+    assert len(KINDS) > 20
+    for name in KINDS:
+        reason = fits(DIFFUSERS + name, path)
+        if name in SCHEDULERS[path]:
+            assert reason is None
+        else:
+            assert reason is not None
+            assert reason.startswith(f"{name} ")
+            assert reason.endswith(f"; use {DIFFUSERS}{SCHEDULERS[path][0]}")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "words"),
+    [
+        ("CogVideoXDDIMScheduler", "vp", "shifts the amounts of noise by itself"),
+        ("CogVideoXDPMScheduler", "vp", "takes steps that need more than the last prediction"),
+        ("DPMSolverSDEScheduler", "vp", "adds noise that does not follow from the seed"),
+        ("PNDMScheduler", "vp", "chooses other steps"),
+        ("DDIMInverseScheduler", "vp", "goes from images to noise"),
+        ("FlowMatchEulerDiscreteScheduler", "vp", "does not know the path vp"),
+        ("DDIMScheduler", "flow", "does not know the path flow"),
+        ("EDMEulerScheduler", "vp", "is not one of the schedulers that are tested on the path vp"),
+        ("NothingScheduler", "flow", "is not one of the schedulers that are tested on the path flow"),
+        ("DDIMScheduler", "mix", "start from Gaussian noise"),
+    ],
+)
+def test_a_refusal_gives_the_reason(name: str, path: str, words: str) -> None:
+    assert words in (fits(DIFFUSERS + name, path) or "")
+
+
+class OnVP(nn.Module):
+    """A net that learned the path flow, asked on vp: the same images at the same ratio of image to noise."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None = None) -> Tensor:
+        signal, noise = PATHS["vp"].signal(amount), PATHS["vp"].noise(amount)
+        a = noise / (signal + noise)
+        share = a.view(-1, 1, 1, 1)
+        moved = x / (signal + noise).view(-1, 1, 1, 1)
+        velocity = self.net(moved, a, labels)
+        return target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, amount)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[dict[str, LoadedModel]]:
+    """The model that ships, on each path, in one thread: many small steps beside other work take long in several."""
+    if BUILTIN[0] not in builtin_directories():
+        pytest.skip("the built-in model is not in this tree")
+    model = load_model(BUILTIN[0], "cpu")
+    on_vp = model.config.changed(path="vp", prediction="v")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield {"flow": model, "vp": LoadedModel(OnVP(model.net), on_vp, model.step, "on vp")}
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in SCHEDULERS.items() for name in names])
+def test_the_digits_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
+    """At least 19 of 20 are read as the class asked for, and few steps give images that are finite at least."""
+    needed(name)
+    judge = judge_at_hand("conv", "mnist")
+    assert judge is not None
+    *_, last = sample(shipped[path], n=20, steps=10, seed=0, sampler=DIFFUSERS + name)
+    read = [label for label, _ in readings(judge, quantized(last.x))]
+    assert sum(label == index % 10 for index, label in enumerate(read)) >= 19
+    for steps in (1, 2, 3):
+        *_, last = sample(shipped[path], n=1, steps=steps, sampler=DIFFUSERS + name)
+        assert bool(last.x.isfinite().all())
+
+
+def test_a_scheduler_that_needs_a_package_names_it() -> None:
+    lacking = [
+        name for names in SCHEDULERS.values() for name in names if "_backends" in dir(getattr(diffusers, name, 0))
+    ]
+    if not lacking:
+        pytest.skip("every package that a scheduler needs is installed")
+    for name in lacking:
+        with pytest.raises(
+            MinidiffError, match=f"diffusers' {name} needs scipy: pip install scipy; on the path vp take"
+        ):
+            scheduled(name)
+
+
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
@@ -122,7 +221,7 @@ def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
-        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), amounts(10), torch.Generator())
+        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), amounts(10), iter([]))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -130,4 +229,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave spacing at 1"):
-        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, torch.Generator())
+        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

@@ -14,7 +14,7 @@ import torch
 from core import TrainConfig, load_model, train
 from core.checkpoint import read_tensors, write_tensors
 from core.errors import CheckpointError, DeviceUnavailable, MinidiffError, RunError, TrainingError
-from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Stopped
+from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Stopped, Warned
 from core.history import LogTail, RunHistory
 from core.runs import request, run_status, summarize
 from core.training import resume
@@ -188,11 +188,27 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tm
     assert all(math.isfinite(value) for tensor in after.values() for value in tensor.flatten().tolist())
 
 
+def test_a_preview_that_is_not_finite_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    """Weights so large that the net's answers overflow, while every weight is finite."""
+    events = train(tiny(root=tmp_path, name="a", epochs=1))
+    until(events, Progress)
+    with torch.no_grad():
+        for weight in net_of(events).parameters():
+            weight.fill_(1e30)
+    (warning,) = (event for event in events if isinstance(event, Warned) and "preview" in event.message)
+    assert warning.message.startswith("no preview of epoch 1: the samples are not finite at step 1 of 40")
+
+
 def poison(events: Iterator[Event]) -> None:
     """Put a NaN into the weights of the net that `events` is training."""
-    trainer = events.gi_frame.f_locals["sitting"]._trainer  # type: ignore[attr-defined]
     with torch.no_grad():
-        next(iter(trainer.net.parameters())).fill_(math.nan)
+        next(iter(net_of(events).parameters())).fill_(math.nan)
+
+
+def net_of(events: Iterator[Event]) -> torch.nn.Module:
+    """The net that `events` is training."""
+    net: torch.nn.Module = events.gi_frame.f_locals["sitting"]._trainer.net  # type: ignore[attr-defined]
+    return net
 
 
 def test_a_config_changed_under_a_run_is_refused_by_name(tmp_path: Path) -> None:

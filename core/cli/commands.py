@@ -136,7 +136,7 @@ def sample(
     model: str = runs.BUILTIN[0],
     /,
     *,
-    n: Annotated[int, Parameter(help="images")] = 8,
+    n: Annotated[int, Parameter(help="images, at most 100,000")] = 8,
     steps: Steps = None,
     way: Way = None,
     label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
@@ -149,9 +149,9 @@ def sample(
 ) -> None:
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
     with loading():
-        from core import export, recording
+        from core import export
         from core.checkpoint import find_model, load_model
-        from core.sampling import sample as denoise
+        from core.cli.sampling import sampled
 
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
@@ -160,17 +160,10 @@ def sample(
             export.check_output(path, formats)
     file = find_model(model, runs.root_directory(root))
     loaded = load_model(file, device)
-    steps_taken = denoise(
-        loaded,
-        n=n,
-        steps=steps,
-        seed=seed,
-        labels=label,
-        **(way or {}),
-    )
     weights = "EMA" if loaded.config.ema else "online"
     print(harmless(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
-    denoising = recording.record(steps_taken, model=loaded.name, seed=seed)
+    every_step = figure is not None or gif is not None
+    denoising = sampled(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(way or {}))
     for path, write in ((output, export.write_grid), (figure, export.write_figure), (gif, export.write_gif)):
         if path is not None:
             print(f"wrote {write(path, denoising)}")
@@ -297,14 +290,16 @@ def download(
     dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
     /,
     *,
-    data_root: Annotated[Path | None, Parameter(help="folder to look in first")] = None,
+    data_root: Annotated[Path | None, Parameter(help="folder to look in and download to: else the cache")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a data set into the user's cache, unless it is on disk already."""
+    """Download a data set to the user's cache or to --data-root, unless it is on disk already."""
     from core import data
     from core.cli.show import show_for_output
 
-    finding = data.locate(dataset, data_root)
+    if dataset == "glyphs" and data_root is not None:
+        raise MinidiffError("glyphs are drawn to the user's cache, not downloaded; leave --data-root out")
+    finding = data.locate(dataset, data_root, download_to_root=True)
     with show_for_output() as show:
         while True:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from core.classifiers import SHAPES
 from core.cli.show import PLAIN_SECONDS
@@ -28,12 +28,17 @@ ROWS: tuple[tuple[str, Callable[[Scores], float | None], str], ...] = (
 
 def shown(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
     """Follow an evaluation to its end, showing how far it is unless `quiet`; what it found."""
-    with _nothing() if quiet else _bar() if sys.stdout.isatty() else _lines() as add:
+    with _nothing() if quiet else showing("finding the data") as add:
         for step in steps:
             if isinstance(step, Evaluation):
                 return step
             add(step)
     raise AssertionError("an evaluation ends with what it found")
+
+
+def showing(doing: str) -> AbstractContextManager[Callable[[Progressed | Event], None]]:
+    """A bar on a terminal, which begins with what is being done, and plain lines elsewhere; takes each step."""
+    return _bar(doing) if sys.stdout.isatty() else _lines()
 
 
 def table(found: Evaluation) -> list[str]:
@@ -91,7 +96,7 @@ def _lines() -> Iterator[Callable[[Progressed | Event], None]]:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[Progressed | Event], None]]:
+def _bar(opening: str) -> Iterator[Callable[[Progressed | Event], None]]:
     """rich's progress bar for what is being done now, with a line above it for each warning."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -104,7 +109,7 @@ def _bar() -> Iterator[Callable[[Progressed | Event], None]]:
         TextColumn("{task.fields[pace]}", markup=False),
     )
     with Bar(*columns, TimeRemainingColumn(compact=True), transient=True) as bar:
-        task, doing = bar.add_task("finding the data", total=None, pace=""), ""
+        task, doing = bar.add_task(opening, total=None, pace=""), ""
 
         def add(step: Progressed | Event) -> None:
             nonlocal doing

@@ -134,7 +134,8 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     for name in PATHS:
         points = list(corruption_sweep(model, image, AMOUNTS, path=name, label=label, seed=seed))
         noisy[name] = torch.stack([point.x[0] for point in points])
-        shares[name] = torch.tensor([(point.signal, point.noise) for point in points])
+        pairs = [(point.signal, point.noise) for point in points]
+        shares[name] = torch.tensor(pairs, dtype=torch.float32, device="cpu")
         if name == model.config.path:
             own = points
     predictions = torch.stack([point.prediction for point in own if point.prediction is not None])

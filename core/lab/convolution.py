@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.arrays import as_tensor
 from core.errors import MinidiffError
 from core.kernels import Geometry, Kernel, checked, output_size
+
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
 
 _PLAIN = Geometry()
 
@@ -28,7 +33,7 @@ class ConvolutionStep:
 
 
 def convolve_steps(
-    image: Tensor, kernel: Tensor | Kernel, geometry: Geometry = _PLAIN, *, flip: bool = False
+    image: ArrayLike, kernel: ArrayLike | Kernel, geometry: Geometry = _PLAIN, *, flip: bool = False
 ) -> Iterator[ConvolutionStep]:
     """Lay a kernel on every window of an image, row by row.
 
@@ -37,7 +42,7 @@ def convolve_steps(
     learns its kernels.
 
     Args:
-        image: (H, W), floating point, of any range.
+        image: (H, W), floating point, of any range; a tensor or a NumPy array, as the kernel.
         kernel: (kh, kw), from 1 to 7 of either, values from -1000 to 1000.
         geometry: stride, padding and dilation.
         flip: turn the kernel first, as the document's section 1.1 defines convolution.
@@ -48,13 +53,15 @@ def convolve_steps(
     Raises:
         MinidiffError: the image or the kernel is none, or the window does not fit into the padded image.
     """
-    image, weight = checked_image(image), kernel_tensor(kernel, image)
+    image = checked_image(image)
+    weight = kernel_tensor(kernel, image)
     if flip:
         weight = weight.flip(0, 1)
     height, width = (output_size(*sides, geometry) for sides in zip(image.shape, weight.shape, strict=True))
     stride, dilation = geometry.stride, geometry.dilation
     whole_image = padded(image, geometry)[None, None]
-    whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
+    with torch.autocast(image.device.type, enabled=False):
+        whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
     columns = functional.unfold(whole_image, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
     windows = columns.T.reshape(height * width, *weight.shape)
     return _slide(windows, windows * weight, whole, stride)
@@ -76,12 +83,13 @@ def padded(image: Tensor, geometry: Geometry) -> Tensor:
     return functional.pad(image[None, None], (geometry.padding,) * 4, mode)[0, 0]
 
 
-def checked_image(image: Tensor) -> Tensor:
-    """The image itself, without its history, if it has shape (H, W) and floating-point values.
+def checked_image(image: ArrayLike) -> Tensor:
+    """The image as a tensor, without its history, if it has shape (H, W) and floating-point values.
 
     Raises:
         MinidiffError: it is something else.
     """
+    image = as_tensor(image, "an image")
     if image.dim() != 2 or image.numel() == 0 or not image.is_floating_point():
         raise MinidiffError(
             f"an image needs shape (H, W) and floating-point values, not {tuple(image.shape)} of {image.dtype}"
@@ -89,14 +97,15 @@ def checked_image(image: Tensor) -> Tensor:
     return image.detach()
 
 
-def kernel_tensor(kernel: Tensor | Kernel, image: Tensor) -> Tensor:
+def kernel_tensor(kernel: ArrayLike | Kernel, image: Tensor) -> Tensor:
     """The kernel as a tensor, (kh, kw), of the image's type and where the image is.
 
     Raises:
         MinidiffError: it has another shape or size, or numbers that are too large.
     """
-    if isinstance(kernel, Tensor):
-        if kernel.dim() != 2:
-            raise MinidiffError(f"a kernel needs shape (kh, kw), not {tuple(kernel.shape)}; take one channel of it")
-        kernel = tuple(map(tuple, kernel.tolist()))
+    if not isinstance(kernel, list | tuple):
+        weights = as_tensor(kernel, "a kernel")
+        if weights.dim() != 2:
+            raise MinidiffError(f"a kernel needs shape (kh, kw), not {tuple(weights.shape)}; take one channel of it")
+        kernel = tuple(map(tuple, weights.tolist()))
     return torch.tensor(checked(kernel), dtype=image.dtype, device=image.device)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from core.arrays import as_tensor
 from core.errors import MinidiffError
+
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
 
 Watcher = Callable[[nn.Module, Any], None]  # told a module and its output, after each of its calls
 
@@ -43,12 +48,13 @@ def without_skips(net: nn.Module) -> Iterator[None]:
         net.skips = before  # type: ignore[assignment]
 
 
-def put(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
+def put(net: nn.Module, x: ArrayLike, amount: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
     """What a net is called with, where its weights are and of their type; x has its shape checked.
 
     Raises:
         MinidiffError: x is not (B, C, H, W) with floating-point values.
     """
+    x = as_tensor(x, "x")
     if x.dim() != 4 or x.numel() == 0 or not x.is_floating_point():
         raise MinidiffError(
             f"a net needs shape (B, C, H, W) and floating-point values, not {tuple(x.shape)} of {x.dtype}"
@@ -59,13 +65,14 @@ def put(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None
 
 
 def run(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
-    """The net's answer to what `put` made of x, with gradients as the caller has them.
+    """The net's answer to what `put` made of x, with gradients as the caller has them and without autocast.
 
     Raises:
         MinidiffError: the net cannot take x: its channels, its size, or more than fits into memory.
     """
     try:
-        answer: Tensor = net(x, amount, labels)
+        with torch.autocast(x.device.type, enabled=False):
+            answer: Tensor = net(x, amount, labels)
     except (RuntimeError, ValueError) as error:  # torch's and diffusers' way to refuse a shape
         said = str(error).strip().partition("\n")[0]
         raise MinidiffError(

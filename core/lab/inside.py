@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,16 @@ from core.checkpoint import LoadedModel
 from core.errors import MinidiffError, hint
 from core.lab.hooks import first_tensor, put, run, watched
 
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
+
 # Legend: x is (B, C, H, W) in the range of the path that the net was trained on, as `core.paths` brings images into it;
 # amount is (B,) or one number for all, in [0, 1]; labels are (B,) int64, 0 to 9, or 10 for none.
 
 
 def feature_maps(
     net: nn.Module,
-    x: Tensor,
+    x: ArrayLike,
     amount: Tensor | float = 0.0,
     labels: Tensor | None = None,
     *,
@@ -131,7 +135,7 @@ class _CleanAnswer(nn.Module):
 
 def receptive_field(
     net: nn.Module | LoadedModel,
-    x: Tensor,
+    x: ArrayLike,
     position: tuple[int, int],
     amount: Tensor | float = 0.0,
     labels: Tensor | None = None,

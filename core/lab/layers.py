@@ -48,7 +48,7 @@ def layer_table(net: nn.Module, shape: tuple[int, int, int] = (1, IMAGE_SIZE, IM
         if tensor is not None:
             shapes[module] = tuple(tensor.shape[1:])
 
-    given = put(net, torch.zeros(1, *shape), 0.5, None)
+    given = put(net, torch.zeros(1, *shape, dtype=torch.float32, device="cpu"), 0.5, None)
     counter = FlopCounterMode(display=False)
     # The fused attention of a CPU is not counted; that of plain matrix products is.
     with torch.no_grad(), watched(dict.fromkeys(modules.values(), note)), sdpa_kernel(SDPBackend.MATH), counter:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from core.arrays import as_tensor, number, whole_number
 from core.checkpoint import LoadedModel, as_loaded
 from core.config import IMAGE_SIZE
+from core.corruption import check_images
 from core.errors import MinidiffError, hint
 from core.memory import within_memory
 from core.paths import PATHS
 from core.sampling import class_tensor, sample
-from core.sampling_options import NO_CLASS, settle
+from core.sampling_options import LEAST_AMOUNT, NO_CLASS, settle
+
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class SweepPoint:
 
 def corruption_sweep(
     model: nn.Module | LoadedModel,
-    image: Tensor,
+    image: ArrayLike,
     amounts: Sequence[float],
     *,
     path: str | None = None,
@@ -48,7 +54,7 @@ def corruption_sweep(
 
     Args:
         model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
-        image: (1, 28, 28), floating point, in [0, 1].
+        image: (1, 28, 28), floating point, in [0, 1]; a tensor or a NumPy array.
         amounts: in [0, 1], in any order.
         path: "mix" (uniform noise, the document's), "flow" or "vp" (Gaussian noise); None is the model's own. On
             another one there is nothing to predict.
@@ -66,11 +72,14 @@ def corruption_sweep(
     Source: the teaching document's sections 2.2 and 3.3.
     """
     loaded = as_loaded(model)
+    image = as_tensor(image, "image")
     if image.shape != (1, IMAGE_SIZE, IMAGE_SIZE) or not image.is_floating_point():
         raise MinidiffError(
             f"a sweep needs one image of shape (1, {IMAGE_SIZE}, {IMAGE_SIZE}) with floating-point values in [0, 1], "
             f"not {tuple(image.shape)} of {image.dtype}"
         )
+    check_images(image, "image")
+    amounts, seed = tuple(number(amount, "an amount") for amount in amounts), whole_number(seed, "seed")
     for amount in amounts:
         if not 0 <= amount <= 1:
             raise MinidiffError(f"amounts must lie in [0, 1], found {amount:g}")
@@ -80,7 +89,7 @@ def corruption_sweep(
     if steps is not None and name != loaded.config.path:
         raise MinidiffError(f"the model walks back along {loaded.config.path}, not {name}; leave steps or path out")
     label = _settled(loaded, label, steps)
-    return _sweep(loaded, image.detach().float().cpu(), tuple(map(float, amounts)), name, label, seed, steps)
+    return _sweep(loaded, image.detach().float().cpu(), amounts, name, label, seed, steps)
 
 
 def _sweep(
@@ -96,8 +105,9 @@ def _sweep(
     batch = image.expand(n, -1, -1, -1)
     noise = path.source((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
     with torch.no_grad(), within_memory(MinidiffError(f"{n} amounts do not fit into memory; ask for fewer")):
-        x = path.outward(path.mix(path.inward(batch), noise, torch.tensor(amounts)))
-        predictions = one_step(loaded, x, torch.tensor(amounts), label) if n and name == loaded.config.path else None
+        told = torch.tensor(amounts, dtype=torch.float32, device="cpu")
+        x = path.outward(path.mix(path.inward(batch), noise, told))
+        predictions = one_step(loaded, x, told, label) if n and name == loaded.config.path else None
     for index, amount in enumerate(amounts):
         prediction = None if predictions is None else predictions[index]
         walked = None if steps is None else _walked(loaded, x[index : index + 1], amount, label, seed, steps)
@@ -143,7 +153,7 @@ def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int |
 
 
 def _walked(loaded: LoadedModel, x: Tensor, amount: float, label: int | None, seed: int, steps: int) -> Tensor:
-    if amount == 0:
+    if amount < LEAST_AMOUNT:  # there is nothing to remove
         return x[0]
     *_, last = sample(loaded, steps=steps, seed=seed, start=x, start_amount=amount, labels=label)
     return last.x[0].float().cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch.nn import functional
 from core.errors import MinidiffError
 from core.kernels import Kernel, grown_size
 from core.lab.convolution import checked_image, kernel_tensor
+
+if TYPE_CHECKING:
+    from core.arrays import ArrayLike
 
 SCALES = (1, 4)  # the least and the greatest of `upsample_convolve`
 
@@ -29,7 +33,7 @@ class TransposedStep:
 
 
 def transposed_convolve_steps(
-    image: Tensor, kernel: Tensor | Kernel, *, stride: int = 2, padding: int = 0, dilation: int = 1
+    image: ArrayLike, kernel: ArrayLike | Kernel, *, stride: int = 2, padding: int = 0, dilation: int = 1
 ) -> Iterator[TransposedStep]:
     """Spread an image's values over a larger output one after another, as `conv_transpose2d` does all at once.
 
@@ -52,7 +56,8 @@ def transposed_convolve_steps(
 
     Source: Dumoulin and Visin 2016, chapter 4; the document's section 2.1.
     """
-    image, weight = checked_image(image), kernel_tensor(kernel, image)
+    image = checked_image(image)
+    weight = kernel_tensor(kernel, image)
     height, width = _grown(image.shape, weight.shape, stride, padding, dilation)
     whole = image.new_zeros(height + 2 * padding, width + 2 * padding)
     spreads = image.reshape(-1, 1, 1) * weight  # (H W, kh, kw)
@@ -92,12 +97,12 @@ def overlap_counts(
         MinidiffError: a value lies outside its range, or nothing would be left.
     """
     _grown(size, kernel, stride, padding, dilation)
-    ones = torch.ones(1, 1, *size, dtype=torch.float64), torch.ones(1, 1, *kernel, dtype=torch.float64)
-    counts = functional.conv_transpose2d(*ones, stride=stride, padding=padding, dilation=dilation)
+    image, weight = (torch.ones(1, 1, *sides, dtype=torch.float64, device="cpu") for sides in (size, kernel))
+    counts = functional.conv_transpose2d(image, weight, stride=stride, padding=padding, dilation=dilation)
     return counts[0, 0].round().long()
 
 
-def upsample_convolve(image: Tensor, kernel: Tensor | Kernel, scale: int = 2) -> Tensor:
+def upsample_convolve(image: ArrayLike, kernel: ArrayLike | Kernel, scale: int = 2) -> Tensor:
     """The image enlarged by repeating pixels and then convolved, (scale H, scale W): no checkerboard.
 
     BasicUNet and UNet2D grow their maps in this way. Zeros are padded, so that the size stays; with a kernel of even
@@ -113,14 +118,16 @@ def upsample_convolve(image: Tensor, kernel: Tensor | Kernel, scale: int = 2) ->
 
     Source: Odena et al. 2016.
     """
-    image, weight = checked_image(image), kernel_tensor(kernel, image)
+    image = checked_image(image)
+    weight = kernel_tensor(kernel, image)
     least, most = SCALES
     if not isinstance(scale, int) or not least <= scale <= most:
         raise MinidiffError(f"scale is a whole number from {least} to {most}, not {scale!r}")
     large = functional.interpolate(image[None, None], scale_factor=scale, mode="nearest")
     tall, wide = weight.shape
     padded = functional.pad(large, ((wide - 1) // 2, wide // 2, (tall - 1) // 2, tall // 2))
-    return functional.conv2d(padded, weight[None, None])[0, 0]
+    with torch.autocast(image.device.type, enabled=False):
+        return functional.conv2d(padded, weight[None, None])[0, 0]
 
 
 def _grown(size: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int, dilation: int) -> tuple[int, int]:

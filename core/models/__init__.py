@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 # Where each net is built; a module is imported only when its net is asked for, since diffusers takes seconds.
@@ -24,18 +25,23 @@ MODEL_NAMES = tuple(_BUILDERS)
 MOST_PARAMETERS = 2**28  # a gigabyte in float32; those of the presets have 0.3 to 2 million
 
 
-def build_model(name: str, **options: Any) -> nn.Module:
-    """Build the net `name` with freshly drawn weights.
+def build_model(name: str, *, generator: torch.Generator | None = None, **options: Any) -> nn.Module:
+    """Build the net `name` with freshly drawn weights, in float32 on the CPU whatever torch's defaults are.
 
     Args:
         name: one of `MODEL_NAMES`.
+        generator: on the CPU, what the weights are drawn from; None is torch's global generator.
         options: what that net takes: `channels` for all, `layers_per_block` and `classes` for `unet2d`.
 
     Raises:
         ConfigError: there is no such net, it has no such option, or it would have more than `MOST_PARAMETERS`.
     """
+    from core.randomness import initializing
+
     sketch(name, **options)
-    return _build(_builder(name), name, options)
+    builder = _builder(name)
+    with initializing(generator):
+        return _build(builder, name, options)
 
 
 def sketch(name: str, **options: Any) -> nn.Module:
@@ -44,10 +50,10 @@ def sketch(name: str, **options: Any) -> nn.Module:
     Raises:
         ConfigError: as `build_model`.
     """
-    import torch
+    from core.randomness import initializing
 
     builder = _builder(name)  # out here: what a module makes while it is imported is not for meta
-    with torch.device("meta"):
+    with initializing(None, "meta"):
         net = _build(builder, name, options)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     if parameters > MOST_PARAMETERS:

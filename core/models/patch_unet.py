@@ -69,7 +69,8 @@ class PatchUNet(nn.Module):
             raise ValueError(f"channels are two multiples of {GROUP}")
         fine, coarse = channels
         down, middle, up = blocks
-        waves = torch.logspace(math.log10(LONGEST_WAVE), math.log10(SHORTEST_WAVE), FREQUENCIES)
+        longest, shortest = math.log10(LONGEST_WAVE), math.log10(SHORTEST_WAVE)
+        waves = torch.logspace(longest, shortest, FREQUENCIES, dtype=torch.float32)
         self.register_buffer("frequencies", 2 * math.pi / waves, persistent=False)
         self.clock = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
         self.classes = nn.Embedding(CLASSES + 1, EMBEDDING)

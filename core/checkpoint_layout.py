@@ -1,0 +1,168 @@
+"""What a weights file must hold: names, types and shapes of its tensors, and what a state records besides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from core.config import TrainConfig
+from core.errors import CheckpointError
+from core.events import GREATEST
+from core.foreign import opened
+from core.models import sketch
+from core.optimizer import Optimizer
+
+T = TypeVar("T")
+HEADER_BYTES = 1_048_576  # of a file; those of the presets take 45,000 at most
+WEIGHTS = ("F32", "F16", "BF16")  # safetensors' names of the types that weights may be stored in
+EXACT = ("F32",)  # of a state, whose numbers must come back bit for bit
+_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def check_opening(path: Path, *, follow: bool) -> None:
+    """Refuse what is no ordinary file, and a header that would take much memory to read.
+
+    Raises:
+        OSError: it cannot be read, is no ordinary file, or is a symbolic link that is not to be followed.
+        CheckpointError: the header is too long.
+    """
+    with opened(path, follow=follow) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
+            f"{HEADER_BYTES:,} are the most); take another checkpoint"
+        )
+
+
+class Found(NamedTuple):
+    """A tensor as a file describes it."""
+
+    dtype: str  # in safetensors' words
+    shape: tuple[int, ...]
+
+
+class Wanted(NamedTuple):
+    """A tensor as it should be."""
+
+    dtypes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+def net_layout(net: nn.Module, floats: tuple[str, ...] = WEIGHTS) -> dict[str, Wanted]:
+    """The tensors of a net's `state_dict`; those with floating-point values may be of any of the types `floats`."""
+    return {
+        name: Wanted(floats if value.is_floating_point() else (_NAMES[value.dtype],), tuple(value.shape))
+        for name, value in net.state_dict().items()
+    }
+
+
+def state_layout(config: TrainConfig, step: int) -> dict[str, Wanted]:
+    """The tensors of the state of a run with this config after `step` steps."""
+    net = sketch(config.model, **config.model_options)
+    weights = net_layout(net, EXACT)
+    moments = {name: Wanted(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
+    return state_parts(weights, weights if config.ema else {}, moments)
+
+
+def state_parts(net: Mapping[str, T], kept: Mapping[str, T], optimizer: Mapping[str, T]) -> dict[str, T]:
+    """The parts of a state under the names that its file has for them."""
+    parts = {"net": net, "kept": kept, "optimizer": optimizer}
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+def described(tensors: Mapping[str, Tensor]) -> dict[str, Found]:
+    """Tensors in memory as a file would describe them."""
+    return {
+        name: Found(_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape)) for name, value in tensors.items()
+    }
+
+
+def described_in(file: Any) -> dict[str, Found]:
+    """The tensors that the header of a file opened with `safetensors.safe_open` describes."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    return {name: Found(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
+def check_layout(path: Path, wanted: Mapping[str, Wanted], found: Mapping[str, Found]) -> None:
+    """Compare what a file holds with what it should hold.
+
+    Raises:
+        CheckpointError: a tensor is missing, has another type or shape, or belongs to something else.
+    """
+    for name in sorted(wanted.keys() | found.keys()):
+        right, there = wanted.get(name), found.get(name)
+        if right is None or there is None or right.shape != there.shape:
+            raise CheckpointError(
+                f"{path} holds another model: {name} is {'missing' if there is None else there.shape} where its config "
+                f"asks for {'nothing' if right is None else right.shape}; take the checkpoint that goes with the config"
+            )
+        if there.dtype not in right.dtypes:
+            raise CheckpointError(
+                f"{path} holds {name} as {there.dtype} instead of {' or '.join(right.dtypes)}; take another checkpoint"
+            )
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        CheckpointError: a value is not finite.
+    """
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path} holds values in {name} that are not numbers; take an earlier checkpoint")
+
+
+Count = Annotated[int, Field(ge=0, le=GREATEST)]
+Seconds = Annotated[float, Field(ge=0)]
+Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # ends up in a warning on a terminal
+
+
+class _Epoch(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    total: float
+    steps: Count
+    seconds: Seconds
+    skipped: Count = 0
+
+
+class _Progress(BaseModel):
+    """What a state records of its run besides the tensors and the step."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    epoch: _Epoch
+    seconds: Seconds
+    data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    device: Word
+    torch: Word
+    processes: Count = 1
+
+
+def check_progress(path: Path, recorded: dict[str, Any], step: int) -> None:
+    """Check what a state after `step` steps records of its run.
+
+    Raises:
+        CheckpointError: something is missing, of another type, or out of its range.
+    """
+    try:
+        progress = _Progress(**recorded)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise CheckpointError(f"{path} lacks what resuming needs ({name}); start a new run") from None
+        raise CheckpointError(
+            f"{path} has a header that makes no sense ({name}: {first['msg']}); take another checkpoint"
+        ) from None
+    epoch = progress.epoch
+    if not epoch.skipped <= epoch.steps <= step:
+        raise CheckpointError(
+            f"{path} has a header that makes no sense ({epoch.skipped} of {epoch.steps} steps of an epoch skipped "
+            f"after {step} steps); take another checkpoint"
+        )

@@ -1,0 +1,298 @@
+"""What a seed gives depends on none of torch's process-wide and thread-wide settings, nor changes any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor
+
+from core import (
+    TrainConfig,
+    build_model,
+    convolve_steps,
+    corruption_sweep,
+    feature_maps,
+    layer_table,
+    load_dataset,
+    load_model,
+    receptive_field,
+    sample,
+    train,
+    transposed_convolve_steps,
+)
+from core.checkpoint import LoadedModel
+from core.classifiers import SHAPES, fit
+from core.data import Dataset
+from core.events import Epoch, Preview
+from core.kernels import named_kernel
+from core.paths import PATHS
+from core.randomness import generator_for
+from core.runs import BUILTIN, builtin_directories
+from core.sampling import noised
+from core.sampling_options import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
+from core.trainer import Trainer
+
+T = TypeVar("T")
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with NumPy 2
+CPU = torch.device("cpu")
+TINY = {"dataset": "glyphs", "limit": 24, "batch_size": 12, "epochs": 1, "device": "cpu", "threads": 1}
+NETS: dict[str, dict[str, Any]] = {
+    "patch_unet": {"channels": (16, 16), "precision": "float32", "shift": 1},
+    "bfloat16": {"channels": (16, 16), "precision": "bfloat16"},
+    "basic_unet": {"preset": "quick", "channels": (4, 4)},
+    "unet2d": {"model": "unet2d", "channels": (32,), "layers_per_block": 1, "precision": "float32"},
+    "vp": {"path": "vp", "prediction": "v", "channels": (16, 16), "precision": "float32", "optimizer": "adamw"},
+}
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def default_device(name: str) -> Iterator[None]:
+    torch.set_default_device(name)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "float64 by default": lambda: default_dtype(torch.float64),
+    "another default device": lambda: default_device("meta"),  # whose tensors hold nothing, so that one is noticed
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+each_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+
+
+def found(values: Any) -> Any:
+    """Tensors as their type and bytes, so that equality is that of bits."""
+    if isinstance(values, Tensor):
+        return str(values.dtype), tuple(values.shape), values.detach().float().cpu().numpy().tobytes()
+    if isinstance(values, dict):
+        return {name: found(value) for name, value in values.items()}
+    return [found(value) for value in values] if isinstance(values, (list, tuple)) else values
+
+
+def outcome(steps: Any) -> Any:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@functools.cache
+def plainly(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What some work gives under torch's own defaults."""
+    return found(work(*arguments))
+
+
+def stepped(net: str) -> Any:
+    """Two steps of a training, and two of one that took over its state."""
+    config, images = TrainConfig(**{**TINY, **NETS[net]}), load_dataset("glyphs", limit=24)
+    values: list[Any] = []
+    first, second = Trainer(config, CPU), Trainer(config, CPU)
+    for trainer in (first, second):
+        trainer.take(*images)
+        if values:
+            trainer.restore({name: value.clone() for name, value in first.state().items()}, 2, Path("state"))
+        values += [trainer.advance() for _ in range(2)]
+        values += [trainer.state(), list(trainer.held_out_errors(*images))]
+    return values
+
+
+def trained() -> Any:
+    events = list(train(TrainConfig(**{**TINY, **NETS["basic_unet"]})))
+    epochs = [[event.loss, event.held_out] for event in events if isinstance(event, Epoch)]
+    return [epochs, [event.images for event in events if isinstance(event, Preview)]]
+
+
+def model(**options: Any) -> LoadedModel:
+    """A net whose outputs are not zero, as those of a fresh `patch_unet` are."""
+    config = TrainConfig(**{"channels": (16, 16), "precision": "float32", **options})
+    net = build_model(config.model, generator=generator_for(1, 0, 0), **config.model_options).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.1, generator=generator)
+    return LoadedModel(net, config, 1, "small")
+
+
+def sampled() -> Any:
+    values = []
+    for path, prediction in (("mix", "clean"), ("flow", "velocity"), ("vp", "v")):
+        loaded = model(path=path, prediction=prediction)
+        for sampler in SAMPLER_NAMES:
+            if fits(sampler, path) is None:
+                *_, last = sample(loaded, n=2, steps=3, seed=5, sampler=sampler)
+                values.append((last.x, last.prediction))
+        digits = load_dataset("glyphs", split="test", limit=2)
+        start = noised(loaded, digits.images.float() / 255, 0.6, 3)
+        *_, last = sample(loaded, start=start, start_amount=0.6, seed=1, labels=digits.labels)
+        values.append((start, last.x))
+    return values
+
+
+def loaded_and_seen() -> Any:
+    """What the model that ships gives, also to the lab."""
+    loaded = load_model(BUILTIN[0], "cpu")
+    loaded = LoadedModel(loaded.net, loaded.config.changed(precision="float32"), loaded.step, loaded.name)
+    image = load_dataset("glyphs", split="test", limit=1).images.float() / 255
+    points = list(corruption_sweep(loaded, image[0], [0.0, 0.4, 1.0], label=3, seed=5, steps=2))
+    x = PATHS["flow"].inward(image)
+    *_, convolved = convolve_steps(image[0, 0], named_kernel("sobel x"))
+    *_, spread = transposed_convolve_steps(image[0, 0, :6, :6], named_kernel("sobel x"))
+    return (
+        [value for _, value in sorted(loaded.net.state_dict().items())],
+        loaded.average,
+        [(point.x, point.prediction, point.walked, point.error) for point in points],
+        feature_maps(loaded.net, x, 0.5),
+        receptive_field(loaded, x, (14, 14), 0.5),
+        convolved.output,
+        spread.output,
+        [(row.name, row.operations) for row in layer_table(loaded.net)],
+    )
+
+
+def fitted(shape: Any) -> Any:
+    return outcome(fit(shape, Dataset(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
+
+
+@each_setting
+@pytest.mark.parametrize("net", NETS)
+def test_steps_are_the_same_under_any_setting(net: str, setting: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = plainly(stepped, net)
+    with setting():
+        assert found(stepped(net)) == expected
+
+
+@each_setting
+def test_a_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = plainly(trained)
+    with setting():
+        assert trained() == expected
+
+
+@each_setting
+def test_samples_are_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = plainly(sampled)
+    with setting():
+        assert found(sampled()) == expected
+
+
+def scheduled() -> Any:
+    values = []
+    for path, options in (("flow", {}), ("vp", {"path": "vp", "prediction": "v"})):
+        loaded = model(**options)
+        for name in SCHEDULERS[path]:
+            if hasattr(diffusers, name) and "_backends" not in dir(getattr(diffusers, name)):
+                *_, last = sample(loaded, n=1, steps=3, seed=5, sampler=DIFFUSERS + name)
+                values.append(last.x)
+    return values
+
+
+@each_setting
+def test_schedulers_of_diffusers_are_the_same_under_any_setting(
+    setting: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    expected = plainly(scheduled)
+    with setting():
+        assert found(scheduled()) == expected
+
+
+@each_setting
+@pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not in this tree")
+def test_a_loaded_model_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = plainly(loaded_and_seen)
+    with setting():
+        assert found(loaded_and_seen()) == expected
+
+
+@each_setting
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_classifier_is_the_same_under_any_setting(
+    shape: Any, setting: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    expected = plainly(fitted, shape)
+    with setting():
+        assert found(fitted(shape)) == expected
+
+
+@each_setting
+def test_the_settings_are_the_callers_own_between_two_events(
+    setting: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    def now() -> tuple[Any, ...]:
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+        return *modes, torch.get_default_dtype(), torch.get_default_device()
+
+    with setting():
+        before = now()
+        for _ in train(TrainConfig(**{**TINY, **NETS["basic_unet"]})):
+            assert now() == before
+
+
+def test_the_global_generator_stays_where_it_is(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    load_model(BUILTIN[0], "cpu")
+    Trainer(TrainConfig(**{**TINY, **NETS["unet2d"]}), CPU)
+    build_model("unet2d", generator=torch.Generator(), channels=(32, 32))
+    outcome(fit("conv", Dataset(*load_dataset("glyphs", limit=20)), epochs=1))
+    list(sample(model(), n=1, steps=2, sampler="ddpm"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_net_without_a_generator_is_drawn_from_the_global_one() -> None:
+    torch.manual_seed(3)
+    first, second = build_model("basic_unet", channels=(2, 2)), build_model("basic_unet", channels=(2, 2))
+    torch.manual_seed(3)
+    again = build_model("basic_unet", channels=(2, 2))
+    assert found(first.state_dict()) == found(again.state_dict()) != found(second.state_dict())
+
+
+def in_threads(work: Callable[[int], T], count: int) -> list[T]:
+    """Do the work in so many threads at once, all of which begin at the same moment."""
+    results: dict[int, T] = {}
+    begin = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        begin.wait()
+        results[number] = work(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[number] for number in range(count)]
+
+
+@pytest.mark.parametrize("net", ["patch_unet", "basic_unet", "unet2d"])
+def test_trainers_that_threads_build_at_once_begin_with_the_weights_of_their_seeds(net: str) -> None:
+    def built(seed: int) -> Any:
+        config = TrainConfig(**{**TINY, **NETS[net], "seed": seed % 2})
+        return [found(Trainer(config, CPU).net.state_dict()) for _ in range(5)]
+
+    expected = [built(seed) for seed in (0, 1)]
+    for _ in range(3):
+        for number, nets in enumerate(in_threads(built, 4)):
+            assert nets == expected[number % 2]
