@@ -80,6 +80,11 @@ def list_devices() -> list[DeviceInfo]:
     return [*devices, cpu]
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """The torch device that `name` stands for.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import locks
+from core.disk import remedy
 from core.errors import RunError
 from core.foreign import opened_to_append
 from core.runs import (
@@ -21,6 +22,7 @@ from core.runs import (
     Status,
     builtin_directories,
     check_name,
+    how_to_resume,
     root_directory,
     run_status,
 )
@@ -51,8 +53,8 @@ def create_run(config: TrainConfig) -> Path:
     root = root_directory(config.root)
     name = check_name(config.name or free_name(root, config.preset))
     path = root / name
-    remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
-    taken = RunError(f"{path} exists already; choose another --name{remedy}")
+    resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""
+    taken = RunError(f"{path} exists already; choose another --name{resumes}")
     data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
     config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
     made = False
@@ -73,7 +75,7 @@ def create_run(config: TrainConfig) -> Path:
     except OSError as error:
         if made and not (path / CONFIG).exists():
             shutil.rmtree(path, ignore_errors=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --root") from None
+        raise RunError(f"cannot write {path}: {error.strerror}; {remedy(error)}, or choose another --root") from None
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from core.errors import RunError
 from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
@@ -153,20 +152,38 @@ def request(path: Path, what: Request) -> None:
     """
     status = run_status(path)
     if not status.alive:
-        raise RunError(f"no trainer holds {path.name} (it is {status}); `minidiff resume {path.name}` starts one")
+        raise RunError(f"no trainer holds {path.name} (it is {status}); {how_to_resume(path, status)}")
     line = json.dumps({"request": what, "time": time.time()}) + "\n"
     try:
-        with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
-            lock = path / LOCK
-            trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
-            if not obeyed(os.fstat(control.fileno()), trainer):
-                raise RunError(
-                    f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be obeyed; "
-                    "delete it and ask again as the user who trains"
-                )
-            control.write(line.encode())
+        while True:
+            with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
+                lock = path / LOCK
+                trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
+                if not obeyed(os.fstat(control.fileno()), trainer):
+                    raise RunError(
+                        f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be "
+                        "obeyed; delete it and ask again as the user who trains"
+                    )
+                control.write(line.encode())
+                if is_at(control, path / CONTROL):  # else it was deleted meanwhile, and nobody reads it
+                    return
     except OSError as error:
         raise RunError(f"cannot write {path / CONTROL}: {error.strerror}") from None
+
+
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def how_to_resume(path: Path, status: Status) -> str:
+    """What to type to train the run at `path` further, given its status."""
+    if status is Status.FINISHED:
+        return f"`minidiff resume {path.name} --epochs N` trains it further"
+    return f"`minidiff resume {path.name}` resumes it"
 
 
 def obeyed(control: os.stat_result, trainer: int) -> bool:
@@ -174,17 +191,20 @@ def obeyed(control: os.stat_result, trainer: int) -> bool:
     return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
-    try:
-        with opened(path / LOCK) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except OSError:
-        return False
+def is_locked(path: Path, *names: str) -> bool:
+    """Whether a process on this machine holds the run, asked by shared locks that are let go at once.
+
+    A trainer locks the file `lock` and, in case that one is deleted, its log; with `names` only those files are asked.
+    """
+    for name in names or (LOCK, EVENTS):
+        try:
+            with opened(path / name) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # it is not there, or cannot be locked
+            continue
+    return False
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
@@ -227,13 +247,16 @@ def run_status(path: Path, *, ours: bool = False) -> Status:
 def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> Status:
     """The status by the last lifecycle event, the lock, and the length of the log when it was read."""
     if locked:
+        before = lock_holder(path).get("log")  # length of the log before this trainer; None if the lock does not say
+        if before is not None and length <= before:
+            return Status.STARTING
         match lifecycle:
             case Paused():
                 return Status.PAUSED
             case Started() | Resumed() | Continued():
                 return Status.RUNNING
-            case Stopped() | Finished() | Failed() if length > lock_holder(path).get("log", math.inf):
-                pass  # its trainer, which found the log shorter, has said its last word and is about to let go
+            case Stopped() | Finished() | Failed() if before is not None:
+                pass  # its trainer has written how it ended and is about to let go
             case _:
                 return Status.STARTING
     match lifecycle:
@@ -255,6 +278,11 @@ def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> S
     gone = (path / TRAINER_LOG).exists() and (path / TRAINER_LOG).stat().st_size > 0  # it said why, and ended
     # Of a clock that was set back meanwhile nothing can be told, and nobody should wait for years.
     return Status.INTERRUPTED if gone or abs(waited) >= STARTING_SECONDS else Status.STARTING
+
+
+def last_lifecycle(path: Path) -> Event | None:
+    """The last event in the run's log that changed its status."""
+    return _ends(path)[0].lifecycle
 
 
 def _ends(path: Path) -> tuple[RunHistory, int]:

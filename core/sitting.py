@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from core import data
 from core.checkpoint import read_tensors, write_tensors
 from core.classifiers import images_sha256
 from core.config import TrainConfig
+from core.disk import remedy
 from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
 from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
@@ -34,7 +36,7 @@ from core.events import (
 )
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
-from core.machine import circumstances, machine
+from core.machine import TorchSettings, circumstances, usable_threads
 from core.memory import too_large, within_memory
 from core.precision import pick_precision
 from core.recording import to_uint8
@@ -44,6 +46,7 @@ from core.trainer import PREVIEWS, Trainer
 from core.windows import EpochSoFar, Window, least_seconds
 
 T = TypeVar("T")
+State = tuple[dict[str, Tensor], int, dict[str, Any]]  # tensors, step, and what else the header holds
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
 EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
@@ -91,20 +94,27 @@ class Sitting:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
         saved = self._read_state()
         device = self._pick_device()
-        with machine(self.config), within_memory(too_large(self.config)):
-            self._trainer = trainer = Trainer(self.config, device, self._team)
-            if saved is not None:
-                self._restore(trainer, *saved)
-            yield self._opening(trainer)
-            yield from self._differences(device)
-            held_out = yield from self._take_data(trainer)
-            if held_out is not None:
-                self._team.tell(trainer.step)
-                self._team.hand_out(trainer.learned())
-                self._saved = time.monotonic()
-                yield from self._train(trainer, held_out)
+        run = closing(self._run(saved, device))
+        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), run as events:
+            for event in events:
+                with settings.released():
+                    yield event
         self._team.tell(None)
         self._interrupts.raise_received()
+
+    def _run(self, saved: State | None, device: torch.device) -> Generator[Event, None, None]:
+        """Restore the state, load the data, and train to the end or until stopped."""
+        self._trainer = trainer = Trainer(self.config, device, self._team)
+        if saved is not None:
+            self._restore(trainer, *saved)
+        yield self._opening(trainer)
+        yield from self._differences(device)
+        held_out = yield from self._take_data(trainer)
+        if held_out is not None:
+            self._team.tell(trainer.step)
+            self._team.hand_out(trainer.learned())
+            self._saved = time.monotonic()
+            yield from self._train(trainer, held_out)
 
     def stop(self, reason: str) -> Iterator[Event]:
         """Write what there is to keep, and the last word."""
@@ -114,7 +124,7 @@ class Sitting:
 
     # Taking up a run
 
-    def _read_state(self) -> tuple[dict[str, Tensor], int, dict[str, Any]] | None:
+    def _read_state(self) -> State | None:
         if self.run is None or not (self.run.path / STATE).exists():
             return None
         path = self.run.path / STATE
@@ -168,7 +178,7 @@ class Sitting:
         said: dict[str, Any] = {
             "name": self.config.name or "",
             "device": str(trainer.device),
-            "threads": self.config.threads,
+            "threads": usable_threads(self.config),
             "parameters": trainer.parameters,
             "epochs": self.config.epochs,
             "torch": torch.__version__,
@@ -177,6 +187,12 @@ class Sitting:
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
     def _differences(self, device: torch.device) -> Iterator[Event]:
+        threads = usable_threads(self.config)
+        if self.config.threads != threads:
+            yield Warned(
+                message=f"threads = {self.config.threads:,} is more than this machine's {threads} cores, so {threads} "
+                "are used; another number of threads changes the last digits"
+            )
         now_with = circumstances(device.type, torch.__version__, self._team.size)
         for what, was in self._began_with.items():
             if was != now_with[what]:
@@ -195,7 +211,7 @@ class Sitting:
                 located: data.Located = found.value
                 break
             yield event
-            if self._interrupts.received is not None or (self.run is not None and "stop" in self.run.requests()):
+            if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
                 finding.close()
                 yield from self.stop("while the data was being fetched")
                 return None
@@ -231,7 +247,9 @@ class Sitting:
 
     # Going on with it
 
-    def _train(self, trainer: Trainer, held_out: data.Dataset) -> Iterator[Event]:
+    def _train(self, trainer: Trainer, held_out: data.Dataset) -> Generator[Event, None, None]:
+        if (yield from self._obey(trainer)):  # what was asked while the trainer started
+            return
         if trainer.step >= trainer.total_steps and not self._epoch.steps:
             yield from self._save(trainer)  # of the last state: its trainer may have ended before the model was written
         # An epoch whose end was not reached in time is ended first.
@@ -360,38 +378,36 @@ class Sitting:
             )
 
     def _obey(self, trainer: Trainer) -> Generator[Event, None, bool]:
-        """Do what a signal or another process asked for; True if that was to stop."""
-        if self._interrupts.received is not None:
-            yield from self.stop(self._interrupts.received.name)
-            return True
-        for request in self.run.requests() if self.run is not None else ():
-            if request == "stop":
-                yield from self.stop("asked")
-                return True
-            if request == "checkpoint":
-                yield from self._save(trainer)
-            if request == "pause":
-                yield from self._save(trainer)
-                yield Paused(step=trainer.step)
-                if (yield from self._wait(trainer)):
-                    return True
-                yield Continued(step=trainer.step)
-        return False
+        """Do what a signal or other processes asked for, in their order; True if that was to stop.
 
-    def _wait(self, trainer: Trainer) -> Generator[Event, None, bool]:
-        """Wait until asked to continue; True if asked to stop instead."""
-        assert self.run is not None, "only a run directory can ask for a pause"
+        While paused it does not return.
+        """
+        paused = False
         while True:
             if self._interrupts.received is not None:
                 yield from self.stop(self._interrupts.received.name)
                 return True
-            requests = self.run.requests()
-            if "stop" in requests:
-                yield from self.stop("asked")
-                return True
-            if "continue" in requests:
-                return False
-            time.sleep(PAUSE_POLL_SECONDS)
+            for name in self.run.restore_files() if self.run is not None else ():
+                yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
+            match self.run.requests.next_request() if self.run is not None else None:
+                case "stop":
+                    yield from self.stop("asked")
+                    return True
+                case "checkpoint" if not paused:
+                    yield from self._save(trainer)
+                case "pause" if not paused:
+                    yield from self._save(trainer)
+                    paused = True
+                    yield Paused(step=trainer.step)
+                case "continue" if paused:
+                    paused = False
+                    yield Continued(step=trainer.step)
+                case None if paused:
+                    time.sleep(PAUSE_POLL_SECONDS)
+                case None:
+                    return False
+                case _:
+                    pass  # nothing to do for it now, or not a request that this version knows
 
     def _save(self, trainer: Trainer) -> Iterator[Event]:
         """Write the state, then the model made of it, if there is a place to write to."""
@@ -415,10 +431,9 @@ class Sitting:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
             write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
         except OSError as error:
-            remedy = "put the folder back" if isinstance(error, FileNotFoundError) else "free space"
             raise RunError(
                 f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "
-                f"{remedy}, then resume"
+                f"{remedy(error)}, then resume"
             ) from None
         yield Checkpoint(step=trainer.step)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core import TrainConfig, runs
+from core import TrainConfig, locks, runs
+from core.control import CONTROL_BYTES
 from core.errors import MinidiffError, RunError
 from core.events import (
     Checkpoint,
@@ -32,9 +33,9 @@ from core.events import (
     to_line,
 )
 from core.filing import create_run, delete_run
-from core.held_run import CONTROL_BYTES, RESERVE_BYTES, HeldRun
+from core.held_run import RESERVE_BYTES, HeldRun
 from core.launcher import launch
-from core.runs import Status, find_run, list_runs, request, run_status, summarize
+from core.runs import Request, Status, find_run, list_runs, request, run_status, summarize
 from core.training import resume, train
 
 Maker = Callable[..., TrainConfig]
@@ -221,17 +222,94 @@ def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, smal
     assert not (run / runs.RESERVE).exists()
 
 
+def requests_of(held: HeldRun) -> list[str]:
+    return list(iter(held.requests.next_request, None))
+
+
 def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
+    log(run, STARTED)
     (run / runs.CONTROL).write_text('{"request": "stop"}\n')
     with HeldRun(run) as held:
         held.append(STARTED)
-        assert held.requests() == []
+        assert requests_of(held) == []
         request(run, "pause")
         request(run, "continue")
         with open(run / runs.CONTROL, "a") as control:
             control.write('nonsense\n5\n{"request": "sto')
-        assert held.requests() == ["pause", "continue"]
-        assert held.requests() == []
+        assert requests_of(held) == ["pause", "continue"]
+        assert requests_of(held) == []
+
+
+def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trainer(run: Path) -> None:
+    log(run, STARTED, Stopped(step=1, reason="asked"))
+    with locks.claim(run) as lock:
+        locks.write_holder(lock, (run / runs.EVENTS).stat().st_size)
+        assert run_status(run) == Status.STARTING
+        request(run, "stop")
+        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
+    try:
+        assert run_status(run) == Status.STARTING
+        with HeldRun(run) as held:
+            assert runs.lock_holder(run)["pid"] == os.getpid()
+            assert requests_of(held) == ["stop"]
+    finally:
+        del os.environ[locks.INHERITED]
+    assert not runs.is_locked(run)
+
+
+def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
+    with locks.claim(run) as lock:
+        locks.write_holder(lock, 0)
+        with pytest.raises(RunError, match="just starting"), HeldRun(run):
+            pass
+        with pytest.raises(RunError, match="just starting"):
+            launch(run)
+
+
+@pytest.mark.parametrize("again", [("stop",), ("checkpoint", "stop"), ("stop", "checkpoint", "pause")])
+def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[Request, ...]) -> None:
+    control = run / runs.CONTROL
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        for change in (control.unlink, lambda: os.truncate(control, 0), lambda: replace(control)):
+            request(run, "pause")
+            request(run, "continue")
+            assert requests_of(held) == ["pause", "continue"]
+            change()
+            for what in again:
+                request(run, what)
+            assert requests_of(held) == list(again)
+
+
+@pytest.mark.parametrize("again", [("pause",), ("pause", "stop")])
+def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen(
+    run: Path, again: tuple[Request, ...]
+) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        (run / runs.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
+        assert requests_of(held) == ["pause"]
+        lines = [json.dumps({"request": what, "time": 2.25 + number}) for number, what in enumerate(again)]
+        (run / runs.CONTROL).write_text("".join(f"{line}\n" for line in lines))
+        assert requests_of(held) == list(again)
+
+
+def replace(file: Path) -> None:
+    """Put another, empty file in a file's place, as an editor does."""
+    new = file.with_suffix(".new")
+    new.touch()
+    new.rename(file)
+
+
+def test_what_was_asked_before_the_file_was_deleted_is_not_lost(run: Path) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        request(run, "checkpoint")
+        assert requests_of(held) == ["checkpoint"]
+        request(run, "pause")
+        (run / runs.CONTROL).unlink()
+        request(run, "stop")
+        assert requests_of(held) == ["pause", "stop"]
 
 
 def ask(run: Path, content: str = '{"request": "stop"}\n') -> Path:
@@ -246,23 +324,23 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         os.chown(ask(run), 12345, -1)
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match=r"control\.jsonl is not the trainer's own.*delete it"):
             request(run, "stop")
         os.chown(run / runs.CONTROL, os.geteuid(), -1)
-        assert held.requests() == ["stop"]
+        assert requests_of(held) == ["stop"]
 
 
 def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         ask(run).chmod(0o666)
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match="anyone may write it"):
             request(run, "pause")
         (run / runs.CONTROL).unlink()
         request(run, "pause")
-        assert held.requests() == ["pause"]
+        assert requests_of(held) == ["pause"]
 
 
 def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
@@ -271,7 +349,7 @@ def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
         with HeldRun(run) as held:
             held.append(STARTED)
             request(run, "pause")
-            assert held.requests() == ["pause"]
+            assert requests_of(held) == ["pause"]
     finally:
         os.umask(before)
 
@@ -288,7 +366,7 @@ def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
             os.mkfifo(control)
         else:
             control.mkdir()
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match=r"cannot write .*control\.jsonl"):
             request(run, "stop")
 
@@ -297,7 +375,7 @@ def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
-        found = [word for _ in range(8) for word in held.requests()]
+        found = [word for _ in range(8) for word in requests_of(held)]
         assert found == ["stop"]
 
 
@@ -321,9 +399,12 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
     (run / name).symlink_to(target)
-    with locked(run), pytest.raises(RunError, match="it is a symbolic link"):
-        log(run, STARTED)
-        launch(run) if name == runs.TRAINER_LOG else request(run, "stop")
+    log(run, STARTED)
+    with pytest.raises(RunError, match="it is a symbolic link"):
+        if name == runs.TRAINER_LOG:
+            launch(run)
+        with locked(run):
+            request(run, "stop")
     assert target.read_text() == "mine"
 
 

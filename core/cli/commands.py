@@ -20,7 +20,7 @@ from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
 from core.filing import create_run
 from core.foreign import harmless
-from core.interrupts import loading
+from core.interrupts import Interrupts, loading
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -57,14 +57,17 @@ def train(
         chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
     chosen["root"] = runs.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
+    launcher.check_processes(config.nproc)
     if detach:
         return launching.detach(create_run(config))
     if config.nproc > 1 and not launcher.place().launcher:
-        return _follow(launching.together(create_run(config)))
+        with Interrupts() as interrupts:
+            return _follow(launching.together(create_run(config), interrupts))
     with loading():
         from core.training import train as begin
 
-    return _follow(begin(config))
+    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+        return _follow(begin(config, interrupts=interrupts))
 
 
 @app.command
@@ -74,21 +77,28 @@ def resume(
     *,
     root: Root = None,
     device: Device = None,
+    epochs: Annotated[int | None, Parameter(help="train up to so many epochs, also a finished run")] = None,
     nproc: Annotated[int | None, Parameter(help="processes that train together; default: as many as before")] = None,
     force: Annotated[bool, Parameter(negative=(), help="take a run whose lock names another host")] = False,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
-    """Go on with a stopped or interrupted run from its last checkpoint."""
+    """Resume a run from its last checkpoint, or train it for more epochs."""
     path = runs.find_run(name, runs.root_directory(root))
-    processes = nproc or TrainConfig.from_toml(path / runs.CONFIG).nproc
-    if detach:
-        return launching.detach(path, device=device, force=force, processes=processes)
-    if processes > 1 and not launcher.place().launcher:
-        return _follow(launching.together(path, device=device, force=force, processes=processes))
+    if not launcher.place().launcher:
+        processes, note = launcher.settled_processes(name, launcher.config_to_resume(path, epochs), nproc)
+        if note:
+            print(note, file=sys.stderr)
+        options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
+        if detach:
+            return launching.detach(path, **options)
+        if processes > 1:
+            with Interrupts() as interrupts:
+                return _follow(launching.together(path, interrupts, **options))
     with loading():
         from core.training import resume as go_on
 
-    return _follow(go_on(path, device=device, force=force))
+    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+        return _follow(go_on(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
 
 
 @app.command
