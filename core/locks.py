@@ -14,7 +14,7 @@ import psutil
 
 from core.errors import RunError
 from core.foreign import opened_to_append
-from core.runs import CONTROL, EVENTS, LOCK, Status, is_locked, lock_holder, run_status
+from core.runs import CONTROL, EVENTS, LOCK, STATE, Status, is_locked, lock_holder, run_status
 
 LOCK_SECONDS = 1.0  # screens probe the lock for an instant; whoever wants it outlasts them
 INHERITED = "MINIDIFF_INHERITED_LOCK"  # names the descriptor of a lock that a launcher took for its trainer
@@ -62,7 +62,8 @@ def claim(path: Path, *, force: bool = False, keep_requests: bool = False) -> Bi
         # A trainer whose lock was deleted still holds its log.
         if not take(lock, path / LOCK) or is_locked(path, EVENTS):
             raise held_by_another(path)
-        if (path / EVENTS).exists() and not keep_requests:  # requests to a run that never began are for this trainer
+        begun = (path / EVENTS).exists() or (path / STATE).exists()  # else requests can only be for this trainer
+        if begun and not keep_requests:
             (path / CONTROL).unlink(missing_ok=True)
     except (RunError, OSError):
         lock.close()

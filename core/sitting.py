@@ -387,8 +387,7 @@ class Sitting:
             if self._interrupts.received is not None:
                 yield from self.stop(self._interrupts.received.name)
                 return True
-            for name in self.run.restore_files() if self.run is not None else ():
-                yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
+            yield from self._restore_files()
             match self.run.requests.next_request() if self.run is not None else None:
                 case "stop":
                     yield from self.stop("asked")
@@ -409,11 +408,16 @@ class Sitting:
                 case _:
                     pass  # nothing to do for it now, or not a request that this version knows
 
+    def _restore_files(self) -> Iterator[Event]:
+        for name in self.run.restore_files() if self.run is not None else ():
+            yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
+
     def _save(self, trainer: Trainer) -> Iterator[Event]:
         """Write the state, then the model made of it, if there is a place to write to."""
         self._saved = time.monotonic()
         if self.run is None:
             return
+        yield from self._restore_files()  # which ends here if the run is another trainer's by now
         if not trainer.is_finite():
             raise TrainingError(
                 f"a weight is no longer a number at step {trainer.step}; the last checkpoint is intact; "
@@ -431,6 +435,7 @@ class Sitting:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
             write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
         except OSError as error:
+            self.run.restore_files()
             raise RunError(
                 f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "
                 f"{remedy(error)}, then resume"
