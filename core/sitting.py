@@ -146,6 +146,7 @@ class Sitting:
             self._epoch = EpochSoFar(**more["epoch"])
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
+            self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
             self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
@@ -257,6 +258,8 @@ class Sitting:
             stopped = yield from self._run_epoch(trainer, held_out)
             if stopped:
                 return
+        if self._skipped_in_a_row:
+            raise self._diverged(self._skipped_in_a_row, trainer)
         yield Finished(step=trainer.step, seconds=self._seconds)
 
     def _run_epoch(self, trainer: Trainer, held_out: data.Dataset) -> Generator[Event, None, bool]:
@@ -273,7 +276,7 @@ class Sitting:
                 if (yield from self._obey(trainer)):
                     return True
                 if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-                    yield from self._save(trainer)
+                    yield from self._save_if_sound(trainer)
         epoch = -(-trainer.step // trainer.steps_per_epoch)
         total = 0.0
         for error in trainer.held_out_errors(*held_out):
@@ -291,7 +294,7 @@ class Sitting:
             held_out=total / held_out.images.numel(),
             seconds=ended.seconds,
         )
-        yield from self._save(trainer)
+        yield from self._save_if_sound(trainer)
         if self.config.eval_every and epoch % self.config.eval_every == 0:
             return (yield from self._evaluate(trainer, epoch))
         return False
@@ -359,10 +362,7 @@ class Sitting:
         )
         most, self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
         if most >= self.config.max_skipped:
-            raise TrainingError(
-                f"the loss has not been a number for {most} steps in a row before step {trainer.step + 1}; "
-                "the last checkpoint is intact; start again with a lower --learning-rate"
-            )
+            raise self._diverged(most, trainer)
         if reading.skipped:
             yield Warned(
                 message=f"left out {reading.skipped} of the steps up to {trainer.step:,}, "
@@ -412,6 +412,20 @@ class Sitting:
         for name in self.run.restore_files() if self.run is not None else ():
             yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
 
+    def _diverged(self, skipped: int, trainer: Trainer) -> TrainingError:
+        """The error for a run whose newest steps had no finite loss or gradient."""
+        kept = "; the last checkpoint is intact" if self.run is not None and self._path(STATE).exists() else ""
+        steps = "step" if skipped == 1 else f"{skipped} steps"
+        return TrainingError(
+            f"training diverged: the loss or a gradient was not finite in the last {steps}, up to step "
+            f"{trainer.step:,}{kept}; start a new run with a lower --learning-rate"
+        )
+
+    def _save_if_sound(self, trainer: Trainer) -> Iterator[Event]:
+        """Write a checkpoint unless the last steps were skipped, so that the one before a divergence is kept."""
+        if not self._skipped_in_a_row:
+            yield from self._save(trainer)
+
     def _save(self, trainer: Trainer) -> Iterator[Event]:
         """Write the state, then the model made of it, if there is a place to write to."""
         self._saved = time.monotonic()
@@ -430,6 +444,7 @@ class Sitting:
             "device": trainer.device.type,
             "torch": torch.__version__,
             "processes": self._team.size,
+            "skipped": self._skipped_in_a_row,
         }
         try:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
