@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from core.errors import RunError
-from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
+from core.events import (
+    GREATEST,
+    Continued,
+    Dataset,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Resumed,
+    Started,
+    Stopped,
+    from_line,
+)
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.history import RunHistory
 
@@ -36,6 +48,7 @@ _HOLDER: dict[str, tuple[type, ...]] = {
     "log": (int,),
 }
 HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
+MOST_HEAD_BYTES = 1_048_576  # of an opening with many downloads
 Request = Literal["stop", "pause", "continue", "checkpoint"]
 
 
@@ -293,7 +306,7 @@ def _ends(path: Path) -> tuple[RunHistory, int]:
             length = log.seek(0, os.SEEK_END)
             log.seek(0)
             if length > HEAD_BYTES + TAIL_BYTES:
-                history.extend(_whole_lines(log.read(HEAD_BYTES)))
+                history.extend(_opening(log))
                 opening = history.lifecycle
                 log.seek(length - TAIL_BYTES)
                 history.extend(_whole_lines(log.read(TAIL_BYTES).partition(b"\n")[2]))
@@ -304,6 +317,18 @@ def _ends(path: Path) -> tuple[RunHistory, int]:
     except OSError:
         pass  # no log yet
     return history, length
+
+
+def _opening(log: BinaryIO) -> list[Event]:
+    """The first events of a log, at least up to `dataset`, which comes after any downloads."""
+    size = HEAD_BYTES
+    while True:
+        log.seek(0)
+        content = log.read(size)
+        events = _whole_lines(content)
+        if size >= MOST_HEAD_BYTES or len(content) < size or any(isinstance(event, Dataset) for event in events):
+            return events
+        size *= 4
 
 
 def _whole_lines(content: bytes) -> list[Event]:

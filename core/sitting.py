@@ -83,6 +83,7 @@ class Sitting:
         self._window = Window()
         self._epoch = EpochSoFar()
         self._skipped_in_a_row = 0
+        self._planned_epochs = config.epochs  # of the run before it was resumed
         self._reference: Reference | None = None
         self._seconds = 0.0  # of training, over all sittings
         self._step_seconds = 0.0  # in the newest window
@@ -137,7 +138,7 @@ class Sitting:
                 f"config.toml says {name} = {now[name]!r}, but the run was trained with {was[name]!r}; "
                 "put it back, or start a new run"
             )
-        return tensors, step, more
+        return tensors, step, {**more, "epochs": config.epochs}
 
     def _restore(self, trainer: Trainer, tensors: dict[str, Tensor], step: int, more: dict[str, Any]) -> None:
         """Take up the state that `_save` wrote."""
@@ -147,6 +148,7 @@ class Sitting:
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
             self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
+            self._planned_epochs = more["epochs"]
             self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
@@ -193,6 +195,11 @@ class Sitting:
             yield Warned(
                 message=f"threads = {self.config.threads:,} is more than this machine's {threads} cores, so {threads} "
                 "are used; another number of threads changes the last digits"
+            )
+        if self._planned_epochs != self.config.epochs:
+            rates = "; the learning rate is now that of a run of this length" if self.config.decay == "linear" else ""
+            yield Warned(
+                message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
             )
         now_with = circumstances(device.type, torch.__version__, self._team.size)
         for what, was in self._began_with.items():

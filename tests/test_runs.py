@@ -21,6 +21,7 @@ from core.events import (
     Checkpoint,
     Continued,
     Dataset,
+    Download,
     Epoch,
     Event,
     Failed,
@@ -582,6 +583,17 @@ def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Pat
     summary = summarize(run)
     assert (summary.step, summary.epoch, summary.loss, summary.held_out, summary.updated) == (0, 0, None, None, None)
     assert (summary.total_steps, summary.sampleable) == (None, False)
+
+
+def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(run: Path) -> None:
+    slow = [
+        Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=9_912_422) for n in range(3_000)
+    ]
+    data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
+    log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
+    assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES
+    summary = summarize(run)
+    assert (summary.dataset, summary.total_steps, summary.step) == ("mnist", 2_000, 1_999)
 
 
 def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,6 +262,44 @@ def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path
     config = tmp_path / "a" / "config.toml"
     config.write_text(config.read_text().replace("epochs = 2", "epochs = 3"))
     assert [event.epoch for event in resume(tmp_path / "a") if isinstance(event, Epoch)] == [2, 3]
+
+
+@pytest.mark.parametrize("ended", ["finished", "stopped"])
+def test_a_run_is_trained_for_more_epochs_and_that_is_resumed_bit_for_bit(tmp_path: Path, ended: str) -> None:
+    schedule = {"decay": "linear", "ema": 0.1}
+    events = train(tiny(root=tmp_path, name="whole", epochs=2, **schedule))
+    until(events, Epoch)
+    list(events) if ended == "finished" else events.close()
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    whole = list(resume(tmp_path / "whole", epochs=6))
+    assert [event.epoch for event in whole if isinstance(event, Epoch)][-1] == 6
+    assert isinstance(whole[-1], Finished)
+    assert summarize(tmp_path / "whole").epochs == 6
+    assert any("to 6 epochs" in event.message for event in whole if isinstance(event, Warned))
+    first = next(event for event in whole if isinstance(event, Progress))
+    assert first.learning_rate == pytest.approx(TrainConfig(preset="quick").learning_rate * (1 - first.step / 18))
+    options: list[dict[str, int]] = [{"epochs": 6}, {}, {}]
+    for more in options:
+        events = resume(tmp_path / "parts", **more)
+        until(events, Epoch)
+        events.close()
+    list(resume(tmp_path / "parts"))
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_with_a_constant_learning_rate_a_run_trained_further_is_the_run_of_that_length(tmp_path: Path) -> None:
+    list(train(tiny(root=tmp_path, name="longer", epochs=4)))
+    list(train(tiny(root=tmp_path, name="further", epochs=2)))
+    list(resume(tmp_path / "further", epochs=4))
+    assert_same_weights(tmp_path / "longer", tmp_path / "further")
+
+
+@pytest.mark.parametrize("epochs", [None, 1, 2])
+def test_a_finished_run_is_not_resumed_without_more_epochs(tmp_path: Path, epochs: int | None) -> None:
+    list(train(tiny(root=tmp_path, name="a", epochs=2)))
+    with pytest.raises(RunError, match=r"a is finished: 2 epochs are done; .*resume a --epochs 4` trains it further"):
+        resume(tmp_path / "a", epochs=epochs)
+    assert run_status(tmp_path / "a") == "finished"
 
 
 def test_a_new_run_without_its_data_set_is_failed_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
