@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from core.config import TrainConfig
 
 
+STEM_CHARACTERS = 56  # of a name that is made up, which leaves room for a number
+
+
 def free_name(root: Path, stem: str) -> str:
-    """The first of stem-1, stem-2, ... that no entry of `root` bears."""
+    """The first of stem-1, stem-2, ... that no entry of `root` bears, without what a new run's name cannot hold."""
+    stem = re.sub("[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:STEM_CHARACTERS] or "run"
     number = 1
     while (root / f"{stem}-{number}").exists():
         number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def config_to_resume(path: Path, epochs: int | None = None) -> TrainConfig:
     if config.epochs <= done and (finished or epochs is not None):
         raise RunError(
             f"{path.name} {'is finished' if finished else 'is trained'}: {done} epochs are done; "
-            f"`minidiff resume {path.name} --epochs {2 * done}` trains it further"
+            f"`minidiff resume {shlex.quote(path.name)} --epochs {2 * done}` trains it further"
         )
     return config
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import socket
 import stat
 import time
@@ -133,7 +134,9 @@ def find_run(name: str, root: Path) -> Path:
     Raises:
         RunError: there is none; the text lists those that are there.
     """
-    path = root / check_name(name)
+    if not _is_shown(name):
+        raise RunError(f"{name!r} cannot name a run; name a folder that lies directly under {root}")
+    path = root / name
     if not _is_run(path):
         there = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
         raise RunError(f"there is no run {name} under {root}; runs there: {there}")
@@ -141,7 +144,7 @@ def find_run(name: str, root: Path) -> Path:
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config and whose name can name a run, or a link to one."""
+    """Every directory under `root` that holds a run's config, or a link to one; but none whose name cannot be shown."""
     try:
         return sorted(filter(_is_run, root.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
@@ -152,9 +155,17 @@ def run_directories(root: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     config = path / CONFIG
-    if not re.fullmatch(NAME_PATTERN, path.name) or config.is_symlink():  # which could be any file of whoever looks
+    if not _is_shown(path.name) or config.is_symlink():  # which could be any file of whoever looks
         return False
     return config.is_file()
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a folder of this name can be a run: any name that prints, such as that of a copy, and is not hidden.
+
+    New runs get simpler names: see `check_name`.
+    """
+    return "/" not in name and not name.startswith(".") and name != "" and name == harmless(name)
 
 
 def request(path: Path, what: Request) -> None:
@@ -195,8 +206,8 @@ def is_at(file: BinaryIO, path: Path) -> bool:
 def how_to_resume(path: Path, status: Status) -> str:
     """What to type to train the run at `path` further, given its status."""
     if status is Status.FINISHED:
-        return f"`minidiff resume {path.name} --epochs N` trains it further"
-    return f"`minidiff resume {path.name}` resumes it"
+        return f"`minidiff resume {shlex.quote(path.name)} --epochs N` trains it further"
+    return f"`minidiff resume {shlex.quote(path.name)}` resumes it"
 
 
 def obeyed(control: os.stat_result, trainer: int) -> bool:

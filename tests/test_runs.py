@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
+import shlex
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +36,7 @@ from core.events import (
     Stopped,
     to_line,
 )
-from core.filing import create_run, delete_run
+from core.filing import create_run, delete_run, free_name
 from core.held_run import RESERVE_BYTES, HeldRun
 from core.launcher import launch
 from core.runs import Request, Status, find_run, list_runs, request, run_status, summarize
@@ -467,8 +470,30 @@ def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
         assert run_status(run) == Status.STARTING
 
 
-@pytest.mark.parametrize("name", ["a\x1b[31m", "a[b]", ".a", "a b", "\u202ea", "x" * 65])
-def test_a_folder_whose_name_cannot_name_a_run_is_passed_over(run: Path, name: str) -> None:
+RENAMED = ["my run (copy)", "a[b]", "-x", "x" * 65, "é", "a'b"]  # by hand, or by a file manager
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_a_folder_that_was_renamed_is_still_a_run(run: Path, name: str) -> None:
+    log(run, STARTED, Stopped(step=1, reason="asked"))
+    renamed = run.rename(run.parent / name)
+    assert [summary.name for summary in list_runs(run.parent)] == [name]
+    assert find_run(name, run.parent) == renamed
+    with pytest.raises(RunError, match=re.escape(f"`minidiff resume {shlex.quote(name)}` resumes it")):
+        request(renamed, "stop")
+    fork = create_run(TrainConfig(root=run.parent, name=free_name(run.parent, name)))
+    assert fork.parent == run.parent
+
+
+@pytest.mark.parametrize("name", ["my run (copy)", "-x"])
+def test_a_renamed_run_is_resumed_under_its_new_name(finished_run: Path, tmp_path: Path, name: str) -> None:
+    path = Path(shutil.copytree(finished_run, tmp_path / name))
+    assert launch(path, epochs=3).wait(60) == 0, (path / runs.TRAINER_LOG).read_text()
+    assert summarize(path).epoch == 3
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", ".a", "\u202ea", "a\tb"])
+def test_a_folder_whose_name_cannot_be_shown_is_passed_over(run: Path, name: str) -> None:
     run.rename(run.parent / name)
     assert list_runs(run.parent) == []
     with pytest.raises(RunError, match="runs there: none yet"):
@@ -492,7 +517,7 @@ def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: 
     assert not (run / runs.CONTROL).exists()
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "-x", ".hidden", "a b", "a\n", "x" * 65, "é"])
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", ".hidden", "a\n", "a\0"])
 def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match="cannot name a run"):
         find_run(name, tmp_path)
@@ -586,9 +611,7 @@ def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Pat
 
 
 def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(run: Path) -> None:
-    slow = [
-        Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=9_912_422) for n in range(3_000)
-    ]
+    slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
     data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
     log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
     assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from contextlib import closing
@@ -110,12 +111,12 @@ def stop(name: str, /, *, root: Root = None) -> int:
     while runs.run_status(path).alive:
         if time.monotonic() > deadline:
             raise RunError(
-                f"{name} has been asked to stop, but has not yet; `minidiff watch {name}` shows when it does"
+                f"{name} has been asked to stop, but has not yet; "
+                f"`minidiff watch {shlex.quote(name)}` shows when it does"
             )
         time.sleep(POLL_SECONDS)
     summary = runs.summarize(path)
-    goes_on = "" if summary.status == runs.Status.FINISHED else f"; `minidiff resume {name}` goes on"
-    print(f"{name} is {summary.status} at step {summary.step:,}{goes_on}")
+    print(f"{name} is {summary.status} at step {summary.step:,}; {runs.how_to_resume(path, summary.status)}")
     return 0
 
 
@@ -123,7 +124,7 @@ def stop(name: str, /, *, root: Root = None) -> int:
 def pause(name: str, /, *, root: Root = None) -> None:
     """Ask a run's trainer to write a checkpoint and wait."""
     runs.request(runs.find_run(name, runs.root_directory(root)), "pause")
-    print(f"asked {name} to pause; `minidiff continue {name}` goes on")
+    print(f"asked {name} to pause; `minidiff continue {shlex.quote(name)}` goes on")
 
 
 @app.command(name="continue")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -42,7 +43,7 @@ def detach(
         if time.monotonic() > deadline:
             raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {path / runs.TRAINER_LOG}")
         time.sleep(POLL_SECONDS)
-    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {path.name}` shows it")
+    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {shlex.quote(path.name)}` shows it")
     return 0
 
 
