@@ -76,7 +76,7 @@ class HeldRun:
             if isinstance(error, Exception) and not self.closed:  # a second Ctrl-C is no failure
                 self._record(error)
         finally:
-            self._let_go()
+            self._let_go(released=not isinstance(error, ProcessLost))  # else its launcher holds it, and restarts us
 
     def append(self, event: Event) -> None:
         """Add one event to the log; readers see it at once.
@@ -197,8 +197,10 @@ class HeldRun:
             return  # the disk is gone altogether; the error itself still reaches whoever started the trainer
         self.closed = True
 
-    def _let_go(self) -> None:
+    def _let_go(self, *, released: bool = True) -> None:
         self.requests.close()
+        if self._lock is not None and released:
+            locks.release(self._lock)
         for file in (self._log, self._lock):
             if file is not None:
                 file.close()

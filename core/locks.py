@@ -95,7 +95,10 @@ def write_holder(lock: BinaryIO, log_bytes: int, *, pid: int | None = None, laun
 
 
 def inherited(path: Path) -> BinaryIO | None:
-    """The lock of the run at `path` that a launcher took for this process, if it did and the file is still there."""
+    """The lock of the run at `path` that a launcher took for this process, if it did and the file is still there.
+
+    The launcher may keep it open too: then it stays locked when this process ends, unless `release` is called.
+    """
     number = os.environ.get(INHERITED, "")
     if not number.isdecimal():
         return None
@@ -106,7 +109,16 @@ def inherited(path: Path) -> BinaryIO | None:
     if not ours:
         return None
     os.set_inheritable(int(number), False)
-    return os.fdopen(int(number), "a+b", buffering=0)
+    lock = os.fdopen(int(number), "a+b", buffering=0)
+    if take(lock, path / LOCK):
+        return lock
+    lock.close()
+    return None
+
+
+def release(lock: BinaryIO) -> None:
+    """Unlock, also where another process has inherited the same open file."""
+    fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def write_whole(file: BinaryIO, content: bytes) -> None:

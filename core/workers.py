@@ -35,6 +35,8 @@ class Workers:
         self._command = children.command("core", *arguments)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.received: signal.Signals | None = None
+        inherited = os.environ.pop(locks.INHERITED, "")
+        self._lock = [int(inherited)] if inherited else []  # the run's, kept open so that it is held between attempts
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
 
@@ -59,7 +61,7 @@ class Workers:
         return codes
 
     def _start(self, rank: int, attempt: int, folder: Path) -> subprocess.Popen[bytes]:
-        place = {
+        place: dict[str, int | Path] = {
             "RANK": rank,
             "WORLD_SIZE": self._count,
             "LOCAL_RANK": rank,
@@ -67,14 +69,18 @@ class Workers:
             "TORCHELASTIC_RESTART_COUNT": attempt,
             RENDEZVOUS: folder / "store",
         }
-        kept = {name: value for name, value in os.environ.items() if name != locks.INHERITED or rank == 0}
-        kept.setdefault("GLOO_SOCKET_IFNAME", loopback())
-        inherited = kept.get(locks.INHERITED, "")
+        passed = self._lock if rank == 0 else []
+        if passed:
+            place[locks.INHERITED] = passed[0]
         return subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
-            env=kept | {name: str(value) for name, value in place.items()},
-            pass_fds=[int(inherited)] if inherited else [],
+            env={
+                "GLOO_SOCKET_IFNAME": loopback(),
+                **os.environ,
+                **{name: str(value) for name, value in place.items()},
+            },
+            pass_fds=passed,
         )
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:

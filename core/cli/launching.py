@@ -82,7 +82,7 @@ def together(
             events, _ = log.read()
             for last in events:
                 yield last
-            if interrupts.received is not None and not (asked or ended):
+            if interrupts.received is not None and not asked and runs.run_status(path).alive:
                 runs.request(path, "stop")
                 asked = True
             time.sleep(0 if ended else POLL_SECONDS)
