@@ -162,8 +162,7 @@ def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_pa
         store = Path(worker.environ()[RENDEZVOUS])
         assert store.parent.stat().st_mode & 0o777 == 0o700
     runs.request(path, "stop")
-    wait_until(lambda: not runs.is_locked(path), "it has stopped")
-    assert not store.parent.exists()
+    wait_until(lambda: not store.parent.exists(), "it has stopped and cleaned up")
 
 
 def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_run_stays_held(
