@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def follow(team: Team) -> None:
-    """Train under the leader's orders until it says that this is over.
+    """Take the steps that the main process asks for, once all processes have met, until it ends the training.
 
     The leader's config counts, whatever this process was started with. Signals are left to the leader, which sends
     everyone home after a checkpoint. The average of the weights, which no step depends on, is the leader's alone.
@@ -30,7 +30,6 @@ def follow(team: Team) -> None:
     Raises:
         MinidiffError: this process cannot take part, which the leader was told too, or another one is gone.
     """
-    team.join()
     with Interrupts(patient=True), team.kept_together():
         config = TrainConfig(**team.hear()).changed(ema=0)
         device = _answered(team, lambda: _pick_device(team, config))

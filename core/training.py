@@ -43,7 +43,7 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
     """
     team = Team()
     if not team.leads:
-        return _following(team)
+        return _following(team, interrupts)
     if config.nproc > 1 and team.size == 1:
         raise ConfigError(
             f"{config.nproc} processes are started by `minidiff train --nproc {config.nproc}`; "
@@ -88,7 +88,7 @@ def resume(
     """
     team = Team()
     if not team.leads:
-        return _following(team)
+        return _following(team, interrupts)
     last = last_lifecycle(path)
     if isinstance(last, Failed) and team.place.restarts:  # it would only fail again
         raise RunError(last.message)
@@ -98,13 +98,24 @@ def resume(
     return _recorded(path, config, device, force, team, interrupts)
 
 
-def _following(team: Team) -> Generator[Event, None, None]:
+def _following(team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+    _join(team, interrupts)
     follow(team)
     yield from ()
 
 
+def _join(team: Team, interrupts: Interrupts | None) -> None:
+    """Meet the other processes. Meanwhile there is nothing to keep, and a signal ends this process at once."""
+    if interrupts is None:
+        team.join()
+        return
+    interrupts.raise_received()
+    with interrupts.released():
+        team.join()
+
+
 def _unrecorded(config: TrainConfig, team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
-    team.join()
+    _join(team, interrupts)
     with interrupts or Interrupts(patient=team.size > 1) as signals, team.kept_together():
         sitting = Sitting(config, signals, team=team)
         try:
@@ -119,7 +130,7 @@ def _unrecorded(config: TrainConfig, team: Team, interrupts: Interrupts | None) 
 def _recorded(
     path: Path, config: TrainConfig, device: str | None, force: bool, team: Team, interrupts: Interrupts | None
 ) -> Generator[Event, None, None]:
-    team.join()
+    _join(team, interrupts)
     signals = interrupts or Interrupts(patient=team.size > 1)
     with signals, HeldRun(path, force=force) as run, team.kept_together():
         sitting = Sitting(config, signals, run, device=device, team=team)
