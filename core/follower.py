@@ -13,7 +13,7 @@ from core.classifiers import images_sha256
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.interrupts import Interrupts
-from core.machine import machine
+from core.machine import TorchSettings
 from core.memory import too_large, within_memory
 from core.team import REFUSAL, Team
 from core.trainer import Trainer
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def follow(team: Team) -> None:
-    """Train under the leader's orders until it says that this is over.
+    """Take the steps that the main process asks for, once all processes have met, until it ends the training.
 
     The leader's config counts, whatever this process was started with. Signals are left to the leader, which sends
     everyone home after a checkpoint. The average of the weights, which no step depends on, is the leader's alone.
@@ -30,11 +30,10 @@ def follow(team: Team) -> None:
     Raises:
         MinidiffError: this process cannot take part, which the leader was told too, or another one is gone.
     """
-    team.join()
     with Interrupts(patient=True), team.kept_together():
         config = TrainConfig(**team.hear()).changed(ema=0)
         device = _answered(team, lambda: _pick_device(team, config))
-        with machine(config), within_memory(too_large(config)):
+        with TorchSettings(config), within_memory(too_large(config)):
             trainer = Trainer(config, device, team)
             told = team.hear()
             if told is None:  # stopped while the data was being fetched

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import re
+import shlex
 import socket
 import stat
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from core.errors import RunError
-from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped, from_line
+from core.events import (
+    GREATEST,
+    Continued,
+    Dataset,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Resumed,
+    Started,
+    Stopped,
+    from_line,
+)
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.history import RunHistory
 
@@ -37,6 +49,7 @@ _HOLDER: dict[str, tuple[type, ...]] = {
     "log": (int,),
 }
 HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
+MOST_HEAD_BYTES = 1_048_576  # of an opening with many downloads
 Request = Literal["stop", "pause", "continue", "checkpoint"]
 
 
@@ -121,7 +134,9 @@ def find_run(name: str, root: Path) -> Path:
     Raises:
         RunError: there is none; the text lists those that are there.
     """
-    path = root / check_name(name)
+    if not _is_shown(name):
+        raise RunError(f"{name!r} cannot name a run; name a folder that lies directly under {root}")
+    path = root / name
     if not _is_run(path):
         there = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
         raise RunError(f"there is no run {name} under {root}; runs there: {there}")
@@ -129,7 +144,7 @@ def find_run(name: str, root: Path) -> Path:
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config and whose name can name a run, or a link to one."""
+    """Every directory under `root` that holds a run's config, or a link to one; but none whose name cannot be shown."""
     try:
         return sorted(filter(_is_run, root.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
@@ -140,9 +155,17 @@ def run_directories(root: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     config = path / CONFIG
-    if not re.fullmatch(NAME_PATTERN, path.name) or config.is_symlink():  # which could be any file of whoever looks
+    if not _is_shown(path.name) or config.is_symlink():  # which could be any file of whoever looks
         return False
     return config.is_file()
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a folder of this name can be a run: any name that prints, such as that of a copy, and is not hidden.
+
+    New runs get simpler names: see `check_name`.
+    """
+    return "/" not in name and not name.startswith(".") and name != "" and name == harmless(name)
 
 
 def request(path: Path, what: Request) -> None:
@@ -153,20 +176,38 @@ def request(path: Path, what: Request) -> None:
     """
     status = run_status(path)
     if not status.alive:
-        raise RunError(f"no trainer holds {path.name} (it is {status}); `minidiff resume {path.name}` starts one")
+        raise RunError(f"no trainer holds {path.name} (it is {status}); {how_to_resume(path, status)}")
     line = json.dumps({"request": what, "time": time.time()}) + "\n"
     try:
-        with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
-            lock = path / LOCK
-            trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
-            if not obeyed(os.fstat(control.fileno()), trainer):
-                raise RunError(
-                    f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be obeyed; "
-                    "delete it and ask again as the user who trains"
-                )
-            control.write(line.encode())
+        while True:
+            with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
+                lock = path / LOCK
+                trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
+                if not obeyed(os.fstat(control.fileno()), trainer):
+                    raise RunError(
+                        f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be "
+                        "obeyed; delete it and ask again as the user who trains"
+                    )
+                control.write(line.encode())
+                if is_at(control, path / CONTROL):  # else it was deleted meanwhile, and nobody reads it
+                    return
     except OSError as error:
         raise RunError(f"cannot write {path / CONTROL}: {error.strerror}") from None
+
+
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def how_to_resume(path: Path, status: Status) -> str:
+    """What to type to train the run at `path` further, given its status."""
+    if status is Status.FINISHED:
+        return f"`minidiff resume {shlex.quote(path.name)} --epochs N` trains it further"
+    return f"`minidiff resume {shlex.quote(path.name)}` resumes it"
 
 
 def obeyed(control: os.stat_result, trainer: int) -> bool:
@@ -174,17 +215,20 @@ def obeyed(control: os.stat_result, trainer: int) -> bool:
     return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
-    try:
-        with opened(path / LOCK) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except OSError:
-        return False
+def is_locked(path: Path, *names: str) -> bool:
+    """Whether a process on this machine holds the run, asked by shared locks that are let go at once.
+
+    A trainer locks the file `lock` and, in case that one is deleted, its log; with `names` only those files are asked.
+    """
+    for name in names or (LOCK, EVENTS):
+        try:
+            with opened(path / name) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # it is not there, or cannot be locked
+            continue
+    return False
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
@@ -227,13 +271,16 @@ def run_status(path: Path, *, ours: bool = False) -> Status:
 def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> Status:
     """The status by the last lifecycle event, the lock, and the length of the log when it was read."""
     if locked:
+        before = lock_holder(path).get("log")  # length of the log before this trainer; None if the lock does not say
+        if before is not None and length <= before:
+            return Status.STARTING
         match lifecycle:
             case Paused():
                 return Status.PAUSED
             case Started() | Resumed() | Continued():
                 return Status.RUNNING
-            case Stopped() | Finished() | Failed() if length > lock_holder(path).get("log", math.inf):
-                pass  # its trainer, which found the log shorter, has said its last word and is about to let go
+            case Stopped() | Finished() | Failed() if before is not None:
+                pass  # its trainer has written how it ended and is about to let go
             case _:
                 return Status.STARTING
     match lifecycle:
@@ -257,6 +304,11 @@ def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> S
     return Status.INTERRUPTED if gone or abs(waited) >= STARTING_SECONDS else Status.STARTING
 
 
+def last_lifecycle(path: Path) -> Event | None:
+    """The last event in the run's log that changed its status."""
+    return _ends(path)[0].lifecycle
+
+
 def _ends(path: Path) -> tuple[RunHistory, int]:
     """What the log's two ends tell, all of a short one, the first and the newest lines of a long one; and its bytes."""
     history, length = RunHistory(), 0
@@ -265,7 +317,7 @@ def _ends(path: Path) -> tuple[RunHistory, int]:
             length = log.seek(0, os.SEEK_END)
             log.seek(0)
             if length > HEAD_BYTES + TAIL_BYTES:
-                history.extend(_whole_lines(log.read(HEAD_BYTES)))
+                history.extend(_opening(log))
                 opening = history.lifecycle
                 log.seek(length - TAIL_BYTES)
                 history.extend(_whole_lines(log.read(TAIL_BYTES).partition(b"\n")[2]))
@@ -276,6 +328,18 @@ def _ends(path: Path) -> tuple[RunHistory, int]:
     except OSError:
         pass  # no log yet
     return history, length
+
+
+def _opening(log: BinaryIO) -> list[Event]:
+    """The first events of a log, at least up to `dataset`, which comes after any downloads."""
+    size = HEAD_BYTES
+    while True:
+        log.seek(0)
+        content = log.read(size)
+        events = _whole_lines(content)
+        if size >= MOST_HEAD_BYTES or len(content) < size or any(isinstance(event, Dataset) for event in events):
+            return events
+        size *= 4
 
 
 def _whole_lines(content: bytes) -> list[Event]:
