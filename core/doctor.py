@@ -22,6 +22,7 @@ from core.outliving import what_ends_trainers
 from core.published import SOURCES, File, Source
 from core.runs import root_directory
 from core.terminal import Terminal, describe_terminal
+from core.units import file_size, memory_size
 
 PACKAGES = (
     "torch",
@@ -149,7 +150,7 @@ def lines(report: Report) -> list[str]:
     size = f"{terminal.columns}x{terminal.rows}" if terminal.columns is not None else "no terminal"
     marks = [mark for mark, there in (("tmux", terminal.tmux), ("SSH", terminal.ssh)) if there]
     shown = [f"{terminal.colors} colours", size, terminal.encoding, *marks]
-    free = "N/A" if report.root_free is None else f"{report.root_free / 1e9:.1f} GB"
+    free = "N/A" if report.root_free is None else file_size(report.root_free)
     out = ["Versions", *(f"  {name:<16} {version or 'not installed'}" for name, version in report.versions.items())]
     out += ["Devices", *(f"  {_device_line(device)}" for device in report.devices)]
     out.append(f"  {_torch_line(report.torch)}")
@@ -327,7 +328,7 @@ def _root_problems(root: Path, free: int | None) -> list[Problem]:
     if not os.access(place, os.W_OK | os.X_OK):
         return [Problem(f"runs cannot be kept in {root}: {place} is not writable", cure)]
     if free is not None and free < LITTLE_SPACE:
-        return [Problem(f"only {free / 1e6:.0f} MB are free for runs in {root}", f"free some space, or {cure}")]
+        return [Problem(f"only {file_size(free)} are free for runs in {root}", f"free some space, or {cure}")]
     return []
 
 
@@ -366,9 +367,8 @@ def _torch_line(torch: Torch) -> str:
 
 def _device_line(device: DeviceInfo) -> str:
     """One device as text; what is unknown is N/A."""
-    used = "N/A" if device.memory_used is None else f"{device.memory_used / 1024**3:.1f}"
-    total = "N/A" if device.memory_total is None else f"{device.memory_total / 1024**3:.1f}"
-    readings = [f"{used} of {total} GiB used"]
+    used, total = map(memory_size, (device.memory_used, device.memory_total))
+    readings = [f"{used} of {total} used"]
     for value, unit in ((device.utilization, "%"), (device.temperature, "°C"), (device.power, "W")):
         readings.append("N/A" if value is None else f"{value:.0f} {unit}")
     return f"{device.device or 'hidden':<16} {device.name}: {', '.join(readings)}"

@@ -68,6 +68,7 @@ class Dataset(Event):
     test: int
     sha256: str
     steps_per_epoch: int
+    memory: int | None = None  # bytes that the training will take at its peak, estimated; data included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from core.events import (
     from_line,
 )
 from core.foreign import opened
+from core.units import file_size, memory_size
 
 PACE_WINDOWS = 50  # to judge the pace by
 BLOCK_BYTES = 1_048_576  # of a log that are looked at together
@@ -245,12 +246,13 @@ def in_words(event: Event) -> str:
         case Resumed():
             return f"resumed at step {event.step:,} on {event.team or event.device}"
         case Dataset():
-            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}"
+            needed = f"; needs about {memory_size(event.memory)} of memory" if event.memory is not None else ""
+            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{needed}"
         case Download():
             if event.name == "glyphs":
                 return f"drawing digits: {event.received / (event.total or 1):.0%}"
-            share = f" of {event.total / 1e6:.1f}" if event.total else ""
-            return f"downloading {event.file}: {event.received / 1e6:.1f}{share} MB"
+            share = f" of {file_size(event.total)}" if event.total else ""
+            return f"downloading {event.file}: {file_size(event.received)}{share}"
         case Progress():
             return f"step {event.step:,}: loss {event.loss:.5f}, {event.images_per_second:,.0f} images/s"
         case Epoch():

@@ -43,6 +43,14 @@ def is_out_of_memory(failure: RuntimeError) -> bool:
     return isinstance(failure, torch.OutOfMemoryError) or "allocate memory" in str(failure)
 
 
+def memory_free(device: torch.device) -> int:
+    """Bytes that this process could still take on a GPU, or of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free: int = psutil.virtual_memory().available
+    return free
+
+
 def memory_held(device: torch.device) -> int | None:
     """Bytes that tensors hold on a GPU, or that the process holds when computing on the CPU."""
     if device.type == "cuda":

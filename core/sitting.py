@@ -37,12 +37,14 @@ from core.events import (
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
 from core.machine import TorchSettings, circumstances, usable_threads
-from core.memory import too_large, within_memory
+from core.memory import memory_free, memory_held, too_large, within_memory
+from core.memory_estimate import training_memory
 from core.precision import pick_precision
 from core.recording import to_uint8
 from core.runs import MODEL, STATE
 from core.team import REFUSAL, Team
 from core.trainer import PREVIEWS, Trainer
+from core.units import memory_size
 from core.windows import EpochSoFar, Window, least_seconds
 
 T = TypeVar("T")
@@ -244,6 +246,7 @@ class Sitting:
             self.run.write_config(self.config)
         self._team.tell({"dataset": located.name, "sha256": seen, "compile": compiled})
         self._agreed("")
+        memory = training_memory(trainer)
         yield Dataset(
             name=located.name,
             source=str(located.directory),
@@ -251,7 +254,14 @@ class Sitting:
             test=len(test.images),
             sha256=located.sha256("train"),
             steps_per_epoch=trainer.steps_per_epoch,
+            memory=memory,
         )
+        held, free = memory_held(trainer.device) or 0, memory_free(trainer.device)
+        if memory is not None and memory > held + free:
+            yield Warned(
+                message=f"training needs about {memory_size(memory)} of memory, and {memory_size(held + free)} are "
+                "available; if it runs out, use --fit-memory or a smaller --batch-size"
+            )
         return data.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
 
     def _check_position(self, trainer: Trainer) -> None:

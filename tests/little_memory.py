@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.cli import main
+from core.memory_estimate import MEASURED
 
 ROOM = 9  # images that fit into its memory at once, in training
 
@@ -21,8 +22,10 @@ def little_memory() -> Iterator[list[int]]:
 
     def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
-            asked.append(len(inputs[0]))
-            if asked[-1] > ROOM:
+            size = len(inputs[0])
+            if size not in MEASURED:  # those are asked for to estimate what a training needs
+                asked.append(size)
+            if size > ROOM:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     handle = nn.modules.module.register_module_forward_pre_hook(enter)

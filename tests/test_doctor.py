@@ -128,7 +128,7 @@ def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> 
     )
     text = "\n".join(doctor.lines(found))
     assert "hidden" in text
-    assert "NVIDIA H100: N/A of N/A GiB used, N/A, N/A, N/A" in text
+    assert "NVIDIA H100: N/A of N/A used, N/A, N/A, N/A" in text
     assert "train and test in /d" in text
     assert "problem: it broke\n    cure: mend it" in text
 
@@ -285,7 +285,7 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_little_space_is_named_in_megabytes(tmp_path: Path) -> None:
-    assert "only 3 MB" in only(doctor._root_problems(tmp_path, 3_000_000)).what
+    assert "only 3.0 MB" in only(doctor._root_problems(tmp_path, 3_000_000)).what
     assert doctor._root_problems(tmp_path, doctor.LITTLE_SPACE) == []
 
 

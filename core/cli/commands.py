@@ -24,6 +24,7 @@ from core.filing import create_run
 from core.foreign import harmless
 from core.interrupts import Interrupts, loading
 from core.sampling_options import SamplingOptions
+from core.units import memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -272,11 +273,11 @@ def devices(*, as_json: Json = False) -> None:
             (
                 device.device or "hidden",
                 device.name,
-                _scaled(device.memory_used, 1e-9, "GB"),
-                _scaled(device.memory_total, 1e-9, "GB"),
-                _scaled(device.utilization, 1, "%"),
-                _scaled(device.temperature, 1, "°C"),
-                _scaled(device.power, 1, "W"),
+                memory_size(device.memory_used),
+                memory_size(device.memory_total),
+                _rounded(device.utilization, "%"),
+                _rounded(device.temperature, "°C"),
+                _rounded(device.power, "W"),
             )
             for device in found
         ],
@@ -383,5 +384,5 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else harmless(str(value))
 
 
-def _scaled(value: float | None, factor: float, unit: str) -> str:
-    return "N/A" if value is None else f"{value * factor:.0f} {unit}" if unit != "GB" else f"{value * factor:.1f} GB"
+def _rounded(value: float | None, unit: str) -> str:
+    return "N/A" if value is None else f"{value:.0f} {unit}"

@@ -112,7 +112,7 @@ async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_download
             append(path, started(time.time()))
             await until(pilot, lambda: "warming up" in said(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
-            await until(pilot, lambda: "3.0 of 9.9 MB" in said(app, "#stats"))
+            await until(pilot, lambda: "3.0 MB of 9.9 MB" in said(app, "#stats"))
             assert "getting the data" in said(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
             await until(pilot, lambda: "no MNIST here" in said(app, "#banner"))
