@@ -25,18 +25,22 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 
 def check_opening(path: Path, *, follow: bool) -> None:
-    """Refuse what is no ordinary file, and a header that would take much memory to read.
+    """Refuse what is not a regular file, what is not safetensors, and a header that would take much memory to read.
 
     Raises:
         OSError: it cannot be read, is no ordinary file, or is a symbolic link that is not to be followed.
-        CheckpointError: the header is too long.
+        CheckpointError: it is cut short, or its header does not begin like one or is too long.
     """
     with opened(path, follow=follow) as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > HEADER_BYTES:
+        start = file.read(9)  # the length of the header, and the brace that it begins with
+    if start[8:] not in (b"{", b""):
+        raise CheckpointError(f"{path} is not a safetensors file; name a run, a built-in model or a .safetensors file")
+    if len(start) < 9:
+        raise CheckpointError(f"{path} is cut short: it has {len(start)} bytes; take another checkpoint")
+    if int.from_bytes(start[:8], "little") > HEADER_BYTES:
         raise CheckpointError(
-            f"{path} is damaged, cut short or not a safetensors file (its header would have {length:,} bytes, and "
-            f"{HEADER_BYTES:,} are the most); take another checkpoint"
+            f"{path} is damaged or not a safetensors file: its header would have more than {HEADER_BYTES:,} bytes; "
+            "take another checkpoint"
         )
 
 

@@ -39,7 +39,15 @@ class RunError(MinidiffError):
 
 
 class NotFinite(MinidiffError):
-    """Samples hold NaN or infinity, which a model that diverged or extreme sampling options give."""
+    """Samples hold NaN or infinity, as from a model that diverged or from extreme sampling options.
+
+    Args:
+        sampling: how they were sampled, in words.
+    """
+
+    def __init__(self, sampling: str = "") -> None:
+        how = f" ({sampling})" if sampling else ""
+        super().__init__(f"the samples are not finite{how}; choose other sampling options or an earlier checkpoint")
 
 
 class TrainingError(MinidiffError):

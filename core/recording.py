@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.atomic import write_atomically
-from core.errors import CheckpointError, MinidiffError
+from core.errors import CheckpointError, MinidiffError, NotFinite
 from core.foreign import harmless, parse_json, read_whole
 
 if TYPE_CHECKING:
@@ -59,10 +59,20 @@ class Denoising:
 
 
 def quantized(images: Tensor) -> Tensor:
-    """Images around [0, 1] as uint8 on the CPU, of the same shape; values outside [0, 1] are clipped."""
+    """Images around [0, 1] as uint8 on the CPU, of the same shape; values outside [0, 1] are clipped.
+
+    Raises:
+        NotFinite: a value is NaN or infinite, which uint8 cannot show.
+    """
     import torch
 
-    return (images.detach().clamp(0, 1) * 255).round().to(device="cpu", dtype=torch.uint8)
+    values = images.detach()
+    pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8)
+    # Both in one transfer, so that a GPU is waited for once.
+    both = torch.cat((pixels.reshape(-1), values.isfinite().all().to(torch.uint8).view(1))).cpu()
+    if not both[-1]:
+        raise NotFinite
+    return both[:-1].view(images.shape)
 
 
 def to_uint8(images: Tensor) -> bytes:

@@ -88,7 +88,7 @@ def sample(
         MinidiffError: n or steps out of their range, an amount outside (0, 1], a start or noise of another shape, type
             or range, more images than fit into memory, a sampler that does not fit the model's path, or a class or
             guidance asked of a model without classes.
-        NotFinite: while sampling, the images are no longer finite.
+        NotFinite: in place of the last record, if the images are not finite.
 
     Source: the teaching document's section 3.6.
     """
@@ -177,11 +177,9 @@ def _walk(steps: Steps, path: Path, x: Tensor, falling: Sequence[float], chosen:
         with torch.no_grad(), within_memory(_too_many(len(x))):
             x, prediction = next(steps)
             seen, expected = path.outward(x), path.outward(prediction)
-            if not bool((seen.isfinite() & expected.isfinite()).all()):
-                raise NotFinite(
-                    f"the samples are not finite at step {index} of {chosen.steps} ({in_words(chosen, path.name)}); "
-                    "take other sampling options, or an earlier checkpoint"
-                )
+            # Only at the end, since this waits for the device; what is not finite stays so.
+            if index == chosen.steps and not bool((seen.isfinite() & expected.isfinite()).all()):
+                raise NotFinite(in_words(chosen, path.name))
         yield SampleStep(index, amount, seen, expected)
 
 

@@ -246,7 +246,7 @@ def test_a_preview_that_is_not_finite_is_a_warning_and_the_run_goes_on(tmp_path:
         for weight in net_of(events).parameters():
             weight.fill_(1e30)
     (warning,) = (event for event in events if isinstance(event, Warned) and "preview" in event.message)
-    assert warning.message.startswith("no preview of epoch 1: the samples are not finite at step 1 of 40")
+    assert warning.message.startswith("no preview of epoch 1: the samples are not finite")
 
 
 def poison(events: Iterator[Event]) -> None:

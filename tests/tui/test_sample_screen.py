@@ -15,6 +15,7 @@ from textual.widgets import Input, Select, Static
 from waiting import until
 
 from core.config import TrainConfig
+from core.runs import CONFIG, MODEL
 from core.sampling_options import GUIDANCE, defaults_for
 from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
@@ -357,6 +358,28 @@ async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usabl
         assert "config.toml: path" in notices(app)[0]
         assert choice(app, "sampler").disabled
         assert screen_of(app).bar.read().sampler is None
+
+
+async def test_samples_that_are_not_finite_are_said_on_the_screen(model_root: Path, tmp_path: Path) -> None:
+    import torch
+
+    from core.checkpoint import read_tensors, write_tensors
+
+    shutil.copytree(model_root / "tiny", tmp_path / "tiny")
+    weights, config, step, _ = read_tensors(tmp_path / "tiny" / MODEL, "model")
+    (tmp_path / "diverged").mkdir()
+    huge = {name: torch.full_like(value, 1e30) for name, value in weights.items()}
+    write_tensors(tmp_path / "diverged" / MODEL, "model", huge, config, step)
+    (tmp_path / "diverged" / CONFIG).write_text(config.to_toml())
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await screen_of(app).choose_model("diverged")
+        await until(pilot, lambda: bool(notices(app)), "there is a notice")
+        assert notices(app)[-1].startswith("the samples are not finite")
+        assert "failed" in text_of(app, "#predicted-caption")
+        assert not is_live(app)
+        await sample_tiny(app, pilot)
+        assert is_live(app)
 
 
 async def test_an_engine_that_dies_is_one_notice_and_the_next_request_starts_another(model_root: Path) -> None:

@@ -216,6 +216,8 @@ class SampleScreen(Playback):
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Say what was wrong, and name the model that is still shown."""
         if self.denoising is not None:
+            if not self.denoising.complete:  # sampling began and failed, so what is shown has no end
+                self._say("● failed", "$error", message.notice)
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
                 self.bar.choose(self.denoising.model)
                 await self._suit()

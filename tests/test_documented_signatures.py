@@ -1,0 +1,57 @@
+"""Every signature in docs/api.md is one that the function really has."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import core
+from core.kernels import Geometry
+
+API = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+ROW = re.compile(r"^\| `((\w+)\((.*?)\))` \|", re.MULTILINE)
+SIGNATURES = {match[2]: match[1] for match in ROW.finditer(API.read_text(encoding="utf-8"))}
+
+
+def called(documented: str) -> ast.arguments:
+    """The parameters that are written down, read as those of a Python function."""
+    (function,) = ast.parse(f"def {documented}: ...").body
+    assert isinstance(function, ast.FunctionDef)
+    return function.args
+
+
+def test_every_function_of_the_public_api_is_documented() -> None:
+    assert set(core.__all__) - {"MinidiffError"} <= SIGNATURES.keys()
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_documented_signature_can_be_called_as_it_is_written(name: str) -> None:
+    written = called(SIGNATURES[name])
+    signature = inspect.signature(getattr(core, name))
+    positional = [argument.arg for argument in written.args]
+    keywords = [argument.arg for argument in written.kwonlyargs]
+    signature.bind(*positional, **dict.fromkeys(keywords))
+    signature.bind(**dict.fromkeys([*positional, *keywords]))  # and every one by its name
+    for count in range(len(positional) - len(written.defaults), len(positional) + 1):
+        signature.bind(*positional[:count])  # those with defaults may be left out
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_documented_defaults_are_the_real_ones(name: str) -> None:
+    written = called(SIGNATURES[name])
+    parameters = inspect.signature(getattr(core, name)).parameters
+    with_default = written.args[len(written.args) - len(written.defaults) :]
+    pairs = [
+        *zip(with_default, written.defaults, strict=True),
+        *zip(written.kwonlyargs, written.kw_defaults, strict=True),
+    ]
+    for argument, default in pairs:
+        if default is None or argument.arg not in parameters:  # without a default, or an option among **options
+            continue
+        names = {"Geometry": Geometry}
+        value = eval(compile(ast.Expression(default), str(API), "eval"), names)
+        assert value == parameters[argument.arg].default, argument.arg
