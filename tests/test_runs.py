@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core import TrainConfig, runs
+from core import TrainConfig, log_ends, runs
 from core.errors import MinidiffError, RunError
 from core.events import (
     Checkpoint,
@@ -119,7 +119,7 @@ def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run:
 def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
     (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED, *map(progress, range(1, 2000)))
-    assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES
+    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     assert run_status(run) == Status.ELSEWHERE
     with pytest.raises(RunError, match="stop it first"):
         delete_run(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def _version() -> str:
 def _farewell(app: MinidiffApp) -> list[str]:
     """What stays in the terminal: the run that goes on, if one does, and the way back to it."""
     from core.errors import MinidiffError
-    from core.runs import list_runs
+    from tui.run_list import list_runs
 
     try:
         alive = {run.name: run for run in list_runs(app.root) if run.status.alive}
@@ -127,10 +128,11 @@ def _farewell(app: MinidiffApp) -> list[str]:
     if run is None:
         return []
     progress = f"epoch {run.epoch} of {run.epochs}" if run.epochs else f"step {run.step}"
-    root = f" --root {app.root}" if app.root != Path("checkpoints") else ""
+    root = ["--root", str(app.root)] if app.root != Path("checkpoints") else []
     return [
         f"{run.name} is {run.status}, {progress}; it goes on without the screen in {run.path}",
-        f"Watch it again: minidiff-tui --run {run.name}{root}   Stop it: minidiff stop {run.name}{root}",
+        f"Watch it again: {shlex.join(['minidiff-tui', '--run', run.name, *root])}   "
+        f"Stop it: {shlex.join(['minidiff', 'stop', run.name, *root])}",
     ]
 
 

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.errors import MinidiffError
-from core.runs import builtin_directories, list_runs
+from core.runs import builtin_directories
 from tui.actions import bindings
 from tui.engine import SILENCE_SECONDS, Engine
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
@@ -27,6 +27,7 @@ from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
 from tui.link import Link
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
+from tui.run_list import list_runs
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
 from tui.widgets.choice import Choice

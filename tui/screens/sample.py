@@ -18,11 +18,12 @@ from textual.widgets import Static
 
 from core.errors import MinidiffError
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, builtin_directories, list_runs
+from core.runs import BUILTIN, builtin_directories
 from tui.actions import bindings
 from tui.engine import SILENCE_SECONDS, Engine
 from tui.link import Link
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.run_list import list_runs
 from tui.screens.compare import CompareScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.playback import Playback

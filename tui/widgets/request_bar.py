@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,4 +316,6 @@ def config_of(model: str, root: Path) -> TrainConfig:
     from core.config import TrainConfig  # brings pydantic, which the first screen does without
 
     run = root / model / CONFIG
-    return TrainConfig.from_toml(run if run.is_file() else builtin_directories().get(model, root / model) / CONFIG)
+    if not os.path.isfile(run):
+        run = builtin_directories().get(model, root / model) / CONFIG
+    return TrainConfig.from_toml(run)
