@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.runs import EVENTS, RunSummary, Status, is_locked, run_directories
 from core.summary_cache import SummaryCache
-from tui.watch import reason_lost
+from tui.watch import reasons_lost
 
 SHARE = 0.01  # of a core, for reading a list again and again
 LONGEST_PAUSE = 5.0  # seconds, between two readings of even a very long list
@@ -37,7 +37,7 @@ class RunList:
             if asked < self._due and not now:
                 return self._runs
             began = time.thread_time()
-            self._runs = [_with_reason(run) for run in self._cache.list_runs(self._root)]
+            self._runs = _with_reasons(self._cache.list_runs(self._root))
             self._due = time.monotonic() + min(LONGEST_PAUSE, (time.thread_time() - began) / SHARE)
             return self._runs
 
@@ -49,7 +49,7 @@ class RunList:
         """
         paths = sorted(run_directories(self._root), key=_changed, reverse=True)[:count]
         with self._lock:
-            return [_with_reason(self._cache.summarize(path)) for path in paths]
+            return _with_reasons([self._cache.summarize(path) for path in paths])
 
 
 def _changed(path: Path) -> float:
@@ -59,14 +59,13 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _with_reason(run: RunSummary) -> RunSummary:
-    """`run` itself, or as failed if its trainer was started from here and ended before it took the run."""
-    if run.status is Status.FINISHED:
-        return run
-    reason = reason_lost(Path(run.path))
-    if reason is None or is_locked(Path(run.path)):
-        return run
-    return dataclasses.replace(run, status=Status.FAILED, error=reason)
+def _with_reasons(runs: list[RunSummary]) -> list[RunSummary]:
+    """The runs, as failed those whose trainer was started from here and ended before it took the run."""
+    lost = {str(path): reason for path, reason in reasons_lost().items() if not is_locked(path)}
+    return [
+        dataclasses.replace(run, status=Status.FAILED, error=lost[run.path]) if run.path in lost else run
+        for run in runs
+    ]
 
 
 _lists: dict[Path, RunList] = {}  # by root
