@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import IO
 
 
+def python(*arguments: str) -> list[str]:
+    """The command line of this Python interpreter with `arguments`; every child process of ours starts with it.
+
+    -P keeps the current folder and the script's own off the import path: a json.py or torch.py there is not ours.
+    """
+    return [sys.executable, "-P", *arguments]
+
+
 def command(module: str, *arguments: str) -> list[str]:
-    """Run `module` with our Python; -P, because a torch.py or core folder where the user is is not ours to import."""
-    return [sys.executable, "-P", "-m", module, *arguments]
+    """The command line that runs `module` with this Python interpreter."""
+    return python("-m", module, *arguments)
 
 
 def environment() -> dict[str, str]:

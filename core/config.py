@@ -94,7 +94,9 @@ class TrainConfig(BaseModel):
     batch_size: int = _option(64, "Training", "images a step", ge=1, le=65_536)
     optimizer: OptimizerName = _option("muon", "Training", "adam, adamw with weight decay, or muon for convolutions")
     learning_rate: float = _option(2e-3, "Training", "greatest size of a step", gt=0, le=1)
-    warmup: int = _option(100, "Training", "steps in which the learning rate grows to its full size", ge=0, le=MANY)
+    warmup: int | None = _option(
+        None, "Training", "steps of learning-rate warmup; empty: 100, but at most 5% of the run", ge=0, le=MANY
+    )
     decay: DecayName = _option("linear", "Training", "how the learning rate falls towards the run's end")
     weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
     ema: float = _option(0.1, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
-from core import cuda_order
+from core import children, cuda_order
 from core.errors import DeviceUnavailable
 from core.foreign import harmless
 
@@ -78,6 +78,11 @@ def list_devices() -> list[DeviceInfo]:
         utilization=_cpu_meter.percent(),
     )
     return [*devices, cpu]
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -270,8 +275,7 @@ def _order_is_plain(gpus: list[Gpu]) -> bool:
 @functools.cache
 def _driver_order(settings: tuple[str | None, str | None]) -> list[str] | None:
     """The bare UUIDs that CUDA's driver shows under this process's `settings` (the cache's key), None if it fails."""
-    # -P: the program's folder holds modules of ours, which must not stand before the standard library's.
-    command = [sys.executable, "-P", str(Path(cuda_order.__file__))]
+    command = children.python(str(Path(cuda_order.__file__)))
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_CUDA_QUERY_LIMIT, check=True)
     except (OSError, subprocess.SubprocessError):

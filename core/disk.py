@@ -1,7 +1,8 @@
-"""The disk under a folder, which need not be there yet."""
+"""The disk under a folder, which need not be there yet, and what to do where it cannot be written."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -18,3 +19,18 @@ def room(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return usage.free, usage.total
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that could not be written, in a few words."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "free space"
+        case errno.ENOENT:
+            return "put the folder back"
+        case errno.EISDIR | errno.ENOTDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ELOOP | errno.EINVAL:
+            return f"move {error.filename2 or error.filename or 'it'} away"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "make it writable"
+        case _:
+            return "check the disk"

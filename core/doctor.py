@@ -10,12 +10,11 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from core import __version__, disk
+from core import __version__, children, disk
 from core.data import search_roots
 from core.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
 from core.outliving import what_ends_trainers
@@ -165,7 +164,7 @@ def lines(report: Report) -> list[str]:
 
 def probe_torch(limit: float) -> Torch:
     """Import torch and torchvision in a process of their own, for at most `limit` seconds."""
-    command = [sys.executable, "-c", _PROBE]
+    command = children.python("-c", _PROBE)
     try:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
     except subprocess.TimeoutExpired as expired:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import locks
+from core.disk import remedy
 from core.errors import RunError
 from core.foreign import opened_to_append
 from core.runs import (
@@ -21,6 +23,7 @@ from core.runs import (
     Status,
     builtin_directories,
     check_name,
+    how_to_resume,
     root_directory,
     run_status,
 )
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
     from core.config import TrainConfig
 
 
+STEM_CHARACTERS = 56  # of a name that is made up, which leaves room for a number
+
+
 def free_name(root: Path, stem: str) -> str:
-    """The first of stem-1, stem-2, ... that no entry of `root` bears."""
+    """The first of stem-1, stem-2, ... that no entry of `root` bears, without what a new run's name cannot hold."""
+    stem = re.sub("[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:STEM_CHARACTERS] or "run"
     number = 1
     while (root / f"{stem}-{number}").exists():
         number += 1
@@ -51,8 +58,8 @@ def create_run(config: TrainConfig) -> Path:
     root = root_directory(config.root)
     name = check_name(config.name or free_name(root, config.preset))
     path = root / name
-    remedy = f", or `minidiff resume {name}`" if (path / CONFIG).is_file() else ""
-    taken = RunError(f"{path} exists already; choose another --name{remedy}")
+    resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""
+    taken = RunError(f"{path} exists already; choose another --name{resumes}")
     data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
     config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
     made = False
@@ -73,7 +80,7 @@ def create_run(config: TrainConfig) -> Path:
     except OSError as error:
         if made and not (path / CONFIG).exists():
             shutil.rmtree(path, ignore_errors=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; free space or choose another --root") from None
+        raise RunError(f"cannot write {path}: {error.strerror}; {remedy(error)}, or choose another --root") from None
     return path
 
 

@@ -13,7 +13,7 @@ from core.classifiers import images_sha256
 from core.config import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.interrupts import Interrupts
-from core.machine import machine
+from core.machine import TorchSettings
 from core.memory import too_large, within_memory
 from core.team import REFUSAL, Team
 from core.trainer import Trainer
@@ -34,7 +34,7 @@ def follow(team: Team) -> None:
     with Interrupts(patient=True), team.kept_together():
         config = TrainConfig(**team.hear()).changed(ema=0)
         device = _answered(team, lambda: _pick_device(team, config))
-        with machine(config), within_memory(too_large(config)):
+        with TorchSettings(config), within_memory(too_large(config)):
             trainer = Trainer(config, device, team)
             told = team.hear()
             if told is None:  # stopped while the data was being fetched

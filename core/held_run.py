@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
-
-import psutil
+from typing import BinaryIO
 
 from core import locks
 from core.atomic import write_atomically
 from core.config import TrainConfig
+from core.control import ControlFile
+from core.disk import remedy
 from core.errors import MinidiffError, ProcessLost, RunError
-from core.events import Event, Failed, Warned, to_line
-from core.foreign import opened, opened_to_append, parse_json
+from core.events import Dataset, Download, Event, Failed, Finished, Resumed, Started, Stopped, Warned, to_line
+from core.foreign import opened_to_append
 from core.launcher import place
-from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, Status, lock_holder, obeyed, run_status
+from core.runs import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, STATE, is_at, last_lifecycle
 
 RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
-CONTROL_BYTES = 65_536  # of requests that are looked at between two steps; one takes 60
 
 
 class HeldRun:
-    """Holds the lock of one run for as long as it is entered; an error that leaves it is recorded as `failed`.
+    """Holds one run for as long as it is entered: locks it, writes its log, and reads what others ask of the trainer.
+
+    An error that leaves it is recorded as `failed`. One that leaves it before a resumed run has come any further is
+    not: that run stays what it was.
 
     Raises:
         RunError: another trainer holds the run, or the directory cannot be written.
@@ -36,30 +35,34 @@ class HeldRun:
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self.path = path
         self.step = 0  # of the newest event that had one, for the `failed` event
-        self.closed = False  # whether a last word (stopped, finished, failed) has been written
+        self.closed = False  # whether how it ended (stopped, finished, failed) is in the log, or must not be
+        self.requests = ControlFile(path / CONTROL)
         self._force = force
         self._lock: BinaryIO | None = None  # both unbuffered: closing must not fail with what a full disk refused
         self._log: BinaryIO | None = None
-        self._control_offset = 0
+        self._log_bytes = 0  # of the log before this trainer
+        self._before: Event | None = None  # the last change of status by an earlier trainer
+        self._has_state = False  # whether there was a checkpoint to resume from
+        self._has_begun = self._has_trained = False
 
     def __enter__(self) -> HeldRun:
-        self._refuse_other_host()
         try:
-            self._lock = opened_to_append(self.path / LOCK)
-            if not locks.take(self._lock, self.path / LOCK):
-                pid = lock_holder(self.path).get("pid", "unknown")
-                raise RunError(f"{self.path.name} is being trained by process {pid}; watch it, or stop it first")
-            self._log = opened_to_append(self.path / EVENTS)
+            restarted = place().restarts > 0
+            self._lock = locks.inherited(self.path) or locks.claim(
+                self.path, force=self._force, keep_requests=restarted
+            )
+            self._log = self._locked_log()
+            self._before = last_lifecycle(self.path)
+            self._has_state = (self.path / STATE).exists()
             self._end_broken_line(self._log)
-            self._say_who_holds_it(self._lock, self._log)
+            self._log_bytes = os.fstat(self._log.fileno()).st_size
+            self._write_holder(self._lock)
             write_atomically(self.path / RESERVE, b"\0" * RESERVE_BYTES)
-            control = self.path / CONTROL
-            self._control_offset = control.stat().st_size if control.exists() else 0
         except OSError as error:
             self._let_go()
             raise RunError(
-                f"cannot write {error.filename or self.path}: {error.strerror}; "
-                "make it writable, free space or choose another --root"
+                f"cannot write {error.filename or self.path}: {error.strerror}; {remedy(error)}, "
+                "or choose another --root"
             ) from None
         except RunError:
             self._let_go()
@@ -71,11 +74,7 @@ class HeldRun:
     ) -> None:
         try:
             if isinstance(error, Exception) and not self.closed:  # a second Ctrl-C is no failure
-                words = str(error) if isinstance(error, MinidiffError | OSError) else f"{type(error).__name__}: {error}"
-                if isinstance(error, ProcessLost):  # no failure of the run, which its launcher goes on with
-                    self._last_words(Warned(message=words))
-                else:
-                    self._last_words(Failed(step=self.step, message=words))
+                self._record(error)
         finally:
             self._let_go()
 
@@ -88,37 +87,13 @@ class HeldRun:
         assert self._log is not None, "append is for an entered run"
         self.step = getattr(event, "step", self.step)
         try:
-            _write_whole(self._log, to_line(event).encode())
+            locks.write_whole(self._log, to_line(event).encode())
         except OSError as error:
-            raise RunError(f"cannot write {self.path / EVENTS}: {error.strerror}; free space, then resume") from None
-
-    def requests(self) -> list[str]:
-        """What has been asked since the last call, oldest first; lines older than the lock are never seen.
-
-        Nor is anything in a file that is a link, that another user owns, or that anyone may write.
-        """
-        control = self.path / CONTROL
-        try:
-            if control.stat().st_size <= self._control_offset:
-                return []
-            with opened(control) as file:
-                if not obeyed(os.fstat(file.fileno()), os.geteuid()):
-                    return []
-                file.seek(self._control_offset)
-                content = file.read(CONTROL_BYTES)
-        except OSError:  # there is none, or it is none
-            return []
-        whole = content.rfind(b"\n") + 1 or len(content) // CONTROL_BYTES * CONTROL_BYTES  # no request is so long
-        self._control_offset += whole
-        asked = []
-        for line in content[:whole].splitlines():
-            try:
-                record: Any = parse_json(line)
-            except ValueError:
-                continue  # a torn or foreign line asks for nothing
-            if isinstance(record, dict):
-                asked.append(str(record.get("request")))
-        return asked
+            raise RunError(
+                f"cannot write {self.path / EVENTS}: {error.strerror}; {remedy(error)}, then resume"
+            ) from None
+        self._has_begun |= isinstance(event, Started | Resumed)
+        self._has_trained |= not isinstance(event, Started | Resumed | Dataset | Download | Warned)
 
     def write_config(self, config: TrainConfig) -> None:
         """Record what was decided at start, so that the run can be repeated.
@@ -129,24 +104,62 @@ class HeldRun:
         try:
             write_atomically(self.path / CONFIG, config.to_toml().encode())
         except OSError as error:
-            raise RunError(f"cannot write {self.path / CONFIG}: {error.strerror}; free space, then resume") from None
-
-    def _refuse_other_host(self) -> None:
-        if run_status(self.path) is Status.ELSEWHERE and not self._force:
-            host = lock_holder(self.path)["host"]
             raise RunError(
-                f"{self.path.name} was last held by {host}, which cannot be seen from here; "
-                f"if nothing runs there any more, resume it with --force"
-            )
+                f"cannot write {self.path / CONFIG}: {error.strerror}; {remedy(error)}, then resume"
+            ) from None
 
-    @staticmethod
-    def _say_who_holds_it(lock: BinaryIO, log: BinaryIO) -> None:
-        """Write down who holds the run, and how long its log was before; clocks leap, lengths do not."""
-        who = {"host": socket.gethostname(), "boot": psutil.boot_time(), "pid": os.getpid(), "started": time.time()}
-        holder = {**who, "log": os.fstat(log.fileno()).st_size}
-        holder |= {"launcher": place().launcher} if place().launcher else {}
-        lock.truncate(0)
-        _write_whole(lock, json.dumps(holder).encode() + b"\n")
+    def restore_files(self) -> list[str]:
+        """Write the lock and the log again if they were deleted or replaced; the names of those that were.
+
+        Without them others would take the run for one that nobody trains, or would miss what is logged from now on.
+
+        Raises:
+            RunError: another trainer has taken the run meanwhile, or the files cannot be written.
+        """
+        assert self._lock is not None
+        assert self._log is not None
+        restored: list[str] = []
+        if not self.path.is_dir():  # moved: the next checkpoint says so
+            return restored
+        try:
+            if not is_at(self._lock, self.path / LOCK):
+                self._lock = self._retaken(LOCK, self._lock)
+                self._write_holder(self._lock)
+                restored.append(LOCK)
+            if not is_at(self._log, self.path / EVENTS):
+                self._log.seek(0)
+                write_atomically(self.path / EVENTS, self._log.read())
+                self._log = self._retaken(EVENTS, self._log)
+                restored.append(EVENTS)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {error.filename or self.path} again, which was deleted: {error.strerror}; "
+                f"{remedy(error)}, then resume"
+            ) from None
+        return restored
+
+    def _retaken(self, name: str, before: BinaryIO) -> BinaryIO:
+        """Open and lock the file `name` anew."""
+        file = opened_to_append(self.path / name)
+        if not locks.take(file, self.path / name):
+            file.close()
+            self.closed = True  # the log is another trainer's now
+            raise RunError(
+                f"another trainer has taken {self.path.name} after its {name} was deleted; this one ends and leaves "
+                "the run to it"
+            )
+        before.close()
+        return file
+
+    def _locked_log(self) -> BinaryIO:
+        log = opened_to_append(self.path / EVENTS)
+        if not locks.take(log, self.path / EVENTS):
+            log.close()
+            raise locks.held_by_another(self.path)
+        return log
+
+    def _write_holder(self, lock: BinaryIO) -> None:
+        locks.write_holder(lock, self._log_bytes, pid=os.getpid(), launcher=place().launcher)
 
     @staticmethod
     def _end_broken_line(log: BinaryIO) -> None:
@@ -154,20 +167,38 @@ class HeldRun:
         if log.seek(0, os.SEEK_END) > 0:
             log.seek(-1, os.SEEK_END)
             if log.read(1) != b"\n":
-                _write_whole(log, b"\n")
+                locks.write_whole(log, b"\n")
 
-    def _last_words(self, event: Event) -> None:
+    def _record(self, error: Exception) -> None:
+        """Log how an error ended the training, if it began."""
+        words = str(error) if isinstance(error, MinidiffError | OSError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, ProcessLost):  # not a failure of the run, which its launcher resumes
+            self._write_last(Warned(message=words))
+        elif self._has_trained or not self._has_state:
+            self._write_last(Failed(step=self.step, message=words))
+        elif self._has_begun:  # its log says `resumed`, which must not be the last that it says
+            match self._before:
+                case Finished(seconds=seconds):
+                    self._write_last(Warned(message=words), Finished(step=self.step, seconds=seconds))
+                case Failed():
+                    self._write_last(Failed(step=self.step, message=words))
+                case _:
+                    self._write_last(Stopped(step=self.step, reason=f"could not be resumed: {words}"))
+
+    def _write_last(self, *events: Event) -> None:
         self._give_up_reserve()
         assert self._log is not None
         try:
             if os.fstat(self._log.fileno()).st_size:
                 self._end_broken_line(self._log)
-            self.append(event)
+            for event in events:
+                self.append(event)
         except (OSError, RunError):
             return  # the disk is gone altogether; the error itself still reaches whoever started the trainer
         self.closed = True
 
     def _let_go(self) -> None:
+        self.requests.close()
         for file in (self._log, self._lock):
             if file is not None:
                 file.close()
@@ -176,10 +207,3 @@ class HeldRun:
     def _give_up_reserve(self) -> None:
         with contextlib.suppress(OSError):  # on a disk that cannot be written any more it stays
             (self.path / RESERVE).unlink()
-
-
-def _write_whole(file: BinaryIO, content: bytes) -> None:
-    """Write to an unbuffered file, which may take only a part at a time."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]

@@ -25,7 +25,7 @@ from core.events import (
 from core.foreign import opened
 
 HEAD_BYTES, TAIL_BYTES = 4_096, 65_536
-LONG_HEAD_BYTES = 65_536  # read where the first bytes do not name the data set: a slow download comes before it
+MOST_HEAD_BYTES = 1_048_576  # read where the first bytes do not name the data set: a slow download comes before it
 _KIND = re.compile(rb'\{"event": ?"(\w+)"')  # how every line of a trainer begins
 _DATASET = re.compile(rb'"event": ?"dataset"')
 _ONLY_NEWEST = {"download", "preview", "evaluated", "checkpoint", "warning"}  # only their time is of use here
@@ -79,9 +79,12 @@ def _read(log: BinaryIO, length: int) -> tuple[bytes, bytes]:
     log.seek(0)
     if length <= HEAD_BYTES + TAIL_BYTES:
         return b"", log.read(length)
+    longest = min(MOST_HEAD_BYTES, length - TAIL_BYTES)
     head = log.read(HEAD_BYTES)
-    if not _DATASET.search(head):
-        head += log.read(min(LONG_HEAD_BYTES, length - TAIL_BYTES) - HEAD_BYTES)
+    more = head
+    while more and not _DATASET.search(head):
+        more = log.read(min(3 * len(head), longest - len(head)))
+        head += more
     log.seek(length - TAIL_BYTES)
     return head, log.read(TAIL_BYTES).partition(b"\n")[2]  # the first line may be cut
 

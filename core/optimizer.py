@@ -15,7 +15,13 @@ BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.95), "muon": (0.9, 0.95)}
 MUON_MOMENTUM = 0.95
 MUON_SCALE = 10.0  # its steps, in learning rates: all directions of a weight move alike, so each can move further
 FEWEST_CHANNELS = 16
+WARMUP_STEPS, WARMUP_SHARE = 100, 0.05  # by default: so many steps, but at most this share of a short run
 FUSED = ("cpu", "cuda")  # device types whose fused step takes `found_inf`
+
+
+def warmup_steps(config: TrainConfig, total: int) -> int:
+    """Steps of learning-rate warmup in a run of `total` steps: as configured, else 100, but at most 5% of the run."""
+    return min(WARMUP_STEPS, int(total * WARMUP_SHARE)) if config.warmup is None else config.warmup
 
 
 class Optimizer:
@@ -40,8 +46,9 @@ class Optimizer:
             self._adam = torch.optim.AdamW(rest, weight_decay=config.weight_decay, **options)
 
     def rate(self, step: int, total: int) -> float:
-        """The learning rate of step `step` (from 0) of `total`: it grows, then falls to 0 in a straight line."""
-        grown = min(1.0, (step + 1) / self.config.warmup) if self.config.warmup else 1.0
+        """The learning rate of step `step` (from 0) of `total`: linear warmup, then constant or a linear decay to 0."""
+        warmup = warmup_steps(self.config, total)
+        grown = min(1.0, (step + 1) / warmup) if warmup else 1.0
         left = 1 - step / total if self.config.decay == "linear" else 1.0
         return self.config.learning_rate * grown * max(left, 0.0)
 

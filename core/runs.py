@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import re
+import shlex
 import socket
 import stat
 import time
@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from core.errors import RunError
-from core.events import GREATEST, Continued, Failed, Finished, Paused, Resumed, Started, Stopped
+from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
 from core.log_ends import LogEnds, read_log_ends
 
@@ -120,7 +120,9 @@ def find_run(name: str, root: Path) -> Path:
     Raises:
         RunError: there is none, and the text lists those that are there; or this user may not look into it.
     """
-    path = root / check_name(name)
+    if not _is_shown(name):
+        raise RunError(f"{name!r} cannot name a run; name a folder that lies directly under {root}")
+    path = root / name
     found = _holds_config(path)
     if found is None:
         raise RunError(f"cannot read {path}: Permission denied; ask its owner, or choose another run")
@@ -131,7 +133,7 @@ def find_run(name: str, root: Path) -> Path:
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config and whose name can name a run, or a link to one.
+    """Every directory under `root` that holds a run's config, or a link to one; but none whose name cannot be shown.
 
     Directories that this user may not look into are left out; `unreadable_directories` names them.
 
@@ -165,7 +167,7 @@ def _candidates(root: Path) -> list[Path]:
         return []
     except OSError as error:
         raise RunError(f"cannot read {root}: {error.strerror}; name another folder with --root") from None
-    return [root / name for name in names if re.fullmatch(NAME_PATTERN, name)]
+    return [root / name for name in names if _is_shown(name)]
 
 
 def _holds_config(path: Path) -> bool | None:
@@ -178,6 +180,14 @@ def _holds_config(path: Path) -> bool | None:
         return False
 
 
+def _is_shown(name: str) -> bool:
+    """Whether a folder of this name can be a run: any name that prints, such as that of a copy, and is not hidden.
+
+    New runs get simpler names: see `check_name`.
+    """
+    return "/" not in name and not name.startswith(".") and name != "" and name == harmless(name)
+
+
 def request(path: Path, what: Request) -> None:
     """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
 
@@ -186,20 +196,38 @@ def request(path: Path, what: Request) -> None:
     """
     status = run_status(path)
     if not status.alive:
-        raise RunError(f"no trainer holds {path.name} (it is {status}); `minidiff resume {path.name}` starts one")
+        raise RunError(f"no trainer holds {path.name} (it is {status}); {how_to_resume(path, status)}")
     line = json.dumps({"request": what, "time": time.time()}) + "\n"
     try:
-        with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
-            lock = path / LOCK
-            trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
-            if not obeyed(os.fstat(control.fileno()), trainer):
-                raise RunError(
-                    f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be obeyed; "
-                    "delete it and ask again as the user who trains"
-                )
-            control.write(line.encode())
+        while True:
+            with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
+                lock = path / LOCK
+                trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
+                if not obeyed(os.fstat(control.fileno()), trainer):
+                    raise RunError(
+                        f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be "
+                        "obeyed; delete it and ask again as the user who trains"
+                    )
+                control.write(line.encode())
+                if is_at(control, path / CONTROL):  # else it was deleted meanwhile, and nobody reads it
+                    return
     except OSError as error:
         raise RunError(f"cannot write {path / CONTROL}: {error.strerror}") from None
+
+
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def how_to_resume(path: Path, status: Status) -> str:
+    """What to type to train the run at `path` further, given its status."""
+    if status is Status.FINISHED:
+        return f"`minidiff resume {shlex.quote(path.name)} --epochs N` trains it further"
+    return f"`minidiff resume {shlex.quote(path.name)}` resumes it"
 
 
 def obeyed(control: os.stat_result, trainer: int) -> bool:
@@ -207,17 +235,20 @@ def obeyed(control: os.stat_result, trainer: int) -> bool:
     return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process on this machine holds the run, asked by a shared lock that is let go at once."""
-    try:
-        with opened(path / LOCK) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except OSError:
-        return False
+def is_locked(path: Path, *names: str) -> bool:
+    """Whether a process on this machine holds the run, asked by shared locks that are let go at once.
+
+    A trainer locks the file `lock` and, in case that one is deleted, its log; with `names` only those files are asked.
+    """
+    for name in names or (LOCK, EVENTS):
+        try:
+            with opened(path / name) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # it is not there, or cannot be locked
+            continue
+    return False
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
@@ -262,13 +293,16 @@ def _status(path: Path, log: LogEnds, locked: bool) -> Status:
     if log.problem is not None:
         return Status.UNREADABLE
     if locked:
+        before = lock_holder(path).get("log")  # length of the log before this trainer; None if the lock does not say
+        if before is not None and log.length <= before:
+            return Status.STARTING
         match lifecycle:
             case Paused():
                 return Status.PAUSED
             case Started() | Resumed() | Continued():
                 return Status.RUNNING
-            case Stopped() | Finished() | Failed() if log.length > lock_holder(path).get("log", math.inf):
-                pass  # its trainer, which found the log shorter, has said its last word and is about to let go
+            case Stopped() | Finished() | Failed() if before is not None:
+                pass  # its trainer has written how it ended and is about to let go
             case _:
                 return Status.STARTING
     match lifecycle:
@@ -302,6 +336,11 @@ def _lock_is_unreadable(path: Path) -> bool:
     except OSError:
         pass  # there is none, or something else in its place, which no trainer holds
     return False
+
+
+def last_lifecycle(path: Path) -> Event | None:
+    """The last event in the run's log that changed its status."""
+    return read_log_ends(path / EVENTS).lifecycle
 
 
 def config_options(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from core import data
 from core.checkpoint import read_tensors, write_tensors
 from core.classifiers import images_sha256
 from core.config import TrainConfig
+from core.disk import remedy
 from core.errors import CheckpointError, DeviceUnavailable, RunError, TrainingError
 from core.evaluation import Progressed, Reference, glance, prepare
 from core.events import (
@@ -34,7 +36,7 @@ from core.events import (
 )
 from core.held_run import HeldRun
 from core.interrupts import Interrupts
-from core.machine import circumstances, machine
+from core.machine import TorchSettings, circumstances, usable_threads
 from core.memory import too_large, within_memory
 from core.precision import pick_precision
 from core.recording import to_uint8
@@ -44,6 +46,7 @@ from core.trainer import PREVIEWS, Trainer
 from core.windows import EpochSoFar, Window, least_seconds
 
 T = TypeVar("T")
+State = tuple[dict[str, Tensor], int, dict[str, Any]]  # tensors, step, and what else the header holds
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
 EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
@@ -80,6 +83,7 @@ class Sitting:
         self._window = Window()
         self._epoch = EpochSoFar()
         self._skipped_in_a_row = 0
+        self._planned_epochs = config.epochs  # of the run before it was resumed
         self._reference: Reference | None = None
         self._seconds = 0.0  # of training, over all sittings
         self._step_seconds = 0.0  # in the newest window
@@ -91,20 +95,27 @@ class Sitting:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
         saved = self._read_state()
         device = self._pick_device()
-        with machine(self.config), within_memory(too_large(self.config)):
-            self._trainer = trainer = Trainer(self.config, device, self._team)
-            if saved is not None:
-                self._restore(trainer, *saved)
-            yield self._opening(trainer)
-            yield from self._differences(device)
-            held_out = yield from self._take_data(trainer)
-            if held_out is not None:
-                self._team.tell(trainer.step)
-                self._team.hand_out(trainer.learned())
-                self._saved = time.monotonic()
-                yield from self._train(trainer, held_out)
+        run = closing(self._run(saved, device))
+        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), run as events:
+            for event in events:
+                with settings.released():
+                    yield event
         self._team.tell(None)
         self._interrupts.raise_received()
+
+    def _run(self, saved: State | None, device: torch.device) -> Generator[Event, None, None]:
+        """Restore the state, load the data, and train to the end or until stopped."""
+        self._trainer = trainer = Trainer(self.config, device, self._team)
+        if saved is not None:
+            self._restore(trainer, *saved)
+        yield self._opening(trainer)
+        yield from self._differences(device)
+        held_out = yield from self._take_data(trainer)
+        if held_out is not None:
+            self._team.tell(trainer.step)
+            self._team.hand_out(trainer.learned())
+            self._saved = time.monotonic()
+            yield from self._train(trainer, held_out)
 
     def stop(self, reason: str) -> Iterator[Event]:
         """Write what there is to keep, and the last word."""
@@ -114,7 +125,7 @@ class Sitting:
 
     # Taking up a run
 
-    def _read_state(self) -> tuple[dict[str, Tensor], int, dict[str, Any]] | None:
+    def _read_state(self) -> State | None:
         if self.run is None or not (self.run.path / STATE).exists():
             return None
         path = self.run.path / STATE
@@ -127,7 +138,7 @@ class Sitting:
                 f"config.toml says {name} = {now[name]!r}, but the run was trained with {was[name]!r}; "
                 "put it back, or start a new run"
             )
-        return tensors, step, more
+        return tensors, step, {**more, "epochs": config.epochs}
 
     def _restore(self, trainer: Trainer, tensors: dict[str, Tensor], step: int, more: dict[str, Any]) -> None:
         """Take up the state that `_save` wrote."""
@@ -136,6 +147,8 @@ class Sitting:
             self._epoch = EpochSoFar(**more["epoch"])
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
+            self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
+            self._planned_epochs = more["epochs"]
             self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
@@ -168,7 +181,7 @@ class Sitting:
         said: dict[str, Any] = {
             "name": self.config.name or "",
             "device": str(trainer.device),
-            "threads": self.config.threads,
+            "threads": usable_threads(self.config),
             "parameters": trainer.parameters,
             "epochs": self.config.epochs,
             "torch": torch.__version__,
@@ -177,6 +190,17 @@ class Sitting:
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
     def _differences(self, device: torch.device) -> Iterator[Event]:
+        threads = usable_threads(self.config)
+        if self.config.threads != threads:
+            yield Warned(
+                message=f"threads = {self.config.threads:,} is more than this machine's {threads} cores, so {threads} "
+                "are used; another number of threads changes the last digits"
+            )
+        if self._planned_epochs != self.config.epochs:
+            rates = "; the learning rate is now that of a run of this length" if self.config.decay == "linear" else ""
+            yield Warned(
+                message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
+            )
         now_with = circumstances(device.type, torch.__version__, self._team.size)
         for what, was in self._began_with.items():
             if was != now_with[what]:
@@ -195,7 +219,7 @@ class Sitting:
                 located: data.Located = found.value
                 break
             yield event
-            if self._interrupts.received is not None or (self.run is not None and "stop" in self.run.requests()):
+            if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
                 finding.close()
                 yield from self.stop("while the data was being fetched")
                 return None
@@ -231,7 +255,9 @@ class Sitting:
 
     # Going on with it
 
-    def _train(self, trainer: Trainer, held_out: data.Dataset) -> Iterator[Event]:
+    def _train(self, trainer: Trainer, held_out: data.Dataset) -> Generator[Event, None, None]:
+        if (yield from self._obey(trainer)):  # what was asked while the trainer started
+            return
         if trainer.step >= trainer.total_steps and not self._epoch.steps:
             yield from self._save(trainer)  # of the last state: its trainer may have ended before the model was written
         # An epoch whose end was not reached in time is ended first.
@@ -239,6 +265,8 @@ class Sitting:
             stopped = yield from self._run_epoch(trainer, held_out)
             if stopped:
                 return
+        if self._skipped_in_a_row:
+            raise self._diverged(self._skipped_in_a_row, trainer)
         yield Finished(step=trainer.step, seconds=self._seconds)
 
     def _run_epoch(self, trainer: Trainer, held_out: data.Dataset) -> Generator[Event, None, bool]:
@@ -255,7 +283,7 @@ class Sitting:
                 if (yield from self._obey(trainer)):
                     return True
                 if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-                    yield from self._save(trainer)
+                    yield from self._save_if_sound(trainer)
         epoch = -(-trainer.step // trainer.steps_per_epoch)
         total = 0.0
         for error in trainer.held_out_errors(*held_out):
@@ -273,7 +301,7 @@ class Sitting:
             held_out=total / held_out.images.numel(),
             seconds=ended.seconds,
         )
-        yield from self._save(trainer)
+        yield from self._save_if_sound(trainer)
         if self.config.eval_every and epoch % self.config.eval_every == 0:
             return (yield from self._evaluate(trainer, epoch))
         return False
@@ -341,10 +369,7 @@ class Sitting:
         )
         most, self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
         if most >= self.config.max_skipped:
-            raise TrainingError(
-                f"the loss has not been a number for {most} steps in a row before step {trainer.step + 1}; "
-                "the last checkpoint is intact; start again with a lower --learning-rate"
-            )
+            raise self._diverged(most, trainer)
         if reading.skipped:
             yield Warned(
                 message=f"left out {reading.skipped} of the steps up to {trainer.step:,}, "
@@ -360,44 +385,60 @@ class Sitting:
             )
 
     def _obey(self, trainer: Trainer) -> Generator[Event, None, bool]:
-        """Do what a signal or another process asked for; True if that was to stop."""
-        if self._interrupts.received is not None:
-            yield from self.stop(self._interrupts.received.name)
-            return True
-        for request in self.run.requests() if self.run is not None else ():
-            if request == "stop":
-                yield from self.stop("asked")
-                return True
-            if request == "checkpoint":
-                yield from self._save(trainer)
-            if request == "pause":
-                yield from self._save(trainer)
-                yield Paused(step=trainer.step)
-                if (yield from self._wait(trainer)):
-                    return True
-                yield Continued(step=trainer.step)
-        return False
+        """Do what a signal or other processes asked for, in their order; True if that was to stop.
 
-    def _wait(self, trainer: Trainer) -> Generator[Event, None, bool]:
-        """Wait until asked to continue; True if asked to stop instead."""
-        assert self.run is not None, "only a run directory can ask for a pause"
+        While paused it does not return.
+        """
+        paused = False
         while True:
             if self._interrupts.received is not None:
                 yield from self.stop(self._interrupts.received.name)
                 return True
-            requests = self.run.requests()
-            if "stop" in requests:
-                yield from self.stop("asked")
-                return True
-            if "continue" in requests:
-                return False
-            time.sleep(PAUSE_POLL_SECONDS)
+            yield from self._restore_files()
+            match self.run.requests.next_request() if self.run is not None else None:
+                case "stop":
+                    yield from self.stop("asked")
+                    return True
+                case "checkpoint" if not paused:
+                    yield from self._save(trainer)
+                case "pause" if not paused:
+                    yield from self._save(trainer)
+                    paused = True
+                    yield Paused(step=trainer.step)
+                case "continue" if paused:
+                    paused = False
+                    yield Continued(step=trainer.step)
+                case None if paused:
+                    time.sleep(PAUSE_POLL_SECONDS)
+                case None:
+                    return False
+                case _:
+                    pass  # nothing to do for it now, or not a request that this version knows
+
+    def _restore_files(self) -> Iterator[Event]:
+        for name in self.run.restore_files() if self.run is not None else ():
+            yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
+
+    def _diverged(self, skipped: int, trainer: Trainer) -> TrainingError:
+        """The error for a run whose newest steps had no finite loss or gradient."""
+        kept = "; the last checkpoint is intact" if self.run is not None and self._path(STATE).exists() else ""
+        steps = "step" if skipped == 1 else f"{skipped} steps"
+        return TrainingError(
+            f"training diverged: the loss or a gradient was not finite in the last {steps}, up to step "
+            f"{trainer.step:,}{kept}; start a new run with a lower --learning-rate"
+        )
+
+    def _save_if_sound(self, trainer: Trainer) -> Iterator[Event]:
+        """Write a checkpoint unless the last steps were skipped, so that the one before a divergence is kept."""
+        if not self._skipped_in_a_row:
+            yield from self._save(trainer)
 
     def _save(self, trainer: Trainer) -> Iterator[Event]:
         """Write the state, then the model made of it, if there is a place to write to."""
         self._saved = time.monotonic()
         if self.run is None:
             return
+        yield from self._restore_files()  # which ends here if the run is another trainer's by now
         if not trainer.is_finite():
             raise TrainingError(
                 f"a weight is no longer a number at step {trainer.step}; the last checkpoint is intact; "
@@ -410,15 +451,16 @@ class Sitting:
             "device": trainer.device.type,
             "torch": torch.__version__,
             "processes": self._team.size,
+            "skipped": self._skipped_in_a_row,
         }
         try:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
             write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
         except OSError as error:
-            remedy = "put the folder back" if isinstance(error, FileNotFoundError) else "free space"
+            self.run.restore_files()
             raise RunError(
                 f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "
-                f"{remedy}, then resume"
+                f"{remedy(error)}, then resume"
             ) from None
         yield Checkpoint(step=trainer.step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,15 +14,16 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from core.devices import pick_device
 from core.errors import DeviceUnavailable, ProcessLost
-from core.launcher import LOST, Place, place
+from core.launcher import LOST, RENDEZVOUS, Place, place
 
 REFUSAL = "refused: "  # begins what a process says that cannot take part
+DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64)}  # of a state
 PATIENCE = timedelta(days=365)  # others wait while the first evaluates, or is paused; a death is noticed at once
 
 
@@ -53,10 +55,13 @@ class Team:
         if self.size == 1:
             return
         try:
-            store, rank, size = next(iter(rendezvous("env://")))
-            # The launcher's store lives on when it starts everyone anew; what the dead left there must not be found.
-            store = PrefixStore(f"attempt {self.place.restarts}", store)
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+            if file := os.environ.get(RENDEZVOUS):
+                met: Store = dist.FileStore(file, self.size)  # type: ignore[attr-defined] # documented, not in __all__
+            else:
+                met, _, _ = next(iter(rendezvous("env://")))
+            # torchrun's store lives on when it starts everyone anew; what the dead left there must not be found.
+            store = PrefixStore(f"attempt {self.place.restarts}", met)
+            dist.init_process_group("gloo", store=store, rank=self.place.rank, world_size=self.size)
             self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[assignment] # of all
         except RuntimeError as error:
             _raise_lost(error)
@@ -140,7 +145,7 @@ class Team:
 
     def receive(self) -> dict[str, Tensor]:
         """The tensors that the leader hands out, on the CPU."""
-        tensors = {name: torch.empty(shape, dtype=getattr(torch, kind)) for name, kind, shape in self.hear()}
+        tensors = {name: torch.empty(shape, dtype=DTYPES[kind]) for name, kind, shape in self.hear()}
         for value in tensors.values():
             dist.broadcast(value, src=0, group=self._words)
         return tensors

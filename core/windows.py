@@ -114,6 +114,6 @@ class EpochSoFar:
 
     @property
     def average(self) -> float:
-        """The mean loss of the steps that were taken; NaN if none was."""
+        """The mean loss of the steps that were taken; NaN if those are less than half, and say little of the epoch."""
         taken = self.steps - self.skipped
-        return self.total / taken if taken else math.nan
+        return self.total / taken if taken and taken >= self.skipped else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,6 +56,17 @@ def test_a_training_whose_reader_goes_away_is_stopped_and_kept(home: Path) -> No
     assert process.stderr.read() == ""
     process.stderr.close()
     assert run_status(home / "a") == Status.STOPPED
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
+def test_a_training_whose_streams_are_closed_trains_and_writes_into_none_of_its_files(home: Path, closed: str) -> None:
+    trained = shlex.join(command("train", *TINY, "--epochs", "1", "--name", "a"))
+    shell = subprocess.run(["sh", "-c", f"{trained} {closed}"], env=environment(), capture_output=True, check=False)
+    assert shell.returncode == 0, shell.stderr
+    assert run_status(home / "a") == Status.FINISHED
+    lines = (home / "a" / runs.EVENTS).read_text().splitlines()
+    assert len(events(home / "a")) == len(lines), "each line is an event"
+    assert runs.lock_holder(home / "a")["log"] == 0
 
 
 def test_a_terminal_shows_a_progress_bar(home: Path) -> None:

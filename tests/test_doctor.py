@@ -100,6 +100,19 @@ def test_report_is_json_and_its_text_names_every_part(
     assert not (tmp_path / "runs").exists(), "looking makes nothing"
 
 
+def test_the_doctor_imports_nothing_from_the_current_folder(
+    fake_torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch(WORKING_TORCH.format(count=0))
+    here = tmp_path / "here"
+    here.mkdir()
+    for module in ("json", "warnings", "torch", "torchvision", "platform", "core"):
+        (here / f"{module}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').write({module!r})")
+    monkeypatch.chdir(here)
+    assert doctor.probe_torch(60).version == "2.9.0+cu128"
+    assert not (tmp_path / "imported").exists()
+
+
 def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> None:
     found = doctor.Report(
         versions={"torch": None},

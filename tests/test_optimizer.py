@@ -12,7 +12,7 @@ from core.config import TrainConfig
 from core.errors import CheckpointError
 from core.models import build_model
 from core.muon import Muon, orthogonalized
-from core.optimizer import Optimizer
+from core.optimizer import Optimizer, warmup_steps
 
 
 def tiny_net() -> nn.Module:
@@ -79,6 +79,26 @@ def test_the_learning_rate_grows_and_then_falls_to_the_end() -> None:
     assert pace.rate(100, 100) == 0
     steady = optimizer(tiny_net(), learning_rate=1e-2, warmup=0, decay="constant")
     assert {steady.rate(step, 100) for step in (0, 50, 99)} == {1e-2}
+
+
+DEFAULT_LENGTH = 5 * 938  # steps: 60,000 images in batches of 64, five times
+
+
+@pytest.mark.parametrize(("total", "steps"), [(1, 0), (16, 0), (64, 3), (188, 9), (2_000, 100), (DEFAULT_LENGTH, 100)])
+def test_warmup_takes_at_most_a_twentieth_of_a_short_run(total: int, steps: int) -> None:
+    assert warmup_steps(TrainConfig(), total) == steps
+    assert TrainConfig().warmup is None
+
+
+def test_the_default_schedule_at_the_default_length_is_the_one_of_100_warmup_steps() -> None:
+    default, explicit = optimizer(tiny_net(), preset="default"), optimizer(tiny_net(), preset="default", warmup=100)
+    steps = range(DEFAULT_LENGTH + 1)
+    assert all(default.rate(step, DEFAULT_LENGTH) == explicit.rate(step, DEFAULT_LENGTH) for step in steps)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(warmup=100), TrainConfig(preset="quick"), TrainConfig(warmup=0)])
+def test_a_warmup_that_was_chosen_or_that_an_older_run_has_in_its_config_is_kept(config: TrainConfig) -> None:
+    assert warmup_steps(config, 16) == config.warmup
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])

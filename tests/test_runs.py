@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
+import shlex
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from core import TrainConfig, log_ends, runs
+from core import TrainConfig, locks, log_ends, runs
+from core.control import CONTROL_BYTES
 from core.errors import MinidiffError, RunError
 from core.events import (
     Checkpoint,
     Continued,
     Dataset,
+    Download,
     Epoch,
     Event,
     Failed,
@@ -31,10 +36,10 @@ from core.events import (
     Stopped,
     to_line,
 )
-from core.filing import create_run, delete_run
-from core.held_run import CONTROL_BYTES, RESERVE_BYTES, HeldRun
+from core.filing import create_run, delete_run, free_name
+from core.held_run import RESERVE_BYTES, HeldRun
 from core.launcher import launch
-from core.runs import Status, find_run, list_runs, request, run_status, summarize
+from core.runs import Request, Status, find_run, list_runs, request, run_status, summarize
 from core.training import resume, train
 
 Maker = Callable[..., TrainConfig]
@@ -221,17 +226,94 @@ def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, smal
     assert not (run / runs.RESERVE).exists()
 
 
+def requests_of(held: HeldRun) -> list[str]:
+    return list(iter(held.requests.next_request, None))
+
+
 def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
+    log(run, STARTED)
     (run / runs.CONTROL).write_text('{"request": "stop"}\n')
     with HeldRun(run) as held:
         held.append(STARTED)
-        assert held.requests() == []
+        assert requests_of(held) == []
         request(run, "pause")
         request(run, "continue")
         with open(run / runs.CONTROL, "a") as control:
             control.write('nonsense\n5\n{"request": "sto')
-        assert held.requests() == ["pause", "continue"]
-        assert held.requests() == []
+        assert requests_of(held) == ["pause", "continue"]
+        assert requests_of(held) == []
+
+
+def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trainer(run: Path) -> None:
+    log(run, STARTED, Stopped(step=1, reason="asked"))
+    with locks.claim(run) as lock:
+        locks.write_holder(lock, (run / runs.EVENTS).stat().st_size)
+        assert run_status(run) == Status.STARTING
+        request(run, "stop")
+        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
+    try:
+        assert run_status(run) == Status.STARTING
+        with HeldRun(run) as held:
+            assert runs.lock_holder(run)["pid"] == os.getpid()
+            assert requests_of(held) == ["stop"]
+    finally:
+        del os.environ[locks.INHERITED]
+    assert not runs.is_locked(run)
+
+
+def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
+    with locks.claim(run) as lock:
+        locks.write_holder(lock, 0)
+        with pytest.raises(RunError, match="just starting"), HeldRun(run):
+            pass
+        with pytest.raises(RunError, match="just starting"):
+            launch(run)
+
+
+@pytest.mark.parametrize("again", [("stop",), ("checkpoint", "stop"), ("stop", "checkpoint", "pause")])
+def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[Request, ...]) -> None:
+    control = run / runs.CONTROL
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        for change in (control.unlink, lambda: os.truncate(control, 0), lambda: replace(control)):
+            request(run, "pause")
+            request(run, "continue")
+            assert requests_of(held) == ["pause", "continue"]
+            change()
+            for what in again:
+                request(run, what)
+            assert requests_of(held) == list(again)
+
+
+@pytest.mark.parametrize("again", [("pause",), ("pause", "stop")])
+def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen(
+    run: Path, again: tuple[Request, ...]
+) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        (run / runs.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
+        assert requests_of(held) == ["pause"]
+        lines = [json.dumps({"request": what, "time": 2.25 + number}) for number, what in enumerate(again)]
+        (run / runs.CONTROL).write_text("".join(f"{line}\n" for line in lines))
+        assert requests_of(held) == list(again)
+
+
+def replace(file: Path) -> None:
+    """Put another, empty file in a file's place, as an editor does."""
+    new = file.with_suffix(".new")
+    new.touch()
+    new.rename(file)
+
+
+def test_what_was_asked_before_the_file_was_deleted_is_not_lost(run: Path) -> None:
+    with HeldRun(run) as held:
+        held.append(STARTED)
+        request(run, "checkpoint")
+        assert requests_of(held) == ["checkpoint"]
+        request(run, "pause")
+        (run / runs.CONTROL).unlink()
+        request(run, "stop")
+        assert requests_of(held) == ["pause", "stop"]
 
 
 def ask(run: Path, content: str = '{"request": "stop"}\n') -> Path:
@@ -246,23 +328,23 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         os.chown(ask(run), 12345, -1)
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match=r"control\.jsonl is not the trainer's own.*delete it"):
             request(run, "stop")
         os.chown(run / runs.CONTROL, os.geteuid(), -1)
-        assert held.requests() == ["stop"]
+        assert requests_of(held) == ["stop"]
 
 
 def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         ask(run).chmod(0o666)
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match="anyone may write it"):
             request(run, "pause")
         (run / runs.CONTROL).unlink()
         request(run, "pause")
-        assert held.requests() == ["pause"]
+        assert requests_of(held) == ["pause"]
 
 
 def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
@@ -271,7 +353,7 @@ def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
         with HeldRun(run) as held:
             held.append(STARTED)
             request(run, "pause")
-            assert held.requests() == ["pause"]
+            assert requests_of(held) == ["pause"]
     finally:
         os.umask(before)
 
@@ -288,7 +370,7 @@ def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
             os.mkfifo(control)
         else:
             control.mkdir()
-        assert held.requests() == []
+        assert requests_of(held) == []
         with pytest.raises(RunError, match=r"cannot write .*control\.jsonl"):
             request(run, "stop")
 
@@ -297,7 +379,7 @@ def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
         ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
-        found = [word for _ in range(8) for word in held.requests()]
+        found = [word for _ in range(8) for word in requests_of(held)]
         assert found == ["stop"]
 
 
@@ -321,9 +403,12 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
     (run / name).symlink_to(target)
-    with locked(run), pytest.raises(RunError, match="it is a symbolic link"):
-        log(run, STARTED)
-        launch(run) if name == runs.TRAINER_LOG else request(run, "stop")
+    log(run, STARTED)
+    with pytest.raises(RunError, match="it is a symbolic link"):
+        if name == runs.TRAINER_LOG:
+            launch(run)
+        with locked(run):
+            request(run, "stop")
     assert target.read_text() == "mine"
 
 
@@ -385,8 +470,30 @@ def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
         assert run_status(run) == Status.STARTING
 
 
-@pytest.mark.parametrize("name", ["a\x1b[31m", "a[b]", ".a", "a b", "\u202ea", "x" * 65])
-def test_a_folder_whose_name_cannot_name_a_run_is_passed_over(run: Path, name: str) -> None:
+RENAMED = ["my run (copy)", "a[b]", "-x", "x" * 65, "é", "a'b"]  # by hand, or by a file manager
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_a_folder_that_was_renamed_is_still_a_run(run: Path, name: str) -> None:
+    log(run, STARTED, Stopped(step=1, reason="asked"))
+    renamed = run.rename(run.parent / name)
+    assert [summary.name for summary in list_runs(run.parent)] == [name]
+    assert find_run(name, run.parent) == renamed
+    with pytest.raises(RunError, match=re.escape(f"`minidiff resume {shlex.quote(name)}` resumes it")):
+        request(renamed, "stop")
+    fork = create_run(TrainConfig(root=run.parent, name=free_name(run.parent, name)))
+    assert fork.parent == run.parent
+
+
+@pytest.mark.parametrize("name", ["my run (copy)", "-x"])
+def test_a_renamed_run_is_resumed_under_its_new_name(finished_run: Path, tmp_path: Path, name: str) -> None:
+    path = Path(shutil.copytree(finished_run, tmp_path / name))
+    assert launch(path, epochs=3).wait(60) == 0, (path / runs.TRAINER_LOG).read_text()
+    assert summarize(path).epoch == 3
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", ".a", "\u202ea", "a\tb"])
+def test_a_folder_whose_name_cannot_be_shown_is_passed_over(run: Path, name: str) -> None:
     run.rename(run.parent / name)
     assert list_runs(run.parent) == []
     with pytest.raises(RunError, match="runs there: none yet"):
@@ -410,7 +517,7 @@ def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: 
     assert not (run / runs.CONTROL).exists()
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "-x", ".hidden", "a b", "a\n", "x" * 65, "é"])
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", ".hidden", "a\n", "a\0"])
 def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match="cannot name a run"):
         find_run(name, tmp_path)
@@ -501,6 +608,15 @@ def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Pat
     summary = summarize(run)
     assert (summary.step, summary.epoch, summary.loss, summary.held_out, summary.updated) == (0, 0, None, None, None)
     assert (summary.total_steps, summary.sampleable) == (None, False)
+
+
+def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(run: Path) -> None:
+    slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
+    data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
+    log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
+    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
+    summary = summarize(run)
+    assert (summary.dataset, summary.total_steps, summary.step) == ("mnist", 2_000, 1_999)
 
 
 def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:

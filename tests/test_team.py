@@ -17,10 +17,12 @@ import pytest
 from command_line import wait_until
 
 from core import children, runs
+from core.cli import run
 from core.config import TrainConfig
-from core.events import Checkpoint, Resumed, Stopped
+from core.devices import cores
+from core.events import Checkpoint, Failed, Resumed, Stopped
 from core.history import LogTail, RunHistory
-from core.launcher import Place, place, said
+from core.launcher import RENDEZVOUS, Place, place, said
 from core.team import Team
 from core.training import resume, train
 
@@ -132,6 +134,104 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
     process.wait(60)
     assert isinstance(history(path).lifecycle, Stopped)
     assert runs.run_directories(tmp_path) == [path]
+
+
+def own_launch(root: Path, name: str, **options: object) -> list[str]:
+    """The command that trains in several processes of this machine."""
+    chosen = {**OPTIONS, **RECIPES["quick"], **options}
+    return children.command("core", "train", *flags(root=root, name=name, **chosen))
+
+
+def processes_of(path: Path) -> list[psutil.Process]:
+    """The supervisor of a run's processes, and those."""
+    supervisor = psutil.Process(runs.lock_holder(path)["launcher"])
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_path: Path, started: Starter) -> None:
+    """On no port but Gloo's own, which only this machine reaches; and through no file that others may open."""
+    path = tmp_path / "two"
+    started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    wait_until((path / runs.STATE).exists, "a checkpoint is there")
+    supervisor, *workers = processes_of(path)
+    assert len(workers) == 2
+    assert supervisor.net_connections() == []
+    for worker in workers:
+        listening = [found.laddr.ip for found in worker.net_connections() if found.status == psutil.CONN_LISTEN]
+        assert set(listening) <= {"127.0.0.1"}, listening
+        store = Path(worker.environ()[RENDEZVOUS])
+        assert store.parent.stat().st_mode & 0o777 == 0o700
+    runs.request(path, "stop")
+    wait_until(lambda: not runs.is_locked(path), "it has stopped")
+    assert not store.parent.exists()
+
+
+def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_run_stays_held(
+    tmp_path: Path, started: Starter
+) -> None:
+    path = tmp_path / "two"
+    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    for number, rank in enumerate((0, 1), start=1):
+        before = len(steps_of(path, Checkpoint))
+        wait_until(lambda before=before: len(steps_of(path, Checkpoint)) > before, "a checkpoint is there")
+        victim = next(it for it in processes_of(path)[1:] if it.environ()["RANK"] == str(rank))
+        victim.kill()
+        wait_until(lambda number=number: len(steps_of(path, Resumed)) == number, "they are back")
+        assert runs.is_locked(path)
+    runs.request(path, "stop")
+    assert process.wait(60) == 0
+    assert isinstance(history(path).lifecycle, Stopped)
+    said_last = (path / runs.TRAINER_LOG).read_text()
+    assert "process 1 of 2 was killed by SIGKILL" in said_last
+    assert "Traceback" not in said_last
+
+
+def test_a_paused_training_whose_process_is_killed_is_restarted_paused(tmp_path: Path, started: Starter) -> None:
+    path = tmp_path / "two"
+    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    wait_until((path / runs.STATE).exists, "a checkpoint is there")
+    runs.request(path, "pause")
+    wait_until(lambda: runs.run_status(path) is runs.Status.PAUSED, "it is paused")
+    processes_of(path)[-1].kill()
+    wait_until(lambda: bool(steps_of(path, Resumed)), "they are back")
+    wait_until(lambda: runs.run_status(path) is runs.Status.PAUSED, "it is paused again")
+    runs.request(path, "stop")
+    assert process.wait(60) == 0
+
+
+def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path, started: Starter) -> None:
+    path = tmp_path / "two"
+    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    wait_until((path / runs.STATE).exists, "a checkpoint is there")
+    for name in (runs.STATE, runs.MODEL):
+        with contextlib.suppress(FileNotFoundError):
+            (path / name).unlink()
+    (path / runs.STATE).mkdir()
+    runs.request(path, "checkpoint")
+    assert process.wait(60) == 1
+    failed = history(path).lifecycle
+    assert isinstance(failed, Failed)
+    assert f"move {path / runs.STATE} away" in failed.message
+    assert steps_of(path, Resumed) == []
+    assert (tmp_path / "output").read_text().splitlines()[-1] == f"minidiff: {failed.message}"
+
+
+def test_more_processes_than_the_machine_can_run_are_not_started(
+    tmp_path: Path, started: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = alone(tmp_path, "quick")
+    (path / runs.CONFIG).write_text((path / runs.CONFIG).read_text().replace("nproc = 1\n", "nproc = 1024\n"))
+    assert run(["train", *flags(root=tmp_path, name="many", nproc=1024, **OPTIONS)]) == 2
+    assert run(["resume", "one", *flags(root=tmp_path, nproc=1024, epochs=14)]) == 2
+    too_many = "minidiff: nproc: 1,024 processes are too many for this machine's"
+    assert all(line.startswith(too_many) for line in capsys.readouterr().err.splitlines())
+    process = started(children.command("core", "resume", "one", *flags(root=tmp_path, epochs=14)))
+    assert process.wait(120) == 0
+    output = (tmp_path / "output").read_text()
+    assert f"one was trained in 1,024 processes; this machine has {cores()} cores" in output
+    begun = history(path).begun
+    assert begun is not None
+    assert begun.team == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
 
 
 def test_memory_that_runs_out_for_one_process_halves_the_parts_of_all(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +15,11 @@ import torch
 
 from core import TrainConfig, load_model, train
 from core.checkpoint import read_tensors, write_tensors
-from core.errors import CheckpointError, DeviceUnavailable, MinidiffError, RunError, TrainingError
-from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Stopped
+from core.devices import cores
+from core.errors import CheckpointError, DatasetError, DeviceUnavailable, MinidiffError, RunError, TrainingError
+from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Started, Stopped, Warned, to_line
 from core.history import LogTail, RunHistory
+from core.interrupts import SIGNALS, Interrupts
 from core.runs import request, run_status, summarize
 from core.training import resume
 
@@ -130,6 +134,52 @@ def test_a_stop_during_the_end_of_an_epoch_does_not_lose_that_epoch(tmp_path: Pa
     assert isinstance(finished[-1], Finished)
 
 
+@pytest.mark.parametrize("root", [True, False], ids=["with a run directory", "without"])
+def test_a_suspended_training_leaves_the_callers_signals_and_torch_settings_alone(tmp_path: Path, root: bool) -> None:
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda found, _: received.append(found)) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        events = train(tiny(root=tmp_path if root else None, name="a", deterministic=True))
+        for event in events:
+            assert {number: signal.getsignal(number) for number in SIGNALS} == handlers, event.kind
+            assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (2, False), event.kind
+            if isinstance(event, Epoch):
+                break
+        for number in SIGNALS:
+            signal.raise_signal(number)
+        assert received == list(SIGNALS)
+        events.close()
+        assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+    finally:
+        torch.set_num_threads(threads)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_caller_that_handles_signals_between_events_passes_its_own_interrupts(tmp_path: Path) -> None:
+    with Interrupts() as interrupts:
+        events = train(tiny(root=tmp_path, name="a", epochs=1000), interrupts=interrupts)
+        until(events, Progress)
+        signal.raise_signal(signal.SIGTERM)  # while the generator is suspended
+        with pytest.raises(SystemExit, match="143"):
+            list(events)
+    last = RunHistory.of(tmp_path / "a" / "events.jsonl").lifecycle
+    assert isinstance(last, Stopped)
+    assert last.reason == "SIGTERM"
+
+
+def test_more_threads_than_cores_are_not_used_and_one_line_says_so(tmp_path: Path) -> None:
+    events = list(train(tiny(root=tmp_path, name="a", epochs=1, threads=1024)))
+    assert isinstance(events[0], Started)
+    assert events[0].threads == cores()
+    (warning,) = (event.message for event in events if isinstance(event, Warned))
+    assert warning.startswith(f"threads = 1,024 is more than this machine's {cores()} cores")
+    assert TrainConfig.from_toml(tmp_path / "a" / "config.toml").threads == 1024, "another machine may have as many"
+
+
 def test_requests_pause_continue_and_stop_a_trainer(tmp_path: Path) -> None:
     path = tmp_path / "a"
     events = train(tiny(root=tmp_path, name="a", epochs=1000))
@@ -179,10 +229,10 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tm
     sitting = resume(tmp_path / "a")
     next(sitting)
     poison(sitting)
-    with pytest.raises(TrainingError, match="no longer a number"):
+    with pytest.raises(TrainingError, match="not finite"):
         list(sitting)
     assert run_status(tmp_path / "a") == "failed"
-    assert "no longer a number" in (summarize(tmp_path / "a").error or "")
+    assert "not finite in the last" in (summarize(tmp_path / "a").error or "")
     after = weights(tmp_path / "a")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(math.isfinite(value) for tensor in after.values() for value in tensor.flatten().tolist())
@@ -214,17 +264,99 @@ def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path
     assert [event.epoch for event in resume(tmp_path / "a") if isinstance(event, Epoch)] == [2, 3]
 
 
-def test_a_missing_data_set_fails_the_run_in_its_own_words(tmp_path: Path) -> None:
-    events = train(tiny(root=tmp_path, name="a"))
-    until(events, Progress)
-    events.close()
-    config = tmp_path / "a" / "config.toml"
-    config.write_text(config.read_text().replace("limit = 64", "limit = 32"))
-    with pytest.raises(MinidiffError):
-        list(resume(tmp_path / "a"))
+@pytest.mark.parametrize("ended", ["finished", "stopped"])
+def test_a_run_is_trained_for_more_epochs_and_that_is_resumed_bit_for_bit(tmp_path: Path, ended: str) -> None:
+    schedule = {"decay": "linear", "ema": 0.1}
+    events = train(tiny(root=tmp_path, name="whole", epochs=2, **schedule))
+    until(events, Epoch)
+    list(events) if ended == "finished" else events.close()
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    whole = list(resume(tmp_path / "whole", epochs=6))
+    assert [event.epoch for event in whole if isinstance(event, Epoch)][-1] == 6
+    assert isinstance(whole[-1], Finished)
+    assert summarize(tmp_path / "whole").epochs == 6
+    assert any("to 6 epochs" in event.message for event in whole if isinstance(event, Warned))
+    first = next(event for event in whole if isinstance(event, Progress))
+    assert first.learning_rate == pytest.approx(TrainConfig(preset="quick").learning_rate * (1 - first.step / 18))
+    options: list[dict[str, int]] = [{"epochs": 6}, {}, {}]
+    for more in options:
+        events = resume(tmp_path / "parts", **more)
+        until(events, Epoch)
+        events.close()
+    list(resume(tmp_path / "parts"))
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_with_a_constant_learning_rate_a_run_trained_further_is_the_run_of_that_length(tmp_path: Path) -> None:
+    list(train(tiny(root=tmp_path, name="longer", epochs=4)))
+    list(train(tiny(root=tmp_path, name="further", epochs=2)))
+    list(resume(tmp_path / "further", epochs=4))
+    assert_same_weights(tmp_path / "longer", tmp_path / "further")
+
+
+@pytest.mark.parametrize("epochs", [None, 1, 2])
+def test_a_finished_run_is_not_resumed_without_more_epochs(tmp_path: Path, epochs: int | None) -> None:
+    list(train(tiny(root=tmp_path, name="a", epochs=2)))
+    with pytest.raises(RunError, match=r"a is finished: 2 epochs are done; .*resume a --epochs 4` trains it further"):
+        resume(tmp_path / "a", epochs=epochs)
+    assert run_status(tmp_path / "a") == "finished"
+
+
+def test_a_new_run_without_its_data_set_is_failed_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINIDIFF_DATA", raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing is downloaded
+    with pytest.raises(DatasetError, match="nowhere"):
+        list(train(tiny(root=tmp_path, name="a", dataset="mnist", data_root=tmp_path / "nowhere")))
     last = RunHistory.of(tmp_path / "a" / "events.jsonl").lifecycle
     assert isinstance(last, Failed)
-    assert "limit" in last.message
+    assert "nowhere" in last.message
+
+
+STOPPED_AT = 3  # the steps after which the run of the next test is stopped
+
+
+@pytest.mark.parametrize("ended", ["stopped", "finished", "failed", "interrupted"])
+@pytest.mark.parametrize("refused", ["before it begins", "after it began"])
+def test_a_resume_that_is_refused_leaves_the_run_what_it_was(tmp_path: Path, ended: str, refused: str) -> None:
+    path = tmp_path / "a"
+    events = train(tiny(root=tmp_path, name="a", epochs=1 if ended == "finished" else 2))
+    until(events, Epoch)
+    list(events) if ended == "finished" else events.close()
+    log = path / "events.jsonl"
+    if ended == "failed":
+        with log.open("a") as file:
+            file.write(to_line(Failed(step=STOPPED_AT, message="the disk was full")))
+    if ended == "interrupted":
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if '"stopped"' not in line))
+    assert run_status(path) == ended
+    before = log.read_text()
+    config = path / "config.toml"
+    if refused == "before it begins":
+        config.write_text(config.read_text().replace("seed = 0", "seed = 1"))
+        message = "seed = 1"
+    else:
+        sha256 = change_state(path, data_sha256="0" * 64)
+        message = "are not those that this run was trained on"
+    with pytest.raises(MinidiffError, match=message):
+        list(resume(path, epochs=9))
+    if refused == "before it begins":
+        assert log.read_text() == before
+        assert run_status(path) == ended
+        return
+    assert run_status(path) == ("stopped" if ended == "interrupted" else ended)
+    assert message in log.read_text()
+    assert summarize(path).step == STOPPED_AT
+    change_state(path, **sha256)
+    assert isinstance(list(resume(path, epochs=3))[-1], Finished)
+
+
+def change_state(path: Path, **changes: object) -> dict[str, object]:
+    """Change what the header of a run's state says; what it said before."""
+    tensors, config, step, more = read_tensors(path / "state.safetensors", "state")
+    write_tensors(path / "state.safetensors", "state", tensors, config, step, **{**more, **changes})
+    return {name: more[name] for name in changes}
 
 
 def test_the_config_file_holds_what_was_decided_at_start(tmp_path: Path) -> None:

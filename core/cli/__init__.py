@@ -17,11 +17,23 @@ DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
+    open_closed_streams()
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:  # while the command itself was being imported
         code = INTERRUPTED
     sys.exit(code)
+
+
+def open_closed_streams() -> None:
+    """Open /dev/null in place of each of stdin, stdout and stderr that was closed when Python started.
+
+    Otherwise the next file to be opened takes the free number, and what is printed goes into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - takes the lowest free number, this one's
+            setattr(sys, name, stream)
 
 
 def run(arguments: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from contextlib import closing
@@ -21,7 +22,7 @@ from core.events import Event, Failed, Finished, Stopped
 from core.filing import create_run
 from core.foreign import harmless
 from core.history import loss_text
-from core.interrupts import loading
+from core.interrupts import Interrupts, loading
 from core.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -58,14 +59,17 @@ def train(
         chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
     chosen["root"] = runs.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
+    launcher.check_processes(config.nproc)
     if detach:
         return launching.detach(create_run(config))
     if config.nproc > 1 and not launcher.place().launcher:
-        return _follow(launching.together(create_run(config)))
+        with Interrupts() as interrupts:
+            return _follow(launching.together(create_run(config), interrupts))
     with loading():
         from core.training import train as begin
 
-    return _follow(begin(config))
+    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+        return _follow(begin(config, interrupts=interrupts))
 
 
 @app.command
@@ -75,21 +79,28 @@ def resume(
     *,
     root: Root = None,
     device: Device = None,
+    epochs: Annotated[int | None, Parameter(help="train up to so many epochs, also a finished run")] = None,
     nproc: Annotated[int | None, Parameter(help="processes that train together; default: as many as before")] = None,
     force: Annotated[bool, Parameter(negative=(), help="take a run whose lock names another host")] = False,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
-    """Go on with a stopped or interrupted run from its last checkpoint."""
+    """Resume a run from its last checkpoint, or train it for more epochs."""
     path = runs.find_run(name, runs.root_directory(root))
-    processes = nproc or TrainConfig.from_toml(path / runs.CONFIG).nproc
-    if detach:
-        return launching.detach(path, device=device, force=force, processes=processes)
-    if processes > 1 and not launcher.place().launcher:
-        return _follow(launching.together(path, device=device, force=force, processes=processes))
+    if not launcher.place().launcher:
+        processes, note = launcher.settled_processes(name, launcher.config_to_resume(path, epochs), nproc)
+        if note:
+            print(note, file=sys.stderr)
+        options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
+        if detach:
+            return launching.detach(path, **options)
+        if processes > 1:
+            with Interrupts() as interrupts:
+                return _follow(launching.together(path, interrupts, **options))
     with loading():
         from core.training import resume as go_on
 
-    return _follow(go_on(path, device=device, force=force))
+    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+        return _follow(go_on(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
 
 
 @app.command
@@ -101,12 +112,12 @@ def stop(name: str, /, *, root: Root = None) -> int:
     while runs.run_status(path).alive:
         if time.monotonic() > deadline:
             raise RunError(
-                f"{name} has been asked to stop, but has not yet; `minidiff watch {name}` shows when it does"
+                f"{name} has been asked to stop, but has not yet; "
+                f"`minidiff watch {shlex.quote(name)}` shows when it does"
             )
         time.sleep(POLL_SECONDS)
     summary = runs.summarize(path)
-    goes_on = "" if summary.status == runs.Status.FINISHED else f"; `minidiff resume {name}` goes on"
-    print(f"{name} is {summary.status} at step {summary.step:,}{goes_on}")
+    print(f"{name} is {summary.status} at step {summary.step:,}; {runs.how_to_resume(path, summary.status)}")
     return 0
 
 
@@ -114,7 +125,7 @@ def stop(name: str, /, *, root: Root = None) -> int:
 def pause(name: str, /, *, root: Root = None) -> None:
     """Ask a run's trainer to write a checkpoint and wait."""
     runs.request(runs.find_run(name, runs.root_directory(root)), "pause")
-    print(f"asked {name} to pause; `minidiff continue {name}` goes on")
+    print(f"asked {name} to pause; `minidiff continue {shlex.quote(name)}` goes on")
 
 
 @app.command(name="continue")

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Generator
 from pathlib import Path
 
 from core import runs
 from core.errors import RunError
-from core.events import Event, Failed, Finished, Stopped
+from core.events import Event, Failed
 from core.history import LogTail
 from core.interrupts import Interrupts
 from core.launcher import launch, said
 
 START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
-AGAIN_SECONDS = 1.0  # between two requests to stop: one made before the run is taken is not seen
 POLL_SECONDS = 0.1
 
 
-def detach(path: Path, *, device: str | None = None, force: bool = False, processes: int | None = None) -> int:
+def detach(
+    path: Path,
+    *,
+    device: str | None = None,
+    force: bool = False,
+    processes: int | None = None,
+    epochs: int | None = None,
+) -> int:
     """Launch a trainer and wait until it trains, or says why it cannot.
 
     Raises:
         RunError: it could not be started, or ended at once; the text is its own.
     """
     begun = _length(path)
-    trainer = launch(path, device=device, force=force, processes=processes)
+    trainer = launch(path, device=device, force=force, processes=processes, epochs=epochs)
     deadline = time.monotonic() + START_SECONDS
     trains = (runs.Status.RUNNING, runs.Status.PAUSED)
     while not _holds(path, trainer.pid) or runs.run_status(path) not in trains:
@@ -36,50 +43,56 @@ def detach(path: Path, *, device: str | None = None, force: bool = False, proces
         if time.monotonic() > deadline:
             raise RunError(f"the trainer has not started within {START_SECONDS:.0f} s; see {path / runs.TRAINER_LOG}")
         time.sleep(POLL_SECONDS)
-    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {path.name}` shows it")
+    print(f"{path.name} trains in process {trainer.pid}; `minidiff watch {shlex.quote(path.name)}` shows it")
     return 0
 
 
 def together(
-    path: Path, *, device: str | None = None, force: bool = False, processes: int | None = None
+    path: Path,
+    interrupts: Interrupts,
+    *,
+    device: str | None = None,
+    force: bool = False,
+    processes: int | None = None,
+    epochs: int | None = None,
 ) -> Generator[Event, None, None]:
-    """Train in several processes; what they log from now on, to the end. Signals ask them to stop, once they can hear.
+    """Train in several processes; what they log from now on, to the end. A signal asks them to stop.
+
+    Args:
+        path: the run's directory.
+        interrupts: entered by the caller; remembers signals.
+        device: as for `core.training.resume`, as are the other options.
+        force: take the run although its lock names another host.
+        processes: how many; by default as many as the run's config says.
+        epochs: train up to so many epochs.
 
     Raises:
-        RunError: they could not be started, or ended without a word in the run's log; the text is their own.
+        RunError: they could not be started, or ended with an error that is not in the run's log; the text is theirs.
         KeyboardInterrupt, SystemExit: they stopped because of a signal.
     """
     log = LogTail(path / runs.EVENTS)
     log.read()
     begun = _length(path)
-    with Interrupts() as interrupts:
-        trainers = launch(path, device=device, force=force, processes=processes)
-        last, asked = None, 0.0
-        try:
-            ended = False
-            while not ended:
-                ended = trainers.poll() is not None  # before its last lines are read
-                events, _ = log.read()
-                for last in events:
-                    yield last
-                if isinstance(last, Failed):
-                    trainers.terminate()  # which would start them again, and they would fail again
-                if interrupts.received is not None and time.monotonic() - asked > AGAIN_SECONDS:
-                    asked = time.monotonic()
-                    _ask_to_stop(path)
-                time.sleep(0 if ended else POLL_SECONDS)
-        finally:
-            if trainers.poll() is None:  # our reader has gone
-                trainers.terminate()  # which has them write a checkpoint and end
-                trainers.wait()
-        if not isinstance(last, Finished | Stopped | Failed):
-            raise RunError(said(path, begun) or f"the trainers ended without a word; see {path / runs.TRAINER_LOG}")
-        interrupts.raise_received()
-
-
-def _ask_to_stop(path: Path) -> None:
-    if runs.is_locked(path):
-        runs.request(path, "stop")
+    trainers = launch(path, device=device, force=force, processes=processes, epochs=epochs)
+    last, asked = None, False
+    try:
+        ended = False
+        while not ended:
+            ended = trainers.poll() is not None  # before its last lines are read
+            events, _ = log.read()
+            for last in events:
+                yield last
+            if interrupts.received is not None and not (asked or ended):
+                runs.request(path, "stop")
+                asked = True
+            time.sleep(0 if ended else POLL_SECONDS)
+    finally:
+        if trainers.poll() is None:  # our reader has gone
+            trainers.terminate()  # which has them write a checkpoint and end
+            trainers.wait()
+    if trainers.returncode != 0 and not isinstance(last, Failed):
+        raise RunError(said(path, begun) or f"the trainers ended without a word; see {path / runs.TRAINER_LOG}")
+    interrupts.raise_received()
 
 
 def _holds(path: Path, pid: int) -> bool:

@@ -108,6 +108,33 @@ def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_
     assert_same_end(path, whole)
 
 
+@pytest.mark.parametrize("name", [STATE, MODEL, f".{STATE}.tmp", f".{MODEL}.tmp"])
+def test_a_folder_in_a_checkpoints_place_is_named_and_the_run_goes_on_once_it_is_gone(
+    nursery: Nursery, whole: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "a"
+    path.mkdir()
+    points = nursery.points(tmp_path / "listed")
+    first = next(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and MODEL in point)
+    path.rmdir()
+    killed = nursery.train(path, fault={"trace": "", "kind": "kill", "at": first})
+    assert killed.code == -9
+    kept = (path / name).rename(tmp_path / "kept") if (path / name).exists() else None
+    (path / name).mkdir()
+    refused = nursery.train(path)
+    assert refused.code == 1
+    assert len(refused.said.splitlines()) == 1
+    assert "is a directory" in refused.said.lower()
+    assert "free space" not in refused.said
+    if name != STATE:
+        assert f"move {path / name} away, then resume" in refused.said
+    (path / name).rmdir()
+    if kept is not None:
+        kept.rename(path / name)
+    assert nursery.train(path).code == 0
+    assert_same_end(path, whole)
+
+
 def remount(nursery: Nursery, how: str) -> None:
     """Mount the small disk anew in the namespace that it is in."""
     pid = nursery.disk.parts[2]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 import torch
-from nursery import QUICK, Nursery, tensors
+from nursery import QUICK, Nursery, log_of, tensors
 
+from core import windows
+from core.config import TrainConfig
 from core.errors import TrainingError
-from core.events import Dataset
+from core.events import Checkpoint, Dataset, Finished, Warned
 from core.runs import MODEL, Status, run_status
-from core.training import resume
+from core.training import resume, train
 
 LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps an epoch, at whose end there is a checkpoint
 
@@ -22,8 +25,10 @@ def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_c
     whole, path, listed = tmp_path / "whole", tmp_path / "a", tmp_path / "listed"
     assert nursery.train(whole, LONG, each_step=False).code == 0
     points = nursery.points(listed, {**LONG, "epochs": 1}, each_step=False)
-    saved = next(place for place, point in enumerate(points, 1) if point.startswith("after-rename") and MODEL in point)
-    killed = nursery.train(path, LONG, each_step=False, fault={"trace": "", "kind": "kill", "at": saved})
+    renames = [point for point in points if point.startswith("after-rename")]  # writes to the log vary with the pace
+    saved = next(place for place, point in enumerate(renames, 1) if MODEL in point)
+    fault = {"trace": "", "kind": "kill", "only": "after-rename", "at": saved}
+    killed = nursery.train(path, LONG, each_step=False, fault=fault)
     assert killed.code == -9
     good = tensors(path)
     events, failed = resume(path), ""
@@ -41,6 +46,59 @@ def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_c
     assert run_status(path) is Status.FINISHED
     found, wanted = tensors(path), tensors(whole)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64, 64)}  # 12 steps an epoch
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_often_it_is_resumed(
+    nursery: Nursery, tmp_path: Path, epochs: int
+) -> None:
+    path = tmp_path / "a"
+    for _ in range(3):
+        ended = nursery.train(path, {**DIVERGING, "epochs": epochs})
+        assert ended.code == 1, "it finished"
+        assert "training diverged" in ended.said
+        assert len(ended.said.splitlines()) == 1
+        assert run_status(path) is Status.FAILED
+        assert not any(isinstance(event, Finished) for event in log_of(path))
+
+
+def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten that end the run, seven come before a stop."""
+    for name in ("LEAST_SECONDS", "LEAST_SHARE"):
+        monkeypatch.setattr(windows, name, 0.0)  # an event for each step
+    config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
+    events, skipped = train(config), 0
+    for event in events:
+        if isinstance(event, Dataset):
+            spoil(events)
+        skipped += isinstance(event, Warned)
+        if skipped == 7:
+            break
+    events.close()
+    events, skipped = resume(tmp_path / "a"), 0
+    with pytest.raises(TrainingError, match="in the last 10 steps"):
+        for event in events:
+            if isinstance(event, Dataset):
+                spoil(events)
+            skipped += isinstance(event, Warned)
+    assert skipped == 2, "the third ended it"
+
+
+def test_a_checkpoint_from_before_a_divergence_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
+    events = train(config)
+    good = 0
+    with pytest.raises(TrainingError, match="the last checkpoint is intact"):
+        for event in events:
+            if isinstance(event, Checkpoint) and not good:
+                good = event.step
+                spoil(events)
+    assert tensors(path)["step"] == good
+    assert run_status(path) is Status.FAILED
 
 
 def spoil(events: object) -> None:

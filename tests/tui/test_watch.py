@@ -15,7 +15,7 @@ from textual.app import App
 import tui.watch
 from core.errors import RunError
 from core.events import Epoch, Paused, Preview
-from core.runs import Status
+from core.runs import TRAINER_LOG, Status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 from tui.watch import EVENTS_A_MESSAGE, RunWatcher, Trainer, reason_lost, start_trainer
 
@@ -123,8 +123,10 @@ async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(t
 
 
 def test_a_run_whose_directory_cannot_be_written_says_so(tmp_path: Path):
-    with pytest.raises(RunError, match="cannot start a trainer"):
-        start_trainer(tmp_path / "gone")
+    path = write_run(tmp_path, "a")
+    (path / TRAINER_LOG).mkdir()
+    with pytest.raises(RunError, match=r"cannot start a trainer.*Is a directory; move .*trainer.log away"):
+        start_trainer(path)
 
 
 async def test_previews_and_epochs_reach_the_screen_unchanged(tmp_path: Path, listener: Listener):

@@ -27,6 +27,7 @@ EMPTY = {
     "data_root": "searched for",
     "micro_batch": "the whole batch",
     "threads": "as torch chooses",
+    "warmup": "100, or less",
     "name": "chosen for you",
 }
 TRISTATE = {"": None, "on": True, "off": False}

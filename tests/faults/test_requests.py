@@ -1,0 +1,248 @@
+"""What others ask of a trainer while it is stopped, starting or busy; and files that are deleted under its hands."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from command_line import FOREVER, complaint, wait_until
+from counts import FULL, count
+from nursery import QUICK, Nursery, assert_kept, assert_same_end, log_of
+from test_moves import until_seen
+
+from core import runs
+from core.cli import run
+from core.events import Continued, Paused, Stopped, Warned
+from core.launcher import launch
+from core.runs import CONTROL, EVENTS, LOCK, Request, Status, request, run_status
+
+ENDLESS = {**QUICK, "epochs": 100_000}
+LONGER = {**QUICK, "epochs": 8}
+ALL: tuple[Request, ...] = ("pause", "continue", "stop", "checkpoint")
+
+
+def ask_at_once(pid: int, path: Path, asked: tuple[Request, ...]) -> None:
+    """Make requests while the trainer cannot look, so that it finds all of them at once."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
+    for what in asked:
+        request(path, what)
+    os.kill(pid, signal.SIGCONT)
+
+
+def expected(asked: tuple[Request, ...]) -> tuple[list[str], Status]:
+    """The changes that these requests, one after another, lead to, and the status after them."""
+    changes, status = [], Status.RUNNING
+    for what in asked:
+        if what == "stop":
+            return [*changes, "stopped"], Status.STOPPED
+        if (what, status) == ("pause", Status.RUNNING):
+            changes, status = [*changes, "paused"], Status.PAUSED
+        if (what, status) == ("continue", Status.PAUSED):
+            changes, status = [*changes, "continued"], Status.RUNNING
+    return changes, status
+
+
+def changes_of(path: Path) -> list[str]:
+    return [event.kind for event in log_of(path) if isinstance(event, Paused | Continued | Stopped)]
+
+
+SEQUENCES = [asked for length in (2, 3) for asked in itertools.product(ALL, repeat=length)]
+ALWAYS = [("pause", "continue"), ("pause", "stop"), ("continue", "pause"), ("pause", "continue", "stop")]
+CHOSEN = SEQUENCES if FULL else [*ALWAYS, *random.Random(20261128).sample(SEQUENCES, 4)]
+
+
+@pytest.mark.parametrize("asked", CHOSEN, ids="-".join)
+def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
+    nursery: Nursery, tmp_path: Path, asked: tuple[Request, ...]
+) -> None:
+    path = tmp_path / "a"
+    job = nursery.start(path, ENDLESS)
+    until_seen(job, "progress")
+    ask_at_once(job.pid, path, asked)
+    changes, status = expected(asked)
+    wait_until(lambda: changes_of(path) == changes, f"it is {changes}")
+    if status is Status.PAUSED:
+        assert run_status(path) is Status.PAUSED
+        request(path, "continue")
+        wait_until(lambda: run_status(path) is Status.RUNNING, "it is running again")
+    if status is not Status.STOPPED:
+        seen = job.files[1].read_text().count('"event":"progress"')
+        until_seen(job, "progress", seen + 1)
+        request(path, "stop")
+    ended = nursery.wait(job)
+    assert ended.code == 0, ended.said
+    assert_kept(path, ended.seen)
+    assert run_status(path) is Status.STOPPED
+
+
+def test_a_run_that_was_asked_much_while_it_was_stopped_ends_where_it_would_have_ended(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    assert nursery.train(tmp_path / "whole", LONGER).code == 0
+    generator = random.Random(28)
+    for turn in range(count(2, 20)):
+        path = tmp_path / f"a-{turn}"
+        while run_status(path) is not Status.FINISHED:
+            job = nursery.start(path, LONGER)
+            until_seen(job, "progress")
+            try:
+                ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
+                request(path, "continue")
+            except (ProcessLookupError, psutil.NoSuchProcess, runs.RunError):
+                pass  # it has ended already
+            assert nursery.wait(job).code == 0
+        assert_same_end(path, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced", "emptied"])
+def test_asking_again_works_after_the_requests_were_deleted(nursery: Nursery, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a"
+    job = nursery.start(path, ENDLESS)
+    until_seen(job, "progress")
+    for number in range(1, 4):
+        request(path, "pause")
+        wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
+        if change == "deleted":
+            (path / CONTROL).unlink()
+        elif change == "replaced":
+            (tmp_path / "new").touch()
+            (tmp_path / "new").rename(path / CONTROL)
+        else:
+            os.truncate(path / CONTROL, 0)
+        request(path, "continue")
+        wait_until(lambda: run_status(path) is Status.RUNNING, "it goes on")
+        until_seen(job, "continued", number)
+    request(path, "stop")
+    assert nursery.wait(job).code == 0
+    assert run_status(path) is Status.STOPPED
+
+
+def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_asked_again(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    job = nursery.start(path, ENDLESS)
+    until_seen(job, "progress")
+    request(path, "checkpoint")
+    (path / CONTROL).chmod(0o666)
+    with pytest.raises(runs.RunError, match="delete it and ask again"):
+        request(path, "stop")
+    (path / CONTROL).unlink()
+    request(path, "stop")
+    assert nursery.wait(job).code == 0
+    assert run_status(path) is Status.STOPPED
+
+
+@pytest.mark.parametrize("ended", ["new", "stopped", "killed"])
+def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
+    nursery: Nursery, tmp_path: Path, ended: str
+) -> None:
+    """Before the trainer has loaded torch, let alone taken a step."""
+    path = tmp_path / "a"
+    job = nursery.start(path, ENDLESS)
+    until_seen(job, "progress")
+    if ended == "killed":
+        request(path, "pause")
+        wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
+        os.kill(job.pid, signal.SIGKILL)
+    else:
+        request(path, "stop")
+    nursery.wait(job)
+    if ended == "new":
+        for file in path.iterdir():
+            if file.name != runs.CONFIG:
+                file.unlink()
+    before = len(log_of(path))
+    trainer = launch(path)
+    assert run_status(path) is Status.STARTING
+    request(path, "stop")
+    assert trainer.wait(60) == 0
+    last = log_of(path)[-1]
+    assert isinstance(last, Stopped)
+    assert last.reason == "asked"
+    taken = [event.kind for event in log_of(path)[before:] if event.kind == "progress"]
+    assert taken == [], "it stopped before its first step"
+
+
+def test_requests_left_behind_by_a_killed_trainer_are_not_for_the_next(nursery: Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    job = nursery.start(path, ENDLESS)
+    until_seen(job, "progress")
+    os.kill(job.pid, signal.SIGSTOP)
+    request(path, "stop")
+    os.kill(job.pid, signal.SIGKILL)
+    assert nursery.wait(job).code == -signal.SIGKILL
+    again = nursery.start(path)
+    until_seen(again, "progress", 3)
+    assert run_status(path) is Status.RUNNING
+    request(path, "stop")
+    assert nursery.wait(again).code == 0
+
+
+@pytest.mark.parametrize("names", [(LOCK,), (EVENTS,), (LOCK, EVENTS)], ids="-".join)
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_gets_the_run(
+    nursery: Nursery, tmp_path: Path, names: tuple[str, ...], how: str
+) -> None:
+    path, whole = tmp_path / "a", tmp_path / "whole"
+    assert nursery.train(whole, LONGER).code == 0
+    job = nursery.start(path, LONGER)
+    until_seen(job, "progress")
+    os.kill(job.pid, signal.SIGSTOP)
+    for name in names:
+        (path / name).unlink()
+        if how == "replaced":
+            (path / name).touch()
+    if names == (LOCK,):  # whoever looks before the trainer does finds the run held all the same
+        assert runs.is_locked(path)
+        rival = nursery.train(path, LONGER)
+        assert rival.code == 1
+        assert "being trained" in rival.said or "just starting" in rival.said
+    os.kill(job.pid, signal.SIGCONT)
+    ended = nursery.wait(job)
+    assert ended.code == 0, ended.said
+    assert_kept(path, ended.seen)
+    warned = [event.message for event in log_of(path) if isinstance(event, Warned)]
+    assert [message.partition(" ")[0] for message in warned] == list(names)
+    assert_same_end(path, whole)
+
+
+def test_a_trainer_whose_run_another_has_taken_ends_and_writes_nothing_more(nursery: Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    first = nursery.start(path, ENDLESS)
+    until_seen(first, "progress")
+    request(path, "pause")  # so that it is not stopped amid a checkpoint, whose files both would write
+    wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
+    os.kill(first.pid, signal.SIGSTOP)
+    for name in (LOCK, EVENTS):
+        (path / name).unlink()
+    second = nursery.start(path, ENDLESS)
+    until_seen(second, "progress")
+    os.kill(first.pid, signal.SIGCONT)
+    ended = nursery.wait(first)
+    assert ended.code == 1
+    assert "another trainer has taken a after its lock was deleted" in ended.said
+    request(path, "stop")
+    won = nursery.wait(second)
+    assert won.code == 0, won.said
+    assert (path / EVENTS).read_text().splitlines(keepends=True) == won.seen
+
+
+def test_the_command_does_not_start_a_second_trainer_after_the_lock_was_deleted(
+    trainers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *FOREVER, "--name", "a", "--detach"]) == 0
+    capsys.readouterr()
+    pid = runs.lock_holder(trainers / "a")["pid"]
+    (trainers / "a" / LOCK).unlink()
+    said = complaint(capsys, "resume", "a", "--detach")
+    assert f"being trained by process {pid}" in said or "just starting" in said
+    wait_until(lambda: runs.lock_holder(trainers / "a").get("pid") == pid, "the lock is there again")
+    assert run_status(trainers / "a") is Status.RUNNING
+    assert run(["stop", "a"]) == 0
