@@ -88,16 +88,7 @@ def measure_screen(root: Path, newest: str, seconds: float) -> dict[str, float]:
         while newest.encode() not in terminal.output:
             terminal.read(1.0)
         first = terminal.chunks[-1][0]
-        end = time.monotonic() + 3.0  # for the details and the devices
-        while time.monotonic() < end:
-            terminal.read(0.2)
-        process = psutil.Process(terminal.pid)
-        cpu, written = sum(process.cpu_times()[:2]), len(terminal.output)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            terminal.read(0.5)
-        share = (sum(process.cpu_times()[:2]) - cpu) / seconds
-        rate = (len(terminal.output) - written) / seconds
+        share, rate = at_rest(terminal, seconds)
         began = time.monotonic()
         terminal.press("q")
         terminal.exit_status(300.0)
@@ -108,6 +99,30 @@ def measure_screen(root: Path, newest: str, seconds: float) -> dict[str, float]:
         "bytes a second at rest": rate,
         "q to the end": leaving,
     }
+
+
+def at_rest(terminal: PseudoTerminal, seconds: float) -> tuple[float, float]:
+    """Share of a core and bytes a second once the screen has been drawn."""
+    read_for(terminal, 3.0)  # the details and the devices come last
+    process = psutil.Process(terminal.pid)
+    cpu, written = sum(process.cpu_times()[:2]), len(terminal.output)
+    read_for(terminal, seconds)
+    share = (sum(process.cpu_times()[:2]) - cpu) / seconds
+    return share, (len(terminal.output) - written) / seconds
+
+
+def read_for(terminal: PseudoTerminal, seconds: float) -> None:
+    """Read what the app writes for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        terminal.read(0.2)
+
+
+def bytes_at_rest(root: Path, screen: str, *options: str, seconds: float) -> float:
+    """Bytes a second that another screen writes at rest."""
+    with PseudoTerminal("--root", str(root), "--screen", screen, *options, columns=120, lines=40) as terminal:
+        terminal.wait_for("GiB")
+        return at_rest(terminal, seconds)[1]
 
 
 def measure_command(root: Path) -> float:
@@ -131,6 +146,10 @@ def main() -> None:
         measure_command(root)  # fills the file cache
         found = measure_screen(root, f"run-{given.runs - 1:05}", given.seconds)
         found["minidiff runs"] = measure_command(root)
+        found["bytes a second, Train at rest"] = bytes_at_rest(
+            root, "train", "--run", "run-00000", seconds=given.seconds
+        )
+        found["bytes a second, Devices at rest"] = bytes_at_rest(root, "devices", seconds=given.seconds)
     print(f"| {given.runs:,} runs with logs of {given.kilobytes:g} kB | seen | aim |")
     print("| --- | ---: | ---: |")
     for name, value in found.items():

@@ -17,6 +17,7 @@ from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_monitor import ago
+from tui.widgets.text_line import update_text
 
 # Options that tell one run from another at a glance; the rest is in config.toml.
 TOLD = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
@@ -43,7 +44,6 @@ class RunDetails(Vertical):
         super().__init__()
         self._run: RunSummary | None = None
         self._options: list[str] = []  # of that run
-        self._about = ""  # what is said of it, as markup
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
@@ -58,10 +58,7 @@ class RunDetails(Vertical):
             return
         if run is not self._run:
             self._run, self._options = run, _options(Path(run.path))
-        about = _about(run, self._options)
-        if about.markup != self._about:
-            self._about = about.markup
-            self.query_one("#about", Static).update(about)
+        update_text(self.query_one("#about", Static), _about(run, self._options))
 
     def show_history(self, history: RunHistory) -> None:
         """Draw the curves and the newest digits."""

@@ -16,6 +16,7 @@ from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_log import RunLog
+from tui.widgets.text_line import update_text
 
 NAMED = 4  # processes whose devices have room in the title
 
@@ -74,8 +75,7 @@ class RunMonitor(Vertical):
             status = Status.FAILED
         self._show_title(name, history, status, host)
         self._show_progress(history, status)
-        stats = self.query_one("#stats", Static)
-        stats.update(" · ".join(_stats(history, status)), layout=False)
+        update_text(self.query_one("#stats", Static), " · ".join(_stats(history, status)), layout=False)
         self._show_banner(*_notice(name, history, status, host, lost))
         self._show_preview(history, alive=status.alive)
 
@@ -96,7 +96,7 @@ class RunMonitor(Vertical):
         title = Content.assemble(
             (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(about), "$foreground 60%")
         )
-        self.query_one("#title", Static).update(title, layout=False)
+        update_text(self.query_one("#title", Static), title, layout=False)
 
     def _show_progress(self, history: RunHistory, status: Status) -> None:
         bar = self.query_one(ProgressBar)
@@ -233,6 +233,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: float) -> str:
-    """How long ago `moment`, in seconds since the epoch, was."""
+    """How long ago `moment`, in seconds since the epoch, was, in its largest unit: it seldom changes."""
     passed = time.time() - moment
-    return "now" if passed < 2 else f"{duration(passed)} ago"
+    amount, unit, *_ = duration(passed).split(" ")
+    return "now" if passed < 2 else f"{amount} {unit} ago"

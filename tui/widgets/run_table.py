@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.widgets import DataTable
 
 from core.runs import RunSummary, Status
@@ -39,6 +40,8 @@ class RunTable(DataTable[Text]):
         *bindings("table"),
     ]
 
+    _writing_cell = False
+
     def __init__(self) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, header_height=1)
         self.marked: dict[str, None] = {}  # paths of the runs marked, in the order of their marking
@@ -49,6 +52,7 @@ class RunTable(DataTable[Text]):
         self._runs: dict[str, RunSummary] = {}  # those shown
         self._texts: dict[str, tuple[str, ...]] = {}  # what their rows say
         self._widths: dict[str, int] = {}  # of the columns shown
+        self._theme = ""  # whose colours the cells have
 
     @property
     def highlighted(self) -> RunSummary | None:
@@ -122,11 +126,11 @@ class RunTable(DataTable[Text]):
             for path, text in texts.items():
                 for column, old, new in zip(columns, self._texts[path], text, strict=True):
                     if old != new:
-                        self.update_cell(path, column, self._cell(shown[path], column, new))
+                        self._write_cell(path, column, self._cell(shown[path], column, new))
             self._runs, self._texts = shown, texts
             return
         before, at = self.highlighted, self.cursor_row
-        self._runs, self._texts, self._widths = shown, texts, widths
+        self._runs, self._texts, self._widths, self._theme = shown, texts, widths, self.app.theme
         self.clear(columns=True)
         for column in columns:
             self.add_column(column, key=column, width=widths[column])
@@ -158,10 +162,23 @@ class RunTable(DataTable[Text]):
             age = _text(self._runs[path], "when", roomy=roomy)
             if age != text[column] and len(age) <= self._widths["when"]:
                 self._texts[path] = (*text[:column], age)
-                self.update_cell(path, "when", self._cell(self._runs[path], "when", age))
+                self._write_cell(path, "when", self._cell(self._runs[path], "when", age))
             elif age != text[column]:
                 self._arrange()  # the column has to grow
                 return
+
+    def _write_cell(self, path: str, column: str, cell: Text) -> None:
+        """Change one cell and redraw it alone: `update_cell` redraws the whole table."""
+        self._writing_cell = True
+        self.update_cell(path, column, cell)
+        self._writing_cell = False
+        self.refresh_coordinate(self.get_cell_coordinate(path, column))
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Redraw the table, or only these regions of it."""
+        if self._writing_cell:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _cell(self, run: RunSummary, column: str, text: str) -> Text:
         variables = self.app.theme_variables
@@ -186,9 +203,9 @@ class RunTable(DataTable[Text]):
             self._arrange()
 
     def notify_style_update(self) -> None:
-        """Follow a change of theme."""
+        """Follow a change of theme; styles are also updated when the focus moves, which changes no cell."""
         super().notify_style_update()
-        if self.is_mounted and self._widths:
+        if self.is_mounted and self._widths and self._theme != self.app.theme:
             self._widths = {}  # so that every cell is written
             self._arrange()
 
@@ -253,4 +270,4 @@ def _loss(loss: float | None) -> str:
 
 
 def _when(moment: float, *, roomy: bool) -> str:
-    return ago(moment) if roomy else " ".join(ago(moment).removesuffix(" ago").split(" ")[:2])
+    return ago(moment) if roomy else ago(moment).removesuffix(" ago")
