@@ -237,6 +237,17 @@ class RunHistory:
         return (total - self.progress[-1].step) * seconds / steps if steps > 0 else None
 
 
+def current_epoch(epochs: int, window: Progress | None, done: int) -> int:
+    """The epoch, from 1, that a trainer is at.
+
+    Args:
+        epochs: how many the run has.
+        window: the newest progress, None before the first.
+        done: how many epochs are complete.
+    """
+    return min(epochs, window.epoch if window else done + 1)
+
+
 def loss_text(loss: float) -> str:
     """A loss with five decimals, or with an exponent where those would make it longer than a line has room for."""
     return f"{loss:.5f}" if not abs(loss) >= 1e6 else f"{loss:.5g}"

@@ -19,7 +19,7 @@ from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.theme import ThemeProvider
+from textual.theme import Theme, ThemeProvider
 from textual.widgets import OptionList
 
 from tui.actions import bindings
@@ -33,6 +33,7 @@ from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
+from tui.state import remember_theme
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
@@ -79,8 +80,8 @@ class MinidiffApp(App[None]):
             self.animation_level = "none"
 
     def _theme(self) -> str:
-        """The theme that was set, else the one that suits the terminal."""
-        if self.settings.theme != "auto":
+        """The theme that was set or chosen before, else the one that suits the terminal."""
+        if self.settings.theme in self.available_themes:
             return self.settings.theme
         if self.console.color_system != "standard":  # 16 colours, which are the terminal's own
             return DARK.name
@@ -122,7 +123,14 @@ class MinidiffApp(App[None]):
             self.push_screen(WelcomeScreen())
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
+            self.theme_changed_signal.subscribe(self, self._remember_theme)
             self._ask()
+
+    def _remember_theme(self, theme: Theme) -> None:
+        try:
+            remember_theme(theme.name)
+        except OSError as error:
+            self.notify(f"the theme cannot be remembered: {error.filename}: {error.strerror}", severity="warning")
 
     def clear_selection(self) -> None:
         """Forget what text was selected."""

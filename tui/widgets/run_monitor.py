@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Label, ProgressBar, Static
 
 from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
-from core.history import RunHistory, in_words
+from core.history import RunHistory, current_epoch, in_words
 from core.runs import Status
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
@@ -188,10 +188,10 @@ def _stats(history: RunHistory, status: Status) -> list[str]:
     total = history.total_steps
     epochs = history.begun.epochs
     done = history.epochs[-1].epoch if history.epochs else 0
-    at = min(epochs, history.progress[-1].epoch if history.progress else done + 1) if status.alive else done
+    window = history.progress[-1] if history.progress else None
+    at = current_epoch(epochs, window, done) if status.alive else done
     parts = [f"epoch {at} of {epochs}", f"step {history.step:,}" + (f" of {total:,}" if total else "")]
-    if history.progress and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
-        window = history.progress[-1]
+    if window and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
         if status is not Status.PAUSED:
             parts.append(f"{window.images_per_second:,.0f} images/s")
             left = history.seconds_left
