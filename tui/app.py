@@ -148,10 +148,10 @@ class MinidiffApp(App[None]):
             return True  # a list that a resize left without room cannot say what lies a page away
         return await super().run_action(action, default_namespace, namespaces)
 
-    def on_resize(self, event: events.Resize) -> None:
+    async def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):
-            self.push_screen(RoomScreen())
+            await self.push_screen(RoomScreen())
 
     def post_display_hook(self) -> None:
         """Let the terminal say when it has drawn a picture."""
@@ -209,10 +209,10 @@ class MinidiffApp(App[None]):
             f"digits are drawn in {self.drawing}" if self.drawing != "auto" else "digits are drawn as suits", timeout=2
         )
 
-    def action_help(self) -> None:
+    async def action_help(self) -> None:
         """Lay the keys of this screen over it."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self.screen))
+            await self.push_screen(HelpScreen(self.screen))
 
     async def on_model_chosen(self, message: ModelChosen) -> None:
         """Sample from a model that another screen named."""
@@ -229,14 +229,14 @@ class MinidiffApp(App[None]):
         if isinstance(self.screen, TrainScreen):
             self.screen.show_run(message.run)
 
-    def action_command_palette(self) -> None:
+    async def action_command_palette(self) -> None:  # type: ignore[override] # it is awaited
         """Open the palette, unless it is open here."""
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette())
+            await self.push_screen(Palette())
 
-    def search_themes(self) -> None:
+    async def action_change_theme(self) -> None:  # type: ignore[override] # it is awaited
         """Let a theme be picked by its name."""
-        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        await self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: the screens, then whatever a key of this screen does, then the app's own."""

@@ -246,7 +246,7 @@ class RunsScreen(Screen[None]):
         if run is not None:
             self.post_message(RunChosen(run.name))
 
-    def action_resume(self) -> None:
+    async def action_resume(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is None:
             return
@@ -259,7 +259,7 @@ class RunsScreen(Screen[None]):
             yes="Take over",
             no="Leave it",
         )
-        self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
+        await self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
 
     def _resume(self, run: RunSummary, *, force: bool = False) -> None:
         try:
@@ -285,7 +285,7 @@ class RunsScreen(Screen[None]):
         if run is not None:
             self.post_message(ModelChosen(run.name))
 
-    def action_delete(self) -> None:
+    async def action_delete(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is None:
             return
@@ -294,7 +294,7 @@ class RunsScreen(Screen[None]):
         question = ConfirmDialog(
             f"Delete {run.name}?", f"Its {held}, weights and log are removed from {path.parent}. There is no way back."
         )
-        self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
+        await self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
 
     def _delete(self, path: Path) -> None:
         try:
@@ -337,12 +337,12 @@ class RunsScreen(Screen[None]):
         if run is not None:
             self.post_message(ForkChosen(run.name))
 
-    def action_rename(self) -> None:
+    async def action_rename(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             path = Path(run.path)
             dialog = NameDialog(f"Another name for {run.name}", run.name)
-            self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
+            await self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
 
     def _rename(self, path: Path, name: str) -> None:
         if name == path.name:
