@@ -238,6 +238,22 @@ class RunHistory:
         return (total - self.progress[-1].step) * seconds / steps if steps > 0 else None
 
 
+def current_epoch(epochs: int, window: Progress | None, done: int) -> int:
+    """The epoch, from 1, that a trainer is at.
+
+    Args:
+        epochs: how many the run has.
+        window: the newest progress, None before the first.
+        done: how many epochs are complete.
+    """
+    return min(epochs, window.epoch if window else done + 1)
+
+
+def loss_text(loss: float) -> str:
+    """A loss with five decimals, or with an exponent where those would make it longer than a line has room for."""
+    return f"{loss:.5f}" if not abs(loss) >= 1e6 else f"{loss:.5g}"
+
+
 def in_words(event: Event) -> str:
     """One line for a person's log."""
     match event:
@@ -254,9 +270,10 @@ def in_words(event: Event) -> str:
             share = f" of {file_size(event.total)}" if event.total else ""
             return f"downloading {event.file}: {file_size(event.received)}{share}"
         case Progress():
-            return f"step {event.step:,}: loss {event.loss:.5f}, {event.images_per_second:,.0f} images/s"
+            return f"step {event.step:,}: loss {loss_text(event.loss)}, {event.images_per_second:,.0f} images/s"
         case Epoch():
-            return f"epoch {event.epoch}: loss {event.loss:.5f}, held out {event.held_out:.5f}, {event.seconds:.0f} s"
+            losses = f"loss {loss_text(event.loss)}, held out {loss_text(event.held_out)}"
+            return f"epoch {event.epoch}: {losses}, {event.seconds:.0f} s"
         case Preview():
             return f"epoch {event.epoch}: {event.count} preview samples"
         case Evaluated():

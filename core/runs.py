@@ -10,36 +10,23 @@ import shlex
 import socket
 import stat
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from core.errors import RunError
-from core.events import (
-    GREATEST,
-    Continued,
-    Dataset,
-    Event,
-    Failed,
-    Finished,
-    Paused,
-    Resumed,
-    Started,
-    Stopped,
-    from_line,
-)
+from core.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped
 from core.foreign import NAME_PATTERN, harmless, opened, opened_to_append, parse_json, read_toml, read_whole
-from core.history import RunHistory
-
-if TYPE_CHECKING:
-    pass
+from core.log_ends import LogEnds, read_log_ends
 
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
 BUILTIN = ("default-mnist", "quick-mnist")  # the models that ship with the project, the one to begin with first
 STARTING_SECONDS = 60.0  # a launched trainer that has not taken its lock by then is not coming
 LOCK_BYTES = 4096
+UNREADABLE_NAMED = 3  # folders that are named, of those that are left out
 _HOLDER: dict[str, tuple[type, ...]] = {
     "host": (str,),
     "boot": (float, int),
@@ -48,8 +35,6 @@ _HOLDER: dict[str, tuple[type, ...]] = {
     "launcher": (int,),
     "log": (int,),
 }
-HEAD_BYTES, TAIL_BYTES = 4096, 65_536  # of a log: its opening, and the newest windows and epochs beside previews
-MOST_HEAD_BYTES = 1_048_576  # of an opening with many downloads
 Request = Literal["stop", "pause", "continue", "checkpoint"]
 
 
@@ -64,6 +49,7 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"  # its trainer is gone without a word
     FAILED = "failed"
     ELSEWHERE = "elsewhere"  # its lock names another host, whose processes cannot be seen from here
+    UNREADABLE = "unreadable"  # this user may not read the files that would say it
 
     @property
     def alive(self) -> bool:
@@ -132,32 +118,66 @@ def find_run(name: str, root: Path) -> Path:
     """The directory of run `name` under `root`.
 
     Raises:
-        RunError: there is none; the text lists those that are there.
+        RunError: there is none, and the text lists those that are there; or this user may not look into it.
     """
     if not _is_shown(name):
         raise RunError(f"{name!r} cannot name a run; name a folder that lies directly under {root}")
     path = root / name
-    if not _is_run(path):
+    found = _holds_config(path)
+    if found is None:
+        raise RunError(f"cannot read {path}: Permission denied; ask its owner, or choose another run")
+    if not found:
         there = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
         raise RunError(f"there is no run {name} under {root}; runs there: {there}")
     return path
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root` that holds a run's config, or a link to one; but none whose name cannot be shown."""
+    """Every directory under `root` that holds a run's config, or a link to one; but none whose name cannot be shown.
+
+    Directories that this user may not look into are left out; `unreadable_directories` names them.
+
+    Raises:
+        RunError: `root` itself cannot be read.
+    """
+    return [path for path in _candidates(root) if _holds_config(path)]
+
+
+def unreadable_directories(root: Path) -> list[Path]:
+    """The directories under `root` that could be runs, but that this user may not look into.
+
+    Raises:
+        RunError: `root` itself cannot be read.
+    """
+    return [path for path in _candidates(root) if _holds_config(path) is None]
+
+
+def unreadable_in_words(names: Sequence[str]) -> str:
+    """One line about the folders that were left out."""
+    shown = ", ".join(names[:UNREADABLE_NAMED]) + (", ..." if len(names) > UNREADABLE_NAMED else "")
+    folders = "1 folder" if len(names) == 1 else f"{len(names):,} folders"
+    return f"left out {folders} that you may not look into: {shown}"
+
+
+def _candidates(root: Path) -> list[Path]:
     try:
-        return sorted(filter(_is_run, root.iterdir()))
+        with os.scandir(root) as entries:
+            names = sorted(entry.name for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(f"cannot read {root}: {error.strerror}; name another folder with --root") from None
+    return [root / name for name in names if _is_shown(name)]
 
 
-def _is_run(path: Path) -> bool:
-    config = path / CONFIG
-    if not _is_shown(path.name) or config.is_symlink():  # which could be any file of whoever looks
+def _holds_config(path: Path) -> bool | None:
+    """Whether `path` is a directory with a config in it, and not a link in its place; None: not this user's to know."""
+    try:
+        return stat.S_ISREG(os.lstat(path / CONFIG).st_mode)  # a link could lead to any file of whoever looks
+    except PermissionError:
+        return None
+    except OSError:
         return False
-    return config.is_file()
 
 
 def _is_shown(name: str) -> bool:
@@ -264,15 +284,17 @@ def run_held_for(root: Path, parent: int | None) -> Path | None:
 def run_status(path: Path, *, ours: bool = False) -> Status:
     """What the run is doing now; `ours`: whoever asks has the lock, and is no trainer."""
     locked = not ours and is_locked(path)  # before the log: a trainer that ends in between wrote its last word first
-    history, length = _ends(path)
-    return _status(path, history.lifecycle, locked, length)
+    return _status(path, read_log_ends(path / EVENTS), locked)
 
 
-def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> Status:
-    """The status by the last lifecycle event, the lock, and the length of the log when it was read."""
+def _status(path: Path, log: LogEnds, locked: bool) -> Status:
+    """The status by what the log says last, and by the lock."""
+    lifecycle = log.lifecycle
+    if log.problem is not None:
+        return Status.UNREADABLE
     if locked:
         before = lock_holder(path).get("log")  # length of the log before this trainer; None if the lock does not say
-        if before is not None and length <= before:
+        if before is not None and log.length <= before:
             return Status.STARTING
         match lifecycle:
             case Paused():
@@ -292,6 +314,8 @@ def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> S
             return Status.FAILED
         case None:
             pass
+        case _ if _lock_is_unreadable(path):
+            return Status.UNREADABLE  # a trainer may hold it
         case _:
             host = lock_holder(path).get("host")
             return Status.INTERRUPTED if host in (None, socket.gethostname()) else Status.ELSEWHERE
@@ -299,52 +323,24 @@ def _status(path: Path, lifecycle: Event | None, locked: bool, length: int) -> S
         waited = time.time() - (path / CONFIG).stat().st_mtime
     except OSError:
         return Status.INTERRUPTED
-    gone = (path / TRAINER_LOG).exists() and (path / TRAINER_LOG).stat().st_size > 0  # it said why, and ended
+    gone = os.path.isfile(path / TRAINER_LOG) and (path / TRAINER_LOG).stat().st_size > 0  # it said why, and ended
     # Of a clock that was set back meanwhile nothing can be told, and nobody should wait for years.
     return Status.INTERRUPTED if gone or abs(waited) >= STARTING_SECONDS else Status.STARTING
 
 
+def _lock_is_unreadable(path: Path) -> bool:
+    try:
+        opened(path / LOCK).close()
+    except PermissionError:
+        return True
+    except OSError:
+        pass  # there is none, or something else in its place, which no trainer holds
+    return False
+
+
 def last_lifecycle(path: Path) -> Event | None:
     """The last event in the run's log that changed its status."""
-    return _ends(path)[0].lifecycle
-
-
-def _ends(path: Path) -> tuple[RunHistory, int]:
-    """What the log's two ends tell, all of a short one, the first and the newest lines of a long one; and its bytes."""
-    history, length = RunHistory(), 0
-    try:
-        with opened(path / EVENTS) as log:
-            length = log.seek(0, os.SEEK_END)
-            log.seek(0)
-            if length > HEAD_BYTES + TAIL_BYTES:
-                history.extend(_opening(log))
-                opening = history.lifecycle
-                log.seek(length - TAIL_BYTES)
-                history.extend(_whole_lines(log.read(TAIL_BYTES).partition(b"\n")[2]))
-                if history.lifecycle is opening:  # a run that had paused or ended would have said so last
-                    history.lifecycle = history.begun
-            else:
-                history.extend(_whole_lines(log.read(length)))
-    except OSError:
-        pass  # no log yet
-    return history, length
-
-
-def _opening(log: BinaryIO) -> list[Event]:
-    """The first events of a log, at least up to `dataset`, which comes after any downloads."""
-    size = HEAD_BYTES
-    while True:
-        log.seek(0)
-        content = log.read(size)
-        events = _whole_lines(content)
-        if size >= MOST_HEAD_BYTES or len(content) < size or any(isinstance(event, Dataset) for event in events):
-            return events
-        size *= 4
-
-
-def _whole_lines(content: bytes) -> list[Event]:
-    lines = content.decode("utf-8", errors="replace").split("\n")[:-1]  # the last one is empty, or not whole yet
-    return [event for event in map(from_line, lines) if event is not None]
+    return read_log_ends(path / EVENTS).lifecycle
 
 
 def config_options(path: Path) -> dict[str, Any] | None:
@@ -363,34 +359,35 @@ def summarize(path: Path) -> RunSummary:
     """One run's line of the table, from its config and the two ends of its log."""
     options = config_options(path) or {}
     locked = is_locked(path)
-    history, length = _ends(path)
-    epoch = history.epochs[-1] if history.epochs else None
-    window = history.progress[-1] if history.progress else None
-    data = history.dataset
+    log = read_log_ends(path / EVENTS)
+    data, begun = log.dataset, log.begun
     epochs = options.get("epochs")
     if type(epochs) is not int or not 0 <= epochs <= GREATEST:
         epochs = None
-    lifecycle = history.lifecycle
+    status = _status(path, log, locked)
+    error = log.lifecycle.message if isinstance(log.lifecycle, Failed) else None
+    if status is Status.UNREADABLE:
+        error = f"cannot read {log.problem or f'{LOCK}: Permission denied'}"
     return RunSummary(
         name=path.name,
         path=str(path),
-        status=_status(path, lifecycle, locked, length),
+        status=status,
         preset=_text(options.get("preset")),
         dataset=data.name if data else _text(options.get("dataset")),
-        epoch=epoch.epoch if epoch else 0,
+        epoch=log.epoch.epoch if log.epoch else 0,
         epochs=epochs,
-        step=history.step,
+        step=log.step,
         total_steps=epochs * data.steps_per_epoch if data and epochs is not None else None,
-        loss=epoch.loss if epoch else window.loss if window else None,
-        held_out=epoch.held_out if epoch else None,
-        updated=history.last.time if history.last else None,
+        loss=log.epoch.loss if log.epoch else log.window.loss if log.window else None,
+        held_out=log.epoch.held_out if log.epoch else None,
+        updated=log.last.time if log.last else None,
         host=lock_holder(path).get("host"),
-        device=(history.begun.team or history.begun.device) if history.begun else None,
-        error=lifecycle.message if isinstance(lifecycle, Failed) else None,
-        sampleable=(path / MODEL).is_file(),
+        device=(begun.team or begun.device) if begun else None,
+        error=error,
+        sampleable=os.path.isfile(path / MODEL),  # which, unlike Path.is_file, raises nothing
     )
 
 
-def list_runs(root: Path) -> list[RunSummary]:
-    """Every run under `root`, the one heard of last first."""
-    return sorted(map(summarize, run_directories(root)), key=lambda run: run.updated or 0.0, reverse=True)
+def list_runs(root: Path, read: Callable[[Path], RunSummary] = summarize) -> list[RunSummary]:
+    """Every run under `root`, summarized by `read`, the one with the newest event first."""
+    return sorted(map(read, run_directories(root)), key=lambda run: run.updated or 0.0, reverse=True)

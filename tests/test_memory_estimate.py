@@ -53,5 +53,5 @@ def test_a_training_says_what_it_needs_and_warns_where_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
     said = [in_words(event) for event in train(tiny(epochs=1)) if isinstance(event, Dataset | Warned)]
-    assert any(re.search(r"needs about [\d.]+ MiB of memory$", line) for line in said), said
+    assert any(re.search(r"needs about [\d.]+ [MG]iB of memory$", line) for line in said), said
     assert any("use --fit-memory or a smaller --batch-size" in line for line in said), said

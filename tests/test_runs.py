@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from core import TrainConfig, locks, runs
+from core import TrainConfig, locks, log_ends, runs
 from core.control import CONTROL_BYTES
 from core.errors import MinidiffError, RunError
 from core.events import (
@@ -124,7 +124,7 @@ def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run:
 def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
     (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED, *map(progress, range(1, 2000)))
-    assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES
+    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     assert run_status(run) == Status.ELSEWHERE
     with pytest.raises(RunError, match="stop it first"):
         delete_run(run)
@@ -614,7 +614,7 @@ def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(ru
     slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
     data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
     log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
-    assert (run / runs.EVENTS).stat().st_size > 2 * runs.TAIL_BYTES
+    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     summary = summarize(run)
     assert (summary.dataset, summary.total_steps, summary.step) == ("mnist", 2_000, 1_999)
 

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before all other imports
 
 import argparse
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -47,11 +48,12 @@ def main() -> None:
     _describe_terminal_to_textual()
     from core.runs import root_directory
     from tui.app import HUNG_UP, MinidiffApp
+    from tui.state import is_first_start
 
     settings = _settings(arguments)
     mode = arguments.screen or ("train" if arguments.run else "sample")
     app = MinidiffApp(
-        root_directory(arguments.root), mode=mode, run=arguments.run, settings=settings, welcome=_is_first_start()
+        root_directory(arguments.root), mode=mode, run=arguments.run, settings=settings, welcome=is_first_start()
     )
     app.run(mouse=not arguments.no_mouse)
     if app.return_code != HUNG_UP:  # there is nobody left to tell
@@ -69,25 +71,14 @@ def _describe_terminal_to_textual() -> None:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = found
 
 
-def _is_first_start() -> bool:
-    """Whether this user never opened the app before; from now on they did."""
-    from platformdirs import user_state_dir
-
-    seen = Path(user_state_dir("minidiff")) / "welcomed"
-    if seen.exists():
-        return False
-    try:
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.touch()
-    except OSError:
-        return False  # where nothing can be remembered, it would be said each time
-    return True
-
-
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """What the settings file says, but for what the command line says; a file that is wrong ends the program."""
+    """What the settings file says, but for what the command line says; a file that is wrong ends the program.
+
+    The theme that was chosen on the screen holds where neither names one; `--theme auto` forgets it.
+    """
     from core.errors import ConfigError
-    from tui.settings import KINDS, check, load_settings, settings_path
+    from tui.settings import AUTO, KINDS, check, load_settings, settings_path
+    from tui.state import forget_theme, remembered_theme
 
     said = {name: value for name in KINDS if (value := getattr(arguments, name, None)) is not None}
     try:
@@ -97,10 +88,16 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             )
         for name, value in said.items():
             check(name, value)
-        return replace(load_settings(arguments.settings or settings_path()), **said)
+        settings = replace(load_settings(arguments.settings or settings_path()), **said)
+        if arguments.theme == AUTO:
+            forget_theme()
     except ConfigError as error:
         print(f"minidiff-tui: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"minidiff-tui: cannot remove {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    return replace(settings, theme=remembered_theme() or AUTO) if settings.theme == AUTO else settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,23 +130,39 @@ def _version() -> str:
 
 
 def _farewell(app: MinidiffApp) -> list[str]:
-    """What stays in the terminal: the run that goes on, if one does, and the way back to it."""
+    """What stays in the terminal: a run that a trainer holds, if there is one, and the way back to it."""
     from core.errors import MinidiffError
-    from core.runs import list_runs
+    from core.history import current_epoch
+    from core.log_ends import read_log_ends
+    from core.runs import EVENTS, Status
+    from tui.run_list import list_runs
 
     try:
         alive = {run.name: run for run in list_runs(app.root) if run.status.alive}
     except MinidiffError:
-        return []  # an unreadable root was said on the screen; there is no run to tell of
+        return []  # an unreadable root was shown on the screen; there is no run to name
     run = alive.get(app.watched or "") or next(iter(alive.values()), None)
     if run is None:
         return []
-    progress = f"epoch {run.epoch} of {run.epochs}" if run.epochs else f"step {run.step}"
-    root = f" --root {app.root}" if app.root != Path("checkpoints") else ""
-    return [
-        f"{run.name} is {run.status}, {progress}; it goes on without the screen in {run.path}",
-        f"Watch it again: minidiff-tui --run {run.name}{root}   Stop it: minidiff stop {run.name}{root}",
-    ]
+    log = read_log_ends(Path(run.path) / EVENTS)
+    progress = f"step {run.step:,}"
+    if run.epochs:
+        progress = f"epoch {current_epoch(run.epochs, log.window, run.epoch or 0)} of {run.epochs}"
+    root = ["--root", str(app.root)] if app.root != Path("checkpoints") else []
+    name = ["--", run.name] if run.name.startswith("-") else [run.name]
+
+    def command(verb: str) -> str:
+        return shlex.join(["minidiff", verb, *root, *name])
+
+    watch = f"Watch it again: {shlex.join(['minidiff-tui', f'--run={run.name}', *root])}"
+    match run.status:
+        case Status.PAUSED:
+            state, then = "it stays paused", f"Continue it: {command('continue')}"
+        case Status.ELSEWHERE:
+            state, then = f"its trainer is on {run.host}", ""
+        case _:
+            state, then = "its training continues without the screen", f"Stop it: {command('stop')}"
+    return [f"{run.name} is {run.status}, {progress}; {state} in {run.path}", f"{watch}   {then}".rstrip()]
 
 
 if __name__ == "__main__":

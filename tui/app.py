@@ -22,7 +22,7 @@ from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.theme import ThemeProvider
+from textual.theme import Theme, ThemeProvider
 from textual.widgets import OptionList
 
 from core.terminal import drawable, drawing
@@ -38,6 +38,7 @@ from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
+from tui.state import remember_theme
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
@@ -88,8 +89,8 @@ class MinidiffApp(App[None]):
             self.animation_level = "none"
 
     def _theme(self) -> str:
-        """The theme that was set, else the one that suits the terminal."""
-        if self.settings.theme != "auto":
+        """The theme that was set or chosen before, else the one that suits the terminal."""
+        if self.settings.theme in self.available_themes:
             return self.settings.theme
         if self.console.color_system != "standard":  # 16 colours, which are the terminal's own
             return DARK.name
@@ -131,8 +132,15 @@ class MinidiffApp(App[None]):
             self.push_screen(WelcomeScreen())
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
+            self.theme_changed_signal.subscribe(self, self._remember_theme)
             self._ask()
             self.set_interval(MISSED_SECONDS, self._draw_missed)
+
+    def _remember_theme(self, theme: Theme) -> None:
+        try:
+            remember_theme(theme.name)
+        except OSError as error:
+            self.notify(f"the theme cannot be remembered: {error.filename}: {error.strerror}", severity="warning")
 
     def clear_selection(self) -> None:
         """Forget what text was selected."""
@@ -150,12 +158,12 @@ class MinidiffApp(App[None]):
             return True  # a list that a resize left without room cannot say what lies a page away
         return await super().run_action(action, default_namespace, namespaces)
 
-    def on_resize(self, event: events.Resize) -> None:
+    async def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
         self.link.heard(time.monotonic())  # a detached terminal that is attached again has another size, or says so
         self._draw_missed()
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):
-            self.push_screen(RoomScreen())
+            await self.push_screen(RoomScreen())
 
     def post_display_hook(self) -> None:
         """Let the terminal say when it has drawn a picture."""
@@ -236,10 +244,10 @@ class MinidiffApp(App[None]):
             f"digits are drawn in {self.drawing}" if self.drawing != "auto" else "digits are drawn as suits", timeout=2
         )
 
-    def action_help(self) -> None:
+    async def action_help(self) -> None:
         """Lay the keys of this screen over it."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self.screen))
+            await self.push_screen(HelpScreen(self.screen))
 
     async def on_model_chosen(self, message: ModelChosen) -> None:
         """Sample from a model that another screen named."""
@@ -256,14 +264,14 @@ class MinidiffApp(App[None]):
         if isinstance(self.screen, TrainScreen):
             self.screen.show_run(message.run)
 
-    def action_command_palette(self) -> None:
+    async def action_command_palette(self) -> None:  # type: ignore[override] # it is awaited
         """Open the palette, unless it is open here."""
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette())
+            await self.push_screen(Palette())
 
-    def search_themes(self) -> None:
+    async def action_change_theme(self) -> None:  # type: ignore[override] # it is awaited
         """Let a theme be picked by its name."""
-        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        await self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: the screens, then whatever a key of this screen does, then the app's own."""

@@ -228,9 +228,16 @@ def round_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def label(value: float) -> str:
-    """A short number for an axis: .018, 1.5, 1,200, 2e-5."""
+    """A short number for an axis: .018, 1.5, 1,200, 2e-5, 3.5e38."""
     if 0 < abs(value) < 1e-3:
-        mantissa, _, exponent = f"{value:.2g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa.replace("0.", ".", 1)
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 and value else text
+        return _short(f"{value:.2g}")
+    text = f"{value:,.0f}" if 999.5 <= abs(value) < 999_999.5 else f"{value:.3g}"
+    return _short(text) if abs(value) < 1 or abs(value) >= 999_999.5 else text
+
+
+def _short(text: str) -> str:
+    """The text of a number without a leading 0, and without zeros and plus signs in its exponent."""
+    mantissa, _, exponent = text.partition("e")
+    if exponent:
+        return f"{mantissa}e{int(exponent)}"
+    return mantissa.replace("0.", ".", 1)

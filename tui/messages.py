@@ -152,7 +152,11 @@ class HistoriesRead(Message):
 
 @dataclass
 class RunsListed(Message):
-    """The runs under the root were read again; `problem` says why they could not be."""
+    """The runs under the root were read again, or could not be, for the reason `problem`.
+
+    `unreadable`: folders that this user may not look into, each named only once.
+    """
 
     runs: list[RunSummary]
     problem: str | None = None
+    unreadable: tuple[str, ...] = ()

@@ -52,11 +52,11 @@ class Meter:
         from core.disk import room
         from core.errors import RunError
         from core.processes import gpu_processes
-        from core.runs import list_runs
+        from tui.run_list import list_runs
 
         self.processes = gpu_processes()
         try:
-            alive = [run for run in list_runs(root) if run.status.alive and run.device]
+            alive = [run for run in list_runs(root, now=False) if run.status.alive and run.device]
         except RunError:
             alive = []
         self.users = {}

@@ -15,15 +15,16 @@ from tui.engine import SILENCE_SECONDS
 from tui.link import FASTEST, SLOWEST
 
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
-DRAWING_CHOICES = ("auto", *DRAWINGS)
+AUTO = "auto"  # as suits the terminal
+DRAWING_CHOICES = (AUTO, *DRAWINGS)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a person may set once for all; the command line has the last word on the first four."""
 
-    theme: str = "auto"
-    drawing: str = "auto"
+    theme: str = AUTO
+    drawing: str = AUTO
     frames_per_second: float = FASTEST
     reduced_motion: bool = False
     engine_silence: float = SILENCE_SECONDS
@@ -38,7 +39,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "reduced_motion": (bool,),
     "engine_silence": (int, float),
 }
-CHOICES = {"theme": ("auto", *THEMES), "drawing": DRAWING_CHOICES}
+CHOICES = {"theme": (AUTO, *THEMES), "drawing": DRAWING_CHOICES}
 
 
 def settings_path() -> Path:

@@ -20,6 +20,7 @@ STATUS_COLORS = {
     Status.INTERRUPTED: "warning",
     Status.FAILED: "error",
     Status.ELSEWHERE: "primary",
+    Status.UNREADABLE: "error",
 }
 
 

@@ -70,6 +70,12 @@ def reason_lost(path: Path) -> str | None:
     return None if trainer.spoke(path) else trainer.last_words(path)
 
 
+def reasons_lost() -> dict[Path, str]:
+    """`reason_lost` of each run whose trainer was started from here, where there is a reason."""
+    reasons = {path: reason_lost(path) for path in list(_started)}
+    return {path: reason for path, reason in reasons.items() if reason is not None}
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

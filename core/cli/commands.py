@@ -22,6 +22,7 @@ from core.errors import MinidiffError, RunError
 from core.events import Event, Failed, Finished, Stopped
 from core.filing import create_run
 from core.foreign import harmless
+from core.history import loss_text
 from core.interrupts import Interrupts, loading
 from core.sampling_options import SamplingOptions
 from core.units import memory_size
@@ -233,8 +234,10 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 
 @app.command(name="runs")
 def runs_(*, root: Root = None, as_json: Json = False) -> None:
-    """List the runs under the root, the one heard of last first."""
+    """List the runs under the root, the one with the newest event first."""
     found = runs.list_runs(runs.root_directory(root))
+    if unreadable := runs.unreadable_directories(runs.root_directory(root)):
+        print(f"minidiff: {runs.unreadable_in_words([path.name for path in unreadable])}", file=sys.stderr)
     if as_json:
         _print_json([dataclasses.asdict(run) for run in found])
     elif not found:
@@ -380,7 +383,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "N/A"
     if isinstance(value, float):
-        return f"{value:.5f}"
+        return loss_text(value)
     return f"{value:,}" if isinstance(value, int) else harmless(str(value))
 
 

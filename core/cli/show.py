@@ -22,7 +22,7 @@ from core.events import (
     Stopped,
     Warned,
 )
-from core.history import RunHistory, in_words
+from core.history import RunHistory, in_words, loss_text
 
 PLAIN_SECONDS = 10.0  # between two lines about the same epoch
 
@@ -110,7 +110,8 @@ class ProgressBar:
                 total = self._history.total_steps
                 epochs = self._history.begun.epochs if self._history.begun else "?"
                 pace = (
-                    f"step {event.step:,}/{total or 0:,}  loss {event.loss:.5f}  {event.images_per_second:,.0f} img/s"
+                    f"step {event.step:,}/{total or 0:,}  loss {loss_text(event.loss)}  "
+                    f"{event.images_per_second:,.0f} img/s"
                 )
                 self._bar.update(
                     self._task,

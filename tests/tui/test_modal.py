@@ -44,8 +44,8 @@ async def test_an_overlay_closed_twice_leaves_the_screen_below_it(tmp_path: Path
 async def test_the_palette_opens_once(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        app.action_command_palette()
-        app.action_command_palette()
+        await app.action_command_palette()
+        await app.action_command_palette()
         await pilot.pause()
         assert [type(screen) for screen in app.screen_stack].count(Palette) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,15 +11,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from runlogs import append, held, training, window, write_run
+from runlogs import append, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+import tui.run_list
 import tui.watch
-from core.events import Failed, Paused, Stopped
-from tui.messages import ModelChosen, RunChosen
-from tui.screens.runs import RunsScreen
+from core.events import Epoch, Failed, Paused, Stopped
+from core.runs import find_run
+from tui.messages import ModelChosen, RunChosen, RunsListed
+from tui.screens.runs import FIRST_RUNS, RunsScreen
 from tui.watch import Trainer
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
@@ -33,6 +36,7 @@ class RunsApp(App[None]):
         super().__init__()
         self.runs = RunsScreen(root)
         self.asked: list[tuple[str, str | None]] = []
+        self.listed: list[int] = []  # how many runs each list held
 
     def on_mount(self) -> None:
         self.push_screen(self.runs)
@@ -42,6 +46,9 @@ class RunsApp(App[None]):
 
     def on_model_chosen(self, message: ModelChosen) -> None:
         self.asked.append(("sample", message.model))
+
+    def on_runs_listed(self, message: RunsListed) -> None:
+        self.listed.append(len(message.runs))
 
     @property
     def table(self) -> RunTable:
@@ -198,6 +205,82 @@ async def test_the_table_follows_what_happens_and_keeps_its_cursor(root: Path):
         await until(pilot, lambda: "newest" in app.rows())
         assert app.table.highlighted.name == "finished"
         assert next(iter(app.rows())) == "running"
+
+
+async def test_rows_keep_their_places_while_runs_log_in_turns(root: Path):
+    write_run(root, "other", training(1.2))
+    app = RunsApp(root)
+    with held(root / "other"):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await choose(pilot, app, "other")
+            order, now = list(app.rows()), time.time()
+            for turn in range(4):
+                name = ("running", "other")[turn % 2]
+                before = app.rows()[name]
+                ends = {"loss": 0.5 + turn / 100, "held_out": 0.5, "seconds": 1.0, "time": now + turn}
+                append(root / name, Epoch(epoch=10 + turn, step=5_000 + turn, **ends))
+                await until(pilot, lambda name=name, before=before: app.rows()[name] != before)
+                assert list(app.rows()) == order
+            assert app.table.highlighted.name == "other"
+            app.table.order = "name"
+            await pilot.press("o")  # the next order: by status
+            await pilot.press("o", "o")
+            assert app.table.order == "recent"
+            assert next(iter(app.rows())) == "other"  # which logged last
+
+
+async def test_copied_commands_are_quoted_for_a_shell(root: Path, tmp_path_factory: pytest.TempPathFactory):
+    awkward = tmp_path_factory.mktemp("my runs; touch pwned; ") / "a 'root'"
+    root.rename(awkward)
+    hostile = awkward.parent / "x;touch pwned;"
+    (awkward / "stopped").rename(hostile)
+    (awkward / "linked").symlink_to(hostile)
+    app = RunsApp(awkward)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await choose(pilot, app, "linked")
+        await pilot.press("c")
+        assert arguments_of(f"cd {app.clipboard} && pwd -L", awkward) == [str(awkward / "linked")]
+        await pilot.press("C")
+    arguments = arguments_of(app.clipboard, awkward)
+    assert arguments == ["resume", "linked", "--root", str(awkward)]
+    assert find_run(arguments[1], Path(arguments[3])) == awkward / "linked"
+    assert not list(awkward.rglob("pwned"))
+
+
+def arguments_of(command: str, folder: Path) -> list[str]:
+    """What a shell, given `command` to paste, hands to `minidiff`, or prints."""
+    script = f'minidiff() {{ printf "%s\\n" "$@"; }}\n{command}'
+    done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+async def test_of_many_runs_the_newest_are_shown_first_and_then_all(tmp_path: Path):
+    now = time.time()
+    for number in range(FIRST_RUNS + 20):
+        path = write_run(tmp_path, f"run-{number:03}", [started(now - 1000 + number)])
+        os.utime(path / "events.jsonl", (now + number, now + number))
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.table.row_count == FIRST_RUNS + 20)
+        assert app.listed[:2] == [FIRST_RUNS, FIRST_RUNS + 20]
+        newest = f"run-{FIRST_RUNS + 19:03}"
+        assert (next(iter(app.rows())), app.table.highlighted.name) == (newest, newest)
+
+
+async def test_a_slow_root_gathers_no_threads(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.table.row_count == 8)
+        await pilot.press("m")
+        with tui.run_list._list(root)._lock:  # as a disk that does not answer
+            for _ in range(20):
+                app.runs._poll()
+                await pilot.pause()
+            busy = [worker for worker in app.workers if worker.is_running and worker.group == "list"]
+            assert len(busy) == 1
+            write_run(root, "new", training(1.2))
+            app.runs._list_now()
+        await until(pilot, lambda: app.table.row_count == 9)
 
 
 async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: Path):

@@ -17,14 +17,29 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
 
-from core.events import Download, Epoch, Event, Failed, Finished, Preview, Resumed, Stopped, Warned
-from core.runs import CONFIG, Status, run_status
+from core.config import TrainConfig
+from core.events import (
+    LIFECYCLE,
+    Download,
+    Epoch,
+    Event,
+    Failed,
+    Finished,
+    Preview,
+    Resumed,
+    Started,
+    Stopped,
+    Warned,
+)
+from core.history import RunHistory
+from core.runs import CONFIG, EVENTS, Status, run_status, summarize
 from tui.app import MinidiffApp
 from tui.meter import Meter
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
+from tui.widgets.run_form import RunForm
 
 
 class TrainApp(App[None]):
@@ -310,6 +325,39 @@ def said_of_failure(path: Path) -> str:
     from core.runs import summarize
 
     return summarize(path).error or ""
+
+
+async def wait_for_end(pilot: Pilot[None], app: TrainApp) -> None:
+    """Let a real trainer, which has to load torch, come to its end."""
+    async with asyncio.timeout(180):
+        while app.train.status.alive:
+            await pilot.pause(0.05)
+
+
+async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
+    tmp_path: Path, tiny: Callable[..., TrainConfig]
+):
+    path = tmp_path / "mine"
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.train.query_one(RunForm).begin_with(tiny(name="mine", epochs=100_000).model_dump(exclude_defaults=True))
+        await pilot.pause()
+        await pilot.press("ctrl+s", "x")
+        assert app.notices[-1] == "asked mine to stop"
+        await wait_for_end(pilot, app)
+        assert run_status(path) is Status.STOPPED
+        assert summarize(path).step <= 2
+        await pilot.press("r", "x")
+        assert app.notices[-1] == "asked mine to stop"
+        await wait_for_end(pilot, app)
+        begun, ended, begun_again, ended_again = (
+            event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)
+        )
+        assert isinstance(begun, Started)
+        assert isinstance(begun_again, Started | Resumed)
+        assert isinstance(ended, Stopped)
+        assert isinstance(ended_again, Stopped)
+        assert summarize(path).step <= 3
 
 
 async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):

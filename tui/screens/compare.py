@@ -99,7 +99,7 @@ class CompareScreen(Playback):
         """What a side is asked for."""
         return self.query_one(f"#{side}-bar", RequestBar)
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         """Begin with the same model on both sides, or with another on the right where there is one."""
         self._listened = self.engine.speak_to(self.post_message)
         others = [model for model in self._models if model != self._request.model]
@@ -109,7 +109,7 @@ class CompareScreen(Playback):
             bar.fill(dataclasses.replace(self._request, model=model))
             bar.choose(model)
         self.bar("right").follow()
-        await self.action_sample()
+        self.call_after_refresh(self.action_sample)  # until this returns the app takes no keys
 
     def on_unmount(self) -> None:
         """Let the screen below hear the engine again."""

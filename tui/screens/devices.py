@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -19,6 +20,7 @@ from tui.meter import REMEMBERED, Meter, key
 from tui.widgets.devices import DevicePanel, device_line
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
+from tui.widgets.text_line import update_text
 
 if TYPE_CHECKING:
     from core.devices import DeviceInfo
@@ -39,24 +41,36 @@ class Track(Widget):
     def __init__(self, *, classes: str | None = None) -> None:
         super().__init__(classes=classes)
         self._values: list[float | None] = []
+        self._rows: list[str] = []  # those drawn
 
     def show(self, values: Iterable[float | None]) -> None:
         """Draw `values`, a reading each, from the oldest on; None is one that is not known."""
         self._values = list(values)
-        self.refresh()
+        before, rows = self._rows, self._bars()
+        if len(before) != len(rows):
+            self.refresh()
+            return
+        changed = [y for y, (old, new) in enumerate(zip(before, rows, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render(self) -> Content:
         """As many of the newest as there are columns, at most `REMEMBERED` of them over the whole width."""
+        self._rows = self._bars()
+        return Content("\n".join(self._rows)) if self._rows else Content.styled("N/A", "$foreground 50%")
+
+    def _bars(self) -> list[str]:
+        """The rows of bars; none while no value is known."""
         width, height = self.size
         if not any(value is not None for value in self._values):
-            return Content.styled("N/A", "$foreground 50%")
+            return []
         past = [None] * (REMEMBERED - len(self._values)) + self._values
         shown = [past[len(past) - 1 - (width - 1 - x) * REMEMBERED // max(width, REMEMBERED)] for x in range(width)]
         rows = []
         for row in reversed(range(height)):
             filled = (0.0 if value is None else value / 100 * height * 8 - 8 * row for value in shown)
             rows.append("".join(LEVELS[max(0, min(8, round(eighths)))] for eighths in filled))
-        return Content("\n".join(rows))
+        return rows
 
 
 class DeviceCard(Vertical):
@@ -69,7 +83,8 @@ class DeviceCard(Vertical):
         & Track { margin: 0 0 0 2; }
         & .load { color: $success; }
         & .memory { color: $primary; }
-        & .name { color: $foreground 60%; }
+        & .values { height: 1; }
+        & .name { height: 1; color: $foreground 60%; }
     }
     """
 
@@ -91,8 +106,8 @@ class DeviceCard(Vertical):
         about = Content("  load, the last two minutes")
         if line.cell_length + used.cell_length > width:  # there is room below
             line, about, used = device_line(device, width), about + used, Content()
-        self.query_one(".values", Static).update(line + used)
-        self.query_one(".about-load", Static).update(about)
+        update_text(self.query_one(".values", Static), line + used, layout=False)
+        update_text(self.query_one(".about-load", Static), about, layout=False)
         history = meter.histories[key(device)]
         for name, values in (("load", history.utilization), ("memory", history.memory)):
             self.query_one(f".{name}", Track).show(values)
@@ -102,7 +117,7 @@ class DeviceCard(Vertical):
             lines.append(Content.styled(f"  and {len(mine) - MOST_PROCESSES} more", "$foreground 50%"))
         if not mine and device.kind == "cuda":
             lines.append(Content.styled("  no process is known to hold memory here", "$foreground 50%"))
-        self.query_one(".processes", Static).update(Content("\n").join(lines))
+        update_text(self.query_one(".processes", Static), Content("\n").join(lines))
 
 
 class DevicesScreen(Screen[None]):
@@ -161,7 +176,7 @@ class DevicesScreen(Screen[None]):
             for track in card.query(Track):
                 track.styles.height = max(ROWS[0], min(ROWS[1], room))
             card.show(device, meter)
-        self.query_one("#disk", Static).update(_disk(meter, self.root))
+        update_text(self.query_one("#disk", Static), _disk(meter, self.root), layout=False)
 
 
 def _process_lines(device: DeviceInfo, meter: Meter) -> int:

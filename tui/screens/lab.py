@@ -17,7 +17,7 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.errors import MinidiffError
-from core.runs import builtin_directories, list_runs
+from core.runs import builtin_directories
 from tui.actions import bindings
 from tui.engine import SILENCE_SECONDS, Engine
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
@@ -28,6 +28,7 @@ from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
 from tui.link import Link
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
+from tui.run_list import list_runs
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
 from tui.widgets.choice import Choice
@@ -287,9 +288,9 @@ class LabScreen(Playback):
         if isinstance(self.bench, InsideBench):
             self.bench.toggle_skips()
 
-    def action_draw_digit(self) -> None:
+    async def action_draw_digit(self) -> None:
         """Draw a digit, or go on with the one drawn last."""
-        self.app.push_screen(DrawScreen(self._pixels), self._take)
+        await self.app.push_screen(DrawScreen(self._pixels), self._take)
 
     async def _take(self, pixels: str | None) -> None:
         """Look at what was drawn, if anything was, until the digit's field names another."""
@@ -302,7 +303,7 @@ class LabScreen(Playback):
         self.bench.tell()
         await self._ask(self.bench)
 
-    def action_export(self) -> None:
+    async def action_export(self) -> None:
         """Write what is shown, as a picture and as the lines of Python that compute it."""
         try:
             panels, script = self.bench.panels(), self.bench.script(self.subject)
@@ -311,7 +312,7 @@ class LabScreen(Playback):
             return
         start = str(Path.cwd() / f"lab-{self.bench.NAME}")
         question = "Write the picture (.png) and the Python (.py) as"
-        self.app.push_screen(NameDialog(question, start, longest=LONGEST), partial(self._export, panels, script))
+        await self.app.push_screen(NameDialog(question, start, longest=LONGEST), partial(self._export, panels, script))
 
     def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
         if stem:

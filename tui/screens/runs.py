@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import os
+import shlex
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,11 +17,13 @@ from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
 from core.filing import delete_run, rename_run
+from core.foreign import harmless
 from core.history import RunHistory
-from core.runs import Request, RunSummary, Status, is_locked, list_runs, request
+from core.runs import Request, RunSummary, Status, request, unreadable_directories, unreadable_in_words
 from tui.actions import bindings
 from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
-from tui.watch import Histories, RunWatcher, reason_lost, start_trainer
+from tui.run_list import list_newest_runs, list_runs
+from tui.watch import Histories, RunWatcher, start_trainer
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.header import Header
@@ -29,6 +32,7 @@ from tui.widgets.run_details import RunDetails
 from tui.widgets.run_table import RunTable
 
 LIST_SECONDS = 1.0  # between two looks at the root
+FIRST_RUNS = 100  # shown before all are read
 SETTLE_SECONDS = 0.15  # that the cursor rests on a run before its whole log is read
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
@@ -70,6 +74,10 @@ class RunsScreen(Screen[None]):
         self._history = RunHistory()
         self._histories = Histories()  # of the marked runs
         self._stale = False  # whether the details' pictures are older than their history
+        self._overlaying = False  # whether a thread reads the marked runs
+        self._listing = False  # whether a thread reads the list
+        self._changed = False  # whether something was changed from here since the list was read
+        self._listed = False  # whether all runs were read once
 
     def compose(self) -> ComposeResult:
         yield Header("runs", str(self.root))
@@ -84,12 +92,13 @@ class RunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#both").display = False
-        self.set_interval(LIST_SECONDS, self._look)
+        self.set_interval(LIST_SECONDS, self._poll)
 
     def on_screen_resume(self) -> None:
-        self._look()
+        self.query_one(RunTable).sort_again()
+        self._list_now()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self.is_current:
             self._list()
             if self.query_one(RunTable).marked:
@@ -98,25 +107,65 @@ class RunsScreen(Screen[None]):
                 self._stale = False
                 self.query_one(RunDetails).show_history(self._history)
 
+    def _list_now(self) -> None:
+        self._changed = True
+        self._list()
+
     @work(group="list")
     async def _list(self) -> None:
+        if self._listing:
+            return  # a root on a slow disk must not gather threads; what has changed is read right after
+        self._listing = True
         try:
-            runs = await asyncio.to_thread(_list, self.root)
-        except MinidiffError as error:
-            self.post_message(RunsListed([], str(error)))
-        else:
-            self.post_message(RunsListed(runs))
+            if not self._listed:
+                self.post_message(await asyncio.to_thread(self._read_newest))
+            while True:
+                now, self._changed = self._changed, False
+                self.post_message(await asyncio.to_thread(self._read_runs, now))
+                if not self._changed:
+                    break
+        finally:
+            self._listing = False
 
-    @work(group="overlay", exclusive=True)
+    def _read_newest(self) -> RunsListed:
+        """Read enough to fill the screen; runs in a thread."""
+        try:
+            return RunsListed(list_newest_runs(self.root, FIRST_RUNS))
+        except MinidiffError as error:
+            return RunsListed([], str(error))
+
+    def _read_runs(self, now: bool) -> RunsListed:
+        """Read the list; runs in a thread."""
+        try:
+            runs = list_runs(self.root, now=now)
+            if self._listed:
+                return RunsListed(runs)
+            self._listed = True
+            return RunsListed(runs, unreadable=tuple(path.name for path in unreadable_directories(self.root)))
+        except MinidiffError as error:
+            return RunsListed([], str(error))
+
+    @work(group="overlay")
     async def _overlay(self) -> None:
-        marked = list(self.query_one(RunTable).marked)
-        self.post_message(HistoriesRead(await asyncio.to_thread(self._histories.read, marked)))
+        if self._overlaying:
+            return  # as for the list: one thread at a time
+        self._overlaying = True
+        try:
+            marked = list(self.query_one(RunTable).marked)
+            self.post_message(HistoriesRead(await asyncio.to_thread(self._histories.read, marked)))
+        finally:
+            self._overlaying = False
 
     def on_histories_read(self, message: HistoriesRead) -> None:
-        if list(message.histories) == list(self.query_one(RunTable).marked):
+        marked = list(self.query_one(RunTable).marked)
+        if list(message.histories) == marked:
             self.query_one(RunDetails).overlay(message.histories)
+        elif marked:
+            self._overlay()  # another was marked meanwhile
 
     def on_runs_listed(self, message: RunsListed) -> None:
+        if message.unreadable:
+            self.notify(unreadable_in_words(message.unreadable), severity="warning")
         table, empty = self.query_one(RunTable), self.query_one("#empty", Static)
         appeared = not self.query_one("#both").display and bool(message.runs)
         self.query_one("#both").display = bool(message.runs)
@@ -164,7 +213,7 @@ class RunsScreen(Screen[None]):
 
     def on_run_vanished(self, message: RunVanished) -> None:
         if message.path == self._watched:
-            self._look()
+            self._list_now()
 
     # What a person asks for
 
@@ -197,7 +246,7 @@ class RunsScreen(Screen[None]):
         if run is not None:
             self.post_message(RunChosen(run.name))
 
-    def action_resume(self) -> None:
+    async def action_resume(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is None:
             return
@@ -210,7 +259,7 @@ class RunsScreen(Screen[None]):
             yes="Take over",
             no="Leave it",
         )
-        self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
+        await self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
 
     def _resume(self, run: RunSummary, *, force: bool = False) -> None:
         try:
@@ -229,14 +278,14 @@ class RunsScreen(Screen[None]):
                 self.notify(str(error), severity="error")
             else:
                 self.notify(f"asked {run.name} to {what}", timeout=2)
-            self._look()
+            self._list_now()
 
     def action_sample(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             self.post_message(ModelChosen(run.name))
 
-    def action_delete(self) -> None:
+    async def action_delete(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is None:
             return
@@ -245,14 +294,14 @@ class RunsScreen(Screen[None]):
         question = ConfirmDialog(
             f"Delete {run.name}?", f"Its {held}, weights and log are removed from {path.parent}. There is no way back."
         )
-        self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
+        await self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
 
     def _delete(self, path: Path) -> None:
         try:
             delete_run(path)
         except MinidiffError as error:
             self.notify(str(error), severity="error")
-        self._look()
+        self._list_now()
 
     def action_mark(self) -> None:
         table = self.query_one(RunTable)
@@ -288,12 +337,12 @@ class RunsScreen(Screen[None]):
         if run is not None:
             self.post_message(ForkChosen(run.name))
 
-    def action_rename(self) -> None:
+    async def action_rename(self) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             path = Path(run.path)
             dialog = NameDialog(f"Another name for {run.name}", run.name)
-            self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
+            await self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
 
     def _rename(self, path: Path, name: str) -> None:
         if name == path.name:
@@ -302,25 +351,16 @@ class RunsScreen(Screen[None]):
             rename_run(path, name)
         except MinidiffError as error:
             self.notify(str(error), severity="error")
-        self._look()
+        self._list_now()
 
     def action_copy(self, what: str) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
-            path = Path(run.path).resolve()
-            words = str(path) if what == "path" else f"minidiff resume {run.name} --root {path.parent}"
-            self.app.copy_to_clipboard(words)
-            self.notify(f"copied: {words}", timeout=3)
+            path = os.path.abspath(run.path)  # not resolved: a linked run has its name only here
+            resume = ["minidiff", "resume", run.name, "--root", os.path.dirname(path)]
+            copied = shlex.join([path] if what == "path" else resume)
+            self.app.copy_to_clipboard(copied)
+            self.notify(harmless(f"copied: {copied}"), timeout=3)
 
     def action_new(self) -> None:
         self.post_message(RunChosen(None))
-
-
-def _list(root: Path) -> list[RunSummary]:
-    """The runs under `root`; where a trainer started from here ended before it took the run, with its last words."""
-    runs = list_runs(root)
-    for index, run in enumerate(runs):
-        reason = reason_lost(Path(run.path))
-        if reason is not None and not is_locked(Path(run.path)):
-            runs[index] = dataclasses.replace(run, status=Status.FAILED, error=reason)
-    return runs

@@ -18,11 +18,12 @@ from textual.widgets import Static
 
 from core.errors import MinidiffError
 from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, builtin_directories, list_runs
+from core.runs import BUILTIN, builtin_directories
 from tui.actions import bindings
 from tui.engine import SILENCE_SECONDS, Engine
 from tui.link import Link
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.run_list import list_runs
 from tui.screens.compare import CompareScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.playback import Playback
@@ -269,7 +270,7 @@ class SampleScreen(Playback):
         stage = self.query_one(Stage)
         stage.show_change(not stage.shows_change)
 
-    def action_compare(self) -> None:
+    async def action_compare(self) -> None:
         """Set another model, or other settings, beside this one."""
         try:
             request = self.bar.read()
@@ -279,40 +280,40 @@ class SampleScreen(Playback):
         self.timeline.pause()
         self._opened = self._requested = True
         compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._link, still=self._still)
-        self.app.push_screen(compare, self._go_on if self.engine.busy else None)
+        await self.app.push_screen(compare, self._go_on if self.engine.busy else None)
 
     async def _go_on(self, _: object) -> None:
         await self.action_sample()  # what was not answered yet
 
-    def action_start(self) -> None:
+    async def action_start(self) -> None:
         """Choose what to start from."""
-        self.app.push_screen(StartDialog(self._from), self._start_from)
+        await self.app.push_screen(StartDialog(self._from), self._start_from)
 
     async def _start_from(self, start: Start | None) -> None:
         if start is not None:
             self._from = start
             await self.action_sample()
 
-    def action_zoom(self) -> None:
+    async def action_zoom(self) -> None:
         """Look at one digit and its pixels."""
         if self.denoising is None or not self.denoising.frames:
             self.notify("there is nothing to look at yet", severity="error")
             return
         self.timeline.pause()
-        self.app.push_screen(ZoomScreen(self._current, self.action_step))
+        await self.app.push_screen(ZoomScreen(self._current, self.action_step))
 
     def _current(self) -> tuple[Denoising, int]:
         assert self.denoising is not None, "the zoom opens on one"
         return self.denoising, min(self.timeline.position, len(self.denoising.frames) - 1)
 
-    def action_export(self) -> None:
+    async def action_export(self) -> None:
         """Choose a picture to write."""
         if self.denoising is None or not self.denoising.frames:
             self.notify("there is nothing to export yet", severity="error")
             return
         self.timeline.pause()
         denoising, index = self.denoising, self.timeline.position
-        self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
+        await self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
 
     def _export(self, denoising: Denoising, index: int, export: Export | None) -> None:
         if export is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,10 @@ from core.errors import MinidiffError
 from core.events import Checkpoint, Event, Failed, Finished, Progress
 from core.filing import create_run, free_name
 from core.history import RunHistory, in_words
-from core.runs import CONFIG, MODEL, Request, Status, find_run, list_runs, request
+from core.runs import CONFIG, MODEL, Request, Status, find_run, request
 from tui.actions import bindings
 from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
+from tui.run_list import list_runs
 from tui.watch import RunWatcher, start_trainer
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
@@ -134,7 +136,7 @@ class TrainScreen(Screen[None]):
     def watch_path(self, path: Path) -> None:
         """Show the run at `path` from its first event on, and follow it."""
         self.path = path
-        self._sampleable = (path / MODEL).is_file()
+        self._sampleable = os.path.isfile(path / MODEL)
         self.status = Status.STARTING
         self._host = self._lost = self._drawn = None
         self._begin_anew()

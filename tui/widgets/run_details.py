@@ -17,6 +17,7 @@ from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_monitor import ago
+from tui.widgets.text_line import update_text
 
 # Options that tell one run from another at a glance; the rest is in config.toml.
 TOLD = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
@@ -41,7 +42,8 @@ class RunDetails(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
-        self._described: tuple[object, ...] = ()
+        self._run: RunSummary | None = None
+        self._options: list[str] = []  # of that run
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
@@ -52,8 +54,11 @@ class RunDetails(Vertical):
     def show(self, run: RunSummary | None) -> None:
         """Say what the table knows of `run`, in full."""
         self.display = run is not None
-        if run is not None:
-            self.query_one("#about", Static).update(_about(run))
+        if run is None:
+            return
+        if run is not self._run:
+            self._run, self._options = run, _options(Path(run.path))
+        update_text(self.query_one("#about", Static), _about(run, self._options))
 
     def show_history(self, history: RunHistory) -> None:
         """Draw the curves and the newest digits."""
@@ -70,12 +75,12 @@ class RunDetails(Vertical):
         self.query_one(CurvePanel).plot.overlay({Path(path).name: history for path, history in histories.items()})
 
 
-def _about(run: RunSummary) -> Content:
+def _about(run: RunSummary, options: list[str]) -> Content:
     """The run's name and state, why it is in that state, and what can be done; then its config."""
     text = Content.assemble((run.name, "bold"), "  ", (f"● {run.status}", f"${STATUS_COLORS[run.status]}"))
     heard = "" if run.updated is None else ago(run.updated)
     match run.status:
-        case Status.FAILED:
+        case Status.FAILED | Status.UNREADABLE:
             text += Content.styled(f"\n{run.error}", "$error")
         case Status.INTERRUPTED:
             text += Content(
@@ -88,7 +93,7 @@ def _about(run: RunSummary) -> Content:
         case _:
             pass
     steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
-    return text + Content.styled(f"\n{' · '.join([steps, *_options(Path(run.path))])}", "$foreground 60%")
+    return text + Content.styled(f"\n{' · '.join([steps, *options])}", "$foreground 60%")
 
 
 def _options(path: Path) -> list[str]:

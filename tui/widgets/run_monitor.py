@@ -10,12 +10,13 @@ from textual.content import Content
 from textual.widgets import Label, ProgressBar, Static
 
 from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
-from core.history import RunHistory, in_words
+from core.history import RunHistory, current_epoch, in_words
 from core.runs import Status
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_log import RunLog
+from tui.widgets.text_line import update_text
 
 NAMED = 4  # processes whose devices have room in the title
 
@@ -74,8 +75,7 @@ class RunMonitor(Vertical):
             status = Status.FAILED
         self._show_title(name, history, status, host)
         self._show_progress(history, status)
-        stats = self.query_one("#stats", Static)
-        stats.update(" · ".join(_stats(history, status)), layout=False)
+        update_text(self.query_one("#stats", Static), " · ".join(_stats(history, status)), layout=False)
         self._show_banner(*_notice(name, history, status, host, lost))
         self._show_preview(history, alive=status.alive)
 
@@ -96,7 +96,7 @@ class RunMonitor(Vertical):
         title = Content.assemble(
             (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(about), "$foreground 60%")
         )
-        self.query_one("#title", Static).update(title, layout=False)
+        update_text(self.query_one("#title", Static), title, layout=False)
 
     def _show_progress(self, history: RunHistory, status: Status) -> None:
         bar = self.query_one(ProgressBar)
@@ -188,10 +188,10 @@ def _stats(history: RunHistory, status: Status) -> list[str]:
     total = history.total_steps
     epochs = history.begun.epochs
     done = history.epochs[-1].epoch if history.epochs else 0
-    at = min(epochs, history.progress[-1].epoch if history.progress else done + 1) if status.alive else done
+    window = history.progress[-1] if history.progress else None
+    at = current_epoch(epochs, window, done) if status.alive else done
     parts = [f"epoch {at} of {epochs}", f"step {history.step:,}" + (f" of {total:,}" if total else "")]
-    if history.progress and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
-        window = history.progress[-1]
+    if window and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
         if status is not Status.PAUSED:
             parts.append(f"{window.images_per_second:,.0f} images/s")
             left = history.seconds_left
@@ -233,6 +233,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: float) -> str:
-    """How long ago `moment`, in seconds since the epoch, was."""
+    """How long ago `moment`, in seconds since the epoch, was, in its largest unit: it seldom changes."""
     passed = time.time() - moment
-    return "now" if passed < 2 else f"{duration(passed)} ago"
+    amount, unit, *_ = duration(passed).split(" ")
+    return "now" if passed < 2 else f"{amount} {unit} ago"

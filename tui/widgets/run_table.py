@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+import operator
+from typing import ClassVar, Self
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.widgets import DataTable
 
 from core.runs import RunSummary, Status
 from tui.actions import bindings
+from tui.curves import label
 from tui.themes import STATUS_COLORS, theme_style
 from tui.widgets.run_monitor import ago
 
 ORDERS = ("recent", "name", "status", "loss")
 ROOMY = 100  # columns from which on every column has room, and
+MARK = "◆ "
 NARROW = 80  # below which only the most telling have
 
 
@@ -35,14 +40,19 @@ class RunTable(DataTable[Text]):
         *bindings("table"),
     ]
 
+    _writing_cell = False
+
     def __init__(self) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, header_height=1)
         self.marked: dict[str, None] = {}  # paths of the runs marked, in the order of their marking
         self.filter = ""
         self.order = ORDERS[0]
         self._all: list[RunSummary] = []
+        self._places: dict[str, int] = {}  # by path; kept while values change, so that no row moves by itself
         self._runs: dict[str, RunSummary] = {}  # those shown
-        self._columns_shown: tuple[str, ...] = ()
+        self._texts: dict[str, tuple[str, ...]] = {}  # what their rows say
+        self._widths: dict[str, int] = {}  # of the columns shown
+        self._theme = ""  # whose colours the cells have
 
     @property
     def highlighted(self) -> RunSummary | None:
@@ -53,10 +63,19 @@ class RunTable(DataTable[Text]):
         return self._runs.get(key or "")
 
     def show(self, runs: list[RunSummary]) -> None:
-        """Make the rows those of `runs` that the filter fits; only cells that changed are written."""
+        """Make the rows those of `runs` that the filter fits; only cells that changed are written.
+
+        Rows keep their places while values change; they are sorted when a run is new or gone, and when asked for.
+        """
+        same = len(runs) == len(self._all) and all(map(operator.is_, runs, self._all))
         self._all = runs
-        there = {run.path for run in runs}
-        self.marked = {path: None for path in self.marked if path in there}
+        if same and self._places:
+            self._refresh_ages()
+            return
+        paths = {run.path for run in runs}
+        self.marked = {path: None for path in self.marked if path in paths}
+        if self._places.keys() != paths:
+            self.sort_again()
         self._arrange()
 
     def narrow(self, text: str) -> None:
@@ -67,8 +86,13 @@ class RunTable(DataTable[Text]):
     def sort_next(self) -> str:
         """Take the next of `ORDERS`, and return it."""
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self.sort_again()
         self._arrange()
         return self.order
+
+    def sort_again(self) -> None:
+        """Sort by the values there are now when rows are next shown."""
+        self._places = {}
 
     def mark(self) -> None:
         """Mark the run under the cursor, or take its mark away, and go to the next."""
@@ -81,55 +105,108 @@ class RunTable(DataTable[Text]):
             self._arrange()
             self.action_cursor_down()
 
+    def _sorted(self) -> list[RunSummary]:
+        """All runs in the order of their places, which are given out again where there are none."""
+        if not self._places:
+            runs = self._all if self.order == "recent" else sorted(self._all, key=lambda run: _rank(run, self.order))
+            self._places = {run.path: place for place, run in enumerate(runs)}
+        return sorted(self._all, key=lambda run: self._places[run.path])
+
     def _arrange(self) -> None:
         words = self.filter.lower().split()
-        runs = [run for run in self._all if all(word in _searched(run) for word in words)]
-        if self.order != "recent":
-            runs.sort(key=lambda run: _rank(run, self.order))
+        runs = [run for run in self._sorted() if not words or all(word in _searched(run) for word in words)]
         shown = {run.path: run for run in runs}
-        roomy = self.app.size.width >= ROOMY
         columns = _columns(self.app.size.width)
-        same = list(shown) == list(self._runs) and columns == self._columns_shown
-        before, at = self.highlighted, self.cursor_row
-        self._runs = shown
-        if same:
-            for run in runs:
-                for column in columns:
-                    cell = self._cell(run, column, roomy=roomy)
-                    if self.get_cell(run.path, column) != cell:
-                        self.update_cell(run.path, column, cell, update_width=True)
+        texts = {run.path: self._text(run, columns) for run in runs}
+        widths = {
+            column: max(map(cell_len, (column, *(text[index] for text in texts.values()))))
+            for index, column in enumerate(columns)
+        }
+        if list(shown) == list(self._runs) and self._has_room(widths):
+            for path, text in texts.items():
+                for column, old, new in zip(columns, self._texts[path], text, strict=True):
+                    if old != new:
+                        self._write_cell(path, column, self._cell(shown[path], column, new))
+            self._runs, self._texts = shown, texts
             return
+        before, at = self.highlighted, self.cursor_row
+        self._runs, self._texts, self._widths, self._theme = shown, texts, widths, self.app.theme
         self.clear(columns=True)
-        self._columns_shown = columns
         for column in columns:
-            self.add_column(column, key=column)
+            self.add_column(column, key=column, width=widths[column])
         for run in runs:
-            self.add_row(*(self._cell(run, column, roomy=roomy) for column in columns), key=run.path)
+            cells = map(self._cell, (run,) * len(columns), columns, texts[run.path])
+            self.add_row(*cells, key=run.path)
         if before is not None and before.path in shown:
             at = list(shown).index(before.path)
         self.move_cursor(row=min(at, max(0, len(runs) - 1)))
 
-    def _cell(self, run: RunSummary, column: str, *, roomy: bool) -> Text:
+    def _has_room(self, widths: dict[str, int]) -> bool:
+        """Whether the columns there are have room for others as wide as these."""
+        same_columns = widths.keys() == self._widths.keys()
+        return same_columns and all(width <= self._widths[column] for column, width in widths.items())
+
+    def _text(self, run: RunSummary, columns: tuple[str, ...]) -> tuple[str, ...]:
+        roomy = self.app.size.width >= ROOMY
+        mark = "" if not self.marked else MARK if run.path in self.marked else " " * len(MARK)
+        name, *rest = (_text(run, column, roomy=roomy) for column in columns)
+        return (mark + name, *rest)
+
+    def _refresh_ages(self) -> None:
+        """Write how long ago the runs in sight changed."""
+        roomy, column = self.app.size.width >= ROOMY, len(self._widths) - 1
+        paths = list(self._runs)
+        first = max(0, self.scroll_offset.y)
+        for path in paths[first : first + self.size.height]:
+            text = self._texts[path]
+            age = _text(self._runs[path], "when", roomy=roomy)
+            if age != text[column] and len(age) <= self._widths["when"]:
+                self._texts[path] = (*text[:column], age)
+                self._write_cell(path, "when", self._cell(self._runs[path], "when", age))
+            elif age != text[column]:
+                self._arrange()  # the column has to grow
+                return
+
+    def _write_cell(self, path: str, column: str, cell: Text) -> None:
+        """Change one cell and redraw it alone: `update_cell` redraws the whole table."""
+        self._writing_cell = True
+        self.update_cell(path, column, cell)
+        self._writing_cell = False
+        self.refresh_coordinate(self.get_cell_coordinate(path, column))
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Redraw the table, or only these regions of it."""
+        if self._writing_cell:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _cell(self, run: RunSummary, column: str, text: str) -> Text:
         variables = self.app.theme_variables
-        cell = _cell(run, column, roomy=roomy)
-        if column == "status":
-            cell.stylize(theme_style(variables, STATUS_COLORS[run.status]))
-        elif column == "when":
-            cell.stylize(theme_style(variables, "muted"))
-        elif column == "name" and self.marked:
-            mark = "◆ " if run.path in self.marked else "  "
-            cell = Text.assemble((mark, theme_style(variables, "accent")), cell)
-        return cell
+        match column:
+            case "name":
+                cell = Text(text, style="bold")
+                if self.marked:
+                    cell.stylize(theme_style(variables, "accent"), 0, len(MARK))
+                return cell
+            case "status":
+                return Text(text, style=theme_style(variables, STATUS_COLORS[run.status]))
+            case "when":
+                return Text(text, style=theme_style(variables, "muted"))
+            case "epoch" | "loss" | "held out":
+                return Text(text, justify="right")
+            case _:
+                return Text(text)
 
     def on_resize(self) -> None:
         """Take away or add the columns that the new width asks for."""
-        if _columns(self.app.size.width) != self._columns_shown:
+        if _columns(self.app.size.width) != tuple(self._widths):
             self._arrange()
 
     def notify_style_update(self) -> None:
-        """Follow a change of theme."""
+        """Follow a change of theme; styles are also updated when the focus moves, which changes no cell."""
         super().notify_style_update()
-        if self.is_mounted and self._columns_shown:
+        if self.is_mounted and self._widths and self._theme != self.app.theme:
+            self._widths = {}  # so that every cell is written
             self._arrange()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -146,7 +223,7 @@ def _rank(run: RunSummary, order: str) -> tuple[float, str]:
         case "status":
             return list(Status).index(run.status), run.name
         case "loss":
-            return math.inf if run.loss is None else run.loss, run.name
+            return math.inf if run.loss is None or math.isnan(run.loss) else run.loss, run.name
         case _:
             return 0.0, run.name
 
@@ -160,32 +237,37 @@ def _columns(width: int) -> tuple[str, ...]:
     return ("name", "status", "epoch", "loss", "when")
 
 
-def _cell(run: RunSummary, column: str, *, roomy: bool) -> Text:
+def _text(run: RunSummary, column: str, *, roomy: bool) -> str:
     """What the table says of `run` in `column`; shorter where there is little room, as the details say it in full."""
     match column:
         case "name":
-            longest = 32 if roomy else 16
-            return Text(run.name if len(run.name) <= longest else run.name[: longest - 1] + "…", style="bold")
+            return _cut(run.name, 32 if roomy else 16)
         case "status":
-            said = f"on {run.host}" if run.status is Status.ELSEWHERE else str(run.status)
-            return Text(f"● {said}"[: 30 if roomy else 13])
+            status = f"on {run.host}" if run.status is Status.ELSEWHERE else str(run.status)
+            return f"● {status}"[: 30 if roomy else 13]
         case "recipe":
-            return Text(run.preset or "")
+            return _cut(run.preset or "", 24)
         case "data":
-            return Text(run.dataset or "")
+            return _cut(run.dataset or "", 24)
         case "epoch":
-            return Text(f"{run.epoch or 0}/{run.epochs}" if run.epochs else "", justify="right")
+            return f"{run.epoch or 0}/{run.epochs}" if run.epochs else ""
         case "loss":
             return _loss(run.loss)
         case "held out":
             return _loss(run.held_out)
         case _:
-            return Text("" if run.updated is None else _when(run.updated, roomy=roomy))
+            return "" if run.updated is None else _when(run.updated, roomy=roomy)
 
 
-def _loss(loss: float | None) -> Text:
-    return Text("" if loss is None else f"{loss:.4f}".removeprefix("0"), justify="right")
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _loss(loss: float | None) -> str:
+    if loss is None:
+        return ""
+    return f"{loss:.4f}".removeprefix("0") if abs(loss) < 1000 else label(loss)
 
 
 def _when(moment: float, *, roomy: bool) -> str:
-    return ago(moment) if roomy else " ".join(ago(moment).removesuffix(" ago").split(" ")[:2])
+    return ago(moment) if roomy else ago(moment).removesuffix(" ago")

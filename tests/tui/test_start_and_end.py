@@ -1,0 +1,106 @@
+"""What the app remembers from one start to the next, and what stays in the terminal when it is left."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from runlogs import held, training, window, write_run
+
+from benchmarks.pseudo_terminal import PseudoTerminal
+from core.events import Event, Paused
+
+Opener = Callable[..., PseudoTerminal]
+
+
+@pytest.fixture
+def open_app(tmp_path: Path) -> Opener:
+    """Opens the app with a state folder that stays from one start to the next."""
+    state = tmp_path / "state"
+    (state / "minidiff").mkdir(parents=True)
+    (state / "minidiff" / "welcomed").touch()
+
+    def opened(*options: str) -> PseudoTerminal:
+        return PseudoTerminal(
+            "--root", str(tmp_path / "runs"), "--screen", "runs", *options,
+            env={"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(tmp_path / "config")},
+        )  # fmt: skip
+
+    return opened
+
+
+def background(app: PseudoTerminal) -> str:
+    app.wait_for("No runs in")
+    return str(app.screen.buffer[5][0].bg)
+
+
+def test_a_theme_that_was_chosen_is_there_at_the_next_start(open_app: Opener, tmp_path: Path) -> None:
+    with open_app() as app:
+        dark = background(app)
+        app.press("\x14")  # ctrl+t
+        app.wait_for("Search for themes")
+        app.press("minidiff-light")
+        app.wait_for(lambda text: text.count("minidiff-light") >= 2)
+        app.press("enter")
+        app.wait_for(lambda _: background(app) != dark)
+        light = background(app)
+        app.press("q")
+        assert app.exit_status() == 0
+    with open_app() as app:
+        assert background(app) == light
+    with open_app("--theme", "minidiff-dark") as app:
+        assert background(app) == dark
+    with open_app() as app:
+        assert background(app) == light
+    with open_app("--theme", "auto") as app:
+        assert background(app) == dark
+    with open_app() as app:
+        assert background(app) == dark
+    assert not (tmp_path / "state" / "minidiff" / "theme").exists()
+
+
+@pytest.mark.parametrize("content", [b"no-such-theme\n", b"", b"\xff\xfe", b"minidiff-light" * 1000])
+def test_a_remembered_theme_that_makes_no_sense_is_no_theme(open_app: Opener, tmp_path: Path, content: bytes) -> None:
+    with open_app() as app:
+        dark = background(app)
+    (tmp_path / "state" / "minidiff" / "theme").write_bytes(content)
+    with open_app() as app:
+        assert background(app) == dark
+
+
+def events_until(step: int) -> list[Event]:
+    """The log of a run that is in the middle of its third epoch."""
+    return [*training(2.5), window(step, 0.02, time.time())]
+
+
+@pytest.mark.parametrize(
+    ("paused", "host", "state", "then"),
+    [
+        (False, None, "its training continues without the screen", "Stop it: minidiff stop --root"),
+        (True, None, "it stays paused", "Continue it: minidiff continue --root"),
+        (False, "gpu-7", "its trainer is on gpu-7", None),
+    ],
+)
+def test_leaving_says_what_becomes_of_the_run_and_counts_epochs_as_the_screen_does(
+    open_app: Opener, tmp_path: Path, paused: bool, host: str | None, state: str, then: str | None
+) -> None:
+    events = events_until(1200)
+    path = write_run(tmp_path / "runs", "a run", [*events, Paused(step=1200)] if paused else events, host=host)
+    with ExitStack() as trainers:
+        if host is None:
+            trainers.enter_context(held(path))
+        with open_app("--screen", "train", "--run", "a run") as app:
+            shown = re.search(r"epoch \d+ of \d+", app.wait_for("epoch 3 of 30"))
+            app.press("q")
+            assert app.exit_status() == 0
+            app.draw()
+            left = " ".join(app.text.split())
+    assert shown is not None
+    assert f"{shown[0]}; {state} in" in left
+    assert "Watch it again: minidiff-tui '--run=a run' --root" in left
+    assert (then or "") in left
+    assert ("Stop it" in left) == (then is not None and then.startswith("Stop"))
