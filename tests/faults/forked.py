@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -96,6 +97,7 @@ def serve() -> None:
     import core.cli.commands  # noqa: F401 - loaded for the children
     from core import TrainConfig, train
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, the children would ignore it
     torch.set_num_threads(1)
     for preset, channels in (
         ("quick", (4, 4)),
