@@ -18,6 +18,8 @@ IMAGE_BYTES = 65_536  # of a preview; eight digits take 6,272
 GREATEST = 2**53  # number of steps, bytes or whatever is counted: beyond, floats skip some
 LATEST = 253_402_300_799.0  # the last second of the year 9999
 LARGEST = 3.5e38  # loss: beyond what float32 holds
+POSITIVE = ("epochs", "steps_per_epoch")  # counts that are at least 1
+MEASURED = ("seconds", "images_per_second")  # numbers that are finite and not negative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,8 +240,9 @@ def to_line(event: Event) -> str:
 def from_line(line: str) -> Event | None:
     """The event that `line` holds, or None for a damaged line or a kind this version does not know.
 
-    Nothing that a line says is taken on trust: counts lie in 0 to `GREATEST` and moments in 0 to `LATEST`, texts are
-    `harmless`, images inflate to no more than `IMAGE_BYTES`, and a loss beyond `LARGEST` is read as no number.
+    Nothing that a line says is taken on trust: counts lie in 0 to `GREATEST` (those of `POSITIVE` in 1 to `GREATEST`),
+    times of day in 0 to `LATEST`, texts are `harmless`, images inflate to no more than `IMAGE_BYTES`, a loss beyond
+    `LARGEST` is read as NaN, and a window's least loss is not above its greatest.
     """
     if len(line) > LINE_BYTES:
         return None
@@ -250,13 +253,25 @@ def from_line(line: str) -> Event | None:
         event = TYPES[kind](**{name: _read(value, known[name]) for name, value in record.items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
+    return event if _is_possible(event) else None
+
+
+def _is_possible(event: Event) -> bool:
+    """Whether a trainer can have written this event."""
     if not 0 <= event.time <= LATEST:
-        return None
-    if isinstance(event, Preview):
-        sizes = event.count, event.height, event.width
-        if min(sizes) < 1 or len(event.images) != math.prod(sizes):
-            return None
-    return event
+        return False
+    if any(getattr(event, name, 1) < 1 for name in POSITIVE):
+        return False
+    if not all(0 <= getattr(event, name, 0.0) <= LARGEST for name in MEASURED):  # false of NaN
+        return False
+    match event:
+        case Preview():
+            sizes = event.count, event.height, event.width
+            return min(sizes) >= 1 and len(event.images) == math.prod(sizes)
+        case Progress():
+            return not event.loss_min > event.loss_max  # true of NaN
+        case _:
+            return True
 
 
 def _read(value: Any, wanted: str) -> Any:

@@ -103,9 +103,10 @@ def merged(windows: Sequence[Progress]) -> Progress:
 
 
 class Thinned:
-    """A run's windows, neighbours merged again and again so that there are never more than `limit`.
+    """A run's windows, neighbours merged again and again so that there are never more than `limit`, an even number.
 
-    A window whose loss is not a number stays by itself out of the means: it is left out, unless all are so.
+    Point i stands for the windows from i * `share` on, up to those of point i + 1. Windows whose loss is not a number
+    are left out of a point, unless all of its windows are so.
     """
 
     def __init__(self, limit: int = 2_048) -> None:
@@ -128,7 +129,7 @@ class Thinned:
             if len(self._open) >= self.share:
                 self._points.append(_finite_merged(self._open))
                 self._open = []
-            if len(self._points) > self._limit:
+            if len(self._points) >= self._limit:
                 self._points = [_finite_merged(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
                 self.share *= 2
         self._known = len(windows)

@@ -14,7 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import IMAGE_BYTES, LINE_BYTES, TYPES, Event, Preview, Progress, Stopped, Warned, from_line, to_line
+from core.events import (
+    IMAGE_BYTES,
+    LINE_BYTES,
+    TYPES,
+    Dataset,
+    Event,
+    Preview,
+    Progress,
+    Started,
+    Stopped,
+    Warned,
+    from_line,
+    to_line,
+)
 from core.foreign import harmless
 
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
@@ -23,6 +36,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "float": st.floats(0, 1e11, allow_subnormal=False),  # moments reach to the year 9999
     "str": st.text(),
 }
+COUNTS = {"epochs": st.integers(1, 2**53), "steps_per_epoch": st.integers(1, 2**53)}
 
 
 def events() -> st.SearchStrategy[Event]:
@@ -30,6 +44,9 @@ def events() -> st.SearchStrategy[Event]:
     for cls in TYPES.values():
         if cls is not Preview:
             values = {spec.name: BY_TYPE[str(spec.type)] for spec in dataclasses.fields(cls)}
+            values |= {name: counts for name, counts in COUNTS.items() if name in values}
+            if cls is Progress:
+                values["loss_max"] = st.floats(1e11, 1e30)
             kinds.append(st.builds(cls, **values))
     sizes = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
     previews = sizes.flatmap(
@@ -115,6 +132,9 @@ def deflated(size: int) -> str:
 
 IMAGES = json.loads(to_line(Preview(epoch=1, step=1, count=1, height=2, width=2, images=b"\0" * 4)))
 
+LOADED = json.loads(to_line(Dataset(name="mnist", source="", train=0, test=0, sha256="", steps_per_epoch=1)))
+BEGUN = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters=1, epochs=1)))
+
 
 @pytest.mark.parametrize(
     "record",
@@ -144,6 +164,13 @@ IMAGES = json.loads(to_line(Preview(epoch=1, step=1, count=1, height=2, width=2,
         {**GOOD, "time": -1},
         {**GOOD, "time": 1e300},
         {**GOOD, "time": None},
+        {**GOOD, "loss_min": 0.2, "loss_max": 0.1},
+        {**GOOD, "images_per_second": -1.0},
+        {**GOOD, "images_per_second": None},
+        {"event": "finished", "step": 1, "seconds": None, "time": 1.0},
+        {"event": "finished", "step": 1, "seconds": -5, "time": 1.0},
+        {**LOADED, "steps_per_epoch": 0},
+        {**BEGUN, "epochs": 0},
     ],
 )
 def test_a_record_that_makes_no_sense_is_no_event(record: Any) -> None:

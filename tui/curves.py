@@ -17,7 +17,6 @@ SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of what came before, in an e
 ZOOM = 2.0  # how much narrower a span becomes
 PAN = 0.25  # share of a span
 FEW = 2_000  # windows that are drawn one by one
-SETTLE = 500  # windows before a span, from which an average of it has settled
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,75 @@ class View:
         return replace(self, smoothing=SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, at))])
 
 
-def curves_of(history: RunHistory, view: View, thinned_windows: Thinned | None = None) -> list[Curve]:
+class MovingAverage:
+    """An exponential moving average of one quantity of all windows, without the bias of its start.
+
+    The bias is corrected as in Kingma and Ba 2015, section 3. What is not finite stays as it is and does not count.
+    """
+
+    def __init__(self, quantity: str, weight: float) -> None:
+        self._quantity = quantity  # a field of `Progress`
+        self._weight = weight
+        self._begin()
+
+    def _begin(self) -> None:
+        self._values: list[float] = []
+        self._average = self._known = 0.0
+        self._last: Progress | None = None
+
+    def of(self, windows: Sequence[Progress]) -> Sequence[float]:
+        """The average at each window; those that were given before, at the start of the sequence, cost nothing."""
+        known = len(self._values)
+        if known > len(windows) or (known and windows[known - 1] is not self._last):
+            self._begin()  # a resumed run dropped some
+        for window in windows[len(self._values) :]:
+            value: float = getattr(window, self._quantity)
+            if math.isfinite(value):
+                self._average = self._weight * self._average + (1 - self._weight) * value
+                self._known = self._weight * self._known + (1 - self._weight)
+                value = self._average / self._known
+            self._values.append(value)
+            self._last = window
+        return self._values
+
+
+class Series:
+    """What is kept of one run from drawing to drawing, so that only new windows cost something."""
+
+    def __init__(self) -> None:
+        self._thinned = Thinned()
+        self._averages: dict[tuple[str, float], MovingAverage] = {}
+
+    def windows(self, history: RunHistory, span: tuple[float, float] | None) -> tuple[Sequence[Progress], list[range]]:
+        """The windows to draw, merged unless `span`, in steps, holds few, and which of the log's each stands for."""
+        progress = history.progress
+        if span is not None:
+            first = bisect_left(progress, span[0], key=lambda window: window.step)
+            last = bisect_right(progress, span[1], key=lambda window: window.step)
+            if last - first <= FEW:
+                first, last = max(0, first - 1), min(len(progress), last + 1)
+                return progress[first:last], [range(at, at + 1) for at in range(first, last)]
+        points = self._thinned.of(progress)
+        share = self._thinned.share
+        return points, [range(share * at, min(share * (at + 1), len(progress))) for at in range(len(points))]
+
+    def smoothed(self, history: RunHistory, quantity: str, weight: float, members: Sequence[range]) -> list[float]:
+        """The moving average over all windows at the last finite one of each group, the same however one zooms."""
+        average = self._averages.setdefault((quantity, weight), MovingAverage(quantity, weight)).of(history.progress)
+        return [
+            next((average[at] for at in reversed(group) if math.isfinite(average[at])), math.nan) for group in members
+        ]
+
+
+def curves_of(history: RunHistory, view: View, series: Series | None = None) -> list[Curve]:
     """The curves of one run; of a long one with its windows merged, unless the span holds few.
 
-    `thinned_windows` is kept from call to call, so that only what is new costs something.
+    `series` is kept from call to call, so that only what is new costs something.
     """
     unit = steps_a_unit(history, view)
-    windows, share = _windows(history, view, unit, thinned_windows or Thinned())
+    series = series or Series()
+    span = None if view.span is None else (view.span[0] * unit, view.span[1] * unit)
+    windows, members = series.windows(history, span)
     xs = [window.step / unit for window in windows]
     match view.quantity:
         case "loss":
@@ -103,15 +164,16 @@ def curves_of(history: RunHistory, view: View, thinned_windows: Thinned | None =
             epochs = [event.step / unit for event in history.epochs]
             found = [Curve("now", "plot-window", xs, losses, lows=lows, highs=highs)]
             if view.smoothing:
-                found.append(Curve("smoothed", "plot-smoothed", xs, smoothed(losses, view.smoothing**share)))
+                smooth = series.smoothed(history, "loss", view.smoothing, members)
+                found.append(Curve("smoothed", "plot-smoothed", xs, smooth))
             found.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
             found.append(
                 Curve("held out", "plot-held-out", epochs, [event.held_out for event in history.epochs], dots=True)
             )
             return found
         case "images a second":
-            paces = [window.images_per_second for window in windows]
-            return [Curve("images/s", "plot-average", xs, smoothed(paces, view.smoothing**share))]
+            paces = series.smoothed(history, "images_per_second", view.smoothing, members)
+            return [Curve("images/s", "plot-average", xs, paces)]
         case "learning rate":
             return [Curve("learning rate", "plot-average", xs, [window.learning_rate for window in windows])]
         case _:
@@ -120,26 +182,13 @@ def curves_of(history: RunHistory, view: View, thinned_windows: Thinned | None =
             return [Curve("distance", "plot-held-out", [event.step / unit for event in measured], distances, dots=True)]
 
 
-def _windows(history: RunHistory, view: View, unit: int, thinned_windows: Thinned) -> tuple[Sequence[Progress], int]:
-    """The windows to draw, and how many of the log's each stands for."""
-    if view.span is not None:
-        left, right = (edge * unit for edge in view.span)
-        first = bisect_left(history.progress, left, key=lambda window: window.step)
-        last = bisect_right(history.progress, right, key=lambda window: window.step)
-        if last - first <= FEW:
-            return history.progress[max(0, first - SETTLE) : last + 1], 1
-    return thinned_windows.of(history.progress), thinned_windows.share
-
-
 def overlaid(
-    histories: Mapping[str, RunHistory], view: View, colors: Sequence[str], thinned_windows: Mapping[str, Thinned]
+    histories: Mapping[str, RunHistory], view: View, colors: Sequence[str], series: Mapping[str, Series]
 ) -> list[Curve]:
     """One curve a run: its windows for the loss, and its only curve for all else."""
     found = []
     for number, (name, history) in enumerate(histories.items()):
-        curve = curves_of(history, view, thinned_windows.get(name))[
-            1 if view.quantity == "loss" and view.smoothing else 0
-        ]
+        curve = curves_of(history, view, series.get(name))[1 if view.quantity == "loss" and view.smoothing else 0]
         found.append(replace(curve, name=name, color=colors[number % len(colors)], lows=None, highs=None))
     return found
 
@@ -147,24 +196,6 @@ def overlaid(
 def steps_a_unit(history: RunHistory, view: View) -> int:
     """Steps in one unit of the x axis: 1, or those of an epoch."""
     return history.dataset.steps_per_epoch if history.dataset and not view.by_step else 1
-
-
-def smoothed(ys: Sequence[float], weight: float) -> list[float]:
-    """An exponential moving average, without the pull of its start (Kingma and Ba 2015, section 3).
-
-    What is not finite is passed on and does not count.
-    """
-    if not weight:
-        return list(ys)
-    average, known, found = 0.0, 0.0, []
-    for y in ys:
-        if math.isfinite(y):
-            average = weight * average + (1 - weight) * y
-            known = weight * known + (1 - weight)
-            found.append(average / known)
-        else:
-            found.append(y)
-    return found
 
 
 def thinned(

@@ -186,3 +186,14 @@ async def test_curves_reach_both_ends_of_the_axis_at_every_size():
             inked = [at for row in rows for at, sign in enumerate(row) if has_curve(sign) or sign == "•"]
             assert left < min(inked) <= left + 3
             assert max(inked) == len(axis.rstrip()) - 1 == columns - 1
+
+
+async def test_losses_of_zero_or_less_are_not_called_nan_on_a_logarithmic_axis():
+    async with PlotApp().run_test(size=(80, 12)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.show(history_of([started(0.0), dataset(1.0), *(window(step, -1.0, 2.0 + step) for step in range(1, 20))]))
+        await pilot.pause()
+        assert "is 0 or less" in drawn(pilot.app)
+        plot.action_log()
+        await pilot.pause()
+        assert has_curve(drawn(pilot.app))

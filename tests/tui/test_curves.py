@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import pytest
+from runlogs import window
 
-from tui.curves import SMOOTHINGS, Curve, View, label, loss_ticks, round_ticks, smoothed, thinned
+from core.history import RunHistory
+from tui.curves import SMOOTHINGS, Curve, MovingAverage, View, curves_of, label, loss_ticks, round_ticks, thinned
 
 ALL = (0.0, 9_999.0)
 
@@ -44,6 +47,10 @@ def test_a_span_keeps_one_point_beyond_either_edge():
     assert thinned(curve, (20.0, 30.0), 40) == ([], [])
 
 
+def smoothed(losses: list[float], weight: float) -> Sequence[float]:
+    return MovingAverage("loss", weight).of([window(step, loss, 0.0) for step, loss in enumerate(losses)])
+
+
 @pytest.mark.parametrize("weight", SMOOTHINGS)
 def test_smoothing_leaves_a_level_curve_level_and_holds_no_memory_of_a_start_at_zero(weight: float):
     assert smoothed([2.0] * 50, weight) == pytest.approx([2.0] * 50)
@@ -60,6 +67,30 @@ def test_smoothing_steps_over_what_is_not_a_number():
     found = smoothed([1.0, math.nan, 3.0], 0.9)
     assert math.isnan(found[1])
     assert found[2] == pytest.approx((0.9 * 1 + 3) / 1.9)
+
+
+def test_smoothing_begins_again_where_a_resumed_run_dropped_windows():
+    windows = [window(step, float(step), 0.0) for step in range(10)]
+    average = MovingAverage("loss", 0.9)
+    average.of(windows)
+    shorter = [*windows[:5], window(5, 100.0, 0.0)]
+    assert average.of(shorter) == pytest.approx(MovingAverage("loss", 0.9).of(shorter))
+
+
+@pytest.mark.parametrize("count", [2_047, 2_049, 7_001])
+def test_a_smoothed_loss_is_the_same_however_one_zooms(count: int):
+    rng = random.Random(1)
+    history = RunHistory()
+    history.extend(window(step, rng.gauss(1, 0.3), 0.0) for step in range(1, count + 1))
+    whole = next(curve for curve in curves_of(history, View(smoothing=0.97)) if curve.name == "smoothed")
+    assert len(whole.xs) <= 2_048
+    for middle in (count // 3, count - 50):
+        near = View(smoothing=0.97, span=(middle - 20.0, middle + 20.0))
+        zoomed = next(curve for curve in curves_of(history, near) if curve.name == "smoothed")
+        values = dict(zip(zoomed.xs, zoomed.ys, strict=True))
+        common = [(x, y) for x, y in zip(whole.xs, whole.ys, strict=True) if x in values]
+        assert len(common) >= 10
+        assert all(y == values[x] for x, y in common)
 
 
 def test_zooming_in_and_out_again_comes_back_to_everything():
@@ -104,7 +135,16 @@ def test_ticks_are_few_round_numbers_within_the_axis(low: float, high: float):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0183, ".0183"), (1.5, "1.5"), (1200, "1,200"), (25_000, "25,000"), (0.0, "0"), (2e-5, "2e-5")],
+    [
+        (0.0183, ".0183"),
+        (1.5, "1.5"),
+        (1200, "1,200"),
+        (25_000, "25,000"),
+        (0.0, "0"),
+        (2e-5, "2e-5"),
+        (1e32, "1e32"),
+        (-3e38, "-3e38"),
+    ],
 )
 def test_labels_are_short(value: float, text: str):
     assert label(value) == text

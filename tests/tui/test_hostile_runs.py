@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from pathlib import Path
 
 import pytest
-from runlogs import append, held, write_run
+from counts import count
+from mutations import altered, as_json, mutated
+from runlogs import append, held, training, write_run
 from waiting import until
 
-from core.events import GREATEST, Dataset, Download, Epoch, Evaluated, Event, Failed, Preview, Progress, Started, Warned
+from core.events import (
+    GREATEST,
+    Dataset,
+    Download,
+    Epoch,
+    Evaluated,
+    Event,
+    Failed,
+    Preview,
+    Progress,
+    Started,
+    Warned,
+    to_line,
+)
+from core.history import LogTail
+from core.runs import EVENTS
 from tui.app import MinidiffApp
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
@@ -17,6 +36,9 @@ from tui.widgets.run_table import RunTable
 
 MARKUP = "[@click=app.quit]x[/] [/red] [bold"
 ESCAPES = "\x1b]0;title\x07\x1b[2J\u202e"
+
+
+ABSURD = (0, 1, 2, 5, 0.0, -1.0, 1e-300, 1e300, 3e38, -3e38, 1e12, None, GREATEST, 2**31, 1e-45, 253_402_300_799)
 
 
 def hostile(greatest: int, largest: float, said: str) -> list[Event]:
@@ -39,7 +61,7 @@ def hostile(greatest: int, largest: float, said: str) -> list[Event]:
     return [
         *events,
         Epoch(epoch=0, step=0, loss=largest, held_out=-largest, seconds=largest, time=3.0),
-        Epoch(epoch=greatest, step=greatest, loss=-largest, held_out=largest, seconds=-largest, time=4.0),
+        Epoch(epoch=greatest, step=greatest, loss=-largest, held_out=largest, seconds=largest, time=4.0),
         Evaluated(
             epoch=greatest, step=greatest, n=0, frechet=largest, agreement=-largest, seconds=largest, time=largest_time
         ),
@@ -116,3 +138,44 @@ async def test_a_run_whose_files_are_pipes_or_links_is_listed_and_marked_without
         await pilot.press("m")
         await pilot.press("2")
         await pilot.pause()
+
+
+def damaged_log(rng: random.Random) -> bytes:
+    """A log whose records, or bytes, are changed; numbers that an event may hold among them."""
+    lines = list(map(to_line, training(3, total=rng.choice((3, 30)), began=1.7e9, every=rng.choice((12, 60)))))
+    if rng.random() < 0.3:
+        return mutated("".join(lines).encode(), rng)
+    records = [json.loads(line) for line in lines]
+    for _ in range(rng.randint(1, 30)):
+        at = rng.choice([at for at, record in enumerate(records) if isinstance(record, dict)])
+        numbers = [name for name, value in records[at].items() if isinstance(value, int | float)]
+        if rng.random() < 0.3 or not numbers:
+            records[at] = altered(records[at], rng)
+        else:
+            records[at] = {**records[at], rng.choice(numbers): rng.choice(ABSURD)}
+    return b"\n".join(map(as_json, records)) + b"\n"
+
+
+async def test_every_screen_draws_runs_whose_logs_are_damaged(tmp_path: Path) -> None:
+    """The app lives, and nothing that it draws steers the terminal."""
+    rng = random.Random(7)
+    run, other = (write_run(tmp_path, name, training(2)) for name in ("a", "b"))
+    app = MinidiffApp(tmp_path, mode="train", run="a")
+    async with app.run_test(size=(120, 40)) as pilot:
+        for number in range(count(5, 200)):
+            for path in (run, other):
+                (path / "new").write_bytes(damaged_log(rng))
+                os.replace(path / "new", path / EVENTS)  # another file: it is read from its start
+            last = LogTail(run / EVENTS).read()[0]
+            await pilot.press("2")
+            screen = app.screen
+            await until(pilot, lambda: screen.history.last == (last[-1] if last else None), f"log {number} is read")  # type: ignore[attr-defined] # noqa: B023
+            for key in ("tab", "y", "v", "u", "plus", "v", "0", "v", "y", "v", "u", "left", "0", "left_square_bracket"):
+                await pilot.press(key)
+            await pilot.press("3")
+            await until(pilot, lambda: app.screen.query_one(RunTable).row_count == 2, "the runs are listed")
+            for key in ("home", "m", "down", "m", "y", "m", "up", "m"):
+                await pilot.press(key)
+            shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+            assert all(sign.isprintable() or sign == "\n" for sign in shown)
+        assert app.return_code is None

@@ -18,10 +18,11 @@ from textual.message import Message
 from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
-from core.history import RunHistory, Thinned
+from core.history import RunHistory
 from tui.actions import bindings
 from tui.curves import (
     Curve,
+    Series,
     View,
     curves_of,
     label,
@@ -59,7 +60,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.view = View()
         self._histories: Mapping[str, RunHistory] = {}
-        self._thinned: dict[str, Thinned] = {}  # by run
+        self._series: dict[str, Series] = {}  # by run
         self._waiting = ""
         self._curves: list[Curve] | None = None  # None: to be made anew
         self.cost = 0.0  # seconds that the last drawing took
@@ -80,9 +81,9 @@ class CurvePlot(PlotextPlot, can_focus=True):
         if self._curves is None:
             if len(self._histories) == 1:
                 ((name, history),) = self._histories.items()
-                self._curves = curves_of(history, self.view, self._thinned[name])
+                self._curves = curves_of(history, self.view, self._series[name])
             else:
-                self._curves = overlaid(self._histories, self.view, RUN_COLORS, self._thinned)
+                self._curves = overlaid(self._histories, self.view, RUN_COLORS, self._series)
         return self._curves
 
     @property
@@ -97,7 +98,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
 
     def _change(self, view: View) -> None:
         self.view = view
-        self._thinned = {name: self._thinned.get(name) or Thinned() for name in self._histories}
+        self._series = {name: self._series.get(name) or Series() for name in self._histories}
         self._curves = None
         self.refresh()
         self.post_message(self.Viewed(self))
@@ -202,8 +203,11 @@ class CurvePlot(PlotextPlot, can_focus=True):
     def _reason(self) -> str:
         """Why there is no curve."""
         if any(curve.xs for curve in self.curves):
-            inside = self.view.span is None
-            return f"the {self.view.quantity} is not a number" if inside else "nothing here; 0 shows everything"
+            if self.view.span is not None:
+                return "nothing here; 0 shows everything"
+            if self._is_log and any(math.isfinite(y) for curve in self.curves for y in curve.ys):
+                return f"the {self.view.quantity} is 0 or less\ny draws a linear axis"
+            return f"the {self.view.quantity} is not a number"
         if self.view.quantity == "distance" and any(history.progress for history in self._histories.values()):
             return "no distance was measured\n--eval-every measures while training"
         return self._waiting
