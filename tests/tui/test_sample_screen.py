@@ -22,6 +22,7 @@ from tui.screens.sample import SampleScreen
 from tui.widgets.choice import Choice
 from tui.widgets.digits import DigitGrid
 from tui.widgets.request_bar import RequestBar
+from tui.widgets.stage import Stage
 from tui.widgets.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -243,6 +244,32 @@ async def test_runs_with_weights_are_offered_beside_the_built_in_models(model_ro
     async with app.run_test(size=(80, 24)) as pilot:
         select = app.screen.query_one(Select)
         await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
+
+
+async def test_no_other_models_digits_stand_under_the_name_of_a_chosen_one(model_root: Path) -> None:
+    """While the engine is still loading, and when the model that was chosen cannot be sampled."""
+    app = MinidiffApp(model_root, mode="train", run="tiny")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.screen.check_action("sample", ()) is True, "the run can be sampled from")  # type: ignore[attr-defined]
+        await pilot.press("s")
+        await until(
+            pilot, lambda: isinstance(app.screen, SampleScreen) and app.screen.bar.model == "tiny", "it is asked"
+        )
+        screen, stage = screen_of(app), app.screen.query_one(Stage)
+        while not is_shown(screen, "tiny", screen.timeline.steps):
+            assert not stage.display or screen.denoising.model == "tiny"  # type: ignore[union-attr]
+            await pilot.pause()
+        assert stage.display
+        (model_root / "tiny" / MODEL).rename(model_root / "tiny" / "kept")
+        try:
+            await screen.choose_model("classy")
+            await until(pilot, lambda: is_shown(screen, "classy", screen.timeline.steps), "another is sampled")
+            await screen.choose_model("tiny")
+            await until(pilot, lambda: bool(notices(app)), "there is a notice")
+            assert stage.display
+            assert screen.bar.model == screen.denoising.model == "classy"  # type: ignore[union-attr]
+        finally:
+            (model_root / "tiny" / "kept").rename(model_root / "tiny" / MODEL)
 
 
 async def test_the_bar_offers_what_the_chosen_model_can_do_with_its_own_defaults(model_root: Path) -> None:

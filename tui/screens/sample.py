@@ -169,6 +169,18 @@ class SampleScreen(Playback):
             Content.assemble(("Nothing to play yet", "bold"), f"\n\n{reason}\n\n", cure)
         )
 
+    def _show_waiting(self, model: str) -> None:
+        """Show no digits of the model before under the name of `model`."""
+        self.add_class("-empty")
+        self.query_one("#empty", Static).update(Content.styled(f"Sampling from {model} …", "bold"))
+
+    @property
+    def _shown(self) -> Denoising | None:
+        """The denoising that is in sight and has frames."""
+        if self.denoising is None or not self.denoising.frames or self.has_class("-empty"):
+            return None
+        return self.denoising
+
     def _say(self, source: str, colour: str, *more: str) -> None:
         self.query_one(Stage).say(Content.styled(source, colour), *more)
 
@@ -217,6 +229,7 @@ class SampleScreen(Playback):
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Say what was wrong, and name the model that is still shown."""
         if self.denoising is not None:
+            self.remove_class("-empty")
             if not self.denoising.complete:  # sampling began and failed, so what is shown has no end
                 self._say("● failed", "$error", message.notice)
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
@@ -227,6 +240,8 @@ class SampleScreen(Playback):
     def on_engine_died(self, message: EngineDied) -> None:
         """Say so, and whether another is on its way."""
         self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
+        if not message.restarted and self.denoising is not None:
+            self.remove_class("-empty")
         self.notify(message.notice, severity="warning", timeout=NOTICE_SECONDS)
 
     # What the user asks
@@ -253,6 +268,8 @@ class SampleScreen(Playback):
         self.bar.fill(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
+        if self.denoising is not None and self.denoising.model != request.model:
+            self._show_waiting(request.model)
         start = self._from
         await self.engine.sample(**dataclasses.asdict(request), real=start.image, amount=start.amount)
 
@@ -296,7 +313,7 @@ class SampleScreen(Playback):
 
     async def action_zoom(self) -> None:
         """Look at one digit and its pixels."""
-        if self.denoising is None or not self.denoising.frames:
+        if self._shown is None:
             self.notify("there is nothing to look at yet", severity="error")
             return
         self.timeline.pause()
@@ -308,11 +325,11 @@ class SampleScreen(Playback):
 
     async def action_export(self) -> None:
         """Choose a picture to write."""
-        if self.denoising is None or not self.denoising.frames:
+        denoising, index = self._shown, self.timeline.position
+        if denoising is None:
             self.notify("there is nothing to export yet", severity="error")
             return
         self.timeline.pause()
-        denoising, index = self.denoising, self.timeline.position
         await self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
 
     def _export(self, denoising: Denoising, index: int, export: Export | None) -> None:
