@@ -20,7 +20,7 @@ from core import doctor, published
 from core.devices import DeviceInfo
 from core.doctor import Problem, Torch
 from core.outliving import what_ends_trainers
-from core.terminal import Terminal, describe_terminal
+from core.terminal import Terminal, colors, describe_terminal
 
 GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
 CPU = DeviceInfo("A CPU", "cpu", "cpu")
@@ -379,3 +379,21 @@ def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, m
     assert what_ends_trainers() == []
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     assert "job 42" in what_ends_trainers()[0][0]
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        *((name, "truecolor") for name in ("foot", "foot-extra", "alacritty", "wezterm", "xterm-ghostty", "ghostty")),
+        *((name, "truecolor") for name in ("xterm-kitty", "xterm-direct", "tmux-direct", "xterm-direct256")),
+        *((name, "256") for name in ("xterm-256color", "screen-256color", "tmux-256color")),
+        *((name, "16") for name in ("xterm", "screen", "linux", "vt220", "footloose")),
+        ("dumb", "none"),
+    ],
+)
+def test_a_terminal_that_says_no_more_than_its_name_has_the_colours_it_is_known_for(
+    monkeypatch: pytest.MonkeyPatch, term: str, expected: str
+) -> None:
+    for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    assert colors(term) == expected

@@ -190,7 +190,7 @@ def test_quitting_while_a_run_trains_leaves_two_lines_that_lead_back_to_it(tmp_p
         lines = [line for line in farewell.split("\r\n") if "tiny" in line]
         assert len(lines) == 2, farewell
         assert "paused" in lines[0]
-        assert "minidiff-tui --run tiny" in lines[1]
+        assert "minidiff-tui --run=tiny" in lines[1]
         assert "Traceback" not in farewell
         assert "Warning" not in farewell
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
-from textual.screen import ModalScreen, ScreenResultType
+from textual.screen import ModalScreen, Screen, ScreenResultType
 
 
-class Modal(ModalScreen[ScreenResultType]):
-    """A modal screen whose `dismiss` does nothing the second time, or when it is not on top."""
+class ClosesOnce(Screen[ScreenResultType]):
+    """A screen whose `dismiss` does nothing the second time, or when it is not on top."""
 
     _dismissed = False
 
@@ -18,6 +18,10 @@ class Modal(ModalScreen[ScreenResultType]):
             return AwaitComplete()
         self._dismissed = True
         return super().dismiss(result)
+
+
+class Modal(ClosesOnce[ScreenResultType], ModalScreen[ScreenResultType]):
+    """A modal screen that closes once."""
 
 
 class Sheet(Modal[None]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ async def test_the_palette_opens_once(tmp_path: Path) -> None:
         await app.action_command_palette()
         await pilot.pause()
         assert [type(screen) for screen in app.screen_stack].count(Palette) == 1
+
+
+KEYS = ("ctrl+p", "f", "question_mark", "c", "z", "e", "o", "escape", "enter", "3", "m", "r", "d", "1", "5")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_overlay_left_while_it_opens_takes_nothing_down(model_root: Path, seed: int) -> None:
+    """Each of these keys comes before what the one before it opened is there."""
+    rng = random.Random(seed)
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for keys in (("ctrl+p", "e", "escape"), ("c", "escape"), ("question_mark", "escape"), ("o", "escape")):
+            for key in keys:
+                app.simulate_key(key)
+            await pilot.pause()
+        for _ in range(60):
+            for key in rng.choices(KEYS, k=rng.randint(1, 5)):
+                app.simulate_key(key)
+            await pilot.pause()
+            assert app.is_running
 
 
 async def test_a_form_submitted_three_times_at_once_starts_one_run(tmp_path: Path) -> None:

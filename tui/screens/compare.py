@@ -23,6 +23,7 @@ from tui.actions import bindings
 from tui.engine import Engine
 from tui.link import Link
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
+from tui.modal import ClosesOnce
 from tui.screens.playback import Playback
 from tui.widgets.devices import DevicePanel
 from tui.widgets.digits import DigitGrid
@@ -35,7 +36,7 @@ SIDES = ("left", "right")
 LOW = 30  # rows; a terminal with fewer has no room for blank lines
 
 
-class CompareScreen(Playback):
+class CompareScreen(ClosesOnce[None], Playback):
     """Two bars, two grids, one timeline: the right side takes its noise, and how many digits, from the left."""
 
     HELP = (

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.units import file_size, memory_size
 from tui.actions import bindings
 from tui.meter import REMEMBERED, Meter, key
 from tui.widgets.devices import DevicePanel, device_line
@@ -188,12 +189,12 @@ def _process_lines(device: DeviceInfo, meter: Meter) -> int:
 def _disk(meter: Meter, root: Path) -> Content:
     if meter.disk is None:
         return Content.assemble(("disk ", "bold"), "N/A")
-    free, total = (f"{amount / 2**30:,.1f} GiB" for amount in meter.disk)
+    free, total = map(file_size, meter.disk)
     return Content.assemble(("DISK  ", "bold"), f"{free} free of {total}", (f"  where {root} is", "$foreground 50%"))
 
 
 def _process(process: GpuProcess, width: int) -> Content:
-    memory = "N/A" if process.memory is None else f"{process.memory / 2**30:.1f} GiB"
+    memory = memory_size(process.memory)
     pid, hidden = process.pid or "N/A", "N/A" if process.pid else "a process outside this container"
     text = f"  {pid:>8} {process.user or 'N/A':<12.12} {memory:>9}  {process.name or hidden}"
     return Content(text if len(text) <= width else text[: width - 1] + "…")

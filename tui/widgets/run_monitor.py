@@ -12,6 +12,7 @@ from textual.widgets import Label, ProgressBar, Static
 from core.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
 from core.history import RunHistory, current_epoch, in_words
 from core.runs import Status
+from core.units import memory_size
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
@@ -197,7 +198,7 @@ def _stats(history: RunHistory, status: Status) -> list[str]:
             left = history.seconds_left
             parts.append("" if left is None else f"{duration(left)} left")
         if window.memory is not None:
-            parts.append(f"{window.memory / 1e6:,.0f} MB")
+            parts.append(memory_size(window.memory))
     if isinstance(history.lifecycle, Finished):
         parts.append(f"took {duration(history.lifecycle.seconds)}")
     return [part for part in parts if part]
