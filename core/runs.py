@@ -10,7 +10,7 @@ import shlex
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -390,4 +390,9 @@ def summarize(path: Path) -> RunSummary:
 
 def list_runs(root: Path, read: Callable[[Path], RunSummary] = summarize) -> list[RunSummary]:
     """Every run under `root`, summarized by `read`, the one with the newest event first."""
-    return sorted(map(read, run_directories(root)), key=lambda run: run.updated or 0.0, reverse=True)
+    return newest_first(map(read, run_directories(root)))
+
+
+def newest_first(runs: Iterable[RunSummary]) -> list[RunSummary]:
+    """The runs in the order in which they were last updated, the most recent first."""
+    return sorted(runs, key=lambda run: run.updated or 0.0, reverse=True)

@@ -158,12 +158,12 @@ class MinidiffApp(App[None]):
             return True  # a list that a resize left without room cannot say what lies a page away
         return await super().run_action(action, default_namespace, namespaces)
 
-    async def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
         self.link.heard(time.monotonic())  # a detached terminal that is attached again has another size, or says so
         self._draw_missed()
         if is_small(event.size) and not isinstance(self.screen, RoomScreen):
-            await self.push_screen(RoomScreen())
+            self.push_screen(RoomScreen())
 
     def post_display_hook(self) -> None:
         """Let the terminal say when it has drawn a picture."""

@@ -20,8 +20,8 @@ class ClosesOnce(Screen[ScreenResultType]):
         return super().dismiss(result)
 
 
-class Modal(ClosesOnce[ScreenResultType], ModalScreen[ScreenResultType]):
-    """A modal screen that closes once."""
+class Modal(ModalScreen[ScreenResultType], ClosesOnce[ScreenResultType]):
+    """A modal screen that closes once; Textual takes the style of the first class only."""
 
 
 class Sheet(Modal[None]):

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from core.runs import EVENTS, RunSummary, Status, is_locked, run_directories
+from core.runs import EVENTS, RunSummary, Status, is_locked, newest_first, run_directories
 from core.summary_cache import SummaryCache
 from tui.watch import reasons_lost
 
@@ -49,7 +49,7 @@ class RunList:
         """
         paths = sorted(run_directories(self._root), key=_changed, reverse=True)[:count]
         with self._lock:
-            return _with_reasons([self._cache.summarize(path) for path in paths])
+            return _with_reasons(newest_first(map(self._cache.summarize, paths)))
 
 
 def _changed(path: Path) -> float:

@@ -36,7 +36,7 @@ SIDES = ("left", "right")
 LOW = 30  # rows; a terminal with fewer has no room for blank lines
 
 
-class CompareScreen(ClosesOnce[None], Playback):
+class CompareScreen(Playback, ClosesOnce[None]):
     """Two bars, two grids, one timeline: the right side takes its noise, and how many digits, from the left."""
 
     HELP = (
