@@ -14,7 +14,7 @@ from core.arrays import as_tensor, number, whole_number
 
 WHOLE = (8, 8.0, np.int64(8), np.float32(8), np.array(8), torch.tensor(8), torch.tensor(8.0), torch.tensor([8]))
 NOT_WHOLE: tuple[Any, ...] = (
-    *(True, np.True_, torch.tensor(True), None, "8", b"8", 8.5, float("nan"), float("inf"), 1j, [8], {}, object()),
+    *(True, np.True_, torch.tensor(True), None, "8", b"8", 8.5, float("nan"), float("inf"), 1j, [8], {}, Ellipsis),
     *(np.array([8, 8]), torch.tensor([8, 8]), torch.tensor(8.5), "x" * 10_000),
 )
 
