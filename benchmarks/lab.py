@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 
-from core.checkpoint import write_tensors
-from core.config import TrainConfig
-from core.models import build_model
-from core.runs import CONFIG, MODEL
+from core.config.training import TrainConfig
+from core.models.registry import build_model
+from core.models.weights import write_tensors
+from core.runs.directory import CONFIG, MODEL
 from tui.app import MinidiffApp
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 
 # By bench: the models asked, and the keys pressed in turn once the bench is in sight.
 KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from pseudo_terminal import HOME, PseudoTerminal
 
-from core.events import Checkpoint, Dataset, Epoch, Event, Finished, Progress, Started, to_line
+from core.runs.events import Checkpoint, Dataset, Epoch, Event, Finished, Progress, Started, to_line
 
 AIMS = {"first table": 1.5, "share of a core at rest": 0.03, "q to the end": 1.0, "minidiff runs": 3.0}
 STEPS_PER_EPOCH = 469

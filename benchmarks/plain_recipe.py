@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core import TrainConfig, load_dataset
-from core.randomness import CORRUPTION, epoch_order, generator_for
-from core.trainer import Trainer
+from core.compute.seeding import CORRUPTION, epoch_order, generator_for
+from core.training.trainer import Trainer
 
 STEPS = 20
 

@@ -33,7 +33,7 @@ class Point:
     sampler: str  # in words
     sampling: float  # seconds for all samples
     evaluations: int | None  # of the net for each sample, if that is the same for all
-    evaluation: dict[str, Any]  # core.evaluation.Evaluation
+    evaluation: dict[str, Any]  # core.evaluation.scores.Evaluation
     few: dict[str, Any]  # the same of its first samples, as many as every recipe has
 
     @property

@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from torch.nn import functional
 
-from core.data import Dataset
-from core.glyphs import FILES
-from core.idx import header
+from core.data.datasets import Dataset
+from core.data.glyphs import FILES
+from core.data.idx import header
 
 PADDED = 32  # pixels a side of the PNG images, for nets that halve an image three times
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from pseudo_terminal import HOME, PseudoTerminal
 from ssh_server import NoServerError, Server, free_port, serving
 
-from core.config import TrainConfig
-from core.filing import create_run
-from core.launcher import launch
-from core.runs import request
+from core.config.training import TrainConfig
+from core.runs.directory import request
+from core.runs.launcher import launch
+from core.runs.store import create_run
 
 SIZES = ((80, 24), (120, 40))
 SECONDS = 20.0

@@ -34,12 +34,12 @@ import terminal_day
 from pseudo_terminal import PseudoTerminal
 from terminal_frames import HEIGHT, KINDS, WIDGETS, WIDTH
 
-from core.config import TrainConfig
-from core.events import Progress
-from core.filing import create_run
-from core.history import LogTail
-from core.launcher import launch
-from core.runs import EVENTS, request
+from core.config.training import TrainConfig
+from core.runs.directory import EVENTS, request
+from core.runs.events import Progress
+from core.runs.history import LogTail
+from core.runs.launcher import launch
+from core.runs.store import create_run
 
 HOME = Path(__file__).resolve().parent
 SIZES = ((80, 24), (120, 40))

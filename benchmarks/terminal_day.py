@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.events import Checkpoint, Dataset, Epoch, Event, Preview, Progress, Started, to_line
-from core.runs import EVENTS
-from core.windows import LEAST_SECONDS, LEAST_SHARE
+from core.runs.directory import EVENTS
+from core.runs.events import Checkpoint, Dataset, Epoch, Event, Preview, Progress, Started, to_line
+from core.training.loss_window import LEAST_SECONDS, LEAST_SHARE
 
 STEP_SECONDS, STEPS_PER_EPOCH, CHECKPOINT_SECONDS = 0.1, 469, 60.0
 COLUMNS, LINES = 120, 30

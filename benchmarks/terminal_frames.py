@@ -18,8 +18,8 @@ from textual.app import App, ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.recording import RECORDING, load_recording
-from core.runs import builtin_directories
+from core.runs.directory import builtin_directories
+from core.runs.trajectory import RECORDING, load_recording
 from tui.widgets.digits import DigitGrid
 
 WIDGETS = ("ours", "rich-pixels", "textual-image")

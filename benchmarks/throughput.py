@@ -5,10 +5,10 @@
     python benchmarks/throughput.py --quick       tiny batches, one round: whether it works, not how fast
 
 Three loops train the same net, in turns, in one process: the document's (torchvision's MNIST through a DataLoader with
-ToTensor, float32, eager, the loss read at every step), ours (`core.trainer.Trainer.advance`, channels last), and ours
-laid bare: forward, backward and torch's own fused optimizer step, on one batch that never changes. How much faster the
-second is than the first is the gain, how much slower than the third is what our loop costs. Both are ratios of medians
-over the rounds. The document's loop asks our own net at no noise and without a class.
+ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.advance`, channels last),
+and ours laid bare: forward, backward and torch's own fused optimizer step, on one batch that never changes. How much
+faster the second is than the first is the gain, how much slower than the third is what our loop costs. Both are ratios
+of medians over the rounds. The document's loop asks our own net at no noise and without a class.
 
 Two floors stand beside each figure, as the images a second that they alone would allow:
 - arithmetic: operations of convolutions and matrix products, as torch counts them, at the rate that a large matrix
@@ -41,14 +41,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from core import MinidiffError, TrainConfig, load_dataset, pick_device, sample
-from core.checkpoint import LoadedModel
-from core.data import Dataset
-from core.devices import list_devices
-from core.optimizer import BETAS
-from core.precision import in_precision, pick_precision
-from core.samplers import ask
-from core.sampling_options import defaults_for, evaluations
-from core.trainer import Trainer
+from core.compute.precision import in_precision, pick_precision
+from core.config.sampling import defaults_for, evaluations
+from core.data.datasets import Dataset
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.samplers import ask
+from core.system.devices import list_devices
+from core.training.optimizer import BETAS
+from core.training.trainer import Trainer
 
 NETS = {"BasicUNet": "quick", "UNet2DModel": "document", "our default net": "default"}  # with the preset that has it
 Loop = Callable[[], object]  # takes one step

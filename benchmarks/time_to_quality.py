@@ -8,9 +8,9 @@ Every training is a process of its own, and its clock begins just before that pr
 and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
 the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is timed
 apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares. A recipe
-made for few steps also draws with half and with a quarter of them. All samples are measured by `core.evaluation`; where
-peers draw fewer, the first so many of ours are measured once more. Seeds take turns, so that a machine that slows down
-slows all.
+made for few steps also draws with half and with a quarter of them. All samples are measured by
+`core.evaluation.scores`; where peers draw fewer, the first so many of ours are measured once more. Seeds take turns, so
+that a machine that slows down slows all.
 
 The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
 how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
@@ -42,9 +42,9 @@ from quality_report import Point, Race, plot, table
 from raw_files import write_idx, write_png
 
 from core import MinidiffError, TrainConfig, build_model, load_dataset, pick_device
-from core.devices import list_devices
-from core.evaluation import Reference, measure, prepare
-from core.runs import builtin_directories
+from core.evaluation.scores import Reference, measure, prepare
+from core.runs.directory import builtin_directories
+from core.system.devices import list_devices
 
 HOME = Path(__file__).resolve().parent
 PLOT = HOME.parent / "docs" / "images" / "time-to-quality.png"

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from core import load_model, sample
-from core.atomic import write_atomically
-from core.checkpoint import read_tensors, write_tensors
-from core.classifiers import judge_at_hand, readings
-from core.config import TrainConfig
-from core.events import Dataset, Event, Finished, to_line
-from core.export import write_csv, write_grid
-from core.history import RunHistory, merged
-from core.recording import RECORDING, record, save_recording
-from core.runs import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
+from core.config.training import TrainConfig
+from core.evaluation.feature_classifiers import judge_at_hand, readings
+from core.export.images import write_csv, write_grid
+from core.models.weights import read_weights, write_tensors
+from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
+from core.runs.events import Dataset, Event, Finished, to_line
+from core.runs.history import RunHistory, merged
+from core.runs.trajectory import RECORDING, record, save_recording
+from core.system.atomic_write import write_atomically
 
 HERE = Path(__file__).resolve().parent
 WINDOWS = 300
@@ -57,7 +57,7 @@ def main() -> None:
     config = TrainConfig.from_toml(run / CONFIG).changed(name=name, data_root=None)
     write_atomically(target / CONFIG, config.to_toml().encode())
     write_atomically(target / EVENTS, "".join(map(to_line, thinned(history, name))).encode())
-    tensors, _, step, _ = read_tensors(run / MODEL, "model")
+    tensors, _, step, _ = read_weights(run / MODEL)
     kept = {key: value.half() if arguments.half else value for key, value in tensors.items()}
     write_tensors(target / MODEL, "model", kept, config, step)
     write_csv(target / "loss.csv", RunHistory.of(target / EVENTS))

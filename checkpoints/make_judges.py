@@ -9,22 +9,23 @@ import argparse
 import time
 from pathlib import Path
 
-from core import classifiers, load_dataset
-from core.data import Dataset
+from core import load_dataset
+from core.data.datasets import Dataset
+from core.evaluation import feature_classifiers
 
 NAME = "mnist"
 HERE = Path(__file__).resolve().parent
 SECONDS = 10.0  # between two lines
 
 
-def trained(shape: classifiers.Shape, data: Dataset) -> classifiers.Classifier:
+def trained(shape: feature_classifiers.Shape, data: Dataset) -> feature_classifiers.Classifier:
     """A classifier of this shape, with a line now and then on how far it has come."""
-    fitting, spoke = classifiers.fit(shape, data), time.monotonic()
+    fitting, spoke = feature_classifiers.fit(shape, data), time.monotonic()
     while True:
         try:
             done, total = next(fitting)
         except StopIteration as end:
-            net: classifiers.Classifier = end.value
+            net: feature_classifiers.Classifier = end.value
             return net
         if time.monotonic() - spoke > SECONDS:
             spoke = time.monotonic()
@@ -39,17 +40,17 @@ def main() -> None:
     asked = parser.parse_args()
     train, test = (load_dataset(NAME, asked.data_root, split=split) for split in ("train", "test"))
     learned, held_out = (
-        Dataset(train.images[part], train.labels[part]) for part in classifiers.split(len(train.images))
+        Dataset(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
     )
     asked.output.mkdir(exist_ok=True)
-    for shape in classifiers.SHAPES:
+    for shape in feature_classifiers.SHAPES:
         began = time.monotonic()
         net = trained(shape, learned)
-        right = classifiers.accuracy(net, test)
+        right = feature_classifiers.accuracy(net, test)
         path = asked.output / f"{NAME}-{shape}.safetensors"
-        classifiers.write_judge(path, net, NAME, classifiers.images_sha256(train), right)
+        feature_classifiers.write_judge(path, net, NAME, feature_classifiers.images_sha256(train), right)
         seconds = time.monotonic() - began
-        unseen = classifiers.accuracy(net, held_out)
+        unseen = feature_classifiers.accuracy(net, held_out)
         print(f"{shape}: test {right:.2%}, held out {unseen:.2%}, {seconds:.0f} s; wrote {path}", flush=True)
 
 

@@ -6,45 +6,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from core.checkpoint import load_model as load_model
-    from core.config import TrainConfig as TrainConfig
-    from core.corruption import corrupt as corrupt
-    from core.data import load_dataset as load_dataset
-    from core.devices import list_devices as list_devices
-    from core.devices import pick_device as pick_device
+    from core.compute.device import pick_device as pick_device
+    from core.config.training import TrainConfig as TrainConfig
+    from core.data.datasets import load_dataset as load_dataset
+    from core.diffusion.corruption import corrupt as corrupt
+    from core.diffusion.loaded_model import load_model as load_model
+    from core.diffusion.sampling import sample as sample
     from core.errors import MinidiffError as MinidiffError
-    from core.evaluation import evaluate as evaluate
+    from core.evaluation.scores import evaluate as evaluate
     from core.lab.convolution import convolve_steps as convolve_steps
     from core.lab.inside import feature_maps as feature_maps
     from core.lab.inside import receptive_field as receptive_field
     from core.lab.layers import layer_table as layer_table
     from core.lab.sweep import corruption_sweep as corruption_sweep
     from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
-    from core.models import build_model as build_model
     from core.models.basic_unet import BasicUNet as BasicUNet
-    from core.sampling import sample as sample
-    from core.training import train as train
+    from core.models.registry import build_model as build_model
+    from core.system.devices import list_devices as list_devices
+    from core.training.api import resume as resume
+    from core.training.api import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BasicUNet": "core.models.basic_unet",
     "MinidiffError": "core.errors",
-    "TrainConfig": "core.config",
-    "build_model": "core.models",
+    "TrainConfig": "core.config.training",
+    "build_model": "core.models.registry",
     "convolve_steps": "core.lab.convolution",
-    "corrupt": "core.corruption",
+    "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
-    "evaluate": "core.evaluation",
+    "evaluate": "core.evaluation.scores",
     "feature_maps": "core.lab.inside",
     "layer_table": "core.lab.layers",
-    "list_devices": "core.devices",
-    "load_dataset": "core.data",
-    "load_model": "core.checkpoint",
-    "pick_device": "core.devices",
+    "list_devices": "core.system.devices",
+    "load_dataset": "core.data.datasets",
+    "load_model": "core.diffusion.loaded_model",
+    "pick_device": "core.compute.device",
     "receptive_field": "core.lab.inside",
-    "sample": "core.sampling",
-    "train": "core.training",
+    "resume": "core.training.api",
+    "sample": "core.diffusion.sampling",
+    "train": "core.training.api",
     "transposed_convolve_steps": "core.lab.transposed",
 }
 

@@ -1,7 +1,7 @@
 """`python -m core` is the command `minidiff`, also for launchers: `torchrun --nproc-per-node 2 -m core train`."""
 
 if __name__ == "__main__":
-    from core.import_path import leave_current_folder
+    from core.system.import_path import leave_current_folder
 
     leave_current_folder()
 

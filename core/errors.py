@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from core.foreign import harmless
+from core.text import sanitize
 
 
 class MinidiffError(Exception):
@@ -15,7 +15,7 @@ class MinidiffError(Exception):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(harmless(text))
+        super().__init__(sanitize(text))
 
 
 class DeviceUnavailable(MinidiffError):

@@ -11,7 +11,10 @@ import os
 import sys
 from typing import Any
 
-_OWN_FILES = (("core", "import_path.py"), ("tui", "driver.py"))  # by which this project's packages are known
+_OWN_FILES = (
+    ("core", "system", "import_path.py"),
+    ("tui", "terminal", "driver.py"),
+)  # by which this project's packages are known
 
 
 def main() -> None:
@@ -30,7 +33,7 @@ def _command(module: str) -> None:
     for package in ("core", "tui"):  # from here on, their modules are found through them
         importlib.import_module(package)
     sys.path.remove(home)
-    importlib.import_module("core.import_path").leave_current_folder()
+    importlib.import_module("core.system.import_path").leave_current_folder()
     importlib.import_module(module).main()
 
 

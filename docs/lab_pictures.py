@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from textual.pilot import Pilot
 
 from core import convolve_steps, load_dataset
-from core.kernels import Geometry, Kernel, named_kernel
+from core.convolution import Geometry, Kernel, named_kernel
 from tui.lab.bench import Bench
 from tui.screens.lab import LabScreen
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.config import PRESETS, TrainConfig
+from core.config.training import PRESETS, TrainConfig
 
 INTRODUCTION = """# Options of a training run
 
-Made from `core/config.py` by `python docs/make_options.py`. Each option is a flag of `minidiff train` (`--batch-size
-64`), a variable of the environment (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size = 64`), a field of
-the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. A flag wins over the environment.
+Made from `core/config/training.py` by `python docs/make_options.py`. Each option is a flag of `minidiff train`
+(`--batch-size 64`), a variable of the environment (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size =
+64`), a field of the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. A flag wins over the
+environment.
 """
 
 

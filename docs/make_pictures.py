@@ -25,13 +25,13 @@ from textual.pilot import Pilot
 
 from core import TrainConfig, train
 from core.errors import MinidiffError
-from core.events import Epoch
-from core.export import write_figure, write_gif
-from core.filing import create_run
-from core.history import RunHistory
-from core.launcher import launch
-from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, EVENTS, builtin_directories, request
+from core.export.images import write_figure, write_gif
+from core.runs.directory import BUILTIN, EVENTS, builtin_directories, request
+from core.runs.events import Epoch
+from core.runs.history import RunHistory
+from core.runs.launcher import launch
+from core.runs.store import create_run
+from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.app import MinidiffApp
 from tui.screens.compare import CompareScreen
 from tui.settings import Settings

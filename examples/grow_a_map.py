@@ -3,7 +3,7 @@
 import torch
 
 from core import transposed_convolve_steps
-from core.kernels import grown_formula, named_kernel
+from core.convolution import grown_formula, named_kernel
 from core.lab import overlap_counts, upsample_convolve
 
 small, kernel = torch.ones(4, 4), named_kernel("box blur", 3)

@@ -5,7 +5,7 @@ import sys
 from torch import Tensor
 
 from core import convolve_steps, load_dataset
-from core.kernels import Geometry, kernel_text, named_kernel, output_formula, parse_kernel
+from core.convolution import Geometry, kernel_text, named_kernel, output_formula, parse_kernel
 
 
 def shades(picture: Tensor) -> list[str]:

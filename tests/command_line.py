@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core import children, runs
 from core.cli import run
-from core.events import Event
-from core.history import LogTail
+from core.runs import directory
+from core.runs.events import Event
+from core.runs.history import LogTail
+from core.system import subprocesses
 
 TINY = [
     *("--preset", "quick", "--dataset", "glyphs", "--limit", "64", "--batch-size", "32", "--channels", "8", "8"),
@@ -28,7 +29,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**children.environment(), **more}
+    return {**subprocesses.environment(), **more}
 
 
 def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
@@ -48,4 +49,4 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def events(path: Path) -> list[Event]:
-    return LogTail(path / runs.EVENTS).read()[0]
+    return LogTail(path / directory.EVENTS).read()[0]

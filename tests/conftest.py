@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core import runs
-from core.config import TrainConfig
+from core.config.training import TrainConfig
+from core.runs import directory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = {
@@ -66,7 +66,7 @@ def tiny() -> ConfigMaker:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: ConfigMaker) -> Path:
     """The directory of a run that has come to its end, alone under its root; not to be changed."""
-    from core.training import train
+    from core.training.api import train
 
     root = tmp_path_factory.mktemp("runs")
     for _ in train(tiny(root=root, name="done")):
@@ -89,9 +89,9 @@ def home(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def trainers(home: Path) -> Iterator[Path]:
     """`home`, and at the end whatever trainer still holds one of its runs is killed."""
     yield home
-    for path in runs.run_directories(home):
-        if runs.is_locked(path):
-            os.kill(runs.lock_holder(path)["pid"], signal.SIGKILL)
+    for path in directory.run_directories(home):
+        if directory.is_locked(path):
+            os.kill(directory.lock_holder(path)["pid"], signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -37,11 +37,11 @@ Feed = Callable[[random.Random], object]  # makes one input, and hands it to wha
 
 def events(folder: Path) -> Feed:
     """A log: line by line, as one file that grows, folded and told in words, and the summary of its run."""
-    from core.config import TrainConfig
-    from core.events import from_line
-    from core.history import LogTail, RunHistory, in_words
-    from core.runs import EVENTS, summarize
-    from core.training import train
+    from core.config.training import TrainConfig
+    from core.runs.directory import EVENTS, summarize
+    from core.runs.events import from_line
+    from core.runs.history import LogTail, RunHistory, in_words
+    from core.training.api import train
 
     tiny = TrainConfig(
         preset="quick", dataset="glyphs", limit=32, batch_size=32, channels=(2, 2), epochs=1, device="cpu", threads=1,
@@ -80,11 +80,13 @@ def checkpoint(folder: Path) -> Feed:
     """Weights, which are loaded, and states, whose runs are resumed to their end: see `damaged_checkpoint`."""
     import torch
 
-    from core.checkpoint import load_model, read_tensors, write_tensors
-    from core.config import TrainConfig
-    from core.events import Finished, Progress
-    from core.models import build_model
-    from core.training import resume, train
+    from core.config.training import TrainConfig
+    from core.diffusion.loaded_model import load_model
+    from core.models.registry import build_model
+    from core.models.weights import write_tensors
+    from core.runs.events import Finished, Progress
+    from core.training.api import resume, train
+    from core.training.state import read_state
 
     torch.set_num_threads(1)
     models = []
@@ -112,7 +114,7 @@ def checkpoint(folder: Path) -> Feed:
             path = folder / "damaged"
             path.write_bytes(damaged_checkpoint(rng.choice(models), rng))
             if rng.random() < 0.1:
-                return read_tensors(path, "state")
+                return read_state(path)
             loaded = load_model(path, device="cpu")
             assert types_of(path.read_bytes()) <= {"F32", "F16", "BF16"}
             return loaded
@@ -191,7 +193,7 @@ def other_name(name: str, rng: random.Random) -> str:
 
 def idx(folder: Path) -> Feed:
     """Images and labels, raw and packed."""
-    from core.idx import header, read_idx
+    from core.data.idx import header, read_idx
 
     shapes = ((20, 28, 28), (20,))
     valid = [(shape, header(shape) + random.Random(0).randbytes(20 * (784 if shape[1:] else 1))) for shape in shapes]
@@ -220,9 +222,9 @@ def config(folder: Path) -> Feed:
     """A config.toml, and the net that it asks for."""
     import tomli_w
 
-    from core.config import TrainConfig
-    from core.models import sketch
-    from core.runs import config_options
+    from core.config.training import TrainConfig
+    from core.models.registry import sketch
+    from core.runs.directory import config_options
 
     valid = [TrainConfig(), TrainConfig(preset="quick"), TrainConfig(preset="document", data_root="/data", name="a")]
 
@@ -250,10 +252,10 @@ def engine(folder: Path) -> Feed:
     """What the engine is asked, and what the screen then hears, damaged on its way."""
     import torch
 
-    from core.checkpoint import write_tensors
-    from core.config import TrainConfig
-    from core.engine import Engine, asked
-    from core.models import build_model
+    from core.config.training import TrainConfig
+    from core.engine.server import Engine, asked
+    from core.models.registry import build_model
+    from core.models.weights import write_tensors
 
     torch.set_num_threads(1)
     for name, options in (("a", {"preset": "quick", "channels": (2, 2)}), ("b", {"channels": (16, 16)})):
@@ -299,7 +301,7 @@ def engine(folder: Path) -> Feed:
 
 async def listened(said: bytes, folder: Path) -> object:
     """What the screen makes of an engine's words."""
-    from tui.engine import Engine as Client
+    from tui.io.engine_client import Engine as Client
 
     replies = asyncio.StreamReader()
     replies.feed_data(said)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.cli import main
-from core.memory_estimate import MEASURED
+from core.training.memory_estimate import MEASURED
 
 ROOM = 9  # images that fit into its memory at once, in training
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from core import MinidiffError
-from core.arrays import as_tensor, number, whole_number
+from core.compute.arrays import as_tensor
+from core.config.numbers import number, whole_number
 
 WHOLE = (8, 8.0, np.int64(8), np.float32(8), np.array(8), torch.tensor(8), torch.tensor(8.0), torch.tensor([8]))
 NOT_WHOLE: tuple[Any, ...] = (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.recording import RECORDING
-from core.runs import builtin_directories
+from core.runs.directory import builtin_directories
+from core.runs.trajectory import RECORDING
 
 HOME = Path(__file__).resolve().parents[1]
 

@@ -15,14 +15,15 @@ import safetensors.torch
 import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
-from core.atomic import write_atomically
-from core.checkpoint import fill, read_tensors, write_tensors
-from core.checkpoint_layout import HEADER_BYTES
 from core.errors import CheckpointError
-from core.events import Epoch
-from core.runs import MODEL, STATE
-from core.trainer import Trainer
-from core.training import resume
+from core.models.weights import fill, read_weights, write_tensors
+from core.models.weights_layout import HEADER_BYTES
+from core.runs.directory import MODEL, STATE
+from core.runs.events import Epoch
+from core.system.atomic_write import write_atomically
+from core.training.api import resume
+from core.training.state import read_state
+from core.training.trainer import Trainer
 
 CONFIG = TrainConfig(preset="quick", channels=(2, 2), name="a", seed=3)
 
@@ -85,7 +86,7 @@ def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
 
 def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
     """A trainer that took over a state as a resumed run does."""
-    tensors, _, step, _ = read_tensors(path, "state")
+    tensors, _, step, _ = read_state(path)
     trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
     trainer.restore(tensors, step, path)
     return trainer
@@ -94,7 +95,7 @@ def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
 @pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
 def test_what_was_written_is_read_back(tmp_path: Path, config: TrainConfig) -> None:
     written = safetensors.torch.load_file(state(tmp_path / "x", config))
-    back, saved, step, more = read_tensors(tmp_path / "x", "state")
+    back, saved, step, more = read_state(tmp_path / "x")
     assert back.keys() == written.keys()
     assert all(torch.equal(back[name], written[name]) for name in written)
     assert (saved.changed(batch_size=config.batch_size), step, more) == (config, 2, PROGRESS)
@@ -128,7 +129,7 @@ def test_a_file_of_any_name_is_loaded(finished_run: Path, tmp_path: Path) -> Non
 
 
 def test_the_built_in_model_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.runs import builtin_directories
+    from core.runs.directory import builtin_directories
 
     if "quick-mnist" not in builtin_directories():
         pytest.skip("this checkout has no built-in model")
@@ -294,10 +295,10 @@ def test_a_config_of_a_net_larger_than_its_weights_takes_no_memory(tmp_path: Pat
     config = CONFIG.changed(channels=(2000, 2000))
     small = build_model(CONFIG.model, **CONFIG.model_options).state_dict()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for kind in ("model", "state"):
+    for kind, read in (("model", read_weights), ("state", read_state)):
         write_tensors(tmp_path / kind, kind, small, config, 2, **PROGRESS)
         with pytest.raises(CheckpointError, match=r"asks for|lacks what resuming needs"):
-            read_tensors(tmp_path / kind, kind)
+            read(tmp_path / kind)
     write_tensors(tmp_path / "huge", "model", small, CONFIG.changed(channels=(4096, 4096)), 1)
     assert "268,435,456 are the most" in refusal(tmp_path / "huge")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
@@ -331,7 +332,7 @@ def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     refusal(tmp_path / "x")
     with pytest.raises(CheckpointError, match="not an ordinary file"):
-        read_tensors(tmp_path / "x", "model")
+        read_weights(tmp_path / "x")
 
 
 def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_i
     assert load_model(tmp_path / "run" / MODEL, device="cpu").step == 12
     (tmp_path / STATE).symlink_to(weights(tmp_path / "state", kind="state"))
     with pytest.raises(CheckpointError, match="symbolic link"):
-        read_tensors(tmp_path / STATE, "state")
+        read_state(tmp_path / STATE)
 
 
 # Types, shapes and values that no checkpoint has
@@ -458,20 +459,20 @@ def test_a_state_that_records_impossible_progress_is_refused_before_a_tensor_is_
     tmp_path: Path, progress: dict[str, Any]
 ) -> None:
     with pytest.raises(CheckpointError, match="header that makes no sense") as caught:
-        read_tensors(state(tmp_path / "x", **progress), "state")
+        read_state(state(tmp_path / "x", **progress))
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", PROGRESS)
 def test_a_state_that_lacks_a_part_of_its_progress_says_which(tmp_path: Path, name: str) -> None:
-    tensors, config, step, more = read_tensors(state(tmp_path / "x"), "state")
+    tensors, config, step, more = read_state(state(tmp_path / "x"))
     del more[name]
     write_tensors(tmp_path / "x", "state", tensors, config, step, **more)
     if name == "processes":  # which came later than the others
-        assert read_tensors(tmp_path / "x", "state")[3] == more
+        assert read_state(tmp_path / "x")[3] == more
         return
     with pytest.raises(CheckpointError, match=rf"lacks what resuming needs \({name}\)"):
-        read_tensors(tmp_path / "x", "state")
+        read_state(tmp_path / "x")
 
 
 def test_a_state_whose_epoch_does_not_fit_its_step_is_refused_when_it_is_resumed(tmp_path: Path) -> None:
@@ -481,7 +482,7 @@ def test_a_state_whose_epoch_does_not_fit_its_step_is_refused_when_it_is_resumed
     next(event for event in events if isinstance(event, Epoch))
     events.close()
     path = tmp_path / "a" / STATE
-    tensors, saved, step, more = read_tensors(path, "state")
+    tensors, saved, step, more = read_state(path)
     assert step == 3
     write_tensors(path, "state", tensors, saved, step, **{**more, "epoch": {**more["epoch"], "steps": 1}})
     with pytest.raises(CheckpointError, match="1 steps into an epoch of 3 after 3 steps"):

@@ -12,10 +12,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from core import classifiers, load_dataset
-from core.classifiers import FEATURES, SHAPES, Classifier, Judge, Shape
-from core.data import Dataset
+from core import load_dataset
+from core.data.datasets import Dataset
 from core.errors import CheckpointError
+from core.evaluation import feature_classifiers
+from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, Judge, Shape
 
 T = TypeVar("T")
 FEW = 96  # images: two thirds of a batch, so one step an epoch
@@ -45,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judged(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], Judge]:
-    return outcome(classifiers.judge(shape, "glyphs", glyphs(n), glyphs(50, "test")))
+    return outcome(feature_classifiers.judge(shape, "glyphs", glyphs(n), glyphs(50, "test")))
 
 
 # Shapes and the split
@@ -62,10 +63,10 @@ def test_features_are_what_the_last_layer_turns_into_logits(shape: Shape) -> Non
 
 
 def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() -> None:
-    learned, held_out = classifiers.split(60_000)
+    learned, held_out = feature_classifiers.split(60_000)
     assert (len(learned), len(held_out)) == (50_000, 10_000)
     assert torch.equal(torch.cat([learned, held_out]).sort().values, torch.arange(60_000))
-    again = classifiers.split(60_000)
+    again = feature_classifiers.split(60_000)
     assert torch.equal(again[0], learned)
     assert torch.equal(again[1], held_out)
     assert not torch.equal(held_out, torch.arange(10_000))
@@ -77,10 +78,10 @@ def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() 
 @each_shape
 def test_a_fit_is_a_pure_function_of_the_images_and_leaves_the_global_generator_alone(shape: Shape) -> None:
     data, before = glyphs(FEW), torch.random.get_rng_state()
-    steps, first = outcome(classifiers.fit(shape, data, epochs=12))
+    steps, first = outcome(feature_classifiers.fit(shape, data, epochs=12))
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(5)
-    _, second = outcome(classifiers.fit(shape, data, epochs=12))
+    _, second = outcome(feature_classifiers.fit(shape, data, epochs=12))
     assert steps == [(step, 12) for step in range(1, 13)]
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
@@ -89,13 +90,13 @@ def test_a_fit_is_a_pure_function_of_the_images_and_leaves_the_global_generator_
 
 @pytest.mark.parametrize(("shape", "epochs"), [("conv", 5), ("mlp", 6)])
 def test_a_fit_soon_reads_drawn_digits_that_it_has_not_seen(shape: Shape, epochs: int) -> None:
-    _, net = outcome(classifiers.fit(shape, glyphs(1500), epochs=epochs))
-    assert classifiers.accuracy(net, glyphs(250, "test")) > 0.9
+    _, net = outcome(feature_classifiers.fit(shape, glyphs(1500), epochs=epochs))
+    assert feature_classifiers.accuracy(net, glyphs(250, "test")) > 0.9
 
 
 def test_a_last_batch_of_one_image_is_passed_over() -> None:
-    data = glyphs(classifiers.BATCH + 1)
-    _, net = outcome(classifiers.fit("mlp", data, epochs=5))
+    data = glyphs(feature_classifiers.BATCH + 1)
+    _, net = outcome(feature_classifiers.fit("mlp", data, epochs=5))
     assert all(bool(value.isfinite().all()) for value in net.state_dict().values())
 
 
@@ -105,9 +106,12 @@ def test_a_last_batch_of_one_image_is_passed_over() -> None:
 def test_reading_in_batches_is_reading_at_once() -> None:
     torch.manual_seed(0)
     net, images = Classifier("mlp").eval(), glyphs(50).images
-    at_once, parts = classifiers.joined(classifiers.read(net, images)), list(classifiers.read(net, images, batch=20))
+    at_once, parts = (
+        feature_classifiers.joined(feature_classifiers.read(net, images)),
+        list(feature_classifiers.read(net, images, batch=20)),
+    )
     assert [len(part.classes) for part in parts] == [20, 20, 10]
-    together = classifiers.joined(parts)
+    together = feature_classifiers.joined(parts)
     torch.testing.assert_close(together.features, at_once.features)
     assert torch.equal(together.classes, at_once.classes)
     with torch.no_grad():
@@ -121,7 +125,7 @@ def test_reading_in_batches_is_reading_at_once() -> None:
 
 def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_cache(cache: Path) -> None:
     steps, first = judged("mlp")
-    assert steps[-1] == (classifiers.EPOCHS, classifiers.EPOCHS)
+    assert steps[-1] == (feature_classifiers.EPOCHS, feature_classifiers.EPOCHS)
     (kept,) = cache.iterdir()
     assert kept.name.startswith("glyphs-mlp-")
     again, second = judged("mlp")
@@ -130,11 +134,11 @@ def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_c
     assert (
         second.accuracy
         == first.accuracy
-        == pytest.approx(classifiers.accuracy(first.net, glyphs(50, "test")), abs=1e-4)
+        == pytest.approx(feature_classifiers.accuracy(first.net, glyphs(50, "test")), abs=1e-4)
     )
-    learned, _ = classifiers.split(FEW)
+    learned, _ = feature_classifiers.split(FEW)
     data = glyphs(FEW)
-    _, net = outcome(classifiers.fit("mlp", Dataset(data.images[learned], data.labels[learned])))
+    _, net = outcome(feature_classifiers.fit("mlp", Dataset(data.images[learned], data.labels[learned])))
     assert_same_weights(net, second.net)
 
 
@@ -154,7 +158,7 @@ def test_the_file_says_what_it_is(cache: Path) -> None:
         header = file.metadata()
     assert header["format"] == "minidiff classifier"
     assert (header["shape"], header["dataset"], header["seed"]) == ("mlp", "glyphs", "0")
-    assert header["train_images_sha256"] == classifiers.images_sha256(glyphs(FEW))
+    assert header["train_images_sha256"] == feature_classifiers.images_sha256(glyphs(FEW))
     assert 0 <= float(header["accuracy"]) <= 1
 
 
@@ -165,10 +169,12 @@ def test_of_the_classifiers_at_hand_the_most_accurate_is_taken_unless_none_is_ac
         with torch.no_grad():
             net = Classifier(shape)
             net.head.bias.fill_(accuracy)
-        classifiers.write_judge(cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy)
+        feature_classifiers.write_judge(
+            cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy
+        )
 
     def at_hand() -> float | None:
-        judge = classifiers.judge_at_hand("mlp", "glyphs")
+        judge = feature_classifiers.judge_at_hand("mlp", "glyphs")
         assert judge is None or judge.net.head.bias[0].item() == pytest.approx(judge.accuracy)
         return None if judge is None else judge.accuracy
 
@@ -230,7 +236,7 @@ def test_a_cache_that_cannot_be_written_is_one_line_before_any_training(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     data = Dataset(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
     with pytest.raises(CheckpointError, match="point XDG_CACHE_HOME at a folder you can write"):
-        next(classifiers.judge("mlp", "glyphs", data, data))
+        next(feature_classifiers.judge("mlp", "glyphs", data, data))
 
 
 # Shipped weights
@@ -241,7 +247,7 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
     shape: Shape, genuine_mnist: Path, cache: Path
 ) -> None:
     train, test = (load_dataset("mnist", genuine_mnist, split=split) for split in ("train", "test"))
-    judging = classifiers.judge(shape, "mnist", train, test)
+    judging = feature_classifiers.judge(shape, "mnist", train, test)
     try:
         next(judging)
         pytest.fail("it is being trained: no shipped weights were found for these images")
@@ -249,10 +255,10 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
         judge: Judge = end.value
     assert not cache.exists()
     assert judge.accuracy > 0.985
-    assert classifiers.accuracy(judge.net, test) == pytest.approx(judge.accuracy, abs=2e-4)
-    _, held_out = classifiers.split(len(train.images))
+    assert feature_classifiers.accuracy(judge.net, test) == pytest.approx(judge.accuracy, abs=2e-4)
+    _, held_out = feature_classifiers.split(len(train.images))
     unseen = Dataset(train.images[held_out], train.labels[held_out])
-    assert classifiers.accuracy(judge.net, unseen) == pytest.approx(judge.accuracy, abs=5e-3)
+    assert feature_classifiers.accuracy(judge.net, unseen) == pytest.approx(judge.accuracy, abs=5e-3)
 
 
 def assert_same_weights(a: Classifier, b: Classifier) -> None:

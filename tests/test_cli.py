@@ -14,10 +14,10 @@ import pytest
 from command_line import TINY, Capture, complaint, environment
 from PIL import Image
 
-from core import runs
 from core.cli import run
-from core.history import RunHistory
-from core.runs import Status, run_status
+from core.runs import directory
+from core.runs.directory import Status, run_status
+from core.runs.history import RunHistory
 
 COMMANDS = [
     *("train", "resume", "stop", "pause", "continue", "watch"),
@@ -61,7 +61,7 @@ def test_runs_as_a_table_is_not_cut_in_a_pipe(home: Path, capsys: Capture) -> No
 
 
 def test_a_number_that_is_not_finite_is_null_in_json(home: Path, capsys: Capture) -> None:
-    with open(home / "done" / runs.EVENTS, "a") as log:
+    with open(home / "done" / directory.EVENTS, "a") as log:
         log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"held_out":null,"seconds":1.0}\n')
     assert run(["runs", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -117,7 +117,7 @@ def test_the_same_seed_draws_the_same_picture(home: Path, tmp_path: Path) -> Non
 
 def test_metrics_writes_the_runs_series(home: Path, tmp_path: Path) -> None:
     assert run(["metrics", "done", "--output", str(tmp_path / "m.csv")]) == 0
-    history = RunHistory.of(home / "done" / runs.EVENTS)
+    history = RunHistory.of(home / "done" / directory.EVENTS)
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 1 + len(history.progress) + len(history.epochs)
 
 
@@ -129,7 +129,7 @@ def test_watching_a_finished_run_shows_it_and_ends(home: Path, capsys: Capture) 
 
 
 def test_watching_a_run_whose_trainer_is_gone_is_an_error(home: Path, capsys: Capture) -> None:
-    log = home / "done" / runs.EVENTS
+    log = home / "done" / directory.EVENTS
     log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line))
     assert run(["watch", "done"]) == 1
     assert "gone without a word" in capsys.readouterr().err
@@ -157,13 +157,13 @@ def test_options_come_from_flags_before_a_file_and_the_environment(
     assert run(["train", *TINY, "--config", str(tmp_path / "mine.toml"), "--seed", "6", "--name", "a"]) == 0
     from core import TrainConfig
 
-    config = TrainConfig.from_toml(home / "a" / runs.CONFIG)
+    config = TrainConfig.from_toml(home / "a" / directory.CONFIG)
     assert (config.epochs, config.seed, config.batch_size, config.learning_rate) == (1, 6, 32, 0.005)
 
 
 def test_a_flag_that_is_on_by_default_can_be_turned_off(home: Path) -> None:
     assert run(["train", *TINY, "--epochs", "1", "--no-channels-last", "--name", "a"]) == 0
-    assert "channels_last = false" in (home / "a" / runs.CONFIG).read_text()
+    assert "channels_last = false" in (home / "a" / directory.CONFIG).read_text()
 
 
 def test_download_says_where_the_set_is(genuine_mnist: Path, capsys: Capture) -> None:
@@ -241,7 +241,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(
     home: Path, capsys: Capture, arguments: str, words: str
 ) -> None:
-    before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != runs.TRAINER_LOG}
+    before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != directory.TRAINER_LOG}
     assert words in complaint(capsys, *arguments.split())
     assert [path.name for path in home.iterdir()] == ["done"]
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -272,7 +272,7 @@ def test_a_data_root_without_the_data_is_one_line_wherever_else_the_data_is(
 def test_a_damaged_checkpoint_is_one_line(
     home: Path, capsys: Capture, damage: Callable[[bytes], bytes], words: str
 ) -> None:
-    path = home / "done" / runs.MODEL
+    path = home / "done" / directory.MODEL
     damaged = damage(path.read_bytes())
     assert damaged != path.read_bytes()
     path.write_bytes(damaged)
@@ -280,9 +280,9 @@ def test_a_damaged_checkpoint_is_one_line(
 
 
 def test_a_damaged_config_is_one_line(home: Path, capsys: Capture) -> None:
-    log = home / "done" / runs.EVENTS
+    log = home / "done" / directory.EVENTS
     log.write_text(log.read_text().replace('"finished"', '"stopped"'))
-    (home / "done" / runs.CONFIG).write_text("epochs = ")
+    (home / "done" / directory.CONFIG).write_text("epochs = ")
     assert "config.toml" in complaint(capsys, "resume", "done", code=2)
     assert run(["runs"]) == 0
 
@@ -308,7 +308,7 @@ def test_a_root_that_cannot_be_written_is_one_line(capsys: Capture, tmp_path: Pa
 def test_a_read_only_run_directory_is_one_line(home: Path, capsys: Capture) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write to a read-only directory")
-    log = home / "done" / runs.EVENTS
+    log = home / "done" / directory.EVENTS
     log.write_text(log.read_text().replace('"finished"', '"stopped"'))
     (home / "done").chmod(0o500)
     try:
@@ -368,8 +368,8 @@ def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, capsys: Ca
 
 
 def test_no_run_takes_the_name_of_a_built_in_model(home: Path, capsys: Capture) -> None:
-    assert "built-in model" in complaint(capsys, "train", *TINY, "--root", str(home), "--name", runs.BUILTIN[0])
-    assert not (home / runs.BUILTIN[0]).exists()
+    assert "built-in model" in complaint(capsys, "train", *TINY, "--root", str(home), "--name", directory.BUILTIN[0])
+    assert not (home / directory.BUILTIN[0]).exists()
 
 
 def test_sample_says_what_it_samples_from(
@@ -378,5 +378,5 @@ def test_sample_says_what_it_samples_from(
     monkeypatch.chdir(tmp_path)
     assert run(["sample", "done", "--steps", "1", "--n", "1", "--device", "cpu"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"sampling from done: {home / 'done' / runs.MODEL}, step 4, online weights"
+    assert first == f"sampling from done: {home / 'done' / directory.MODEL}, step 4, online weights"
     assert second == "wrote samples.png"

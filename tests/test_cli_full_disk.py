@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from command_line import TINY, command, environment, events
 
-from core import runs
 from core.cli import run
-from core.events import Failed
-from core.runs import Status, run_status
+from core.runs import directory
+from core.runs.directory import Status, run_status
+from core.runs.events import Failed
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
@@ -31,11 +31,11 @@ def test_a_disk_full_at_a_checkpoint_keeps_the_last_one_and_says_failed(home: Pa
     wide = ["32" if word == "8" else word for word in TINY]
     assert run(["train", *wide, "--epochs", "2", "--name", "a"]) == 0
     path = home / "a"
-    kept = {name: (path / name).read_bytes() for name in (runs.MODEL, runs.STATE)}
-    log = path / runs.EVENTS
+    kept = {name: (path / name).read_bytes() for name in (directory.MODEL, directory.STATE)}
+    log = path / directory.EVENTS
     lines = [line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line]
     log.write_text("".join(lines))
-    (path / runs.CONFIG).write_text((path / runs.CONFIG).read_text().replace("epochs = 2", "epochs = 4"))
+    (path / directory.CONFIG).write_text((path / directory.CONFIG).read_text().replace("epochs = 2", "epochs = 4"))
     program = (
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
@@ -69,8 +69,8 @@ def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp
         "import sys\n"
         "from pathlib import Path\n"
         "from core.cli import run\n"
-        "from core.events import Checkpoint\n"
-        "from core.training import train\n"
+        "from core.runs.events import Checkpoint\n"
+        "from core.training.api import train\n"
         "from core import TrainConfig, runs\n"
         "from core.errors import MinidiffError\n"
         "config = TrainConfig(preset='quick', dataset='glyphs', limit=64, batch_size=32, channels=(16, 16),\n"
@@ -79,16 +79,16 @@ def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp
         "try:\n"
         "    for event in train(config):\n"
         "        if isinstance(event, Checkpoint) and kept is None:\n"
-        "            kept = [Path('/mnt/a', name).read_bytes() for name in (runs.MODEL, runs.STATE)]\n"
+        "            kept = [Path('/mnt/a', name).read_bytes() for name in (directory.MODEL, directory.STATE)]\n"
         "            with open('/mnt/filler', 'wb', buffering=0) as filler:\n"
         "                try:\n"
         "                    while filler.write(b'x' * 1000): pass\n"
         "                except OSError: pass\n"
         "except MinidiffError as error:\n"
         "    print('raised', error)\n"
-        "summary = runs.summarize(Path('/mnt/a'))\n"
+        "summary = directory.summarize(Path('/mnt/a'))\n"
         "print(summary.status, summary.error)\n"
-        "print(kept == [Path('/mnt/a', name).read_bytes() for name in (runs.MODEL, runs.STATE)])\n"
+        "print(kept == [Path('/mnt/a', name).read_bytes() for name in (directory.MODEL, directory.STATE)])\n"
         "Path('/mnt/filler').unlink()\n"
         "from core import load_model\n"
         "print(load_model('/mnt/a', device='cpu').step)\n"

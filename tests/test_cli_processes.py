@@ -14,10 +14,10 @@ import pexpect
 import pytest
 from command_line import FOREVER, TINY, Capture, command, complaint, environment, events, wait_until
 
-from core import runs
 from core.cli import run
-from core.events import Stopped
-from core.runs import Status, run_status
+from core.runs import directory
+from core.runs.directory import Status, run_status
+from core.runs.events import Stopped
 
 
 def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -41,10 +41,10 @@ def test_a_signal_ends_a_training_with_its_state_on_disk(home: Path, number: sig
     last = events(home / "a")[-1]
     assert isinstance(last, Stopped)
     assert run_status(home / "a") == Status.STOPPED
-    from core.checkpoint import read_tensors
+    from core.training.state import read_state
 
-    assert read_tensors(home / "a" / runs.STATE, "state")[2] == last.step
-    assert not (home / "a" / runs.RESERVE).exists()
+    assert read_state(home / "a" / directory.STATE)[2] == last.step
+    assert not (home / "a" / directory.RESERVE).exists()
 
 
 def test_a_training_whose_reader_goes_away_is_stopped_and_kept(home: Path) -> None:
@@ -64,9 +64,9 @@ def test_a_training_whose_streams_are_closed_trains_and_writes_into_none_of_its_
     shell = subprocess.run(["sh", "-c", f"{trained} {closed}"], env=environment(), capture_output=True, check=False)
     assert shell.returncode == 0, shell.stderr
     assert run_status(home / "a") == Status.FINISHED
-    lines = (home / "a" / runs.EVENTS).read_text().splitlines()
+    lines = (home / "a" / directory.EVENTS).read_text().splitlines()
     assert len(events(home / "a")) == len(lines), "each line is an event"
-    assert runs.lock_holder(home / "a")["log"] == 0
+    assert directory.lock_holder(home / "a")["log"] == 0
 
 
 def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
 
 
 def test_a_bar_comes_back_when_a_stopped_run_goes_on(capsys: Capture) -> None:
-    from core.cli.show import ProgressBar
-    from core.events import Progress, Resumed
+    from core.cli.progress import ProgressBar
+    from core.runs.events import Progress, Resumed
 
     begun: dict[str, Any] = {"name": "a", "device": "cpu", "threads": 1, "parameters": 1, "epochs": 2}
     window = Progress(
@@ -104,7 +104,7 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not obey
     assert run(["train", *FOREVER, "--name", "a"]) == 0
     monkeypatch.delenv("MINIDIFF_DETACH")
-    pid = runs.lock_holder(path)["pid"]
+    pid = directory.lock_holder(path)["pid"]
     assert f"a trains in process {pid}" in capsys.readouterr().out
     assert os.getsid(pid) == pid != os.getsid(0)
 
@@ -123,17 +123,17 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     assert "a is stopped at step" in capsys.readouterr().out
     stopped = events(path)[-1]
     assert isinstance(stopped, Stopped)
-    assert not runs.is_locked(path)
+    assert not directory.is_locked(path)
 
-    config = (path / runs.CONFIG).read_text()
-    (path / runs.CONFIG).write_text(config.replace("epochs = 1000000", f"epochs = {stopped.step // 2 + 20}"))
+    config = (path / directory.CONFIG).read_text()
+    (path / directory.CONFIG).write_text(config.replace("epochs = 1000000", f"epochs = {stopped.step // 2 + 20}"))
     assert run(["resume", "a", "--detach"]) == 0
     assert run(["watch", "a"]) == 0
     out = capsys.readouterr().out
     assert f"resumed at step {stopped.step:,}" in out
     assert out.splitlines()[-1].startswith("finished after")
     wait_until(lambda: run_status(path) == Status.FINISHED, "it is finished")
-    assert "Traceback" not in (path / runs.TRAINER_LOG).read_text()
+    assert "Traceback" not in (path / directory.TRAINER_LOG).read_text()
 
 
 def test_a_detached_trainer_that_cannot_start_says_why(trainers: Path, capsys: Capture) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from core import children, compile_cache
-from core.compile_cache import secure_compile_cache
+from core.compute import compile_cache
+from core.compute.compile_cache import secure_compile_cache
+from core.system import subprocesses
 
 NOBODY = 65_534
 
@@ -130,7 +131,7 @@ def test_a_compiled_training_opens_nothing_in_a_planted_folder(default: Path) ->
     plant(default)
     done = subprocess.run(
         [sys.executable, "-c", COMPILED, str(default)],
-        env=children.environment(), capture_output=True, text=True, check=False,
+        env=subprocesses.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from core import MinidiffError
-from core.config import IMAGE_SIZE, PREDICTIONS, TrainConfig
+from core.config.training import IMAGE_SIZE, PREDICTIONS, TrainConfig
 from core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core import MinidiffError, corrupt
-from core.corruption import mix
+from core.diffusion.corruption import mix
 
 X = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(1))
 NOISE = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(2))

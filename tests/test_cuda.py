@@ -13,12 +13,12 @@ import torch
 from test_engine import REPOSITORY, Client
 
 from core import TrainConfig, load_model, pick_device, sample, train
-from core.devices import list_devices
-from core.events import Epoch, Finished, Progress, Started
-from core.precision import pick_precision
-from core.processes import gpu_processes
-from core.runs import builtin_directories
-from core.training import resume
+from core.compute.precision import pick_precision
+from core.runs.directory import builtin_directories
+from core.runs.events import Epoch, Finished, Progress, Started
+from core.system.devices import list_devices
+from core.system.gpu_processes import gpu_processes
+from core.training.api import resume
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -115,7 +115,7 @@ def test_a_gpu_draws_the_digits_that_the_cpu_draws() -> None:
 def test_the_engine_samples_on_the_gpu() -> None:
     if "default-mnist" not in builtin_directories():
         pytest.skip("no built-in model here")
-    client = Client(["-m", "core.engine"])
+    client = Client(["-m", "core.engine.server"])
     client.send({"id": 1, "do": "sample", "model": "default-mnist", "n": 2, "steps": 2, "device": "cuda"})
     assert client.until("done")["event"] == "done"
     assert client.end() == 0

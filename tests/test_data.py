@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from core import data, evaluation, glyphs
-from core.data import Located, load_dataset, locate, read
+from core.config.datasets import SOURCES, File, Source
+from core.data import datasets, glyphs
+from core.data.datasets import Located, load_dataset, locate, read
+from core.data.idx import header
 from core.errors import DatasetError
-from core.events import Event, Warned
-from core.idx import header
-from core.published import SOURCES, File, Source
+from core.evaluation import scores
+from core.runs.events import Event, Warned
 
 COUNTS = {"train": 12, "test": 5}
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -105,7 +106,7 @@ def find(name: str, root: Path | None = None, **options: object) -> tuple[Locate
             return stop.value, seen
 
 
-def assert_is(dataset: data.Dataset, name: str, split: str = "train") -> None:
+def assert_is(dataset: datasets.Dataset, name: str, split: str = "train") -> None:
     images = content(name, split, "images")[16:]
     assert dataset.images.shape == (COUNTS[split], 1, 28, 28)
     assert dataset.images.dtype == torch.uint8
@@ -127,8 +128,8 @@ def test_both_layouts_read_raw_and_gzip(alone: Path, layout: str, packed: bool) 
 
 def test_roots_are_searched_in_order(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIDIFF_DATA", str(alone / "named"))
-    expected = [alone / "named", Path("data"), data.cache_directory()]
-    assert data.search_roots() == expected
+    expected = [alone / "named", Path("data"), datasets.cache_directory()]
+    assert datasets.search_roots() == expected
     for root in expected:
         fill(root / "Tiny" / "raw", "tiny")
     for root in expected:
@@ -140,7 +141,7 @@ def test_roots_are_searched_in_order(alone: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
     alone: Path, there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in (alone / "named", Path("data"), data.cache_directory()):
+    for place in (alone / "named", Path("data"), datasets.cache_directory()):
         fill(place, "tiny")
     monkeypatch.setenv("MINIDIFF_DATA", str(alone / "named"))
     root = alone / "root"
@@ -157,15 +158,15 @@ def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
         load_dataset("tiny", root)
     assert f"minidiff download tiny --data-root {root}" in str(caught.value)
     assert ("which is no folder" in str(caught.value)) == (there in ("nothing", "a file"))
-    assert data.search_roots(str(root)) == [root]
+    assert datasets.search_roots(str(root)) == [root]
 
 
 def test_a_root_that_lacks_mnist_is_an_error_for_auto_too_and_glyphs_need_none(alone: Path) -> None:
     with pytest.raises(DatasetError, match="MNIST is not in"):
         load_dataset("auto", alone / "nowhere", limit=8)
     with pytest.raises(DatasetError, match="MNIST is not in"):
-        list(evaluation.prepare("auto", alone / "nowhere", 8))
-    assert not data.cache_directory().exists()
+        list(scores.prepare("auto", alone / "nowhere", 8))
+    assert not datasets.cache_directory().exists()
     assert len(load_dataset("glyphs", alone / "nowhere", limit=8).images) == 8
 
 
@@ -326,15 +327,15 @@ def test_a_few_glyphs_are_drawn_in_memory_and_the_same_again() -> None:
     assert events == []
     digest = hashlib.sha256(header((20, 28, 28)) + some.images[:20].numpy().tobytes()).hexdigest()
     assert located.sha256() == digest
-    assert not data.cache_directory().exists()
+    assert not datasets.cache_directory().exists()
 
 
 def test_glyphs_in_the_cache_are_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"train": 400, "test": 100}
-    list(glyphs.ensure(glyphs.directory(data.cache_directory()), counts))
+    list(glyphs.ensure(glyphs.directory(datasets.cache_directory()), counts))
     monkeypatch.setattr(glyphs, "COUNTS", counts)
     located, _ = find("glyphs")
-    assert located.directory.parent == data.cache_directory()
+    assert located.directory.parent == datasets.cache_directory()
     images, labels = glyphs.draw("test", 100)
     dataset = read(located, "test")
     assert np.array_equal(dataset.images[:, 0].numpy(), images)
@@ -347,7 +348,7 @@ def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: P
     assert torch.equal(dataset.images, load_dataset("glyphs", limit=8).images)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    assert list(data.cache_directory().iterdir()) == []
+    assert list(datasets.cache_directory().iterdir()) == []
 
 
 def test_a_set_asked_for_by_name_is_never_replaced(alone: Path) -> None:

@@ -14,10 +14,12 @@ import pynvml
 import pytest
 import torch
 
-from core import cuda_order, devices, processes
-from core.devices import list_devices, pick_device
+from core.compute.device import pick_device
 from core.errors import DeviceUnavailable
-from core.processes import gpu_processes
+from core.system import cuda_visibility, devices
+from core.system import gpu_processes as nvml_processes
+from core.system.devices import list_devices
+from core.system.gpu_processes import gpu_processes
 
 GB = 1 << 30
 A = "GPU-aaaa1111-0000-0000-0000-000000000000"
@@ -73,7 +75,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{key}", reader(key))
         # The driver is asked by a program; here one that prints `order` or fails as it does without a driver.
         program = "raise SystemExit(1)" if order is None else f"print(*{order!r}, sep='\\n')"
-        monkeypatch.setattr(cuda_order, "__file__", str(tmp_path / "driver.py"))
+        monkeypatch.setattr(cuda_visibility, "__file__", str(tmp_path / "driver.py"))
         (tmp_path / "driver.py").write_text(program)
 
     yield install
@@ -100,7 +102,7 @@ def numbers() -> dict[str | None, str | None]:
 
 
 def test_listing_loads_no_torch() -> None:
-    program = "import core.devices, sys; core.devices.list_devices(); print({'torch', 'numpy'} & set(sys.modules))"
+    program = "import core, sys; core.list_devices(); print({'torch', 'numpy'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 
@@ -199,7 +201,7 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, shown: list[str]) -> None:
-    assert cuda_order.visible([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == shown
+    assert cuda_visibility.visible([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == shown
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, show
     ],
 )
 def test_cuda_shows_one_mig_instance(setting: str | None, shown: list[str]) -> None:
-    assert cuda_order.visible([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == shown
+    assert cuda_visibility.visible([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == shown
 
 
 def test_numbers_follow_the_visible_list_and_hidden_gpus_have_none(
@@ -357,7 +359,7 @@ def using(pid: int, memory: int = GB) -> SimpleNamespace:
 
 @pytest.fixture
 def in_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_HOST_NAMESPACE", -1)  # which is no inode: this process lives in another one
+    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", -1)  # which is no inode: this process lives in another one
 
 
 @pytest.mark.usefixtures("in_container")
@@ -376,7 +378,7 @@ def test_in_a_container_a_process_that_has_the_gpu_open_is_ours(
     machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(processes, "_GPU_FILES", (str(tmp_path),))
+    monkeypatch.setattr(nvml_processes, "_GPU_FILES", (str(tmp_path),))
     machine(card(A, ComputeRunningProcesses=[using(os.getpid())]))
     with open(tmp_path / "nvidia0"):
         (process,) = gpu_processes()
@@ -390,6 +392,6 @@ def test_on_the_host_every_process_is_named(machine: Any, monkeypatch: pytest.Mo
     here = os.stat("/proc/self/ns/pid").st_ino if os.path.exists("/proc/self/ns/pid") else None
     if here is None:
         pytest.skip("this system has no namespaces of process ids")
-    monkeypatch.setattr(processes, "_HOST_NAMESPACE", here)
+    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", here)
     machine(card(A, ComputeRunningProcesses=[using(os.getpid()), using(0)]))
     assert [process.pid for process in gpu_processes()] == [os.getpid(), None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core import MinidiffError
-from core.distances import frechet_distance, kernel_distance, precision_recall
+from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
 
 ALL = [frechet_distance, kernel_distance, precision_recall]
 
@@ -119,7 +119,7 @@ def test_kernel_distance_is_unbiased_at_any_size() -> None:
 def test_kernel_distance_does_not_depend_on_how_rows_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = normal(23, 4, seed=0), normal(17, 4, seed=1)
     whole = kernel_distance(a, b)
-    monkeypatch.setattr("core.distances._ROWS", 5)
+    monkeypatch.setattr("core.evaluation.distances._ROWS", 5)
     assert kernel_distance(a, b) == pytest.approx(whole, rel=1e-12)
 
 
@@ -142,7 +142,7 @@ def test_precision_and_recall_are_the_plain_definition(n: int, m: int, shift: fl
 def test_precision_and_recall_do_not_depend_on_how_rows_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
     real, samples = normal(40, 3, seed=0), normal(35, 3, seed=1) + 0.5
     whole = precision_recall(real, samples)
-    monkeypatch.setattr("core.distances._ROWS", 6)
+    monkeypatch.setattr("core.evaluation.distances._ROWS", 6)
     assert precision_recall(real, samples) == whole
 
 

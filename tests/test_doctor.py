@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import rich.console
 
-from core import doctor, published
-from core.devices import DeviceInfo
-from core.doctor import Problem, Torch
-from core.outliving import what_ends_trainers
-from core.terminal import Terminal, colors, describe_terminal
+from core.cli import doctor
+from core.cli.doctor import Problem, Torch
+from core.config import datasets
+from core.system.devices import DeviceInfo
+from core.system.logout import what_ends_trainers
+from core.system.terminal import Terminal, colors, describe_terminal
 
 GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
 CPU = DeviceInfo("A CPU", "cpu", "cpu")
@@ -134,7 +135,7 @@ def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> 
 
 
 def test_doctor_imports_no_torch() -> None:
-    program = "import core.doctor, sys; print({'torch', 'torchvision', 'textual', 'rich'} & set(sys.modules))"
+    program = "import core.cli.doctor, sys; print({'torch', 'torchvision', 'textual', 'rich'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 
@@ -219,7 +220,7 @@ def test_torchs_own_warning_about_a_gpu_is_passed_on() -> None:
 
 
 @pytest.fixture
-def small_sets() -> tuple[dict[str, published.Source], dict[str, dict[str, bytes]]]:
+def small_sets() -> tuple[dict[str, datasets.Source], dict[str, dict[str, bytes]]]:
     """Two sets of 2 + 1 images of one pixel as they would be published, and their files' content by set and name."""
     contents: dict[str, dict[str, bytes]] = {}
     sources = {}
@@ -235,10 +236,10 @@ def small_sets() -> tuple[dict[str, published.Source], dict[str, dict[str, bytes
                 digest = hashlib.sha256(data).hexdigest()
                 contents[name][f"{split}-{what}"] = data
                 files.append(
-                    published.File(f"{split}-{what}", shape, len(packed), hashlib.sha256(packed).hexdigest(), digest)
+                    datasets.File(f"{split}-{what}", shape, len(packed), hashlib.sha256(packed).hexdigest(), digest)
                 )
             splits[split] = (files[0], files[1])
-        sources[name] = published.Source(name, name.upper(), splits)
+        sources[name] = datasets.Source(name, name.upper(), splits)
     return sources, contents
 
 
@@ -353,7 +354,7 @@ def test_a_person_may_choose_the_colours(
 
 
 def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = "from core.terminal import describe_terminal as d; t = d(); print(t.encoding, t.utf8, t.blocks)"
+    program = "from core.system.terminal import describe_terminal as d; t = d(); print(t.encoding, t.utf8, t.blocks)"
     for encoding, said in (
         ("utf-8", "utf-8 True True"),
         ("cp437", "cp437 False True"),
@@ -369,7 +370,7 @@ def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, m
     busctl.write_text('#!/bin/sh\ncase "$*" in *KillUserProcesses) echo "b true";; esac\n')
     busctl.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr("core.outliving.LINGER", tmp_path / "linger")
+    monkeypatch.setattr("core.system.logout.LINGER", tmp_path / "linger")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     ((what, cure),) = what_ends_trainers()
     assert "KillUserProcesses" in what

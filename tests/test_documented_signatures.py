@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import core
-from core.kernels import Geometry
+from core.convolution import Geometry
 
 API = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 ROW = re.compile(r"^\| `((\w+)\((.*?)\))` \|", re.MULTILINE)

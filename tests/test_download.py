@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 import core
-from core import data
 from core.cli import run
-from core.download import download
+from core.config.datasets import SOURCES
+from core.data import datasets
+from core.data.download import download
 from core.errors import DatasetError
-from core.events import Download
-from core.published import SOURCES
+from core.runs.events import Download
 
 REPOSITORY = Path(core.__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -90,7 +90,7 @@ def through(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    return data.cache_directory()
+    return datasets.cache_directory()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def left_in(cache: Path) -> list[str]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "core.download" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "core.data.download" in child.cmdline()]
 
 
 def test_a_download_is_announced_before_any_traffic(mirror: Mirror, through: Path) -> None:
@@ -123,7 +123,7 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
     mirror: Mirror, through: Path, archives: dict[str, bytes]
 ) -> None:
     mirror.files = archives  # the first mirror is https, which this proxy refuses
-    events = data.locate("mnist")
+    events = datasets.locate("mnist")
     seen = []
     while True:
         try:
@@ -131,7 +131,7 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
         except StopIteration as stop:
             located = stop.value
             break
-    assert len(data.read(located, "train", 5).labels) == 5
+    assert len(datasets.read(located, "train", 5).labels) == 5
     assert left_in(through) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
     assert {event.file for event in seen if isinstance(event, Download)} == set(ARCHIVES)
     for name in ARCHIVES:
@@ -139,7 +139,7 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
         assert received == sorted(received)
         assert received[-1] == len(archives[name])
     mirror.asked.clear()
-    assert [*data.locate("mnist")] == []  # a second time it is there
+    assert [*datasets.locate("mnist")] == []  # a second time it is there
     assert not mirror.asked
 
 
@@ -149,12 +149,12 @@ def test_a_named_root_is_downloaded_to_only_when_that_is_asked_for(
     mirror.files = archives
     root = tmp_path / "my data"
     with pytest.raises(DatasetError, match=r"minidiff download mnist --data-root '.*my data'"):
-        list(data.locate("mnist", root))
+        list(datasets.locate("mnist", root))
     assert not mirror.asked
     assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
     assert left_in(root) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
     assert not through.exists()
-    assert len(data.load_dataset("mnist", root, "test", 3).labels) == 3
+    assert len(datasets.load_dataset("mnist", root, "test", 3).labels) == 3
     mirror.asked.clear()
     assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
     assert not mirror.asked
@@ -164,7 +164,7 @@ def test_a_server_without_the_files_fails_in_one_line(mirror: Mirror, through: P
     with pytest.raises(
         DatasetError, match=r"MNIST is not in data, .*HTTP Error 404: Not Found; .*put its files"
     ) as caught:
-        list(data.locate("mnist"))
+        list(datasets.locate("mnist"))
     assert "\n" not in str(caught.value)
     assert mirror.asked
     assert left_in(through) == []
@@ -196,7 +196,10 @@ def test_interrupting_or_killing_the_parent_ends_the_download_and_removes_half_f
 ) -> None:
     mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
     mirror.hang_after = 70_000
-    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import core.data; list(core.data.locate('mnist'))"
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from core.data.datasets import locate\nlist(locate('mnist'))"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     assert mirror.hanging.wait(60)
     parent.send_signal(number)

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.pseudo_terminal import PATIENCE, PseudoTerminal
-from core.events import Epoch, Event, Finished, Paused
-from core.history import LogTail
-from core.runs import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.directory import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.events import Epoch, Event, Finished, Paused
+from core.runs.history import LogTail
 from tui.__main__ import _parser
 from tui.app import MODES
 

@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from core import children, load_model, sample
-from core.recording import record
-from core.sampling_options import CONTRAST, GUIDANCE
+from core import load_model, sample
+from core.config.sampling import CONTRAST, GUIDANCE
+from core.runs.trajectory import record
+from core.system import subprocesses
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -29,7 +30,7 @@ class Client:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=children.environment(),
+            env=subprocesses.environment(),
         )
         self.payload = b""
         self.signs_of_life = 0
@@ -65,7 +66,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    made = Client(["-m", "core.engine"])
+    made = Client(["-m", "core.engine.server"])
     yield made
     made.process.kill()
     made.process.wait()
@@ -113,7 +114,7 @@ def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from core import TrainConfig, build_model
-    from core.checkpoint import write_tensors
+    from core.models.weights import write_tensors
 
     config = TrainConfig(model="patch_unet", channels=(16, 16), precision="float32")
     net = build_model(config.model, **config.model_options)
@@ -322,7 +323,7 @@ def test_a_model_is_read_again_when_its_file_has_changed(
     client: Client, request_: dict[str, Any], tmp_path: Path
 ) -> None:
     from core import TrainConfig, build_model
-    from core.checkpoint import write_tensors
+    from core.models.weights import write_tensors
 
     for channels in ((2,), (3,)):
         config = TrainConfig(preset="quick", channels=channels)
@@ -342,13 +343,13 @@ def test_it_ends_with_its_stdin_even_while_it_samples(client: Client, request_: 
 
 def test_what_libraries_print_does_not_reach_the_replies() -> None:
     program = (
-        "import os, sys, core.engine, core.devices\n"
-        "pick = core.devices.pick_device\n"
+        "import os, sys, core.engine.server, core.system.devices\n"
+        "pick = core.compute.device.pick_device\n"
         "def chatty(name='auto'):\n"
         "    print('hello'); os.write(1, b'hello from C'); os.system('echo hello from a child')\n"
         "    return pick(name)\n"
-        "core.devices.pick_device = chatty\n"
-        "core.engine.main()"
+        "core.compute.device.pick_device = chatty\n"
+        "core.engine.server.main()"
     )
     client = Client(["-c", program])
     assert client.reply()["event"] == "ready"
@@ -356,7 +357,7 @@ def test_what_libraries_print_does_not_reach_the_replies() -> None:
 
 
 def test_it_opens_no_port() -> None:
-    client = Client(["-m", "core.engine"])
+    client = Client(["-m", "core.engine.server"])
     assert client.reply()["event"] == "ready"
     sockets = [one for one in psutil.net_connections("all") if one.pid == client.process.pid]
     assert sockets == []

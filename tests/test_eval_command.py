@@ -13,9 +13,9 @@ import torch
 from command_line import Capture, complaint, environment
 
 from core import BasicUNet, TrainConfig
-from core.checkpoint import write_tensors
 from core.cli import run
-from core.runs import MODEL
+from core.models.weights import write_tensors
+from core.runs.directory import MODEL
 
 FEW = ["--n", "20", "--steps", "1", "--seed", "3", "--limit", "120", "--device", "cpu"]
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core import BasicUNet, MinidiffError, TrainConfig, classifiers, evaluation, load_dataset
-from core.checkpoint import LoadedModel
-from core.evaluation import Evaluation, Progressed, Reference, evaluate, measure, prepare
-from core.events import Warned
-from core.sampling import sample
-from core.sampling_options import Sampling
+from core import BasicUNet, MinidiffError, TrainConfig, load_dataset
+from core.config.sampling import Sampling
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.sampling import sample
+from core.evaluation import feature_classifiers, scores
+from core.evaluation.scores import Evaluation, Progressed, Reference, evaluate, measure, prepare
+from core.runs.events import Warned
 
 T = TypeVar("T")
 LIMIT, HELD_OUT = 360, 60  # images of each split, of which a sixth of the training images is held out
@@ -65,7 +66,11 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
     *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
     assert isinstance(found, Evaluation)
     warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
-    poor = [shape for shape in classifiers.SHAPES if reference.judges[shape].accuracy < classifiers.LEAST_ACCURACY]
+    poor = [
+        shape
+        for shape in feature_classifiers.SHAPES
+        if reference.judges[shape].accuracy < feature_classifiers.LEAST_ACCURACY
+    ]
     assert [f"the {shape} classifier for glyphs, trained on 300 images, reads only" for shape in poor] == [
         message[: message.index(" only") + 5] for message in warnings
     ]
@@ -83,7 +88,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
         "mix, 2 steps, 2 evaluations each, seed 3",
     )
     assert found.seconds > 0
-    for shape in classifiers.SHAPES:
+    for shape in feature_classifiers.SHAPES:
         assert found.accuracy[shape] == reference.judges[shape].accuracy
         assert found.sha256[shape] == reference.judges[shape].sha256
         assert found.samples[shape].agreement is None
@@ -108,7 +113,7 @@ def test_classifiers_are_trained_once_with_their_progress(
     def said() -> set[str]:
         return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Progressed)}
 
-    training = {f"training the {shape} classifier for glyphs" for shape in classifiers.SHAPES}
+    training = {f"training the {shape} classifier for glyphs" for shape in feature_classifiers.SHAPES}
     assert training <= said()
     assert not training & said()
 
@@ -120,13 +125,13 @@ def test_classifiers_of_a_few_images_are_warned_of(
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
     assert all("trained on 20 images, reads only" in message and "--limit" in message for message in warned)
-    for shape in classifiers.SHAPES:  # and nothing asks them afterwards
-        assert classifiers.judge_at_hand(shape, "glyphs") is None
+    for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
+        assert feature_classifiers.judge_at_hand(shape, "glyphs") is None
 
 
 def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "BATCH", 4)
-    parts = list(evaluation.drawn(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
+    monkeypatch.setattr(scores, "BATCH", 4)
+    parts = list(scores.drawn(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
     assert [len(part) for part in parts] == [4, 4, 2]
     for index, part in enumerate(parts):
         *_, end = sample(model, n=len(part), steps=2, seed=5 + index)
@@ -140,7 +145,7 @@ def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypat
 def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Reference) -> None:
     real = last(measure(reference.test.images[:HELD_OUT], reference.test.labels[:HELD_OUT], reference, "real"))
     wild = last(measure(noise(HELD_OUT), None, reference, "noise"))
-    for shape in classifiers.SHAPES:
+    for shape in feature_classifiers.SHAPES:
         floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
         assert wild.floor[shape] == floor
         assert near.frechet < 2 * floor.frechet  # at so few images in so many dimensions the floor is high
@@ -151,13 +156,13 @@ def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Refe
         assert floor.precision > 0.5
         assert far.precision < 0.1
         assert far.recall < 0.1 < floor.recall
-        for scores in (floor, near, far):
-            assert sum(scores.classes) == HELD_OUT
-            assert 0.1 <= scores.confidence <= 1
+        for found in (floor, near, far):
+            assert sum(found.classes) == HELD_OUT
+            assert 0.1 <= found.confidence <= 1
 
 
 def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> None:
-    learned, held_out = classifiers.split(LIMIT)
+    learned, held_out = feature_classifiers.split(LIMIT)
     assert len(reference.held_out.images) == len(held_out) == HELD_OUT
     data = load_dataset("glyphs", limit=LIMIT)
     assert torch.equal(reference.held_out.images, data.images[held_out])
@@ -166,8 +171,8 @@ def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> 
 
 
 def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
-    images, shape = reference.held_out.images[:30], classifiers.SHAPES[0]
-    seen = classifiers.joined(classifiers.read(reference.judges[shape].net, images)).classes
+    images, shape = reference.held_out.images[:30], feature_classifiers.SHAPES[0]
+    seen = feature_classifiers.joined(feature_classifiers.read(reference.judges[shape].net, images)).classes
     asked = seen.clone()
     asked[:12] = (asked[:12] + 1) % 10
     assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
@@ -179,8 +184,8 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
     images, labels = reference.held_out
     *steps, found = measure(images, labels, reference, "real", cas=True)
     assert isinstance(found, Evaluation)
-    fitting = classifiers.fit("conv", reference.held_out, epochs=evaluation.CAS_EPOCHS)
-    expected = classifiers.accuracy(outcome(fitting), reference.test)
+    fitting = feature_classifiers.fit("conv", reference.held_out, epochs=scores.CAS_EPOCHS)
+    expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
     assert found.samples["conv"].cas == found.floor["conv"].cas == expected
     assert found.samples["mlp"].cas is found.floor["mlp"].cas is None
     said = {step.doing for step in steps if isinstance(step, Progressed)}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import (
+from core.runs.events import (
     IMAGE_BYTES,
     LINE_BYTES,
     TYPES,
@@ -28,7 +28,7 @@ from core.events import (
     from_line,
     to_line,
 )
-from core.foreign import harmless
+from core.text import sanitize
 
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(0, 2**53),
@@ -80,7 +80,7 @@ def test_an_event_comes_back_from_its_line(event: Event) -> None:
         elif isinstance(before, float):
             assert after == pytest.approx(before, rel=1e-6)
         else:
-            assert after == (harmless(before) if isinstance(before, str) else before)
+            assert after == (sanitize(before) if isinstance(before, str) else before)
 
 
 def progress(**changes: Any) -> Progress:

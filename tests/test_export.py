@@ -9,8 +9,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from core import MinidiffError
-from core.events import Epoch
-from core.export import (
+from core.export.images import (
     FIGURE_SCALE,
     GAP,
     GIF_END_MS,
@@ -23,8 +22,9 @@ from core.export import (
     write_gif,
     write_grid,
 )
-from core.history import RunHistory
-from core.recording import Denoising, Frame
+from core.runs.events import Epoch
+from core.runs.history import RunHistory
+from core.runs.trajectory import Denoising, Frame
 
 HEIGHT, WIDTH, STEPS = 6, 5, 3
 FIGURE_ZOOM = 2 * FIGURE_SCALE
@@ -104,9 +104,9 @@ def test_the_figure_sets_each_state_beside_the_prediction_made_from_it(tmp_path:
 
 
 def test_the_figure_has_dark_titles_over_both_columns(tmp_path: Path) -> None:
-    from core import export
+    from core.export import images
 
-    assert export.TITLES == ("Input (noisy)", "Model prediction")
+    assert images.TITLES == ("Input (noisy)", "Model prediction")
     blank = Denoising(
         "m", 0, 1, 8, 28, 28, (Frame(0, 1, bytes(8 * 784), None), Frame(1, 0, bytes(8 * 784), bytes(8 * 784)))
     )

@@ -11,20 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from core.atomic import write_atomically
-from core.config import TrainConfig
+from core.config.training import TrainConfig
 from core.errors import MinidiffError
-from core.foreign import (
-    MOST_CHARACTERS,
-    harmless,
-    opened,
-    opened_to_append,
-    parse_json,
-    read_end,
-    read_toml,
-    read_whole,
-)
-from core.training import train
+from core.system.atomic_write import write_atomically
+from core.system.safe_io import opened, opened_to_append, parse_json, read_end, read_toml, read_whole
+from core.text import MOST_CHARACTERS, sanitize
+from core.training.api import train
 
 
 @pytest.fixture
@@ -36,21 +28,21 @@ def precious(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("text", ["", "plain", "café 数字 ◆ [bold]x[/]", "a" * MOST_CHARACTERS])
 def test_text_that_prints_stays_as_it_is(text: str) -> None:
-    assert harmless(text) == text
+    assert sanitize(text) == text
 
 
 def test_whatever_else_there_is_becomes_a_sign_that_prints() -> None:
     everything = "".join(map(chr, range(0x3000)))
     for part in (everything[at : at + 1000] for at in range(0, len(everything), 1000)):
-        shown = harmless(part)
+        shown = sanitize(part)
         assert shown.isprintable()
         assert len(shown) == len(part)
-    assert harmless("\ud800").encode("utf-8")
+    assert sanitize("\ud800").encode("utf-8")
 
 
 def test_a_long_text_is_cut() -> None:
-    assert len(harmless("x" * 10**6)) == MOST_CHARACTERS
-    assert harmless("x" * 10**6).endswith("…")
+    assert len(sanitize("x" * 10**6)) == MOST_CHARACTERS
+    assert sanitize("x" * 10**6).endswith("…")
 
 
 def test_an_error_is_one_line_that_a_terminal_only_draws() -> None:

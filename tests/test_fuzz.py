@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fuzz_targets import TARGETS
 
-from core import children
+from core.system import subprocesses
 
 COUNT = int(os.environ.get("FUZZ", "1000"))
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ def test_damaged_input_gives_a_value_or_one_line(target: str) -> None:
     """In a process of its own, whose memory and time are measured for each input."""
     done = subprocess.run(
         [sys.executable, str(HERE / "fuzz_targets.py"), target, str(COUNT)],
-        env=children.environment(), capture_output=True, text=True, check=False,
+        env=subprocesses.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout)

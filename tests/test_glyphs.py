@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import glyphs
-from core.idx import read_idx
+from core.data import glyphs
+from core.data.idx import read_idx
 
 COUNTS = {"train": 600, "test": 300}
 

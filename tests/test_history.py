@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.events import (
+from core.runs.events import (
     LINE_BYTES,
     Checkpoint,
     Continued,
@@ -28,7 +28,7 @@ from core.events import (
     Warned,
     to_line,
 )
-from core.history import LogTail, RunHistory, in_words
+from core.runs.history import LogTail, RunHistory, in_words
 
 BEGUN = {"name": "a", "device": "cpu", "threads": 1, "parameters": 10, "epochs": 4}
 DATA = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)

@@ -29,11 +29,11 @@ def test_the_code_keeps_its_rules(command: list[str]) -> None:
 
 
 def test_child_processes_are_started_in_one_place() -> None:
-    """Only core/children.py names the interpreter, and nothing forks or spawns Python by other means."""
+    """Only core/system/subprocesses.py names the interpreter, and nothing forks or spawns Python by other means."""
     forbidden = re.compile(r"sys\.executable|multiprocessing\.|import multiprocessing|os\.(exec|spawn|fork|posix)")
     files = [file for folder in ("core", "tui") for file in (ROOT / folder).rglob("*.py")]
     found = [file.relative_to(ROOT).as_posix() for file in files if forbidden.search(file.read_text(encoding="utf-8"))]
-    assert found == ["core/children.py"]
+    assert found == ["core/system/subprocesses.py"]
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.data.idx import header, read_idx
 from core.errors import DatasetError
-from core.idx import header, read_idx
 
 SHAPE = (5, 3, 2)
 VALUES = bytes(range(30))

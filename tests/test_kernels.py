@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import MinidiffError
-from core.kernels import (
+from core.convolution import (
     LARGEST,
     MAX_KERNEL,
     NAMED,
@@ -26,6 +25,7 @@ from core.kernels import (
     parse_kernel,
     sizes_of,
 )
+from core.errors import MinidiffError
 
 EVERY = [(name, size) for name in NAMED for size in sizes_of(name)]
 numbers = st.floats(-LARGEST, LARGEST) | st.integers(-9, 9).map(float) | st.integers(1, 64).map(lambda n: 1 / n)
@@ -39,7 +39,7 @@ def kernels(draw: st.DrawFn) -> tuple[tuple[float, ...], ...]:
 
 
 def test_kernels_need_no_torch() -> None:
-    program = "import sys, core.kernels; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
+    program = "import sys, core.convolution; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core import MinidiffError, convolve_steps
-from core.kernels import Geometry, named_kernel, output_formula, output_size
+from core.convolution import Geometry, named_kernel, output_formula, output_size
 
 CLOSE = {"rtol": 0.0, "atol": 1e-12}  # of float64, for sums of up to 49 products of numbers within 1
 

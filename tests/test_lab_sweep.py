@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from core import BasicUNet, MinidiffError, build_model, corruption_sweep, load_model, sample
-from core.checkpoint import LoadedModel
-from core.config import PREDICTIONS, TrainConfig
+from core.config.training import PREDICTIONS, TrainConfig
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS
+from core.diffusion.sampling import noised
 from core.lab import one_step
-from core.paths import PATHS
-from core.sampling import noised
 
 AMOUNTS = (0.0, 0.3, 0.75, 1.0)
 PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]

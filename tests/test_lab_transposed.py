@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core import MinidiffError, transposed_convolve_steps
-from core.kernels import grown_formula, grown_size, named_kernel
+from core.convolution import grown_formula, grown_size, named_kernel
 from core.lab import overlap_counts, upsample_convolve
 
 CLOSE = {"rtol": 0.0, "atol": 1e-12}  # of float64, for sums of up to 49 products of numbers within 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.events import (
+from core.runs.events import (
     Checkpoint,
     Continued,
     Dataset,
@@ -25,8 +25,8 @@ from core.events import (
     Stopped,
     to_line,
 )
-from core.history import RunHistory
-from core.log_ends import HEAD_BYTES, TAIL_BYTES, read_log_ends
+from core.runs.history import RunHistory
+from core.runs.log_ends import HEAD_BYTES, TAIL_BYTES, read_log_ends
 
 STEPS = 20  # an epoch
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=500, time=1.0)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from little_memory import little_memory
 
-from core.config import TrainConfig
+from core.config.training import TrainConfig
 from core.errors import TrainingError
-from core.events import Epoch, Failed, Warned
-from core.history import RunHistory
-from core.runs import CONFIG, EVENTS
-from core.training import resume, train
+from core.runs.directory import CONFIG, EVENTS
+from core.runs.events import Epoch, Failed, Warned
+from core.runs.history import RunHistory
+from core.training.api import resume, train
 
 
 @pytest.fixture

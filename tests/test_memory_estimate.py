@@ -13,8 +13,8 @@ import pytest
 from command_line import environment
 
 from core import TrainConfig, train
-from core.events import Dataset, Warned
-from core.history import in_words
+from core.runs.events import Dataset, Warned
+from core.runs.history import in_words
 
 TRAINING = """
 import resource, sys, torch

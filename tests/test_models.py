@@ -12,10 +12,11 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core import BasicUNet, MinidiffError, TrainConfig, build_model, models
-from core.config import ModelName
-from core.models import MODEL_NAMES
-from core.precision import in_precision
+from core import BasicUNet, MinidiffError, TrainConfig, build_model
+from core.compute.precision import in_precision
+from core.config.training import ModelName
+from core.models import registry
+from core.models.registry import MODEL_NAMES
 
 
 def size(net: nn.Module) -> int:
@@ -271,6 +272,6 @@ def test_a_sketch_leaves_what_its_module_made_at_import_on_the_processor(
 ) -> None:
     (tmp_path / "made_at_import.py").write_text("import torch\nTABLE = torch.zeros(1)\nbuild = torch.nn.Identity\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(models._BUILDERS, "identity", ("made_at_import", "build"))
-    models.sketch("identity")
+    monkeypatch.setitem(registry._BUILDERS, "identity", ("made_at_import", "build"))
+    registry.sketch("identity")
     assert sys.modules["made_at_import"].TABLE.device.type == "cpu"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from core.config import TrainConfig
+from core.config.training import TrainConfig
 from core.errors import CheckpointError
-from core.models import build_model
-from core.muon import Muon, orthogonalized
-from core.optimizer import Optimizer, warmup_steps
+from core.models.registry import build_model
+from core.training.muon import Muon, orthogonalized
+from core.training.optimizer import Optimizer, warmup_steps
 
 
 def tiny_net() -> nn.Module:

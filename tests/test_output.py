@@ -13,10 +13,10 @@ import pytest
 from command_line import Capture, complaint, environment
 from PIL import Image
 
-from core.atomic import write_atomically
 from core.cli import run
-from core.output import resolve_output, write_output
-from core.runs import BUILTIN, builtin_directories
+from core.runs.directory import BUILTIN, builtin_directories
+from core.system.atomic_write import write_atomically
+from core.system.output_file import resolve_output, write_output
 
 needs_model = pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not here")
 SAMPLE = ["sample", BUILTIN[0], "--n", "1", "--device", "cpu"]
@@ -108,7 +108,7 @@ def test_what_cannot_be_written_is_refused_and_left_alone(tmp_path: Path, kind: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_of_another_user_is_refused_before_any_work() -> None:
     code = (
-        "import os, sys, pathlib; from core.output import resolve_output\n"
+        "import os, sys, pathlib; from core.system.output_file import resolve_output\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: resolve_output(pathlib.Path(sys.argv[1]))\n"
         "except OSError as error: print(error.strerror)"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import PREDICTIONS
+from core.config.training import PREDICTIONS
+from core.diffusion.prob_paths import EDGE, PATHS, Path, draw_amounts, estimate, target, weight
 from core.errors import MinidiffError
-from core.paths import EDGE, PATHS, Path, draw_amounts, estimate, target, weight
 
 PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]
 INNER = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)

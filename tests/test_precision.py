@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import children
-from core.precision import in_precision, pick_precision
+from core.compute.precision import in_precision, pick_precision
+from core.system import subprocesses
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ stop.set()
 
 def test_auto_decides_the_same_while_other_threads_compute() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BUSY], env=children.environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", BUSY], env=subprocesses.environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str({pick_precision("auto", CPU)})
 

@@ -16,21 +16,21 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLIC = {
     "BasicUNet": ("core.models.basic_unet", type),
     "MinidiffError": ("core.errors", type),
-    "TrainConfig": ("core.config", type),
-    "build_model": ("core.models", None),
+    "TrainConfig": ("core.config.training", type),
+    "build_model": ("core.models.registry", None),
     "convolve_steps": ("core.lab.convolution", None),
-    "corrupt": ("core.corruption", None),
+    "corrupt": ("core.diffusion.corruption", None),
     "corruption_sweep": ("core.lab.sweep", None),
-    "evaluate": ("core.evaluation", None),
+    "evaluate": ("core.evaluation.scores", None),
     "feature_maps": ("core.lab.inside", None),
     "layer_table": ("core.lab.layers", None),
-    "list_devices": ("core.devices", None),
-    "load_dataset": ("core.data", None),
-    "load_model": ("core.checkpoint", None),
-    "pick_device": ("core.devices", None),
+    "list_devices": ("core.system.devices", None),
+    "load_dataset": ("core.data.datasets", None),
+    "load_model": ("core.models.weights", None),
+    "pick_device": ("core.system.devices", None),
     "receptive_field": ("core.lab.inside", None),
-    "sample": ("core.sampling", None),
-    "train": ("core.training", None),
+    "sample": ("core.diffusion.sampling", None),
+    "train": ("core.training.api", None),
     "transposed_convolve_steps": ("core.lab.transposed", None),
 }
 
@@ -77,8 +77,8 @@ def test_importing_core_loads_neither_torch_nor_pydantic() -> None:
 
 def test_listing_devices_and_runs_loads_no_torch() -> None:
     program = (
-        "import sys; from core import list_devices, TrainConfig; import core.runs, core.history, core.recording;"
-        "list_devices(); core.runs.list_runs(core.runs.root_directory('/nowhere'));"
+        "import sys; from core import list_devices, TrainConfig; import core.runs.history, core.runs.trajectory;"
+        "from core.runs.directory import list_runs; from pathlib import Path; list_devices(); list_runs(Path('/nowhere'));"
         "print({'torch', 'numpy', 'torchvision', 'diffusers', 'safetensors'} & set(sys.modules))"
     )
     assert run_python(program) == "set()"
@@ -86,7 +86,7 @@ def test_listing_devices_and_runs_loads_no_torch() -> None:
 
 def test_sampling_with_a_basic_unet_loads_neither_torchvision_nor_diffusers() -> None:
     program = (
-        "import sys, core.engine, core.checkpoint; from core import build_model, sample;"
+        "import sys, core.engine.server, core.models.weights; from core import build_model, sample;"
         "list(sample(build_model('basic_unet'), n=1, steps=1));"
         "print({'torchvision', 'diffusers', 'textual', 'tui'} & set(sys.modules))"
     )

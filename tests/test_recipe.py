@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.plain_recipe import STEPS, plain_losses, plain_twin
 from core import TrainConfig, load_dataset
-from core.randomness import epoch_order
-from core.trainer import Trainer
+from core.compute.seeding import epoch_order
+from core.training.trainer import Trainer
 
 TOLERANCE = 1e-4  # relative
 
@@ -56,7 +56,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 def test_three_epochs_of_quick_reach_the_published_losses(genuine_mnist: Path) -> None:
     """Medians of three seeds are in docs/benchmarks.md; this checks one seed against the published run, within 10%."""
     from core import train
-    from core.events import Epoch
+    from core.runs.events import Epoch
 
     config = TrainConfig(preset="quick", dataset="mnist", data_root=genuine_mnist, epochs=3, device="cpu")
     losses = [event.loss for event in train(config) if isinstance(event, Epoch)]

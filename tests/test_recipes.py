@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from core import load_dataset, load_model, sample
-from core.config import PREDICTIONS, TrainConfig
+from core.config.training import PREDICTIONS, TrainConfig
 from core.errors import TrainingError
-from core.events import Epoch, Evaluated, Finished, Preview, Progress, Warned
-from core.trainer import Trainer
-from core.training import resume, train
+from core.runs.events import Epoch, Evaluated, Finished, Preview, Progress, Warned
+from core.training.api import resume, train
+from core.training.trainer import Trainer
 
 PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 
 from core import BasicUNet, MinidiffError, sample
 from core.errors import CheckpointError
-from core.recording import Denoising, Frame, load_recording, record, save_recording, to_uint8
+from core.runs.trajectory import Denoising, Frame, load_recording, record, save_recording, to_uint8
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from core import TrainConfig, locks, log_ends, runs
-from core.control import CONTROL_BYTES
+from core import TrainConfig
 from core.errors import MinidiffError, RunError
-from core.events import (
+from core.runs import directory, locks, log_ends
+from core.runs.directory import Request, Status, find_run, list_runs, request, run_status, summarize
+from core.runs.events import (
     Checkpoint,
     Continued,
     Dataset,
@@ -36,11 +37,11 @@ from core.events import (
     Stopped,
     to_line,
 )
-from core.filing import create_run, delete_run, free_name
-from core.held_run import RESERVE_BYTES, HeldRun
-from core.launcher import launch
-from core.runs import Request, Status, find_run, list_runs, request, run_status, summarize
-from core.training import resume, train
+from core.runs.launcher import launch
+from core.runs.requests import CONTROL_BYTES
+from core.runs.store import create_run, delete_run, free_name
+from core.runs.writer import RESERVE_BYTES, HeldRun
+from core.training.api import resume, train
 
 Maker = Callable[..., TrainConfig]
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
@@ -65,17 +66,17 @@ def run(tmp_path: Path, tiny: Maker) -> Path:
 
 
 def age(path: Path) -> None:
-    os.utime(path / runs.CONFIG, (time.time() - 3600,) * 2)
+    os.utime(path / directory.CONFIG, (time.time() - 3600,) * 2)
 
 
 def log(path: Path, *events: Event) -> None:
-    with open(path / runs.EVENTS, "a") as file:
+    with open(path / directory.EVENTS, "a") as file:
         file.writelines(map(to_line, events))
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    with open(path / runs.LOCK, "ab") as lock:
+    with open(path / directory.LOCK, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
@@ -106,14 +107,14 @@ def test_status_follows_the_lock_and_the_last_lifecycle_event(
 
 
 def test_a_run_just_created_is_starting_for_a_minute(run: Path) -> None:
-    os.utime(run / runs.CONFIG)
+    os.utime(run / directory.CONFIG)
     assert run_status(run) == Status.STARTING
     age(run)
     assert run_status(run) == Status.INTERRUPTED
 
 
 def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run: Path) -> None:
-    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED)
     assert run_status(run) == Status.ELSEWHERE
     assert summarize(run).host == "faraway"
@@ -122,9 +123,9 @@ def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run:
 
 
 def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
-    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED, *map(progress, range(1, 2000)))
-    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
+    assert (run / directory.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     assert run_status(run) == Status.ELSEWHERE
     with pytest.raises(RunError, match="stop it first"):
         delete_run(run)
@@ -141,13 +142,13 @@ def test_a_long_run_that_goes_on_after_an_early_pause_is_running(run: Path) -> N
 
 def test_a_run_of_another_host_needs_force(run: Path) -> None:
     log(run, STARTED)
-    (run / runs.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
+    (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     with pytest.raises(RunError, match=r"faraway.*--force"), HeldRun(run):
         pass
     with HeldRun(run, force=True):
-        assert runs.is_locked(run)
-        assert runs.lock_holder(run)["pid"] == os.getpid()
-    assert not runs.is_locked(run)
+        assert directory.is_locked(run)
+        assert directory.lock_holder(run)["pid"] == os.getpid()
+    assert not directory.is_locked(run)
 
 
 def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
@@ -160,18 +161,18 @@ def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
 
 
 def summarize_events(path: Path) -> list[Event]:
-    from core.history import LogTail
+    from core.runs.history import LogTail
 
-    return LogTail(path / runs.EVENTS).read()[0]
+    return LogTail(path / directory.EVENTS).read()[0]
 
 
 def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path) -> None:
-    with open(run / runs.LOCK, "ab") as lock:
+    with open(run / directory.LOCK, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        assert not runs.is_locked(run)
+        assert not directory.is_locked(run)
     with HeldRun(run):
-        assert runs.is_locked(run)
-        assert runs.is_locked(run)
+        assert directory.is_locked(run)
+        assert directory.is_locked(run)
 
 
 def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
@@ -201,7 +202,7 @@ def test_a_second_ctrl_c_is_no_failure(run: Path) -> None:
 
 def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Path) -> None:
     log(run, STARTED)
-    with open(run / runs.EVENTS, "a") as file:
+    with open(run / directory.EVENTS, "a") as file:
         file.write('{"event":"progr')
     with HeldRun(run) as held:
         held.append(resumed(0))
@@ -219,11 +220,11 @@ def small_files() -> Iterator[int]:
 
 
 def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, small_files: int) -> None:
-    (run / runs.EVENTS).write_bytes(b"\n" * small_files)
+    (run / directory.EVENTS).write_bytes(b"\n" * small_files)
     with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), HeldRun(run) as held:
         held.append(STARTED)
-    assert not runs.is_locked(run)
-    assert not (run / runs.RESERVE).exists()
+    assert not directory.is_locked(run)
+    assert not (run / directory.RESERVE).exists()
 
 
 def requests_of(held: HeldRun) -> list[str]:
@@ -232,13 +233,13 @@ def requests_of(held: HeldRun) -> list[str]:
 
 def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
     log(run, STARTED)
-    (run / runs.CONTROL).write_text('{"request": "stop"}\n')
+    (run / directory.CONTROL).write_text('{"request": "stop"}\n')
     with HeldRun(run) as held:
         held.append(STARTED)
         assert requests_of(held) == []
         request(run, "pause")
         request(run, "continue")
-        with open(run / runs.CONTROL, "a") as control:
+        with open(run / directory.CONTROL, "a") as control:
             control.write('nonsense\n5\n{"request": "sto')
         assert requests_of(held) == ["pause", "continue"]
         assert requests_of(held) == []
@@ -247,18 +248,18 @@ def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
 def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trainer(run: Path) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
     with locks.claim(run) as lock:
-        locks.write_holder(lock, (run / runs.EVENTS).stat().st_size)
+        locks.write_holder(lock, (run / directory.EVENTS).stat().st_size)
         assert run_status(run) == Status.STARTING
         request(run, "stop")
         os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
     try:
         assert run_status(run) == Status.STARTING
         with HeldRun(run) as held:
-            assert runs.lock_holder(run)["pid"] == os.getpid()
+            assert directory.lock_holder(run)["pid"] == os.getpid()
             assert requests_of(held) == ["stop"]
     finally:
         del os.environ[locks.INHERITED]
-    assert not runs.is_locked(run)
+    assert not directory.is_locked(run)
 
 
 def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
@@ -272,7 +273,7 @@ def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) ->
 
 @pytest.mark.parametrize("again", [("stop",), ("checkpoint", "stop"), ("stop", "checkpoint", "pause")])
 def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[Request, ...]) -> None:
-    control = run / runs.CONTROL
+    control = run / directory.CONTROL
     with HeldRun(run) as held:
         held.append(STARTED)
         for change in (control.unlink, lambda: os.truncate(control, 0), lambda: replace(control)):
@@ -291,10 +292,10 @@ def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen
 ) -> None:
     with HeldRun(run) as held:
         held.append(STARTED)
-        (run / runs.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
+        (run / directory.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
         assert requests_of(held) == ["pause"]
         lines = [json.dumps({"request": what, "time": 2.25 + number}) for number, what in enumerate(again)]
-        (run / runs.CONTROL).write_text("".join(f"{line}\n" for line in lines))
+        (run / directory.CONTROL).write_text("".join(f"{line}\n" for line in lines))
         assert requests_of(held) == list(again)
 
 
@@ -311,13 +312,13 @@ def test_what_was_asked_before_the_file_was_deleted_is_not_lost(run: Path) -> No
         request(run, "checkpoint")
         assert requests_of(held) == ["checkpoint"]
         request(run, "pause")
-        (run / runs.CONTROL).unlink()
+        (run / directory.CONTROL).unlink()
         request(run, "stop")
         assert requests_of(held) == ["pause", "stop"]
 
 
 def ask(run: Path, content: str = '{"request": "stop"}\n') -> Path:
-    control = run / runs.CONTROL
+    control = run / directory.CONTROL
     control.write_text(content)
     return control
 
@@ -331,7 +332,7 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
         assert requests_of(held) == []
         with pytest.raises(RunError, match=r"control\.jsonl is not the trainer's own.*delete it"):
             request(run, "stop")
-        os.chown(run / runs.CONTROL, os.geteuid(), -1)
+        os.chown(run / directory.CONTROL, os.geteuid(), -1)
         assert requests_of(held) == ["stop"]
 
 
@@ -342,7 +343,7 @@ def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> N
         assert requests_of(held) == []
         with pytest.raises(RunError, match="anyone may write it"):
             request(run, "pause")
-        (run / runs.CONTROL).unlink()
+        (run / directory.CONTROL).unlink()
         request(run, "pause")
         assert requests_of(held) == ["pause"]
 
@@ -360,7 +361,7 @@ def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
-    control = run / runs.CONTROL
+    control = run / directory.CONTROL
     with HeldRun(run) as held:
         held.append(STARTED)
         if kind == "link":
@@ -383,7 +384,7 @@ def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
         assert found == ["stop"]
 
 
-@pytest.mark.parametrize("name", [runs.EVENTS, runs.LOCK])
+@pytest.mark.parametrize("name", [directory.EVENTS, directory.LOCK])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str, kind: str) -> None:
     target = run.parent / "precious"
@@ -398,14 +399,14 @@ def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str,
     assert target.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", [runs.TRAINER_LOG, runs.CONTROL])
+@pytest.mark.parametrize("name", [directory.TRAINER_LOG, directory.CONTROL])
 def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
     (run / name).symlink_to(target)
     log(run, STARTED)
     with pytest.raises(RunError, match="it is a symbolic link"):
-        if name == runs.TRAINER_LOG:
+        if name == directory.TRAINER_LOG:
             launch(run)
         with locked(run):
             request(run, "stop")
@@ -413,7 +414,7 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
 
 
 def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> None:
-    for name in (runs.EVENTS, runs.LOCK, runs.TRAINER_LOG, runs.MODEL):
+    for name in (directory.EVENTS, directory.LOCK, directory.TRAINER_LOG, directory.MODEL):
         (run / name).unlink(missing_ok=True)
         os.mkfifo(run / name)
     summary = summarize(run)
@@ -423,7 +424,7 @@ def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> Non
 def test_a_config_that_is_a_link_makes_no_run_and_a_link_to_a_run_is_one(run: Path) -> None:
     (run.parent / "link").symlink_to(run)
     (run.parent / "other").mkdir()
-    (run.parent / "other" / runs.CONFIG).symlink_to(run / runs.CONFIG)
+    (run.parent / "other" / directory.CONFIG).symlink_to(run / directory.CONFIG)
     assert [summary.name for summary in list_runs(run.parent)] == ["a", "link"]
     assert find_run("link", run.parent) == run.parent / "link"
     with pytest.raises(RunError, match="no run other"):
@@ -453,7 +454,7 @@ def test_deleting_a_run_leaves_what_its_links_lead_to(run: Path) -> None:
 def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, config: str) -> None:
     data = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=2**52)
     log(run, STARTED, data)
-    (run / runs.CONFIG).write_text(config)
+    (run / directory.CONFIG).write_text(config)
     summary = summarize(run)
     assert (summary.epochs, summary.total_steps, summary.preset, summary.dataset) == (None, None, None, "glyphs")
 
@@ -464,8 +465,8 @@ def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, 
 )
 def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
-    (run / runs.LOCK).write_text(lock)
-    assert runs.lock_holder(run) == {}
+    (run / directory.LOCK).write_text(lock)
+    assert directory.lock_holder(run) == {}
     with locked(run):
         assert run_status(run) == Status.STARTING
 
@@ -488,7 +489,7 @@ def test_a_folder_that_was_renamed_is_still_a_run(run: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["my run (copy)", "-x"])
 def test_a_renamed_run_is_resumed_under_its_new_name(finished_run: Path, tmp_path: Path, name: str) -> None:
     path = Path(shutil.copytree(finished_run, tmp_path / name))
-    assert launch(path, epochs=3).wait(60) == 0, (path / runs.TRAINER_LOG).read_text()
+    assert launch(path, epochs=3).wait(60) == 0, (path / directory.TRAINER_LOG).read_text()
     assert summarize(path).epoch == 3
 
 
@@ -501,8 +502,8 @@ def test_a_folder_whose_name_cannot_be_shown_is_passed_over(run: Path, name: str
 
 
 def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
-    (run / runs.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
-    (run / runs.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
+    (run / directory.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
+    (run / directory.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
     log(run, STARTED)
     summary = summarize(run)
     shown = (summary.preset, summary.dataset, summary.host)
@@ -514,7 +515,7 @@ def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: 
     log(run, ending)
     with pytest.raises(RunError, match=r"no trainer holds a.*resume"):
         request(run, "stop")
-    assert not (run / runs.CONTROL).exists()
+    assert not (run / directory.CONTROL).exists()
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", ".hidden", "a\n", "a\0"])
@@ -529,19 +530,19 @@ def test_a_missing_run_lists_those_that_are_there(run: Path) -> None:
 
 
 def test_creating_a_run_twice_is_refused_and_the_first_is_kept(run: Path, tiny: Maker) -> None:
-    (run / runs.MODEL).write_bytes(b"weights")
+    (run / directory.MODEL).write_bytes(b"weights")
     with pytest.raises(RunError, match="exists already; choose another --name"):
         create_run(tiny(root=run.parent, name="a"))
-    assert (run / runs.MODEL).read_bytes() == b"weights"
+    assert (run / directory.MODEL).read_bytes() == b"weights"
 
 
 def test_a_config_written_by_hand_is_not_swept_away(run: Path, tiny: Maker) -> None:
     with pytest.raises(RunError, match="resume a"):
         create_run(tiny(root=run.parent, name="a"))
-    assert (run / runs.CONFIG).is_file()
+    assert (run / directory.CONFIG).is_file()
 
 
-@pytest.mark.parametrize("alien", ["notes.txt", runs.STATE, ".config.toml.tmp"])
+@pytest.mark.parametrize("alien", ["notes.txt", directory.STATE, ".config.toml.tmp"])
 def test_a_failed_run_that_holds_anything_else_is_not_swept_away(run: Path, tiny: Maker, alien: str) -> None:
     log(run, Failed(step=0, message="no data"))
     (run / alien).write_text("mine")
@@ -559,8 +560,8 @@ def test_a_finished_runs_log_is_not_swept_away_with_its_weights_gone(run: Path, 
 def test_a_name_is_free_again_if_its_run_failed_before_its_first_checkpoint(run: Path, tiny: Maker) -> None:
     log(run, Failed(step=0, message="no data"))
     assert create_run(tiny(root=run.parent, name="a", epochs=7)) == run
-    assert "epochs = 7" in (run / runs.CONFIG).read_text()
-    assert not (run / runs.EVENTS).exists()
+    assert "epochs = 7" in (run / directory.CONFIG).read_text()
+    assert not (run / directory.EVENTS).exists()
 
 
 def test_an_empty_folder_may_be_used_and_a_file_may_not(tmp_path: Path, tiny: Maker) -> None:
@@ -582,16 +583,16 @@ def test_a_data_root_is_kept_as_seen_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = create_run(tiny(root=tmp_path, name="a", data_root="my-data"))
-    assert TrainConfig.from_toml(path / runs.CONFIG).data_root == tmp_path / "my-data"
+    assert TrainConfig.from_toml(path / directory.CONFIG).data_root == tmp_path / "my-data"
 
 
 def test_the_root_is_the_argument_else_the_environments_else_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runs.root_directory() == Path("checkpoints")
+    assert directory.root_directory() == Path("checkpoints")
     monkeypatch.setenv("MINIDIFF_HOME", "/home/runs")
-    assert runs.root_directory() == Path("/home/runs")
-    assert runs.root_directory("/other") == Path("/other")
-    assert runs.root_directory("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
-    assert runs.root_directory("~/x") == Path.home() / "x"
+    assert directory.root_directory() == Path("/home/runs")
+    assert directory.root_directory("/other") == Path("/other")
+    assert directory.root_directory("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert directory.root_directory("~/x") == Path.home() / "x"
 
 
 def test_a_summary_says_what_the_log_says(finished_run: Path) -> None:
@@ -614,7 +615,7 @@ def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(ru
     slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
     data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
     log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
-    assert (run / runs.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
+    assert (run / directory.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     summary = summarize(run)
     assert (summary.dataset, summary.total_steps, summary.step) == ("mnist", 2_000, 1_999)
 
@@ -629,8 +630,8 @@ def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:
 
 def test_a_damaged_config_or_log_does_not_hide_the_other_runs(run: Path, tiny: Maker) -> None:
     create_run(tiny(root=run.parent, name="b"))
-    (run / runs.CONFIG).write_bytes(b"\xff = [")
-    (run / runs.EVENTS).write_bytes(b"\x00\xff\n{}\n")
+    (run / directory.CONFIG).write_bytes(b"\xff = [")
+    (run / directory.EVENTS).write_bytes(b"\x00\xff\n{}\n")
     assert {summary.name for summary in list_runs(run.parent)} == {"a", "b"}
 
 
@@ -658,7 +659,7 @@ def test_deleting_a_run_removes_it_unless_a_trainer_holds_it(run: Path) -> None:
 
 
 def test_a_built_in_model_is_not_deleted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builtin = runs.builtin_directories()
+    builtin = directory.builtin_directories()
     if not builtin:
         pytest.skip("this checkout has no built-in model")
     for path in builtin.values():
@@ -691,25 +692,25 @@ def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run
     """The lock says how long the log was when it was taken; what is beyond was said by who holds it, at any time."""
     said = to_line(Stopped(time=10.0, step=3, reason="asked"))
     for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
-        (run / runs.EVENTS).write_text(said)
+        (run / directory.EVENTS).write_text(said)
         for began in (5.0, 1e12):
             holder = {"host": socket.gethostname(), "started": began, "log": length}
-            (run / runs.LOCK).write_text(json.dumps(holder))
-            with open(run / runs.LOCK) as lock:
+            (run / directory.LOCK).write_text(json.dumps(holder))
+            with open(run / directory.LOCK) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 assert run_status(run) == status
 
 
 def test_a_run_created_before_the_clock_was_set_back_is_not_starting_for_ever(run: Path) -> None:
-    os.utime(run / runs.CONFIG, (time.time() + 10 * 3600,) * 2)
+    os.utime(run / directory.CONFIG, (time.time() + 10 * 3600,) * 2)
     assert run_status(run) == Status.INTERRUPTED
 
 
 def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
     log(run, STARTED, Stopped(step=0, reason="asked"))
-    before = (run / runs.EVENTS).stat().st_size
+    before = (run / directory.EVENTS).stat().st_size
     with HeldRun(run) as held:
-        assert runs.lock_holder(run)["log"] == before
+        assert directory.lock_holder(run)["log"] == before
         assert run_status(run) == Status.STARTING
         held.append(resumed(0))
         assert run_status(run) == Status.RUNNING

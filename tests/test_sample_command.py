@@ -13,12 +13,12 @@ from command_line import Capture, complaint, environment
 from PIL import Image, ImageChops
 
 from core import TrainConfig, build_model, load_model, sample
-from core.checkpoint import write_tensors
 from core.cli import run
-from core.export import grid_image, write_grid
-from core.recording import record, to_uint8
-from core.runs import BUILTIN, builtin_directories
-from core.sampling import BATCH
+from core.diffusion.sampling import BATCH
+from core.export.images import grid_image, write_grid
+from core.models.weights import write_tensors
+from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.trajectory import record, to_uint8
 
 
 def written(folder: Path, name: str, **options: object) -> Path:

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.config import PREDICTIONS
-from core.paths import PATHS, Path, target
-from core.published import NULL
-from core.samplers import SAMPLERS, Denoiser, Sampler, step_generators
-from core.sampling_options import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
+from core.config.datasets import NULL
+from core.config.sampling import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
+from core.config.training import PREDICTIONS
+from core.diffusion.prob_paths import PATHS, Path, target
+from core.diffusion.samplers import SAMPLERS, Denoiser, Sampler, step_generators
 
 MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data
 SHAPE = (4, 1, 4, 4)

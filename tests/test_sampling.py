@@ -14,13 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample, sampling
-from core.checkpoint import LoadedModel
-from core.errors import NotFinite
-from core.paths import PATHS
-from core.recording import quantized
-from core.sampling import SampleStep, noised, sample_batches
-from core.sampling_options import (
+from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample
+from core.config.sampling import (
     GUIDED,
     LEAST_AMOUNT,
     SAMPLER_NAMES,
@@ -33,6 +28,12 @@ from core.sampling_options import (
     is_guided,
     settle,
 )
+from core.diffusion import sampling
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS
+from core.diffusion.sampling import SampleStep, noised, sample_batches
+from core.errors import NotFinite
+from core.runs.trajectory import quantized
 
 
 @pytest.fixture(scope="module")
@@ -491,7 +492,7 @@ def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, 
     for start in (normal, digits() * 255, digits() * 255 - 127, digits() * torch.nan, digits() + 5, normal * 1e30):
         with pytest.raises(MinidiffError, match=r"start has values from .* no images in \[0, 1\]") as caught:
             sample(model, start=start, start_amount=amount)
-        assert "core.sampling.noised" in str(caught.value)
+        assert "core.diffusion.sampling.noised" in str(caught.value)
 
 
 @each_path

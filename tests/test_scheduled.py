@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from core import load_model, sample
-from core.checkpoint import LoadedModel
-from core.classifiers import judge_at_hand, readings
+from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, amounts, evaluations, fits
+from core.diffusion.diffusers_schedulers import scheduled
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS, Path, target
+from core.diffusion.samplers import SAMPLERS, Denoiser, step_generators
 from core.errors import MinidiffError
-from core.paths import PATHS, Path, target
-from core.recording import quantized
-from core.runs import BUILTIN, builtin_directories
-from core.samplers import SAMPLERS, Denoiser, step_generators
-from core.sampling_options import DIFFUSERS, SCHEDULERS, Sampling, amounts, evaluations, fits
-from core.scheduled import scheduled
+from core.evaluation.feature_classifiers import judge_at_hand, readings
+from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.trajectory import quantized
 
 MEAN, SPREAD = 0.2, 0.5
 STEPS = 40

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.pseudo_terminal import APP, PseudoTerminal
-from core.events import Finished, Started, to_line
-from core.runs import CONFIG, EVENTS, LOCK
+from core.runs.directory import CONFIG, EVENTS, LOCK
+from core.runs.events import Finished, Started, to_line
 
 NOBODY = 65_534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core import load_dataset
-from core.shifts import padded, shifted
+from core.data.augmentation import padded, shifted
 
 
 def generator(seed: int) -> torch.Generator:

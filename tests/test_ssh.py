@@ -15,8 +15,8 @@ from test_end_to_end import until_log
 
 from benchmarks.pseudo_terminal import HOME, PseudoTerminal
 from benchmarks.ssh_server import NoServerError, Server, serving
-from core.events import Epoch
-from core.runs import request, run_status
+from core.runs.directory import request, run_status
+from core.runs.events import Epoch
 
 FROZEN_SECONDS = 60.0  # 20 until the app is silent, some more until the server gives up; without silence, never
 TRAINING = """

@@ -12,7 +12,7 @@ import pytest
 from command_line import TINY, environment
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.runs import Status, run_status
+from core.runs.directory import Status, run_status
 
 STREAMS = ("<&-", ">&-", "2>&-")
 CLOSED = [combination for count in range(4) for combination in itertools.combinations(STREAMS, count)]
@@ -60,7 +60,7 @@ def test_what_is_trained_without_an_output_is_kept(home: Path) -> None:
 
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "import os; from core.streams import prepare_streams; print(prepare_streams());"
+        "import os; from core.system.streams import prepare_streams; print(prepare_streams());"
         f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() > 2, file.fileno();"
         "os.system('echo of a child; echo of a child >&2')"
     )

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from core import TrainConfig
-from core.events import Event, Finished, Started, Stopped, to_line
-from core.filing import create_run, delete_run
-from core.held_run import HeldRun
-from core.runs import CONFIG, EVENTS, LOCK, MODEL, Status, list_runs, summarize
-from core.summary_cache import SummaryCache
+from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, Status, list_runs, summarize
+from core.runs.events import Event, Finished, Started, Stopped, to_line
+from core.runs.store import create_run, delete_run
+from core.runs.summary_cache import SummaryCache
+from core.runs.writer import HeldRun
 
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
 

@@ -16,15 +16,16 @@ import psutil
 import pytest
 from command_line import wait_until
 
-from core import children, runs
 from core.cli import run
-from core.config import TrainConfig
-from core.devices import cores
-from core.events import Checkpoint, Failed, Resumed, Stopped
-from core.history import LogTail, RunHistory
-from core.launcher import RENDEZVOUS, Place, place, said
-from core.team import Team
-from core.training import resume, train
+from core.config.training import TrainConfig
+from core.runs import directory
+from core.runs.events import Checkpoint, Failed, Resumed, Stopped
+from core.runs.history import LogTail, RunHistory
+from core.runs.launcher import RENDEZVOUS, Place, place, said
+from core.system import subprocesses
+from core.system.devices import cores
+from core.training.api import resume, train
+from core.training.distributed import Team
 
 Starter = Callable[[list[str]], subprocess.Popen[bytes]]
 AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which gradients are added up
@@ -49,7 +50,7 @@ def flags(**options: object) -> list[str]:
 def started(tmp_path: Path) -> Iterator[Starter]:
     """Starts a command whose output goes to the file `output`; what is left of it at the end is killed."""
     processes: list[subprocess.Popen[bytes]] = []
-    environment = {**children.environment(), "OMP_NUM_THREADS": "1"}
+    environment = {**subprocesses.environment(), "OMP_NUM_THREADS": "1"}
 
     def start(command: list[str]) -> subprocess.Popen[bytes]:
         with open(tmp_path / "output", "wb") as file:  # not a pipe, which nobody would read meanwhile
@@ -66,7 +67,7 @@ def started(tmp_path: Path) -> Iterator[Starter]:
 
 
 def history(path: Path) -> RunHistory:
-    return RunHistory.of(path / runs.EVENTS)
+    return RunHistory.of(path / directory.EVENTS)
 
 
 def losses(path: Path) -> list[float]:
@@ -88,7 +89,7 @@ def torchrun(*arguments: str, restarts: int = 0, program: Sequence[str] = ("-m",
 
 def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path) -> None:
     options = flags(root=tmp_path, name="two", **OPTIONS, **RECIPES["default"])
-    subprocess.run(torchrun("train", *options), env=children.environment(), check=True, capture_output=True)
+    subprocess.run(torchrun("train", *options), env=subprocesses.environment(), check=True, capture_output=True)
     assert history(tmp_path / "two").begun.team == "cpu, cpu"
     assert losses(tmp_path / "two") == pytest.approx(losses(alone(tmp_path, "default")), rel=AGREEMENT)
 
@@ -96,9 +97,11 @@ def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path
 def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: Path, started: Starter) -> None:
     four = tmp_path / "four"
     process = started(
-        children.command("core", "train", *flags(root=tmp_path, name="four", nproc=4, **OPTIONS, **RECIPES["quick"]))
+        subprocesses.command(
+            "core", "train", *flags(root=tmp_path, name="four", nproc=4, **OPTIONS, **RECIPES["quick"])
+        )
     )
-    wait_until((four / runs.STATE).exists, "a checkpoint is there")
+    wait_until((four / directory.STATE).exists, "a checkpoint is there")
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     stopped = history(four).lifecycle
@@ -106,10 +109,10 @@ def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: 
     assert 0 < stopped.step < 208
     last = (tmp_path / "output").read_text().splitlines()[-1]
     assert last == f"stopped at step {stopped.step}: asked"
-    assert not runs.run_status(four).alive
+    assert not directory.run_status(four).alive
     for _ in resume(four):
         pass
-    assert "in 4 processes and goes on in 1 process" in (four / runs.EVENTS).read_text()
+    assert "in 4 processes and goes on in 1 process" in (four / directory.EVENTS).read_text()
     assert losses(four) == pytest.approx(losses(alone(tmp_path, "quick")), rel=AGREEMENT)
 
 
@@ -123,7 +126,7 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
     for leader in (False, True):
         seen = steps_of(path, Checkpoint)
         wait_until(lambda seen=seen: steps_of(path, Checkpoint)[len(seen) :], "a checkpoint is there")
-        held = runs.lock_holder(path)
+        held = directory.lock_holder(path)
         pids = {child.pid for child in psutil.Process(process.pid).children()}
         (other,) = pids - {held["pid"]}
         os.kill(held["pid"] if leader else other, signal.SIGKILL)
@@ -133,18 +136,18 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
     os.kill(process.pid, signal.SIGTERM)
     process.wait(60)
     assert isinstance(history(path).lifecycle, Stopped)
-    assert runs.run_directories(tmp_path) == [path]
+    assert directory.run_directories(tmp_path) == [path]
 
 
 def own_launch(root: Path, name: str, **options: object) -> list[str]:
     """The command that trains in several processes of this machine."""
     chosen = {**OPTIONS, **RECIPES["quick"], **options}
-    return children.command("core", "train", *flags(root=root, name=name, **chosen))
+    return subprocesses.command("core", "train", *flags(root=root, name=name, **chosen))
 
 
 def processes_of(path: Path) -> list[psutil.Process]:
     """The supervisor of a run's processes, and those."""
-    supervisor = psutil.Process(runs.lock_holder(path)["launcher"])
+    supervisor = psutil.Process(directory.lock_holder(path)["launcher"])
     return [supervisor, *supervisor.children(recursive=True)]
 
 
@@ -152,7 +155,7 @@ def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_pa
     """On no port but Gloo's own, which only this machine reaches; and through no file that others may open."""
     path = tmp_path / "two"
     started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
-    wait_until((path / runs.STATE).exists, "a checkpoint is there")
+    wait_until((path / directory.STATE).exists, "a checkpoint is there")
     supervisor, *workers = processes_of(path)
     assert len(workers) == 2
     assert supervisor.net_connections() == []
@@ -161,7 +164,7 @@ def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_pa
         assert set(listening) <= {"127.0.0.1"}, listening
         store = Path(worker.environ()[RENDEZVOUS])
         assert store.parent.stat().st_mode & 0o777 == 0o700
-    runs.request(path, "stop")
+    directory.request(path, "stop")
     wait_until(lambda: not store.parent.exists(), "it has stopped and cleaned up")
 
 
@@ -176,11 +179,11 @@ def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_r
         victim = next(it for it in processes_of(path)[1:] if it.environ()["RANK"] == str(rank))
         victim.kill()
         wait_until(lambda number=number: len(steps_of(path, Resumed)) == number, "they are back")
-        assert runs.is_locked(path)
-    runs.request(path, "stop")
+        assert directory.is_locked(path)
+    directory.request(path, "stop")
     assert process.wait(60) == 0
     assert isinstance(history(path).lifecycle, Stopped)
-    said_last = (path / runs.TRAINER_LOG).read_text()
+    said_last = (path / directory.TRAINER_LOG).read_text()
     assert "process 1 of 2 was killed by SIGKILL" in said_last
     assert "Traceback" not in said_last
 
@@ -188,29 +191,29 @@ def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_r
 def test_a_paused_training_whose_process_is_killed_is_restarted_paused(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
-    wait_until((path / runs.STATE).exists, "a checkpoint is there")
-    runs.request(path, "pause")
-    wait_until(lambda: runs.run_status(path) is runs.Status.PAUSED, "it is paused")
+    wait_until((path / directory.STATE).exists, "a checkpoint is there")
+    directory.request(path, "pause")
+    wait_until(lambda: directory.run_status(path) is directory.Status.PAUSED, "it is paused")
     processes_of(path)[-1].kill()
     wait_until(lambda: bool(steps_of(path, Resumed)), "they are back")
-    wait_until(lambda: runs.run_status(path) is runs.Status.PAUSED, "it is paused again")
-    runs.request(path, "stop")
+    wait_until(lambda: directory.run_status(path) is directory.Status.PAUSED, "it is paused again")
+    directory.request(path, "stop")
     assert process.wait(60) == 0
 
 
 def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
-    wait_until((path / runs.STATE).exists, "a checkpoint is there")
-    for name in (runs.STATE, runs.MODEL):
+    wait_until((path / directory.STATE).exists, "a checkpoint is there")
+    for name in (directory.STATE, directory.MODEL):
         with contextlib.suppress(FileNotFoundError):
             (path / name).unlink()
-    (path / runs.STATE).mkdir()
-    runs.request(path, "checkpoint")
+    (path / directory.STATE).mkdir()
+    directory.request(path, "checkpoint")
     assert process.wait(60) == 1
     failed = history(path).lifecycle
     assert isinstance(failed, Failed)
-    assert f"move {path / runs.STATE} away" in failed.message
+    assert f"move {path / directory.STATE} away" in failed.message
     assert steps_of(path, Resumed) == []
     assert (tmp_path / "output").read_text().splitlines()[-1] == f"minidiff: {failed.message}"
 
@@ -219,12 +222,12 @@ def test_more_processes_than_the_machine_can_run_are_not_started(
     tmp_path: Path, started: Starter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = alone(tmp_path, "quick")
-    (path / runs.CONFIG).write_text((path / runs.CONFIG).read_text().replace("nproc = 1\n", "nproc = 1024\n"))
+    (path / directory.CONFIG).write_text((path / directory.CONFIG).read_text().replace("nproc = 1\n", "nproc = 1024\n"))
     assert run(["train", *flags(root=tmp_path, name="many", nproc=1024, **OPTIONS)]) == 2
     assert run(["resume", "one", *flags(root=tmp_path, nproc=1024, epochs=14)]) == 2
     too_many = "minidiff: nproc: 1,024 processes are too many for this machine's"
     assert all(line.startswith(too_many) for line in capsys.readouterr().err.splitlines())
-    process = started(children.command("core", "resume", "one", *flags(root=tmp_path, epochs=14)))
+    process = started(subprocesses.command("core", "resume", "one", *flags(root=tmp_path, epochs=14)))
     assert process.wait(120) == 0
     output = (tmp_path / "output").read_text()
     assert f"one was trained in 1,024 processes; this machine has {cores()} cores" in output
@@ -237,8 +240,8 @@ def test_memory_that_runs_out_for_one_process_halves_the_parts_of_all(tmp_path: 
     sizes = {**OPTIONS, **RECIPES["quick"], "batch_size": 32, "epochs": 3}
     options = [*flags(root=tmp_path, name="two", **sizes), "--fit-memory"]
     command = torchrun("train", *options, program=[little_memory.__file__])
-    subprocess.run(command, env=children.environment(), check=True, capture_output=True)
-    assert TrainConfig.from_toml(tmp_path / "two" / runs.CONFIG).micro_batch == 8  # of 16 of each process
+    subprocess.run(command, env=subprocesses.environment(), check=True, capture_output=True)
+    assert TrainConfig.from_toml(tmp_path / "two" / directory.CONFIG).micro_batch == 8  # of 16 of each process
     for _ in train(TrainConfig(**sizes, threads=1, root=tmp_path, name="one")):
         pass
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=AGREEMENT)
@@ -250,12 +253,12 @@ def test_memory_that_runs_out_for_one_process_ends_all_with_a_sentence(tmp_path:
     assert process.wait(60) != 0
     output = (tmp_path / "output").read_text()
     assert "minidiff: a batch of 32 does not fit into memory; start again with --fit-memory" in output
-    assert "core/trainer.py" not in output, "no traceback of ours"
-    assert not runs.run_status(tmp_path / "two").alive
+    assert "core/training/trainer.py" not in output, "no traceback of ours"
+    assert not directory.run_status(tmp_path / "two").alive
 
 
 def test_of_what_several_processes_complain_about_the_cause_is_told(tmp_path: Path) -> None:
-    log = tmp_path / runs.TRAINER_LOG
+    log = tmp_path / directory.TRAINER_LOG
     log.write_text("minidiff: another process of this training is gone (closed)\n[a launcher's line]\n")
     assert said(tmp_path, 0) == "another process of this training is gone (closed)"
     began = log.stat().st_size
@@ -265,7 +268,7 @@ def test_of_what_several_processes_complain_about_the_cause_is_told(tmp_path: Pa
 
 
 def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:
-    events, _ = LogTail(path / runs.EVENTS).read()
+    events, _ = LogTail(path / directory.EVENTS).read()
     return [event.step for event in events if isinstance(event, kind)]
 
 

@@ -29,17 +29,17 @@ from core import (
     train,
     transposed_convolve_steps,
 )
-from core.checkpoint import LoadedModel
-from core.classifiers import SHAPES, fit
-from core.data import Dataset
-from core.events import Epoch, Preview
-from core.kernels import named_kernel
-from core.paths import PATHS
-from core.randomness import generator_for
-from core.runs import BUILTIN, builtin_directories
-from core.sampling import noised
-from core.sampling_options import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
-from core.trainer import Trainer
+from core.compute.seeding import generator_for
+from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
+from core.convolution import named_kernel
+from core.data.datasets import Dataset
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS
+from core.diffusion.sampling import noised
+from core.evaluation.feature_classifiers import SHAPES, fit
+from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.events import Epoch, Preview
+from core.training.trainer import Trainer
 
 T = TypeVar("T")
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with NumPy 2

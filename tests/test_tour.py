@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.pseudo_terminal import HOME, PseudoTerminal
-from core.recording import RECORDING
-from core.runs import builtin_directories
+from core.runs.directory import builtin_directories
+from core.runs.trajectory import RECORDING
 
 ROW = re.compile(r"^\|(?P<keys>[^|]*)\|(?P<shows>[^|]*)\|[^|]*\|$")
 

@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from core import TrainConfig, load_model, train
-from core.checkpoint import read_tensors, write_tensors
-from core.devices import cores
 from core.errors import CheckpointError, DatasetError, DeviceUnavailable, MinidiffError, RunError, TrainingError
-from core.events import Epoch, Event, Failed, Finished, Preview, Progress, Started, Stopped, Warned, to_line
-from core.history import LogTail, RunHistory
-from core.interrupts import SIGNALS, Interrupts
-from core.runs import request, run_status, summarize
-from core.training import resume
+from core.models.weights import write_tensors
+from core.runs.directory import request, run_status, summarize
+from core.runs.events import Epoch, Event, Failed, Finished, Preview, Progress, Started, Stopped, Warned, to_line
+from core.runs.history import LogTail, RunHistory
+from core.system.devices import cores
+from core.system.signals import SIGNALS, Interrupts
+from core.training.api import resume
+from core.training.state import read_state
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -370,7 +371,7 @@ def test_a_resume_that_is_refused_leaves_the_run_what_it_was(tmp_path: Path, end
 
 def change_state(path: Path, **changes: object) -> dict[str, object]:
     """Change what the header of a run's state says; what it said before."""
-    tensors, config, step, more = read_tensors(path / "state.safetensors", "state")
+    tensors, config, step, more = read_state(path / "state.safetensors")
     write_tensors(path / "state.safetensors", "state", tensors, config, step, **{**more, **changes})
     return {name: more[name] for name in changes}
 
@@ -408,7 +409,7 @@ def test_a_state_that_lacks_what_resuming_needs_is_refused_by_name(tmp_path: Pat
     until(events, Epoch)
     events.close()
     state = tmp_path / "a" / "state.safetensors"
-    tensors, config, step, more = read_tensors(state, "state")
+    tensors, config, step, more = read_state(state)
     write_tensors(state, "state", tensors, config, step, seconds=more["seconds"])
     with pytest.raises(CheckpointError, match="lacks what resuming needs"):
         list(resume(tmp_path / "a"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.units import file_size, memory_size
+from core.text import file_size, memory_size
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all other imports
-    from core.import_path import leave_current_folder
+    from core.system.import_path import leave_current_folder
 
     leave_current_folder()
 
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.streams import prepare_streams
+from core.system.streams import prepare_streams
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
@@ -46,7 +46,7 @@ def main() -> None:
         )
         sys.exit(2)
     _describe_terminal_to_textual()
-    from core.runs import root_directory
+    from core.runs.directory import root_directory
     from tui.app import HUNG_UP, MinidiffApp
     from tui.state import is_first_start
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 def _describe_terminal_to_textual() -> None:
     """Let Textual use the colours that this terminal has; it reads the variable when it is first imported."""
-    from core.terminal import colors
+    from core.system.terminal import colors
 
     found = colors(os.environ["TERM"])
     if found in ("truecolor", "256"):
@@ -132,10 +132,10 @@ def _version() -> str:
 def _farewell(app: MinidiffApp) -> list[str]:
     """What stays in the terminal: a run that a trainer holds, if there is one, and the way back to it."""
     from core.errors import MinidiffError
-    from core.history import current_epoch
-    from core.log_ends import read_log_ends
-    from core.runs import EVENTS, Status
-    from tui.run_list import list_runs
+    from core.runs.directory import EVENTS, Status
+    from core.runs.history import current_epoch
+    from core.runs.log_ends import read_log_ends
+    from tui.io.run_list import list_runs
 
     try:
         alive = {run.name: run for run in list_runs(app.root) if run.status.alive}

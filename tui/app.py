@@ -25,20 +25,20 @@ from textual.screen import Screen
 from textual.theme import Theme, ThemeProvider
 from textual.widgets import OptionList
 
-from core.terminal import drawable, drawing
+from core.system.terminal import drawable, drawing
 from tui.actions import bindings
-from tui.crash import report
-from tui.driver import TerminalDriver
-from tui.hangup import end_if_stuck, end_with_terminal
-from tui.link import QUESTION, Link
 from tui.messages import ForkChosen, ModelChosen, RunChosen
-from tui.modal import Palette
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
+from tui.screens.modal import Palette
 from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.state import remember_theme
+from tui.terminal.crash_report import report
+from tui.terminal.driver import TerminalDriver
+from tui.terminal.frame_pacing import QUESTION, Link
+from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from core.recording import Denoising, Frame
+from core.runs.trajectory import Denoising, Frame
 from tui.lab.arrays import Array
 
 if TYPE_CHECKING:
-    from core.events import Event
-    from core.history import RunHistory
-    from core.runs import RunSummary, Status
+    from core.runs.directory import RunSummary, Status
+    from core.runs.events import Event
+    from core.runs.history import RunHistory
 
 
 @dataclass

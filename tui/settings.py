@@ -10,9 +10,9 @@ from typing import Any
 
 from core.errors import ConfigError, hint
 from tui.actions import ACTIONS, check_keymap
-from tui.cells import DRAWINGS
-from tui.engine import SILENCE_SECONDS
-from tui.link import FASTEST, SLOWEST
+from tui.io.engine_client import SILENCE_SECONDS
+from tui.terminal.cells import DRAWINGS
+from tui.terminal.frame_pacing import FASTEST, SLOWEST
 
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
 AUTO = "auto"  # as suits the terminal

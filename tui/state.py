@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.atomic import write_atomically
-from core.foreign import read_whole
+from core.system.atomic_write import write_atomically
+from core.system.safe_io import read_whole
 
 LONGEST_NAME = 256  # bytes
 

@@ -12,9 +12,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, MinidiffError
-from core.foreign import harmless
-from core.import_path import CURE, LIBRARIES, shadows
-from core.streams import prepare_streams
+from core.system.import_path import CURE, LIBRARIES, shadows
+from core.system.streams import prepare_streams
+from core.text import sanitize
 
 if TYPE_CHECKING:
     from cyclopts import UnknownOptionError
@@ -93,7 +93,7 @@ def _drop_output() -> None:
 
 
 def _complain(words: str, code: int) -> int:
-    print(f"minidiff: {harmless(words)}", file=sys.stderr)
+    print(f"minidiff: {sanitize(words)}", file=sys.stderr)
     return code
 
 

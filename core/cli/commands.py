@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.config import Env
 
-from core import __version__, launcher, runs
-from core.cli import launching
-from core.config import TrainConfig
+from core import __version__
+from core.cli import launch
+from core.config.sampling import SamplingOptions
+from core.config.training import TrainConfig
 from core.errors import MinidiffError, RunError
-from core.events import Event, Failed, Finished, Stopped
-from core.filing import create_run
-from core.foreign import harmless
-from core.history import loss_text
-from core.interrupts import Interrupts, loading
-from core.sampling_options import SamplingOptions
-from core.units import memory_size
+from core.runs import directory, launcher
+from core.runs.events import Event, Failed, Finished, Stopped
+from core.runs.history import loss_text
+from core.runs.store import create_run
+from core.system.signals import Interrupts, loading
+from core.text import memory_size, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -59,16 +59,16 @@ def train(
     if config_file is not None:
         base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
         chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
-    chosen["root"] = runs.root_directory(chosen.get("root"))
+    chosen["root"] = directory.root_directory(chosen.get("root"))
     config = TrainConfig(**chosen)
     launcher.check_processes(config.nproc)
     if detach:
-        return launching.detach(create_run(config))
+        return launch.detach(create_run(config))
     if config.nproc > 1 and not launcher.place().launcher:
         with Interrupts() as interrupts:
-            return _follow(launching.together(create_run(config), interrupts))
+            return _follow(launch.together(create_run(config), interrupts))
     with loading():
-        from core.training import train as begin
+        from core.training.api import train as begin
 
     with Interrupts(patient=launcher.place().size > 1) as interrupts:
         return _follow(begin(config, interrupts=interrupts))
@@ -87,19 +87,19 @@ def resume(
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Resume a run from its last checkpoint, or train it for more epochs."""
-    path = runs.find_run(name, runs.root_directory(root))
+    path = directory.find_run(name, directory.root_directory(root))
     if not launcher.place().launcher:
         processes, note = launcher.settled_processes(name, launcher.config_to_resume(path, epochs), nproc)
         if note:
             print(note, file=sys.stderr)
         options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
         if detach:
-            return launching.detach(path, **options)
+            return launch.detach(path, **options)
         if processes > 1:
             with Interrupts() as interrupts:
-                return _follow(launching.together(path, interrupts, **options))
+                return _follow(launch.together(path, interrupts, **options))
     with loading():
-        from core.training import resume as go_on
+        from core.training.api import resume as go_on
 
     with Interrupts(patient=launcher.place().size > 1) as interrupts:
         return _follow(go_on(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
@@ -108,45 +108,45 @@ def resume(
 @app.command
 def stop(name: str, /, *, root: Root = None) -> int:
     """Ask a run's trainer to write a checkpoint and end; waits until it has."""
-    path = runs.find_run(name, runs.root_directory(root))
-    runs.request(path, "stop")
+    path = directory.find_run(name, directory.root_directory(root))
+    directory.request(path, "stop")
     deadline = time.monotonic() + STOP_SECONDS
-    while runs.run_status(path).alive:
+    while directory.run_status(path).alive:
         if time.monotonic() > deadline:
             raise RunError(
                 f"{name} has been asked to stop, but has not yet; "
                 f"`minidiff watch {shlex.quote(name)}` shows when it does"
             )
         time.sleep(POLL_SECONDS)
-    summary = runs.summarize(path)
-    print(f"{name} is {summary.status} at step {summary.step:,}; {runs.how_to_resume(path, summary.status)}")
+    summary = directory.summarize(path)
+    print(f"{name} is {summary.status} at step {summary.step:,}; {directory.how_to_resume(path, summary.status)}")
     return 0
 
 
 @app.command
 def pause(name: str, /, *, root: Root = None) -> None:
     """Ask a run's trainer to write a checkpoint and wait."""
-    runs.request(runs.find_run(name, runs.root_directory(root)), "pause")
+    directory.request(directory.find_run(name, directory.root_directory(root)), "pause")
     print(f"asked {name} to pause; `minidiff continue {shlex.quote(name)}` goes on")
 
 
 @app.command(name="continue")
 def continue_(name: str, /, *, root: Root = None) -> None:
     """Ask a paused run's trainer to go on."""
-    runs.request(runs.find_run(name, runs.root_directory(root)), "continue")
+    directory.request(directory.find_run(name, directory.root_directory(root)), "continue")
     print(f"asked {name} to continue")
 
 
 @app.command
 def watch(name: str, /, *, root: Root = None) -> int:
     """Show a run as it goes on; Ctrl-C ends the watching, not the run."""
-    path = runs.find_run(name, runs.root_directory(root))
+    path = directory.find_run(name, directory.root_directory(root))
     return _follow(_tail(path))
 
 
 @app.command
 def sample(
-    model: str = runs.BUILTIN[0],
+    model: str = directory.BUILTIN[0],
     /,
     *,
     n: Annotated[int, Parameter(help="images, at most 100,000")] = 8,
@@ -162,22 +162,22 @@ def sample(
 ) -> None:
     """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
     with loading():
-        from core import export
-        from core.checkpoint import find_model, load_model
         from core.cli.sampling import sampled
+        from core.diffusion.loaded_model import find_model, load_model
+        from core.export import images
 
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
-    for path, formats in ((output, export.PICTURES), (figure, export.PICTURES), (gif, export.ANIMATIONS)):
+    for path, formats in ((output, images.PICTURES), (figure, images.PICTURES), (gif, images.ANIMATIONS)):
         if path is not None:
-            export.check_output(path, formats)
-    file = find_model(model, runs.root_directory(root))
+            images.check_output(path, formats)
+    file = find_model(model, directory.root_directory(root))
     loaded = load_model(file, device)
     weights = "EMA" if loaded.config.ema else "online"
-    print(harmless(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
+    print(sanitize(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
     every_step = figure is not None or gif is not None
     denoising = sampled(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(way or {}))
-    for path, write in ((output, export.write_grid), (figure, export.write_figure), (gif, export.write_gif)):
+    for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):
         if path is not None:
             print(f"wrote {write(path, denoising)}")
 
@@ -200,9 +200,9 @@ def eval_(
 ) -> None:
     """Measure how far a model's samples are from real images, beside how far real images are from one another."""
     with loading():
-        from core.checkpoint import load_model
-        from core.cli import evaluating
-        from core.evaluation import evaluate
+        from core.cli import evaluation
+        from core.diffusion.loaded_model import load_model
+        from core.evaluation.scores import evaluate
 
     loaded = load_model(model, device, root)
     steps_taken = evaluate(
@@ -215,33 +215,33 @@ def eval_(
         limit=limit,
         **(way or {}),
     )
-    found = evaluating.shown(steps_taken, quiet=as_json)
+    found = evaluation.shown(steps_taken, quiet=as_json)
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:
-        print("\n".join([*evaluating.table(found), *evaluating.notes(found)]))
+        print("\n".join([*evaluation.table(found), *evaluation.notes(found)]))
 
 
 @app.command
 def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")], root: Root = None) -> None:
     """Write a run's losses and pace as CSV."""
-    from core.export import write_csv
-    from core.history import RunHistory
+    from core.export.images import write_csv
+    from core.runs.history import RunHistory
 
-    path = runs.find_run(name, runs.root_directory(root))
-    print(f"wrote {write_csv(output, RunHistory.of(path / runs.EVENTS))}")
+    path = directory.find_run(name, directory.root_directory(root))
+    print(f"wrote {write_csv(output, RunHistory.of(path / directory.EVENTS))}")
 
 
 @app.command(name="runs")
 def runs_(*, root: Root = None, as_json: Json = False) -> None:
     """List the runs under the root, the one with the newest event first."""
-    found = runs.list_runs(runs.root_directory(root))
-    if unreadable := runs.unreadable_directories(runs.root_directory(root)):
-        print(f"minidiff: {runs.unreadable_in_words([path.name for path in unreadable])}", file=sys.stderr)
+    found = directory.list_runs(directory.root_directory(root))
+    if unreadable := directory.unreadable_directories(directory.root_directory(root)):
+        print(f"minidiff: {directory.unreadable_in_words([path.name for path in unreadable])}", file=sys.stderr)
     if as_json:
         _print_json([dataclasses.asdict(run) for run in found])
     elif not found:
-        print(f"no runs under {runs.root_directory(root)}; `minidiff train` starts one")
+        print(f"no runs under {directory.root_directory(root)}; `minidiff train` starts one")
     else:
         _print_table(
             ("name", "status", "recipe", "data", "epoch", "step", "loss", "held out"),
@@ -264,7 +264,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
 @app.command
 def devices(*, as_json: Json = False) -> None:
     """List GPUs and the CPU with their memory, load, temperature and power."""
-    from core.devices import list_devices
+    from core.system.devices import list_devices
 
     found = list_devices()
     if as_json:
@@ -290,9 +290,9 @@ def devices(*, as_json: Json = False) -> None:
 @app.command
 def doctor(*, root: Root = None, as_json: Json = False) -> int:
     """Report versions, devices, data and terminal, and what is known to be bad, with its cure; 1 if something is."""
-    from core import doctor as physician
+    from core.cli import doctor as physician
 
-    report = physician.report(runs.root_directory(root))
+    report = physician.report(directory.root_directory(root))
     if as_json:
         _print_json(dataclasses.asdict(report))
     else:
@@ -309,18 +309,18 @@ def download(
     as_json: Json = False,
 ) -> None:
     """Download a data set to the user's cache or to --data-root, unless it is on disk already."""
-    from core import data
-    from core.cli.show import show_for_output
+    from core.cli.progress import show_for_output
+    from core.data import datasets
 
     if dataset == "glyphs" and data_root is not None:
         raise MinidiffError("glyphs are drawn to the user's cache, not downloaded; leave --data-root out")
-    finding = data.locate(dataset, data_root, download_to_root=True)
+    finding = datasets.locate(dataset, data_root, download_to_root=True)
     with show_for_output() as show:
         while True:
             try:
                 event = next(finding)
             except StopIteration as found:
-                located: data.Located = found.value
+                located: datasets.Located = found.value
                 break
             if not as_json:
                 show.add(event)
@@ -332,7 +332,7 @@ def download(
 
 
 def _follow(events: Generator[Event, None, None]) -> int:
-    from core.cli.show import show_all
+    from core.cli.progress import show_all
 
     with closing(events):  # so that a trainer whose reader has gone writes its checkpoint now
         last = show_all(events)
@@ -346,9 +346,9 @@ def _follow(events: Generator[Event, None, None]) -> int:
 
 def _tail(path: Path) -> Generator[Event, None, None]:
     """A run's events, those that are there and those to come, until its last word or its trainer's death."""
-    from core.history import LogTail
+    from core.runs.history import LogTail
 
-    log = LogTail(path / runs.EVENTS)
+    log = LogTail(path / directory.EVENTS)
     alive = True
     while True:
         events, _ = log.read()
@@ -356,7 +356,7 @@ def _tail(path: Path) -> Generator[Event, None, None]:
         if not events:
             if not alive:  # and it has been read once more since it was found so
                 return
-            alive = runs.run_status(path).alive
+            alive = directory.run_status(path).alive
         time.sleep(POLL_SECONDS)
 
 
@@ -384,7 +384,7 @@ def _cell(value: Any) -> str:
         return "N/A"
     if isinstance(value, float):
         return loss_text(value)
-    return f"{value:,}" if isinstance(value, int) else harmless(str(value))
+    return f"{value:,}" if isinstance(value, int) else sanitize(str(value))
 
 
 def _rounded(value: float | None, unit: str) -> str:

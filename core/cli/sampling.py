@@ -6,15 +6,15 @@ import dataclasses
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from core.cli.evaluating import showing
+from core.cli.evaluation import showing
+from core.config.sampling import image_count, settle
+from core.diffusion.sampling import BATCH, PIXELS, sample, sample_batches
 from core.errors import MinidiffError
-from core.evaluation import Progressed
-from core.recording import IMAGE_BYTES, Denoising, Frame, record, to_uint8
-from core.sampling import BATCH, PIXELS, sample, sample_batches
-from core.sampling_options import image_count, settle
+from core.evaluation.scores import Progressed
+from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame, record, to_uint8
 
 if TYPE_CHECKING:
-    from core.checkpoint import LoadedModel
+    from core.diffusion.loaded_model import LoadedModel
 
 
 def sampled(model: LoadedModel, n: int, seed: int, *, every_step: bool, **options: Any) -> Denoising:

@@ -1,4 +1,7 @@
-"""The lab: convolution, transposed convolution, corruption and a net's inside, taken apart for a script or a screen."""
+"""Convolution, transposed convolution, corruption and the inside of a network, step by step, for scripts and the UI.
+
+It may import `core.diffusion` and what is below it.
+"""
 
 from core.lab.convolution import ConvolutionStep as ConvolutionStep
 from core.lab.convolution import convolve_steps as convolve_steps

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.arrays import as_tensor
+from core.compute.arrays import as_tensor
+from core.convolution import Geometry, Kernel, checked, output_size
 from core.errors import MinidiffError
-from core.kernels import Geometry, Kernel, checked, output_size
 
 if TYPE_CHECKING:
-    from core.arrays import ArrayLike
+    from core.compute.arrays import ArrayLike
 
 _PLAIN = Geometry()
 
@@ -48,7 +48,7 @@ def convolve_steps(
         flip: turn the kernel first, as the document's section 1.1 defines convolution.
 
     Returns:
-        A generator of H' W' records, H' and W' as `core.kernels.output_size` tells.
+        A generator of H' W' records, H' and W' as `core.convolution.output_size` tells.
 
     Raises:
         MinidiffError: the image or the kernel is none, or the window does not fit into the padded image.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from core.arrays import as_tensor
+from core.compute.arrays import as_tensor
 from core.errors import MinidiffError
 
 if TYPE_CHECKING:
-    from core.arrays import ArrayLike
+    from core.compute.arrays import ArrayLike
 
 Watcher = Callable[[nn.Module, Any], None]  # told a module and its output, after each of its calls
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint import LoadedModel
+from core.diffusion.loaded_model import LoadedModel
 from core.errors import MinidiffError, hint
 from core.lab.hooks import first_tensor, put, run, watched
 
 if TYPE_CHECKING:
-    from core.arrays import ArrayLike
+    from core.compute.arrays import ArrayLike
 
-# Legend: x is (B, C, H, W) in the range of the path that the net was trained on, as `core.paths` brings images into it;
+# Legend: x is (B, C, H, W) in the range of the path that the net was trained on (`core.diffusion.prob_paths`);
 # amount is (B,) or one number for all, in [0, 1]; labels are (B,) int64, 0 to 9, or 10 for none.
 
 

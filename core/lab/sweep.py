@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from core.arrays import as_tensor, number, whole_number
-from core.checkpoint import LoadedModel, as_loaded
-from core.config import IMAGE_SIZE
-from core.corruption import check_images
+from core.compute.arrays import as_tensor
+from core.compute.device_memory import within_memory
+from core.config.numbers import number, whole_number
+from core.config.sampling import LEAST_AMOUNT, NO_CLASS, settle
+from core.config.training import IMAGE_SIZE
+from core.diffusion.corruption import check_images
+from core.diffusion.loaded_model import LoadedModel, as_loaded
+from core.diffusion.prob_paths import PATHS
+from core.diffusion.sampling import class_tensor, sample
 from core.errors import MinidiffError, hint
-from core.memory import within_memory
-from core.paths import PATHS
-from core.sampling import class_tensor, sample
-from core.sampling_options import LEAST_AMOUNT, NO_CLASS, settle
 
 if TYPE_CHECKING:
-    from core.arrays import ArrayLike
+    from core.compute.arrays import ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ def corruption_sweep(
 ) -> Iterator[SweepPoint]:
     """Corrupt one image by each of the amounts, and look at what a net makes of it.
 
-    The noise is the same at every amount, and that of `core.sampling.noised`. One batch predicts for all amounts, when
-    the first record is asked for; each walk is taken when its record is.
+    The noise is the same at every amount, and that of `core.diffusion.sampling.noised`. One batch predicts for all
+    amounts, when the first record is asked for; each walk is taken when its record is.
 
     Args:
         model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.

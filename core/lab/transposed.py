@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.convolution import Kernel, grown_size
 from core.errors import MinidiffError
-from core.kernels import Kernel, grown_size
 from core.lab.convolution import checked_image, kernel_tensor
 
 if TYPE_CHECKING:
-    from core.arrays import ArrayLike
+    from core.compute.arrays import ArrayLike
 
 SCALES = (1, 4)  # the least and the greatest of `upsample_convolve`
 
@@ -49,7 +49,7 @@ def transposed_convolve_steps(
         dilation: from one number of a kernel to the next, 1 to 3.
 
     Returns:
-        A generator of H W records; H' and W' are as `core.kernels.grown_size` tells.
+        A generator of H W records; H' and W' are as `core.convolution.grown_size` tells.
 
     Raises:
         MinidiffError: the image or the kernel is none, an option lies outside its range, or nothing would be left.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.published import CLASSES, NULL
+from core.config.datasets import CLASSES, NULL
 
 PATCH = 2
 EMBEDDING = 128

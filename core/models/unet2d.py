@@ -11,8 +11,8 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
-from core.config import IMAGE_SIZE
-from core.published import CLASSES, NULL
+from core.config.datasets import CLASSES, NULL
+from core.config.training import IMAGE_SIZE
 
 TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
 

@@ -40,18 +40,18 @@ def perform(job: dict[str, Any]) -> int:
     global leap
     import breaking
 
-    from core import sitting, windows
-    from core.config import TrainConfig
+    from core.config.training import TrainConfig
     from core.errors import MinidiffError
-    from core.events import to_line
-    from core.training import resume, train
+    from core.runs.events import to_line
+    from core.training import loop, loss_window
+    from core.training.api import resume, train
 
     error = os.open(job["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(error, 2)
     os.dup2(error, 1)
     if job.get("each_step"):  # a window and a checkpoint after each step, so that losses and states compare
-        windows.LEAST_SECONDS, windows.LEAST_SHARE = 0.0, 0.0
-        sitting.CHECKPOINT_SECONDS = 0.0
+        loss_window.LEAST_SECONDS, loss_window.LEAST_SHARE = 0.0, 0.0
+        loop.CHECKPOINT_SECONDS = 0.0
     leap = random.Random(job["leaps"]) if job.get("leaps") is not None else None
     path = Path(job["path"])
     seen = os.open(job["seen"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from core import children
-from core.checkpoint import read_tensors
-from core.events import Epoch, Event
-from core.history import LogTail, RunHistory
-from core.runs import EVENTS, MODEL, STATE
+from core.models.weights import read_weights
+from core.runs.directory import EVENTS, MODEL, STATE
+from core.runs.events import Epoch, Event
+from core.runs.history import LogTail, RunHistory
+from core.system import subprocesses
+from core.training.state import read_state
 
 HERE = Path(__file__).parent
 MOUNT = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size="$1" tmpfs /mnt && shift && exec "$@"', "sh"]
@@ -54,7 +55,7 @@ class Nursery:
             [*MOUNT, disk, *program] if disk else program,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**children.environment(), "OMP_NUM_THREADS": "1"},
+            env={**subprocesses.environment(), "OMP_NUM_THREADS": "1"},
             cwd=scratch,
         )
         pid = self._hear()["ready"]
@@ -117,8 +118,8 @@ def can_mount() -> bool:
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
     """Everything in a run's two checkpoints."""
-    state, _, step, _ = read_tensors(path / STATE, "state")
-    model, _, _, _ = read_tensors(path / MODEL, "model")
+    state, _, step, _ = read_state(path / STATE)
+    model, _, _, _ = read_weights(path / MODEL)
     step_taken = {"step": torch.tensor(step)}
     return {**step_taken, **{f"state.{k}": v for k, v in state.items()}, **{f"model.{k}": v for k, v in model.items()}}
 

@@ -12,8 +12,8 @@ import pytest
 from counts import count
 from nursery import Ended, Nursery, assert_kept, assert_same_end, log_of, tensors
 
-from core.events import Checkpoint, Failed
-from core.runs import MODEL, STATE, Status, run_status, summarize
+from core.runs.directory import MODEL, STATE, Status, run_status, summarize
+from core.runs.events import Checkpoint, Failed
 
 ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT, "broken": errno.EIO}
 

@@ -14,8 +14,8 @@ import pytest
 from counts import count
 from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, log_of, tensors
 
-from core.events import Checkpoint
-from core.runs import RESERVE, STATE, Status, run_status
+from core.runs.directory import RESERVE, STATE, Status, run_status
+from core.runs.events import Checkpoint
 
 # A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
 RECIPES: dict[str, dict[str, Any]] = {

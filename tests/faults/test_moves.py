@@ -12,8 +12,8 @@ import pytest
 from counts import count
 from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of, tensors
 
-from core.events import Failed
-from core.runs import Status, run_status
+from core.runs.directory import Status, run_status
+from core.runs.events import Failed
 
 LONGER = {**QUICK, "epochs": 8}
 PATIENCE = 60.0

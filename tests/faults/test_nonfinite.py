@@ -9,12 +9,12 @@ import pytest
 import torch
 from nursery import QUICK, Nursery, log_of, tensors
 
-from core import windows
-from core.config import TrainConfig
+from core.config.training import TrainConfig
 from core.errors import TrainingError
-from core.events import Checkpoint, Dataset, Finished, Warned
-from core.runs import MODEL, Status, run_status
-from core.training import resume, train
+from core.runs.directory import MODEL, Status, run_status
+from core.runs.events import Checkpoint, Dataset, Finished, Warned
+from core.training import loss_window
+from core.training.api import resume, train
 
 LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps an epoch, at whose end there is a checkpoint
 
@@ -68,7 +68,7 @@ def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_ofte
 def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten that end the run, seven come before a stop."""
     for name in ("LEAST_SECONDS", "LEAST_SHARE"):
-        monkeypatch.setattr(windows, name, 0.0)  # an event for each step
+        monkeypatch.setattr(loss_window, name, 0.0)  # an event for each step
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events, skipped = train(config), 0
     for event in events:

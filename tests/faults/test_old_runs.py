@@ -15,10 +15,11 @@ from counts import FULL
 from nursery import HERE, Nursery, assert_same_end, epochs_of, losses
 
 from core import load_model, sample
-from core.checkpoint import read_tensors, write_tensors
-from core.config import TrainConfig
-from core.events import from_line
-from core.runs import CONFIG, EVENTS, LOCK, MODEL, STATE, Status, list_runs, run_status, summarize
+from core.config.training import TrainConfig
+from core.models.weights import read_weights, write_tensors
+from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, STATE, Status, list_runs, run_status, summarize
+from core.runs.events import from_line
+from core.training.state import read_state
 
 OLD = HERE / "old_runs"
 VERSIONS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
@@ -90,7 +91,7 @@ def test_a_run_that_knows_nothing_of_a_later_option_goes_on(nursery: Nursery, tm
 
 def without(path: Path, kind: str, option: str) -> None:
     """Write a checkpoint anew whose config lacks an option."""
-    tensors, config, step, more = read_tensors(path, kind)
+    tensors, config, step, more = (read_weights if kind == "model" else read_state)(path)
 
     class Lacking(TrainConfig):
         def model_dump_json(self, **options: Any) -> str:

@@ -14,11 +14,11 @@ from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from core.events import Event, Finished, Resumed, Started, Stopped
-from core.history import LogTail, RunHistory
-from core.runs import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.directory import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.events import Event, Finished, Resumed, Started, Stopped
+from core.runs.history import LogTail, RunHistory
+from tui.io.run_watcher import RunWatcher
 from tui.messages import EventsAppended
-from tui.watch import RunWatcher
 
 RIVALS, READERS = 10, 10
 PATIENCE = 60.0

@@ -16,12 +16,12 @@ from counts import FULL, count
 from nursery import QUICK, Nursery, assert_kept
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core import runs
-from core.checkpoint import read_tensors
 from core.cli import run
-from core.events import Stopped
-from core.runs import STATE, Status, run_status
-from core.training import resume
+from core.runs import directory
+from core.runs.directory import STATE, Status, run_status
+from core.runs.events import Stopped
+from core.training.api import resume
+from core.training.state import read_state
 
 TOLD = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes of a trainer that came to write
 STARTING_SECONDS = 3.0  # within which Python, torch and the run are there, on a slow machine not quite
@@ -42,7 +42,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
     for turn in range(count(2, 25)):
         path = tmp_path / f"{number.name}-{turn}"
         job = nursery.start(path, ENDLESS, each_step=bool(turn % 2))
-        wait_until(lambda path=path: runs.is_locked(path), "a trainer holds the run")  # type: ignore[misc]
+        wait_until(lambda path=path: directory.is_locked(path), "a trainer holds the run")  # type: ignore[misc]
         time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the instant itself
         os.kill(job.pid, number)
         ended = nursery.wait(job)
@@ -56,7 +56,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
         assert isinstance(last, Stopped)
         assert run_status(path) is Status.STOPPED
         if last.step:
-            assert read_tensors(path / STATE, "state")[2] == last.step
+            assert read_state(path / STATE)[2] == last.step
         again = resume(path)
         next(again)
         again.close()
@@ -100,9 +100,9 @@ def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
         assert run(["train", *FOREVER, "--name", path.name, "--detach"]) == 0
-        os.kill(runs.lock_holder(path)["pid"], number)
-        wait_until(lambda path=path: not runs.is_locked(path), "it has let go")  # type: ignore[misc]
-        assert_clean((path / runs.TRAINER_LOG).read_text())
+        os.kill(directory.lock_holder(path)["pid"], number)
+        wait_until(lambda path=path: not directory.is_locked(path), "it has let go")  # type: ignore[misc]
+        assert_clean((path / directory.TRAINER_LOG).read_text())
         assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
 
 
@@ -118,7 +118,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(nu
             time.sleep(generator.uniform(0.0, 0.2))  # the instant itself
             try:
                 os.kill(job.pid, signal.SIGSTOP)
-                if runs.is_locked(path):
+                if directory.is_locked(path):
                     assert run_status(path).alive
                 os.kill(job.pid, signal.SIGCONT)
             except ProcessLookupError:

@@ -12,10 +12,10 @@ import pytest
 from counts import FULL, count
 from nursery import Nursery, assert_same_end, losses, tensors
 
-from core.events import to_line
-from core.export import write_csv
-from core.history import LogTail, RunHistory, Thinned
-from core.runs import CONTROL, EVENTS, LOCK, Status, list_runs, run_status, summarize
+from core.export.images import write_csv
+from core.runs.directory import CONTROL, EVENTS, LOCK, Status, list_runs, run_status, summarize
+from core.runs.events import to_line
+from core.runs.history import LogTail, RunHistory, Thinned
 
 GARBAGE: dict[str, bytes] = {
     "binary": bytes(range(256)).replace(b"\n", b"") + b"\n",
@@ -136,7 +136,7 @@ def test_garbage_in_requests_and_lock_is_passed_over(
 def test_a_lock_of_odd_values_is_no_obstacle(
     nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path, holder: dict[str, object]
 ) -> None:
-    from core.events import Finished
+    from core.runs.events import Finished
 
     shutil.copytree(interrupted, tmp_path / "a")
     (tmp_path / "a" / LOCK).write_text(json.dumps(holder))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.recording import RECORDING
-from core.runs import BUILTIN, builtin_directories
+from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.trajectory import RECORDING
 
 
 @pytest.fixture(scope="session")
@@ -15,10 +15,10 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with runs whose weights were never trained: `tiny`, and `classy`, which has classes."""
     import torch
 
-    from core.checkpoint import write_tensors
-    from core.config import TrainConfig
-    from core.models import build_model
-    from core.runs import CONFIG, MODEL
+    from core.config.training import TrainConfig
+    from core.models.registry import build_model
+    from core.models.weights import write_tensors
+    from core.runs.directory import CONFIG, MODEL
 
     root = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)

@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
-from core import children
-from core.data import search_roots
+from core.data.datasets import search_roots
+from core.system import subprocesses
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
 from tui.screens.lab import LabScreen
@@ -86,7 +86,7 @@ def run_script(script: list[str], folder: Path) -> str:
         text=True,
         check=False,
         cwd=folder,
-        env=children.environment(),
+        env=subprocesses.environment(),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

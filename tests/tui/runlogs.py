@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Checkpoint, Dataset, Epoch, Event, Finished, Preview, Progress, Started, to_line
+from core.runs.events import Checkpoint, Dataset, Epoch, Event, Finished, Preview, Progress, Started, to_line
 
 STEPS_PER_EPOCH = 469
 

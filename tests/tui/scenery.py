@@ -16,17 +16,17 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
-from core.data import load_dataset
-from core.devices import DeviceInfo
-from core.events import Failed, Stopped
-from core.lab.answers import Digit, answers
-from core.processes import GpuProcess
-from core.recording import RECORDING, load_recording
-from core.runs import Status, builtin_directories
+from core.data.datasets import load_dataset
+from core.engine.lab_replies import Digit, answers
+from core.runs.directory import Status, builtin_directories
+from core.runs.events import Failed, Stopped
+from core.runs.trajectory import RECORDING, load_recording
+from core.system.devices import DeviceInfo
+from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
+from tui.io.system_monitor import REMEMBERED, History, Meter
 from tui.lab.arrays import Array
 from tui.messages import BenchShown, FrameSampled, SamplingFinished, SamplingStarted
-from tui.meter import REMEMBERED, History, Meter
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
 from tui.screens.train import TrainScreen

@@ -15,13 +15,13 @@ from textual.widgets import ContentSwitcher, Input, Switch
 from waiting import until
 
 from core.errors import ConfigError
-from core.events import Stopped
-from core.runs import CONTROL
+from core.runs.directory import CONTROL
+from core.runs.events import Stopped
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
 from tui.lab.inside import InsideBench
-from tui.lab.pixels import Pixels
+from tui.lab.pixel_picker import Pixels
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
@@ -35,11 +35,11 @@ from tui.screens.train import TrainScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.denoising_view import Stage
 from tui.widgets.dialogs import ConfirmDialog, NameDialog, StartDialog
 from tui.widgets.run_table import RunTable
-from tui.widgets.stage import Stage
 from tui.widgets.timeline import Timeline
 
 

@@ -18,7 +18,7 @@ from textual.widgets import OptionList, Static
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.meter import History, Meter
+from tui.io.system_monitor import History, Meter
 from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
 from tui.screens.room import RoomScreen
@@ -63,7 +63,7 @@ async def test_the_screen_asked_for_is_the_first(tmp_path: Path) -> None:
 
 
 async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown(tmp_path: Path) -> None:
-    from core.devices import DeviceInfo
+    from core.system.devices import DeviceInfo
 
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -77,7 +77,7 @@ async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown
 
 @pytest.mark.parametrize(("width", "where"), [(60, ".about-load"), (120, ".values")])
 async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width: int, where: str) -> None:
-    from core.devices import DeviceInfo
+    from core.system.devices import DeviceInfo
 
     gpu = DeviceInfo(
         name="NVIDIA H200", device="cuda:0", kind="cuda", uuid="GPU-1", memory_used=2 * 2**30, memory_total=140 * 2**30,
@@ -95,7 +95,7 @@ async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width:
 
 
 def test_a_process_outside_the_container_is_shown_without_an_id() -> None:
-    from core.processes import GpuProcess
+    from core.system.gpu_processes import GpuProcess
 
     line = _process(GpuProcess("GPU-1", None, None, None, 3 * 2**30), 80).plain
     assert line.split(maxsplit=4) == ["N/A", "N/A", "3.0", "GiB", "a process outside this container"]

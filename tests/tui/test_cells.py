@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.style import Style
 from textual.strip import Strip
 
-from tui.cells import GAP, GREYS, LEVELS, NEAREST, QUADRANTS, Cell, CellStrip, half, palette, quadrant, ramp
+from tui.terminal.cells import GAP, GREYS, LEVELS, NEAREST, QUADRANTS, Cell, CellStrip, half, palette, quadrant, ramp
 
 BACK = (18, 18, 18)
 PLACES = {"▀": "1100", "▄": "0011", " ": "0000", "█": "1111", "▗": "0001", "▖": "0010", "▝": "0100", "▐": "0101"}

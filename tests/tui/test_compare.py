@@ -11,10 +11,10 @@ from textual.widgets import Input
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.engine import Engine
+from tui.io.engine_client import Engine
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
-from tui.widgets.request_bar import RequestBar
+from tui.widgets.sampling_controls import RequestBar
 
 
 def write_steps(bar: RequestBar, steps: int) -> None:

@@ -7,11 +7,11 @@ import torch
 from laboratory import Lab, lab, run_script
 from textual.widgets import Static
 
-from core.paths import PATHS
+from core.diffusion.prob_paths import PATHS
 from tui.lab.arrays import ink
 from tui.lab.corruption import CorruptionBench
 from tui.lab.small_plot import SmallPlot
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 from tui.widgets.digits import DigitGrid
 
 

@@ -9,8 +9,8 @@ from runlogs import STEPS_PER_EPOCH, dataset, started, training, window
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
-from core.events import Epoch, Evaluated, Event, Resumed
-from core.history import RunHistory
+from core.runs.events import Epoch, Evaluated, Event, Resumed
+from core.runs.history import RunHistory
 from tui.widgets.curve_plot import CurvePanel, CurvePlot
 
 

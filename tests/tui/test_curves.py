@@ -9,8 +9,18 @@ from collections.abc import Sequence
 import pytest
 from runlogs import window
 
-from core.history import RunHistory
-from tui.curves import SMOOTHINGS, Curve, MovingAverage, View, curves_of, label, loss_ticks, round_ticks, thinned
+from core.runs.history import RunHistory
+from tui.widgets.curves import (
+    SMOOTHINGS,
+    Curve,
+    MovingAverage,
+    View,
+    curves_of,
+    label,
+    loss_ticks,
+    round_ticks,
+    thinned,
+)
 
 ALL = (0.0, 9_999.0)
 

@@ -6,7 +6,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 
-from tui.cells import GREYS, NEAREST
+from tui.terminal.cells import GREYS, NEAREST
 from tui.widgets.digits import DigitGrid, fit, scaled
 
 

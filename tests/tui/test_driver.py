@@ -13,7 +13,7 @@ from textual.app import App
 from textual.drivers._writer_thread import WriterThread
 from textual.drivers.linux_driver import LinuxDriver
 
-from tui.driver import InputDecoder
+from tui.terminal.driver import InputDecoder
 
 
 def decoded(*pieces: bytes, encoding: str = "utf-8") -> str:
@@ -46,7 +46,7 @@ def test_the_terminals_own_encoding_is_decoded() -> None:
 
 
 def test_the_private_parts_of_textual_are_as_seen_in_8_2_5_to_8_2_8() -> None:
-    seen = f"Textual {textual.__version__} is not as tui.driver takes it to be"
+    seen = f"Textual {textual.__version__} is not as tui.terminal.driver takes it to be"
     assert "run_input_thread" in inspect.getsource(LinuxDriver._run_input_thread), seen
     assert "target=self._run_input_thread" in inspect.getsource(LinuxDriver.start_application_mode), seen
     assert "WriterThread(self._file)" in inspect.getsource(LinuxDriver.start_application_mode), seen

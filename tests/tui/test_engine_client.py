@@ -13,7 +13,7 @@ from textual.message import Message
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.engine import Engine
+from tui.io.engine_client import Engine
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 
 

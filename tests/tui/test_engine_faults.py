@@ -16,7 +16,7 @@ from textual.message import Message
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.engine import Engine
+from tui.io.engine_client import Engine
 from tui.messages import BenchShown, EngineDied, EngineReady, FrameSampled, SamplingFinished
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
@@ -195,7 +195,7 @@ async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 async def test_an_engine_ended_by_any_signal_says_no_traceback(number: signal.Signals) -> None:
     engine = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "core.engine"),
+        *(sys.executable, "-P", "-m", "core.engine.server"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

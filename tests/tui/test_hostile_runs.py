@@ -13,7 +13,8 @@ from mutations import altered, as_json, mutated
 from runlogs import append, held, training, write_run
 from waiting import until
 
-from core.events import (
+from core.runs.directory import EVENTS
+from core.runs.events import (
     GREATEST,
     Dataset,
     Download,
@@ -27,8 +28,7 @@ from core.events import (
     Warned,
     to_line,
 )
-from core.history import LogTail
-from core.runs import EVENTS
+from core.runs.history import LogTail
 from tui.app import MinidiffApp
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor

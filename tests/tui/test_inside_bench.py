@@ -12,15 +12,16 @@ from laboratory import Lab, lab, run_script
 from textual.geometry import Region
 from textual.widgets import Static, Switch
 
-from core.checkpoint import load_model, write_tensors
-from core.config import TrainConfig
+from core.config.training import TrainConfig
+from core.diffusion.loaded_model import load_model
 from core.lab import layer_table
-from core.models import build_model
-from core.runs import CONFIG, MODEL
+from core.models.registry import build_model
+from core.models.weights import write_tensors
+from core.runs.directory import CONFIG, MODEL
 from tui.lab.inside import InsideBench
 from tui.lab.layers import Layers, short
-from tui.lab.pixels import Pixels
-from tui.widgets.choice import Choice
+from tui.lab.pixel_picker import Pixels
+from tui.widgets.compact_select import Choice
 from tui.widgets.digits import DigitGrid
 
 DEFAULT = "default-mnist"

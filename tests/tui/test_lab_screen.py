@@ -9,12 +9,12 @@ from PIL import Image
 from textual.widgets import Input, Switch
 from torch.nn import functional
 
-from core.kernels import NAMED, kernel_text, named_kernel, parse_kernel, sizes_of
+from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, sizes_of
 from tui.lab.arrays import Array, brightness, read
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.kernel_fields import LAYER, OWN
-from tui.lab.sums import Sums, number
-from tui.widgets.choice import Choice
+from tui.lab.product_table import Sums, number
+from tui.widgets.compact_select import Choice
 from tui.widgets.header import Header
 
 

@@ -11,9 +11,9 @@ import pytest
 from runlogs import training, write_run
 
 from benchmarks.pseudo_terminal import HOME, PseudoTerminal
-from core.events import Stopped
-from core.recording import RECORDING
-from core.runs import builtin_directories
+from core.runs.directory import builtin_directories
+from core.runs.events import Stopped
+from core.runs.trajectory import RECORDING
 
 SIZES = ((60, 20), (120, 40), (200, 60), (80, 24))
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")

@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from tui.link import ASK_SECONDS, DEAF, DEAF_SECONDS, FASTEST, SILENT_SECONDS, SLOWEST, Link
+from tui.terminal.frame_pacing import ASK_SECONDS, DEAF, DEAF_SECONDS, FASTEST, SILENT_SECONDS, SLOWEST, Link
 
 TICK = 1 / 60
 

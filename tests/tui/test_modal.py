@@ -11,12 +11,12 @@ from textual.screen import Screen
 from textual.widgets import Input, Select
 from waiting import PATIENCE, until
 
-from core.recording import Denoising, Frame
-from core.runs import Status, run_directories, run_status
+from core.runs.directory import Status, run_directories, run_status
+from core.runs.trajectory import Denoising, Frame
 from tui.app import MinidiffApp
-from tui.modal import Palette
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
+from tui.screens.modal import Palette
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.run_form import RunForm
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from textual_plotext.plot import Plot
 
-from tui.raster import BRAILLE, QUARTERS, Raster, styled
+from tui.terminal.raster import BRAILLE, QUARTERS, Raster, styled
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -10,10 +10,10 @@ from test_train_screen import TrainApp, field, on_form, said
 from textual.widgets import Input, Select, Static, Switch
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.config import PREDICTIONS, PRESETS, TrainConfig
-from core.runs import run_directories
-from tui.widgets.choice import Choice
-from tui.widgets.fold import Fold
+from core.config.training import PREDICTIONS, PRESETS, TrainConfig
+from core.runs.directory import run_directories
+from tui.widgets.collapsible import Fold
+from tui.widgets.compact_select import Choice
 from tui.widgets.run_form import FIRST, RunForm
 
 

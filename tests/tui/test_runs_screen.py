@@ -11,18 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import tui.run_list
+import tui.watch
 from runlogs import append, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-import tui.run_list
-import tui.watch
-from core.events import Epoch, Failed, Paused, Stopped
-from core.runs import find_run
+from core.runs.directory import find_run
+from core.runs.events import Epoch, Failed, Paused, Stopped
+from tui.io.run_watcher import Trainer
 from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
-from tui.watch import Trainer
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.digits import DigitGrid
@@ -272,7 +272,7 @@ async def test_a_slow_root_gathers_no_threads(root: Path):
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.table.row_count == 8)
         await pilot.press("m")
-        with tui.run_list._list(root)._lock:  # as a disk that does not answer
+        with tui.io.run_list._list(root)._lock:  # as a disk that does not answer
             for _ in range(20):
                 app.runs._poll()
                 await pilot.pause()
@@ -300,7 +300,7 @@ async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Pat
     (path / "trainer.log").write_text("error: no device cuda here; try --device cpu\n")
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
     ended.wait()
-    monkeypatch.setitem(tui.watch._started, path, Trainer(ended, 0, 0))
+    monkeypatch.setitem(tui.io.run_watcher._started, path, Trainer(ended, 0, 0))
     app = RunsApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.table.row_count == 1)

@@ -14,15 +14,15 @@ import pytest
 from textual.widgets import Input, Select, Static
 from waiting import until
 
-from core.config import TrainConfig
-from core.runs import CONFIG, MODEL
-from core.sampling_options import GUIDANCE, defaults_for
+from core.config.sampling import GUIDANCE, defaults_for
+from core.config.training import TrainConfig
+from core.runs.directory import CONFIG, MODEL
 from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
+from tui.widgets.denoising_view import Stage
 from tui.widgets.digits import DigitGrid
-from tui.widgets.request_bar import RequestBar
-from tui.widgets.stage import Stage
+from tui.widgets.sampling_controls import RequestBar
 from tui.widgets.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -390,10 +390,10 @@ async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usabl
 async def test_samples_that_are_not_finite_are_said_on_the_screen(model_root: Path, tmp_path: Path) -> None:
     import torch
 
-    from core.checkpoint import read_tensors, write_tensors
+    from core.models.weights import read_weights, write_tensors
 
     shutil.copytree(model_root / "tiny", tmp_path / "tiny")
-    weights, config, step, _ = read_tensors(tmp_path / "tiny" / MODEL, "model")
+    weights, config, step, _ = read_weights(tmp_path / "tiny" / MODEL)
     (tmp_path / "diverged").mkdir()
     huge = {name: torch.full_like(value, 1e30) for name, value in weights.items()}
     write_tensors(tmp_path / "diverged" / MODEL, "model", huge, config, step)

@@ -10,14 +10,14 @@ from runlogs import digits, training
 from scenery import SCENES, enter, open_app, scenery
 from textual.app import App, ComposeResult
 
-from core.config import TrainConfig
-from core.history import RunHistory
+from core.config.training import TrainConfig
+from core.runs.history import RunHistory
 from tui.screens.train import TrainScreen
 from tui.themes import DARK
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
-from tui.widgets.request_bar import Request, RequestBar
 from tui.widgets.run_form import RunForm
+from tui.widgets.sampling_controls import Request, RequestBar
 from tui.widgets.timeline import Timeline
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))

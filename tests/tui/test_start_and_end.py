@@ -12,7 +12,7 @@ import pytest
 from runlogs import held, training, window, write_run
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.events import Event, Paused
+from core.runs.events import Event, Paused
 
 Opener = Callable[..., PseudoTerminal]
 

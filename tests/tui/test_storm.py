@@ -19,7 +19,7 @@ from textual.errors import NoWidget
 from textual.geometry import Offset
 from textual.pilot import OutOfBounds, Pilot
 
-from core.events import Failed, Stopped
+from core.runs.events import Failed, Stopped
 from tui.actions import ACTIONS
 from tui.app import MODES, MinidiffApp
 from tui.screens.help import HelpScreen

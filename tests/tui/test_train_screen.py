@@ -17,8 +17,9 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
 
-from core.config import TrainConfig
-from core.events import (
+from core.config.training import TrainConfig
+from core.runs.directory import CONFIG, EVENTS, Status, run_status, summarize
+from core.runs.events import (
     LIFECYCLE,
     Download,
     Epoch,
@@ -31,10 +32,9 @@ from core.events import (
     Stopped,
     Warned,
 )
-from core.history import RunHistory
-from core.runs import CONFIG, EVENTS, Status, run_status, summarize
+from core.runs.history import RunHistory
 from tui.app import MinidiffApp
-from tui.meter import Meter
+from tui.io.system_monitor import Meter
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
@@ -322,7 +322,7 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
 
 
 def said_of_failure(path: Path) -> str:
-    from core.runs import summarize
+    from core.runs.directory import summarize
 
     return summarize(path).error or ""
 

@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 from waiting import until
 
-from core import children
+from core.system import subprocesses
 from tui.app import MinidiffApp
 from tui.lab.arrays import Array
 from tui.lab.bench import Bench, Subject
-from tui.lab.board import Board
-from tui.lab.sums import Sums
+from tui.lab.image_canvas import Board
+from tui.lab.product_table import Sums
 from tui.lab.transposed import TransposedBench
 from tui.messages import BenchShown
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -96,7 +96,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def show(engine: object, bench: str, request: object) -> None:
         asked.append(bench)
 
-    monkeypatch.setattr("tui.engine.Engine.show", show)
+    monkeypatch.setattr("tui.io.engine_client.Engine.show", show)
     return asked
 
 
@@ -131,7 +131,7 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
 
         script = bench.script(Subject("glyphs", 0, "default-mnist"))
         command = [sys.executable, "-c", "\n".join(script)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=children.environment())
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=subprocesses.environment())
         assert done.returncode == 0, done.stderr
         assert "output (13, 11) from" in done.stdout
         assert "upsampled (15, 15)" in done.stdout

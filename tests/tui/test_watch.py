@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import tui.watch
 from runlogs import append, dataset, held, started, training, window, write_run
 from textual.app import App
 
-import tui.watch
 from core.errors import RunError
-from core.events import Epoch, Paused, Preview
-from core.runs import TRAINER_LOG, Status
+from core.runs.directory import TRAINER_LOG, Status
+from core.runs.events import Epoch, Paused, Preview
+from tui.io.run_watcher import EVENTS_A_MESSAGE, RunWatcher, Trainer, reason_lost, start_trainer
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
-from tui.watch import EVENTS_A_MESSAGE, RunWatcher, Trainer, reason_lost, start_trainer
 
 
 class Listener(App[None]):
@@ -103,7 +103,7 @@ def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = (path / "events.jsonl").stat().st_size, log.stat().st_size
     with open(log, "ab") as sink:
         process = subprocess.Popen([sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"], stdout=sink)
-    monkeypatch.setitem(tui.watch._started, path, Trainer(process, *sizes))
+    monkeypatch.setitem(tui.io.run_watcher._started, path, Trainer(process, *sizes))
 
 
 async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, listener, monkeypatch):

@@ -1,1 +1,1 @@
-"""The benches of the Lab screen."""
+"""The benches of the Lab, one a module, and the widgets that only they use."""

@@ -15,7 +15,7 @@ from textual.widgets import Input, Label, Select, Static, Switch
 
 from core.errors import MinidiffError
 from tui.messages import BenchShown
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 from tui.widgets.timeline import Timeline
 
 TALL = 30  # rows of a terminal that has room for a whole text, and

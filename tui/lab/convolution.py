@@ -10,15 +10,15 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Static, Switch
 
-from core.kernels import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
+from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from tui.lab.arrays import brightness
 from tui.lab.bench import WORDY, Fields, Panel, Subject, captions, choice, entry
-from tui.lab.board import Board
+from tui.lab.image_canvas import Board
 from tui.lab.kernel_fields import KernelBench
-from tui.lab.sums import Sums, Table, number
-from tui.link import Link
+from tui.lab.product_table import Sums, Table, number
 from tui.messages import BenchShown
-from tui.widgets.choice import Choice
+from tui.terminal.frame_pacing import Link
+from tui.widgets.compact_select import Choice
 from tui.widgets.timeline import Timeline
 
 FLIPPED = (
@@ -169,7 +169,7 @@ class ConvolutionBench(KernelBench):
         flip = ", flip=True" if asked["flip"] else ""
         return [
             "from core import convolve_steps",
-            "from core.kernels import Geometry",
+            "from core.convolution import Geometry",
             *imports,
             *subject.script,
             *kernel,

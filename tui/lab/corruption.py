@@ -11,13 +11,13 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.sampling_options import NO_CLASS
+from core.config.sampling import NO_CLASS
 from tui.lab.arrays import Array, ink
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
-from tui.link import Link
 from tui.messages import BenchShown
-from tui.widgets.choice import Choice
+from tui.terminal.frame_pacing import Link
+from tui.widgets.compact_select import Choice
 from tui.widgets.digits import DigitGrid, fit
 from tui.widgets.timeline import Timeline
 

@@ -12,17 +12,17 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.config import IMAGE_SIZE
+from core.config.training import IMAGE_SIZE
 from core.errors import MinidiffError
 from tui.lab.arrays import Array, brightness, ink
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
-from tui.lab.board import Board
+from tui.lab.image_canvas import Board
 from tui.lab.layers import Layers
-from tui.lab.pixels import Pixels
-from tui.lab.sums import number
-from tui.lab.tiles import fitting, sheet
+from tui.lab.pixel_picker import Pixels
+from tui.lab.product_table import number
+from tui.lab.tile_grid import fitting, sheet
 from tui.messages import BenchShown
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 from tui.widgets.digits import DigitGrid
 
 VIEWS = ("maps", "kernels", "attention")
@@ -328,7 +328,7 @@ class InsideBench(Bench):
             "",
             "from core import corruption_sweep, feature_maps, layer_table, load_model, receptive_field",
             "from core.lab import layer_kernels, one_step",
-            "from core.paths import PATHS",
+            "from core.diffusion.prob_paths import PATHS",
             *(line for line in subject.script if line != "import torch"),
             f'model = load_model("{subject.model}", device="cpu")',
             f"label, labels = {label}, {labels}",

@@ -9,11 +9,11 @@ from textual import events, on
 from textual.widget import Widget
 from textual.widgets import Input, Select
 
+from core.convolution import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
 from core.errors import MinidiffError
-from core.kernels import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
 from tui.lab.bench import Bench, Fields, Subject, choice, entry
-from tui.link import Link
-from tui.widgets.choice import Choice
+from tui.terminal.frame_pacing import Link
+from tui.widgets.compact_select import Choice
 
 OWN, LAYER = "own numbers", "a layer's"
 FIRST_LAYER = "into 0 0"  # of the built-in nets: a layer and its channels

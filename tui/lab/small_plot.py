@@ -8,9 +8,9 @@ from rich.text import Text
 from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
-from tui.curves import label, round_ticks
 from tui.themes import theme_color
 from tui.widgets.axes import Axes, Line, plotted
+from tui.widgets.curves import label, round_ticks
 
 LEAST = (16, 4)  # columns and lines; in less nothing is drawn
 

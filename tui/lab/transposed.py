@@ -11,14 +11,14 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.kernels import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
+from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
 from tui.lab.arrays import brightness
 from tui.lab.bench import Fields, Panel, Subject, captions, entry
-from tui.lab.board import Board
+from tui.lab.image_canvas import Board
 from tui.lab.kernel_fields import KernelBench
-from tui.lab.sums import Sums, Table, number
-from tui.link import Link
+from tui.lab.product_table import Sums, Table, number
 from tui.messages import BenchShown
+from tui.terminal.frame_pacing import Link
 from tui.widgets.timeline import Timeline
 
 VIEWS = ("output", "overlaps", "upsampled")

@@ -1,1 +1,1 @@
-"""One module a screen."""
+"""Screens, one a module, and dialogs."""

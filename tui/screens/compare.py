@@ -18,18 +18,18 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.errors import MinidiffError
-from core.recording import Denoising, Frame
+from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
-from tui.engine import Engine
-from tui.link import Link
+from tui.io.engine_client import Engine
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
-from tui.modal import ClosesOnce
+from tui.screens.modal import ClosesOnce
 from tui.screens.playback import Playback
+from tui.terminal.frame_pacing import Link
 from tui.widgets.devices import DevicePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.request_bar import NEW_SEEDS, Request, RequestBar, config_of
+from tui.widgets.sampling_controls import NEW_SEEDS, Request, RequestBar, config_of
 from tui.widgets.timeline import Timeline
 
 SIDES = ("left", "right")

@@ -15,17 +15,17 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.units import file_size, memory_size
+from core.text import file_size, memory_size
 from tui.actions import bindings
-from tui.meter import REMEMBERED, Meter, key
+from tui.io.system_monitor import REMEMBERED, Meter, key
 from tui.widgets.devices import DevicePanel, device_line
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.text_line import update_text
 
 if TYPE_CHECKING:
-    from core.devices import DeviceInfo
-    from core.processes import GpuProcess
+    from core.system.devices import DeviceInfo
+    from core.system.gpu_processes import GpuProcess
 
 LEVELS = " ▁▂▃▄▅▆▇█"
 ROWS = (1, 8)  # of a track, at least and at most

@@ -12,8 +12,8 @@ from textual.geometry import Region
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.lab.board import Board
-from tui.modal import Modal
+from tui.lab.image_canvas import Board
+from tui.screens.modal import Modal
 
 SIDE = 28
 # How dark the pen makes a pixel so far from it, across and down: a line comes out about two pixels wide, as in MNIST.

@@ -14,8 +14,8 @@ from textual.content import Content
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
-from core.recording import Denoising
-from tui.modal import Modal
+from core.runs.trajectory import Denoising
+from tui.screens.modal import Modal
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,21 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.errors import MinidiffError
-from core.runs import builtin_directories
+from core.runs.directory import builtin_directories
 from tui.actions import bindings
-from tui.engine import SILENCE_SECONDS, Engine
+from tui.io.engine_client import SILENCE_SECONDS, Engine
+from tui.io.run_list import list_runs
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
-from tui.link import Link
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
-from tui.run_list import list_runs
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
-from tui.widgets.choice import Choice
+from tui.terminal.frame_pacing import Link
+from tui.widgets.compact_select import Choice
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
@@ -320,11 +320,11 @@ class LabScreen(Playback):
 
     @work(group="export")
     async def _write(self, panels: list[Panel], script: list[str], stem: Path) -> None:
-        from core import export  # brings Pillow, which nothing else here needs
+        from core.export import images  # brings Pillow, which nothing else here needs
 
         try:
-            picture = await asyncio.to_thread(export.write_panels, stem.with_name(f"{stem.name}.png"), panels)
-            await asyncio.to_thread(export.write_script, stem.with_name(f"{stem.name}.py"), script)
+            picture = await asyncio.to_thread(images.write_panels, stem.with_name(f"{stem.name}.png"), panels)
+            await asyncio.to_thread(images.write_script, stem.with_name(f"{stem.name}.py"), script)
         except MinidiffError as error:
             self.notify(str(error), severity="error", timeout=8)
         else:

@@ -16,14 +16,14 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
-from core.filing import delete_run, rename_run
-from core.foreign import harmless
-from core.history import RunHistory
-from core.runs import Request, RunSummary, Status, request, unreadable_directories, unreadable_in_words
+from core.runs.directory import Request, RunSummary, Status, request, unreadable_directories, unreadable_in_words
+from core.runs.history import RunHistory
+from core.runs.store import delete_run, rename_run
+from core.text import sanitize
 from tui.actions import bindings
+from tui.io.run_list import list_newest_runs, list_runs
+from tui.io.run_watcher import Histories, RunWatcher, start_trainer
 from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
-from tui.run_list import list_newest_runs, list_runs
-from tui.watch import Histories, RunWatcher, start_trainer
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.header import Header
@@ -360,7 +360,7 @@ class RunsScreen(Screen[None]):
             resume = ["minidiff", "resume", run.name, "--root", os.path.dirname(path)]
             copied = shlex.join([path] if what == "path" else resume)
             self.app.copy_to_clipboard(copied)
-            self.notify(harmless(f"copied: {copied}"), timeout=3)
+            self.notify(sanitize(f"copied: {copied}"), timeout=3)
 
     def action_new(self) -> None:
         self.post_message(RunChosen(None))

@@ -17,23 +17,23 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.errors import MinidiffError
-from core.recording import RECORDING, Denoising, load_recording
-from core.runs import BUILTIN, builtin_directories
+from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.actions import bindings
-from tui.engine import SILENCE_SECONDS, Engine
-from tui.link import Link
+from tui.io.engine_client import SILENCE_SECONDS, Engine
+from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
-from tui.run_list import list_runs
 from tui.screens.compare import CompareScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.playback import Playback
 from tui.screens.zoom import ZoomScreen
+from tui.terminal.frame_pacing import Link
+from tui.widgets.denoising_view import Stage
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import Start, StartDialog
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.request_bar import NEW_SEEDS, Request, RequestBar, config_of
-from tui.widgets.stage import Stage
+from tui.widgets.sampling_controls import NEW_SEEDS, Request, RequestBar, config_of
 from tui.widgets.timeline import Timeline
 
 FIRST = BUILTIN[0]  # what the app opens on
@@ -338,7 +338,7 @@ class SampleScreen(Playback):
 
     @work(group="export")
     async def _write(self, export: Export, denoising: Denoising, index: int) -> None:
-        from core import export as pictures  # brings Pillow, which nothing else here needs
+        from core.export import images as pictures  # brings Pillow, which nothing else here needs
 
         try:
             match export.kind:

@@ -16,14 +16,14 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
 from core.errors import MinidiffError
-from core.events import Checkpoint, Event, Failed, Finished, Progress
-from core.filing import create_run, free_name
-from core.history import RunHistory, in_words
-from core.runs import CONFIG, MODEL, Request, Status, find_run, request
+from core.runs.directory import CONFIG, MODEL, Request, Status, find_run, request
+from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
+from core.runs.history import RunHistory, in_words
+from core.runs.store import create_run, free_name
 from tui.actions import bindings
+from tui.io.run_list import list_runs
+from tui.io.run_watcher import RunWatcher, start_trainer
 from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
-from tui.run_list import list_runs
-from tui.watch import RunWatcher, start_trainer
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
@@ -121,7 +121,7 @@ class TrainScreen(Screen[None]):
 
     def fork(self, run: str) -> None:
         """The form of a new run, filled in as run `run` was, but for its name."""
-        from core.config import TrainConfig
+        from core.config.training import TrainConfig
 
         self._switch("form")
         form = self.query_one(RunForm)

@@ -11,11 +11,11 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.recording import Denoising, Frame
+from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
-from tui.modal import Modal
+from tui.screens.modal import Modal
+from tui.widgets.denoising_view import difference
 from tui.widgets.digits import DigitGrid
-from tui.widgets.stage import difference
 
 AROUND = 2  # pixels on each side of the one pointed at whose values are shown; 1 to the sides where it is narrow
 WIDE = 72  # columns

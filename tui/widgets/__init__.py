@@ -1,1 +1,1 @@
-"""One module a widget."""
+"""Widgets, one a module; `tui.screens` puts them together."""

@@ -1,4 +1,4 @@
-"""Lines on axes: plotext's frame and ticks around the dots of `tui.raster`."""
+"""Lines on axes: plotext's frame and ticks around the dots of `tui.terminal.raster`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual_plotext import PlotextPlot
 
-from tui.raster import RGB, Raster, styled
+from tui.terminal.raster import RGB, Raster, styled
 
 
 @dataclass(frozen=True)

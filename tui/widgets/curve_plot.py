@@ -18,9 +18,11 @@ from textual.message import Message
 from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
-from core.history import RunHistory
+from core.runs.history import RunHistory
 from tui.actions import bindings
-from tui.curves import (
+from tui.themes import theme_color
+from tui.widgets.axes import Axes, Line, plotted
+from tui.widgets.curves import (
     Curve,
     Series,
     View,
@@ -32,8 +34,6 @@ from tui.curves import (
     steps_a_unit,
     thinned,
 )
-from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, plotted
 
 MARGIN = 10  # columns that the y labels and the frame take
 STEP = 0.01  # share of the span that the cursor moves by

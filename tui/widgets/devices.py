@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from tui.meter import SECONDS, Meter
+from tui.io.system_monitor import SECONDS, Meter
 
 if TYPE_CHECKING:
-    from core.devices import DeviceInfo
+    from core.system.devices import DeviceInfo
 
 BAR = 8  # cells of a utilisation bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -12,7 +12,20 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.cells import CODES, GAP, INVERTED, MARK, NEAREST, RAMPS, CellStrip, Palette, half, palette, quadrant, ramp
+from tui.terminal.cells import (
+    CODES,
+    GAP,
+    INVERTED,
+    MARK,
+    NEAREST,
+    RAMPS,
+    CellStrip,
+    Palette,
+    half,
+    palette,
+    quadrant,
+    ramp,
+)
 
 HALVES = {pair: half(*pair) for pair in product(range(CODES), repeat=2)}
 WIDEST_GAP = 2  # pixels between images
@@ -23,10 +36,10 @@ class DigitGrid(Widget):
     """Draws `n` images as large as they fit; below full size each pixel drawn is the mean of those it covers.
 
     With `columns` the grid has that many columns; without, the number that makes the images largest. A caption stands
-    below each image where that does not make the images smaller. `drawing` is one of `tui.cells.DRAWINGS`, or `auto`:
-    half blocks at full size, quadrants below it, and shades where the terminal has no colours; in place of quadrants
-    or of all blocks what the app's `best_drawing` says, where the terminal cannot show them. It takes no border and no
-    padding.
+    below each image where that does not make the images smaller. `drawing` is one of `tui.terminal.cells.DRAWINGS`, or
+    `auto`: half blocks at full size, quadrants below it, and shades where the terminal has no colours; in place of
+    quadrants or of all blocks what the app's `best_drawing` says, where the terminal cannot show them. It takes no
+    border and no padding.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"digit-grid--caption"}

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input, Switch
 
-from tui.widgets.choice import Choice
+from tui.widgets.compact_select import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +112,7 @@ WHILE_IDLE: dict[str, Any] = {"size": None, "layers_per_block": None, "clock": F
 
 def fitting_choices(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """By option, the choices that fit the other `values`; the first takes the place of one that fits no more."""
-    from core.config import PREDICTIONS
+    from core.config.training import PREDICTIONS
 
     allowed = PREDICTIONS[values["path"]]
     return {"prediction": allowed, "weighting": ("prediction", *allowed)}

@@ -10,9 +10,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.foreign import harmless
-from core.history import RunHistory
-from core.runs import RunSummary, Status, config_options
+from core.runs.directory import RunSummary, Status, config_options
+from core.runs.history import RunHistory
+from core.text import sanitize
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.digits import DigitGrid
@@ -106,6 +106,6 @@ def _options(path: Path) -> list[str]:
 
 def _shown(value: object) -> str:
     try:
-        return harmless("-".join(map(str, value)) if isinstance(value, list) else str(value))
+        return sanitize("-".join(map(str, value)) if isinstance(value, list) else str(value))
     except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
         return "?"

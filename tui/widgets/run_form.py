@@ -16,21 +16,12 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Select, Static, Switch
 
 from core.errors import ConfigError
-from tui.widgets.choice import Choice
-from tui.widgets.fold import Fold
-from tui.widgets.form_entries import (
-    WHILE_IDLE,
-    entry_for,
-    fitting_choices,
-    group_of,
-    idle_entries,
-    read,
-    shown,
-    write,
-)
+from tui.widgets.collapsible import Fold
+from tui.widgets.compact_select import Choice
+from tui.widgets.form_entries import WHILE_IDLE, entry_for, fitting_choices, group_of, idle_entries, read, shown, write
 
 if TYPE_CHECKING:
-    from core.config import TrainConfig
+    from core.config.training import TrainConfig
 
 # What most people change, and the root, which would be folded away alone; the rest of each group is folded below it.
 FIRST = (
@@ -138,7 +129,7 @@ class RunForm(Vertical):
         self._told_at: Widget | None = None  # the entry whose change the message tells of
 
     def compose(self) -> ComposeResult:
-        from core.config import TrainConfig
+        from core.config.training import TrainConfig
 
         fields = TrainConfig.model_fields
         with Rows():
@@ -158,7 +149,7 @@ class RunForm(Vertical):
             yield Static("", id="message", markup=False)
 
     def _row(self, name: str, group: str = "") -> Horizontal:
-        from core.config import TrainConfig
+        from core.config.training import TrainConfig
 
         field = TrainConfig.model_fields[name]
         entry = self._entries[name] = entry_for(name, field, str(self._root))
@@ -181,7 +172,7 @@ class RunForm(Vertical):
         return found
 
     def _held(self) -> dict[str, Any]:
-        from core.config import TrainConfig
+        from core.config.training import TrainConfig
 
         return {name: read(self._entries[name], field) for name, field in TrainConfig.model_fields.items()}
 
@@ -191,7 +182,7 @@ class RunForm(Vertical):
         Raises:
             ConfigError: a value is outside its range; the text names the option.
         """
-        from core.config import TrainConfig
+        from core.config.training import TrainConfig
 
         return TrainConfig(**self.values())
 
@@ -205,7 +196,7 @@ class RunForm(Vertical):
 
     def begin_with(self, defaults: dict[str, Any]) -> None:
         """Fill in what the settings file says; what it says wrongly is complained of."""
-        from core.config import PRESETS, TrainConfig
+        from core.config.training import PRESETS, TrainConfig
 
         try:
             known = TrainConfig(**defaults)
@@ -224,7 +215,7 @@ class RunForm(Vertical):
 
     def _preset(self) -> dict[str, Any]:
         """Every option as the chosen preset has it."""
-        from core.config import PRESETS, TrainConfig
+        from core.config.training import PRESETS, TrainConfig
 
         preset = str(read(self._entries["preset"], TrainConfig.model_fields["preset"]))
         defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
@@ -233,7 +224,7 @@ class RunForm(Vertical):
     @on(Select.Changed, "#field-preset")
     def _refill(self) -> None:
         """Put what the chosen preset sets into the form; what only other presets set goes back to its default."""
-        from core.config import PRESETS
+        from core.config.training import PRESETS
 
         chosen = self._preset()
         self.fill({name: chosen[name] for preset in PRESETS.values() for name in preset})
@@ -380,6 +371,6 @@ class RunForm(Vertical):
 
 
 def _described(name: str) -> str:
-    from core.config import TrainConfig
+    from core.config.training import TrainConfig
 
     return TrainConfig.model_fields[name].description or ""

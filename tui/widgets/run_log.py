@@ -10,8 +10,8 @@ from rich.text import Text
 from textual.events import Resize
 from textual.widgets import RichLog
 
-from core.events import Checkpoint, Epoch, Event, Failed, Warned
-from core.history import in_words
+from core.runs.events import Checkpoint, Epoch, Event, Failed, Warned
+from core.runs.history import in_words
 from tui.themes import theme_style
 
 LINES = 500  # kept on the screen; events.jsonl has them all

@@ -12,10 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.widgets import DataTable
 
-from core.runs import RunSummary, Status
+from core.runs.directory import RunSummary, Status
 from tui.actions import bindings
-from tui.curves import label
 from tui.themes import STATUS_COLORS, theme_style
+from tui.widgets.curves import label
 from tui.widgets.run_monitor import ago
 
 ORDERS = ("recent", "name", "status", "loss")

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.link import Link
+from tui.terminal.frame_pacing import Link
 
 SECONDS_A_PLAY = 4.0  # that a whole denoising takes when its steps allow
 FASTEST, SLOWEST = 0.08, 0.4  # seconds a step

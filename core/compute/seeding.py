@@ -1,0 +1,58 @@
+"""Randomness as a pure function of (seed, step), so that a resumed run draws what the uninterrupted one would have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.compute.torch_settings import standard_defaults
+
+# One stream for each use, so that no two uses ever share numbers.
+ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT, LABELS, SHIFT = range(7)
+_MASK = 2**64 - 1
+
+
+def mixed_seed(seed: int, stream: int, position: int) -> int:
+    """A 63-bit seed for one position of one stream: SplitMix64's finaliser (Steele et al. 2014), chained."""
+    value = 0
+    for part in (seed, stream, position):
+        value = (value + part + 0x9E3779B97F4A7C15) & _MASK
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+        value ^= value >> 31
+    return value >> 1
+
+
+def generator_for(seed: int, stream: int, position: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A fresh generator on `device` for one position of one stream."""
+    return torch.Generator(device=device).manual_seed(mixed_seed(seed, stream, position))
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which epoch `epoch` (from 0) visits `n` images: (n,) int64 on the CPU."""
+    return torch.randperm(n, generator=generator_for(seed, ORDER, epoch), device="cpu")
+
+
+_RANDOM = {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_}
+_RANDOM |= {Tensor.uniform_, Tensor.normal_, torch.rand, torch.randn}
+
+
+class initializing(standard_defaults):  # noqa: N801 - a context manager, named like torch.no_grad
+    """While entered, layers are built on `device` in float32, and draw their weights from `generator`.
+
+    Neither torch's default device and type nor its global generator matters, except where `generator` is None. The
+    mode holds for the current thread only, so that threads can build nets at the same time.
+    """
+
+    def __init__(self, generator: torch.Generator | None, device: str = "cpu") -> None:
+        super().__init__(device)
+        self._generator = generator
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func` with the generator that the caller left open."""
+        given = dict(kwargs or {})
+        if func in _RANDOM and given.get("generator") is None:
+            given["generator"] = self._generator
+        return super().__torch_function__(func, types, args, given)

@@ -1,0 +1,258 @@
+"""Every option of a training run, declared once: flags, TOML keys, the screen's form and the docs derive from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from core.errors import ConfigError, hint
+from core.system.safe_io import NAME_PATTERN, read_toml
+
+DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
+ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
+SizeName = Literal["tiny", "small", "base"]
+PresetName = Literal["default", "quick", "document"]
+PathName = Literal["mix", "flow", "vp"]
+PredictionName = Literal["clean", "noise", "velocity", "v"]
+TimesName = Literal["uniform", "logit_normal"]
+WeightingName = Literal["prediction", "clean", "noise", "velocity"]
+OptimizerName = Literal["adam", "adamw", "muon"]
+DecayName = Literal["constant", "linear"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+# What a net can learn to predict on each path. The variance-preserving velocity dx/da grows without bound towards the
+# image, and v is that path's own combination of image and noise.
+PREDICTIONS: dict[str, tuple[str, ...]] = {
+    "mix": ("clean", "noise", "velocity"),
+    "flow": ("clean", "noise", "velocity"),
+    "vp": ("clean", "noise", "v"),
+}
+
+# What a preset sets; everything else keeps the default that its field declares, which is the preset `default`.
+_DOCUMENT: dict[str, Any] = {
+    "path": "mix",
+    "prediction": "clean",
+    "times": "uniform",
+    "clock": False,
+    "classes": False,
+    "epochs": 30,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "warmup": 0,
+    "decay": "constant",
+    "ema": 0.0,
+    "precision": "float32",
+    "compile": False,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {**_DOCUMENT, "model": "basic_unet"},
+    "document": {**_DOCUMENT, "model": "unet2d", "channels_last": False},  # to the letter; True is faster
+}
+SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base": (64, 128)}
+CHANNELS = (32, 64, 64)  # of the document's nets
+IMAGE_SIZE = 28
+GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
+MANY = 1_000_000_000  # images, steps or epochs: more than anyone waits for, and no trouble for arithmetic
+DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
+
+
+def _option(default: Any, group: str, description: str, **limits: Any) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"group": group}, **limits)
+
+
+class TrainConfig(BaseModel):
+    """The options of one run, checked and frozen; `TrainConfig(preset="document", epochs=3)` overrides a preset.
+
+    Raises:
+        ConfigError: an option is unknown or outside its range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
+
+    preset: PresetName = _option("default", "Recipe", "recipe to start from; other options override it")
+    path: PathName = _option("flow", "Recipe", "how images become noise")
+    prediction: PredictionName = _option("velocity", "Recipe", "what the net predicts from a noisy image")
+    times: TimesName = _option("logit_normal", "Recipe", "how amounts of noise are drawn in training")
+    weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss counts")
+    clock: bool = _option(True, "Recipe", "tell the net how much noise there is")
+    classes: bool = _option(True, "Recipe", "teach the net which class an image is of, so that it can be asked for one")
+    label_dropout: float = _option(0.05, "Recipe", "share of labels hidden, which guidance needs", ge=0, le=1)
+    dataset: DatasetName = _option("auto", "Data", "images to learn; auto: MNIST, else the built-in glyphs")
+    data_root: Path | None = _option(None, "Data", "folder that holds the data set's files")
+    limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MANY)
+    shift: int = _option(0, "Data", "move training images by up to so many pixels", ge=0, le=4)
+    model: ModelName = _option("patch_unet", "Model", "the net that predicts")
+    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
+    channels: tuple[int, ...] | None = _option(None, "Model", "channels of each level; empty: as the model has them")
+    layers_per_block: int | None = _option(None, "Model", "residual layers a level (unet2d only: 2)", ge=1, le=8)
+    epochs: int = _option(5, "Training", "passes over the training images", ge=1, le=1_000_000)
+    batch_size: int = _option(64, "Training", "images a step", ge=1, le=65_536)
+    optimizer: OptimizerName = _option("muon", "Training", "adam, adamw with weight decay, or muon for convolutions")
+    learning_rate: float = _option(2e-3, "Training", "greatest size of a step", gt=0, le=1)
+    warmup: int | None = _option(
+        None, "Training", "steps of learning-rate warmup; empty: 100, but at most 5% of the run", ge=0, le=MANY
+    )
+    decay: DecayName = _option("linear", "Training", "how the learning rate falls towards the run's end")
+    weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
+    ema: float = _option(0.1, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)
+    eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0, le=MANY)
+    max_skipped: int = _option(20, "Training", "steps in a row without a finite loss that end the run", ge=1, le=MANY)
+    seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
+    device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
+    threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
+    nproc: int = _option(1, "Machine", "processes of this machine that train the run together", ge=1, le=1024)
+    micro_batch: int | None = _option(
+        None, "Machine", "images computed at once, a batch's gradients being added up; empty: all", ge=1, le=65_536
+    )
+    fit_memory: bool = _option(False, "Machine", "where memory runs out, halve micro_batch and go on")
+    precision: PrecisionName = _option(
+        "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
+    )
+    compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
+    channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
+    deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")
+    name: str | None = _option(
+        None, "Run", "name of the run's folder; empty: chosen for you", pattern=f"^{NAME_PATTERN}$"
+    )
+    root: Path | None = _option(None, "Run", "folder of the runs; in a script, None: no files")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_in_words(error)) from None
+        self.__pydantic_fields_set__.intersection_update(values)  # what a preset laid under was not set by the caller
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _name_device(cls, value: Any) -> Any:
+        return str(value) if type(value).__module__ == "torch" else value  # of a torch.device
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_preset_under(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        named = values.get("preset", "default")
+        preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
+        if values.get("model") == "basic_unet":
+            preset = {"clock": False, "classes": False, **preset}  # it takes neither, and nobody asked for them
+        return {**preset, **values}
+
+    @model_validator(mode="after")
+    def _check_net(self) -> TrainConfig:
+        for name in ("data_root", "root"):
+            if "\0" in str(getattr(self, name)):
+                raise ValueError(f"{name}: no path holds a zero byte; write another")
+        allowed = PREDICTIONS[self.path]
+        if self.prediction not in allowed:
+            raise ValueError(
+                f"prediction: the path {self.path} is learned by predicting {', '.join(allowed)}, not {self.prediction}"
+            )
+        if self.weighting not in ("prediction", *allowed):
+            raise ValueError(
+                f"weighting: errors on the path {self.path} are counted as those of prediction, "
+                f"{', '.join(allowed)}, not {self.weighting}"
+            )
+        if self.model == "basic_unet" and (self.clock or self.classes):
+            raise ValueError(
+                f"{'clock' if self.clock else 'classes'}: basic_unet takes neither amount nor class; "
+                "use --no-clock --no-classes, or another model"
+            )
+        if self.model == "unet2d" and self.classes and not self.clock:
+            raise ValueError("classes: unet2d takes a class only together with the clock; use --clock or --no-classes")
+        if self.size is not None and self.model != "patch_unet":
+            raise ValueError(f"size: {self.model} has channels instead of a size; leave it out or use patch_unet")
+        if self.channels is not None:
+            self._check_channels(self.channels)
+        if self.model != "unet2d" and self.layers_per_block is not None:
+            raise ValueError(f"layers_per_block: {self.model} has no such option; leave it out or use unet2d")
+        return self
+
+    def _check_channels(self, channels: tuple[int, ...]) -> None:
+        if not channels or not all(1 <= width <= 4096 for width in channels):
+            raise ValueError(f"channels: each level takes 1 to 4096 channels, not {list(channels)}")
+        halvings = len(channels) - 1
+        if IMAGE_SIZE % 2**halvings:
+            raise ValueError(
+                f"channels: {len(channels)} levels would halve {IMAGE_SIZE} pixels {halvings} times, and "
+                f"{IMAGE_SIZE} divides by 4 but not by 8; give at most 3 levels"
+            )
+        if self.model == "unet2d" and any(width % GROUP_SIZE for width in channels):
+            raise ValueError(f"channels: unet2d needs multiples of {GROUP_SIZE}, not {list(channels)}")
+        if self.model == "patch_unet" and (len(channels) != 2 or any(width % 16 for width in channels)):
+            raise ValueError(f"channels: patch_unet needs two multiples of 16, not {list(channels)}")
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The options that `build_model(config.model, **options)` takes."""
+        options: dict[str, Any] = {"channels": self.channels or SIZES[self.size or "small"]}
+        if self.model != "patch_unet":
+            options["channels"] = self.channels or CHANNELS
+        if self.layers_per_block is not None:
+            options["layers_per_block"] = self.layers_per_block
+        if self.model == "unet2d":
+            options["classes"] = self.classes
+        return options
+
+    def changed(self, **values: Any) -> TrainConfig:
+        """This config with some options changed, checked again."""
+        return TrainConfig(**{**self.model_dump(), **values})
+
+    def to_toml(self) -> str:
+        """The whole config as TOML, without options that are None and without `root`: a run can be moved."""
+        import tomli_w
+
+        values = self.model_dump(mode="json", exclude_none=True, exclude={"root"})
+        return tomli_w.dumps(values)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> TrainConfig:
+        """Read a config written by `to_toml`, or by hand with only the options that differ.
+
+        Raises:
+            ConfigError: the file is missing, too large or not TOML, or holds an option that does not exist.
+        """
+        try:
+            values = read_toml(path, follow=True)
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}; name a config.toml") from None
+        except ValueError as error:
+            raise ConfigError(f"{path} is not valid TOML ({error}); mend that line or start from a preset") from None
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _in_words(error: ValidationError) -> str:
+    """One line for the first thing that is wrong, with what was found and what would do."""
+    first = error.errors(include_url=False)[0]
+    option = str(first["loc"][0]) if first["loc"] else ""
+    found = first.get("input")
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        return f"there is no option {option}; {hint(option, TrainConfig.model_fields, otherwise='options are')}"
+    if kind == "value_error":
+        return str(first["ctx"]["error"])
+    if option == "device":
+        return f"device: takes auto, cpu, cuda, cuda:N or mps, not {_shown(found, repr)}"
+    if option == "name":
+        return (
+            f"name: {_shown(found, repr)} cannot name a run; use up to 64 letters, digits, dots, dashes and "
+            "underscores, beginning with a letter or digit"
+        )
+    wanted = first["msg"].removeprefix("Input ").split(", unable")[0]
+    return f"{option}: {wanted}, not {_shown(found)}"
+
+
+def _shown(value: object, form: Callable[[object], str] = str) -> str:
+    try:
+        return form(value)
+    except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
+        return "what cannot be shown"

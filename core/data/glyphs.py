@@ -1,0 +1,257 @@
+"""Draws handwritten-looking digits with a round pen, for training where no data set can be had."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from core.config.datasets import CLASSES, SIZE
+from core.data.glyph_strokes import SKELETONS, Skeleton
+from core.data.idx import header, read_idx
+from core.errors import DatasetError
+from core.runs.events import Download, Event
+from core.system import subprocesses
+from core.system.atomic_write import write_atomically
+from core.system.safe_io import parse_json, read_whole
+
+VERSION = 1  # part of the cache folder's name: raise it whenever a change here changes a pixel
+SEED = 0
+COUNTS = {"train": 60_000, "test": 10_000}
+FILES = {
+    split: (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    for split, part in (("train", "train"), ("test", "t10k"))
+}
+FEW = 3_000  # drawing this many takes half a second: not worth filling the cache with all 70,000
+CHUNK = 250  # images that share one random stream, so that any part of a set can be drawn by itself
+PROCESSES = 2
+FINE = 4  # drawing is this many times finer than the image, then filtered down: soft edges one pixel wide
+STEP = 0.04  # how far the pen moves, at most, between two places where it is put down; the digit is 1 high
+_RECORD, RECORD_BYTES = "sha256.json", 4096
+_SPLIT_STREAM = {"train": 0, "test": 1}
+
+Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
+
+
+def draw(split: str, count: int, seed: int = SEED) -> tuple[Bytes, Bytes]:
+    """The first `count` images (count, 28, 28), 0 to 255, and labels (count,) of a split, the same for a seed."""
+    chunks = [draw_chunk(split, index, seed) for index in range(-(-count // CHUNK))]
+    return (
+        np.concatenate([images for images, _ in chunks])[:count],
+        np.concatenate([labels for _, labels in chunks])[:count],
+    )
+
+
+def draw_chunk(split: str, index: int, seed: int = SEED) -> tuple[Bytes, Bytes]:
+    """Images `index * CHUNK` to `(index + 1) * CHUNK` of a split, with equally many of each digit."""
+    random = np.random.default_rng((seed, _SPLIT_STREAM[split], index))
+    labels = random.permutation(np.arange(CHUNK) % CLASSES).astype(np.uint8)
+    across = int(np.ceil(np.sqrt(CHUNK)))
+    down = -(-CHUNK // across)
+    sheet = Image.new("L", (across * SIZE * FINE, down * SIZE * FINE))
+    pen = ImageDraw.Draw(sheet)
+    for digit, ways in enumerate(SKELETONS):
+        weights = np.array([way.weight for way in ways])
+        chosen = random.choice(len(ways), size=CHUNK, p=weights / weights.sum())
+        for number, way in enumerate(ways):
+            places = np.flatnonzero((labels == digit) & (chosen == number))
+            centres, widths = _strokes(way, len(places), random)
+            tiles = np.stack([places % across, places // across], axis=-1) * SIZE
+            middle = (centres + tiles[:, None]) * FINE
+            reach = widths[..., None] * (FINE / 2)
+            for box in np.rint(np.concatenate([middle - reach, middle + reach], axis=-1)).reshape(-1, 4).tolist():
+                pen.ellipse(box, fill=255)
+    small: Bytes = np.asarray(sheet.resize((across * SIZE, down * SIZE), Image.Resampling.HAMMING), dtype=np.uint8)
+    images = small.reshape(down, SIZE, across, SIZE).swapaxes(1, 2).reshape(-1, SIZE, SIZE)
+    return images[:CHUNK].copy(), labels
+
+
+def _strokes(way: Skeleton, count: int, random: np.random.Generator) -> tuple[Floats, Floats]:
+    """`count` different hands writing `way`: pen positions (count, S, 2) and widths (count, S), in pixels."""
+    points, curve, owner = _basis(way)
+
+    def normal(spread: float, *shape: int) -> Floats:
+        return random.normal(0.0, spread, (count, *shape))
+
+    # The hand: every point strays a little, then the whole paper is bent, leant and turned.
+    control = points + normal(0.034, len(points), 2)
+    x, y = control[..., 0] - 0.5, control[..., 1] - 0.5
+    bend, swell, squeeze = normal(0.16, 1), normal(0.28, 1), normal(0.12, 1)
+    x, y = x * (1 + swell * y) + bend * (y * y - 0.08), y * (1 + 0.4 * swell * x) + squeeze * (y * y - 0.08)
+    x = x * way.aspect * np.exp(0.04 + normal(0.19, 1))
+    lean = np.clip(0.2 + normal(0.24, 1), -0.4, 0.9)
+    turn = normal(0.09, 1)
+    x = x - lean * y
+    x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    path = np.einsum("sp,npd->nsd", curve, np.stack([x, y], axis=-1))
+
+    # The pen: its width, in pixels, swells and thins along each stroke.
+    along = np.linspace(0.0, 1.0, path.shape[1])
+    weight = np.clip(2.4 * np.exp(normal(0.24, 1)), 1.5, 4.4)
+    waves = 1 + 0.13 * np.sin(2 * np.pi * (along * np.exp(normal(0.4, 1)) * 1.5 + random.random((count, 1))))
+    widths = weight * waves
+
+    # The page: scaled to its size with the pen's own width counted, and centred by the mass of ink, then put off it.
+    extent = np.ptp(path, axis=1).max(axis=-1)
+    size = np.clip(19.2 + normal(1.0), 16.0, 21.5)
+    path = path * ((size - weight[:, 0]) / extent)[:, None, None]
+    steps = np.linalg.norm(np.diff(path, axis=1), axis=-1) * (owner[1:] == owner[:-1])
+    mass = widths * (np.pad(steps, ((0, 0), (1, 0))) + np.pad(steps, ((0, 0), (0, 1))))
+    centre = (path * mass[..., None]).sum(axis=1) / mass.sum(axis=1)[:, None]
+    path = path - centre[:, None] + SIZE / 2 + normal(0.6, 1, 2)
+    margin = widths.max(axis=1)[:, None] / 2 + 1.75  # the filter reaches one pixel further
+    low, high = path.min(axis=1) - margin, path.max(axis=1) + margin
+    return path + (np.maximum(-low, 0) - np.maximum(high - SIZE, 0))[:, None], widths
+
+
+@functools.cache
+def _basis(way: Skeleton) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """The skeleton's distinct points (P, 2), the weights (S, P) that make the path of them, and each place's curve.
+
+    Curves are uniform Catmull-Rom splines: a place depends linearly on its neighbouring points, so that one matrix
+    serves every hand. Points that curves share are one point, and stray together.
+    """
+    distinct = list(dict.fromkeys(point for curve in way.curves for point in curve))
+    rows, owners = [], []
+    for number, curve in enumerate(way.curves):
+        knots = np.zeros((len(curve) + 2, len(distinct)))
+        for place, point in enumerate(curve, start=1):
+            knots[place, distinct.index(point)] = 1.0
+        knots[0], knots[-1] = 2 * knots[1] - knots[2], 2 * knots[-2] - knots[-3]
+        for start in range(len(curve) - 1):
+            last = start == len(curve) - 2
+            chord = np.hypot(*((np.array(curve[start + 1]) - curve[start]) * (way.aspect, 1)))
+            for t in np.linspace(0, 1, int(np.ceil(chord / STEP)) + last, endpoint=last):
+                cubic = np.array(
+                    [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
+                )
+                rows.append(0.5 * cubic @ knots[start : start + 4])
+                owners.append(number)
+    return np.array(distinct), np.array(rows), np.array(owners)
+
+
+def digest(split: str, count: int) -> str:
+    """The SHA-256 of the IDX file that the first `count` images of a split would make."""
+    images, _ = draw(split, count)
+    return hashlib.sha256(header(images.shape) + images.tobytes()).hexdigest()
+
+
+def directory(cache: Path) -> Path:
+    """The folder of `cache` that holds this version's drawn digits."""
+    return cache / f"glyphs-{VERSION}"
+
+
+def recorded(folder: Path, counts: Mapping[str, int]) -> dict[str, str] | None:
+    """The SHA-256 of each file in a cache folder, or None unless every file is there and matches its record."""
+    try:
+        digests = parse_json(read_whole(folder / _RECORD, RECORD_BYTES, follow=True))
+        for split, pair in FILES.items():
+            for name, shape in zip(pair, _shapes(counts[split]), strict=True):
+                if read_idx(folder / name, shape).sha256 != digests[name]:
+                    return None
+    except (OSError, ValueError, TypeError, KeyError, DatasetError):
+        return None
+    return {name: str(digests[name]) for pair in FILES.values() for name in pair}
+
+
+def ensure(folder: Path, counts: Mapping[str, int]) -> Generator[Event, None, dict[str, str]]:
+    """Draw `counts` digits into `folder` unless they are there whole; yields Download events, returns the digests.
+
+    Two processes draw. Closing the generator, or Ctrl-C, ends them and leaves nothing. Raises DatasetError where the
+    folder cannot be written.
+    """
+    if digests := recorded(folder, counts):
+        return digests
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".glyphs-", dir=folder.parent))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield from _draw_parts(scratch, counts)
+        folder.mkdir(exist_ok=True)
+        return _assemble(scratch, folder, counts)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"The drawn digits cannot be kept in {folder} ({error.strerror or error}); "
+        f"free some space there or point XDG_CACHE_HOME at a folder you can write."
+    )
+
+
+def _shapes(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return (count, SIZE, SIZE), (count,)
+
+
+def _draw_parts(scratch: Path, counts: Mapping[str, int]) -> Generator[Event, None, None]:
+    """Have the processes draw their parts into `scratch`, reporting how far they are."""
+    total = sum(counts.values()) * SIZE * SIZE
+    yield Download(name="glyphs", file="drawing", received=0, total=total)
+    workers = []
+    try:
+        for part in range(PROCESSES):
+            with (scratch / f"report-{part}").open("wb") as output:
+                workers.append(
+                    subprocesses.start("core.data.glyphs", str(scratch), str(part), json.dumps(counts), output=output)
+                )
+        for part, worker in enumerate(workers):
+            while subprocesses.running(worker, 0.2):
+                drawn = sum(path.stat().st_size for path in scratch.glob("images-*"))
+                yield Download(name="glyphs", file="drawing", received=drawn, total=total)
+            if worker.returncode != 0:
+                last = (scratch / f"report-{part}").read_text(errors="replace").strip().rpartition("\n")[2]
+                raise DatasetError(f"Drawing the digits failed ({last or 'the process was killed'}); try again.")
+    finally:
+        for worker in workers:
+            subprocesses.end(worker)
+    yield Download(name="glyphs", file="drawing", received=total, total=total)
+
+
+def _draw_part(scratch: Path, part: int, counts: Mapping[str, int]) -> None:
+    """What one process does: draw its share of the chunks, in order, each as soon as it is done."""
+    chunks = [(split, index) for split in counts for index in range(-(-counts[split] // CHUNK))]
+    share = -(-len(chunks) // PROCESSES)
+    with (scratch / f"images-{part}").open("wb") as images, (scratch / f"labels-{part}").open("wb") as labels:
+        for split, index in chunks[part * share : (part + 1) * share]:
+            kept = counts[split] - index * CHUNK
+            drawn = draw_chunk(split, index)
+            images.write(drawn[0][:kept].tobytes())
+            labels.write(drawn[1][:kept].tobytes())
+
+
+def _assemble(scratch: Path, folder: Path, counts: Mapping[str, int]) -> dict[str, str]:
+    """Join the parts into IDX files in `folder`; the record of their digests is written last."""
+    digests: dict[str, str] = {}
+    for position, kind in enumerate(("images", "labels")):
+        values = b"".join((scratch / f"{kind}-{part}").read_bytes() for part in range(PROCESSES))
+        start = 0
+        for split, count in counts.items():
+            shape = _shapes(count)[position]
+            length = math.prod(shape)
+            content = header(shape) + values[start : start + length]
+            start += length
+            write_atomically(folder / FILES[split][position], content)
+            digests[FILES[split][position]] = hashlib.sha256(content).hexdigest()
+    write_atomically(folder / _RECORD, json.dumps(digests, indent=1).encode())
+    return digests
+
+
+if __name__ == "__main__":
+    subprocesses.follow_parent(Path(sys.argv[1]))
+    _draw_part(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,4 @@
+"""Probability paths, corruption, samplers and `sample()`.
+
+It may import `core.models`, `core.data` and what is below them.
+"""

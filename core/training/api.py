@@ -1,0 +1,149 @@
+"""Training: a generator that moves a net step by step, yields what happens, and keeps it in a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from core.compute.device import pick_device
+from core.config.training import TrainConfig
+from core.errors import ConfigError, RunError
+from core.runs.directory import last_lifecycle, root_directory, run_held_for
+from core.runs.events import Event, Failed, Finished, Stopped
+from core.runs.launcher import config_to_resume
+from core.runs.store import create_run
+from core.runs.writer import HeldRun
+from core.system.signals import Interrupts
+from core.training.distributed import Team
+from core.training.loop import Sitting
+from core.training.worker import follow
+
+
+def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Generator[Event, None, None]:
+    """Train a model; every event is in the run's log before it is yielded.
+
+    With `config.root` a new run directory is made there and owned until the end. With `root=None` nothing is written
+    and the same events are yielded, but for `checkpoint`. Closing the generator, SIGINT, SIGTERM and SIGHUP finish the
+    step, write a checkpoint and record `stopped`; a signal's exception is raised after that event. Signals that arrive
+    between two events, while the generator is suspended, are the caller's, whose handlers are in force then.
+
+    In processes that torchrun started, all train one net together: the first one yields the events and has the run
+    directory, the generators of the others yield nothing. After the launcher restarted them they go on with the run.
+
+    Args:
+        config: what to train, on what, for how long.
+        interrupts: entered by the caller, where signals between two events should stop the training as well.
+
+    Yields:
+        The events of `core.runs.events`: `started`, `dataset`, then windows of `progress`, and after each epoch
+        `preview`, `epoch` and `checkpoint`; at the end `finished`.
+
+    Raises:
+        MinidiffError: the data, device, run directory or loss is not usable; the run records it as `failed`.
+    """
+    team = Team()
+    if not team.leads:
+        return _following(team, interrupts)
+    if config.nproc > 1 and team.size == 1:
+        raise ConfigError(
+            f"{config.nproc} processes are started by `minidiff train --nproc {config.nproc}`; "
+            f"for a script use `torchrun --nproc-per-node {config.nproc}`"
+        )
+    if config.root is None:
+        pick_device(config.device)
+        return _unrecorded(config, team, interrupts)
+    begun = run_held_for(root_directory(config.root), team.place.launcher) if team.place.restarts else None
+    if begun is not None:
+        return resume(begun, interrupts=interrupts)
+    pick_device(config.device)  # a device that is not there should not leave a run behind
+    return resume(create_run(config), interrupts=interrupts)
+
+
+def resume(
+    path: Path,
+    *,
+    device: str | None = None,
+    force: bool = False,
+    epochs: int | None = None,
+    interrupts: Interrupts | None = None,
+) -> Generator[Event, None, None]:
+    """Resume a run from its last checkpoint, or from the start if it has none.
+
+    A run whose `epochs` are all done is trained further if more are asked for. From there on the learning rate is the
+    one that its schedule, stretched to the new number of epochs, has at that step.
+
+    Args:
+        path: the run's directory.
+        device: go on with another device than the one that the run began on.
+        force: take the run although its lock names another host.
+        epochs: train up to so many epochs, instead of as many as the run's config says.
+        interrupts: as for `train`.
+
+    Yields:
+        The events that follow, `resumed` first.
+
+    Raises:
+        MinidiffError: as for `train`; also a run that is finished, is being trained, or has a damaged state. A run that
+            cannot be resumed stays what it was.
+    """
+    team = Team()
+    if not team.leads:
+        return _following(team, interrupts)
+    last = last_lifecycle(path)
+    if isinstance(last, Failed) and team.place.restarts:  # it would only fail again
+        raise RunError(last.message)
+    config = config_to_resume(path, epochs)
+    if device is not None:
+        pick_device(device)  # a slip of the caller's is no failure of the run
+    return _recorded(path, config, device, force, team, interrupts)
+
+
+def _following(team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+    _join(team, interrupts)
+    follow(team)
+    yield from ()
+
+
+def _join(team: Team, interrupts: Interrupts | None) -> None:
+    """Meet the other processes. Meanwhile there is nothing to keep, and a signal ends this process at once."""
+    if interrupts is None:
+        team.join()
+        return
+    interrupts.raise_received()
+    with interrupts.released():
+        team.join()
+
+
+def _unrecorded(config: TrainConfig, team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+    _join(team, interrupts)
+    with interrupts or Interrupts(patient=team.size > 1) as signals, team.kept_together():
+        sitting = Sitting(config, signals, team=team)
+        try:
+            for event in sitting.events():
+                with signals.released():
+                    yield event
+        except GeneratorExit:
+            team.tell(None)
+            raise
+
+
+def _recorded(
+    path: Path, config: TrainConfig, device: str | None, force: bool, team: Team, interrupts: Interrupts | None
+) -> Generator[Event, None, None]:
+    _join(team, interrupts)
+    signals = interrupts or Interrupts(patient=team.size > 1)
+    with signals, HeldRun(path, force=force) as run, team.kept_together():
+        sitting = Sitting(config, signals, run, device=device, team=team)
+        try:
+            for event in sitting.events():
+                run.append(event)
+                run.closed = isinstance(event, Stopped | Finished)
+                with signals.released():
+                    yield event
+        except GeneratorExit:
+            if not run.closed:
+                for event in sitting.stop("closed"):
+                    run.append(event)
+                run.closed = True
+                team.tell(None)
+            raise

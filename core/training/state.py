@@ -1,0 +1,102 @@
+"""The state of a run: the tensors and the progress that a checkpoint must hold for training to resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.config.training import TrainConfig
+from core.errors import CheckpointError
+from core.models.registry import sketch
+from core.models.weights import Content, read_tensors
+from core.models.weights_layout import EXACT, Found, Wanted, check_layout, net_layout
+from core.runs.events import GREATEST
+from core.training.optimizer import Optimizer
+
+T = TypeVar("T")
+
+
+def read_state(path: Path) -> Content:
+    """Read the state of a run: tensors on the CPU, the config, the step and the progress.
+
+    Raises:
+        CheckpointError: as `read_tensors`; or something that resuming needs is missing or impossible.
+    """
+    return read_tensors(path, "state", _check_state)
+
+
+def _check_state(
+    path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, Found]
+) -> None:
+    check_progress(path, progress, step)
+    wanted = state_layout(config, step)
+    missing = sorted(name for name in wanted.keys() - found.keys() if name.startswith("optimizer."))
+    if missing:
+        raise CheckpointError(f"{path} lacks what resuming needs ({missing[0]} is missing); start a new run")
+    check_layout(path, wanted, found)
+
+
+def state_layout(config: TrainConfig, step: int) -> dict[str, Wanted]:
+    """The tensors of the state of a run with this config after `step` steps."""
+    net = sketch(config.model, **config.model_options)
+    weights = net_layout(net, EXACT)
+    moments = {name: Wanted(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
+    return state_parts(weights, weights if config.ema else {}, moments)
+
+
+def state_parts(net: Mapping[str, T], kept: Mapping[str, T], optimizer: Mapping[str, T]) -> dict[str, T]:
+    """The parts of a state under the names that its file has for them."""
+    parts = {"net": net, "kept": kept, "optimizer": optimizer}
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+Count = Annotated[int, Field(ge=0, le=GREATEST)]
+Seconds = Annotated[float, Field(ge=0)]
+Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # ends up in a warning on a terminal
+
+
+class _Epoch(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    total: float
+    steps: Count
+    seconds: Seconds
+    skipped: Count = 0
+
+
+class _Progress(BaseModel):
+    """What a state records of its run besides the tensors and the step."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    epoch: _Epoch
+    seconds: Seconds
+    data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    device: Word
+    torch: Word
+    processes: Count = 1
+
+
+def check_progress(path: Path, recorded: dict[str, Any], step: int) -> None:
+    """Check what a state after `step` steps records of its run.
+
+    Raises:
+        CheckpointError: something is missing, of another type, or out of its range.
+    """
+    try:
+        progress = _Progress(**recorded)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise CheckpointError(f"{path} lacks what resuming needs ({name}); start a new run") from None
+        raise CheckpointError(
+            f"{path} has a header that makes no sense ({name}: {first['msg']}); take another checkpoint"
+        ) from None
+    epoch = progress.epoch
+    if not epoch.skipped <= epoch.steps <= step:
+        raise CheckpointError(
+            f"{path} has a header that makes no sense ({epoch.skipped} of {epoch.steps} steps of an epoch skipped "
+            f"after {step} steps); take another checkpoint"
+        )

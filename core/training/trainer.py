@@ -1,0 +1,287 @@
+"""The state of one training and the step that moves it, apart from logs, windows and files."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.compute.compile_cache import secure_compile_cache
+from core.compute.device_memory import is_out_of_memory
+from core.compute.precision import in_precision
+from core.compute.seeding import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for
+from core.compute.torch_settings import own_modes
+from core.config.datasets import NULL
+from core.config.training import IMAGE_SIZE, TrainConfig
+from core.data.augmentation import padded, shifted
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS, draw_amounts, target, weight
+from core.diffusion.samplers import ask
+from core.diffusion.sampling import sample
+from core.models.registry import build_model
+from core.models.weights import fill
+from core.training.distributed import Team
+from core.training.optimizer import Optimizer
+from core.training.state import state_parts
+
+PREVIEWS, PREVIEW_SEED = 8, 0
+HELD_OUT_SEED = 0  # the same noise for every run, so that held-out losses compare
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and what was drawn to corrupt them; a slice of it is a batch of those images."""
+
+    x0: Tensor  # (B, 1, 28, 28), in the path's range
+    noise: Tensor  # like x0
+    amount: Tensor  # (B,)
+    labels: Tensor | None  # (B,) int64, for a net that is told of them
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def __getitem__(self, some: slice) -> Batch:
+        labels = None if self.labels is None else self.labels[some]
+        return Batch(self.x0[some], self.noise[some], self.amount[some], labels)
+
+
+class Trainer:
+    """A net, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
+
+    `net` is being trained; `kept` has the weights to sample with: their moving average, or the net's own. In a team
+    of several processes each has such a trainer, and all of them take the same steps.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
+        self.config = config
+        self.device = device
+        self.team = team or Team()
+        self.micro_batch = config.micro_batch  # halved where memory runs out, if the config allows it
+        self.path = PATHS[config.path]
+        self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=device)
+        self.labels = torch.empty(0, dtype=torch.int64, device=device)
+        self.step = 0
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        with own_modes(device):
+            net = build_model(config.model, generator=generator_for(config.seed, WEIGHTS, 0), **config.model_options)
+            self.net = net.to(device).to(memory_format=self.layout)
+            self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
+            self._weights: list[Tensor] = list(self.net.parameters())
+            self._averages: list[Tensor] = list(self.kept.parameters())
+            self.optimizer = Optimizer(self.net, config)
+            self._wrapped: nn.Module = self.team.wrapped(self.net)
+        self._compiled: Callable[..., Any] | None = None
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64, device=device)
+
+    def take(self, images: Tensor, labels: Tensor) -> None:
+        """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
+        with own_modes(self.device):
+            self.images = padded(images, self.config.shift).to(self.device)
+            self.labels = labels.to(self.device)
+
+    def compile(self) -> None:
+        """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
+        secure_compile_cache()
+        self._compiled = torch.compile(self._wrapped)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; the last batch may be short."""
+        return -(-len(self.images) // self.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the net learns."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step that comes next."""
+        return self.optimizer.rate(self.step, self.total_steps)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Step `step`'s images, (B, 1, 28, 28) in [0, 1], and classes, (B,), on the device."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
+            self._epoch = epoch
+        chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
+        images = self.images.index_select(0, chosen)
+        if self.config.shift:
+            images = shifted(images, self.config.shift, generator_for(self.config.seed, SHIFT, step, self.device))
+        return images.float().div_(255), self.labels[chosen]
+
+    def advance(self) -> tuple[Tensor, int]:
+        """Take one step; the loss before it, a scalar left on the device, and how many images it saw.
+
+        Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
+        average either, and the loss is NaN. Where memory runs out, `micro_batch` is halved if the config allows it.
+        """
+        with own_modes(self.device):
+            return self._advance()
+
+    def _advance(self) -> tuple[Tensor, int]:
+        batch = self._drawn(self.step)
+        loss = self._gradients(batch)
+        while loss is None:
+            loss = self._gradients(batch)
+        finite = self.optimizer.step(loss, self.step, self.total_steps)
+        if self.config.ema:
+            # The average of the last `ema` of all steps so far, at every moment: Karras et al. 2024, section 3.1.
+            share = 1 / (self.config.ema * self.step + 1)
+            torch._foreach_lerp_(self._averages, self._weights, share)
+        self.step += 1
+        return torch.where(finite, loss, torch.nan), len(batch)
+
+    def _drawn(self, step: int) -> Batch:
+        """All that a step draws, for the whole batch, whichever part of it is computed here."""
+        images, labels = self.batch(step)
+        hidden = self._hidden(labels)
+        generator = generator_for(self.config.seed, CORRUPTION, step, self.device)
+        return self._corrupted(images, hidden, generator)
+
+    def _gradients(self, batch: Batch) -> Tensor | None:
+        """Compute the batch's gradients, here or all over the team; its loss, or None if that should be tried again."""
+        self.optimizer.clear()
+        mine = batch[self.team.share(len(batch))]
+        most = -(-len(batch) // self.team.size)  # images of one process
+        size = min(self.micro_batch or most, most)
+        halves = self.config.fit_memory and size > 1
+        # A process that is left without an image takes part with one that does not count.
+        parts = [mine[start : start + size] for start in range(0, len(mine), size)] or [batch[:1]]
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
+        fits = True
+        try:
+            for number, part in enumerate(parts, start=1):
+                counted = len(part) / len(batch) if len(mine) else 0.0
+                # Gradients are exchanged with the last part; where halving is allowed only when it fitted everywhere.
+                with self.team.kept_back(self._wrapped) if number < len(parts) or halves else nullcontext():
+                    loss = self._errors(self._net_for(part), part).mean() * counted
+                    (loss * self.team.size).backward()  # type: ignore[no-untyped-call] # averaged over the team
+                total += loss.detach()
+        except RuntimeError as failure:
+            if not (halves and is_out_of_memory(failure)):
+                raise
+            fits = False
+        if halves and not self.team.all(fits):
+            self.micro_batch = -(-size // 2)
+            if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
+                torch.cuda.empty_cache()
+            return None
+        if halves:
+            self.team.average(parameter.grad for parameter in self._weights)
+        return self.team.sum(total)
+
+    def _net_for(self, part: Batch) -> Callable[..., Any]:
+        """The net to ask: compiled only for parts of the usual size, since each other size would be compiled anew."""
+        whole = self.team.share(self.config.batch_size)
+        usual = len(part) == min(self.micro_batch or self.config.batch_size, whole.stop - whole.start)
+        return self._compiled if self._compiled is not None and usual else self._wrapped
+
+    def _hidden(self, labels: Tensor) -> Tensor | None:
+        """The classes with some of them hidden, so that the net also learns to do without."""
+        if not self.config.classes:
+            return None
+        generator = generator_for(self.config.seed, LABELS, self.step, self.device)
+        drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
+        dropped = drawn < self.config.label_dropout
+        return torch.where(dropped, NULL, labels)
+
+    def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
+        x0 = self.path.inward(images)
+        amount = draw_amounts(self.config.times, len(x0), generator).to(self.device)
+        noise = self.path.source(x0.shape, generator).to(self.device)
+        return Batch(x0, noise, amount, labels)
+
+    def _errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
+        """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
+        config, path = self.config, self.path
+        x = path.mix(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
+        with in_precision(config.precision, self.device):
+            output = ask(net, x, batch.amount, batch.labels, clock=config.clock)
+        wanted = target(path, config.prediction, batch.x0, batch.noise, batch.amount)
+        errors = functional.mse_loss(output.float(), wanted, reduction="none")
+        if config.weighting != "prediction":
+            errors = errors * weight(path, config.prediction, config.weighting, batch.amount).view(-1, 1, 1, 1)
+        return errors
+
+    def held_out_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
+        """Each held-out batch's summed squared error, a scalar, under amounts and noise that never change.
+
+        Args:
+            images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the held-out loss.
+            labels: (N,) int64.
+        """
+        size = self.config.batch_size
+        for position in range(0, len(images), size):
+            x0 = images[position : position + size].to(self.device).float().div_(255)
+            known = labels[position : position + size].to(self.device) if self.config.classes else None
+            generator = generator_for(HELD_OUT_SEED, HELD_OUT, position)
+            with evaluating(self.kept):
+                errors = self._errors(self.kept, self._corrupted(x0, known, generator))
+            yield errors.sum()
+
+    def preview(self) -> Tensor:
+        """Samples from the same noise every time: (8, 1, 28, 28) around [0, 1]."""
+        with evaluating(self.kept):
+            *_, last = sample(self.sampleable(), n=PREVIEWS, seed=PREVIEW_SEED)
+        return last.x
+
+    def sampleable(self) -> LoadedModel:
+        """The kept weights as they are now, as `sample` takes them."""
+        return LoadedModel(self.kept, self.config, self.step, self.config.name or "")
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(torch.isfinite(weight).all()) for weight in (*self._weights, *self._averages))
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
+        averages = self.kept.state_dict() if self.config.ema else {}
+        return state_parts(self.net.state_dict(), averages, self.optimizer.state())
+
+    def learned(self) -> dict[str, Tensor]:
+        """Of `state`, what the next steps depend on: all but the average of the weights."""
+        return state_parts(self.net.state_dict(), {}, self.optimizer.state())
+
+    def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
+        """Take up the state that `state` gave after `step` steps, and that was read from `source`.
+
+        Raises:
+            CheckpointError: weights or moments are not those of this net.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "kept": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        with own_modes(self.device):
+            fill(self.net, parts["net"], source)
+            if self.config.ema:
+                fill(self.kept, parts["kept"], source)
+            self.optimizer.restore(parts["optimizer"], step)
+        self.step = step
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode before is put back."""
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        net.train(training)
