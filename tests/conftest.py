@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
 from core.config.training import TrainConfig
 from core.runs import directory
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = {
     "preset": "quick",
     "dataset": "glyphs",

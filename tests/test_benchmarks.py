@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from repository import REPOSITORY
 
 from core.runs.directory import builtin_directories
 from core.runs.trajectory import RECORDING
-
-HOME = Path(__file__).resolve().parents[1]
 
 
 def run(script: str, *options: str) -> str:
@@ -22,8 +21,8 @@ def run(script: str, *options: str) -> str:
     found = os.environ.get("PYTHONPATH", "")
     done = subprocess.run(
         [sys.executable, f"benchmarks/{script}", *options],
-        cwd=HOME,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HOME}{os.pathsep}{found}".rstrip(os.pathsep)},
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{found}".rstrip(os.pathsep)},
         capture_output=True,
         text=True,
         check=False,

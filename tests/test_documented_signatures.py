@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
 import core
 from core.convolution import Geometry
 
-API = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+API = REPOSITORY / "docs" / "api.md"
 ROW = re.compile(r"^\| `((\w+)\((.*?)\))` \|", re.MULTILINE)
 SIGNATURES = {match[2]: match[1] for match in ROW.finditer(API.read_text(encoding="utf-8"))}
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
 from core.system import subprocesses
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

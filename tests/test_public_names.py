@@ -6,13 +6,12 @@ import importlib
 import pkgutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
 import core
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLIC = {
     "BasicUNet": ("core.models.basic_unet", type),
     "MinidiffError": ("core.errors", type),
@@ -78,7 +77,8 @@ def test_importing_core_loads_neither_torch_nor_pydantic() -> None:
 def test_listing_devices_and_runs_loads_no_torch() -> None:
     program = (
         "import sys; from core import list_devices, TrainConfig; import core.runs.history, core.runs.trajectory;"
-        "from core.runs.directory import list_runs; from pathlib import Path; list_devices(); list_runs(Path('/nowhere'));"
+        "from core.runs.directory import list_runs; from pathlib import Path;"
+        "list_devices(); list_runs(Path('/nowhere'));"
         "print({'torch', 'numpy', 'torchvision', 'diffusers', 'safetensors'} & set(sys.modules))"
     )
     assert run_python(program) == "set()"

@@ -9,15 +9,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from repository import REPOSITORY
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(ROOT)],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(REPOSITORY)],
         check=True,
         capture_output=True,
     )
@@ -78,7 +77,7 @@ def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("editables")
     target, site = tmp_path_factory.mktemp("editable"), tmp_path_factory.mktemp("site")
     program = f"import hatchling.build; hatchling.build.build_editable({str(target)!r})"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True)
     with zipfile.ZipFile(next(target.glob("*.whl"))) as archive:
         archive.extractall(site)
     return site

@@ -6,30 +6,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nursery import Nursery, can_mount
+from trainer_pool import TrainerPool, can_mount
 
 
 @pytest.fixture(scope="session")
-def nursery(_user: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def trainer_pool(_user: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainerPool]:
     """Forks trainers."""
-    made = Nursery(tmp_path_factory.mktemp("nursery"))
+    made = TrainerPool(tmp_path_factory.mktemp("trainer_pool"))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def whole(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `QUICK` that nothing interrupted."""
     path = tmp_path_factory.mktemp("whole") / "whole"
-    assert nursery.train(path).code == 0
+    assert trainer_pool.train(path).code == 0
     return path
 
 
 @pytest.fixture
-def small_disk(_user: Path, tmp_path: Path) -> Iterator[Nursery]:
+def small_disk(_user: Path, tmp_path: Path) -> Iterator[TrainerPool]:
     """Forks trainers that see a disk of a megabyte at /mnt."""
     if not can_mount():
         pytest.skip("this user may not mount a small disk")
-    made = Nursery(tmp_path / "nursery", disk="1m")
+    made = TrainerPool(tmp_path / "trainer_pool", disk="1m")
     yield made
     made.close()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from counts import count
-from nursery import Nursery, assert_kept, assert_same_end, log_of
+from trainer_pool import TrainerPool, assert_kept, assert_same_end, log_of
 
 from core.runs.directory import Status, list_runs, run_status
 from core.runs.history import RunHistory
 
 
 def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(
-    nursery: Nursery, whole: Path, tmp_path: Path
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path
 ) -> None:
     for seed in range(count(3, 30)):
         path = tmp_path / f"leaping-{seed}"
-        ended = nursery.train(path, leaps=seed)
+        ended = trainer_pool.train(path, leaps=seed)
         assert ended.code == 0, ended.said
         events = log_of(path)
         assert_kept(path, ended.seen)
@@ -34,14 +34,14 @@ def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(
 
 
 def test_a_run_killed_under_one_clock_and_resumed_under_another_ends_as_if_nothing_had_been(
-    nursery: Nursery, whole: Path, tmp_path: Path
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path
 ) -> None:
-    points = nursery.points(tmp_path / "listed")
+    points = trainer_pool.points(tmp_path / "listed")
     for number in range(count(2, 20)):
         path = tmp_path / f"a-{number}"
         place = (number + 1) * len(points) // (count(2, 20) + 1)
-        nursery.train(path, leaps=number, fault={"trace": "", "kind": "kill", "at": place})
-        resumed = nursery.train(path, leaps=number + 1000)
+        trainer_pool.train(path, leaps=number, fault={"trace": "", "kind": "kill", "at": place})
+        resumed = trainer_pool.train(path, leaps=number + 1000)
         assert resumed.code == 0, resumed.said
         assert run_status(path) is Status.FINISHED
         assert_same_end(path, whole)

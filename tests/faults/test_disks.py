@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
-from nursery import Ended, Nursery, assert_kept, assert_same_end, log_of, tensors
+from trainer_pool import Ended, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
 from core.runs.directory import MODEL, STATE, Status, run_status, summarize
 from core.runs.events import Checkpoint, Failed
@@ -39,7 +39,7 @@ def assert_readable(path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_at_any_point_stops_the_run_and_room_lets_it_go_on(
-    small_disk: Nursery, whole: Path
+    small_disk: TrainerPool, whole: Path
 ) -> None:
     points = small_disk.points("/mnt/listed")
     disk, failed = small_disk.disk, 0
@@ -69,25 +69,25 @@ def test_a_disk_that_fills_up_at_any_point_stops_the_run_and_room_lets_it_go_on(
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_disk_that_refuses_every_write_from_any_point_on_leaves_a_run_that_can_be_resumed(
-    nursery: Nursery, whole: Path, tmp_path: Path, error: str
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path, error: str
 ) -> None:
-    points = nursery.points(tmp_path / "listed")
+    points = trainer_pool.points(tmp_path / "listed")
     for place in some(points, count(3, 25), seed=ERRORS[error]):
         path, where = tmp_path / f"refused-{place}", points[place - 1]
         fault = {"trace": "", "kind": "errno", "errno": ERRORS[error], "at": place}
-        ended = nursery.train(path, fault=fault)
+        ended = trainer_pool.train(path, fault=fault)
         assert_refused(ended, where)
         if ended.seen:
             assert_kept(path, ended.seen)
             assert_readable(path)
         if run_status(path) is not Status.FINISHED:
-            resumed = nursery.train(path)
+            resumed = trainer_pool.train(path)
             assert resumed.code == 0, f"after {where}: {resumed.said}"
         assert_same_end(path, whole)
 
 
 def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_when_it_can_be_written(
-    small_disk: Nursery, whole: Path
+    small_disk: TrainerPool, whole: Path
 ) -> None:
     points = small_disk.points("/mnt/listed")
     saved = next(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and MODEL in point)
@@ -110,18 +110,18 @@ def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_
 
 @pytest.mark.parametrize("name", [STATE, MODEL, f".{STATE}.tmp", f".{MODEL}.tmp"])
 def test_a_folder_in_a_checkpoints_place_is_named_and_the_run_goes_on_once_it_is_gone(
-    nursery: Nursery, whole: Path, tmp_path: Path, name: str
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "a"
     path.mkdir()
-    points = nursery.points(tmp_path / "listed")
+    points = trainer_pool.points(tmp_path / "listed")
     first = next(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and MODEL in point)
     path.rmdir()
-    killed = nursery.train(path, fault={"trace": "", "kind": "kill", "at": first})
+    killed = trainer_pool.train(path, fault={"trace": "", "kind": "kill", "at": first})
     assert killed.code == -9
     kept = (path / name).rename(tmp_path / "kept") if (path / name).exists() else None
     (path / name).mkdir()
-    refused = nursery.train(path)
+    refused = trainer_pool.train(path)
     assert refused.code == 1
     assert len(refused.said.splitlines()) == 1
     assert "is a directory" in refused.said.lower()
@@ -131,13 +131,13 @@ def test_a_folder_in_a_checkpoints_place_is_named_and_the_run_goes_on_once_it_is
     (path / name).rmdir()
     if kept is not None:
         kept.rename(path / name)
-    assert nursery.train(path).code == 0
+    assert trainer_pool.train(path).code == 0
     assert_same_end(path, whole)
 
 
-def remount(nursery: Nursery, how: str) -> None:
+def remount(trainer_pool: TrainerPool, how: str) -> None:
     """Mount the small disk anew in the namespace that it is in."""
-    pid = nursery.disk.parts[2]
+    pid = trainer_pool.disk.parts[2]
     options = ["--preserve-credentials"] if os.getuid() else []
     subprocess.run(
         ["nsenter", "-t", pid, "-U", "-m", *options, "mount", "-o", f"remount,{how}", "/mnt"],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from counts import count
-from nursery import QUICK, TINY, Nursery, assert_kept, assert_same_end, log_of, tensors
+from trainer_pool import QUICK, TINY, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
 from core.runs.directory import RESERVE, STATE, Status, run_status
 from core.runs.events import Checkpoint
@@ -32,18 +32,18 @@ SLOW = "document-adam"
 
 
 @pytest.fixture(scope="module")
-def wholes(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wholes(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where runs of the recipes lie that nothing interrupted, trained when first asked for."""
     return tmp_path_factory.mktemp("wholes")
 
 
-def whole_of(nursery: Nursery, wholes: Path, recipe: str) -> Path:
+def whole_of(trainer_pool: TrainerPool, wholes: Path, recipe: str) -> Path:
     if not (wholes / recipe).exists():
-        assert nursery.train(wholes / recipe, RECIPES[recipe]).code == 0
+        assert trainer_pool.train(wholes / recipe, RECIPES[recipe]).code == 0
     return wholes / recipe
 
 
-def assert_survived(nursery: Nursery, path: Path, recipe: str, seen: list[str], whole: Path) -> None:
+def assert_survived(trainer_pool: TrainerPool, path: Path, recipe: str, seen: list[str], whole: Path) -> None:
     """After a kill: the log holds what was given, the state is readable, and the run ends as if nothing had been."""
     if seen:
         assert_kept(path, seen)
@@ -52,7 +52,7 @@ def assert_survived(nursery: Nursery, path: Path, recipe: str, seen: list[str], 
     if saved:
         assert int(tensors(path)["step"]) >= max(saved)
     if run_status(path) is not Status.FINISHED:
-        resumed = nursery.train(path, RECIPES[recipe])
+        resumed = trainer_pool.train(path, RECIPES[recipe])
         assert resumed.code == 0, resumed.said
         assert_kept(path, [*seen, *resumed.seen])
     assert run_status(path) is Status.FINISHED
@@ -71,71 +71,71 @@ def chosen(points: list[str], number: int, generator: random.Random) -> list[int
 
 
 def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
-    nursery: Nursery, wholes: Path, tmp_path: Path
+    trainer_pool: TrainerPool, wholes: Path, tmp_path: Path
 ) -> None:
     generator = random.Random(20261126)
-    points = nursery.points(tmp_path / "listed", RECIPES["quick-adam"])
+    points = trainer_pool.points(tmp_path / "listed", RECIPES["quick-adam"])
     kinds = {point.split()[0] for point in points}
     assert kinds >= {"write", "amid", "after-write", "fsync", "rename", "lock", "truncate", "unlink", "mkdir", "open"}
-    whole = whole_of(nursery, wholes, "quick-adam")
+    whole = whole_of(trainer_pool, wholes, "quick-adam")
     for place in chosen(points, count(8, len(points)), generator):
         path = tmp_path / f"killed-{place}"
-        killed = nursery.train(path, RECIPES["quick-adam"], fault={"trace": "", "kind": "kill", "at": place})
+        killed = trainer_pool.train(path, RECIPES["quick-adam"], fault={"trace": "", "kind": "kill", "at": place})
         assert killed.code == -signal.SIGKILL, f"{points[place - 1]}: {killed.said}"
-        assert_survived(nursery, path, "quick-adam", killed.seen, whole)
+        assert_survived(trainer_pool, path, "quick-adam", killed.seen, whole)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_the_state(
-    nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
+    trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
-    points = nursery.points(tmp_path / "listed", RECIPES[recipe])
+    points = trainer_pool.points(tmp_path / "listed", RECIPES[recipe])
     renames = [place for place, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point]
     assert len(renames) > 1
-    whole = whole_of(nursery, wholes, recipe)
+    whole = whole_of(trainer_pool, wholes, recipe)
     for place in renames[1 : count(2, len(renames) if recipe != SLOW else 2)]:
         path = tmp_path / f"killed-{place}"
-        killed = nursery.train(path, RECIPES[recipe], fault={"trace": "", "kind": "kill", "at": place})
+        killed = trainer_pool.train(path, RECIPES[recipe], fault={"trace": "", "kind": "kill", "at": place})
         assert killed.code == -signal.SIGKILL
-        assert_survived(nursery, path, recipe, killed.seen, whole)
+        assert_survived(trainer_pool, path, recipe, killed.seen, whole)
 
 
 def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_next(
-    nursery: Nursery, wholes: Path, tmp_path: Path
+    trainer_pool: TrainerPool, wholes: Path, tmp_path: Path
 ) -> None:
     """With a checkpoint at each epoch only, the model that is there is that of the epoch before."""
-    points = nursery.points(tmp_path / "listed", QUICK, each_step=False)
+    points = trainer_pool.points(tmp_path / "listed", QUICK, each_step=False)
     last = max(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point)
-    path, whole = tmp_path / "a", whole_of(nursery, wholes, "quick-adam")
-    killed = nursery.train(path, QUICK, each_step=False, fault={"trace": "", "kind": "kill", "at": last})
+    path, whole = tmp_path / "a", whole_of(trainer_pool, wholes, "quick-adam")
+    killed = trainer_pool.train(path, QUICK, each_step=False, fault={"trace": "", "kind": "kill", "at": last})
     assert killed.code == -signal.SIGKILL
-    assert nursery.train(path, each_step=False).code == 0
+    assert trainer_pool.train(path, each_step=False).code == 0
     found, wanted = tensors(path), tensors(whole)
     assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_trainer_killed_at_random_instants_loses_nothing(
-    nursery: Nursery, wholes: Path, tmp_path: Path, recipe: str
+    trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     generator = random.Random(recipe)
-    whole = whole_of(nursery, wholes, recipe)
+    whole = whole_of(trainer_pool, wholes, recipe)
     began = time.monotonic()
-    assert nursery.train(tmp_path / "timed", RECIPES[recipe]).code == 0
+    assert trainer_pool.train(tmp_path / "timed", RECIPES[recipe]).code == 0
     takes = time.monotonic() - began
     kills = count(1, 2 if recipe == SLOW else 8)
     for number in range(kills):
         path, seen = tmp_path / f"killed-{number}", []
         for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed, too
-            job = nursery.start(path, RECIPES[recipe])
+            job = trainer_pool.start(path, RECIPES[recipe])
             time.sleep(generator.uniform(0.0, takes))  # the instant itself: nothing is waited for
             end(job.pid)
-            ended = nursery.wait(job)
+            ended = trainer_pool.wait(job)
             seen += ended.seen
             if ended.code == 0:
                 break
             assert ended.code == -signal.SIGKILL, ended.said
-        assert_survived(nursery, path, recipe, seen, whole)
+        assert_survived(trainer_pool, path, recipe, seen, whole)
 
 
 def end(pid: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
-from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of, tensors
+from trainer_pool import QUICK, Job, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
 from core.runs.directory import Status, run_status
 from core.runs.events import Failed
@@ -20,10 +20,10 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def longer(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def longer(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `LONGER` that nothing interrupted."""
     path = tmp_path_factory.mktemp("longer") / "longer"
-    assert nursery.train(path, LONGER).code == 0
+    assert trainer_pool.train(path, LONGER).code == 0
     return path
 
 
@@ -36,14 +36,14 @@ def until_seen(job: Job, kind: str, number: int = 1) -> None:
 
 
 def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_where_it_is_now(
-    nursery: Nursery, longer: Path, tmp_path: Path
+    trainer_pool: TrainerPool, longer: Path, tmp_path: Path
 ) -> None:
     for number in range(1, count(2, 10) + 1):
         old, new = tmp_path / f"old-{number}", tmp_path / f"new-{number}"
-        job = nursery.start(old, LONGER)
+        job = trainer_pool.start(old, LONGER)
         until_seen(job, "checkpoint", number)
         old.rename(new)
-        ended = nursery.wait(job)
+        ended = trainer_pool.wait(job)
         assert ended.code == 1
         assert ended.said.startswith(f"minidiff: cannot write a checkpoint to {old}: No such file or directory")
         assert "put the folder back" in ended.said
@@ -52,40 +52,44 @@ def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_whe
         last = log_of(new)[-1]
         assert isinstance(last, Failed)
         assert run_status(new) is Status.FAILED
-        assert nursery.train(new).code == 0
+        assert trainer_pool.train(new).code == 0
         assert_same_end(new, longer)
 
 
-def interrupted(nursery: Nursery, path: Path) -> None:
+def interrupted(trainer_pool: TrainerPool, path: Path) -> None:
     """A run whose trainer was killed on its way."""
-    job = nursery.start(path, LONGER)
+    job = trainer_pool.start(path, LONGER)
     until_seen(job, "checkpoint", 5)
     os.kill(job.pid, 9)
-    assert nursery.wait(job).code == -9
+    assert trainer_pool.wait(job).code == -9
 
 
-def test_a_run_moved_between_two_sittings_goes_on(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
-    interrupted(nursery, tmp_path / "here")
+def test_a_run_moved_between_two_sittings_goes_on(trainer_pool: TrainerPool, longer: Path, tmp_path: Path) -> None:
+    interrupted(trainer_pool, tmp_path / "here")
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "here", tmp_path / "elsewhere" / "there")
-    assert nursery.train(tmp_path / "elsewhere" / "there").code == 0
+    assert trainer_pool.train(tmp_path / "elsewhere" / "there").code == 0
     assert_same_end(tmp_path / "elsewhere" / "there", longer)
 
 
-def test_a_copied_run_and_its_original_go_on_each_by_itself(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
-    interrupted(nursery, tmp_path / "original")
+def test_a_copied_run_and_its_original_go_on_each_by_itself(
+    trainer_pool: TrainerPool, longer: Path, tmp_path: Path
+) -> None:
+    interrupted(trainer_pool, tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     assert run_status(tmp_path / "copy") is Status.INTERRUPTED
-    jobs = [nursery.start(tmp_path / name) for name in ("copy", "original")]
-    assert [nursery.wait(job).code for job in jobs] == [0, 0]
+    jobs = [trainer_pool.start(tmp_path / name) for name in ("copy", "original")]
+    assert [trainer_pool.wait(job).code for job in jobs] == [0, 0]
     for name in ("copy", "original"):
         assert_same_end(tmp_path / name, longer)
 
 
-def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(nursery: Nursery, longer: Path, tmp_path: Path) -> None:
+def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
+    trainer_pool: TrainerPool, longer: Path, tmp_path: Path
+) -> None:
     for number in range(1, count(1, 10) + 1):
         original, copy = tmp_path / f"original-{number}", tmp_path / f"copy-{number}"
-        job = nursery.start(original, LONGER)
+        job = trainer_pool.start(original, LONGER)
         until_seen(job, "checkpoint", number)
         taken_away = False
         try:
@@ -94,8 +98,8 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(nursery: Nursery, lo
             taken_away = True  # a temporary file became a checkpoint meanwhile; what else is there was copied
         assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), taken_away
         if run_status(copy) is not Status.FINISHED:
-            assert nursery.train(copy).code == 0
-        assert nursery.wait(job).code == 0
+            assert trainer_pool.train(copy).code == 0
+        assert trainer_pool.wait(job).code == 0
         assert_same_end(original, longer)
         found, wanted = tensors(copy), tensors(longer)
         assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
@@ -103,15 +107,15 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(nursery: Nursery, lo
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
 def test_where_nothing_can_be_locked_a_trainer_refuses_with_a_sentence(
-    nursery: Nursery, whole: Path, tmp_path: Path, error: int
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path, error: int
 ) -> None:
     path = tmp_path / "a"
     fault = {"trace": "", "kind": "errno", "errno": error, "only": "lock", "at": 1}
-    refused = nursery.train(path, fault=fault)
+    refused = trainer_pool.train(path, fault=fault)
     assert refused.code == 1
     assert refused.said.startswith(f"minidiff: cannot lock {path / 'lock'}: {os.strerror(error)}; ")
     assert "choose a --root on another disk" in refused.said
     assert len(refused.said.splitlines()) == 1
     assert not refused.seen
-    assert nursery.train(path).code == 0
+    assert trainer_pool.train(path).code == 0
     assert_same_end(path, whole)

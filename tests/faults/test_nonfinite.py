@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nursery import QUICK, Nursery, log_of, tensors
+from trainer_pool import QUICK, TrainerPool, log_of, tensors
 
 from core.config.training import TrainConfig
 from core.errors import TrainingError
@@ -20,15 +20,15 @@ LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps an epoch, at whose en
 
 
 def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_checkpoint(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     whole, path, listed = tmp_path / "whole", tmp_path / "a", tmp_path / "listed"
-    assert nursery.train(whole, LONG, each_step=False).code == 0
-    points = nursery.points(listed, {**LONG, "epochs": 1}, each_step=False)
+    assert trainer_pool.train(whole, LONG, each_step=False).code == 0
+    points = trainer_pool.points(listed, {**LONG, "epochs": 1}, each_step=False)
     renames = [point for point in points if point.startswith("after-rename")]  # writes to the log vary with the pace
     saved = next(place for place, point in enumerate(renames, 1) if MODEL in point)
     fault = {"trace": "", "kind": "kill", "only": "after-rename", "at": saved}
-    killed = nursery.train(path, LONG, each_step=False, fault=fault)
+    killed = trainer_pool.train(path, LONG, each_step=False, fault=fault)
     assert killed.code == -9
     good = tensors(path)
     events, failed = resume(path), ""
@@ -42,7 +42,7 @@ def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_c
     assert run_status(path) is Status.FAILED
     kept = tensors(path)
     assert all(torch.equal(kept[name], good[name]) for name in good)
-    assert nursery.train(path, each_step=False).code == 0
+    assert trainer_pool.train(path, each_step=False).code == 0
     assert run_status(path) is Status.FINISHED
     found, wanted = tensors(path), tensors(whole)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
@@ -53,11 +53,11 @@ DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_often_it_is_resumed(
-    nursery: Nursery, tmp_path: Path, epochs: int
+    trainer_pool: TrainerPool, tmp_path: Path, epochs: int
 ) -> None:
     path = tmp_path / "a"
     for _ in range(3):
-        ended = nursery.train(path, {**DIVERGING, "epochs": epochs})
+        ended = trainer_pool.train(path, {**DIVERGING, "epochs": epochs})
         assert ended.code == 1, "it finished"
         assert "training diverged" in ended.said
         assert len(ended.said.splitlines()) == 1

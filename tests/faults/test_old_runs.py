@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from counts import FULL
-from nursery import HERE, Nursery, assert_same_end, epochs_of, losses
+from trainer_pool import HERE, TrainerPool, assert_same_end, epochs_of, losses
 
 from core import load_model, sample
 from core.config.training import TrainConfig
@@ -54,9 +54,9 @@ def test_an_old_run_is_listed_summarised_and_sampled_from(old: Path) -> None:
     assert bool(last.x.isfinite().all())
 
 
-def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(nursery: Nursery, old: Path) -> None:
+def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(trainer_pool: TrainerPool, old: Path) -> None:
     config = TrainConfig.from_toml(old / CONFIG).model_dump(mode="json", exclude={"root", "name", "data_root"})
-    resumed = nursery.train(old)
+    resumed = trainer_pool.train(old)
     if old.name in UNRELEASED:  # its moments bear other names: refused with a sentence, and nothing is changed
         assert resumed.code == 1
         assert "lacks what resuming needs" in resumed.said
@@ -66,7 +66,7 @@ def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(nursery: Nurse
     assert resumed.code == 0, resumed.said
     assert run_status(old) is Status.FINISHED
     assert epochs_of(old) == [1, 2, 3]
-    assert nursery.train(old.with_name("anew"), config).code == 0
+    assert trainer_pool.train(old.with_name("anew"), config).code == 0
     (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
     for (_, loss, held_out), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
         assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another processor sums in another order
@@ -74,7 +74,9 @@ def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(nursery: Nurse
 
 
 @pytest.mark.parametrize("option", LATER_OPTIONS if FULL else LATER_OPTIONS[:3])
-def test_a_run_that_knows_nothing_of_a_later_option_goes_on(nursery: Nursery, tmp_path: Path, option: str) -> None:
+def test_a_run_that_knows_nothing_of_a_later_option_goes_on(
+    trainer_pool: TrainerPool, tmp_path: Path, option: str
+) -> None:
     path = Path(shutil.copytree(OLD / NEWEST, tmp_path / "a"))
     config = path / CONFIG
     lines = config.read_text().splitlines(keepends=True)
@@ -82,10 +84,10 @@ def test_a_run_that_knows_nothing_of_a_later_option_goes_on(nursery: Nursery, tm
     for file, kind in ((STATE, "state"), (MODEL, "model")):
         without(path / file, kind, option)
     assert load_model(path, device="cpu").step == 3
-    resumed = nursery.train(path)
+    resumed = trainer_pool.train(path)
     assert resumed.code == 0, resumed.said
     whole = Path(shutil.copytree(OLD / NEWEST, tmp_path / "whole"))
-    assert nursery.train(whole).code == 0
+    assert trainer_pool.train(whole).code == 0
     assert_same_end(path, whole)
 
 
@@ -111,15 +113,15 @@ def test_an_event_that_lacks_a_later_field_is_read(kind: str, field: str) -> Non
 
 @pytest.mark.parametrize("boot", [1.0, None], ids=["of another boot", "that names no boot"])
 def test_a_lock_whose_pid_is_another_process_by_now_holds_nothing(
-    nursery: Nursery, whole: Path, tmp_path: Path, boot: float | None
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path, boot: float | None
 ) -> None:
     path = tmp_path / "a"
-    assert nursery.train(path, fault={"trace": "", "kind": "kill", "at": 60}).code == -9
+    assert trainer_pool.train(path, fault={"trace": "", "kind": "kill", "at": 60}).code == -9
     (path / LOCK).write_text(
         json.dumps({"host": socket.gethostname(), "boot": boot, "pid": os.getpid(), "started": 1.0})
     )
     assert run_status(path) is Status.INTERRUPTED
     assert list_runs(tmp_path)[0].status is Status.INTERRUPTED
-    assert nursery.train(path).code == 0
+    assert trainer_pool.train(path).code == 0
     assert_same_end(path, whole)
     assert (path / EVENTS).exists()

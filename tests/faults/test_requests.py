@@ -12,8 +12,8 @@ import psutil
 import pytest
 from command_line import FOREVER, complaint, wait_until
 from counts import FULL, count
-from nursery import QUICK, Nursery, assert_kept, assert_same_end, log_of
 from test_moves import until_seen
+from trainer_pool import QUICK, TrainerPool, assert_kept, assert_same_end, log_of
 
 from core.cli import run
 from core.runs import directory
@@ -59,10 +59,10 @@ CHOSEN = SEQUENCES if FULL else [*ALWAYS, *random.Random(20261128).sample(SEQUEN
 
 @pytest.mark.parametrize("asked", CHOSEN, ids="-".join)
 def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
-    nursery: Nursery, tmp_path: Path, asked: tuple[Request, ...]
+    trainer_pool: TrainerPool, tmp_path: Path, asked: tuple[Request, ...]
 ) -> None:
     path = tmp_path / "a"
-    job = nursery.start(path, ENDLESS)
+    job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
     ask_at_once(job.pid, path, asked)
     changes, status = expected(asked)
@@ -75,35 +75,37 @@ def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
         seen = job.files[1].read_text().count('"event":"progress"')
         until_seen(job, "progress", seen + 1)
         request(path, "stop")
-    ended = nursery.wait(job)
+    ended = trainer_pool.wait(job)
     assert ended.code == 0, ended.said
     assert_kept(path, ended.seen)
     assert run_status(path) is Status.STOPPED
 
 
 def test_a_run_that_was_asked_much_while_it_was_stopped_ends_where_it_would_have_ended(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
-    assert nursery.train(tmp_path / "whole", LONGER).code == 0
+    assert trainer_pool.train(tmp_path / "whole", LONGER).code == 0
     generator = random.Random(28)
     for turn in range(count(2, 20)):
         path = tmp_path / f"a-{turn}"
         while run_status(path) is not Status.FINISHED:
-            job = nursery.start(path, LONGER)
+            job = trainer_pool.start(path, LONGER)
             until_seen(job, "progress")
             try:
                 ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
                 request(path, "continue")
             except (ProcessLookupError, psutil.NoSuchProcess, directory.RunError):
                 pass  # it has ended already
-            assert nursery.wait(job).code == 0
+            assert trainer_pool.wait(job).code == 0
         assert_same_end(path, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("change", ["deleted", "replaced", "emptied"])
-def test_asking_again_works_after_the_requests_were_deleted(nursery: Nursery, tmp_path: Path, change: str) -> None:
+def test_asking_again_works_after_the_requests_were_deleted(
+    trainer_pool: TrainerPool, tmp_path: Path, change: str
+) -> None:
     path = tmp_path / "a"
-    job = nursery.start(path, ENDLESS)
+    job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
     for number in range(1, 4):
         request(path, "pause")
@@ -119,15 +121,15 @@ def test_asking_again_works_after_the_requests_were_deleted(nursery: Nursery, tm
         wait_until(lambda: run_status(path) is Status.RUNNING, "it goes on")
         until_seen(job, "continued", number)
     request(path, "stop")
-    assert nursery.wait(job).code == 0
+    assert trainer_pool.wait(job).code == 0
     assert run_status(path) is Status.STOPPED
 
 
 def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_asked_again(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
-    job = nursery.start(path, ENDLESS)
+    job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
     request(path, "checkpoint")
     (path / CONTROL).chmod(0o666)
@@ -135,17 +137,17 @@ def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_
         request(path, "stop")
     (path / CONTROL).unlink()
     request(path, "stop")
-    assert nursery.wait(job).code == 0
+    assert trainer_pool.wait(job).code == 0
     assert run_status(path) is Status.STOPPED
 
 
 @pytest.mark.parametrize("ended", ["new", "stopped", "killed"])
 def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
-    nursery: Nursery, tmp_path: Path, ended: str
+    trainer_pool: TrainerPool, tmp_path: Path, ended: str
 ) -> None:
     """Before the trainer has loaded torch, let alone taken a step."""
     path = tmp_path / "a"
-    job = nursery.start(path, ENDLESS)
+    job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
     if ended == "killed":
         request(path, "pause")
@@ -153,7 +155,7 @@ def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
         os.kill(job.pid, signal.SIGKILL)
     else:
         request(path, "stop")
-    nursery.wait(job)
+    trainer_pool.wait(job)
     if ended == "new":
         for file in path.iterdir():
             if file.name != directory.CONFIG:
@@ -170,29 +172,31 @@ def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
     assert taken == [], "it stopped before its first step"
 
 
-def test_requests_left_behind_by_a_killed_trainer_are_not_for_the_next(nursery: Nursery, tmp_path: Path) -> None:
+def test_requests_left_behind_by_a_killed_trainer_are_not_for_the_next(
+    trainer_pool: TrainerPool, tmp_path: Path
+) -> None:
     path = tmp_path / "a"
-    job = nursery.start(path, ENDLESS)
+    job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
     os.kill(job.pid, signal.SIGSTOP)
     request(path, "stop")
     os.kill(job.pid, signal.SIGKILL)
-    assert nursery.wait(job).code == -signal.SIGKILL
-    again = nursery.start(path)
+    assert trainer_pool.wait(job).code == -signal.SIGKILL
+    again = trainer_pool.start(path)
     until_seen(again, "progress", 3)
     assert run_status(path) is Status.RUNNING
     request(path, "stop")
-    assert nursery.wait(again).code == 0
+    assert trainer_pool.wait(again).code == 0
 
 
 @pytest.mark.parametrize("names", [(LOCK,), (EVENTS,), (LOCK, EVENTS)], ids="-".join)
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_gets_the_run(
-    nursery: Nursery, tmp_path: Path, names: tuple[str, ...], how: str
+    trainer_pool: TrainerPool, tmp_path: Path, names: tuple[str, ...], how: str
 ) -> None:
     path, whole = tmp_path / "a", tmp_path / "whole"
-    assert nursery.train(whole, LONGER).code == 0
-    job = nursery.start(path, LONGER)
+    assert trainer_pool.train(whole, LONGER).code == 0
+    job = trainer_pool.start(path, LONGER)
     until_seen(job, "progress")
     os.kill(job.pid, signal.SIGSTOP)
     for name in names:
@@ -201,11 +205,11 @@ def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_
             (path / name).touch()
     if names == (LOCK,):  # whoever looks before the trainer does finds the run held all the same
         assert directory.is_locked(path)
-        rival = nursery.train(path, LONGER)
+        rival = trainer_pool.train(path, LONGER)
         assert rival.code == 1
         assert "being trained" in rival.said or "just starting" in rival.said
     os.kill(job.pid, signal.SIGCONT)
-    ended = nursery.wait(job)
+    ended = trainer_pool.wait(job)
     assert ended.code == 0, ended.said
     assert_kept(path, ended.seen)
     warned = [event.message for event in log_of(path) if isinstance(event, Warned)]
@@ -213,23 +217,25 @@ def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_
     assert_same_end(path, whole)
 
 
-def test_a_trainer_whose_run_another_has_taken_ends_and_writes_nothing_more(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_trainer_whose_run_another_has_taken_ends_and_writes_nothing_more(
+    trainer_pool: TrainerPool, tmp_path: Path
+) -> None:
     path = tmp_path / "a"
-    first = nursery.start(path, ENDLESS)
+    first = trainer_pool.start(path, ENDLESS)
     until_seen(first, "progress")
     request(path, "pause")  # so that it is not stopped amid a checkpoint, whose files both would write
     wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
     os.kill(first.pid, signal.SIGSTOP)
     for name in (LOCK, EVENTS):
         (path / name).unlink()
-    second = nursery.start(path, ENDLESS)
+    second = trainer_pool.start(path, ENDLESS)
     until_seen(second, "progress")
     os.kill(first.pid, signal.SIGCONT)
-    ended = nursery.wait(first)
+    ended = trainer_pool.wait(first)
     assert ended.code == 1
     assert "another trainer has taken a after its lock was deleted" in ended.said
     request(path, "stop")
-    won = nursery.wait(second)
+    won = trainer_pool.wait(second)
     assert won.code == 0, won.said
     assert (path / EVENTS).read_text().splitlines(keepends=True) == won.seen
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from command_line import FOREVER, TINY, command, environment, events, wait_until
 from counts import FULL, count
-from nursery import QUICK, Nursery, assert_kept
+from trainer_pool import QUICK, TrainerPool, assert_kept
 
 from benchmarks.pseudo_terminal import PseudoTerminal
 from core.cli import run
@@ -36,16 +36,16 @@ def assert_clean(said: str) -> None:
 
 @pytest.mark.parametrize("number", TOLD)
 def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_documented_code(
-    nursery: Nursery, tmp_path: Path, number: signal.Signals
+    trainer_pool: TrainerPool, tmp_path: Path, number: signal.Signals
 ) -> None:
     generator = random.Random(int(number))
     for turn in range(count(2, 25)):
         path = tmp_path / f"{number.name}-{turn}"
-        job = nursery.start(path, ENDLESS, each_step=bool(turn % 2))
+        job = trainer_pool.start(path, ENDLESS, each_step=bool(turn % 2))
         wait_until(lambda path=path: directory.is_locked(path), "a trainer holds the run")  # type: ignore[misc]
         time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the instant itself
         os.kill(job.pid, number)
-        ended = nursery.wait(job)
+        ended = trainer_pool.wait(job)
         # before its first step it has nothing to write, and may be ended by the signal itself
         assert ended.code in (TOLD[number], -number), ended.said
         assert_clean(ended.said)
@@ -106,14 +106,16 @@ def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path
         assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
 
 
-def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(nursery: Nursery, tmp_path: Path) -> None:
-    from nursery import assert_same_end
+def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
+    trainer_pool: TrainerPool, tmp_path: Path
+) -> None:
+    from trainer_pool import assert_same_end
 
     longer, generator = {**QUICK, "epochs": 12}, random.Random(7)
-    assert nursery.train(tmp_path / "whole", longer).code == 0
+    assert trainer_pool.train(tmp_path / "whole", longer).code == 0
     for turn in range(count(2, 20)):
         path = tmp_path / f"a-{turn}"
-        job = nursery.start(path, longer)
+        job = trainer_pool.start(path, longer)
         for _ in range(4):
             time.sleep(generator.uniform(0.0, 0.2))  # the instant itself
             try:
@@ -123,7 +125,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(nu
                 os.kill(job.pid, signal.SIGCONT)
             except ProcessLookupError:
                 break
-        assert nursery.wait(job).code == 0
+        assert trainer_pool.wait(job).code == 0
         assert_same_end(path, tmp_path / "whole")
 
 

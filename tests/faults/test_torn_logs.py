@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from counts import FULL, count
-from nursery import Nursery, assert_same_end, losses, tensors
+from trainer_pool import TrainerPool, assert_same_end, losses, tensors
 
 from core.export.images import write_csv
 from core.runs.directory import CONTROL, EVENTS, LOCK, Status, list_runs, run_status, summarize
@@ -34,16 +34,16 @@ NEWER = (
 
 
 @pytest.fixture(scope="module")
-def interrupted(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose trainer was killed half way."""
     path = tmp_path_factory.mktemp("interrupted") / "a"
-    points = nursery.points(path.with_name("listed"))
-    killed = nursery.train(path, fault={"trace": "", "kind": "kill", "at": len(points) // 2})
+    points = trainer_pool.points(path.with_name("listed"))
+    killed = trainer_pool.train(path, fault={"trace": "", "kind": "kill", "at": len(points) // 2})
     assert killed.code == -9
     return path
 
 
-def assert_goes_on(nursery: Nursery, path: Path, whole: Path, *, all_told: bool = True) -> None:
+def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_told: bool = True) -> None:
     """Whatever the log holds, it is read, and the run ends in the same weights."""
     events, _ = LogTail(path / EVENTS).read()
     history = RunHistory()
@@ -53,7 +53,7 @@ def assert_goes_on(nursery: Nursery, path: Path, whole: Path, *, all_told: bool 
     write_csv(path.with_suffix(".csv"), history)
     assert summarize(path).name == path.name
     assert path.name in [run.name for run in list_runs(path.parent)]
-    resumed = nursery.train(path)
+    resumed = trainer_pool.train(path)
     assert resumed.code == 0, resumed.said
     assert run_status(path) is Status.FINISHED
     if all_told:
@@ -65,7 +65,7 @@ def assert_goes_on(nursery: Nursery, path: Path, whole: Path, *, all_told: bool 
 
 
 def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     generator = random.Random(5)
     content = (interrupted / EVENTS).read_bytes()
@@ -74,24 +74,24 @@ def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
         shutil.copytree(interrupted, path)
         cut = generator.randrange(len(content))
         (path / EVENTS).write_bytes(content[:cut])
-        assert_goes_on(nursery, path, whole, all_told=False)  # what was cut off is lost, and nothing else
+        assert_goes_on(trainer_pool, path, whole, all_told=False)  # what was cut off is lost, and nothing else
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
 @pytest.mark.parametrize("place", ["first", "amid", "last"] if FULL else ["amid"])
 def test_garbage_in_a_log_is_passed_over(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path, kind: str, place: str
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str, place: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
     lines = (interrupted / EVENTS).read_bytes().splitlines(keepends=True)
     at = {"first": 0, "amid": len(lines) // 2, "last": len(lines)}[place]
     (tmp_path / "a" / EVENTS).write_bytes(b"".join([*lines[:at], GARBAGE[kind], *lines[at:]]))
     swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line that it is glued to
-    assert_goes_on(nursery, tmp_path / "a", whole, all_told=not swallows)
+    assert_goes_on(trainer_pool, tmp_path / "a", whole, all_told=not swallows)
 
 
 def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_is_read(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
     log = tmp_path / "a" / EVENTS
@@ -104,11 +104,11 @@ def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_
     after = LogTail(log).read()[0]
     assert [event for event in after if event.kind not in ("checkpoint", "warning")] == before
     assert {event.kind for event in after} >= {"warning"}
-    assert_goes_on(nursery, tmp_path / "a", whole)
+    assert_goes_on(trainer_pool, tmp_path / "a", whole)
 
 
 def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     changes: dict[str, Callable[[Path], object]] = {
         "gone": Path.unlink,
@@ -118,30 +118,30 @@ def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
     for name, change in changes.items():
         shutil.copytree(interrupted, tmp_path / name)
         change(tmp_path / name / EVENTS)
-        assert_goes_on(nursery, tmp_path / name, whole, all_told=False)
+        assert_goes_on(trainer_pool, tmp_path / name, whole, all_told=False)
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_garbage_in_requests_and_lock_is_passed_over(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path, kind: str
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
     for name in (CONTROL, LOCK):
         (tmp_path / "a" / name).write_bytes(GARBAGE[kind])
     assert run_status(tmp_path / "a") is Status.INTERRUPTED
-    assert_goes_on(nursery, tmp_path / "a", whole)
+    assert_goes_on(trainer_pool, tmp_path / "a", whole)
 
 
 @pytest.mark.parametrize("holder", [{"host": 5}, {"log": "many"}, {"pid": None}, {"started": []}, {"host": None}])
 def test_a_lock_of_odd_values_is_no_obstacle(
-    nursery: Nursery, interrupted: Path, whole: Path, tmp_path: Path, holder: dict[str, object]
+    trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, holder: dict[str, object]
 ) -> None:
     from core.runs.events import Finished
 
     shutil.copytree(interrupted, tmp_path / "a")
     (tmp_path / "a" / LOCK).write_text(json.dumps(holder))
     assert run_status(tmp_path / "a") is Status.INTERRUPTED
-    assert_goes_on(nursery, tmp_path / "a", whole)
+    assert_goes_on(trainer_pool, tmp_path / "a", whole)
     with open(tmp_path / "a" / EVENTS, "a") as log:
         log.write(to_line(Finished(step=6, seconds=1.0)))
     assert run_status(tmp_path / "a") is Status.FINISHED

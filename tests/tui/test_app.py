@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 from textual.app import App
 from textual.widgets import OptionList, Static
 from waiting import PATIENCE, until
@@ -26,7 +27,6 @@ from tui.screens.sample import SampleScreen
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 
-HOME = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "tui"]
 
 
@@ -136,7 +136,9 @@ async def test_the_palette_offers_the_screens_and_what_the_keys_of_this_one_do(t
 
 
 def test_without_a_terminal_it_names_the_headless_command_and_exits_2() -> None:
-    done = subprocess.run(COMMAND, cwd=HOME, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        COMMAND, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "`minidiff`" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -149,7 +151,7 @@ class Terminal:
     def __init__(self, *arguments: str, command: list[str] = COMMAND) -> None:
         pid, self.fd = pty.fork()
         if pid == 0:
-            os.chdir(HOME)
+            os.chdir(REPOSITORY)
             os.execve(command[0], [*command, *arguments], {**os.environ, "TERM": "xterm-256color"})
         self.pid = pid
         self.drawn = b""
@@ -274,7 +276,7 @@ assert not maps.exists() or "libtorch" not in maps.read_text()
 
 def test_the_screens_process_never_loads_torch(model_root: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", VISIT, str(model_root)], cwd=HOME, capture_output=True, text=True, check=False
+        [sys.executable, "-c", VISIT, str(model_root)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

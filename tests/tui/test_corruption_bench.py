@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laboratory import Lab, lab, run_script
+from lab_app import Lab, lab, run_script
 from textual.widgets import Static
 
 from core.diffusion.prob_paths import PATHS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from laboratory import Lab, lab, run_script
+from lab_app import Lab, lab, run_script
 from textual.geometry import Region
 from textual.widgets import Static, Switch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laboratory import Lab, lab, run_script
+from lab_app import Lab, lab, run_script
 from PIL import Image
 from textual.widgets import Input, Switch
 from torch.nn import functional

@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import tui.run_list
-import tui.watch
 from runlogs import append, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+import tui.io.run_list
+import tui.io.run_watcher
 from core.runs.directory import find_run
 from core.runs.events import Epoch, Failed, Paused, Stopped
 from tui.io.run_watcher import Trainer

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from repository import REPOSITORY
 from textual.widgets import Input, Select, Static
 from waiting import until
 
@@ -27,8 +28,6 @@ from tui.widgets.timeline import Timeline
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
-
-HOME = Path(__file__).resolve().parents[2]
 
 
 def screen_of(app: MinidiffApp) -> SampleScreen:
@@ -116,7 +115,9 @@ asyncio.run(look())
 
 def test_an_install_without_its_model_says_what_would_fill_the_panel(tmp_path: Path) -> None:
     for package in ("core", "tui"):
-        shutil.copytree(HOME / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "builtin"))
+        shutil.copytree(
+            REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "builtin")
+        )
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_A_MODEL], cwd=tmp_path, capture_output=True, text=True, check=False
     )

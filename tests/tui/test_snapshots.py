@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from runlogs import digits, training
-from scenery import SCENES, enter, open_app, scenery
+from scenes import SCENES, enter, open_app, scenery
 from textual.app import App, ComposeResult
 
 from core.config.training import TrainConfig

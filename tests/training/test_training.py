@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from repository import REPOSITORY
 
 from core import TrainConfig, load_model, train
 from core.errors import CheckpointError, DatasetError, DeviceUnavailable, MinidiffError, RunError, TrainingError
@@ -24,7 +25,6 @@ from core.system.signals import SIGNALS, Interrupts
 from core.training.api import resume
 from core.training.state import read_state
 
-ROOT = Path(__file__).parent.parent
 TINY = {
     "preset": "quick",
     "dataset": "glyphs",
@@ -432,7 +432,7 @@ def test_a_run_stopped_on_another_host_is_resumed_here_but_an_interrupted_one_is
 SCARCE = """
 import resource, sys
 from core import TrainConfig, train
-import core.trainer
+import core.training.trainer
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000, resource.RLIM_INFINITY))
 try:
@@ -444,6 +444,6 @@ except core.MinidiffError as error:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited through /proc and RLIMIT_AS")
 def test_a_batch_that_does_not_fit_into_memory_says_so() -> None:
-    done = subprocess.run([sys.executable, "-c", SCARCE], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", SCARCE], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("a batch of 2000 does not fit into memory; start again with --fit-memory, "), done
     assert len(done.stdout.splitlines()) == 1

@@ -1,6 +1,6 @@
 """A storm of keys, clicks and resizes over every screen, from a seed: nothing raises, and the app still answers.
 
-STORM=10000 python -m pytest tests/tui/test_storm.py    the whole of it; a thousand in an ordinary run
+STORM=10000 python -m pytest tests/tui/test_random_input.py    the whole of it; a thousand in an ordinary run
 """
 
 from __future__ import annotations

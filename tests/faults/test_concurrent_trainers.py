@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from counts import count
-from nursery import QUICK, Job, Nursery, assert_kept, assert_same_end, log_of
 from textual.message import Message
 from textual.message_pump import MessagePump
+from trainer_pool import QUICK, Job, TrainerPool, assert_kept, assert_same_end, log_of
 
 from core.runs.directory import CONFIG, EVENTS, Status, lock_holder, request, run_status
 from core.runs.events import Event, Finished, Resumed, Started, Stopped
@@ -26,12 +26,12 @@ ENDLESS = {**QUICK, "epochs": 100_000}
 LONGER = {**QUICK, "epochs": 8}
 
 
-def race(nursery: Nursery, path: Path, scratch: Path) -> tuple[Job, list[Job]]:
+def race(trainer_pool: TrainerPool, path: Path, scratch: Path) -> tuple[Job, list[Job]]:
     """Start ten trainers at once; the one that holds the run, and the others."""
     gate = scratch / "gate"
     with open(gate, "w") as barrier:
         fcntl.flock(barrier, fcntl.LOCK_EX)
-        jobs = [nursery.start(path, ENDLESS, barrier=str(gate)) for _ in range(RIVALS)]
+        jobs = [trainer_pool.start(path, ENDLESS, barrier=str(gate)) for _ in range(RIVALS)]
     deadline = time.monotonic() + PATIENCE
     while run_status(path) is not Status.RUNNING:
         assert time.monotonic() < deadline, "none of them trains"
@@ -41,17 +41,17 @@ def race(nursery: Nursery, path: Path, scratch: Path) -> tuple[Job, list[Job]]:
     return winner, [job for job in jobs if job.pid != holder]
 
 
-def assert_one_trained(nursery: Nursery, path: Path, winner: Job, losers: list[Job], scratch: Path) -> None:
+def assert_one_trained(trainer_pool: TrainerPool, path: Path, winner: Job, losers: list[Job], scratch: Path) -> None:
     """The others were turned away with a sentence; the one that trained is unharmed, and so is its run."""
     for loser in losers:
-        ended = nursery.wait(loser)
+        ended = trainer_pool.wait(loser)
         assert ended.code == 1, ended.said
         assert not ended.seen
         assert ended.said.startswith("minidiff: ")
         assert len(ended.said.splitlines()) == 1
         assert str(winner.pid) in ended.said or "exists already" in ended.said, ended.said
     request(path, "stop")
-    won = nursery.wait(winner)
+    won = trainer_pool.wait(winner)
     assert won.code == 0, won.said
     assert_kept(path, won.seen)
     last = log_of(path)[-1]
@@ -60,8 +60,8 @@ def assert_one_trained(nursery: Nursery, path: Path, winner: Job, losers: list[J
     assert len(begun) == 1, "one trainer wrote to the log"
     epochs = last.step // 3 + 1
     shorten(path, epochs)
-    assert nursery.train(path).code == 0
-    assert nursery.train(scratch / "whole", {**QUICK, "epochs": epochs}).code == 0
+    assert trainer_pool.train(path).code == 0
+    assert trainer_pool.train(scratch / "whole", {**QUICK, "epochs": epochs}).code == 0
     assert_same_end(path, scratch / "whole")
 
 
@@ -71,29 +71,31 @@ def shorten(path: Path, epochs: int) -> None:
 
 
 def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_not(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
         scratch = tmp_path / str(number)
         scratch.mkdir()
         path = scratch / "a"
-        assert nursery.train(path, ENDLESS, fault={"trace": "", "kind": "kill", "at": 20}).code == -9  # it is there now
+        assert (
+            trainer_pool.train(path, ENDLESS, fault={"trace": "", "kind": "kill", "at": 20}).code == -9
+        )  # it is there now
         (path / EVENTS).unlink(missing_ok=True)
-        winner, losers = race(nursery, path, scratch)
-        assert_one_trained(nursery, path, winner, losers, scratch)
+        winner, losers = race(trainer_pool, path, scratch)
+        assert_one_trained(trainer_pool, path, winner, losers, scratch)
 
 
 def test_of_ten_trainings_begun_at_once_under_one_name_one_trains_and_nine_say_why_not(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        winner, losers = race(nursery, scratch / "a", scratch)
-        assert_one_trained(nursery, scratch / "a", winner, losers, scratch)
+        winner, losers = race(trainer_pool, scratch / "a", scratch)
+        assert_one_trained(trainer_pool, scratch / "a", winner, losers, scratch)
 
 
-def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(nursery: Nursery, tmp_path: Path) -> None:
+def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(trainer_pool: TrainerPool, tmp_path: Path) -> None:
     for number in range(count(1, 10)):
         path = tmp_path / str(number)
         told: list[list[Event]] = [[] for _ in range(READERS)]
@@ -109,7 +111,7 @@ def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(nursery: Nu
         readers = [threading.Thread(target=follow, args=(events,)) for events in told]
         for reader in readers:
             reader.start()
-        ended = nursery.train(path, LONGER)
+        ended = trainer_pool.train(path, LONGER)
         for reader in readers:
             reader.join()
         assert ended.code == 0, ended.said
@@ -133,16 +135,16 @@ class Listener:
 
 
 async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_same(
-    nursery: Nursery, tmp_path: Path
+    trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
-    points = await asyncio.to_thread(nursery.points, tmp_path / "listed", LONGER)
+    points = await asyncio.to_thread(trainer_pool.points, tmp_path / "listed", LONGER)
     killed = {"trace": "", "kind": "kill", "at": len(points) // 3}
-    assert (await asyncio.to_thread(nursery.train, path, LONGER, fault=killed)).code == -9
+    assert (await asyncio.to_thread(trainer_pool.train, path, LONGER, fault=killed)).code == -9
     listeners = [Listener() for _ in range(READERS)]
     watchers = [asyncio.create_task(RunWatcher(cast(MessagePump, it), path).follow()) for it in listeners]
-    await asyncio.to_thread(nursery.train, path, LONGER, fault=killed)
-    assert (await asyncio.to_thread(nursery.train, path)).code == 0
+    await asyncio.to_thread(trainer_pool.train, path, LONGER, fault=killed)
+    assert (await asyncio.to_thread(trainer_pool.train, path)).code == 0
     async with asyncio.timeout(PATIENCE):
         while not all(it.events and isinstance(it.events[-1], Finished) for it in listeners):
             await asyncio.sleep(0.01)  # the turn of the watchers

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from repository import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -24,23 +22,25 @@ ROOT = Path(__file__).parent.parent
 def test_the_code_keeps_its_rules(command: list[str]) -> None:
     module = ["-c", "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"]
     run = module if command == ["importlinter"] else ["-m", *command]
-    done = subprocess.run([sys.executable, *run], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *run], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_child_processes_are_started_in_one_place() -> None:
     """Only core/system/subprocesses.py names the interpreter, and nothing forks or spawns Python by other means."""
     forbidden = re.compile(r"sys\.executable|multiprocessing\.|import multiprocessing|os\.(exec|spawn|fork|posix)")
-    files = [file for folder in ("core", "tui") for file in (ROOT / folder).rglob("*.py")]
-    found = [file.relative_to(ROOT).as_posix() for file in files if forbidden.search(file.read_text(encoding="utf-8"))]
+    files = [file for folder in ("core", "tui") for file in (REPOSITORY / folder).rglob("*.py")]
+    found = [
+        file.relative_to(REPOSITORY).as_posix() for file in files if forbidden.search(file.read_text(encoding="utf-8"))
+    ]
     assert found == ["core/system/subprocesses.py"]
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
-    documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "checkpoints" / "README.md"]
-    documents += sorted((ROOT / "docs").glob("*.md"))
+    documents = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", REPOSITORY / "checkpoints" / "README.md"]
+    documents += sorted((REPOSITORY / "docs").glob("*.md"))
     broken = [
-        f"{document.relative_to(ROOT)}: {target}"
+        f"{document.relative_to(REPOSITORY)}: {target}"
         for document in documents
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
         if "://" not in target and not (document.parent / target).exists()
@@ -50,8 +50,10 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 def test_python_in_the_documents_runs() -> None:
     """Every Python block of docs/api.md, one after another, in a folder of its own."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:
-        done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr

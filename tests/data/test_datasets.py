@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from repository import REPOSITORY
 
 from core.config.datasets import SOURCES, File, Source
 from core.data import datasets, glyphs
@@ -22,7 +23,7 @@ from core.evaluation import scores
 from core.runs.events import Event, Warned
 
 COUNTS = {"train": 12, "test": 5}
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = REPOSITORY.parent / "shared" / "data"
 GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
 
 

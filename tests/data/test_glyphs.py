@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import REPOSITORY
 
 from core.data import glyphs
 from core.data.idx import read_idx
@@ -125,8 +126,8 @@ def test_closing_the_generator_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_script_without_a_main_guard_in_another_folder_runs_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(glyphs.__file__).parents[1])!r})\n"
-        "from pathlib import Path\nfrom core import glyphs\nprint('run')\n"
+        f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from pathlib import Path\nfrom core.data import glyphs\nprint('run')\n"
         f"list(glyphs.ensure(Path('drawn'), {{'train': 300, 'test': 20}}))\n"
         "print(min(path.name for path in Path('drawn').iterdir()))\n"
     )

@@ -18,8 +18,6 @@ from core.config.sampling import CONTRAST, GUIDANCE
 from core.runs.trajectory import record
 from core.system import subprocesses
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 class Client:
     """The screen's side of the pipes."""

@@ -43,13 +43,13 @@ class Job:
     files: tuple[Path, Path]  # what it said, and the events it was given
 
 
-class Nursery:
+class TrainerPool:
     """A process with torch loaded that forks trainers; with `disk`, on a small disk of its own, such as "1m"."""
 
     def __init__(self, scratch: Path, disk: str | None = None) -> None:
         self._scratch = scratch
         scratch.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, str(HERE / "forked.py")]
+        program = [sys.executable, str(HERE / "fork_server.py")]
         # PYTHONPATH holds what is tested; the working directory is none of a child's business.
         self._process = subprocess.Popen(
             [*MOUNT, disk, *program] if disk else program,
@@ -71,7 +71,7 @@ class Nursery:
         self._process.stdout.close()
 
     def start(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Job:
-        """Let a child begin the run at `path`, or resume it if it is there; `job` goes to `forked.perform`."""
+        """Let a child begin the run at `path`, or resume it if it is there; `job` goes to `fork_server.perform`."""
         number = next(self._numbers)
         said, seen = self._scratch / f"said-{number}", self._scratch / f"seen-{number}"
         told = {"path": str(path), "config": config or QUICK, "root": str(Path(path).parent), **job}

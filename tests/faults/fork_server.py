@@ -38,7 +38,7 @@ time.time = leaping  # before anything keeps the real one
 def perform(job: dict[str, Any]) -> int:
     """Do a job in the child; its exit code."""
     global leap
-    import breaking
+    import fault_injection
 
     from core.config.training import TrainConfig
     from core.errors import MinidiffError
@@ -59,7 +59,7 @@ def perform(job: dict[str, Any]) -> int:
         with open(barrier) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # returns when whoever started all of us lets go
     if job.get("fault"):
-        breaking.wrap(breaking.Points(job["root"], job["fault"]))
+        fault_injection.wrap(fault_injection.Points(job["root"], job["fault"]))
     try:
         if arguments := job.get("command"):
             from core.cli import main

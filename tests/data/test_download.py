@@ -15,8 +15,8 @@ from urllib.parse import urlparse
 
 import psutil
 import pytest
+from repository import REPOSITORY
 
-import core
 from core.cli import run
 from core.config.datasets import SOURCES
 from core.data import datasets
@@ -24,7 +24,6 @@ from core.data.download import download
 from core.errors import DatasetError
 from core.runs.events import Download
 
-REPOSITORY = Path(core.__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
 GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
 ARCHIVES = [f"{file.name}.gz" for pair in SOURCES["mnist"].splits.values() for file in pair]

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from repository import REPOSITORY
 
 from core import MinidiffError
 from core.config.training import IMAGE_SIZE, PREDICTIONS, TrainConfig
 from core.errors import ConfigError
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def test_the_default_recipe_is_told_amount_and_class_on_the_straight_path() -> None:

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tui.watch
 from runlogs import append, dataset, held, started, training, window, write_run
 from textual.app import App
 
+import tui.io.run_watcher
 from core.errors import RunError
 from core.runs.directory import TRAINER_LOG, Status
 from core.runs.events import Epoch, Paused, Preview

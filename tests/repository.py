@@ -1,0 +1,7 @@
+"""Where the repository lies; tests stand in folders of different depths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
