@@ -14,13 +14,14 @@ from pathlib import Path
 
 from core import load_model, sample
 from core.config.training import TrainConfig
+from core.diffusion.frames import record
 from core.evaluation.feature_classifiers import judge_at_hand, readings
 from core.export.images import write_csv, write_grid
 from core.models.weights import read_weights, write_tensors
 from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
 from core.runs.events import Dataset, Event, Finished, to_line
 from core.runs.history import RunHistory, merged
-from core.runs.trajectory import RECORDING, record, save_recording
+from core.runs.trajectory import RECORDING, save_recording
 from core.system.atomic_write import write_atomically
 
 HERE = Path(__file__).resolve().parent

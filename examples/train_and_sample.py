@@ -4,9 +4,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from core import TrainConfig, load_model, sample, train
+from core.diffusion.frames import record
 from core.export.images import write_grid
 from core.runs.events import Epoch
-from core.runs.trajectory import record
 
 with TemporaryDirectory() as root:
     config = TrainConfig(

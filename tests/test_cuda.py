@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_engine import REPOSITORY, Client
+from engine_process import Client
+from repository import REPOSITORY
 
 from core import TrainConfig, load_model, pick_device, sample, train
 from core.compute.precision import pick_precision

@@ -29,7 +29,6 @@ from core.system.terminal import drawable, drawing
 from tui.actions import bindings
 from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
-from tui.screens.modal import Palette
 from tui.screens.room import RoomScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
@@ -40,6 +39,7 @@ from tui.terminal.driver import TerminalDriver
 from tui.terminal.frame_pacing import QUESTION, Link
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
+from tui.widgets.modal import Palette
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
 MISSED_SECONDS = 1.0  # between two looks at whether what was not written can be drawn

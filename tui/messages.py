@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from core.runs.trajectory import Denoising, Frame
-from tui.lab.arrays import Array
+from tui.arrays import Array
 
 if TYPE_CHECKING:
     from core.runs.directory import RunSummary, Status

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli.evaluation import showing
 from core.config.sampling import image_count, settle
+from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH, PIXELS, sample, sample_batches
 from core.errors import MinidiffError
 from core.evaluation.scores import Progressed
-from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame, record, to_uint8
+from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame
 
 if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from core.data.datasets import Dataset
+    from core.diffusion.frames import Reader
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.lab_replies import Digit
-    from core.runs.trajectory import Reader
 
 REAL = 1_000  # test images to start from
 REQUEST_BYTES = 65_536  # of a line; a digit that was drawn takes 1,600
@@ -109,8 +109,8 @@ class Engine:
 
     def _denoise(self, request: dict[str, Any]) -> None:
         from core.config.sampling import Sampling, evaluations, settle
+        from core.diffusion.frames import to_frame
         from core.diffusion.sampling import noised, sample
-        from core.runs.trajectory import to_frame
 
         number = request["id"]
         loaded = self._model(request)
@@ -193,7 +193,7 @@ class Engine:
         return self._load(str(request["model"]), str(request.get("device") or "auto"), str(request.get("root") or ""))
 
     def _read_as(self, model: LoadedModel, images: Tensor) -> list[tuple[int, int]] | None:
-        from core.runs.trajectory import quantized
+        from core.diffusion.frames import quantized
 
         reader = self._reader(model.config.dataset)
         return None if reader is None else list(reader(quantized(images)))

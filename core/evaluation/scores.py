@@ -16,12 +16,12 @@ from core.config.numbers import whole_number
 from core.config.sampling import Sampling, SamplingOptions, in_words, settle
 from core.data import datasets
 from core.data.datasets import Dataset
+from core.diffusion.frames import quantized
 from core.diffusion.sampling import sample
 from core.errors import MinidiffError
 from core.evaluation import feature_classifiers
 from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
 from core.runs.events import Warned
-from core.runs.trajectory import quantized
 
 if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel

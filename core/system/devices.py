@@ -13,15 +13,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
 from core.system import cuda_visibility, subprocesses
 from core.text import sanitize
-
-if TYPE_CHECKING:
-    pass
 
 _SHORTEST_CPU_WINDOW = 0.1  # seconds; a shorter window counts a handful of clock ticks
 _CUDA_QUERY_LIMIT = 20.0  # seconds; starting the driver takes some on machines with many sleeping GPUs

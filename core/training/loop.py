@@ -17,6 +17,7 @@ from core.compute.precision import pick_precision
 from core.compute.torch_settings import TorchSettings, circumstances, usable_threads
 from core.config.training import TrainConfig
 from core.data import datasets
+from core.diffusion.frames import to_uint8
 from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
 from core.evaluation.scores import Progressed, Reference, glance, prepare
@@ -37,7 +38,6 @@ from core.runs.events import (
     Stopped,
     Warned,
 )
-from core.runs.trajectory import to_uint8
 from core.runs.writer import HeldRun
 from core.system.disk_usage import remedy
 from core.system.signals import Interrupts

@@ -14,11 +14,11 @@ from PIL import Image, ImageChops
 
 from core import TrainConfig, build_model, load_model, sample
 from core.cli import run
+from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH
 from core.export.images import grid_image, write_grid
 from core.models.weights import write_tensors
 from core.runs.directory import BUILTIN, builtin_directories
-from core.runs.trajectory import record, to_uint8
 
 
 def written(folder: Path, name: str, **options: object) -> Path:

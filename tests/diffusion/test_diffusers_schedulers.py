@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from core import load_model, sample
 from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, amounts, evaluations, fits
 from core.diffusion.diffusers_schedulers import scheduled
+from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, Path, target
 from core.diffusion.samplers import SAMPLERS, Denoiser, step_generators
 from core.errors import MinidiffError
 from core.evaluation.feature_classifiers import judge_at_hand, readings
 from core.runs.directory import BUILTIN, builtin_directories
-from core.runs.trajectory import quantized
 
 MEAN, SPREAD = 0.2, 0.5
 STEPS = 40

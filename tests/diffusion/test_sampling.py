@@ -29,11 +29,11 @@ from core.config.sampling import (
     settle,
 )
 from core.diffusion import sampling
+from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import SampleStep, noised, sample_batches
 from core.errors import NotFinite
-from core.runs.trajectory import quantized
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from core import BasicUNet, MinidiffError, sample
+from core.diffusion.frames import record, to_uint8
 from core.errors import CheckpointError
-from core.runs.trajectory import Denoising, Frame, load_recording, record, save_recording, to_uint8
+from core.runs.trajectory import Denoising, Frame, load_recording, save_recording
 
 
 @pytest.fixture(scope="module")

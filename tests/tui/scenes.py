@@ -24,8 +24,8 @@ from core.runs.trajectory import RECORDING, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
+from tui.arrays import Array
 from tui.io.system_monitor import REMEMBERED, History, Meter
-from tui.lab.arrays import Array
 from tui.messages import BenchShown, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen

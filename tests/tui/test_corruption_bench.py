@@ -8,7 +8,7 @@ from lab_app import Lab, lab, run_script
 from textual.widgets import Static
 
 from core.diffusion.prob_paths import PATHS
-from tui.lab.arrays import ink
+from tui.arrays import ink
 from tui.lab.corruption import CorruptionBench
 from tui.lab.small_plot import SmallPlot
 from tui.widgets.compact_select import Choice

@@ -10,7 +10,7 @@ from textual.widgets import Input, Switch
 from torch.nn import functional
 
 from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, sizes_of
-from tui.lab.arrays import Array, brightness, read
+from tui.arrays import Array, brightness, read
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.kernel_fields import LAYER, OWN
 from tui.lab.product_table import Sums, number

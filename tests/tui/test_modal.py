@@ -16,8 +16,8 @@ from core.runs.trajectory import Denoising, Frame
 from tui.app import MinidiffApp
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
-from tui.screens.modal import Palette
 from tui.widgets.dialogs import ConfirmDialog
+from tui.widgets.modal import Palette
 from tui.widgets.run_form import RunForm
 
 BLANK = Denoising("none", 0, 1, 1, 2, 2, (Frame(0, 1.0, bytes(4), None), Frame(1, 0.0, bytes(4), bytes(4))))

@@ -17,7 +17,7 @@ from waiting import until
 
 from core.system import subprocesses
 from tui.app import MinidiffApp
-from tui.lab.arrays import Array
+from tui.arrays import Array
 from tui.lab.bench import Bench, Subject
 from tui.lab.image_canvas import Board
 from tui.lab.product_table import Sums

@@ -16,7 +16,7 @@ from core.runs.trajectory import Denoising, Frame
 from core.system import subprocesses
 from core.system.safe_io import parse_json
 from core.text import sanitize
-from tui.lab import arrays
+from tui import arrays
 from tui.messages import (
     BenchShown,
     EngineDied,

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static, Switch
 
 from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
-from tui.lab.arrays import brightness
+from tui.arrays import brightness
 from tui.lab.bench import WORDY, Fields, Panel, Subject, captions, choice, entry
 from tui.lab.image_canvas import Board
 from tui.lab.kernel_fields import KernelBench

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
-from tui.lab.arrays import Array, ink
+from tui.arrays import Array, ink
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.messages import BenchShown

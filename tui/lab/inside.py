@@ -14,7 +14,7 @@ from textual.widgets import Input, Static, Switch
 
 from core.config.training import IMAGE_SIZE
 from core.errors import MinidiffError
-from tui.lab.arrays import Array, brightness, ink
+from tui.arrays import Array, brightness, ink
 from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
 from tui.lab.image_canvas import Board
 from tui.lab.layers import Layers

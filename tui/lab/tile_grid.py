@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tui.lab.arrays import Array
+from tui.arrays import Array
 from tui.lab.bench import Panel
 from tui.widgets.digits import SMALLEST
 

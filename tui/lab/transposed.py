@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
-from tui.lab.arrays import brightness
+from tui.arrays import brightness
 from tui.lab.bench import Fields, Panel, Subject, captions, entry
 from tui.lab.image_canvas import Board
 from tui.lab.kernel_fields import KernelBench

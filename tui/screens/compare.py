@@ -22,13 +22,13 @@ from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
 from tui.io.engine_client import Engine
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
-from tui.screens.modal import ClosesOnce
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import Link
 from tui.widgets.devices import DevicePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
+from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, Request, RequestBar, config_of
 from tui.widgets.timeline import Timeline
 

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.lab.image_canvas import Board
-from tui.screens.modal import Modal
+from tui.widgets.modal import Modal
 
 SIDE = 28
 # How dark the pen makes a pixel so far from it, across and down: a line comes out about two pixels wide, as in MNIST.

@@ -15,7 +15,7 @@ from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from core.runs.trajectory import Denoising
-from tui.screens.modal import Modal
+from tui.widgets.modal import Modal
 
 
 @dataclass(frozen=True)

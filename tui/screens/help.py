@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.actions import bindings
-from tui.screens.modal import Sheet
+from tui.widgets.modal import Sheet
 
 TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # bound on every screen by Textual
 

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.geometry import Size
 from textual.widgets import Static
 
-from tui.screens.modal import Modal
+from tui.widgets.modal import Modal
 
 LEAST = Size(60, 20)
 

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.actions import ACTIONS, bindings
-from tui.screens.modal import Sheet
+from tui.widgets.modal import Sheet
 
 PLACES = (
     ("1", "Sample", "digits come out of noise, step by step"),

@@ -13,9 +13,9 @@ from textual.widgets import Static
 
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
-from tui.screens.modal import Modal
 from tui.widgets.denoising_view import difference
 from tui.widgets.digits import DigitGrid
+from tui.widgets.modal import Modal
 
 AROUND = 2  # pixels on each side of the one pointed at whose values are shown; 1 to the sides where it is narrow
 WIDE = 72  # columns

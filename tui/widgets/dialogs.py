@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
-from tui.screens.modal import Modal
+from tui.widgets.modal import Modal
 
 
 @dataclass(frozen=True)
