@@ -24,7 +24,7 @@ COLUMNS, LINES = 120, 30
 READ = """
 import json, sys, time
 from pathlib import Path
-from core.history import RunHistory
+from core.runs.history import RunHistory
 began = time.perf_counter()
 history = RunHistory.of(Path(sys.argv[1]))
 print(json.dumps([time.perf_counter() - began, len(history.progress)]))
@@ -33,7 +33,7 @@ DRAW = """
 import asyncio, json, statistics, sys, time
 from pathlib import Path
 from textual.app import App
-from core.history import RunHistory
+from core.runs.history import RunHistory
 from tui.widgets.curve_plot import CurvePlot
 
 class Plot(App):

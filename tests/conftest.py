@@ -50,7 +50,7 @@ def _own_environment(_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("MINIDIFF_") and name != "MINIDIFF_DATA":
             monkeypatch.delenv(name)
-    for name in ("NO_COLOR", "COLORTERM"):
+    for name in ("NO_COLOR", "COLORTERM", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     for kind in ("cache", "config", "state"):

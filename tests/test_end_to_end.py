@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -41,9 +41,10 @@ DATASETS_BEFORE_GLYPHS = 4  # in the list that the field opens
 HANGUP_SECONDS = 5.0  # the app ends within two on an idle machine
 
 
-def open_app(root: Path, *arguments: str, **options: object) -> PseudoTerminal:
+def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, **options: object) -> PseudoTerminal:
     """The app on runs in `root`/runs, working in `root`."""
-    return PseudoTerminal("--root", str(root / "runs"), *arguments, cwd=root, env=ENVIRONMENT, **options)  # type: ignore[arg-type]
+    own = {**ENVIRONMENT, **(env or {})}
+    return PseudoTerminal("--root", str(root / "runs"), *arguments, cwd=root, env=own, **options)  # type: ignore[arg-type]
 
 
 def told(text: str) -> str:
@@ -232,6 +233,13 @@ def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path
         terminal.press("q")
         assert terminal.exit_status() == 0
         assert b"Traceback" not in terminal.output
+
+
+def test_the_windows_size_counts_and_not_what_a_shell_exports(tmp_path: Path) -> None:
+    with open_app(tmp_path, columns=100, lines=30, env={"COLUMNS": "80", "LINES": "24"}) as terminal:
+        terminal.wait_for(lambda text: "Quit" in text.splitlines()[-1])
+        terminal.press("q")
+        assert terminal.exit_status() == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def main() -> None:
         )
         sys.exit(2)
     _describe_terminal_to_textual()
+    for name in ("COLUMNS", "LINES"):  # which a shell may export, and which would hold whatever the window's size is
+        os.environ.pop(name, None)
     from core.runs.directory import root_directory
     from tui.app import HUNG_UP, MinidiffApp
     from tui.state import is_first_start

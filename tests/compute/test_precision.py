@@ -41,7 +41,7 @@ def test_auto_follows_the_processors_features() -> None:
 
 BUSY = """
 import threading, torch
-from core.precision import pick_precision
+from core.compute.precision import pick_precision
 torch.set_num_threads(1)
 stop = threading.Event()
 work = torch.rand(600, 600)

@@ -295,7 +295,7 @@ def test_it_ends_with_its_stdin_even_while_it_samples(client: Client, request_: 
 
 def test_what_libraries_print_does_not_reach_the_replies() -> None:
     program = (
-        "import os, sys, core.engine.server, core.system.devices\n"
+        "import os, sys, core.engine.server, core.compute.device\n"
         "pick = core.compute.device.pick_device\n"
         "def chatty(name='auto'):\n"
         "    print('hello'); os.write(1, b'hello from C'); os.system('echo hello from a child')\n"

@@ -20,6 +20,7 @@ from core.system import cuda_visibility, devices
 from core.system import gpu_processes as nvml_processes
 from core.system.devices import list_devices
 from core.system.gpu_processes import gpu_processes
+from core.text import sanitize
 
 GB = 1 << 30
 A = "GPU-aaaa1111-0000-0000-0000-000000000000"
@@ -383,7 +384,7 @@ def test_in_a_container_a_process_that_has_the_gpu_open_is_ours(
     with open(tmp_path / "nvidia0"):
         (process,) = gpu_processes()
     assert process.pid == os.getpid()
-    assert "pytest" in (process.name or "")
+    assert process.name == sanitize(" ".join(psutil.Process().cmdline()))
     (process,) = gpu_processes()  # the file is closed
     assert process.pid is None
 

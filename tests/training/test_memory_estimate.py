@@ -18,9 +18,9 @@ from core.runs.history import in_words
 
 TRAINING = """
 import resource, sys, torch
-from core.config import TrainConfig
-from core.memory_estimate import training_memory
-from core.trainer import Trainer
+from core.config.training import TrainConfig
+from core.training.memory_estimate import training_memory
+from core.training.trainer import Trainer
 
 batch, options = int(sys.argv[1]), dict(word.split("=") for word in sys.argv[2:])
 config = TrainConfig(batch_size=batch, device="cpu", **options)
