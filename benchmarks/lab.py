@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         run = Path(folder) / "unet2d"
         run.mkdir()
-        config = TrainConfig(preset="document", dataset="mnist", name="unet2d", root=Path(folder))
+        config = TrainConfig(preset="tutorial", dataset="mnist", name="unet2d", root=Path(folder))
         (run / CONFIG).write_text(config.to_toml())
         net = build_model(config.model, **config.model_options)
         write_tensors(run / MODEL, "model", net.state_dict(), config, 0)

@@ -81,7 +81,7 @@ def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Itera
 
 def draw(model: LoadedModel, steps: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Samples in so many steps, (N, 28, 28) uint8, and the classes asked for, if the model knows any."""
-    labels = torch.from_numpy(np.load(asked.labels)) if model.config.classes else None
+    labels = torch.from_numpy(np.load(asked.labels)) if model.config.class_conditional else None
     parts = []
     for index, done in enumerate(range(0, asked.n, SAMPLING_BATCH)):
         count = min(SAMPLING_BATCH, asked.n - done)

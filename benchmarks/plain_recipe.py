@@ -1,6 +1,6 @@
-"""The document's recipe transcribed plainly, and our steps beside it: `python benchmarks/plain_recipe.py`.
+"""The tutorial's recipe transcribed plainly, and our steps beside it: `python benchmarks/plain_recipe.py`.
 
-Prints, for presets `quick` and `document` at batch 128, how far 20 of our losses lie from the plain loop's, and how
+Prints, for presets `quick` and `tutorial` at batch 128, how far 20 of our losses lie from the plain loop's, and how
 long a step takes. Needs MNIST on disk or downloadable (`minidiff download mnist`); takes some two minutes on two cores.
 """
 
@@ -21,7 +21,7 @@ STEPS = 20
 
 
 class PlainUNet(nn.Module):
-    """BasicUNet written down a second time, straight from the document's description."""
+    """BasicUNet written down a second time, straight from the tutorial's description."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def plain_unet2d() -> nn.Module:
 
 
 def plain_losses(net: nn.Module, images: Tensor, seed: int, batch: int) -> Iterator[float]:
-    """The document's loop, without end: mix with uniform noise, predict the clean image, Adam at 1e-3."""
+    """The tutorial's loop, without end: mix with uniform noise, predict the clean image, Adam at 1e-3."""
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     step, epoch = 0, 0
     while True:
@@ -83,7 +83,7 @@ def main() -> None:
     data = load_dataset("mnist")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {STEPS} steps of 128 images\n")
     print("| preset | greatest relative difference in loss | plain loop | ours |\n| --- | ---: | ---: | ---: |")
-    for preset in ("quick", "document"):
+    for preset in ("quick", "tutorial"):
         trainer = Trainer(TrainConfig(preset=preset), torch.device("cpu"))
         trainer.take(*data)
         plain = plain_losses(plain_twin(trainer), data.images, trainer.config.seed, trainer.config.batch_size)

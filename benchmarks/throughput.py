@@ -1,14 +1,14 @@
-"""How many images a second our training loop and samplers take, beside the document's own loop and what is possible.
+"""How many images a second our training loop and samplers take, beside the tutorial's own loop and what is possible.
 
     python benchmarks/throughput.py               BasicUNet, UNet2DModel and our own net, some minutes on two cores
     python benchmarks/throughput.py --compile     also with torch.compile
     python benchmarks/throughput.py --quick       tiny batches, one round: whether it works, not how fast
 
-Three loops train the same net, in turns, in one process: the document's (torchvision's MNIST through a DataLoader with
+Three loops train the same net, in turns, in one process: the tutorial's (torchvision's MNIST through a DataLoader with
 ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.advance`, channels last),
 and ours laid bare: forward, backward and torch's own fused optimizer step, on one batch that never changes. How much
 faster the second is than the first is the gain, how much slower than the third is what our loop costs. Both are ratios
-of medians over the rounds. The document's loop asks our own net at no noise and without a class.
+of medians over the rounds. The tutorial's loop asks our own net at no noise and without a class.
 
 Two floors stand beside each figure, as the images a second that they alone would allow:
 - arithmetic: operations of convolutions and matrix products, as torch counts them, at the rate that a large matrix
@@ -50,7 +50,7 @@ from core.system.devices import list_devices
 from core.training.optimizer import BETAS
 from core.training.trainer import Trainer
 
-NETS = {"BasicUNet": "quick", "UNet2DModel": "document", "our default net": "default"}  # with the preset that has it
+NETS = {"BasicUNet": "quick", "UNet2DModel": "tutorial", "our default net": "default"}  # with the preset that has it
 Loop = Callable[[], object]  # takes one step
 
 
@@ -65,8 +65,8 @@ class Plan:
     samples: int
 
 
-def document_loop(net: nn.Module, root: Path, batch: int, device: torch.device) -> Iterator[None]:
-    """The document's training loop, without end; each value is a step."""
+def tutorial_loop(net: nn.Module, root: Path, batch: int, device: torch.device) -> Iterator[None]:
+    """The tutorial's training loop, without end; each value is a step."""
     images = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.ToTensor())
     loader = DataLoader(images, batch_size=batch, shuffle=True)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -101,7 +101,13 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
 
     def step() -> None:
         with in_precision(config.precision, trainer.device):
-            output = ask(asked, x, amount, labels if config.classes else None, clock=config.clock)
+            output = ask(
+                asked,
+                x,
+                amount,
+                labels if config.class_conditional else None,
+                time_conditioning=config.time_conditioning,
+            )
         loss = functional.mse_loss(output.float(), x)
         net.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,13 +152,13 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
     ways = [
         (precision, compiled) for precision in precisions(plan.device) for compiled in (False, True)[: 1 + compiling]
     ]
-    theirs = document_loop(
+    theirs = tutorial_loop(
         our_trainer(preset, "float32", data, plan).net.to(memory_format=torch.contiguous_format),
         root,
         plan.batch,
         plan.device,
     )
-    loops: dict[str, Loop] = {"document": lambda: next(theirs)}
+    loops: dict[str, Loop] = {"tutorial": lambda: next(theirs)}
     work = {}
     for precision, compiled in ways:
         way = f"{precision}, compiled" if compiled else precision
@@ -164,8 +170,8 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
     found = in_turns(loops, plan)
     for precision, compiled in ways:
         way = f"{precision}, compiled" if compiled else precision
-        gain, cost = found[way] / found["document"], found[f"bare {way}"] / found[way] - 1
-        cells = [net, way, f"{found['document']:,.0f}", f"{found[way]:,.0f}", f"{gain:.2f}", f"{cost:+.1%}"]
+        gain, cost = found[way] / found["tutorial"], found[f"bare {way}"] / found[way] - 1
+        cells = [net, way, f"{found['tutorial']:,.0f}", f"{found[way]:,.0f}", f"{gain:.2f}", f"{cost:+.1%}"]
         yield row([*cells, *floor_cells(work[way], rates, precision, found[way])])
 
 
@@ -249,7 +255,7 @@ def main() -> None:
     print(f"Matrix products of {side} rows reach {reached}; copies {rates.copying / 1e9:.1f} GB/s.\n")
 
     floors = ["GFLOP an image", "arithmetic allows", "MB an image", "bytes allow"]
-    head = ["net", "ours in", "document's loop, images/s", "ours, images/s", "ratio", "over the bare step", *floors]
+    head = ["net", "ours in", "tutorial's loop, images/s", "ours, images/s", "ratio", "over the bare step", *floors]
     print(row(head))
     print(row(["---", "---", *["---:"] * (len(head) - 2)]))
     with tempfile.TemporaryDirectory() as folder:

@@ -49,7 +49,7 @@ from core.system.devices import list_devices
 HOME = Path(__file__).resolve().parent
 PLOT = HOME.parent / "docs" / "images" / "time-to-quality.png"
 SHIPPED = "quick-mnist"  # the built-in model: preset quick after its 30 epochs, for comparison
-OURS = ("default", "quick", "document")
+OURS = ("default", "quick", "tutorial")
 AIM = 0.97  # share of a budget that a planned run aims at, since paces vary
 CALIBRATION = (
     10_000  # images of the short run; the whole test split is read at the end of an epoch, as in the real ones
@@ -185,7 +185,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--recipes",
         help=f"comma-separated, from {', '.join((*OURS, SHIPPED, *PEERS))}; default: all "
-        "of them, document only on a GPU",
+        "of them, tutorial only on a GPU",
     )
     parser.add_argument("--budgets", default="60,300", help="seconds, comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
@@ -212,7 +212,7 @@ def arguments() -> argparse.Namespace:
         asked.dataset, asked.limit = "glyphs", 640
     asked.device = pick_device(asked.device).type
     if asked.recipes is None:
-        left_out = set() if asked.device == "cuda" else {"document"}
+        left_out = set() if asked.device == "cuda" else {"tutorial"}
         if SHIPPED not in builtin_directories():
             left_out.add(SHIPPED)
         asked.recipes = ",".join(name for name in (*OURS, SHIPPED, *PEERS) if name not in left_out)

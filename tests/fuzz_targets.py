@@ -93,7 +93,7 @@ def checkpoint(folder: Path) -> Feed:
     for config in (
         TrainConfig(preset="quick", channels=(2, 2)),
         TrainConfig(channels=(16, 16)),
-        TrainConfig(preset="document", channels=(32,), layers_per_block=1),
+        TrainConfig(preset="tutorial", channels=(32,), layers_per_block=1),
     ):
         net = build_model(config.model, **config.model_options)
         write_tensors(folder / "valid", "model", net.state_dict(), config, 3)
@@ -226,7 +226,7 @@ def config(folder: Path) -> Feed:
     from core.models.registry import sketch
     from core.runs.directory import config_options
 
-    valid = [TrainConfig(), TrainConfig(preset="quick"), TrainConfig(preset="document", data_root="/data", name="a")]
+    valid = [TrainConfig(), TrainConfig(preset="quick"), TrainConfig(preset="tutorial", data_root="/data", name="a")]
 
     def feed(rng: random.Random) -> object:
         chosen = rng.choice(valid)

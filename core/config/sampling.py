@@ -24,7 +24,7 @@ CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
 MOST_STEPS = 100_000  # more than anyone waits for
 MOST_IMAGES = 100_000  # of one sampling: a record of them takes 600 MB
 LEAST_AMOUNT = 1e-4  # of noise that images to start from may hold
-SPACINGS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become too small for float32
+SHIFTS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become too small for float32
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
 _STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
@@ -58,33 +58,33 @@ class Sampling:
 
     sampler: str  # one of SAMPLER_NAMES, or "diffusers:" and the class name of a scheduler
     steps: int
-    guidance: float  # 1 is as learned; above, the answer is pushed away from the one without a class
-    spacing: float  # 1: equal steps; above, more of them near the noise
-    contrast: float = 0.0  # how far away from the average image; 0 is as learned
+    guidance: float  # classifier-free guidance scale (Ho and Salimans 2022); 1: off
+    shift: float  # of the noise schedule; 1: equal steps; above 1, more steps at high noise
+    contrast: float = 0.0  # extrapolation away from the mean image; 0: off
 
 
 class SamplingOptions(TypedDict, total=False):
     """What can be asked of a sampler beside the steps; what is left out, or None, is the model's own.
 
     Attributes:
-        sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: the model's own
-        guidance: how far to go towards the class, from 0; 1 is as learned
-        spacing: from 0.001 to 1,000; 1 takes equal steps, more puts more of them near the noise
-        contrast: how far away from the average image, from 0, which is not at all; on the path flow
+        sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: depends on the model
+        guidance: classifier-free guidance scale; 1: off
+        shift: shift of the noise schedule, 0.001 to 1,000; 1: equal steps; above 1, more steps at high noise
+        contrast: extrapolation away from the mean image, 0: off; for the path flow
     """
 
     sampler: str | None
     guidance: float | None
-    spacing: float | None
+    shift: float | None
     contrast: float | None
 
 
 def defaults_for(config: TrainConfig) -> Sampling:
     """What suits a model that was trained with `config`."""
     if config.path == "mix":
-        return Sampling("mix", 40, 1.0, 1.0)  # the document's
+        return Sampling("mix", 40, 1.0, 1.0)  # the tutorial's
     contrast = 0.0 if _without_contrast(config) else CONTRAST
-    if config.classes:
+    if config.class_conditional:
         return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
     return Sampling("dpm2m", 16, 1.0, 1.0, contrast)
 
@@ -144,7 +144,7 @@ def image_count(n: int) -> int:
 
 def evaluations(chosen: Sampling, path: str) -> int:
     """How often the net is evaluated for each image; where guidance is applied, twice."""
-    passed = amounts(chosen.steps, chosen.spacing)
+    passed = amounts(chosen.steps, chosen.shift)
     asked = passed[:-1]
     if chosen.sampler in _SECOND_ORDER:
         asked = asked + passed[1:-1]
@@ -154,19 +154,19 @@ def evaluations(chosen: Sampling, path: str) -> int:
 def in_words(chosen: Sampling, path: str) -> str:
     """How images are drawn, and what each costs."""
     guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
-    spaced = f", spacing {chosen.spacing:g}" if chosen.spacing != 1 else ""
+    shifted = f", shift {chosen.shift:g}" if chosen.shift != 1 else ""
     pushed = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""
     asked = evaluations(chosen, path)
-    return f"{chosen.sampler}, {chosen.steps} steps{guided}{spaced}{pushed}, {asked} evaluations each"
+    return f"{chosen.sampler}, {chosen.steps} steps{guided}{shifted}{pushed}, {asked} evaluations each"
 
 
-def amounts(steps: int, spacing: float = 1.0, start: float = 1.0) -> list[float]:
+def amounts(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:
     """The `steps` + 1 amounts of noise that a sampler passes through, from `start` down to 0.
 
     Source: Esser et al. 2024, equation 23.
     """
     uniform = (1 - index / steps for index in range(steps + 1))
-    return [start * (spacing * u / (1 + (spacing - 1) * u)) for u in uniform]
+    return [start * (shift * u / (1 + (shift - 1) * u)) for u in uniform]
 
 
 def settle(
@@ -208,14 +208,14 @@ def settle(
         raise MinidiffError(reason)
     if not 0 <= chosen.guidance < math.inf:
         raise MinidiffError(f"guidance must be a number from 0, not {chosen.guidance:g}")
-    least, most = SPACINGS
-    if not least <= chosen.spacing <= most:
-        raise MinidiffError(f"spacing must be a number from {least:g} to {most:g}, not {chosen.spacing:g}")
+    least, most = SHIFTS
+    if not least <= chosen.shift <= most:
+        raise MinidiffError(f"shift must be a number from {least:g} to {most:g}, not {chosen.shift:g}")
     if not 0 <= chosen.contrast < math.inf:
         raise MinidiffError(f"contrast must be a number from 0, not {chosen.contrast:g}")
     if chosen.contrast and (reason := _without_contrast(config)):
         raise MinidiffError(f"{reason}; leave it at 0")
-    if not config.classes:
+    if not config.class_conditional:
         if labels is not None:
             raise MinidiffError("this model was trained without classes and cannot draw one; leave the class out")
         if chosen.guidance != 1:

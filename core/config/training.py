@@ -1,4 +1,4 @@
-"""Every option of a training run, declared once: flags, TOML keys, the screen's form and the docs derive from it."""
+"""Every option of a training run, defined once: flags, TOML keys, the UI's form and the docs derive from it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from core.config.legacy import upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
 SizeName = Literal["tiny", "small", "base"]
-PresetName = Literal["default", "quick", "document"]
+PresetName = Literal["default", "quick", "tutorial"]
 PathName = Literal["mix", "flow", "vp"]
 PredictionName = Literal["clean", "noise", "velocity", "v"]
-TimesName = Literal["uniform", "logit_normal"]
+TimeSamplingName = Literal["uniform", "logit_normal"]
 WeightingName = Literal["prediction", "clean", "noise", "velocity"]
 OptimizerName = Literal["adam", "adamw", "muon"]
-DecayName = Literal["constant", "linear"]
+LrScheduleName = Literal["constant", "linear"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 # What a net can learn to predict on each path. The variance-preserving velocity dx/da grows without bound towards the
@@ -32,29 +33,29 @@ PREDICTIONS: dict[str, tuple[str, ...]] = {
 }
 
 # What a preset sets; everything else keeps the default that its field declares, which is the preset `default`.
-_DOCUMENT: dict[str, Any] = {
+_TUTORIAL: dict[str, Any] = {
     "path": "mix",
     "prediction": "clean",
-    "times": "uniform",
-    "clock": False,
-    "classes": False,
+    "time_sampling": "uniform",
+    "time_conditioning": False,
+    "class_conditional": False,
     "epochs": 30,
     "batch_size": 128,
     "optimizer": "adam",
     "learning_rate": 1e-3,
-    "warmup": 0,
-    "decay": "constant",
+    "warmup_steps": 0,
+    "lr_schedule": "constant",
     "ema": 0.0,
     "precision": "float32",
     "compile": False,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "quick": {**_DOCUMENT, "model": "basic_unet"},
-    "document": {**_DOCUMENT, "model": "unet2d", "channels_last": False},  # to the letter; True is faster
+    "quick": {**_TUTORIAL, "model": "basic_unet"},
+    "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # exactly as there; True is faster
 }
 SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base": (64, 128)}
-CHANNELS = (32, 64, 64)  # of the document's nets
+CHANNELS = (32, 64, 64)  # of the tutorial's nets
 IMAGE_SIZE = 28
 GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
 MANY = 1_000_000_000  # images, steps or epochs: more than anyone waits for, and no trouble for arithmetic
@@ -66,7 +67,7 @@ def _option(default: Any, group: str, description: str, **limits: Any) -> Any:
 
 
 class TrainConfig(BaseModel):
-    """The options of one run, checked and frozen; `TrainConfig(preset="document", epochs=3)` overrides a preset.
+    """The options of one run, checked and frozen; `TrainConfig(preset="tutorial", epochs=3)` overrides a preset.
 
     Raises:
         ConfigError: an option is unknown or outside its range.
@@ -75,51 +76,67 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
 
     preset: PresetName = _option("default", "Recipe", "recipe to start from; other options override it")
-    path: PathName = _option("flow", "Recipe", "how images become noise")
-    prediction: PredictionName = _option("velocity", "Recipe", "what the net predicts from a noisy image")
-    times: TimesName = _option("logit_normal", "Recipe", "how amounts of noise are drawn in training")
-    weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss counts")
-    clock: bool = _option(True, "Recipe", "tell the net how much noise there is")
-    classes: bool = _option(True, "Recipe", "teach the net which class an image is of, so that it can be asked for one")
-    label_dropout: float = _option(0.05, "Recipe", "share of labels hidden, which guidance needs", ge=0, le=1)
-    dataset: DatasetName = _option("auto", "Data", "images to learn; auto: MNIST, else the built-in glyphs")
-    data_root: Path | None = _option(None, "Data", "folder that holds the data set's files")
+    path: PathName = _option("flow", "Recipe", "probability path from images to noise")
+    prediction: PredictionName = _option("velocity", "Recipe", "what the network predicts from a noisy image")
+    time_sampling: TimeSamplingName = _option("logit_normal", "Recipe", "distribution of the noise levels in training")
+    weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss is")
+    time_conditioning: bool = _option(True, "Recipe", "give the network the noise level")
+    class_conditional: bool = _option(
+        True, "Recipe", "give the network the class, so that samples of a class can be generated"
+    )
+    label_dropout: float = _option(
+        0.05, "Recipe", "share of labels replaced by the null class; guidance needs it", ge=0, le=1
+    )
+    dataset: DatasetName = _option("auto", "Data", "training images; auto: MNIST, else the built-in glyphs")
+    data_root: Path | None = _option(None, "Data", "folder with the data set's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MANY)
-    shift: int = _option(0, "Data", "move training images by up to so many pixels", ge=0, le=4)
-    model: ModelName = _option("patch_unet", "Model", "the net that predicts")
+    augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
+    model: ModelName = _option("patch_unet", "Model", "network")
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
-    channels: tuple[int, ...] | None = _option(None, "Model", "channels of each level; empty: as the model has them")
-    layers_per_block: int | None = _option(None, "Model", "residual layers a level (unet2d only: 2)", ge=1, le=8)
+    channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; empty: the network's default")
+    layers_per_block: int | None = _option(
+        None, "Model", "residual layers per level (unet2d only); empty: 2", ge=1, le=8
+    )
     epochs: int = _option(5, "Training", "passes over the training images", ge=1, le=1_000_000)
-    batch_size: int = _option(64, "Training", "images a step", ge=1, le=65_536)
-    optimizer: OptimizerName = _option("muon", "Training", "adam, adamw with weight decay, or muon for convolutions")
-    learning_rate: float = _option(2e-3, "Training", "greatest size of a step", gt=0, le=1)
-    warmup: int | None = _option(
-        None, "Training", "steps of learning-rate warmup; empty: 100, but at most 5% of the run", ge=0, le=MANY
+    batch_size: int = _option(64, "Training", "images per step", ge=1, le=65_536)
+    optimizer: OptimizerName = _option("muon", "Training", "adam, adamw (with weight decay) or muon (for convolutions)")
+    learning_rate: float = _option(2e-3, "Training", "peak learning rate", gt=0, le=1)
+    warmup_steps: int | None = _option(
+        None,
+        "Training",
+        "linear warmup of the learning rate, in steps; empty: 100, at most 5% of the run",
+        ge=0,
+        le=MANY,
     )
-    decay: DecayName = _option("linear", "Training", "how the learning rate falls towards the run's end")
-    weight_decay: float = _option(0.01, "Training", "pull of the weights towards zero (not adam)", ge=0, le=1)
-    ema: float = _option(0.1, "Training", "share of the past steps that the kept weights average; 0: none", ge=0, le=1)
-    eval_every: int = _option(0, "Training", "epochs between two evaluations of samples; 0: none", ge=0, le=MANY)
-    max_skipped: int = _option(20, "Training", "steps in a row without a finite loss that end the run", ge=1, le=MANY)
-    seed: int = _option(0, "Training", "decides weights, order and noise", ge=0, lt=2**63)
+    lr_schedule: LrScheduleName = _option(
+        "linear", "Training", "learning rate after the warmup: constant, or linear decay to 0"
+    )
+    weight_decay: float = _option(0.01, "Training", "weight decay (adamw and muon)", ge=0, le=1)
+    ema: float = _option(
+        0.1, "Training", "length of the weights' moving average, as a share of the past steps; 0: off", ge=0, le=1
+    )
+    eval_every: int = _option(0, "Training", "epochs between evaluations of samples; 0: off", ge=0, le=MANY)
+    max_skipped: int = _option(
+        20, "Training", "consecutive steps without a finite loss after which the run fails", ge=1, le=MANY
+    )
+    seed: int = _option(0, "Training", "random seed", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
-    threads: int | None = _option(None, "Machine", "CPU threads; empty: as many as torch chooses", ge=1, le=1024)
-    nproc: int = _option(1, "Machine", "processes of this machine that train the run together", ge=1, le=1024)
+    threads: int | None = _option(None, "Machine", "CPU threads; empty: torch's default", ge=1, le=1024)
+    nproc: int = _option(1, "Machine", "processes on this machine that train the run together", ge=1, le=1024)
     micro_batch: int | None = _option(
-        None, "Machine", "images computed at once, a batch's gradients being added up; empty: all", ge=1, le=65_536
+        None, "Machine", "images per forward pass, with gradient accumulation; empty: the whole batch", ge=1, le=65_536
     )
-    fit_memory: bool = _option(False, "Machine", "where memory runs out, halve micro_batch and go on")
+    fit_memory: bool = _option(False, "Machine", "when memory runs out, halve micro_batch and retry")
     precision: PrecisionName = _option(
         "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
     )
     compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
-    channels_last: bool = _option(True, "Machine", "faster memory layout; last digits differ")
-    deterministic: bool = _option(False, "Machine", "bit for bit repeatable on CUDA too; slower")
-    name: str | None = _option(
-        None, "Run", "name of the run's folder; empty: chosen for you", pattern=f"^{NAME_PATTERN}$"
+    channels_last: bool = _option(True, "Machine", "channels-last memory layout: faster; last digits differ")
+    deterministic: bool = _option(
+        False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
     )
-    root: Path | None = _option(None, "Run", "folder of the runs; in a script, None: no files")
+    name: str | None = _option(None, "Run", "name of the run's folder; empty: generated", pattern=f"^{NAME_PATTERN}$")
+    root: Path | None = _option(None, "Run", "folder with the runs; in a script, None: no files")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -141,7 +158,11 @@ class TrainConfig(BaseModel):
         named = values.get("preset", "default")
         preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
         if values.get("model") == "basic_unet":
-            preset = {"clock": False, "classes": False, **preset}  # it takes neither, and nobody asked for them
+            preset = {
+                "time_conditioning": False,
+                "class_conditional": False,
+                **preset,
+            }  # it takes neither, and nobody asked for them
         return {**preset, **values}
 
     @model_validator(mode="after")
@@ -159,13 +180,16 @@ class TrainConfig(BaseModel):
                 f"weighting: errors on the path {self.path} are counted as those of prediction, "
                 f"{', '.join(allowed)}, not {self.weighting}"
             )
-        if self.model == "basic_unet" and (self.clock or self.classes):
+        if self.model == "basic_unet" and (self.time_conditioning or self.class_conditional):
             raise ValueError(
-                f"{'clock' if self.clock else 'classes'}: basic_unet takes neither amount nor class; "
-                "use --no-clock --no-classes, or another model"
+                f"{'time_conditioning' if self.time_conditioning else 'class_conditional'}: basic_unet has neither; "
+                "use --no-time-conditioning --no-class-conditional, or another model"
             )
-        if self.model == "unet2d" and self.classes and not self.clock:
-            raise ValueError("classes: unet2d takes a class only together with the clock; use --clock or --no-classes")
+        if self.model == "unet2d" and self.class_conditional and not self.time_conditioning:
+            raise ValueError(
+                "class_conditional: unet2d takes a class only with time_conditioning; use --time-conditioning or "
+                "--no-class-conditional"
+            )
         if self.size is not None and self.model != "patch_unet":
             raise ValueError(f"size: {self.model} has channels instead of a size; leave it out or use patch_unet")
         if self.channels is not None:
@@ -197,7 +221,7 @@ class TrainConfig(BaseModel):
         if self.layers_per_block is not None:
             options["layers_per_block"] = self.layers_per_block
         if self.model == "unet2d":
-            options["classes"] = self.classes
+            options["class_conditional"] = self.class_conditional
         return options
 
     def changed(self, **values: Any) -> TrainConfig:
@@ -225,7 +249,7 @@ class TrainConfig(BaseModel):
         except ValueError as error:
             raise ConfigError(f"{path} is not valid TOML ({error}); mend that line or start from a preset") from None
         try:
-            return cls(**values)
+            return cls(**upgrade(values))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 

@@ -34,7 +34,7 @@ def corrupt(x: ArrayLike, amount: ArrayLike | Sequence[float] | float, noise: Ar
         MinidiffError: images that are not floating point or, where the noise is drawn, not in [0, 1]; an amount outside
             [0, 1]; or shapes that do not belong together.
 
-    Source: the teaching document's section 3.3.
+    Source: the tutorial's section 3.3.
     """
     x = as_tensor(x, "x")
     check_images(x, "x", ranged=noise is None)

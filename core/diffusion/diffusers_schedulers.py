@@ -81,7 +81,7 @@ def _preserving(kind: type, amounts: Sequence[float]) -> Any:
     if steps > TRAIN_STEPS or any(abs(a - (1 - i / steps)) > 1e-9 for i, a in enumerate(amounts)):
         raise MinidiffError(
             f"on the path vp diffusers' schedulers take at most {TRAIN_STEPS} equal steps from pure noise; "
-            "leave spacing at 1 and start from noise, or use another sampler"
+            "leave shift at 1 and start from noise, or use another sampler"
         )
     options: dict[str, Any] = {"trained_betas": variance_preserving_betas(), "prediction_type": "epsilon"}
     if "clip_sample" in takes:

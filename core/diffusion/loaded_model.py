@@ -48,7 +48,7 @@ class LoadedModel:
         """The net as samplers ask it, for images of the classes `labels`, (n,), or for a net that knows none."""
         config = self.config
         road = PATHS[config.path]
-        return Denoiser(self.net, road, config.prediction, config.clock, config.precision, labels, guidance)
+        return Denoiser(self.net, road, config.prediction, config.time_conditioning, config.precision, labels, guidance)
 
     def noise(self, n: int, seed: int = 0) -> Tensor:
         """The noise that `sample(model, n, seed=seed)` starts from, (n, 1, 28, 28) float32 on the CPU.
@@ -66,14 +66,14 @@ class LoadedModel:
         """
         source = PATHS[self.config.path].source
         noise = self.placed(source((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
-        classes = torch.arange(CLASSES, device=noise.device) if self.config.classes else None
+        classes = torch.arange(CLASSES, device=noise.device) if self.config.class_conditional else None
         with torch.inference_mode(False), torch.no_grad():
             return self.denoiser(classes)(noise, 1.0).clean.mean(dim=0, keepdim=True)
 
 
 def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:
-    """The model itself; a bare net is taken to follow the document's recipe."""
-    return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="document"), 0, "")
+    """The model itself; a bare net is taken to follow the tutorial's recipe."""
+    return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="tutorial"), 0, "")
 
 
 def load_model(path: str | Path, device: str | torch.device = "auto", root: str | Path | None = None) -> LoadedModel:

@@ -25,7 +25,7 @@ class Denoiser:
     net: nn.Module
     path: Path
     prediction: str
-    clock: bool = True  # whether the net is told the amount; else it is asked at 0, as the document does
+    time_conditioning: bool = True  # whether the network is given the noise level; else it is given 0
     precision: str = "float32"  # "bfloat16": the net itself runs in that
     labels: Tensor | None = None  # (B,) int64 where the net is, 0 to 9, or NULL for none; None: the net knows no class
     guidance: float = 1.0  # Ho & Salimans 2022, with 1 for none; any other asks the net twice where `is_guided`
@@ -59,7 +59,7 @@ class Denoiser:
             x, amount = torch.cat((x, x)), torch.cat((amount, amount))
             labels = torch.cat((labels, torch.full_like(labels, NULL)))
         with in_precision(self.precision, x.device):
-            output = ask(self.net, x, amount, labels, clock=self.clock)
+            output = ask(self.net, x, amount, labels, time_conditioning=self.time_conditioning)
         output = output.to(x.dtype)
         if not guided:
             return output
@@ -67,13 +67,15 @@ class Denoiser:
         return free + guidance * (conditional - free)
 
 
-def ask(net: Callable[..., Any], x: Tensor, amount: Tensor, labels: Tensor | None, *, clock: bool) -> Tensor:
+def ask(
+    net: Callable[..., Any], x: Tensor, amount: Tensor, labels: Tensor | None, *, time_conditioning: bool
+) -> Tensor:
     """The net's own output, (B, C, H, W), for x at the amounts, (B,), and for labels, (B,), if it knows classes.
 
-    A net without a clock is asked at 0, as the document's are.
+    A network without time conditioning is given 0, as the tutorial's are.
     """
-    told = amount if clock else 0
-    output = net(x, told) if labels is None and not clock else net(x, told, labels)
+    told = amount if time_conditioning else 0
+    output = net(x, told) if labels is None and not time_conditioning else net(x, told, labels)
     found: Tensor = output if isinstance(output, Tensor) else output.sample  # a bare diffusers net wraps its result
     return found
 
@@ -87,7 +89,7 @@ Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
 
 def mix(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """The document's section 3.6: move part of the way to the clean prediction. Straight paths only."""
+    """The tutorial's section 3.6: move part of the way to the clean prediction. Straight paths only."""
     for now, then in pairwise(amounts):
         clean = denoiser(x, now).clean
         share = 1 - then / now

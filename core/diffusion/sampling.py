@@ -63,12 +63,12 @@ def sample(
 ) -> Iterator[SampleStep]:
     """Denoise in `steps` steps, each of which asks the net for the clean image and moves towards it.
 
-    Options that are None are the model's own, which `core.config.sampling.defaults_for` tells. The document's recipe
+    Options that are None are the model's own, which `core.config.sampling.defaults_for` tells. The tutorial's recipe
     has 40 steps of "mix": step i of k moves 1 / (k - i + 1) of the way to the prediction, so that the last x is the
     last prediction. This is an Euler step of dx/da = (x - prediction) / a on the straight path from noise to image.
 
     Args:
-        model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
+        model: a bare net, which is taken to follow the tutorial's recipe, or what `load_model` gives.
         n: how many images, 1 to 100,000; ignored when `start` or `noise` is given. At most `BATCH` are computed at
             once, but a record holds all of them: for many, use `sample_batches`.
         steps: 1 to 100,000; each asks the net once ("heun" twice, but for the last), and once more under guidance.
@@ -80,7 +80,7 @@ def sample(
             standard normal, `torch.randn(n, 1, 28, 28)`; for the path "mix" uniform in [0, 1).
         labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
             or an integer tensor; None takes the classes in turn.
-        options: sampler, guidance, spacing and contrast, as `core.config.sampling.SamplingOptions` tells.
+        options: sampler, guidance, shift and contrast, as `core.config.sampling.SamplingOptions` tells.
 
     Returns:
         A generator of `steps` + 1 records; record 0 is the start.
@@ -91,7 +91,7 @@ def sample(
             guidance asked of a model without classes.
         NotFinite: in place of the last record, if the images are not finite.
 
-    Source: the teaching document's section 3.6.
+    Source: the tutorial's section 3.6.
     """
     start_amount = number(start_amount, "start_amount")
     if not LEAST_AMOUNT <= start_amount <= 1:
@@ -149,7 +149,7 @@ def _walks(
     seed = whole_number(seed, "seed") % 2**63
     n = image_count(n)
     chosen, classes = settle(loaded.config, n, steps=steps, labels=labels, **options)
-    falling = amounts(chosen.steps, chosen.spacing, start_amount)
+    falling = amounts(chosen.steps, chosen.shift, start_amount)
     sampler = _sampler(chosen.sampler)
 
     def walks() -> Iterator[Iterator[SampleStep]]:

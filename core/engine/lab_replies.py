@@ -170,8 +170,8 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
     path = PATHS[model.config.path]
     (point,) = corruption_sweep(model, digit.image[None], [amount], label=label, seed=seed)
     x = path.inward(point.x[None])
-    told = amount if model.config.clock else 0.0
-    classes = class_tensor((label,) if label is not None and model.config.classes else None, model.device)
+    told = amount if model.config.time_conditioning else 0.0
+    classes = class_tensor((label,) if label is not None and model.config.class_conditional else None, model.device)
     kernels, table = layer_kernels(model.net), _table(model)
     asked = request["layer"]  # None: the first convolution; "" is the net itself
     name = _first(table, kernels) if asked is None else str(asked)
@@ -206,7 +206,7 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
         {
             "amount": amount,
             "attending": attending,
-            "classes": model.config.classes,
+            "classes": model.config.class_conditional,
             "kernels": kernels[name].shape[:2].numel() if name in kernels else 0,  # of which some are shown
             "layer": name,
             "pixel": pixel,
@@ -237,7 +237,7 @@ def _places(attention: Tensor, pixel: tuple[int, int]) -> Tensor:
 
 def _label(model: LoadedModel, digit: Digit, request: dict[str, Any]) -> int | None:
     """The class that a model is told, None for one that knows none: the one asked for, else the digit's own."""
-    if not model.config.classes:
+    if not model.config.class_conditional:
         return None
     asked = request.get("class")
     if asked is not None:

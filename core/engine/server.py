@@ -125,7 +125,7 @@ class Engine:
             images = self._images(loaded.config.dataset, int(request["real"]), n)
             options["start_amount"] = amount = float(request["amount"])
             options["start"] = noised(loaded, images.images.float().div(255), amount, seed)
-            if loaded.config.classes:
+            if loaded.config.class_conditional:
                 options["labels"] = images.labels
         walk = sample(loaded, n=n, seed=seed, **options)
         settled = {name: value for name, value in options.items() if not name.startswith("start")}

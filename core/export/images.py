@@ -1,4 +1,4 @@
-"""Pictures and tables to take away: a grid, the document's figure, an animated GIF, metrics as CSV."""
+"""Pictures and tables to take away: a grid, the tutorial's figure, an animated GIF, metrics as CSV."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
-    """Write the document's figure as a PNG: a row a step, each state beside the prediction made from it.
+    """Write the tutorial's figure as a PNG: a row a step, each state beside the prediction made from it.
 
-    Source: the teaching document's section 3.6.
+    Source: the tutorial's section 3.6.
     """
     rows = [
         tuple(

@@ -45,7 +45,7 @@ def convolve_steps(
         image: (H, W), floating point, of any range; a tensor or a NumPy array, as the kernel.
         kernel: (kh, kw), from 1 to 7 of either, values from -1000 to 1000.
         geometry: stride, padding and dilation.
-        flip: turn the kernel first, as the document's section 1.1 defines convolution.
+        flip: turn the kernel first, as the tutorial's section 1.1 defines convolution.
 
     Returns:
         A generator of H' W' records, H' and W' as `core.convolution.output_size` tells.

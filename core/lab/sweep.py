@@ -54,10 +54,10 @@ def corruption_sweep(
     amounts, when the first record is asked for; each walk is taken when its record is.
 
     Args:
-        model: a bare net, which is taken to follow the document's recipe, or what `load_model` gives.
+        model: a bare net, which is taken to follow the tutorial's recipe, or what `load_model` gives.
         image: (1, 28, 28), floating point, in [0, 1]; a tensor or a NumPy array.
         amounts: in [0, 1], in any order.
-        path: "mix" (uniform noise, the document's), "flow" or "vp" (Gaussian noise); None is the model's own. On
+        path: "mix" (uniform noise, the tutorial's), "flow" or "vp" (Gaussian noise); None is the model's own. On
             another one there is nothing to predict.
         label: for a model with classes: 0 to 9, or -1 or None for any.
         seed: of the noise.
@@ -70,7 +70,7 @@ def corruption_sweep(
         MinidiffError: an image of another shape or type, an amount outside [0, 1], an unknown path, steps below 1 or
             along another path than the model's, a class that the model does not know, or too little memory.
 
-    Source: the teaching document's sections 2.2 and 3.3.
+    Source: the tutorial's sections 2.2 and 3.3.
     """
     loaded = as_loaded(model)
     image = as_tensor(image, "image")
@@ -148,7 +148,7 @@ def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int |
     Raises:
         MinidiffError: the model has no such class, or steps are below 1.
     """
-    labels = NO_CLASS if label is None and loaded.config.classes else label
+    labels = NO_CLASS if label is None and loaded.config.class_conditional else label
     _, classes = settle(loaded.config, 1, steps=steps, labels=labels)
     return None if classes is None else classes[0]
 

@@ -54,7 +54,7 @@ def transposed_convolve_steps(
     Raises:
         MinidiffError: the image or the kernel is none, an option lies outside its range, or nothing would be left.
 
-    Source: Dumoulin and Visin 2016, chapter 4; the document's section 2.1.
+    Source: Dumoulin and Visin 2016, chapter 4; the tutorial's section 2.1.
     """
     image = checked_image(image)
     weight = kernel_tensor(kernel, image)

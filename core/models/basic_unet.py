@@ -14,7 +14,7 @@ class BasicUNet(nn.Module):
 
     Down: one convolution a level, 2x max-pooling between levels. Up: the mirror image, with 2x nearest upsampling
     before every convolution but the first, where the matching level's activation is added. With the default channels it
-    has 309,057 parameters. Source: the teaching document's section 3.4.
+    has 309,057 parameters. Source: the tutorial's section 3.4.
 
     Args:
         in_channels: channels of the image.

@@ -31,7 +31,7 @@ def build_model(name: str, *, generator: torch.Generator | None = None, **option
     Args:
         name: one of `MODEL_NAMES`.
         generator: on the CPU, what the weights are drawn from; None is torch's global generator.
-        options: what that net takes: `channels` for all, `layers_per_block` and `classes` for `unet2d`.
+        options: what that net takes: `channels` for all, `layers_per_block` and `class_conditional` for `unet2d`.
 
     Raises:
         ConfigError: there is no such net, it has no such option, or it would have more than `MOST_PARAMETERS`.

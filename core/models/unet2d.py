@@ -1,4 +1,4 @@
-"""diffusers' UNet2DModel in the sizes of the teaching document, with the registry's plain tensor interface."""
+"""diffusers' UNet2DModel in the sizes of the tutorial, with the registry's plain tensor interface."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class UNet2D(nn.Module):
 
     skips = True  # False: zeros pass all skips, to see what they are for
 
-    def __init__(self, unet: nn.Module, classes: bool) -> None:
+    def __init__(self, unet: nn.Module, class_conditional: bool) -> None:
         super().__init__()
         self.unet = unet
-        self._classes = classes
+        self._class_conditional = class_conditional
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_in_float32)
@@ -39,9 +39,9 @@ class UNet2D(nn.Module):
     def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
         """Predict from `x`, (B, C, H, W), with `amount`, (B,) or a number, of noise in it; the result has x's shape.
 
-        A net with classes takes `labels`, (B,) int64: 0 to 9, or 10 for none.
+        A class-conditional network takes `labels`, (B,) int64: 0 to 9, or 10 for none.
         """
-        if self._classes and labels is None:
+        if self._class_conditional and labels is None:
             labels = torch.full((len(x),), NULL, device=x.device)
         timestep = amount * TIMESTEPS
         with nullcontext() if self.skips else _skips_cut(self.unet):
@@ -100,7 +100,7 @@ def unet2d(
     out_channels: int = 1,
     channels: Sequence[int] = (32, 64, 64),
     layers_per_block: int = 2,
-    classes: bool = False,
+    class_conditional: bool = False,
 ) -> UNet2D:
     """UNet2DModel for 28x28 images: attention at every level but the finest; 1,707,009 parameters by default.
 
@@ -109,9 +109,9 @@ def unet2d(
         out_channels: channels of the prediction.
         channels: channels of each level, from the finest; multiples of 32.
         layers_per_block: residual layers of a level.
-        classes: also take labels, with one more for "no class".
+        class_conditional: also take labels, including the null class.
 
-    Source: the teaching document's section 3.5.
+    Source: the tutorial's section 3.5.
     """
     attended = len(channels) - 1
     return UNet2D(
@@ -121,9 +121,9 @@ def unet2d(
             out_channels=out_channels,
             layers_per_block=layers_per_block,
             block_out_channels=tuple(channels),
-            num_class_embeds=CLASSES + 1 if classes else None,
+            num_class_embeds=CLASSES + 1 if class_conditional else None,
             down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * attended,
             up_block_types=("AttnUpBlock2D",) * attended + ("UpBlock2D",),
         ),
-        classes,
+        class_conditional,
     )

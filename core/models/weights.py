@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from core.config.legacy import upgrade
 from core.config.training import TrainConfig
 from core.errors import CheckpointError, ConfigError
 from core.models.registry import sketch
@@ -93,7 +94,10 @@ def read_tensors(path: Path, kind: str, check: Check) -> Content:
             step, more = int(header["step"]), parse_json(header["more"])
             if not 0 <= step <= GREATEST or not isinstance(more, dict):
                 raise ValueError(f"step {step}")
-            config = TrainConfig(**parse_json(header["config"]))
+            options = parse_json(header["config"])
+            if not isinstance(options, dict):
+                raise ValueError(f"a config that is {type(options).__name__}")
+            config = TrainConfig(**upgrade(options))
             check(path, config, step, more, described_in(file))
             with torch.device("cpu"):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

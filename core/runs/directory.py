@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from core.config.legacy import upgrade
 from core.errors import RunError
 from core.runs.events import GREATEST, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped
 from core.runs.log_ends import LogEnds, read_log_ends
@@ -346,9 +347,9 @@ def last_lifecycle(path: Path) -> Event | None:
 
 
 def config_options(path: Path) -> dict[str, Any] | None:
-    """What a run's config says, unchecked; None where it cannot be read."""
+    """A run's options under their present names, unchecked; None where they cannot be read."""
     try:
-        return read_toml(path / CONFIG)
+        return upgrade(read_toml(path / CONFIG))
     except (OSError, ValueError):
         return None
 

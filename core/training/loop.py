@@ -200,7 +200,9 @@ class Sitting:
                 "are used; another number of threads changes the last digits"
             )
         if self._planned_epochs != self.config.epochs:
-            rates = "; the learning rate is now that of a run of this length" if self.config.decay == "linear" else ""
+            rates = (
+                "; the learning rate is now that of a run of this length" if self.config.lr_schedule == "linear" else ""
+            )
             yield Warned(
                 message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
             )

@@ -21,7 +21,7 @@ FUSED = ("cpu", "cuda")  # device types whose fused step takes `found_inf`
 
 def warmup_steps(config: TrainConfig, total: int) -> int:
     """Steps of learning-rate warmup in a run of `total` steps: as configured, else 100, but at most 5% of the run."""
-    return min(WARMUP_STEPS, int(total * WARMUP_SHARE)) if config.warmup is None else config.warmup
+    return min(WARMUP_STEPS, int(total * WARMUP_SHARE)) if config.warmup_steps is None else config.warmup_steps
 
 
 class Optimizer:
@@ -49,7 +49,7 @@ class Optimizer:
         """The learning rate of step `step` (from 0) of `total`: linear warmup, then constant or a linear decay to 0."""
         warmup = warmup_steps(self.config, total)
         grown = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        left = 1 - step / total if self.config.decay == "linear" else 1.0
+        left = 1 - step / total if self.config.lr_schedule == "linear" else 1.0
         return self.config.learning_rate * grown * max(left, 0.0)
 
     def clear(self) -> None:

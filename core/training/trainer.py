@@ -84,7 +84,7 @@ class Trainer:
     def take(self, images: Tensor, labels: Tensor) -> None:
         """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
         with own_modes(self.device):
-            self.images = padded(images, self.config.shift).to(self.device)
+            self.images = padded(images, self.config.augment_shift).to(self.device)
             self.labels = labels.to(self.device)
 
     def compile(self) -> None:
@@ -120,8 +120,10 @@ class Trainer:
             self._epoch = epoch
         chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
         images = self.images.index_select(0, chosen)
-        if self.config.shift:
-            images = shifted(images, self.config.shift, generator_for(self.config.seed, SHIFT, step, self.device))
+        if self.config.augment_shift:
+            images = shifted(
+                images, self.config.augment_shift, generator_for(self.config.seed, SHIFT, step, self.device)
+            )
         return images.float().div_(255), self.labels[chosen]
 
     def advance(self) -> tuple[Tensor, int]:
@@ -193,7 +195,7 @@ class Trainer:
 
     def _hidden(self, labels: Tensor) -> Tensor | None:
         """The classes with some of them hidden, so that the net also learns to do without."""
-        if not self.config.classes:
+        if not self.config.class_conditional:
             return None
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
         drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
@@ -202,7 +204,7 @@ class Trainer:
 
     def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
         x0 = self.path.inward(images)
-        amount = draw_amounts(self.config.times, len(x0), generator).to(self.device)
+        amount = draw_amounts(self.config.time_sampling, len(x0), generator).to(self.device)
         noise = self.path.source(x0.shape, generator).to(self.device)
         return Batch(x0, noise, amount, labels)
 
@@ -211,7 +213,7 @@ class Trainer:
         config, path = self.config, self.path
         x = path.mix(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
-            output = ask(net, x, batch.amount, batch.labels, clock=config.clock)
+            output = ask(net, x, batch.amount, batch.labels, time_conditioning=config.time_conditioning)
         wanted = target(path, config.prediction, batch.x0, batch.noise, batch.amount)
         errors = functional.mse_loss(output.float(), wanted, reduction="none")
         if config.weighting != "prediction":
@@ -228,7 +230,7 @@ class Trainer:
         size = self.config.batch_size
         for position in range(0, len(images), size):
             x0 = images[position : position + size].to(self.device).float().div_(255)
-            known = labels[position : position + size].to(self.device) if self.config.classes else None
+            known = labels[position : position + size].to(self.device) if self.config.class_conditional else None
             generator = generator_for(HELD_OUT_SEED, HELD_OUT, position)
             with evaluating(self.kept):
                 errors = self._errors(self.kept, self._corrupted(x0, known, generator))

@@ -58,8 +58,8 @@ def drawn(tmp_path: Path, *arguments: str) -> bytes:
         ("--class 7 --guidance 2 --steps 4", {"labels": 7, "guidance": 2.0, "steps": 4}),
         ("--class -1 --steps 3", {"labels": -1, "steps": 3}),
         (
-            "--sampler heun --steps 3 --spacing 2.5 --contrast 0.1",
-            {"sampler": "heun", "steps": 3, "spacing": 2.5, "contrast": 0.1},
+            "--sampler heun --steps 3 --shift 2.5 --contrast 0.1",
+            {"sampler": "heun", "steps": 3, "shift": 2.5, "contrast": 0.1},
         ),
         (
             "--sampler diffusers:FlowMatchEulerDiscreteScheduler --steps 3",
@@ -93,7 +93,7 @@ def test_a_model_of_the_documents_recipe_takes_its_40_steps(without_classes: str
         ("--class seven", "seven"),
         ("--guidance -1", "guidance must be"),
         ("--guidance nan", "guidance must be"),
-        ("--spacing 0", "spacing must be"),
+        ("--shift 0", "shift must be"),
         ("--steps 0", "steps must be"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_model_without_classes_says_so(without_classes: str, flags: str, capsy
 def test_help_names_every_sampler(capsys: Capture) -> None:
     run(["sample", "--help"])
     said = capsys.readouterr().out
-    for word in ("--sampler", "dpm2m", "heun", "--guidance", "--spacing", "--class"):
+    for word in ("--sampler", "dpm2m", "heun", "--guidance", "--shift", "--class"):
         assert word in said
 
 

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  #
 CPU = torch.device("cpu")
 TINY = {"dataset": "glyphs", "limit": 24, "batch_size": 12, "epochs": 1, "device": "cpu", "threads": 1}
 NETS: dict[str, dict[str, Any]] = {
-    "patch_unet": {"channels": (16, 16), "precision": "float32", "shift": 1},
+    "patch_unet": {"channels": (16, 16), "precision": "float32", "augment_shift": 1},
     "bfloat16": {"channels": (16, 16), "precision": "bfloat16"},
     "basic_unet": {"preset": "quick", "channels": (4, 4)},
     "unet2d": {"model": "unet2d", "channels": (32,), "layers_per_block": 1, "precision": "float32"},

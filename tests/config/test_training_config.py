@@ -18,17 +18,22 @@ def test_the_default_recipe_is_told_amount_and_class_on_the_straight_path() -> N
     config = TrainConfig()
     assert (config.preset, config.model) == ("default", "patch_unet")
     assert (config.path, config.prediction) == ("flow", "velocity")
-    assert (config.clock, config.classes, config.dataset, config.root) == (True, True, "auto", None)
+    assert (config.time_conditioning, config.class_conditional, config.dataset, config.root) == (
+        True,
+        True,
+        "auto",
+        None,
+    )
 
 
 def test_a_preset_gives_way_to_options() -> None:
-    assert TrainConfig(preset="document").model == "unet2d"
-    assert TrainConfig(preset="document", model="basic_unet").model == "basic_unet"
-    assert TrainConfig(preset="document", epochs=3).epochs == 3
+    assert TrainConfig(preset="tutorial").model == "unet2d"
+    assert TrainConfig(preset="tutorial", model="basic_unet").model == "basic_unet"
+    assert TrainConfig(preset="tutorial", epochs=3).epochs == 3
 
 
 def test_only_what_the_caller_gave_counts_as_set() -> None:
-    assert TrainConfig(preset="document", epochs=3).model_fields_set == {"preset", "epochs"}
+    assert TrainConfig(preset="tutorial", epochs=3).model_fields_set == {"preset", "epochs"}
 
 
 def test_a_config_is_frozen() -> None:
@@ -56,7 +61,7 @@ def test_changed_checks_again() -> None:
         ({"threads": 0}, ["threads"]),
         ({"seed": -1}, ["seed", "-1"]),
         ({"seed": 2**63}, ["seed"]),
-        ({"preset": "fast"}, ["preset", "'quick' or 'document'", "fast"]),
+        ({"preset": "fast"}, ["preset", "'quick' or 'tutorial'", "fast"]),
         ({"model": "gan"}, ["model", "'basic_unet' or 'unet2d'", "gan"]),
         ({"dataset": "cifar"}, ["dataset", "'mnist'", "cifar"]),
         ({"device": "tpu"}, ["device", "cuda:N", "tpu"]),
@@ -70,15 +75,15 @@ def test_changed_checks_again() -> None:
         ({"channels": ()}, ["channels"]),
         ({"channels": (0,)}, ["channels", "0"]),
         ({"preset": "quick", "channels": (32,) * 4}, ["channels", "28 divides by 4 but not by 8"]),
-        ({"preset": "document", "channels": (8, 8)}, ["channels", "multiples of 32"]),
+        ({"preset": "tutorial", "channels": (8, 8)}, ["channels", "multiples of 32"]),
         ({"preset": "quick", "layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
         ({"channels": (8, 8)}, ["channels", "patch_unet", "multiples of 16"]),
         ({"channels": (32, 32, 32)}, ["channels", "patch_unet", "two"]),
         ({"path": "vp"}, ["prediction", "vp", "clean, noise, v", "velocity"]),
         ({"prediction": "v"}, ["prediction", "flow", "clean, noise, velocity"]),
         ({"weighting": "v"}, ["weighting", "v"]),
-        ({"preset": "quick", "clock": True}, ["clock", "basic_unet"]),
-        ({"preset": "document", "classes": True}, ["classes", "unet2d", "clock"]),
+        ({"preset": "quick", "time_conditioning": True}, ["time_conditioning", "basic_unet"]),
+        ({"preset": "tutorial", "class_conditional": True}, ["class_conditional", "unet2d", "time_conditioning"]),
         ({"preset": "quick", "size": "tiny"}, ["size", "basic_unet"]),
         ({"limt": 3}, ["limt", "limit"]),
         ({"quality": 3}, ["quality", "epochs"]),
@@ -107,7 +112,7 @@ def test_every_supported_pair_of_path_and_prediction_is_a_config() -> None:
 
 def test_basic_unet_alone_is_not_told_what_it_does_not_take() -> None:
     config = TrainConfig(model="basic_unet")
-    assert (config.path, config.clock, config.classes) == ("flow", False, False)
+    assert (config.path, config.time_conditioning, config.class_conditional) == ("flow", False, False)
 
 
 @pytest.mark.parametrize(("size", "channels"), [("tiny", (32, 64)), ("small", (48, 96)), ("base", (64, 128))])
@@ -118,7 +123,7 @@ def test_a_size_names_the_channels_of_patch_unet(size: str, channels: tuple[int,
 
 def test_toml_gives_the_same_config_back(tmp_path: Path) -> None:
     config = TrainConfig(
-        preset="document", name="x", limit=5, data_root=Path("/data"), layers_per_block=3, learning_rate=3e-4
+        preset="tutorial", name="x", limit=5, data_root=Path("/data"), layers_per_block=3, learning_rate=3e-4
     )
     (tmp_path / "config.toml").write_text(config.to_toml())
     assert TrainConfig.from_toml(tmp_path / "config.toml") == config
@@ -129,7 +134,7 @@ def test_toml_leaves_the_root_out_so_that_a_run_can_be_moved(tmp_path: Path) -> 
 
 
 def test_toml_by_hand_needs_only_what_differs(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('preset = "document"\nepochs = 2\n')
+    (tmp_path / "mine.toml").write_text('preset = "tutorial"\nepochs = 2\n')
     config = TrainConfig.from_toml(tmp_path / "mine.toml")
     assert (config.model, config.epochs, config.batch_size) == ("unet2d", 2, 128)
 

@@ -78,7 +78,7 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "own", "spacing"),
+    ("name", "path", "own", "shift"),
     [
         ("DDIMScheduler", "vp", "ddim", 1),
         ("DPMSolverMultistepScheduler", "vp", "dpm2m", 1),
@@ -87,9 +87,9 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
         ("FlowMatchEulerDiscreteScheduler", "flow", "euler", 3),
     ],
 )
-def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own: str, spacing: float) -> None:
-    theirs, _ = walked(name, path, amounts(10, spacing), n=2)
-    ours, _ = walked(own, path, amounts(10, spacing), n=2)
+def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own: str, shift: float) -> None:
+    theirs, _ = walked(name, path, amounts(10, shift), n=2)
+    ours, _ = walked(own, path, amounts(10, shift), n=2)
     for (x, clean), (our_x, our_clean) in zip(theirs, ours, strict=True):
         torch.testing.assert_close(x, our_x, atol=2e-4, rtol=0)
         torch.testing.assert_close(clean, our_clean, atol=2e-4, rtol=0)
@@ -228,5 +228,5 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 @pytest.mark.parametrize("falling", [amounts(10, 2.0), amounts(10, 1.0, 0.5), amounts(1001)])
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
-    with pytest.raises(MinidiffError, match="leave spacing at 1"):
+    with pytest.raises(MinidiffError, match="leave shift at 1"):
         scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

@@ -178,13 +178,13 @@ def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: in
     assert_same(states(SAMPLERS["ddim"], denoiser, x, amounts(steps)), wanted, 2e-4)
 
 
-@pytest.mark.parametrize(("steps", "spacing"), [(1, 1), (10, 1), (10, 2.5)])
+@pytest.mark.parametrize(("steps", "shift"), [(1, 1), (10, 1), (10, 2.5)])
 @pytest.mark.parametrize("name", ["euler", "ddim", "mix"])
-def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: int, spacing: float) -> None:
+def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: int, shift: float) -> None:
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
-    falling = amounts(steps, spacing)
+    falling = amounts(steps, shift)
     scheduler.set_timesteps(sigmas=falling[:-1])
     x = start_of(road)
     wanted, moved = [], x
@@ -212,9 +212,9 @@ def test_heun_is_diffusers_heun(steps: int) -> None:
 
 @pytest.mark.parametrize("name", SAMPLER_NAMES)
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("spacing", [0.4, 1, 3])
+@pytest.mark.parametrize("shift", [0.4, 1, 3])
 def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_says(
-    name: str, path: str, spacing: float
+    name: str, path: str, shift: float
 ) -> None:
     if fits(name, path):
         pytest.skip("does not fit")
@@ -232,12 +232,12 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
             walk = SAMPLERS[name](
                 Denoiser(Counting(), road, prediction),
                 start_of(road),
-                amounts(steps, spacing),
+                amounts(steps, shift),
                 step_generators(torch.Generator()),
             )
             found = list(walk)
             assert len(found) == steps
-            assert len(asked) == evaluations(Sampling(name, steps, 1.0, spacing), path)
+            assert len(asked) == evaluations(Sampling(name, steps, 1.0, shift), path)
             assert asked[0] == 1
             assert all(a > 0 for a in asked)
             assert all(bool(torch.isfinite(part).all()) for pair in found for part in pair)
@@ -291,9 +291,9 @@ def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, g
 
 def test_a_net_without_a_clock_is_asked_at_zero() -> None:
     net, x = Labelled(), start_of(PATHS["mix"])
-    Denoiser(net, PATHS["mix"], "clean", clock=False)(x, 0.5)
+    Denoiser(net, PATHS["mix"], "clean", time_conditioning=False)(x, 0.5)
     labels = torch.tensor([1, 2, 3, 4])
-    Denoiser(net, PATHS["mix"], "clean", clock=False, labels=labels)(x, 0.5)
+    Denoiser(net, PATHS["mix"], "clean", time_conditioning=False, labels=labels)(x, 0.5)
     assert [(amount, asked) for _, amount, asked in net.asked] == [(0, None), (0, labels)]
 
 

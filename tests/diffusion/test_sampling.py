@@ -1,4 +1,4 @@
-"""The sampler against the document's loop written out plainly, and what it refuses."""
+"""The sampler against the tutorial's loop written out plainly, and what it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.config.sampling import (
     GUIDED,
     LEAST_AMOUNT,
     SAMPLER_NAMES,
-    SPACINGS,
+    SHIFTS,
     Sampling,
     amounts,
     defaults_for,
@@ -54,7 +54,7 @@ def loaded(**options: object) -> LoadedModel:
 
 
 def plain_loop(net: nn.Module, x: Tensor, steps: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The document's section 3.6: every state and every prediction."""
+    """The tutorial's section 3.6: every state and every prediction."""
     states, predictions = [x], []
     for i in range(steps):
         with torch.no_grad():
@@ -90,7 +90,7 @@ def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, step
         assert torch.equal(record.prediction, prediction)
 
 
-def test_a_bare_net_is_sampled_as_the_document_does(net: nn.Module) -> None:
+def test_a_bare_net_is_sampled_as_the_tutorial_does(net: nn.Module) -> None:
     records = list(sample(net, n=2, seed=5))
     assert len(records) == 41
     states, _ = plain_loop(net, torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(5)), 40)
@@ -264,7 +264,7 @@ class Shade(nn.Module):
 
 @pytest.mark.parametrize(("classes", "shade", "average"), [(True, 0.9, 0.45), (False, 0.0, 0.0)])
 def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool, shade: float, average: float) -> None:
-    config = TrainConfig(path="flow", prediction="clean", classes=classes, precision="float32")
+    config = TrainConfig(path="flow", prediction="clean", class_conditional=classes, precision="float32")
     model = LoadedModel(Shade().eval(), config, 1, "shade")
     start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
     way = {"start": start, "start_amount": 0.6, "steps": 1, "sampler": "euler", "guidance": 1.0}
@@ -296,7 +296,7 @@ def test_contrast_is_refused_where_it_means_nothing_and_is_no_default_there(
 
 
 def test_spacing_puts_more_steps_near_the_noise() -> None:
-    falling = [record.amount for record in sample(loaded(), n=1, steps=4, spacing=3)]
+    falling = [record.amount for record in sample(loaded(), n=1, steps=4, shift=3)]
     assert falling == pytest.approx([3 * u / (1 + 2 * u) for u in (1, 0.75, 0.5, 0.25, 0)])
     assert amounts(3) == [1 - 0 / 3, 1 - 1 / 3, 1 - 2 / 3, 0]
     assert amounts(2, 1.0, 0.5) == [0.5, 0.25, 0]
@@ -316,13 +316,13 @@ def test_noise_added_on_the_way_is_the_seeds_whatever_the_number_of_images(sampl
 
 @pytest.mark.parametrize(
     ("options", "path", "prediction"),
-    [({"preset": "document"}, "mix", "clean"), ({}, "flow", "velocity"), ({}, "vp", "v"), ({}, "mix", "noise")],
+    [({"preset": "tutorial"}, "mix", "clean"), ({}, "flow", "velocity"), ({}, "vp", "v"), ({}, "mix", "noise")],
 )
 def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
     config = TrainConfig(**options, path=path, prediction=prediction)
     own = defaults_for(config)
     assert fits(own.sampler, path) is None
-    assert settle(config, 2) == (own, (0, 1) if config.classes else None)
+    assert settle(config, 2) == (own, (0, 1) if config.class_conditional else None)
     if path == "mix":
         assert own == Sampling("mix", 40, 1.0, 1.0)
 
@@ -375,11 +375,11 @@ def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(p
         ({"guidance": -1.0}, "guidance must be a number from 0"),
         ({"guidance": float("nan")}, "guidance must be"),
         ({"guidance": float("inf")}, "guidance must be"),
-        ({"spacing": 0.0}, "spacing must be a number from 0.001 to 1000, not 0"),
-        ({"spacing": 1e-300}, "spacing must be a number from 0.001 to 1000, not 1e-300"),
-        ({"spacing": 1e300}, "spacing must be"),
-        ({"spacing": float("nan")}, "spacing must be"),
-        ({"spacing": float("inf")}, "spacing must be"),
+        ({"shift": 0.0}, "shift must be a number from 0.001 to 1000, not 0"),
+        ({"shift": 1e-300}, "shift must be a number from 0.001 to 1000, not 1e-300"),
+        ({"shift": 1e300}, "shift must be"),
+        ({"shift": float("nan")}, "shift must be"),
+        ({"shift": float("inf")}, "shift must be"),
         ({"contrast": -0.1}, "contrast must be a number from 0"),
         ({"contrast": float("nan")}, "contrast must be"),
         ({"labels": 10}, "from 0 to 9, or -1 for any, not 10"),
@@ -395,7 +395,7 @@ def test_options_out_of_range_are_refused_in_one_line(options: dict[str, object]
 
 @pytest.mark.parametrize("options", [{"labels": 3}, {"labels": -1}, {"guidance": 2.0}])
 def test_a_model_without_classes_says_so(net: nn.Module, options: dict[str, object]) -> None:
-    for model in (net, loaded(classes=False)):
+    for model in (net, loaded(class_conditional=False)):
         with pytest.raises(MinidiffError, match="without classes"):
             sample(model, n=2, **options)  # type: ignore[arg-type]
 
@@ -562,17 +562,15 @@ def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
 
 
 @each_path
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("steps", [1, 12])
-def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(
-    path: str, spacing: float, steps: int
-) -> None:
-    falling = amounts(steps, spacing)
+def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: str, shift: float, steps: int) -> None:
+    falling = amounts(steps, shift)
     assert all(before > after for before, after in pairwise(falling))
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
         if fits(sampler, path) is None:
-            *_, last = sample(model, n=1, steps=steps, spacing=spacing, sampler=sampler)
+            *_, last = sample(model, n=1, steps=steps, shift=shift, sampler=sampler)
             assert bool(last.x.isfinite().all())
 
 
@@ -581,9 +579,7 @@ def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
         if fits(sampler, path) is None:
-            *_, last = sample(
-                model, start=digits(2), start_amount=LEAST_AMOUNT, steps=20, spacing=0.001, sampler=sampler
-            )
+            *_, last = sample(model, start=digits(2), start_amount=LEAST_AMOUNT, steps=20, shift=0.001, sampler=sampler)
             assert bool(last.x.isfinite().all())
 
 

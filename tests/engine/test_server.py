@@ -82,8 +82,8 @@ def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Clie
     client.send(request_)
     opening = client.until("sampling")
     client.until("done")
-    own = {name: opening[name] for name in ("sampler", "guidance", "spacing", "labels", "evaluations")}
-    assert own == {"sampler": "mix", "guidance": 1.0, "spacing": 1.0, "labels": None, "evaluations": 3}
+    own = {name: opening[name] for name in ("sampler", "guidance", "shift", "labels", "evaluations")}
+    assert own == {"sampler": "mix", "guidance": 1.0, "shift": 1.0, "labels": None, "evaluations": 3}
 
 
 def test_samples_that_are_not_finite_are_an_error_and_no_picture(client: Client, with_classes: Path) -> None:
@@ -101,9 +101,9 @@ def test_samples_that_are_not_finite_are_an_error_and_no_picture(client: Client,
         ({"label": None, "sampler": None}, {"labels": [0, 1]}, {}),
         ({"label": -1, "guidance": 2}, {"labels": [-1, -1], "guidance": 1.0, "evaluations": 3}, {"labels": -1}),
         (
-            {"label": 7, "guidance": 2, "sampler": "heun", "spacing": 1.5, "contrast": 0.1},
-            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "contrast": 0.1, "evaluations": 7},
-            {"labels": 7, "guidance": 2.0, "sampler": "heun", "spacing": 1.5, "contrast": 0.1},
+            {"label": 7, "guidance": 2, "sampler": "heun", "shift": 1.5, "contrast": 0.1},
+            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "shift": 1.5, "contrast": 0.1, "evaluations": 7},
+            {"labels": 7, "guidance": 2.0, "sampler": "heun", "shift": 1.5, "contrast": 0.1},
         ),
     ],
 )
@@ -134,7 +134,7 @@ def test_it_samples_as_asked_and_says_how(
         ({"sampler": 5}, "no sampler '5'"),
         ({"guidance": -1}, "guidance must be"),
         ({"guidance": "much"}, "much"),
-        ({"spacing": 0}, "spacing must be"),
+        ({"shift": 0}, "shift must be"),
         ({"label": 10}, "not 10"),
         ({"label": [1]}, "TypeError"),
     ],

@@ -102,11 +102,11 @@ def serve() -> None:
     for preset, channels in (
         ("quick", (4, 4)),
         ("default", (16, 16)),
-        ("document", (32,)),
+        ("tutorial", (32,)),
     ):  # what is used first is slow
         tiny = {"dataset": "glyphs", "limit": 48, "batch_size": 48, "epochs": 1, "device": "cpu", "threads": 1}
         for event in train(TrainConfig(**tiny, preset=preset, channels=channels)):
-            if preset == "document" and event.kind == "dataset":
+            if preset == "tutorial" and event.kind == "dataset":
                 break
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:

@@ -20,15 +20,28 @@ from core.runs.events import Checkpoint
 # A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
 RECIPES: dict[str, dict[str, Any]] = {
     "quick-adam": QUICK,
-    "quick-adamw": {**QUICK, "optimizer": "adamw", "warmup": 3, "decay": "linear"},
-    "quick-muon": {**QUICK, "channels": (16, 16), "optimizer": "muon", "ema": 0.1, "warmup": 4, "decay": "linear"},
-    "default-muon": {**TINY, "preset": "default", "channels": (16, 16), "warmup": 4},
-    "default-adam": {**TINY, "preset": "default", "channels": (16, 16), "optimizer": "adam", "warmup": 0},
-    "default-adamw": {**TINY, "preset": "default", "channels": (16, 16), "optimizer": "adamw", "decay": "constant"},
-    "document-adam": {**TINY, "preset": "document", "channels": (32,), "layers_per_block": 1, "epochs": 1},
+    "quick-adamw": {**QUICK, "optimizer": "adamw", "warmup_steps": 3, "lr_schedule": "linear"},
+    "quick-muon": {
+        **QUICK,
+        "channels": (16, 16),
+        "optimizer": "muon",
+        "ema": 0.1,
+        "warmup_steps": 4,
+        "lr_schedule": "linear",
+    },
+    "default-muon": {**TINY, "preset": "default", "channels": (16, 16), "warmup_steps": 4},
+    "default-adam": {**TINY, "preset": "default", "channels": (16, 16), "optimizer": "adam", "warmup_steps": 0},
+    "default-adamw": {
+        **TINY,
+        "preset": "default",
+        "channels": (16, 16),
+        "optimizer": "adamw",
+        "lr_schedule": "constant",
+    },
+    "tutorial-adam": {**TINY, "preset": "tutorial", "channels": (32,), "layers_per_block": 1, "epochs": 1},
 }
-RECIPES["document-adam"] |= {"limit": 12, "batch_size": 4}
-SLOW = "document-adam"
+RECIPES["tutorial-adam"] |= {"limit": 12, "batch_size": 4}
+SLOW = "tutorial-adam"
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,16 @@ VERSIONS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 NEWEST = "0.1.0"
 UNRELEASED = ("0.1.0-first",)  # written by code that no release had
 # Options that came after the first version, and fields that events came to have.
-LATER_OPTIONS = ("eval_every", "precision", "compile", "shift", "size", "weighting", "label_dropout", "deterministic")
+LATER_OPTIONS = (
+    "eval_every",
+    "precision",
+    "compile",
+    "augment_shift",
+    "size",
+    "weighting",
+    "label_dropout",
+    "deterministic",
+)
 
 
 @pytest.fixture(params=VERSIONS)

@@ -78,7 +78,7 @@ def test_unet2d_keeps_the_shape_and_takes_an_amount(unet2d: nn.Module) -> None:
 
 
 def test_unet2d_with_classes_takes_labels_and_none_means_no_class() -> None:
-    net = build_model("unet2d", channels=(32,), layers_per_block=1, classes=True)
+    net = build_model("unet2d", channels=(32,), layers_per_block=1, class_conditional=True)
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         told, none, null = (net(x, 0.5, y) for y in (torch.tensor([3, 4]), None, torch.tensor([10, 10])))
@@ -142,7 +142,7 @@ def test_basic_unet_ignores_the_timestep() -> None:
     assert torch.equal(net(x, 0), net(x, torch.tensor([5, 999])))
 
 
-def test_basic_unet_is_the_net_of_the_document() -> None:
+def test_basic_unet_is_the_net_of_the_tutorial() -> None:
     """Written out plainly: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
     net, x = BasicUNet(), torch.rand(2, 1, 28, 28)
     silu, pool = nn.SiLU(), nn.MaxPool2d(2)
@@ -244,7 +244,7 @@ def test_unet2d_works_at_every_depth(channels: tuple[int, ...]) -> None:
 
 
 def test_a_configs_options_build_its_model() -> None:
-    config = TrainConfig(preset="document", channels=(32,), layers_per_block=1)
+    config = TrainConfig(preset="tutorial", channels=(32,), layers_per_block=1)
     assert size(build_model(config.model, **config.model_options)) > 0
 
 

@@ -32,7 +32,7 @@ AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which grad
 # Float32, with a short last batch that leaves three of four processes without an image; 208 steps.
 OPTIONS = {"dataset": "glyphs", "limit": 241, "batch_size": 16, "epochs": 13, "device": "cpu", "precision": "float32"}
 RECIPES: dict[str, dict[str, object]] = {
-    "default": {"channels": (16, 16), "warmup": 100},
+    "default": {"channels": (16, 16), "warmup_steps": 100},
     "quick": {"preset": "quick", "channels": (8, 8)},
 }
 

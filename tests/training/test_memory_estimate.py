@@ -38,7 +38,7 @@ print(estimate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.p
 
 
 @pytest.mark.parametrize(
-    ("batch", "options"), [(512, "preset=default precision=float32"), (1024, "preset=quick"), (64, "preset=document")]
+    ("batch", "options"), [(512, "preset=default precision=float32"), (1024, "preset=quick"), (64, "preset=tutorial")]
 )
 def test_the_estimate_is_near_the_peak(batch: int, options: str) -> None:
     command = [sys.executable, "-P", "-c", TRAINING, str(batch), *options.split()]

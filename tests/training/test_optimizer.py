@@ -72,12 +72,12 @@ def test_muon_treats_weights_of_one_shape_as_if_each_were_alone() -> None:
 
 
 def test_the_learning_rate_grows_and_then_falls_to_the_end() -> None:
-    pace = optimizer(tiny_net(), learning_rate=1e-2, warmup=10, decay="linear")
+    pace = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=10, lr_schedule="linear")
     assert pace.rate(0, 100) == pytest.approx(1e-3)
     assert pace.rate(9, 100) == pytest.approx(1e-2 * 0.91)
     assert pace.rate(50, 100) == pytest.approx(5e-3)
     assert pace.rate(100, 100) == 0
-    steady = optimizer(tiny_net(), learning_rate=1e-2, warmup=0, decay="constant")
+    steady = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=0, lr_schedule="constant")
     assert {steady.rate(step, 100) for step in (0, 50, 99)} == {1e-2}
 
 
@@ -91,14 +91,19 @@ def test_warmup_takes_at_most_a_twentieth_of_a_short_run(total: int, steps: int)
 
 
 def test_the_default_schedule_at_the_default_length_is_the_one_of_100_warmup_steps() -> None:
-    default, explicit = optimizer(tiny_net(), preset="default"), optimizer(tiny_net(), preset="default", warmup=100)
+    default, explicit = (
+        optimizer(tiny_net(), preset="default"),
+        optimizer(tiny_net(), preset="default", warmup_steps=100),
+    )
     steps = range(DEFAULT_LENGTH + 1)
     assert all(default.rate(step, DEFAULT_LENGTH) == explicit.rate(step, DEFAULT_LENGTH) for step in steps)
 
 
-@pytest.mark.parametrize("config", [TrainConfig(warmup=100), TrainConfig(preset="quick"), TrainConfig(warmup=0)])
+@pytest.mark.parametrize(
+    "config", [TrainConfig(warmup_steps=100), TrainConfig(preset="quick"), TrainConfig(warmup_steps=0)]
+)
 def test_a_warmup_that_was_chosen_or_that_an_older_run_has_in_its_config_is_kept(config: TrainConfig) -> None:
-    assert warmup_steps(config, 16) == config.warmup
+    assert warmup_steps(config, 16) == config.warmup_steps
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])

@@ -1,4 +1,4 @@
-"""The presets against the teaching document's recipe, transcribed plainly in benchmarks/plain_recipe.py."""
+"""The presets against the tutorial's recipe, transcribed plainly in benchmarks/plain_recipe.py."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from core.training.trainer import Trainer
 TOLERANCE = 1e-4  # relative
 
 
-@pytest.mark.parametrize(("preset", "batch", "images"), [("quick", 128, 600), ("document", 8, 40)])
+@pytest.mark.parametrize(("preset", "batch", "images"), [("quick", 128, 600), ("tutorial", 8, 40)])
 def test_preset_follows_the_plain_loop_for_twenty_steps(preset: str, batch: int, images: int) -> None:
     """600 and 40 images do not divide by the batch or run out before 20 steps, so that short batches and new epochs
-    are met; the document preset is held at batch 8, since a step of 128 takes seconds on a CPU."""
+    are met; the tutorial preset is held at batch 8, since a step of 128 takes seconds on a CPU."""
     data = load_dataset("glyphs", split="train", limit=images)
     trainer = Trainer(TrainConfig(preset=preset, batch_size=batch, seed=3), torch.device("cpu"))
     trainer.take(*data)
@@ -31,9 +31,9 @@ def test_preset_follows_the_plain_loop_for_twenty_steps(preset: str, batch: int,
 
 
 def test_presets_are_the_documents_settings() -> None:
-    document, quick = TrainConfig(preset="document"), TrainConfig(preset="quick")
-    assert (document.model, quick.model) == ("unet2d", "basic_unet")
-    for config in (document, quick):
+    tutorial, quick = TrainConfig(preset="tutorial"), TrainConfig(preset="quick")
+    assert (tutorial.model, quick.model) == ("unet2d", "basic_unet")
+    for config in (tutorial, quick):
         assert (config.epochs, config.batch_size, config.learning_rate) == (30, 128, 1e-3)
         assert config.model_options["channels"] == (32, 64, 64)
 

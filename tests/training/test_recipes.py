@@ -1,4 +1,4 @@
-"""Recipes beyond the document's: every path and prediction trains, resumes exactly, and leaves broken steps out."""
+"""Recipes beyond the tutorial's: every path and prediction trains, resumes exactly, and leaves broken steps out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def test_errors_counted_in_another_form_change_the_loss_but_not_its_target(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"optimizer": "adamw"}, {"ema": 0.0}, {"precision": "bfloat16"}, {"path": "mix"}, {"shift": 2}]
+    "options",
+    [{}, {"optimizer": "adamw"}, {"ema": 0.0}, {"precision": "bfloat16"}, {"path": "mix"}, {"augment_shift": 2}],
 )
 def test_a_run_in_parts_ends_in_the_weights_of_a_whole_one(
     small: Callable[..., TrainConfig], tmp_path: Path, options: dict[str, Any]
@@ -89,7 +90,7 @@ def test_the_kept_weights_are_the_average_of_the_last_steps(small: Callable[...,
 
 
 def test_shifted_images_are_the_same_digits_elsewhere(small: Callable[..., TrainConfig]) -> None:
-    still, moved = trainer_of(small()).batch(0)[0], trainer_of(small(shift=2)).batch(0)[0]
+    still, moved = trainer_of(small()).batch(0)[0], trainer_of(small(augment_shift=2)).batch(0)[0]
     assert moved.shape == still.shape
     found = set()
     for before, after in zip(still[:, 0], moved[:, 0], strict=True):

@@ -283,7 +283,7 @@ def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path
 
 @pytest.mark.parametrize("ended", ["finished", "stopped"])
 def test_a_run_is_trained_for_more_epochs_and_that_is_resumed_bit_for_bit(tmp_path: Path, ended: str) -> None:
-    schedule = {"decay": "linear", "ema": 0.1}
+    schedule = {"lr_schedule": "linear", "ema": 0.1}
     events = train(tiny(root=tmp_path, name="whole", epochs=2, **schedule))
     until(events, Epoch)
     list(events) if ended == "finished" else events.close()

@@ -56,7 +56,7 @@ async def test_an_untouched_form_means_the_default_config(tmp_path: Path) -> Non
 async def test_choosing_a_preset_means_its_config_whatever_was_chosen_before(tmp_path: Path, preset: str) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test() as pilot:
-        for chosen in ("document", "default", "quick", preset):
+        for chosen in ("tutorial", "default", "quick", preset):
             choice(app, "preset").value = chosen
             await pilot.pause()
         assert form_of(app).config() == TrainConfig(preset=preset, root=tmp_path)
@@ -67,7 +67,7 @@ async def test_choosing_a_preset_refills_what_presets_set_and_nothing_else(tmp_p
     async with app.run_test() as pilot:
         field(app, "seed").value = "7"
         field(app, "epochs").value = "3"
-        choice(app, "preset").value = "document"
+        choice(app, "preset").value = "tutorial"
         await pilot.pause()
         assert choice(app, "model").value == "unet2d"
         assert field(app, "epochs").value == "30"
@@ -162,7 +162,7 @@ async def test_a_fold_names_what_was_changed_below_it(tmp_path: Path) -> None:
         field(app, "label_dropout").value = "0.2"
         await pilot.pause()
         assert "label dropout 0.2" in str(fold.render())
-        choice(app, "preset").value = "document"  # its own values are no changes
+        choice(app, "preset").value = "tutorial"  # its own values are no changes
         await pilot.pause()
         assert "mix" not in str(fold.render())
 
@@ -213,7 +213,7 @@ async def test_a_greyed_prediction_cannot_be_chosen(tmp_path: Path) -> None:
     ("model", "idle"),
     [
         ("patch_unet", {"layers_per_block"}),
-        ("basic_unet", {"size", "layers_per_block", "clock", "classes", "label_dropout"}),
+        ("basic_unet", {"size", "layers_per_block", "time_conditioning", "class_conditional", "label_dropout"}),
         ("unet2d", {"size"}),
     ],
 )
@@ -228,10 +228,10 @@ async def test_what_a_model_has_no_use_for_is_greyed_out_and_left_out(
         assert {name for name in TrainConfig.model_fields if app.train.query_one(f"#field-{name}").disabled} == idle
         config = form_of(app).config()
         assert config.size == ("base" if model == "patch_unet" else None)
-        assert config.classes is (model != "basic_unet")
+        assert config.class_conditional is (model != "basic_unet")
         if model == "basic_unet":
             assert "basic_unet takes no class" in said(app, "#message")
-            assert help_of(app, "classes") == "basic_unet takes no class"
+            assert help_of(app, "class_conditional") == "basic_unet takes no class"
         choice(app, "model").value = "patch_unet"  # and back: nothing was lost
         await pilot.pause()
         assert form_of(app).config() == TrainConfig(size="base", root=tmp_path)

@@ -61,7 +61,7 @@ class Gallery(App[None]):
             form = self.query_one(RunForm)
             form.fill({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})
             if self.size.height > 50:  # everything is in sight
-                form.fill({"optimizer": "adamw", "warmup": 100, "weight_decay": 0.01, "ema": 0.05})
+                form.fill({"optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.01, "ema": 0.05})
         if self.part == "bars":
             for bar, config in zip(self.query(RequestBar), (TrainConfig(), TrainConfig(preset="quick")), strict=True):
                 bar.fill(Request(bar.model or ""))

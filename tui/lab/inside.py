@@ -334,7 +334,7 @@ class InsideBench(Bench):
             f"label, labels = {label}, {labels}",
             f"(point,) = corruption_sweep(model, image[None], [{asked['amount']}], label=label, seed={subject.seed})",
             "x = PATHS[model.config.path].inward(point.x[None])",
-            f"amount = {asked['amount']} if model.config.clock else 0.0",
+            f"amount = {asked['amount']} if model.config.time_conditioning else 0.0",
             *([] if asked["skips"] else ["model.net.skips = False"]),
             "for row in layer_table(model.net):",
             '    print("  " * row.depth + row.name, row.kind, row.shape, row.parameters, row.operations)',

@@ -27,7 +27,7 @@ EMPTY = {
     "data_root": "searched for",
     "micro_batch": "the whole batch",
     "threads": "as torch chooses",
-    "warmup": "100, or less",
+    "warmup_steps": "100, or less",
     "name": "chosen for you",
 }
 TRISTATE = {"": None, "on": True, "off": False}
@@ -97,9 +97,9 @@ def idle_entries(values: Mapping[str, Any]) -> dict[str, str]:
     if model != "unet2d":
         idle["layers_per_block"] = f"{model} has no such option; unet2d has"
     if model == "basic_unet":
-        idle["clock"] = "basic_unet is never told how much noise there is"
-        idle["classes"] = "basic_unet takes no class"
-    if not values["classes"]:
+        idle["time_conditioning"] = "basic_unet is never told how much noise there is"
+        idle["class_conditional"] = "basic_unet takes no class"
+    if not values["class_conditional"]:
         idle["label_dropout"] = "without classes there are no labels to hide"
     if values["optimizer"] == "adam":
         idle["weight_decay"] = "adam has none; adamw has"
@@ -107,7 +107,12 @@ def idle_entries(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 # What an idle option holds; those that are not here keep their value, which does no harm.
-WHILE_IDLE: dict[str, Any] = {"size": None, "layers_per_block": None, "clock": False, "classes": False}
+WHILE_IDLE: dict[str, Any] = {
+    "size": None,
+    "layers_per_block": None,
+    "time_conditioning": False,
+    "class_conditional": False,
+}
 
 
 def fitting_choices(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

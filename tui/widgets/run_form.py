@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What most people change, and the root, which would be folded away alone; the rest of each group is folded below it.
 FIRST = (
     "preset",
-    "classes",
+    "class_conditional",
     "dataset",
     "model",
     "size",

@@ -209,13 +209,13 @@ class RequestBar(Container):
             if steps.value.strip() == self._steps:
                 steps.value = str(own.steps)
             self._steps = str(own.steps)
-            names = [IN_TURN, *map(str, range(CLASSES)), ANY] if config.classes else [NO_CLASSES]
+            names = [IN_TURN, *map(str, range(CLASSES)), ANY] if config.class_conditional else [NO_CLASSES]
             label.offer(names, label.chosen if label.chosen in names else names[0])
             typed = self._field("guidance").value.strip()
-            kept = before is not None and config.classes and typed not in ("", f"{before.guidance:g}")
+            kept = before is not None and config.class_conditional and typed not in ("", f"{before.guidance:g}")
             guidance = typed if kept else f"{own.guidance:g}"
             for name in ("guidance", "class"):
-                self.query_one(f"#{name}").disabled = not config.classes
+                self.query_one(f"#{name}").disabled = not config.class_conditional
         self._field("guidance").value = guidance
         self._submitted |= {"sampler": sampler.chosen, "class": label.chosen}
         self._tell_cost()
