@@ -45,7 +45,7 @@ from core.compute.precision import in_precision, pick_precision
 from core.config.sampling import defaults_for, evaluations
 from core.data.datasets import Dataset
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.samplers import ask
+from core.diffusion.samplers import call_network
 from core.system.devices import list_devices
 from core.training.optimizer import BETAS
 from core.training.trainer import Trainer
@@ -89,7 +89,7 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
     config, net = trainer.config, trainer.net
     asked = torch.compile(net) if compiled else net
     images, labels = trainer.batch(0)
-    x = trainer.path.inward(images).contiguous(memory_format=trainer.layout)
+    x = trainer.path.normalize(images).contiguous(memory_format=trainer.layout)
     amount = torch.rand(len(x), device=trainer.device)
     if config.optimizer in BETAS and config.optimizer != "muon":
         cls = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -101,7 +101,7 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
 
     def step() -> None:
         with in_precision(config.precision, trainer.device):
-            output = ask(
+            output = call_network(
                 asked,
                 x,
                 amount,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 SIZE = 28  # pixels on each side of every image
 CLASSES = 10
-NULL = CLASSES  # the label that nets with classes learn for an image of any class
+NULL_CLASS = CLASSES  # the label that nets with classes learn for an image of any class
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.compute.torch_settings import standard_defaults
 from core.config.sampling import DIFFUSERS, SCHEDULERS
-from core.diffusion.prob_paths import PATHS, Path
+from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import Denoiser, Generators, Sampler, Steps
 from core.errors import MinidiffError
 
@@ -65,11 +65,11 @@ def _named(name: str) -> object:
         return None
 
 
-def variance_preserving_betas(path: Path | None = None) -> list[float]:
+def variance_preserving_betas(path: ProbPath | None = None) -> list[float]:
     """DDPM's beta of each of TRAIN_STEPS steps, so that after step t (from 0) the path is at (t + 1) / TRAIN_STEPS."""
     path = path or PATHS["vp"]
     a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
-    shares = path.signal(a).square()
+    shares = path.alpha(a).square()
     betas: list[float] = (1 - shares[1:] / shares[:-1]).tolist()
     return betas
 
@@ -112,7 +112,7 @@ def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators)
         seen = x if flow else _scaled(scheduler, x, t)
         found = denoiser(seen, (float(t) + (not flow)) / TRAIN_STEPS)
         if index % scheduler.order == 0:
-            clean = found.clean
+            clean = found.denoised
         extra = {"generator": next(generators)} if noisy else {}
         with standard_defaults():
             x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]

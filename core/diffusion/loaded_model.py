@@ -47,8 +47,8 @@ class LoadedModel:
     def denoiser(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
         """The net as samplers ask it, for images of the classes `labels`, (n,), or for a net that knows none."""
         config = self.config
-        road = PATHS[config.path]
-        return Denoiser(self.net, road, config.prediction, config.time_conditioning, config.precision, labels, guidance)
+        path = PATHS[config.path]
+        return Denoiser(self.net, path, config.prediction, config.time_conditioning, config.precision, labels, guidance)
 
     def noise(self, n: int, seed: int = 0) -> Tensor:
         """The noise that `sample(model, n, seed=seed)` starts from, (n, 1, 28, 28) float32 on the CPU.
@@ -56,19 +56,19 @@ class LoadedModel:
         Standard normal; for a model of the path "mix" uniform in [0, 1). `sample(model, noise=...)` takes it.
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
-        return PATHS[self.config.path].source((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
+        return PATHS[self.config.path].sample_noise((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
 
     @cached_property
-    def average(self) -> Tensor:
+    def mean_image(self) -> Tensor:
         """What the net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
 
         It is asked once for each class, or as often for none, always with the same noise.
         """
-        source = PATHS[self.config.path].source
+        source = PATHS[self.config.path].sample_noise
         noise = self.placed(source((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
         classes = torch.arange(CLASSES, device=noise.device) if self.config.class_conditional else None
         with torch.inference_mode(False), torch.no_grad():
-            return self.denoiser(classes)(noise, 1.0).clean.mean(dim=0, keepdim=True)
+            return self.denoiser(classes)(noise, 1.0).denoised.mean(dim=0, keepdim=True)
 
 
 def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:

@@ -1,4 +1,8 @@
-"""Paths from image to noise, and the translation between all that a net can predict on one of them."""
+"""Probability paths between images and noise, and conversions between all prediction types on a path.
+
+Notation, as in the papers: t is the noise level, (B,), in [0, 1]: 0 is the image, 1 is noise. x_0 is the clean image,
+eps the noise, and x_t = alpha(t) x_0 + sigma(t) eps, all (B, C, H, W), in the value range of the path.
+"""
 
 from __future__ import annotations
 
@@ -13,216 +17,214 @@ from core.config.training import PREDICTIONS
 from core.errors import MinidiffError
 
 LOGIT_MEAN = 0.4
-EDGE = 1e-3  # no share of image or noise that something is divided by counts as less, so that nothing is ever infinite
-
-# Legend: a is the amount of noise, (B,), in [0, 1]: 0 is the image, 1 is noise; shares of image and noise are (B,) too.
-# x0 is the clean image, eps the noise, x what lies between: all (B, C, H, W), in the path's own range.
+EDGE = 1e-3  # lower bound of every alpha or sigma that is divided by, so that nothing is infinite
 
 
 @dataclass(frozen=True)
-class Path:
-    """The straight path x = (1 - a) x0 + a eps; what every path has in common.
+class ProbPath:
+    """The linear path x_t = (1 - t) x_0 + t eps, and what every path has in common.
 
-    Shares and slopes take floating-point tensors of any shape and compute in float32 at least, float64 if a is so.
+    The coefficients take floating-point tensors of any shape and are computed in float32, or in float64 if t is
+    float64.
     """
 
     name: str
-    low: float  # of an image's values while it is on this path
+    low: float  # value range of images on this path
     high: float
-    gaussian: bool  # standard normal noise; else uniform in [low, high)
+    gaussian: bool  # eps is standard normal; otherwise uniform in [low, high)
 
-    def signal(self, a: Tensor) -> Tensor:
-        """The image's share of x: 1 at a = 0."""
-        return 1 - _wide(a)
+    def alpha(self, t: Tensor) -> Tensor:
+        """Coefficient of the image: 1 at t = 0."""
+        return 1 - _at_least_float32(t)
 
-    def noise(self, a: Tensor) -> Tensor:
-        """The noise's share of x: 0 at a = 0."""
-        return _wide(a)
+    def sigma(self, t: Tensor) -> Tensor:
+        """Coefficient of the noise: 0 at t = 0."""
+        return _at_least_float32(t)
 
-    def signal_slope(self, a: Tensor) -> Tensor:
-        """The derivative of `signal` by a."""
-        return -torch.ones_like(_wide(a))
+    def d_alpha(self, t: Tensor) -> Tensor:
+        """Derivative of `alpha` with respect to t."""
+        return -torch.ones_like(_at_least_float32(t))
 
-    def noise_slope(self, a: Tensor) -> Tensor:
-        """The derivative of `noise` by a."""
-        return torch.ones_like(_wide(a))
+    def d_sigma(self, t: Tensor) -> Tensor:
+        """Derivative of `sigma` with respect to t."""
+        return torch.ones_like(_at_least_float32(t))
 
-    def at(self, a: float) -> tuple[float, float]:
-        """`signal` and `noise` for one amount, computed in float64."""
-        amount = torch.tensor(a, dtype=torch.float64, device="cpu")
-        return self.signal(amount).item(), self.noise(amount).item()
+    def alpha_sigma(self, t: float) -> tuple[float, float]:
+        """`alpha` and `sigma` at one noise level, computed in float64."""
+        at = torch.tensor(t, dtype=torch.float64, device="cpu")
+        return self.alpha(at).item(), self.sigma(at).item()
 
-    def half_log_snr(self, a: float) -> float:
-        """log(signal / noise): infinite at the image, and minus infinity where there is no signal at all."""
-        amount = torch.tensor(a, dtype=torch.float64, device="cpu")
-        return (self.signal(amount) / self.noise(amount)).log().item()
+    def half_log_snr(self, t: float) -> float:
+        """log(alpha / sigma): infinite at t = 0, minus infinity where alpha is 0."""
+        at = torch.tensor(t, dtype=torch.float64, device="cpu")
+        return (self.alpha(at) / self.sigma(at)).log().item()
 
-    def inward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] brought into the path's range."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Scale images from [0, 1] to the path's value range."""
         return images * (self.high - self.low) + self.low
 
-    def outward(self, x: Tensor) -> Tensor:
-        """What `inward` undoes."""
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Inverse of `normalize`."""
         return (x - self.low) / (self.high - self.low)
 
-    def source(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Noise to start from, float32, where the generator lives."""
-        draw = torch.randn if self.gaussian else torch.rand
-        noise = draw(shape, generator=generator, device=generator.device, dtype=torch.float32)
-        return noise if self.gaussian else self.inward(noise)
+    def sample_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Noise eps, float32, on the generator's device."""
+        sample = torch.randn if self.gaussian else torch.rand
+        eps = sample(shape, generator=generator, device=generator.device, dtype=torch.float32)
+        return eps if self.gaussian else self.normalize(eps)
 
-    def mix(self, x0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
-        """What lies at `a`, (B,), between images and noise, both (B, C, H, W) in the path's range."""
-        return x0 * _over(self.signal(a), x0) + eps * _over(self.noise(a), x0)
+    def interpolate(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t, (B, C, H, W), from images and noise in the path's value range, and t, (B,)."""
+        return x_0 * _broadcast(self.alpha(t), x_0) + eps * _broadcast(self.sigma(t), x_0)
 
 
 @dataclass(frozen=True)
-class VariancePreserving(Path):
-    """Squared shares that add up to 1: the limit of DDPM's linear schedule for many steps.
+class VariancePreserving(ProbPath):
+    """alpha(t)^2 + sigma(t)^2 = 1: DDPM's linear schedule in the limit of many steps.
 
-    Even at a = 1 the image keeps a share of 0.0066. Source: Song et al. 2021, equation 33, with beta from 0.1 to 20.
+    Even at t = 1 alpha is 0.0066. Source: Song et al. 2021, equation 33, with beta from 0.1 to 20.
     """
 
-    def signal(self, a: Tensor) -> Tensor:
-        return (_log_share(a) / 2).exp()
+    def alpha(self, t: Tensor) -> Tensor:
+        return (_log_alpha_squared(t) / 2).exp()
 
-    def noise(self, a: Tensor) -> Tensor:
-        return (-_log_share(a).expm1()).sqrt()
+    def sigma(self, t: Tensor) -> Tensor:
+        return (-_log_alpha_squared(t).expm1()).sqrt()
 
-    def signal_slope(self, a: Tensor) -> Tensor:
-        return -self._beta(a) / 2 * self.signal(a)
+    def d_alpha(self, t: Tensor) -> Tensor:
+        return -self._beta(t) / 2 * self.alpha(t)
 
-    def noise_slope(self, a: Tensor) -> Tensor:
-        """Without bound towards a = 0, where it stops growing once `noise` is below EDGE (a below 1e-5)."""
-        return self._beta(a) / 2 * _log_share(a).exp() / self.noise(a).clamp(min=EDGE)
+    def d_sigma(self, t: Tensor) -> Tensor:
+        """Unbounded towards t = 0; stops growing once `sigma` is below EDGE (t below 1e-5)."""
+        return self._beta(t) / 2 * _log_alpha_squared(t).exp() / self.sigma(t).clamp(min=EDGE)
 
     @staticmethod
-    def _beta(a: Tensor) -> Tensor:
-        return 0.1 + 19.9 * _wide(a)
+    def _beta(t: Tensor) -> Tensor:
+        return 0.1 + 19.9 * _at_least_float32(t)
 
 
-PATHS: dict[str, Path] = {
-    "mix": Path("mix", 0.0, 1.0, gaussian=False),
-    "flow": Path("flow", -1.0, 1.0, gaussian=True),
+PATHS: dict[str, ProbPath] = {
+    "mix": ProbPath("mix", 0.0, 1.0, gaussian=False),
+    "flow": ProbPath("flow", -1.0, 1.0, gaussian=True),
     "vp": VariancePreserving("vp", -1.0, 1.0, gaussian=True),
 }
 
 
-class Estimate(NamedTuple):
-    """What a net's output says about x, in every form: each (B, C, H, W), in the path's range."""
+class Prediction(NamedTuple):
+    """A network's output at x_t in every form: each (B, C, H, W), in the path's value range."""
 
-    clean: Tensor
-    noise: Tensor
-    velocity: Tensor  # dx/da
+    denoised: Tensor  # x_0
+    noise: Tensor  # eps
+    velocity: Tensor  # dx_t/dt
 
 
-def draw_amounts(times: str, n: int, generator: torch.Generator) -> Tensor:
-    """Amounts of noise to train at, (n,) float32 in [0, 1], where the generator lives.
+def sample_times(time_sampling: str, n: int, generator: torch.Generator) -> Tensor:
+    """Noise levels to train at, (n,) float32 in [0, 1], on the generator's device.
 
     Args:
-        times: "uniform", or "logit_normal": the logistic function of a normal around 0.4 (Esser et al. 2024, eq. 19),
-            so that there is rather more noise than image.
+        time_sampling: "uniform", or "logit_normal": the sigmoid of a normal distribution around 0.4 (Esser et al. 2024,
+            eq. 19), which favours high noise levels a little.
 
     Raises:
-        MinidiffError: `times` is neither.
+        MinidiffError: `time_sampling` is neither.
     """
-    if times == "uniform":
+    if time_sampling == "uniform":
         return torch.rand(n, generator=generator, device=generator.device, dtype=torch.float32)
-    if times == "logit_normal":
+    if time_sampling == "logit_normal":
         normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
         return (normal + LOGIT_MEAN).sigmoid()
-    raise MinidiffError(f"times are uniform or logit_normal, not {times!r}")
+    raise MinidiffError(f"time_sampling must be uniform or logit_normal, not {time_sampling!r}")
 
 
-def check(path: Path, prediction: str) -> None:
-    """Raise MinidiffError unless a net can predict `prediction` on `path`."""
+def check_prediction(path: ProbPath, prediction: str) -> None:
+    """Raise MinidiffError unless the path supports this prediction type."""
     if prediction not in PREDICTIONS[path.name]:
         raise MinidiffError(
-            f"the path {path.name} is learned by predicting {', '.join(PREDICTIONS[path.name])}, not {prediction}"
+            f"the path {path.name} supports the predictions {', '.join(PREDICTIONS[path.name])}, not {prediction}"
         )
 
 
-def target(path: Path, prediction: str, x0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
-    """What the net should answer, (B, C, H, W).
+def training_target(path: ProbPath, prediction: str, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """The network's training target, (B, C, H, W).
 
-    `clean` is x0, `noise` is eps, `velocity` is dx/da, `v` is signal eps - noise x0 (Salimans & Ho 2022).
+    `clean` is x_0, `noise` is eps, `velocity` is dx_t/dt, `v` is alpha eps - sigma x_0 (Salimans and Ho 2022).
 
     Raises:
-        MinidiffError: the path is not learned by this prediction.
+        MinidiffError: the path does not support this prediction type.
     """
-    check(path, prediction)
+    check_prediction(path, prediction)
     if prediction == "clean":
-        return x0
+        return x_0
     if prediction == "noise":
         return eps
     if prediction == "velocity":
-        return _over(path.signal_slope(a), x0) * x0 + _over(path.noise_slope(a), x0) * eps
-    return _over(path.signal(a), x0) * eps - _over(path.noise(a), x0) * x0
+        return _broadcast(path.d_alpha(t), x_0) * x_0 + _broadcast(path.d_sigma(t), x_0) * eps
+    return _broadcast(path.alpha(t), x_0) * eps - _broadcast(path.sigma(t), x_0) * x_0
 
 
-def estimate(path: Path, prediction: str, output: Tensor, x: Tensor, a: Tensor) -> Estimate:
-    """Translate a net's output at x and a into clean image, noise and velocity.
+def convert_output(path: ProbPath, prediction: str, output: Tensor, x_t: Tensor, t: Tensor) -> Prediction:
+    """Convert a network's output at x_t and t to the clean image, the noise and the velocity.
 
-    Finite everywhere. `velocity` and `v` need no division. `clean` leaves the noise open at a = 0: within EDGE of
-    there, what it gives for the noise falls to (x - signal x0) / EDGE, which is 0 if x0 is right. `noise` leaves the
-    image open where there is no signal (a = 1 on a straight path): within EDGE of there, what it gives for the image
-    falls to (x - eps) / EDGE, which is 0 if eps is right. On vp it loses nothing at a = 1.
+    Finite everywhere. `velocity` and `v` need no division. `clean` does not determine the noise at t = 0: where sigma
+    is below EDGE the noise falls to (x_t - alpha x_0) / EDGE, which is 0 if x_0 is exact. `noise` does not determine
+    the image where alpha is 0 (t = 1 on a linear path): where alpha is below EDGE the image falls to (x_t - eps) /
+    EDGE, which is 0 if eps is exact. On vp nothing is lost at t = 1.
 
     Raises:
-        MinidiffError: the path is not learned by this prediction.
+        MinidiffError: the path does not support this prediction type.
     """
-    check(path, prediction)
-    signal, noise = _over(path.signal(a), x), _over(path.noise(a), x)
+    check_prediction(path, prediction)
+    alpha, sigma = _broadcast(path.alpha(t), x_t), _broadcast(path.sigma(t), x_t)
     if prediction == "clean":
-        clean, eps = output, (x - signal * output) / noise.clamp(min=EDGE)
+        x_0, eps = output, (x_t - alpha * output) / sigma.clamp(min=EDGE)
     elif prediction == "noise":
-        clean, eps = (x - noise * output) / signal.clamp(min=EDGE), output
-    elif prediction == "velocity":  # of a straight path
-        return Estimate(x - noise * output, x + signal * output, output)
+        x_0, eps = (x_t - sigma * output) / alpha.clamp(min=EDGE), output
+    elif prediction == "velocity":  # on a linear path
+        return Prediction(x_t - sigma * output, x_t + alpha * output, output)
     else:
-        clean, eps = signal * x - noise * output, noise * x + signal * output
-    velocity = _over(path.signal_slope(a), x) * clean + _over(path.noise_slope(a), x) * eps
-    return Estimate(clean, eps, velocity)
+        x_0, eps = alpha * x_t - sigma * output, sigma * x_t + alpha * output
+    velocity = _broadcast(path.d_alpha(t), x_t) * x_0 + _broadcast(path.d_sigma(t), x_t) * eps
+    return Prediction(x_0, eps, velocity)
 
 
-def weight(path: Path, prediction: str, counted_as: str, a: Tensor) -> Tensor:
-    """The factor, (B,), that turns the squared error of `prediction` into that of `counted_as`; 1 for "prediction".
+def loss_weight(path: ProbPath, prediction: str, weighting: str, t: Tensor) -> Tensor:
+    """The factor, (B,), that turns the squared error of `prediction` into that of `weighting`; 1 for "prediction".
 
-    With x given, an error d in the clean image is an error of -(signal / noise) d in the noise, and so on. Shares that
-    something is divided by count as at least EDGE, which bounds the factor.
+    Given x_t, an error d in the clean image is an error of -(alpha / sigma) d in the noise, and so on. Divisors are at
+    least EDGE, which bounds the factor.
 
     Raises:
-        MinidiffError: the path is not learned by this prediction.
+        MinidiffError: the path does not support this prediction type.
     """
-    check(path, prediction)
-    if counted_as in ("prediction", prediction):
-        return torch.ones_like(_wide(a))
-    return (_error(path, counted_as, a) / _error(path, prediction, a)).square()
+    check_prediction(path, prediction)
+    if weighting in ("prediction", prediction):
+        return torch.ones_like(_at_least_float32(t))
+    return (_error_scale(path, weighting, t) / _error_scale(path, prediction, t)).square()
 
 
-def _error(path: Path, form: str, a: Tensor) -> Tensor:
-    """The size of the error in `form` that an error of size 1 in the clean image means."""
-    signal, noise = path.signal(a).clamp(min=EDGE), path.noise(a).clamp(min=EDGE)
+def _error_scale(path: ProbPath, form: str, t: Tensor) -> Tensor:
+    """The size of the error in `form` that an error of size 1 in the clean image causes."""
+    alpha, sigma = path.alpha(t).clamp(min=EDGE), path.sigma(t).clamp(min=EDGE)
     if form == "clean":
-        return torch.ones_like(noise)
+        return torch.ones_like(sigma)
     if form == "noise":
-        return signal / noise
+        return alpha / sigma
     if form == "velocity":
-        return path.noise_slope(a) * signal / noise - path.signal_slope(a)
+        return path.d_sigma(t) * alpha / sigma - path.d_alpha(t)
     if form == "v":
-        return signal.square() / noise + noise
-    raise MinidiffError(f"an error is counted as that of clean, noise, velocity or v, not {form!r}")
+        return alpha.square() / sigma + sigma
+    raise MinidiffError(f"weighting must be prediction, clean, noise, velocity or v, not {form!r}")
 
 
-def _log_share(a: Tensor) -> Tensor:
-    """The logarithm of the image's share of the variance on the variance-preserving path."""
-    a = _wide(a)
-    return -0.1 * a - 0.5 * 19.9 * a.square()
+def _log_alpha_squared(t: Tensor) -> Tensor:
+    """log(alpha^2) on the variance-preserving path."""
+    t = _at_least_float32(t)
+    return -0.1 * t - 0.5 * 19.9 * t.square()
 
 
-def _wide(a: Tensor) -> Tensor:
-    return a.to(torch.promote_types(a.dtype, torch.float32))
+def _at_least_float32(t: Tensor) -> Tensor:
+    return t.to(torch.promote_types(t.dtype, torch.float32))
 
 
-def _over(share: Tensor, x: Tensor) -> Tensor:
-    return share.view(-1, *(1,) * (x.dim() - 1))  # (B, 1, 1, 1)
+def _broadcast(coefficient: Tensor, x: Tensor) -> Tensor:
+    return coefficient.view(-1, *(1,) * (x.dim() - 1))  # (B, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Samplers: each walks from noise towards an image along given amounts, and reads like its paper's algorithm."""
+"""Samplers, each written like its paper's algorithm, and the denoiser that they call."""
 
 from __future__ import annotations
 
@@ -13,145 +13,148 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.precision import in_precision
-from core.config.datasets import NULL
+from core.config.datasets import NULL_CLASS
 from core.config.sampling import is_guided
-from core.diffusion.prob_paths import Estimate, Path, estimate
+from core.diffusion.prob_paths import Prediction, ProbPath, convert_output
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A net with all that is needed to ask it: called with x, (B, C, H, W), and the amount of noise in it."""
+    """A network with everything needed to evaluate it at x_t, (B, C, H, W), and a noise level t in [0, 1]."""
 
     net: nn.Module
-    path: Path
+    path: ProbPath
     prediction: str
     time_conditioning: bool = True  # whether the network is given the noise level; else it is given 0
-    precision: str = "float32"  # "bfloat16": the net itself runs in that
-    labels: Tensor | None = None  # (B,) int64 where the net is, 0 to 9, or NULL for none; None: the net knows no class
-    guidance: float = 1.0  # Ho & Salimans 2022, with 1 for none; any other asks the net twice where `is_guided`
-    contrast: float = 0.0  # how far the velocity is pushed away from that of `average`, on the path flow
-    average: Tensor | None = None  # (1, C, H, W), what the net takes for the mean of all images
+    precision: str = "float32"  # or "bfloat16", of the network itself
+    labels: Tensor | None = None  # (B,) int64, 0 to 9 or NULL_CLASS; None for an unconditional network
+    guidance: float = 1.0  # Ho and Salimans 2022, 1: off; otherwise the network runs twice where `is_guided`
+    contrast: float = 0.0  # extrapolation of the velocity away from that of `mean_image`, on the path flow
+    mean_image: Tensor | None = None  # (1, C, H, W), the network's prediction for the mean of all images
 
-    def __call__(self, x: Tensor, a: float) -> Estimate:
-        """What the net makes of x, (B, C, H, W) in the path's range, of which a, in [0, 1], is noise."""
-        return self.at(x, x.new_full((len(x),), a), self.guidance if is_guided(self.path.name, a) else 1.0)
+    def __call__(self, x_t: Tensor, t: float) -> Prediction:
+        """The prediction at x_t, (B, C, H, W) in the path's value range."""
+        guidance = self.guidance if is_guided(self.path.name, t) else 1.0
+        return self.predict(x_t, x_t.new_full((len(x_t),), t), guidance)
 
-    def at(self, x: Tensor, amount: Tensor, guidance: float = 1.0) -> Estimate:
-        """As a call, for an amount for each image, (B,); `guidance` is applied whatever the amounts."""
-        found = estimate(self.path, self.prediction, self._ask(x, amount, guidance), x, amount)
-        slope = self.path.signal_slope(amount).view(-1, *(1,) * (x.dim() - 1))
-        if self.average is not None:
+    def predict(self, x_t: Tensor, t: Tensor, guidance: float = 1.0) -> Prediction:
+        """The prediction at a noise level per image, (B,); `guidance` applies at every noise level."""
+        found = convert_output(self.path, self.prediction, self._run(x_t, t, guidance), x_t, t)
+        d_alpha = self.path.d_alpha(t).view(-1, *(1,) * (x_t.dim() - 1))
+        if self.mean_image is not None:
             # Stoica et al. 2025 train for this. It only moves the velocity away from its mean over all images and
-            # noise, so a net that learned the velocity itself will do.
-            velocity = found.velocity + self.contrast * (found.velocity - slope * self.average)
-            return estimate(self.path, "velocity", velocity, x, amount)
+            # noise, so it also works for a network that learned the velocity itself.
+            velocity = found.velocity + self.contrast * (found.velocity - d_alpha * self.mean_image)
+            return convert_output(self.path, "velocity", velocity, x_t, t)
         if self.prediction != "noise":
             return found
-        # Where there is hardly any signal, a small error in the noise is a huge one in the image (Ho et al. 2020 clip).
-        clean = found.clean.clamp(self.path.low, self.path.high)
-        lost = clean - found.clean
-        return Estimate(clean, found.noise, found.velocity + slope * lost)
+        # Where alpha is small, a small error in the noise is a large one in the image (clipped as in Ho et al. 2020).
+        denoised = found.denoised.clamp(self.path.low, self.path.high)
+        return Prediction(denoised, found.noise, found.velocity + d_alpha * (denoised - found.denoised))
 
-    def _ask(self, x: Tensor, amount: Tensor, guidance: float) -> Tensor:
+    def _run(self, x_t: Tensor, t: Tensor, guidance: float) -> Tensor:
         labels = self.labels
         guided = labels is not None and guidance != 1
         if labels is not None and guided:
-            x, amount = torch.cat((x, x)), torch.cat((amount, amount))
-            labels = torch.cat((labels, torch.full_like(labels, NULL)))
-        with in_precision(self.precision, x.device):
-            output = ask(self.net, x, amount, labels, time_conditioning=self.time_conditioning)
-        output = output.to(x.dtype)
+            x_t, t = torch.cat((x_t, x_t)), torch.cat((t, t))
+            labels = torch.cat((labels, torch.full_like(labels, NULL_CLASS)))
+        with in_precision(self.precision, x_t.device):
+            output = call_network(self.net, x_t, t, labels, time_conditioning=self.time_conditioning)
+        output = output.to(x_t.dtype)
         if not guided:
             return output
-        conditional, free = output.chunk(2)
-        return free + guidance * (conditional - free)
+        conditional, unconditional = output.chunk(2)
+        return unconditional + guidance * (conditional - unconditional)
 
 
-def ask(
-    net: Callable[..., Any], x: Tensor, amount: Tensor, labels: Tensor | None, *, time_conditioning: bool
+def call_network(
+    net: Callable[..., Any], x_t: Tensor, t: Tensor, labels: Tensor | None, *, time_conditioning: bool
 ) -> Tensor:
-    """The net's own output, (B, C, H, W), for x at the amounts, (B,), and for labels, (B,), if it knows classes.
+    """The network's output, (B, C, H, W), at x_t, t, (B,), and labels, (B,), for a class-conditional network.
 
-    A network without time conditioning is given 0, as the tutorial's are.
+    A network without time conditioning is given 0, as in the tutorial.
     """
-    told = amount if time_conditioning else 0
-    output = net(x, told) if labels is None and not time_conditioning else net(x, told, labels)
-    found: Tensor = output if isinstance(output, Tensor) else output.sample  # a bare diffusers net wraps its result
+    level = t if time_conditioning else 0
+    output = net(x_t, level) if labels is None and not time_conditioning else net(x_t, level, labels)
+    found: Tensor = output if isinstance(output, Tensor) else output.sample  # a bare diffusers network wraps its output
     return found
 
 
-Steps = Iterator[tuple[Tensor, Tensor]]  # x after the step, and the clean images that were seen before it
-Generators = Iterator[torch.Generator]  # on the CPU: one for the noise of each step
+# The model contract. Every sampler is called as sampler(denoiser, x, times, generators):
+#   denoiser    denoiser(x, t) returns the denoised image, the noise and the velocity at x, (B, C, H, W), and t
+#   x           starting point, (B, C, H, W), in the path's value range
+#   times       noise levels in descending order; the first is that of x, the last 0
+#   generators  on the CPU, one for the noise of each step; only stochastic samplers use them
+# It yields (x at t_next, denoised at t) once per step.
+Steps = Iterator[tuple[Tensor, Tensor]]
+Generators = Iterator[torch.Generator]
 Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
-# Every sampler takes amounts in falling order, of which the first is that of x and the last 0, and yields once for
-# each pair of neighbours. Only those that add noise use the generators.
+
+def mix(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """The tutorial's section 3.6: interpolate towards the denoised image. Linear paths only."""
+    for t, t_next in pairwise(times):
+        denoised = denoiser(x, t).denoised
+        amount = 1 - t_next / t
+        x = x * (1 - amount) + denoised * amount
+        yield x, denoised
 
 
-def mix(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """The tutorial's section 3.6: move part of the way to the clean prediction. Straight paths only."""
-    for now, then in pairwise(amounts):
-        clean = denoiser(x, now).clean
-        share = 1 - then / now
-        x = x * (1 - share) + clean * share
-        yield x, clean
+def euler(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """Euler's method for dx/dt."""
+    for t, t_next in pairwise(times):
+        predicted = denoiser(x, t)
+        x = x + (t_next - t) * predicted.velocity
+        yield x, predicted.denoised
 
 
-def euler(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """Euler's method for dx/da."""
-    for now, then in pairwise(amounts):
-        found = denoiser(x, now)
-        x = x + (then - now) * found.velocity
-        yield x, found.clean
+def heun(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """Heun's method for dx/dt, with an Euler step at the end. Karras et al. 2022, algorithm 1."""
+    for t, t_next in pairwise(times):
+        predicted = denoiser(x, t)
+        d = predicted.velocity
+        if t_next > 0:
+            d = (d + denoiser(x + (t_next - t) * d, t_next).velocity) / 2
+        x = x + (t_next - t) * d
+        yield x, predicted.denoised
 
 
-def heun(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """Karras et al. 2022, algorithm 1, for dx/da: Heun's method, whose last step is Euler's."""
-    for now, then in pairwise(amounts):
-        found = denoiser(x, now)
-        slope = found.velocity
-        if then > 0:
-            slope = (slope + denoiser(x + (then - now) * slope, then).velocity) / 2
-        x = x + (then - now) * slope
-        yield x, found.clean
+def ddpm(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """Ancestral sampling with the posterior variance, for any Gaussian path. Ho et al. 2020, algorithm 2."""
+    for t, t_next in pairwise(times):
+        denoised = denoiser(x, t).denoised
+        (alpha, sigma), (alpha_next, sigma_next) = denoiser.path.alpha_sigma(t), denoiser.path.alpha_sigma(t_next)
+        ratio = alpha / alpha_next
+        variance = max(sigma**2 - (ratio * sigma_next) ** 2, 0.0)  # between the two noise levels
+        mean = (ratio * sigma_next**2 / sigma**2) * x + (alpha_next * variance / sigma**2) * denoised
+        z = torch.randn(x.shape, generator=next(generators), device="cpu", dtype=torch.float32).to(x)
+        x = mean + math.sqrt(variance) * sigma_next / sigma * z
+        yield x, denoised
 
 
-def ddpm(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """Ho et al. 2020, algorithm 2, with the posterior's variance, for any Gaussian path."""
-    for now, then in pairwise(amounts):
-        clean = denoiser(x, now).clean
-        (signal, noise), (signal_then, noise_then) = denoiser.path.at(now), denoiser.path.at(then)
-        ratio = signal / signal_then
-        added = max(noise**2 - (ratio * noise_then) ** 2, 0.0)  # the variance between the two amounts
-        mean = (ratio * noise_then**2 / noise**2) * x + (signal_then * added / noise**2) * clean
-        fresh = torch.randn(x.shape, generator=next(generators), device="cpu", dtype=torch.float32).to(x)
-        x = mean + math.sqrt(added) * noise_then / noise * fresh
-        yield x, clean
+def ddim(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """Song et al. 2021 (DDIM), equation 12 with sigma = 0."""
+    for t, t_next in pairwise(times):
+        predicted = denoiser(x, t)
+        alpha_next, sigma_next = denoiser.path.alpha_sigma(t_next)
+        x = alpha_next * predicted.denoised + sigma_next * predicted.noise
+        yield x, predicted.denoised
 
 
-def ddim(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """Song et al. 2021 (DDIM), equation 12 without its noise."""
-    for now, then in pairwise(amounts):
-        found = denoiser(x, now)
-        signal, noise = denoiser.path.at(then)
-        x = signal * found.clean + noise * found.noise
-        yield x, found.clean
-
-
-def dpm2m(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
-    """DPM-Solver++ 2M, Lu et al. 2022, algorithm 2, of first order where log(signal / noise) is or was infinite."""
-    before, width_before = None, math.inf
-    for now, then in pairwise(amounts):
-        clean = denoiser(x, now).clean
-        (_, noise), (signal_then, noise_then) = denoiser.path.at(now), denoiser.path.at(then)
-        width = denoiser.path.half_log_snr(then) - denoiser.path.half_log_snr(now)  # h in the paper
-        ahead = clean
-        if before is not None and math.isfinite(width):
-            share = width / (2 * width_before)  # 1 / 2r in the paper; 0 after an infinite step
-            ahead = (1 + share) * clean - share * before
-        x = (noise_then / noise) * x - (signal_then * math.expm1(-width)) * ahead
-        before, width_before = clean, width
-        yield x, clean
+def dpm2m(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2; first order where log(alpha / sigma) is or was infinite."""
+    old_denoised, h_last = None, math.inf
+    for t, t_next in pairwise(times):
+        denoised = denoiser(x, t).denoised
+        (_, sigma), (alpha_next, sigma_next) = denoiser.path.alpha_sigma(t), denoiser.path.alpha_sigma(t_next)
+        h = denoiser.path.half_log_snr(t_next) - denoiser.path.half_log_snr(t)
+        d = denoised
+        if old_denoised is not None and math.isfinite(h):
+            c = h / (2 * h_last)  # 1 / (2 r) in the paper; 0 after an infinite step
+            d = (1 + c) * denoised - c * old_denoised
+        x = (sigma_next / sigma) * x - (alpha_next * math.expm1(-h)) * d
+        old_denoised, h_last = denoised, h
+        yield x, denoised
 
 
 SAMPLERS: dict[str, Sampler] = {

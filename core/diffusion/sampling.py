@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
-from core.config.datasets import NULL
+from core.config.datasets import NULL_CLASS
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
     DIFFUSERS,
@@ -27,7 +27,7 @@ from core.config.sampling import (
 from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
-from core.diffusion.prob_paths import PATHS, Path
+from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import SAMPLERS, Sampler, SharedNoise, Steps, step_generators
 from core.errors import MinidiffError, NotFinite
 
@@ -159,25 +159,29 @@ def _walks(
         for first in range(0, n, BATCH):
             size = min(BATCH, n - first)
             with within_memory(_too_many(size)):
-                x = path.source((size, 1, IMAGE_SIZE, IMAGE_SIZE), source) if given is None else given[first:][:size]
+                x = (
+                    path.sample_noise((size, 1, IMAGE_SIZE, IMAGE_SIZE), source)
+                    if given is None
+                    else given[first:][:size]
+                )
                 x = loaded.placed(x)
             asked = None if classes is None else classes[first : first + size]
             denoiser = loaded.denoiser(class_tensor(asked, x.device), chosen.guidance)
             if chosen.contrast:
-                denoiser = replace(denoiser, contrast=chosen.contrast, average=loaded.average)
+                denoiser = replace(denoiser, contrast=chosen.contrast, mean_image=loaded.mean_image)
             moves = sampler(denoiser, x, falling, iter(shared) if shared else added)
             yield _walk(moves, path, x, falling, chosen)
 
     return walks()
 
 
-def _walk(steps: Steps, path: Path, x: Tensor, falling: Sequence[float], chosen: Sampling) -> Iterator[SampleStep]:
-    yield SampleStep(0, falling[0], path.outward(x), None)
+def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], chosen: Sampling) -> Iterator[SampleStep]:
+    yield SampleStep(0, falling[0], path.denormalize(x), None)
     for index, amount in enumerate(falling[1:], start=1):
         # Closed before the yield, so that the caller's own mode is untouched.
         with torch.no_grad(), within_memory(_too_many(len(x))):
             x, prediction = next(steps)
-            seen, expected = path.outward(x), path.outward(prediction)
+            seen, expected = path.denormalize(x), path.denormalize(prediction)
             # Only at the end, since this waits for the device; what is not finite stays so.
             if index == chosen.steps and not bool((seen.isfinite() & expected.isfinite()).all()):
                 raise NotFinite(in_words(chosen, path.name))
@@ -223,15 +227,17 @@ def noised(model: LoadedModel, images: ArrayLike, amount: float, seed: int = 0) 
         raise MinidiffError(f"amount must lie in [0, 1], not {amount:g}")
     path = PATHS[model.config.path]
     noise = model.noise(len(clean), seed).to(clean.device)
-    return path.outward(path.mix(path.inward(clean), noise, clean.new_full((len(clean),), amount)))
+    return path.denormalize(path.interpolate(path.normalize(clean), noise, clean.new_full((len(clean),), amount)))
 
 
 def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor | None:
-    """Classes as a net takes them, (n,) int64: `settle` writes -1 for an image of any class, and nets learn NULL."""
-    return None if classes is None else torch.tensor([NULL if label < 0 else label for label in classes], device=device)
+    """Class labels for the network, (n,) int64: NULL_CLASS in place of -1."""
+    if classes is None:
+        return None
+    return torch.tensor([NULL_CLASS if label < 0 else label for label in classes], device=device)
 
 
-def _given_start(start: ArrayLike, path: Path, amount: float) -> Tensor:
+def _given_start(start: ArrayLike, path: ProbPath, amount: float) -> Tensor:
     """`start` in the path's range.
 
     Raises:
@@ -241,8 +247,8 @@ def _given_start(start: ArrayLike, path: Path, amount: float) -> Tensor:
     _check_shape(images, "start")
     if not images.is_floating_point():
         raise MinidiffError(f"start needs floating-point values in [0, 1], not {images.dtype}; divide bytes by 255")
-    x = path.inward(images)
-    if not _fits(x, path, *path.at(amount)):
+    x = path.normalize(images)
+    if not _fits(x, path, *path.alpha_sigma(amount)):
         raise MinidiffError(
             f"start has values from {images.min().item():g} to {images.max().item():g}, which are no images in [0, 1] "
             f"with the noise of start_amount {amount:g}; make it with core.diffusion.sampling.noised, or give noise"
@@ -250,7 +256,7 @@ def _given_start(start: ArrayLike, path: Path, amount: float) -> Tensor:
     return x
 
 
-def _given_noise(noise: ArrayLike, path: Path) -> Tensor:
+def _given_noise(noise: ArrayLike, path: ProbPath) -> Tensor:
     """`noise` in the path's range, which is that of its own noise.
 
     Raises:
@@ -273,7 +279,7 @@ def _check_shape(images: Tensor, name: str) -> None:
         raise MinidiffError(f"{name} needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(images.shape)}")
 
 
-def _fits(x: Tensor, path: Path, signal: float, noise: float) -> bool:
+def _fits(x: Tensor, path: ProbPath, signal: float, noise: float) -> bool:
     """Whether x, (n, 1, 28, 28), can hold images in the path's range and noise in these shares.
 
     Seen by its range where the noise is uniform, and by each image's mean and deviation where it is Gaussian.

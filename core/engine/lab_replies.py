@@ -169,7 +169,7 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
     label = _label(model, digit, request)
     path = PATHS[model.config.path]
     (point,) = corruption_sweep(model, digit.image[None], [amount], label=label, seed=seed)
-    x = path.inward(point.x[None])
+    x = path.normalize(point.x[None])
     told = amount if model.config.time_conditioning else 0.0
     classes = class_tensor((label,) if label is not None and model.config.class_conditional else None, model.device)
     kernels, table = layer_kernels(model.net), _table(model)

@@ -130,7 +130,7 @@ class _CleanAnswer(nn.Module):
     def forward(self, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
         """The clean image that the model sees in x, asked once."""
         told = torch.as_tensor(amount, dtype=x.dtype, device=x.device).expand(len(x))
-        return self._model.denoiser(labels).at(x, told).clean
+        return self._model.denoiser(labels).predict(x, told).denoised
 
 
 def receptive_field(

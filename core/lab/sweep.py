@@ -104,16 +104,22 @@ def _sweep(
 ) -> Iterator[SweepPoint]:
     path, n = PATHS[name], len(amounts)
     batch = image.expand(n, -1, -1, -1)
-    noise = path.source((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
+    noise = path.sample_noise((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
     with torch.no_grad(), within_memory(MinidiffError(f"{n} amounts do not fit into memory; ask for fewer")):
         told = torch.tensor(amounts, dtype=torch.float32, device="cpu")
-        x = path.outward(path.mix(path.inward(batch), noise, told))
+        x = path.denormalize(path.interpolate(path.normalize(batch), noise, told))
         predictions = one_step(loaded, x, told, label) if n and name == loaded.config.path else None
     for index, amount in enumerate(amounts):
         prediction = None if predictions is None else predictions[index]
         walked = None if steps is None else _walked(loaded, x[index : index + 1], amount, label, seed, steps)
         yield SweepPoint(
-            amount, *path.at(amount), x[index], prediction, _error(prediction, image), walked, _error(walked, image)
+            amount,
+            *path.alpha_sigma(amount),
+            x[index],
+            prediction,
+            _error(prediction, image),
+            walked,
+            _error(walked, image),
         )
 
 
@@ -138,8 +144,8 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, amount: Tensor | float, 
     label = _settled(loaded, label, None)
     classes = class_tensor(None if label is None else (label,) * len(x), placed.device)
     with torch.no_grad():
-        found = loaded.denoiser(classes).at(path.inward(placed), told)
-        return path.outward(found.clean).float().cpu()
+        found = loaded.denoiser(classes).predict(path.normalize(placed), told)
+        return path.denormalize(found.denoised).float().cpu()
 
 
 def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int | None:

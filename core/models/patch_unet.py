@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.config.datasets import CLASSES, NULL
+from core.config.datasets import CLASSES, NULL_CLASS
 
 PATCH = 2
 EMBEDDING = 128
@@ -110,7 +110,7 @@ class PatchUNet(nn.Module):
         """What every block is told: (B, EMBEDDING)."""
         amount = torch.as_tensor(amount, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
-            labels = torch.full((len(x),), NULL, device=x.device)
+            labels = torch.full((len(x),), NULL_CLASS, device=x.device)
         angles = amount[:, None] * self.frequencies  # (B, FREQUENCIES)
         waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.classes.weight.dtype)
         return functional.silu(self.clock(waves) + self.classes(labels))

@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
-from core.config.datasets import CLASSES, NULL
+from core.config.datasets import CLASSES, NULL_CLASS
 from core.config.training import IMAGE_SIZE
 
 TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
@@ -42,7 +42,7 @@ class UNet2D(nn.Module):
         A class-conditional network takes `labels`, (B,) int64: 0 to 9, or 10 for none.
         """
         if self._class_conditional and labels is None:
-            labels = torch.full((len(x),), NULL, device=x.device)
+            labels = torch.full((len(x),), NULL_CLASS, device=x.device)
         timestep = amount * TIMESTEPS
         with nullcontext() if self.skips else _skips_cut(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from core.compute.device_memory import is_out_of_memory, memory_held
 from core.compute.precision import in_precision
 from core.config.training import IMAGE_SIZE
-from core.diffusion.samplers import ask
+from core.diffusion.samplers import call_network
 from core.training.trainer import Trainer
 
 MEASURED = (1, 3)  # images in the small batches
@@ -51,5 +51,5 @@ def _saved_for_backward(trainer: Trainer, images: int) -> int:
     labels = torch.zeros(images, dtype=torch.int64, device=device) if config.class_conditional else None
     hooks = torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor)
     with torch.enable_grad(), hooks, in_precision(config.precision, device):
-        ask(trainer.net, x, amount, labels, time_conditioning=config.time_conditioning)
+        call_network(trainer.net, x, amount, labels, time_conditioning=config.time_conditioning)
     return sum(tensor.untyped_storage().nbytes() for address, tensor in saved.items() if address not in weights)

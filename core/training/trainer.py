@@ -18,12 +18,12 @@ from core.compute.device_memory import is_out_of_memory
 from core.compute.precision import in_precision
 from core.compute.seeding import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for
 from core.compute.torch_settings import own_modes
-from core.config.datasets import NULL
+from core.config.datasets import NULL_CLASS
 from core.config.training import IMAGE_SIZE, TrainConfig
 from core.data.augmentation import padded, shifted
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.prob_paths import PATHS, draw_amounts, target, weight
-from core.diffusion.samplers import ask
+from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target
+from core.diffusion.samplers import call_network
 from core.diffusion.sampling import sample
 from core.models.registry import build_model
 from core.models.weights import fill
@@ -200,24 +200,24 @@ class Trainer:
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
         drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
         dropped = drawn < self.config.label_dropout
-        return torch.where(dropped, NULL, labels)
+        return torch.where(dropped, NULL_CLASS, labels)
 
     def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
-        x0 = self.path.inward(images)
-        amount = draw_amounts(self.config.time_sampling, len(x0), generator).to(self.device)
-        noise = self.path.source(x0.shape, generator).to(self.device)
+        x0 = self.path.normalize(images)
+        amount = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
+        noise = self.path.sample_noise(x0.shape, generator).to(self.device)
         return Batch(x0, noise, amount, labels)
 
     def _errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
         """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
         config, path = self.config, self.path
-        x = path.mix(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
+        x = path.interpolate(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
-            output = ask(net, x, batch.amount, batch.labels, time_conditioning=config.time_conditioning)
-        wanted = target(path, config.prediction, batch.x0, batch.noise, batch.amount)
+            output = call_network(net, x, batch.amount, batch.labels, time_conditioning=config.time_conditioning)
+        wanted = training_target(path, config.prediction, batch.x0, batch.noise, batch.amount)
         errors = functional.mse_loss(output.float(), wanted, reduction="none")
         if config.weighting != "prediction":
-            errors = errors * weight(path, config.prediction, config.weighting, batch.amount).view(-1, 1, 1, 1)
+            errors = errors * loss_weight(path, config.prediction, config.weighting, batch.amount).view(-1, 1, 1, 1)
         return errors
 
     def held_out_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:

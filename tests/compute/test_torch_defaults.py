@@ -158,7 +158,7 @@ def loaded_and_seen() -> Any:
     loaded = LoadedModel(loaded.net, loaded.config.changed(precision="float32"), loaded.step, loaded.name)
     image = load_dataset("glyphs", split="test", limit=1).images.float() / 255
     points = list(corruption_sweep(loaded, image[0], [0.0, 0.4, 1.0], label=3, seed=5, steps=2))
-    x = PATHS["flow"].inward(image)
+    x = PATHS["flow"].normalize(image)
     *_, convolved = convolve_steps(image[0, 0], named_kernel("sobel x"))
     *_, spread = transposed_convolve_steps(image[0, 0, :6, :6], named_kernel("sobel x"))
     return (

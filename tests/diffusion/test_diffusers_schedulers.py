@@ -15,7 +15,7 @@ from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, amounts, evalu
 from core.diffusion.diffusers_schedulers import scheduled
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.prob_paths import PATHS, Path, target
+from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, step_generators
 from core.errors import MinidiffError
 from core.evaluation.feature_classifiers import judge_at_hand, readings
@@ -38,23 +38,23 @@ def needed(name: str) -> None:
 class Ideal(nn.Module):
     """The best net for data from N(MEAN, SPREAD^2), which notes the amounts that it is asked at."""
 
-    def __init__(self, path: Path, prediction: str) -> None:
+    def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
         self.path, self.prediction, self.asked = path, prediction, list[float]()
 
     def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
         self.asked.append(amount[0].item())
-        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.signal, self.path.noise))
+        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
         total = signal.square() * SPREAD**2 + noise.square()
         away = x - signal * MEAN
         clean = MEAN + signal * SPREAD**2 / total * away
-        return target(self.path, self.prediction, clean, noise / total * away, amount)
+        return training_target(self.path, self.prediction, clean, noise / total * away, amount)
 
 
 def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tuple[list[tuple[Tensor, Tensor]], Ideal]:
     road = PATHS[path]
     net = Ideal(road, "v" if path == "vp" else "velocity")
-    x = road.source((n, 1, 4, 4), torch.Generator().manual_seed(1))
+    x = road.sample_noise((n, 1, 4, 4), torch.Generator().manual_seed(1))
     sampler = SAMPLERS.get(name) or scheduled(name)
     generators = step_generators(torch.Generator().manual_seed(0))
     return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
@@ -73,7 +73,7 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise it falls short by 5 / STEPS
     for index in (STEPS // 4, STEPS // 2):  # states lie on our path's scale, not on the scheduler's own
-        signal, noise = PATHS["vp"].at(amounts(STEPS)[index + 1])
+        signal, noise = PATHS["vp"].alpha_sigma(amounts(STEPS)[index + 1])
         assert found[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
 
 
@@ -158,12 +158,12 @@ class OnVP(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None = None) -> Tensor:
-        signal, noise = PATHS["vp"].signal(amount), PATHS["vp"].noise(amount)
+        signal, noise = PATHS["vp"].alpha(amount), PATHS["vp"].sigma(amount)
         a = noise / (signal + noise)
         share = a.view(-1, 1, 1, 1)
         moved = x / (signal + noise).view(-1, 1, 1, 1)
         velocity = self.net(moved, a, labels)
-        return target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, amount)
+        return training_target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, amount)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.config.training import PREDICTIONS
-from core.diffusion.prob_paths import EDGE, PATHS, Path, draw_amounts, estimate, target, weight
+from core.diffusion.prob_paths import EDGE, PATHS, ProbPath, convert_output, loss_weight, sample_times, training_target
 from core.errors import MinidiffError
 
 PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]
@@ -18,24 +18,24 @@ each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 each_pair = pytest.mark.parametrize(("name", "prediction"), PAIRS)
 
 
-def drawn(path: Path, n: int) -> tuple[Tensor, Tensor]:
+def drawn(path: ProbPath, n: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((n, 1, 4, 4), generator=generator)
-    return path.inward(images).double(), path.source((n, 1, 4, 4), generator).double()
+    return path.normalize(images).double(), path.sample_noise((n, 1, 4, 4), generator).double()
 
 
 @each_path
-def test_the_image_stands_at_0_and_noise_at_1(path: Path) -> None:
-    assert path.at(0.0) == (1.0, 0.0)
-    signal, noise = path.at(1.0)
+def test_the_image_stands_at_0_and_noise_at_1(path: ProbPath) -> None:
+    assert path.alpha_sigma(0.0) == (1.0, 0.0)
+    signal, noise = path.alpha_sigma(1.0)
     assert noise == pytest.approx(1, abs=3e-5)
     assert signal == pytest.approx(math.exp(-5.025) if path.name == "vp" else 0, abs=1e-12)
 
 
 @each_path
-def test_slopes_are_the_derivatives_of_shares(path: Path) -> None:
+def test_slopes_are_the_derivatives_of_shares(path: ProbPath) -> None:
     step = 1e-6
-    for share, slope in ((path.signal, path.signal_slope), (path.noise, path.noise_slope)):
+    for share, slope in ((path.alpha, path.d_alpha), (path.sigma, path.d_sigma)):
         difference = (share(INNER + step) - share(INNER - step)) / (2 * step)
         torch.testing.assert_close(slope(INNER), difference, atol=1e-8, rtol=1e-8)
 
@@ -43,10 +43,10 @@ def test_slopes_are_the_derivatives_of_shares(path: Path) -> None:
 def test_the_variance_preserving_shares_are_ddpms_for_many_steps() -> None:
     a = torch.linspace(0, 1, 11, dtype=torch.float64)
     path = PATHS["vp"]
-    torch.testing.assert_close(path.signal(a).square() + path.noise(a).square(), torch.ones_like(a))
+    torch.testing.assert_close(path.alpha(a).square() + path.sigma(a).square(), torch.ones_like(a))
     betas = torch.linspace(0.1, 20, 100_000, dtype=torch.float64) / 100_000  # Song et al. 2021, appendix C
     products = (1 - betas).cumprod(0)
-    torch.testing.assert_close(path.signal(a[1:]).square(), products[9_999::10_000], atol=1e-5, rtol=2e-3)
+    torch.testing.assert_close(path.alpha(a[1:]).square(), products[9_999::10_000], atol=1e-5, rtol=2e-3)
 
 
 @each_path
@@ -54,28 +54,28 @@ def test_the_variance_preserving_shares_are_ddpms_for_many_steps() -> None:
     ("given", "computed"),
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
-def test_shares_are_computed_in_float32_at_least(path: Path, given: torch.dtype, computed: torch.dtype) -> None:
+def test_shares_are_computed_in_float32_at_least(path: ProbPath, given: torch.dtype, computed: torch.dtype) -> None:
     a = torch.tensor([0.25, 0.5], dtype=given)
-    for share in (path.signal, path.noise, path.signal_slope, path.noise_slope):
+    for share in (path.alpha, path.sigma, path.d_alpha, path.d_sigma):
         assert share(a).dtype == computed
         torch.testing.assert_close(share(a), share(a.double()).to(computed), atol=1e-6, rtol=1e-6)
 
 
 @each_path
-def test_images_come_back_from_a_paths_range(path: Path) -> None:
+def test_images_come_back_from_a_paths_range(path: ProbPath) -> None:
     images = torch.rand(3, 1, 4, 4)
-    x = path.inward(images)
+    x = path.normalize(images)
     assert (path.low, path.high) == ((0, 1) if path.name == "mix" else (-1, 1))
-    assert path.inward(torch.tensor([0.0, 1.0])).tolist() == [path.low, path.high]
-    torch.testing.assert_close(path.outward(x), images, atol=1e-6, rtol=0)
+    assert path.normalize(torch.tensor([0.0, 1.0])).tolist() == [path.low, path.high]
+    torch.testing.assert_close(path.denormalize(x), images, atol=1e-6, rtol=0)
     if path.name == "mix":
         assert torch.equal(x, images)
 
 
 def test_the_noise_of_the_mix_is_uniform_and_of_the_others_gaussian() -> None:
     for path in PATHS.values():
-        noise = path.source((100, 1, 28, 28), torch.Generator().manual_seed(1))
-        assert torch.equal(noise, path.source((100, 1, 28, 28), torch.Generator().manual_seed(1)))
+        noise = path.sample_noise((100, 1, 28, 28), torch.Generator().manual_seed(1))
+        assert torch.equal(noise, path.sample_noise((100, 1, 28, 28), torch.Generator().manual_seed(1)))
         mean, variance = (0, 1) if path.gaussian else (0.5, 1 / 12)
         assert noise.mean().item() == pytest.approx(mean, abs=0.02)
         assert noise.var().item() == pytest.approx(variance, rel=0.03)
@@ -86,12 +86,12 @@ def test_the_noise_of_the_mix_is_uniform_and_of_the_others_gaussian() -> None:
 def test_what_a_perfect_net_answers_gives_image_noise_and_velocity_back(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
-    x = path.mix(x0, eps, INNER)
-    found = estimate(path, prediction, target(path, prediction, x0, eps, INNER), x, INNER)
-    torch.testing.assert_close(found.clean, x0, atol=1e-10, rtol=0)
+    x = path.interpolate(x0, eps, INNER)
+    found = convert_output(path, prediction, training_target(path, prediction, x0, eps, INNER), x, INNER)
+    torch.testing.assert_close(found.denoised, x0, atol=1e-10, rtol=0)
     torch.testing.assert_close(found.noise, eps, atol=1e-10, rtol=0)
     step = 1e-6
-    difference = (path.mix(x0, eps, INNER + step) - path.mix(x0, eps, INNER - step)) / (2 * step)
+    difference = (path.interpolate(x0, eps, INNER + step) - path.interpolate(x0, eps, INNER - step)) / (2 * step)
     torch.testing.assert_close(found.velocity, difference, atol=1e-7, rtol=1e-7)
 
 
@@ -99,11 +99,11 @@ def test_what_a_perfect_net_answers_gives_image_noise_and_velocity_back(name: st
 def test_a_form_translated_into_another_and_back_is_the_same(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
-    x = path.mix(x0, eps, INNER)
+    x = path.interpolate(x0, eps, INNER)
     output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a poor net
-    found = estimate(path, prediction, output, x, INNER)
-    torch.testing.assert_close(path.mix(found.clean, found.noise, INNER), x, atol=1e-10, rtol=0)
-    again = target(path, prediction, found.clean, found.noise, INNER)
+    found = convert_output(path, prediction, output, x, INNER)
+    torch.testing.assert_close(path.interpolate(found.denoised, found.noise, INNER), x, atol=1e-10, rtol=0)
+    again = training_target(path, prediction, found.denoised, found.noise, INNER)
     torch.testing.assert_close(again, output, atol=1e-9, rtol=1e-9)
 
 
@@ -113,12 +113,12 @@ def test_nothing_is_infinite_at_the_end_points(name: str, prediction: str, dtype
     path = PATHS[name]
     a = torch.tensor([0, 1e-30, 1e-8, EDGE, 1 - EDGE, 1 - 1e-7, 1], dtype=dtype)
     x0, eps = (part.to(dtype) for part in drawn(path, len(a)))
-    for output in (target(path, prediction, x0, eps, a), 3 * eps):
-        for part in estimate(path, prediction, output, path.mix(x0, eps, a), a):
+    for output in (training_target(path, prediction, x0, eps, a), 3 * eps):
+        for part in convert_output(path, prediction, output, path.interpolate(x0, eps, a), a):
             assert part.dtype == dtype
             assert bool(torch.isfinite(part).all())
     for counted in ("prediction", "clean", "noise", "velocity", "v"):
-        factor = weight(path, prediction, counted, a)
+        factor = loss_weight(path, prediction, counted, a)
         assert factor.shape == a.shape
         assert bool(torch.isfinite(factor).all())
         assert bool((factor > 0).all())
@@ -128,17 +128,17 @@ def test_where_a_form_leaves_another_open_its_limit_is_as_documented() -> None:
     for path in PATHS.values():
         x0, eps = drawn(path, 1)
         image, noise = (torch.tensor([a], dtype=torch.float64) for a in (0.0, 1.0))
-        assert estimate(path, "clean", x0, x0, image).noise.abs().max() == 0
-        off = estimate(path, "clean", x0 - EDGE, x0, image).noise
+        assert convert_output(path, "clean", x0, x0, image).noise.abs().max() == 0
+        off = convert_output(path, "clean", x0 - EDGE, x0, image).noise
         torch.testing.assert_close(off, torch.ones_like(off), atol=1e-9, rtol=0)
-        found = estimate(path, "noise", eps, path.mix(x0, eps, noise), noise).clean
+        found = convert_output(path, "noise", eps, path.interpolate(x0, eps, noise), noise).denoised
         torch.testing.assert_close(found, x0 if path.name == "vp" else torch.zeros_like(x0), atol=1e-9, rtol=0)
         # What needs no division is exact even there.
         for prediction in {"velocity", "v"} & set(PREDICTIONS[path.name]):
             for a in (image, noise):
-                x = path.mix(x0, eps, a)
-                exact = estimate(path, prediction, target(path, prediction, x0, eps, a), x, a)
-                torch.testing.assert_close(exact.clean, x0, atol=1e-9, rtol=0)
+                x = path.interpolate(x0, eps, a)
+                exact = convert_output(path, prediction, training_target(path, prediction, x0, eps, a), x, a)
+                torch.testing.assert_close(exact.denoised, x0, atol=1e-9, rtol=0)
                 torch.testing.assert_close(exact.noise, eps, atol=1e-9, rtol=0)
 
 
@@ -146,17 +146,17 @@ def test_where_a_form_leaves_another_open_its_limit_is_as_documented() -> None:
 def test_a_weight_turns_one_squared_error_into_another(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
-    x = path.mix(x0, eps, INNER)
-    wanted = target(path, prediction, x0, eps, INNER)
-    found = estimate(path, prediction, wanted + 0.1, x, INNER)
+    x = path.interpolate(x0, eps, INNER)
+    wanted = training_target(path, prediction, x0, eps, INNER)
+    found = convert_output(path, prediction, wanted + 0.1, x, INNER)
     errors = {
         "prediction": wanted + 0.1 - wanted,
-        "clean": found.clean - x0,
+        "clean": found.denoised - x0,
         "noise": found.noise - eps,
-        "velocity": found.velocity - estimate(path, prediction, wanted, x, INNER).velocity,
+        "velocity": found.velocity - convert_output(path, prediction, wanted, x, INNER).velocity,
     }
     for counted, error in errors.items():
-        factor = weight(path, prediction, counted, INNER)
+        factor = loss_weight(path, prediction, counted, INNER)
         torch.testing.assert_close(factor * 0.01, error.square().mean((1, 2, 3)), atol=1e-10, rtol=1e-6)
 
 
@@ -166,27 +166,27 @@ def test_a_weight_turns_one_squared_error_into_another(name: str, prediction: st
 def test_a_pair_that_is_not_supported_is_refused_in_one_line(name: str, prediction: str) -> None:
     path, x, a = PATHS[name], torch.zeros(1, 1, 4, 4), torch.zeros(1)
     calls = (
-        lambda: target(path, prediction, x, x, a),
-        lambda: estimate(path, prediction, x, x, a),
-        lambda: weight(path, prediction, "clean", a),
+        lambda: training_target(path, prediction, x, x, a),
+        lambda: convert_output(path, prediction, x, x, a),
+        lambda: loss_weight(path, prediction, "clean", a),
     )
     for call in calls:
-        with pytest.raises(MinidiffError, match=f"the path {name} is learned by predicting .* not") as error:
+        with pytest.raises(MinidiffError, match=f"the path {name} supports the predictions .* not") as error:
             call()
         assert len(str(error.value).splitlines()) == 1
 
 
 def test_an_error_counted_as_that_of_nothing_known_is_refused() -> None:
     with pytest.raises(MinidiffError, match="'score'"):
-        weight(PATHS["flow"], "clean", "score", torch.zeros(1))
+        loss_weight(PATHS["flow"], "clean", "score", torch.zeros(1))
 
 
 @pytest.mark.parametrize("times", ["uniform", "logit_normal"])
 def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
-    amounts = draw_amounts(times, 20_000, torch.Generator().manual_seed(0))
+    amounts = sample_times(times, 20_000, torch.Generator().manual_seed(0))
     assert amounts.dtype == torch.float32
     assert 0 <= amounts.min() <= amounts.max() <= 1
-    assert torch.equal(amounts, draw_amounts(times, 20_000, torch.Generator().manual_seed(0)))
+    assert torch.equal(amounts, sample_times(times, 20_000, torch.Generator().manual_seed(0)))
     # Of a normal around 0.4: sigmoid(0.4 - 0.6745) = 0.4318, sigmoid(0.4) = 0.5987, sigmoid(0.4 + 0.6745) = 0.7454.
     quartiles = [0.25, 0.5, 0.75] if times == "uniform" else [0.4318, 0.5987, 0.7454]
     torch.testing.assert_close(
@@ -196,4 +196,4 @@ def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
 
 def test_amounts_of_an_unknown_distribution_are_refused() -> None:
     with pytest.raises(MinidiffError, match="'cosine'"):
-        draw_amounts("cosine", 1, torch.Generator())
+        sample_times("cosine", 1, torch.Generator())

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.config.datasets import NULL
+from core.config.datasets import NULL_CLASS
 from core.config.sampling import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
 from core.config.training import PREDICTIONS
-from core.diffusion.prob_paths import PATHS, Path, target
+from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, Sampler, step_generators
 
 MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data
@@ -27,16 +27,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  #
 class Ideal(nn.Module):
     """The best possible net for data from N(MEAN, SPREAD^2): what it predicts is known in closed form."""
 
-    def __init__(self, path: Path, prediction: str) -> None:
+    def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
         self.path, self.prediction = path, prediction
 
     def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
-        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.signal, self.path.noise))
+        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
         total = signal.square() * SPREAD**2 + noise.square()
         away = x - signal * MEAN
         clean = MEAN + signal * SPREAD**2 / total * away
-        return target(self.path, self.prediction, clean, noise / total * away, amount)
+        return training_target(self.path, self.prediction, clean, noise / total * away, amount)
 
 
 class Wavy(nn.Module):
@@ -46,15 +46,15 @@ class Wavy(nn.Module):
         return torch.sin(3 * x + 2 * amount.view(-1, 1, 1, 1)) * 0.8
 
 
-def flowed(path: Path, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
+def flowed(path: ProbPath, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
     """Where the probability flow of N(MEAN, SPREAD^2) leads from x at amount `start` to amount `end`."""
-    (signal, noise), (signal_end, noise_end) = path.at(start), path.at(end)
+    (signal, noise), (signal_end, noise_end) = path.alpha_sigma(start), path.alpha_sigma(end)
     away = (x - signal * MEAN) / math.sqrt(signal**2 * SPREAD**2 + noise**2)
     return signal_end * MEAN + math.sqrt(signal_end**2 * SPREAD**2 + noise_end**2) * away
 
 
-def start_of(path: Path, dtype: torch.dtype = torch.float32) -> Tensor:
-    return path.source(SHAPE, torch.Generator().manual_seed(3)).to(dtype)
+def start_of(path: ProbPath, dtype: torch.dtype = torch.float32) -> Tensor:
+    return path.sample_noise(SHAPE, torch.Generator().manual_seed(3)).to(dtype)
 
 
 def states(sampler: Sampler, denoiser: Denoiser, x: Tensor, falling: Sequence[float]) -> list[Tensor]:
@@ -113,7 +113,7 @@ def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
 @pytest.mark.parametrize(("path", "prediction"), [("vp", "v"), ("flow", "velocity")])
 def test_ddpm_gives_the_datas_mean_and_variance(path: str, prediction: str) -> None:
     road = PATHS[path]
-    x = road.source((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
+    x = road.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
     *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, amounts(400))
     assert last.mean().item() == pytest.approx(MEAN, abs=0.015)
     assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # it falls short by a share of about 8 / steps
@@ -248,7 +248,7 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
 
 def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
     road = PATHS["vp"]
-    x = road.source((5, 1, 4, 4), torch.Generator().manual_seed(0))
+    x = road.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
     many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, amounts(4))
     few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x[:2], amounts(4))
     assert_same([state[:2] for state in many], few, 1e-6)
@@ -269,14 +269,14 @@ class Labelled(nn.Module):
 
 def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
     net, x = Labelled(), start_of(PATHS["flow"])
-    labels = torch.tensor([0, 3, 9, NULL])
+    labels = torch.tensor([0, 3, 9, NULL_CLASS])
     found = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
     ((seen, amount, asked),) = net.asked
     assert torch.equal(seen, torch.cat((x, x)))
     assert torch.equal(amount, torch.full((8,), 0.5))
     assert asked is not None
-    assert asked.tolist() == [0, 3, 9, NULL, NULL, NULL, NULL, NULL]
-    wanted = [NULL + 2.5 * (label - NULL) for label in (0, 3, 9, NULL)]
+    assert asked.tolist() == [0, 3, 9, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS]
+    wanted = [NULL_CLASS + 2.5 * (label - NULL_CLASS) for label in (0, 3, 9, NULL_CLASS)]
     torch.testing.assert_close(found.velocity[:, 0, 0, 0], torch.tensor(wanted))
 
 
@@ -319,8 +319,8 @@ def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch
 def test_a_noise_prediction_gives_no_image_outside_the_range() -> None:
     road = PATHS["flow"]
     found = Denoiser(Wavy(), road, "noise")(start_of(road), 1.0)
-    assert found.clean.abs().max() == 1
-    torch.testing.assert_close(found.velocity, found.noise - found.clean, atol=1e-3, rtol=1e-5)
+    assert found.denoised.abs().max() == 1
+    torch.testing.assert_close(found.velocity, found.noise - found.denoised, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -191,8 +191,8 @@ def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, s
     records = list(sample(model, n=3, steps=4, sampler=sampler))
     assert [record.amount for record in records] == pytest.approx([1, 0.75, 0.5, 0.25, 0])
     assert [record.index for record in records] == list(range(5))
-    source = PATHS[path].source((3, 1, 28, 28), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(records[0].x, PATHS[path].outward(source), atol=1e-6, rtol=0)
+    source = PATHS[path].sample_noise((3, 1, 28, 28), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(records[0].x, PATHS[path].denormalize(source), atol=1e-6, rtol=0)
     for record in records[1:]:
         assert record.prediction is not None
         assert bool(torch.isfinite(record.x).all())
@@ -205,7 +205,7 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
 
     class Knowing(nn.Module):
         def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
-            return PATHS[path].inward(image).expand_as(x)
+            return PATHS[path].normalize(image).expand_as(x)
 
     model = LoadedModel(Knowing(), TrainConfig(path=path, prediction="clean", precision="float32"), 1, "knowing")
     for sampler in SAMPLER_NAMES:
@@ -469,7 +469,7 @@ def digits(n: int = 4) -> Tensor:
 def test_a_models_noise_is_what_a_seed_starts_from(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     noise = model.noise(3, seed=7)
-    assert torch.equal(PATHS[path].outward(noise), next(sample(model, n=3, seed=7)).x)
+    assert torch.equal(PATHS[path].denormalize(noise), next(sample(model, n=3, seed=7)).x)
     whole, given = (list(sample(model, n=3, steps=3, seed=7, **options))[-1].x for options in ({}, {"noise": noise}))
     assert torch.equal(whole, given)
     *_, last = sample(model, steps=3, seed=7, noise=noise.numpy())

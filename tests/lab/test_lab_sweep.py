@@ -33,7 +33,9 @@ def small(path: str, prediction: str, *, classes: bool = True) -> LoadedModel:
         for parameter in net.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
-    config = TrainConfig(path=path, prediction=prediction, classes=classes, channels=(16, 16), precision="float32")
+    config = TrainConfig(
+        path=path, prediction=prediction, class_conditional=classes, channels=(16, 16), precision="float32"
+    )
     return LoadedModel(net.eval(), config, 0, "small")
 
 
@@ -50,10 +52,12 @@ def test_amount_0_is_the_image_and_amount_1_holds_none_of_it(path: str, image: T
 def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, image: Tensor) -> None:
     road = PATHS[path]
     points = list(corruption_sweep(BasicUNet(channels=(4,)), image, AMOUNTS, path=path, seed=3))
-    assert [(point.amount, point.signal, point.noise) for point in points] == [(a, *road.at(a)) for a in AMOUNTS]
-    noise = road.source((1, 28, 28), torch.Generator().manual_seed(3))
+    assert [(point.amount, point.signal, point.noise) for point in points] == [
+        (a, *road.alpha_sigma(a)) for a in AMOUNTS
+    ]
+    noise = road.sample_noise((1, 28, 28), torch.Generator().manual_seed(3))
     for point in points:
-        expected = road.outward(road.inward(image) * point.signal + noise * point.noise)
+        expected = road.denormalize(road.normalize(image) * point.signal + noise * point.noise)
         torch.testing.assert_close(point.x, expected, rtol=0, atol=1e-6)
 
 

@@ -55,9 +55,9 @@ async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
             for amount, shares in zip(
                 bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True
             ):
-                assert list(shares) == pytest.approx(path.at(amount), abs=1e-6)
+                assert list(shares) == pytest.approx(path.alpha_sigma(amount), abs=1e-6)
         assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow noise", "vp", "vp noise"]
-        signal, noise = PATHS["vp"].at(0.6)
+        signal, noise = PATHS["vp"].alpha_sigma(0.6)
         assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
 
 
