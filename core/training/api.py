@@ -14,9 +14,9 @@ from core.runs.launcher import config_to_resume
 from core.runs.store import create_run
 from core.runs.writer import HeldRun
 from core.system.signals import Interrupts
-from core.training.distributed import Team
-from core.training.loop import Sitting
-from core.training.worker import follow
+from core.training.distributed import DistributedContext
+from core.training.loop import TrainingLoop
+from core.training.worker import run_worker
 
 
 def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Generator[Event, None, None]:
@@ -41,18 +41,20 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
     Raises:
         MinidiffError: the data, device, run directory or loss is not usable; the run records it as `failed`.
     """
-    team = Team()
-    if not team.leads:
-        return _following(team, interrupts)
-    if config.nproc > 1 and team.size == 1:
+    distributed = DistributedContext()
+    if not distributed.is_main:
+        return _following(distributed, interrupts)
+    if config.nproc > 1 and distributed.size == 1:
         raise ConfigError(
             f"{config.nproc} processes are started by `minidiff train --nproc {config.nproc}`; "
             f"for a script use `torchrun --nproc-per-node {config.nproc}`"
         )
     if config.root is None:
         pick_device(config.device)
-        return _unrecorded(config, team, interrupts)
-    begun = run_held_for(root_directory(config.root), team.place.launcher) if team.place.restarts else None
+        return _unrecorded(config, distributed, interrupts)
+    begun = (
+        run_held_for(root_directory(config.root), distributed.place.launcher) if distributed.place.restarts else None
+    )
     if begun is not None:
         return resume(begun, interrupts=interrupts)
     pick_device(config.device)  # a device that is not there should not leave a run behind
@@ -86,64 +88,71 @@ def resume(
         MinidiffError: as for `train`; also a run that is finished, is being trained, or has a damaged state. A run that
             cannot be resumed stays what it was.
     """
-    team = Team()
-    if not team.leads:
-        return _following(team, interrupts)
+    distributed = DistributedContext()
+    if not distributed.is_main:
+        return _following(distributed, interrupts)
     last = last_lifecycle(path)
-    if isinstance(last, Failed) and team.place.restarts:  # it would only fail again
+    if isinstance(last, Failed) and distributed.place.restarts:  # it would only fail again
         raise RunError(last.message)
     config = config_to_resume(path, epochs)
     if device is not None:
         pick_device(device)  # a slip of the caller's is no failure of the run
-    return _recorded(path, config, device, force, team, interrupts)
+    return _recorded(path, config, device, force, distributed, interrupts)
 
 
-def _following(team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
-    _join(team, interrupts)
-    follow(team)
+def _following(distributed: DistributedContext, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+    _join(distributed, interrupts)
+    run_worker(distributed)
     yield from ()
 
 
-def _join(team: Team, interrupts: Interrupts | None) -> None:
+def _join(distributed: DistributedContext, interrupts: Interrupts | None) -> None:
     """Meet the other processes. Meanwhile there is nothing to keep, and a signal ends this process at once."""
     if interrupts is None:
-        team.join()
+        distributed.init_process_group()
         return
     interrupts.raise_received()
     with interrupts.released():
-        team.join()
+        distributed.init_process_group()
 
 
-def _unrecorded(config: TrainConfig, team: Team, interrupts: Interrupts | None) -> Generator[Event, None, None]:
-    _join(team, interrupts)
-    with interrupts or Interrupts(patient=team.size > 1) as signals, team.kept_together():
-        sitting = Sitting(config, signals, team=team)
+def _unrecorded(
+    config: TrainConfig, distributed: DistributedContext, interrupts: Interrupts | None
+) -> Generator[Event, None, None]:
+    _join(distributed, interrupts)
+    with interrupts or Interrupts(patient=distributed.size > 1) as signals, distributed.process_group():
+        loop = TrainingLoop(config, signals, distributed=distributed)
         try:
-            for event in sitting.events():
+            for event in loop.events():
                 with signals.released():
                     yield event
         except GeneratorExit:
-            team.tell(None)
+            distributed.broadcast(None)
             raise
 
 
 def _recorded(
-    path: Path, config: TrainConfig, device: str | None, force: bool, team: Team, interrupts: Interrupts | None
+    path: Path,
+    config: TrainConfig,
+    device: str | None,
+    force: bool,
+    distributed: DistributedContext,
+    interrupts: Interrupts | None,
 ) -> Generator[Event, None, None]:
-    _join(team, interrupts)
-    signals = interrupts or Interrupts(patient=team.size > 1)
-    with signals, HeldRun(path, force=force) as run, team.kept_together():
-        sitting = Sitting(config, signals, run, device=device, team=team)
+    _join(distributed, interrupts)
+    signals = interrupts or Interrupts(patient=distributed.size > 1)
+    with signals, HeldRun(path, force=force) as run, distributed.process_group():
+        loop = TrainingLoop(config, signals, run, device=device, distributed=distributed)
         try:
-            for event in sitting.events():
+            for event in loop.events():
                 run.append(event)
                 run.closed = isinstance(event, Stopped | Finished)
                 with signals.released():
                     yield event
         except GeneratorExit:
             if not run.closed:
-                for event in sitting.stop("closed"):
+                for event in loop.stop("closed"):
                     run.append(event)
                 run.closed = True
-                team.tell(None)
+                distributed.broadcast(None)
             raise

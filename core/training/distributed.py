@@ -1,4 +1,4 @@
-"""The processes that train one net together: how they meet, what they tell one another, and whose images are whose."""
+"""Distributed data-parallel training: process groups, messages, and the part of a batch that each process computes."""
 
 from __future__ import annotations
 
@@ -22,35 +22,37 @@ from core.compute.device import pick_device
 from core.errors import DeviceUnavailable, ProcessLost
 from core.runs.launcher import LOST, RENDEZVOUS, Place, place
 
-REFUSAL = "refused: "  # begins what a process says that cannot take part
+REFUSAL = "refused: "  # prefix of the message of a process that cannot take part
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64)}  # of a state
-PATIENCE = timedelta(days=365)  # others wait while the first evaluates, or is paused; a death is noticed at once
+PATIENCE = timedelta(
+    days=365
+)  # workers wait while the main process evaluates or is paused; a lost process is noticed at once
 
 
-class Team:
-    """All processes of one training; what only makes sense among several does nothing in a team of one.
+class DistributedContext:
+    """The processes of one run. With a world size of 1 every collective operation is a no-op.
 
-    The first process, the leader, has the run directory and decides; the others do the steps that they are told to.
-    Every process draws the whole batch's randomness and computes its own part of the batch, so that a step is the same
-    whatever the number of processes, but for the order in which gradients are added up.
+    The main process (rank 0) owns the run directory and decides how many steps to take; the workers take them. Every
+    process generates the random numbers of the whole batch and computes its own part, so a step does not depend on the
+    world size, except for the order in which gradients are summed.
     """
 
     def __init__(self, where: Place | None = None) -> None:
         self.place = where or place()
         self.size = self.place.size
-        self._words: dist.ProcessGroup | None = None  # for what is told, on the processor
-        self._gradients: dist.ProcessGroup | None = None  # for tensors that stay on the device
+        self._words: dist.ProcessGroup | None = None  # for messages, on the CPU
+        self._gradients: dist.ProcessGroup | None = None  # for gradients, on the device
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process with the run directory."""
+    def is_main(self) -> bool:
+        """Whether this is the main process, which owns the run directory."""
         return self.place.rank == 0
 
-    def join(self) -> None:
-        """Meet the others, whom `kept_together` parts from at the end.
+    def init_process_group(self) -> None:
+        """Wait until all processes are connected; `process_group` disconnects at the end.
 
         Raises:
-            ProcessLost: one of them did not come.
+            ProcessLost: a process did not connect.
         """
         if self.size == 1:
             return
@@ -59,7 +61,7 @@ class Team:
                 met: Store = dist.FileStore(file, self.size)  # type: ignore[attr-defined] # documented, not in __all__
             else:
                 met, _, _ = next(iter(rendezvous("env://")))
-            # torchrun's store lives on when it starts everyone anew; what the dead left there must not be found.
+            # torchrun's store outlives a restart; keys of killed processes must not be found.
             store = PrefixStore(f"attempt {self.place.restarts}", met)
             dist.init_process_group("gloo", store=store, rank=self.place.rank, world_size=self.size)
             self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[assignment] # of all
@@ -68,11 +70,11 @@ class Team:
         self._gradients = dist.group.WORLD
 
     @contextmanager
-    def kept_together(self) -> Iterator[None]:
-        """Say it in plain words where another process is found to be gone.
+    def process_group(self) -> Iterator[None]:
+        """Turn torch's error for a lost process into `ProcessLost`, and destroy the process group at the end.
 
         Raises:
-            ProcessLost: this one cannot go on without it.
+            ProcessLost: another process was lost.
         """
         try:
             yield
@@ -84,7 +86,7 @@ class Team:
                 dist.destroy_process_group()
 
     def pick_device(self, name: str) -> torch.device:
-        """The device for this process: as `core.pick_device`, but each process of a machine has a GPU of its own.
+        """The device for this process: as `core.pick_device`, but each process of a machine gets its own GPU.
 
         Raises:
             DeviceUnavailable: as there; also fewer GPUs than processes, or one device for several.
@@ -104,23 +106,23 @@ class Team:
         torch.cuda.set_device(device)
         return device
 
-    def tell(self, value: Any) -> None:
-        """Say something, as JSON, to all others, who `hear` it."""
+    def broadcast(self, value: Any) -> None:
+        """Send a value, as JSON, from the main process to the workers, which call `receive`."""
         if self.size > 1:
             content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
             dist.broadcast(torch.tensor(len(content), device="cpu"), src=0, group=self._words)
             dist.broadcast(content, src=0, group=self._words)
 
-    def hear(self) -> Any:
-        """What the leader says next."""
+    def receive(self) -> Any:
+        """The next value that the main process broadcasts."""
         length = torch.tensor(0, device="cpu")
         dist.broadcast(length, src=0, group=self._words)
         content = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         dist.broadcast(content, src=0, group=self._words)
         return json.loads(bytes(content.tolist()))
 
-    def ask(self, words: str) -> list[str]:
-        """What every process has to say here, by rank; all of them take part, and all are told."""
+    def all_gather(self, words: str) -> list[str]:
+        """The text of every process, by rank, on all processes."""
         if self.size == 1:
             return [words]
         content = torch.frombuffer(bytearray(words.encode() + b"\0"), dtype=torch.uint8)
@@ -133,30 +135,30 @@ class Team:
         dist.all_gather(answers, padded, group=self._words)
         return [bytes(answer.tolist()).partition(b"\0")[0].decode() for answer in answers]
 
-    def hand_out(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give all others copies of the leader's tensors, which they `receive`."""
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Send tensors from the main process to the workers, which call `receive_tensors`."""
         if self.size == 1:
             return
-        self.tell(
+        self.broadcast(
             [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()]
         )
         for value in tensors.values():
             dist.broadcast(value.detach().cpu().contiguous(), src=0, group=self._words)
 
-    def receive(self) -> dict[str, Tensor]:
-        """The tensors that the leader hands out, on the CPU."""
-        tensors = {name: torch.empty(shape, dtype=DTYPES[kind], device="cpu") for name, kind, shape in self.hear()}
+    def receive_tensors(self) -> dict[str, Tensor]:
+        """The tensors that the main process broadcasts, on the CPU."""
+        tensors = {name: torch.empty(shape, dtype=DTYPES[kind], device="cpu") for name, kind, shape in self.receive()}
         for value in tensors.values():
             dist.broadcast(value, src=0, group=self._words)
         return tensors
 
-    def share(self, images: int) -> slice:
-        """Which of a batch's images are this process's: parts differ by at most one image, and may be empty."""
+    def local_slice(self, images: int) -> slice:
+        """The slice of a batch that this process computes; slices differ by at most one image and may be empty."""
         rank = self.place.rank
         return slice(images * rank // self.size, images * (rank + 1) // self.size)
 
-    def wrapped(self, net: nn.Module) -> nn.Module:
-        """The net with gradients that are averaged over all processes while they are computed; on the net's device."""
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The network with gradients averaged over all processes during the backward pass."""
         if self.size == 1:
             return net
         if next(net.parameters()).is_cuda:
@@ -164,39 +166,39 @@ class Team:
         return DistributedDataParallel(net, process_group=self._gradients, gradient_as_bucket_view=True)
 
     @staticmethod
-    def kept_back(net: nn.Module) -> AbstractContextManager[None]:
-        """While entered, gradients of a wrapped net are added up here and not exchanged yet."""
+    def no_sync(net: nn.Module) -> AbstractContextManager[None]:
+        """Accumulate the gradients of a wrapped network locally, without averaging them yet."""
         return net.no_sync() if isinstance(net, DistributedDataParallel) else nullcontext()
 
-    def sum(self, value: Tensor) -> Tensor:
-        """The sum of a scalar over all processes, on the device it is on; the same bits everywhere."""
+    def all_reduce_sum(self, value: Tensor) -> Tensor:
+        """The sum of a scalar over all processes, on its device; the same bits on every process."""
         if self.size > 1:
             dist.all_reduce(value, group=self._gradients)
         return value
 
-    def all(self, holds: bool) -> bool:
-        """Whether something holds for every process."""
+    def all_true(self, holds: bool) -> bool:
+        """Whether a condition holds on every process."""
         if self.size == 1:
             return holds
         found = torch.tensor(int(holds), device="cpu")
         dist.all_reduce(found, dist.ReduceOp.MIN, group=self._words)
         return bool(found)
 
-    def average(self, gradients: Iterable[Tensor | None]) -> None:
-        """Replace gradients that were kept back by their average over all processes; one that is None is so in all."""
+    def all_reduce_mean(self, gradients: Iterable[Tensor | None]) -> None:
+        """Average accumulated gradients over all processes, in place; None is None on all of them."""
         for gradient in gradients if self.size > 1 else ():
             if gradient is not None:
                 dist.all_reduce(gradient, group=self._gradients)
                 gradient.div_(self.size)
 
-    def here(self, device: torch.device) -> str:
-        """This process's device, with the machine's name where there are several machines."""
+    def device_name(self, device: torch.device) -> str:
+        """This process's device, with the host name if there are several hosts."""
         several = self.place.local_size < self.size
         return f"{socket.gethostname()} {device}" if several else str(device)
 
 
 def _raise_lost(error: RuntimeError) -> NoReturn:
-    """Raise ProcessLost if that is what torch says, else the error itself."""
+    """Raise ProcessLost if the error is from a collective operation, else the error itself."""
     if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Gloo", "NCCL")):
         reason = re.sub(r"^.*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
         raise ProcessLost(f"{LOST} ({reason})") from None

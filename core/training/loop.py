@@ -1,4 +1,4 @@
-"""One sitting of a trainer at a run: from taking up its state to the last word, as a stream of events."""
+"""The training loop: from restoring a run's state to its end, as a stream of events."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from core.runs.writer import HeldRun
 from core.system.disk_usage import remedy
 from core.system.signals import Interrupts
 from core.text import memory_size
-from core.training.distributed import REFUSAL, Team
+from core.training.distributed import REFUSAL, DistributedContext
 from core.training.loss_window import EpochSoFar, Window, least_seconds
 from core.training.memory_estimate import training_memory
 from core.training.state import read_state
@@ -61,10 +61,10 @@ FREE_TO_CHANGE = {
 }
 
 
-class Sitting:
+class TrainingLoop:
     """Moves a trainer to the end of its run unless it is stopped; writes checkpoints if there is a run directory.
 
-    In a team it is the leader's: it tells the others what to prepare, and how many steps to take next.
+    In a distributed run it is the main process's: it broadcasts what to prepare and how many steps to take next.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Sitting:
         run: HeldRun | None = None,
         *,
         device: str | None = None,
-        team: Team | None = None,
+        distributed: DistributedContext | None = None,
     ) -> None:
         self.config = config
         self.run = run
-        self._team = team or Team()
-        self._devices: list[str] = []  # of the team's processes
+        self._distributed = distributed or DistributedContext()
+        self._devices: list[str] = []  # of all processes
         self._interrupts = interrupts
         self._asked_device = device
         self._trainer: Trainer | None = None
@@ -88,11 +88,11 @@ class Sitting:
         self._skipped_in_a_row = 0
         self._planned_epochs = config.epochs  # of the run before it was resumed
         self._reference: Reference | None = None
-        self._seconds = 0.0  # of training, over all sittings
+        self._seconds = 0.0  # of training, over all trainers of the run
         self._step_seconds = 0.0  # in the newest window
         self._saved = time.monotonic()
         self._data_sha256 = ""
-        self._began_with: dict[str, str] = {}  # what the sitting before had, in words
+        self._began_with: dict[str, str] = {}  # circumstances of the previous trainer, in words
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order; ends after `finished` or `stopped`."""
@@ -103,20 +103,20 @@ class Sitting:
             for event in events:
                 with settings.released():
                     yield event
-        self._team.tell(None)
+        self._distributed.broadcast(None)
         self._interrupts.raise_received()
 
     def _run(self, saved: State | None, device: torch.device) -> Generator[Event, None, None]:
         """Restore the state, load the data, and train to the end or until stopped."""
-        self._trainer = trainer = Trainer(self.config, device, self._team)
+        self._trainer = trainer = Trainer(self.config, device, self._distributed)
         if saved is not None:
             self._restore(trainer, *saved)
         yield self._opening(trainer)
         yield from self._differences(device)
         held_out = yield from self._take_data(trainer)
         if held_out is not None:
-            self._team.tell(trainer.step)
-            self._team.hand_out(trainer.learned())
+            self._distributed.broadcast(trainer.step)
+            self._distributed.broadcast_tensors(trainer.learned())
             self._saved = time.monotonic()
             yield from self._train(trainer, held_out)
 
@@ -157,24 +157,24 @@ class Sitting:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
 
     def _pick_device(self) -> torch.device:
-        """Decide where and how to compute, here and all over the team."""
+        """Decide where and how to compute, here and all over the distributed."""
         asked = self._asked_device or self.config.device
         try:
-            device = self._team.pick_device(asked)
+            device = self._distributed.pick_device(asked)
         except DeviceUnavailable as error:
             raise DeviceUnavailable(f"{error}; or choose another with --device") from None
-        processes = self._team.place.local_size
+        processes = self._distributed.place.local_size
         if self.config.threads is None or self.config.nproc != processes:
             self.config = self.config.changed(threads=torch.get_num_threads(), nproc=processes)
         if self.config.precision == "auto":
             self.config = self.config.changed(precision=pick_precision("auto", device))
-        self._team.tell(self.config.changed(device=device.type).model_dump(mode="json"))
-        self._devices = self._agreed(self._team.here(device))
+        self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
+        self._devices = self._agreed(self._distributed.device_name(device))
         return device
 
     def _agreed(self, words: str) -> list[str]:
-        """What each of the team's processes says to something they did; raises what went wrong in one."""
-        answers = self._team.ask(words)
+        """The result of every process; raises the error of one that failed."""
+        answers = self._distributed.all_gather(words)
         for rank, answer in enumerate(answers):
             if answer.startswith(REFUSAL):
                 raise TrainingError(f"process {rank} cannot take part: {answer.removeprefix(REFUSAL)}")
@@ -188,7 +188,7 @@ class Sitting:
             "parameters": trainer.parameters,
             "epochs": self.config.epochs,
             "torch": torch.__version__,
-            "team": ", ".join(self._devices) if self._team.size > 1 else "",
+            "team": ", ".join(self._devices) if self._distributed.size > 1 else "",
         }
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
@@ -206,7 +206,7 @@ class Sitting:
             yield Warned(
                 message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
             )
-        now_with = circumstances(device.type, torch.__version__, self._team.size)
+        now_with = circumstances(device.type, torch.__version__, self._distributed.size)
         for what, was in self._began_with.items():
             if was != now_with[what]:
                 yield Warned(
@@ -247,7 +247,7 @@ class Sitting:
         self.config = self.config.changed(dataset=located.name, device=trainer.device.type, compile=compiled)
         if self.run is not None:
             self.run.write_config(self.config)
-        self._team.tell({"dataset": located.name, "sha256": seen, "compile": compiled})
+        self._distributed.broadcast({"dataset": located.name, "sha256": seen, "compile": compiled})
         self._agreed("")
         memory = training_memory(trainer)
         yield Dataset(
@@ -297,7 +297,7 @@ class Sitting:
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
             ahead = self._ahead(trainer)
-            self._team.tell(ahead)
+            self._distributed.broadcast(ahead)
             for _ in range(ahead):
                 self._window.add(*trainer.advance())
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
@@ -381,8 +381,8 @@ class Sitting:
                 return None
 
     def _ahead(self, trainer: Trainer) -> int:
-        """Steps to take before looking again: one, or in a team about what fits into a window, for others are told."""
-        if self._team.size == 1 or not self._step_seconds:
+        """Steps to take before the next look: one, or in a distributed run about a window's worth."""
+        if self._distributed.size == 1 or not self._step_seconds:
             return 1
         left = trainer.steps_per_epoch - self._epoch.steps - len(self._window)
         return max(1, min(left, round(least_seconds(self._seconds) / self._step_seconds)))
@@ -481,7 +481,7 @@ class Sitting:
             "data_sha256": self._data_sha256,
             "device": trainer.device.type,
             "torch": torch.__version__,
-            "processes": self._team.size,
+            "processes": self._distributed.size,
             "skipped": self._skipped_in_a_row,
         }
         try:

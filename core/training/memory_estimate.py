@@ -29,7 +29,7 @@ def training_memory(trainer: Trainer) -> int | None:
             return None
         raise
     per_image, shared = (saved[1] - saved[0]) / 2, (3 * saved[0] - saved[1]) / 2
-    images = trainer.micro_batch or -(-config.batch_size // trainer.team.size)
+    images = trainer.micro_batch or -(-config.batch_size // trainer.distributed.size)
     # Weights and data are held already. To come are gradients, at most two moments for each weight, and gradients of
     # activations, which add a quarter to the activations themselves.
     weights = sum(weight.nbytes for weight in trainer.net.parameters())

@@ -27,7 +27,7 @@ from core.diffusion.samplers import call_network
 from core.diffusion.sampling import sample
 from core.models.registry import build_model
 from core.models.weights import fill
-from core.training.distributed import Team
+from core.training.distributed import DistributedContext
 from core.training.optimizer import Optimizer
 from core.training.state import state_parts
 
@@ -53,16 +53,18 @@ class Batch:
 
 
 class Trainer:
-    """A net, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
+    """A network, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
 
-    `net` is being trained; `kept` has the weights to sample with: their moving average, or the net's own. In a team
-    of several processes each has such a trainer, and all of them take the same steps.
+    `net` is being trained; `kept` has the weights to sample with: their EMA, or those of `net`. In a distributed run
+    each process has a trainer, and all of them take the same steps.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, team: Team | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, device: torch.device, distributed: DistributedContext | None = None
+    ) -> None:
         self.config = config
         self.device = device
-        self.team = team or Team()
+        self.distributed = distributed or DistributedContext()
         self.micro_batch = config.micro_batch  # halved where memory runs out, if the config allows it
         self.path = PATHS[config.path]
         self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=device)
@@ -76,7 +78,7 @@ class Trainer:
             self._weights: list[Tensor] = list(self.net.parameters())
             self._averages: list[Tensor] = list(self.kept.parameters())
             self.optimizer = Optimizer(self.net, config)
-            self._wrapped: nn.Module = self.team.wrapped(self.net)
+            self._wrapped: nn.Module = self.distributed.wrap(self.net)
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64, device=device)
@@ -156,10 +158,10 @@ class Trainer:
         return self._corrupted(images, hidden, generator)
 
     def _gradients(self, batch: Batch) -> Tensor | None:
-        """Compute the batch's gradients, here or all over the team; its loss, or None if that should be tried again."""
+        """Compute the batch's gradients on all processes; its loss, or None if the step must be retried."""
         self.optimizer.clear()
-        mine = batch[self.team.share(len(batch))]
-        most = -(-len(batch) // self.team.size)  # images of one process
+        mine = batch[self.distributed.local_slice(len(batch))]
+        most = -(-len(batch) // self.distributed.size)  # images of one process
         size = min(self.micro_batch or most, most)
         halves = self.config.fit_memory and size > 1
         # A process that is left without an image takes part with one that does not count.
@@ -170,26 +172,26 @@ class Trainer:
             for number, part in enumerate(parts, start=1):
                 counted = len(part) / len(batch) if len(mine) else 0.0
                 # Gradients are exchanged with the last part; where halving is allowed only when it fitted everywhere.
-                with self.team.kept_back(self._wrapped) if number < len(parts) or halves else nullcontext():
+                with self.distributed.no_sync(self._wrapped) if number < len(parts) or halves else nullcontext():
                     loss = self._errors(self._net_for(part), part).mean() * counted
-                    (loss * self.team.size).backward()  # type: ignore[no-untyped-call] # averaged over the team
+                    (loss * self.distributed.size).backward()  # type: ignore[no-untyped-call] # averaged over the distributed
                 total += loss.detach()
         except RuntimeError as failure:
             if not (halves and is_out_of_memory(failure)):
                 raise
             fits = False
-        if halves and not self.team.all(fits):
+        if halves and not self.distributed.all_true(fits):
             self.micro_batch = -(-size // 2)
             if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
                 torch.cuda.empty_cache()
             return None
         if halves:
-            self.team.average(parameter.grad for parameter in self._weights)
-        return self.team.sum(total)
+            self.distributed.all_reduce_mean(parameter.grad for parameter in self._weights)
+        return self.distributed.all_reduce_sum(total)
 
     def _net_for(self, part: Batch) -> Callable[..., Any]:
         """The net to ask: compiled only for parts of the usual size, since each other size would be compiled anew."""
-        whole = self.team.share(self.config.batch_size)
+        whole = self.distributed.local_slice(self.config.batch_size)
         usual = len(part) == min(self.micro_batch or self.config.batch_size, whole.stop - whole.start)
         return self._compiled if self._compiled is not None and usual else self._wrapped
 

@@ -1,4 +1,4 @@
-"""What a process of a team does that does not lead it: prepare what the leader says, and take the steps it asks for."""
+"""A worker process of a distributed run: prepares and takes steps as the main process asks."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from core.data import datasets
 from core.errors import MinidiffError, RunError
 from core.evaluation.feature_classifiers import images_sha256
 from core.system.signals import Interrupts
-from core.training.distributed import REFUSAL, Team
+from core.training.distributed import REFUSAL, DistributedContext
 from core.training.trainer import Trainer
 
 T = TypeVar("T")
 
 
-def follow(team: Team) -> None:
-    """Take the steps that the main process asks for, once all processes have met, until it ends the training.
+def run_worker(distributed: DistributedContext) -> None:
+    """Take the steps that the main process asks for, once all processes are connected, until the run ends.
 
-    The leader's config counts, whatever this process was started with. Signals are left to the leader, which sends
-    everyone home after a checkpoint. The average of the weights, which no step depends on, is the leader's alone.
+    The config is that of the main process. Signals are left to the main process, which ends the workers after a
+    checkpoint. Only the main process has the EMA, which no step depends on.
 
     Raises:
-        MinidiffError: this process cannot take part, which the leader was told too, or another one is gone.
+        MinidiffError: this process cannot take part, as the main process is told, or another process was lost.
     """
-    with Interrupts(patient=True), team.kept_together():
-        config = TrainConfig(**team.hear()).changed(ema=0)
-        device = _answered(team, lambda: _pick_device(team, config))
+    with Interrupts(patient=True), distributed.process_group():
+        config = TrainConfig(**distributed.receive()).changed(ema=0)
+        device = _answered(distributed, lambda: _pick_device(distributed, config))
         with TorchSettings(config), within_memory(too_large(config)):
-            trainer = Trainer(config, device, team)
-            told = team.hear()
-            if told is None:  # stopped while the data was being fetched
+            trainer = Trainer(config, device, distributed)
+            message = distributed.receive()
+            if message is None:  # stopped while the data was being fetched
                 return
-            _answered(team, lambda: _take_data(trainer, told))
-            step = team.hear()
-            trainer.restore(team.receive(), step, Path("the leader's state"))
-            while steps := team.hear():
+            _answered(distributed, lambda: _take_data(trainer, message))
+            step = distributed.receive()
+            trainer.restore(distributed.receive_tensors(), step, Path("the main process's state"))
+            while steps := distributed.receive():
                 for _ in range(steps):
                     trainer.advance()
 
 
-def _answered(team: Team, prepare: Callable[[], tuple[T, str]]) -> T:
-    """Prepare something and tell the team what came of it."""
+def _answered(distributed: DistributedContext, prepare: Callable[[], tuple[T, str]]) -> T:
+    """Prepare something and report the result to all processes."""
     try:
         found, words = prepare()
     except MinidiffError as error:
-        team.ask(f"{REFUSAL}{error}")
+        distributed.all_gather(f"{REFUSAL}{error}")
         raise
-    team.ask(words)
+    distributed.all_gather(words)
     return found
 
 
-def _pick_device(team: Team, config: TrainConfig) -> tuple[torch.device, str]:
-    device = team.pick_device(config.device)
-    return device, team.here(device)
+def _pick_device(distributed: DistributedContext, config: TrainConfig) -> tuple[torch.device, str]:
+    device = distributed.pick_device(config.device)
+    return device, distributed.device_name(device)
 
 
-def _take_data(trainer: Trainer, told: dict[str, Any]) -> tuple[None, str]:
-    """Read the images that the leader trains on."""
-    finding = datasets.locate(told["dataset"], trainer.config.data_root, limit=trainer.config.limit)
+def _take_data(trainer: Trainer, message: dict[str, Any]) -> tuple[None, str]:
+    """Read the images that the main process trains on."""
+    finding = datasets.locate(message["dataset"], trainer.config.data_root, limit=trainer.config.limit)
     while True:
         try:
             next(finding)
@@ -72,9 +72,9 @@ def _take_data(trainer: Trainer, told: dict[str, Any]) -> tuple[None, str]:
             located: datasets.Located = found.value
             break
     train = datasets.read(located, "train", trainer.config.limit)
-    if images_sha256(train) != told["sha256"]:
-        raise RunError(f"the {located.name} images in {located.directory} are not those that the leader has")
+    if images_sha256(train) != message["sha256"]:
+        raise RunError(f"the {located.name} images in {located.directory} are not those of the main process")
     trainer.take(train.images, train.labels)
-    if told["compile"]:
+    if message["compile"]:
         trainer.compile()
     return None, ""

@@ -64,7 +64,7 @@ def interrupted(trainer_pool: TrainerPool, path: Path) -> None:
     assert trainer_pool.wait(job).code == -9
 
 
-def test_a_run_moved_between_two_sittings_goes_on(trainer_pool: TrainerPool, longer: Path, tmp_path: Path) -> None:
+def test_a_run_moved_between_two_trainers_resumes(trainer_pool: TrainerPool, longer: Path, tmp_path: Path) -> None:
     interrupted(trainer_pool, tmp_path / "here")
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "here", tmp_path / "elsewhere" / "there")

@@ -103,5 +103,5 @@ def test_a_checkpoint_from_before_a_divergence_is_not_written_over(tmp_path: Pat
 
 def spoil(events: object) -> None:
     """Put values into the training images, in memory, of which no loss is a number."""
-    trainer = events.gi_frame.f_locals["sitting"]._trainer  # type: ignore[attr-defined]
+    trainer = events.gi_frame.f_locals["loop"]._trainer  # type: ignore[attr-defined]
     trainer.images = torch.full(trainer.images.shape, math.nan)

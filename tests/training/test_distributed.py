@@ -25,7 +25,7 @@ from core.runs.launcher import RENDEZVOUS, Place, place, said
 from core.system import subprocesses
 from core.system.devices import cores
 from core.training.api import resume, train
-from core.training.distributed import Team
+from core.training.distributed import DistributedContext
 
 Starter = Callable[[list[str]], subprocess.Popen[bytes]]
 AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which gradients are added up
@@ -275,7 +275,7 @@ def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("images", [1, 2, 16, 100])
 def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None:
-    parts = [Team(Place(rank=rank, size=size)).share(images) for rank in range(size)]
+    parts = [DistributedContext(Place(rank=rank, size=size)).local_slice(images) for rank in range(size)]
     assert (parts[0].start, parts[-1].stop) == (0, images)
     assert all(left.stop == right.start for left, right in pairwise(parts))
     lengths = [part.stop - part.start for part in parts]

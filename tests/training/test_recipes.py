@@ -126,7 +126,7 @@ def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: in
     for event in events:
         found.append(event)
         if event.kind == "dataset":
-            breaking_at(events.gi_frame.f_locals["sitting"]._trainer, steps)
+            breaking_at(events.gi_frame.f_locals["loop"]._trainer, steps)
     return found
 
 

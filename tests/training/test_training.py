@@ -227,11 +227,11 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tm
     until(events, Epoch)
     events.close()
     before = weights(tmp_path / "a")
-    sitting = resume(tmp_path / "a")
-    next(sitting)
-    poison(sitting)
+    resumed = resume(tmp_path / "a")
+    next(resumed)
+    poison(resumed)
     with pytest.raises(TrainingError, match="not finite"):
-        list(sitting)
+        list(resumed)
     assert run_status(tmp_path / "a") == "failed"
     assert "not finite in the last" in (summarize(tmp_path / "a").error or "")
     after = weights(tmp_path / "a")
@@ -258,7 +258,7 @@ def poison(events: Iterator[Event]) -> None:
 
 def net_of(events: Iterator[Event]) -> torch.nn.Module:
     """The net that `events` is training."""
-    net: torch.nn.Module = events.gi_frame.f_locals["sitting"]._trainer.net  # type: ignore[attr-defined]
+    net: torch.nn.Module = events.gi_frame.f_locals["loop"]._trainer.net  # type: ignore[attr-defined]
     return net
 
 
