@@ -41,10 +41,10 @@ class Point:
         """How often the net was asked for each sample, in words."""
         return "as it takes" if self.evaluations is None else f"{self.evaluations} evaluations"
 
-    def frechet(self, n: int, judge: str = "conv", of: str = "samples") -> float:
+    def frechet(self, n: int, classifier: str = "conv", of: str = "samples") -> float:
         """The Frechet distance of `n` samples, all or few, in the eyes of a classifier."""
         evaluation = self.few if n == self.few["n"] else self.evaluation
-        distance: float = evaluation[of][judge]["frechet"]
+        distance: float = evaluation[of][classifier]["frechet"]
         return distance
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from core import load_model, sample
 from core.config.training import TrainConfig
 from core.diffusion.frames import record
-from core.evaluation.feature_classifiers import judge_at_hand, readings
+from core.evaluation.feature_classifiers import available_classifier, readings
 from core.export.images import write_csv, write_grid
 from core.models.weights import read_weights, write_tensors
 from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
@@ -64,8 +64,8 @@ def main() -> None:
     write_csv(target / "loss.csv", RunHistory.of(target / EVENTS))
 
     model = load_model(target, device="cpu")
-    judge = judge_at_hand("conv", model.config.dataset)
-    reader = None if judge is None else partial(readings, judge)
+    classifier = available_classifier("conv", model.config.dataset)
+    reader = None if classifier is None else partial(readings, classifier)
     recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, reader=reader)
     save_recording(recording, target / RECORDING)
     pictures = HERE.parent / "docs" / "images"

@@ -39,8 +39,8 @@ def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: 
         "core/builtin/quick-mnist/config.toml",
         "core/builtin/default-mnist/model.safetensors",
         "core/builtin/default-mnist/denoising.json",
-        "core/builtin/judges/mnist-conv.safetensors",
-        "core/builtin/judges/mnist-mlp.safetensors",
+        "core/builtin/feature_classifiers/mnist-conv.safetensors",
+        "core/builtin/feature_classifiers/mnist-mlp.safetensors",
         "tui/app.tcss",
     } <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"core", "tui", "minidiff.py"}

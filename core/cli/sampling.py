@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from core.cli.evaluation import showing
-from core.config.sampling import image_count, settle
+from core.config.sampling import image_count, resolve_sampling
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH, PIXELS, sample, sample_batches
 from core.errors import MinidiffError
@@ -31,7 +31,7 @@ def sampled(model: LoadedModel, n: int, seed: int, *, every_step: bool, **option
     n = image_count(n)
     if every_step:
         asked = {name: value for name, value in options.items() if name != "labels"}
-        steps = settle(model.config, 1, **asked)[0].steps
+        steps = resolve_sampling(model.config, 1, **asked)[0].steps
         most = IMAGE_BYTES // (PIXELS * (steps + 1))
         if n > most:
             raise MinidiffError(

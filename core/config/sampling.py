@@ -169,7 +169,7 @@ def amounts(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:
     return [start * (shift * u / (1 + (shift - 1) * u)) for u in uniform]
 
 
-def settle(
+def resolve_sampling(
     config: TrainConfig,
     n: int,
     *,

@@ -22,7 +22,7 @@ from core.config.sampling import (
     amounts,
     image_count,
     in_words,
-    settle,
+    resolve_sampling,
 )
 from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
@@ -148,7 +148,7 @@ def _walks(
     path = PATHS[loaded.config.path]
     seed = whole_number(seed, "seed") % 2**63
     n = image_count(n)
-    chosen, classes = settle(loaded.config, n, steps=steps, labels=labels, **options)
+    chosen, classes = resolve_sampling(loaded.config, n, steps=steps, labels=labels, **options)
     falling = amounts(chosen.steps, chosen.shift, start_amount)
     sampler = _sampler(chosen.sampler)
 

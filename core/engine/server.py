@@ -108,7 +108,7 @@ class Engine:
             self._reply({"event": "error", "id": number, "message": sanitize(words)})
 
     def _denoise(self, request: dict[str, Any]) -> None:
-        from core.config.sampling import Sampling, evaluations, settle
+        from core.config.sampling import Sampling, evaluations, resolve_sampling
         from core.diffusion.frames import to_frame
         from core.diffusion.sampling import noised, sample
 
@@ -130,7 +130,7 @@ class Engine:
         walk = sample(loaded, n=n, seed=seed, **options)
         settled = {name: value for name, value in options.items() if not name.startswith("start")}
         reader = self._reader(loaded.config.dataset)
-        chosen, labels = settle(loaded.config, n, **settled)
+        chosen, labels = resolve_sampling(loaded.config, n, **settled)
         began = time.monotonic()
         for step in walk:
             if step.index == 0:
@@ -199,11 +199,11 @@ class Engine:
         return None if reader is None else list(reader(quantized(images)))
 
     def _reader(self, dataset: str) -> Reader | None:
-        from core.evaluation.feature_classifiers import judge_at_hand, readings
+        from core.evaluation.feature_classifiers import available_classifier, readings
 
         if dataset not in self._readers:
-            judge = judge_at_hand("conv", dataset)
-            self._readers[dataset] = None if judge is None else partial(readings, judge)
+            classifier = available_classifier("conv", dataset)
+            self._readers[dataset] = None if classifier is None else partial(readings, classifier)
         return self._readers[dataset]
 
     def _images(self, dataset: str, first: int, n: int) -> Dataset:

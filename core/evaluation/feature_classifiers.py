@@ -1,4 +1,4 @@
-"""The small classifiers that judge samples: trained here on a data set's own images, shipped for MNIST."""
+"""Feature classifiers: small networks trained on a data set's own images, whose features samples are measured in."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _convolution(wide: int, narrow: int, kernel: int = 3, stride: int = 1) -> tu
 
 
 @dataclass(frozen=True)
-class Judge:
+class FeatureClassifier:
     """A trained classifier in evaluation mode, and what is known of it."""
 
     net: Classifier
@@ -164,7 +164,9 @@ def accuracy(net: Classifier, data: Dataset) -> float:
     return float((joined(read(net, data.images)).classes == data.labels).double().mean())
 
 
-def judge(shape: Shape, name: str, train: Dataset, test: Dataset) -> Generator[tuple[int, int], None, Judge]:
+def get_classifier(
+    shape: Shape, name: str, train: Dataset, test: Dataset
+) -> Generator[tuple[int, int], None, FeatureClassifier]:
     """The classifier for a data set: shipped, from the user's cache, or trained now and kept there.
 
     Yields (steps done, of) while it trains, minutes on a CPU.
@@ -174,14 +176,14 @@ def judge(shape: Shape, name: str, train: Dataset, test: Dataset) -> Generator[t
     """
     seen = images_sha256(train)
     kept = Path(user_cache_dir("minidiff")) / "classifiers" / f"{name}-{shape}-{seen[:12]}.safetensors"
-    for path in (*(home / "judges" / f"{name}-{shape}.safetensors" for home in builtin_homes()), kept):
+    for path in (*(home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()), kept):
         if path.is_file() and (found := _load(path, shape, name, seen)) is not None:
             return found
     learned, _ = split(len(train.images))
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)  # before minutes are spent in vain
         net = yield from fit(shape, Dataset(train.images[learned], train.labels[learned]))
-        write_judge(kept, net, name, seen, accuracy(net, test))
+        write_classifier(kept, net, name, seen, accuracy(net, test))
     except OSError as error:
         raise CheckpointError(
             f"the classifier for {name} cannot be kept in {kept.parent} ({error.strerror or error}); "
@@ -192,22 +194,22 @@ def judge(shape: Shape, name: str, train: Dataset, test: Dataset) -> Generator[t
     return written
 
 
-def judge_at_hand(shape: Shape, name: str) -> Judge | None:
+def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
     """The most accurate classifier for a data set that ships or was trained before.
 
     None where there is none, or where none reads at least `LEAST_ACCURACY` of the test images right: one trained on few
     images, for an evaluation with a limit, would call digits by the wrong names.
     """
     cached = sorted((Path(user_cache_dir("minidiff")) / "classifiers").glob(f"{name}-{shape}-*.safetensors"))
-    shipped = [home / "judges" / f"{name}-{shape}.safetensors" for home in builtin_homes()]
+    shipped = [home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()]
     found = [_load(path, shape, name, None) for path in (*shipped, *cached) if path.is_file()]
-    good = [judge for judge in found if judge is not None and judge.accuracy >= LEAST_ACCURACY]
-    return max(good, key=lambda judge: judge.accuracy, default=None)
+    good = [classifier for classifier in found if classifier is not None and classifier.accuracy >= LEAST_ACCURACY]
+    return max(good, key=lambda classifier: classifier.accuracy, default=None)
 
 
-def readings(judge: Judge, images: Tensor) -> tuple[tuple[int, int], ...]:
+def readings(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, int], ...]:
     """The class that a classifier takes each of (B, 1, 28, 28) uint8 images for, and how sure it is, in percent."""
-    seen = joined(read(judge.net, images))
+    seen = joined(read(classifier.net, images))
     sure = (round(100 * share) for share in seen.confidence.tolist())
     return tuple(zip(seen.classes.tolist(), sure, strict=True))
 
@@ -217,7 +219,7 @@ def images_sha256(data: Dataset) -> str:
     return hashlib.sha256(data.images.numpy().tobytes()).hexdigest()
 
 
-def write_judge(path: Path, net: Classifier, name: str, train_sha256: str, right: float) -> None:
+def write_classifier(path: Path, net: Classifier, name: str, train_sha256: str, right: float) -> None:
     """Keep a classifier with what is known of it in the header."""
     header = {
         "format": "minidiff classifier",
@@ -234,8 +236,8 @@ def write_judge(path: Path, net: Classifier, name: str, train_sha256: str, right
     write_atomically(path, safetensors.torch.save(tensors, header))
 
 
-def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Judge | None:
-    """The judge in a file, or None if it was trained on other images than those named, if any are."""
+def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> FeatureClassifier | None:
+    """The classifier in a file, or None if it was trained on other images than those named, if any are."""
     with initializing(torch.Generator()):
         net = Classifier(shape)  # its weights are replaced by the file's
     wanted = {name: Found(part.dtypes[0], part.shape) for name, part in net_layout(net, EXACT).items()}
@@ -257,4 +259,4 @@ def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Judg
     except (OSError, safetensors.SafetensorError, CheckpointError, KeyError, ValueError) as error:
         first, *_ = [*str(error).splitlines(), type(error).__name__]
         raise CheckpointError(f"{path} is not a usable classifier ({first}); delete it or put it back") from None
-    return Judge(net.eval().to(memory_format=torch.channels_last), name, right, sha256)
+    return FeatureClassifier(net.eval().to(memory_format=torch.channels_last), name, right, sha256)

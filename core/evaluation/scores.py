@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.config.datasets import CLASSES
 from core.config.numbers import whole_number
-from core.config.sampling import Sampling, SamplingOptions, in_words, settle
+from core.config.sampling import Sampling, SamplingOptions, in_words, resolve_sampling
 from core.data import datasets
 from core.data.datasets import Dataset
 from core.diffusion.frames import quantized
@@ -78,7 +78,7 @@ class Reference:
     name: str
     test: Dataset
     held_out: Dataset
-    judges: dict[feature_classifiers.Shape, feature_classifiers.Judge]
+    classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier]
     seen: dict[feature_classifiers.Shape, feature_classifiers.Reading]  # what each classifier sees in the test split
 
 
@@ -113,7 +113,7 @@ def evaluate(
         MinidiffError: the data or a classifier cannot be had, or n is out of range.
     """
     n, seed = whole_number(n, "n"), whole_number(seed, "seed")
-    chosen, classes = settle(model.config, 1, steps=steps, **options)
+    chosen, classes = resolve_sampling(model.config, 1, steps=steps, **options)
     _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
     asked = None if classes is None else reference.held_out.labels[:n]
@@ -138,11 +138,11 @@ def drawn(model: LoadedModel, n: int, asked: Tensor | None, chosen: Sampling, se
 def glance(model: LoadedModel, n: int, reference: Reference) -> Generator[Progressed, None, tuple[float, float | None]]:
     """The Frechet distance of `n` samples and their agreement with the classes asked for, at the model's defaults."""
     shape = feature_classifiers.SHAPES[0]
-    chosen, classes = settle(model.config, 1)
+    chosen, classes = resolve_sampling(model.config, 1)
     asked = None if classes is None else reference.held_out.labels[:n]
     readings: list[feature_classifiers.Reading] = []
     for part in drawn(model, n, asked, chosen, 0):
-        readings.extend(feature_classifiers.read(reference.judges[shape].net, part))
+        readings.extend(feature_classifiers.read(reference.classifiers[shape].net, part))
         yield Progressed("sampling", sum(len(one.classes) for one in readings), n)
     reading = feature_classifiers.joined(iter(readings))
     agreement = None if asked is None else float((reading.classes == asked).double().mean())
@@ -161,20 +161,20 @@ def prepare(
     _, held_out = feature_classifiers.split(len(train.images))
     if n is not None:
         _check_n(n, len(held_out), located.name)
-    judges: dict[feature_classifiers.Shape, feature_classifiers.Judge] = {}
+    classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier] = {}
     seen: dict[feature_classifiers.Shape, feature_classifiers.Reading] = {}
     for shape in feature_classifiers.SHAPES:
-        fitting = feature_classifiers.judge(shape, located.name, train, test)
-        judges[shape] = yield from _progress(fitting, f"training the {shape} classifier for {located.name}")
-        if judges[shape].accuracy < feature_classifiers.LEAST_ACCURACY:
+        fitting = feature_classifiers.get_classifier(shape, located.name, train, test)
+        classifiers[shape] = yield from _progress(fitting, f"training the {shape} classifier for {located.name}")
+        if classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY:
             yield Warned(
                 message=f"the {shape} classifier for {located.name}, trained on {len(train.images) - len(held_out):,} "
-                f"images, reads only {judges[shape].accuracy:.1%} of the test images right: its figures say little; "
+                f"images, reads only {classifiers[shape].accuracy:.1%} of the test images right; its figures mean little: "
                 "evaluate with more images (--limit)"
             )
-        seen[shape] = feature_classifiers.joined(feature_classifiers.read(judges[shape].net, test.images))
+        seen[shape] = feature_classifiers.joined(feature_classifiers.read(classifiers[shape].net, test.images))
     held = Dataset(train.images[held_out], train.labels[held_out])
-    return Reference(located.name, test, held, judges, seen)
+    return Reference(located.name, test, held, classifiers, seen)
 
 
 def measure(
@@ -199,7 +199,7 @@ def measure(
         samples[shape] = yield from _scores(shape, images, asked, reference, "samples", again)
         real = reference.held_out
         floor[shape] = yield from _scores(shape, real.images[:n], real.labels[:n], reference, "real images", again)
-    judges = reference.judges
+    classifiers = reference.classifiers
     yield Evaluation(
         model=model,
         dataset=reference.name,
@@ -208,8 +208,8 @@ def measure(
         seconds=seconds,
         samples=samples,
         floor=floor,
-        accuracy={shape: judge.accuracy for shape, judge in judges.items()},
-        sha256={shape: judge.sha256 for shape, judge in judges.items()},
+        accuracy={shape: classifier.accuracy for shape, classifier in classifiers.items()},
+        sha256={shape: classifier.sha256 for shape, classifier in classifiers.items()},
     )
 
 
@@ -217,7 +217,7 @@ def _scores(
     shape: feature_classifiers.Shape, images: Tensor, asked: Tensor | None, reference: Reference, what: str, cas: bool
 ) -> Generator[Progressed, None, Scores]:
     parts = []
-    for part in feature_classifiers.read(reference.judges[shape].net, images):
+    for part in feature_classifiers.read(reference.classifiers[shape].net, images):
         parts.append(part)
         yield Progressed(f"reading {what} ({shape})", sum(len(part.classes) for part in parts), len(images))
     reading = feature_classifiers.joined(iter(parts))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
 from core.config.numbers import number, whole_number
-from core.config.sampling import LEAST_AMOUNT, NO_CLASS, settle
+from core.config.sampling import LEAST_AMOUNT, NO_CLASS, resolve_sampling
 from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
@@ -155,7 +155,7 @@ def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int |
         MinidiffError: the model has no such class, or steps are below 1.
     """
     labels = NO_CLASS if label is None and loaded.config.class_conditional else label
-    _, classes = settle(loaded.config, 1, steps=steps, labels=labels)
+    _, classes = resolve_sampling(loaded.config, 1, steps=steps, labels=labels)
     return None if classes is None else classes[0]
 
 

@@ -34,7 +34,7 @@ from core.runs.events import (
 from core.system.safe_io import opened
 from core.text import file_size, memory_size
 
-PACE_WINDOWS = 50  # to judge the pace by
+PACE_WINDOWS = 50  # that the remaining time is estimated from
 BLOCK_BYTES = 1_048_576  # of a log that are looked at together
 LONGEST_GAP = 3600.0  # seconds between two windows; in a longer one the clock was set, or the machine slept
 
@@ -226,7 +226,7 @@ class RunHistory:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end at the pace of the last windows; None while there is no pace to judge by."""
+        """Time to the end at the pace of the last windows; None while there is no pace."""
         total = self.total_steps
         if total is None or self._steady is None:
             return None

@@ -18,7 +18,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, step_generators
 from core.errors import MinidiffError
-from core.evaluation.feature_classifiers import judge_at_hand, readings
+from core.evaluation.feature_classifiers import available_classifier, readings
 from core.runs.directory import BUILTIN, builtin_directories
 
 MEAN, SPREAD = 0.2, 0.5
@@ -183,10 +183,10 @@ def shipped() -> Iterator[dict[str, LoadedModel]]:
 def test_the_digits_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
     """At least 19 of 20 are read as the class asked for, and few steps give images that are finite at least."""
     needed(name)
-    judge = judge_at_hand("conv", "mnist")
-    assert judge is not None
+    classifier = available_classifier("conv", "mnist")
+    assert classifier is not None
     *_, last = sample(shipped[path], n=20, steps=10, seed=0, sampler=DIFFUSERS + name)
-    read = [label for label, _ in readings(judge, quantized(last.x))]
+    read = [label for label, _ in readings(classifier, quantized(last.x))]
     assert sum(label == index % 10 for index, label in enumerate(read)) >= 19
     for steps in (1, 2, 3):
         *_, last = sample(shipped[path], n=1, steps=steps, sampler=DIFFUSERS + name)

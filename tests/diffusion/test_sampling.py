@@ -26,7 +26,7 @@ from core.config.sampling import (
     evaluations,
     fits,
     is_guided,
-    settle,
+    resolve_sampling,
 )
 from core.diffusion import sampling
 from core.diffusion.frames import quantized
@@ -292,7 +292,7 @@ def test_contrast_is_refused_where_it_means_nothing_and_is_no_default_there(
     config = TrainConfig(**options)
     assert defaults_for(config).contrast == 0
     with pytest.raises(MinidiffError, match=words):
-        settle(config, 2, contrast=0.1)
+        resolve_sampling(config, 2, contrast=0.1)
 
 
 def test_spacing_puts_more_steps_near_the_noise() -> None:
@@ -322,15 +322,15 @@ def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, p
     config = TrainConfig(**options, path=path, prediction=prediction)
     own = defaults_for(config)
     assert fits(own.sampler, path) is None
-    assert settle(config, 2) == (own, (0, 1) if config.class_conditional else None)
+    assert resolve_sampling(config, 2) == (own, (0, 1) if config.class_conditional else None)
     if path == "mix":
         assert own == Sampling("mix", 40, 1.0, 1.0)
 
 
 def test_asking_for_no_class_needs_no_guidance() -> None:
     config = TrainConfig(path="flow", prediction="velocity")
-    assert settle(config, 2, guidance=3.0, labels=-1)[0].guidance == 1
-    assert settle(config, 2, guidance=3.0, labels=[-1, 4])[0].guidance == 3
+    assert resolve_sampling(config, 2, guidance=3.0, labels=-1)[0].guidance == 1
+    assert resolve_sampling(config, 2, guidance=3.0, labels=[-1, 4])[0].guidance == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The classifiers that judge samples: trained the same every time, kept once, refused when damaged."""
+"""Feature classifiers: trained the same way every time, cached, refused when damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core import load_dataset
 from core.data.datasets import Dataset
 from core.errors import CheckpointError
 from core.evaluation import feature_classifiers
-from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, Judge, Shape
+from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, FeatureClassifier, Shape
 
 T = TypeVar("T")
 FEW = 96  # images: two thirds of a batch, so one step an epoch
@@ -45,8 +45,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "minidiff" / "classifiers"
 
 
-def judged(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], Judge]:
-    return outcome(feature_classifiers.judge(shape, "glyphs", glyphs(n), glyphs(50, "test")))
+def fitted(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], FeatureClassifier]:
+    return outcome(feature_classifiers.get_classifier(shape, "glyphs", glyphs(n), glyphs(50, "test")))
 
 
 # Shapes and the split
@@ -124,11 +124,11 @@ def test_reading_in_batches_is_reading_at_once() -> None:
 
 
 def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_cache(cache: Path) -> None:
-    steps, first = judged("mlp")
+    steps, first = fitted("mlp")
     assert steps[-1] == (feature_classifiers.EPOCHS, feature_classifiers.EPOCHS)
     (kept,) = cache.iterdir()
     assert kept.name.startswith("glyphs-mlp-")
-    again, second = judged("mlp")
+    again, second = fitted("mlp")
     assert again == []
     assert second.sha256 == first.sha256
     assert (
@@ -143,16 +143,16 @@ def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_c
 
 
 def test_a_judge_of_other_images_or_another_shape_is_trained_anew(cache: Path) -> None:
-    _, first = judged("mlp")
+    _, first = fitted("mlp")
     for shape, n in (("mlp", FEW - 10), ("conv", FEW)):
-        steps, other = judged(shape, n)
+        steps, other = fitted(shape, n)
         assert steps
         assert other.sha256 != first.sha256
     assert len(list(cache.iterdir())) == 3
 
 
 def test_the_file_says_what_it_is(cache: Path) -> None:
-    judged("mlp")
+    fitted("mlp")
     (kept,) = cache.iterdir()
     with safetensors.safe_open(kept, framework="pt") as file:
         header = file.metadata()
@@ -169,14 +169,14 @@ def test_of_the_classifiers_at_hand_the_most_accurate_is_taken_unless_none_is_ac
         with torch.no_grad():
             net = Classifier(shape)
             net.head.bias.fill_(accuracy)
-        feature_classifiers.write_judge(
+        feature_classifiers.write_classifier(
             cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy
         )
 
     def at_hand() -> float | None:
-        judge = feature_classifiers.judge_at_hand("mlp", "glyphs")
-        assert judge is None or judge.net.head.bias[0].item() == pytest.approx(judge.accuracy)
-        return None if judge is None else judge.accuracy
+        classifier = feature_classifiers.available_classifier("mlp", "glyphs")
+        assert classifier is None or classifier.net.head.bias[0].item() == pytest.approx(classifier.accuracy)
+        return None if classifier is None else classifier.accuracy
 
     assert at_hand() is None
     keep("c", 0.125)
@@ -218,13 +218,13 @@ def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> b
     ],
 )
 def test_a_damaged_classifier_is_one_line_that_names_the_file(cache: Path, damage: Any) -> None:
-    judged("mlp")
+    fitted("mlp")
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
     assert damage(content) != content
     kept.write_bytes(damage(content))
     with pytest.raises(CheckpointError, match="not a usable classifier") as error:
-        judged("mlp")
+        fitted("mlp")
     assert str(kept) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -236,7 +236,7 @@ def test_a_cache_that_cannot_be_written_is_one_line_before_any_training(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     data = Dataset(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
     with pytest.raises(CheckpointError, match="point XDG_CACHE_HOME at a folder you can write"):
-        next(feature_classifiers.judge("mlp", "glyphs", data, data))
+        next(feature_classifiers.get_classifier("mlp", "glyphs", data, data))
 
 
 # Shipped weights
@@ -247,18 +247,18 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
     shape: Shape, genuine_mnist: Path, cache: Path
 ) -> None:
     train, test = (load_dataset("mnist", genuine_mnist, split=split) for split in ("train", "test"))
-    judging = feature_classifiers.judge(shape, "mnist", train, test)
+    fitting = feature_classifiers.get_classifier(shape, "mnist", train, test)
     try:
-        next(judging)
+        next(fitting)
         pytest.fail("it is being trained: no shipped weights were found for these images")
     except StopIteration as end:
-        judge: Judge = end.value
+        classifier: FeatureClassifier = end.value
     assert not cache.exists()
-    assert judge.accuracy > 0.985
-    assert feature_classifiers.accuracy(judge.net, test) == pytest.approx(judge.accuracy, abs=2e-4)
+    assert classifier.accuracy > 0.985
+    assert feature_classifiers.accuracy(classifier.net, test) == pytest.approx(classifier.accuracy, abs=2e-4)
     _, held_out = feature_classifiers.split(len(train.images))
     unseen = Dataset(train.images[held_out], train.labels[held_out])
-    assert feature_classifiers.accuracy(judge.net, unseen) == pytest.approx(judge.accuracy, abs=5e-3)
+    assert feature_classifiers.accuracy(classifier.net, unseen) == pytest.approx(classifier.accuracy, abs=5e-3)
 
 
 def assert_same_weights(a: Classifier, b: Classifier) -> None:

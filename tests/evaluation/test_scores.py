@@ -69,7 +69,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
     poor = [
         shape
         for shape in feature_classifiers.SHAPES
-        if reference.judges[shape].accuracy < feature_classifiers.LEAST_ACCURACY
+        if reference.classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY
     ]
     assert [f"the {shape} classifier for glyphs, trained on 300 images, reads only" for shape in poor] == [
         message[: message.index(" only") + 5] for message in warnings
@@ -89,8 +89,8 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
     )
     assert found.seconds > 0
     for shape in feature_classifiers.SHAPES:
-        assert found.accuracy[shape] == reference.judges[shape].accuracy
-        assert found.sha256[shape] == reference.judges[shape].sha256
+        assert found.accuracy[shape] == reference.classifiers[shape].accuracy
+        assert found.sha256[shape] == reference.classifiers[shape].sha256
         assert found.samples[shape].agreement is None
         assert sum(found.samples[shape].classes) == sum(found.floor[shape].classes) == 40
 
@@ -126,7 +126,7 @@ def test_classifiers_of_a_few_images_are_warned_of(
     assert len(warned) == 2
     assert all("trained on 20 images, reads only" in message and "--limit" in message for message in warned)
     for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
-        assert feature_classifiers.judge_at_hand(shape, "glyphs") is None
+        assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
 def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> 
 
 def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
     images, shape = reference.held_out.images[:30], feature_classifiers.SHAPES[0]
-    seen = feature_classifiers.joined(feature_classifiers.read(reference.judges[shape].net, images)).classes
+    seen = feature_classifiers.joined(feature_classifiers.read(reference.classifiers[shape].net, images)).classes
     asked = seen.clone()
     asked[:12] = (asked[:12] + 1) % 10
     assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)

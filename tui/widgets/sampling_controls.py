@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
 from core.config.datasets import CLASSES
-from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits, settle
+from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits, resolve_sampling
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, builtin_directories
 from tui.widgets.compact_select import Choice
@@ -253,7 +253,7 @@ class RequestBar(Container):
         guidance = self._guidance()
         label = self._choice("class").chosen
         asked = NO_CLASS if label == ANY else int(label) if label.isdecimal() else None
-        chosen, _ = settle(
+        chosen, _ = resolve_sampling(
             self._config,
             request.n,
             steps=request.steps,

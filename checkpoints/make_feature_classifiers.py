@@ -1,4 +1,4 @@
-"""Trains the two classifiers that judge samples of MNIST: `python checkpoints/make_judges.py [--data-root FOLDER]`.
+"""Trains the two feature classifiers for MNIST: `python checkpoints/make_feature_classifiers.py [--data-root FOLDER]`.
 
 They learn 50,000 of the training images; the 10,000 held out and the test split say how well they read: some minutes.
 """
@@ -36,7 +36,7 @@ def main() -> None:
     """Train both shapes and write them beside this script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, help="folder that holds the files of MNIST")
-    parser.add_argument("--output", type=Path, default=HERE / "judges", help="folder to write to")
+    parser.add_argument("--output", type=Path, default=HERE / "feature_classifiers", help="folder to write to")
     asked = parser.parse_args()
     train, test = (load_dataset(NAME, asked.data_root, split=split) for split in ("train", "test"))
     learned, held_out = (
@@ -48,7 +48,7 @@ def main() -> None:
         net = trained(shape, learned)
         right = feature_classifiers.accuracy(net, test)
         path = asked.output / f"{NAME}-{shape}.safetensors"
-        feature_classifiers.write_judge(path, net, NAME, feature_classifiers.images_sha256(train), right)
+        feature_classifiers.write_classifier(path, net, NAME, feature_classifiers.images_sha256(train), right)
         seconds = time.monotonic() - began
         unseen = feature_classifiers.accuracy(net, held_out)
         print(f"{shape}: test {right:.2%}, held out {unseen:.2%}, {seconds:.0f} s; wrote {path}", flush=True)
