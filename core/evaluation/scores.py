@@ -169,8 +169,8 @@ def prepare(
         if classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY:
             yield Warned(
                 message=f"the {shape} classifier for {located.name}, trained on {len(train.images) - len(held_out):,} "
-                f"images, reads only {classifiers[shape].accuracy:.1%} of the test images right; its figures mean little: "
-                "evaluate with more images (--limit)"
+                f"images, reads only {classifiers[shape].accuracy:.1%} of the test images right; "
+                "its figures mean little: evaluate with more images (--limit)"
             )
         seen[shape] = feature_classifiers.joined(feature_classifiers.read(classifiers[shape].net, test.images))
     held = Dataset(train.images[held_out], train.labels[held_out])
