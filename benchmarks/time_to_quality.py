@@ -78,7 +78,7 @@ class Contest:
             yield self._ours(SHIPPED, [0.0], seed, model=SHIPPED)
         elif recipe in PEERS:
             yield self._peer(recipe, seed)
-        elif TrainConfig(preset=recipe).decay == "constant":
+        elif TrainConfig(preset=recipe).lr_schedule == "constant":
             yield self._ours(f"{recipe}-{seed}", self.budgets, seed, recipe=recipe, limit=self.asked.limit)
         else:
             for budget in self.budgets:

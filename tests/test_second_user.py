@@ -28,7 +28,9 @@ def nobody() -> None:
         pytest.skip("only root can become another user")
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv, with which a program is run as another user, is not here")
-    if subprocess.run([*AS_NOBODY, sys.executable, "-c", "import core"], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        [*AS_NOBODY, sys.executable, "-m", "core", "--version"], check=False, capture_output=True
+    ).returncode:
         pytest.skip("another user may not read this Python, or this checkout")
 
 

@@ -87,7 +87,7 @@ DEFAULT_LENGTH = 5 * 938  # steps: 60,000 images in batches of 64, five times
 @pytest.mark.parametrize(("total", "steps"), [(1, 0), (16, 0), (64, 3), (188, 9), (2_000, 100), (DEFAULT_LENGTH, 100)])
 def test_warmup_takes_at_most_a_twentieth_of_a_short_run(total: int, steps: int) -> None:
     assert warmup_steps(TrainConfig(), total) == steps
-    assert TrainConfig().warmup is None
+    assert TrainConfig().warmup_steps is None
 
 
 def test_the_default_schedule_at_the_default_length_is_the_one_of_100_warmup_steps() -> None:

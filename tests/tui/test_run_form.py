@@ -193,7 +193,7 @@ async def test_a_prediction_that_the_new_path_lacks_moves_to_one_that_it_has_and
         assert "prediction is now clean: velocity is not for the path vp" in said(app, "#message")
         assert form_of(app).config().prediction == "clean"
         await pilot.press("down")
-        assert said(app, "#message").startswith("prediction: what the net predicts")
+        assert said(app, "#message").startswith("prediction: what the network predicts")
 
 
 async def test_a_greyed_prediction_cannot_be_chosen(tmp_path: Path) -> None:
