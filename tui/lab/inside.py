@@ -333,7 +333,7 @@ class InsideBench(Bench):
             f'model = load_model("{subject.model}", device="cpu")',
             f"label, labels = {label}, {labels}",
             f"(point,) = corruption_sweep(model, image[None], [{asked['amount']}], label=label, seed={subject.seed})",
-            "x = PATHS[model.config.path].inward(point.x[None])",
+            "x = PATHS[model.config.path].normalize(point.x[None])",
             f"amount = {asked['amount']} if model.config.time_conditioning else 0.0",
             *([] if asked["skips"] else ["model.net.skips = False"]),
             "for row in layer_table(model.net):",
