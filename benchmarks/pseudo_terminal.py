@@ -149,7 +149,7 @@ class PseudoTerminal:
             except EOFError:
                 raise AssertionError(f"the program ended before it showed {wanted!r}; last was\n{text}") from None
 
-    def resolve_sampling(self, seconds: float = 0.1) -> None:
+    def settle(self, seconds: float = 0.1) -> None:
         """Read until the program has written nothing for `seconds`."""
         while self.read(seconds):
             pass

@@ -163,7 +163,7 @@ def loaded_and_seen() -> Any:
     *_, spread = transposed_convolve_steps(image[0, 0, :6, :6], named_kernel("sobel x"))
     return (
         [value for _, value in sorted(loaded.net.state_dict().items())],
-        loaded.average,
+        loaded.mean_image,
         [(point.x, point.prediction, point.walked, point.error) for point in points],
         feature_maps(loaded.net, x, 0.5),
         receptive_field(loaded, x, (14, 14), 0.5),
