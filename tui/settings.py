@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.config.legacy import upgrade
 from core.errors import ConfigError, hint
 from tui.actions import ACTIONS, check_keymap
 from tui.io.engine_client import SILENCE_SECONDS
@@ -83,7 +84,7 @@ def _settings(tables: Mapping[str, Any]) -> Settings:
     for name, value in keys.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f'keys: {name} takes key names in quotes, such as "f5" or "ctrl+r,r", not {value!r}')
-    return Settings(**screen, keys=keys, training=tables.get("training", {}))
+    return Settings(**screen, keys=keys, training=upgrade(tables.get("training", {})))
 
 
 def check(name: str, value: object) -> None:

@@ -76,9 +76,16 @@ def _run(arguments: list[str]) -> int:
 
 
 def _unknown_option(error: UnknownOptionError) -> str:
-    """Name the option that was probably meant: by initials (`--lr`), as a part (`--dropout`), or by spelling."""
+    """Name the option that was meant: by its earlier name, initials (`--lr`), a part (`--dropout`), or its spelling."""
+    from core.config.legacy import OPTIONS, SAMPLING
+
     given = (error.token.keyword or error.token.value).partition("=")[0]
     names = [name for argument in error.argument_collection if argument.parse for name in argument.names]
+    negative = given.startswith("--no-")
+    renamed = (OPTIONS | SAMPLING).get(given.lstrip("-").removeprefix("no-").replace("-", "_"), "")
+    flag = f"--{'no-' if negative else ''}{renamed.replace('_', '-')}"
+    if renamed and flag in names:
+        return f"{given} is now {flag}"
     short = given.lstrip("-").replace("-", "").lower()
     meant = [name for name in names if "".join(part[:1] for part in name.split("-")) == short]
     meant += [name for name in names if len(short) > 2 and short in name.replace("-", "")]

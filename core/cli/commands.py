@@ -17,6 +17,7 @@ from cyclopts.config import Env
 
 from core import __version__
 from core.cli import launch
+from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
 from core.config.training import TrainConfig
 from core.errors import MinidiffError, RunError
@@ -55,6 +56,7 @@ def train(
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Train a model and keep everything in a run directory."""
+    check_environment()
     chosen = {name: getattr(config, name) for name in config.model_fields_set}
     if config_file is not None:
         base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))

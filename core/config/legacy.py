@@ -1,9 +1,12 @@
-"""Names that options had in earlier versions: config files and checkpoints written then are still read."""
+"""Option names of earlier versions: files written then are still read; scripts and commands are told the new name."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
+
+from core.errors import ConfigError
 
 OPTIONS = {
     "classes": "class_conditional",
@@ -13,6 +16,7 @@ OPTIONS = {
     "times": "time_sampling",
     "warmup": "warmup_steps",
 }
+SAMPLING = {"spacing": "shift"}  # which no file holds
 VALUES = {"preset": {"document": "tutorial"}}
 
 
@@ -25,3 +29,14 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             renamed[name] = names.get(value, value)
     return renamed
+
+
+def check_environment() -> None:
+    """Refuse environment variables that no longer have an effect.
+
+    Raises:
+        ConfigError: one of them is set.
+    """
+    for old, new in OPTIONS.items():
+        if f"MINIDIFF_{old.upper()}" in os.environ:
+            raise ConfigError(f"the environment variable MINIDIFF_{old.upper()} is now MINIDIFF_{new.upper()}")

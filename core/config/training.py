@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from core.config.legacy import upgrade
+from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
 
@@ -80,10 +80,8 @@ class TrainConfig(BaseModel):
     prediction: PredictionName = _option("velocity", "Recipe", "what the network predicts from a noisy image")
     time_sampling: TimeSamplingName = _option("logit_normal", "Recipe", "distribution of the noise levels in training")
     weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss is")
-    time_conditioning: bool = _option(True, "Recipe", "give the network the noise level")
-    class_conditional: bool = _option(
-        True, "Recipe", "give the network the class, so that samples of a class can be generated"
-    )
+    time_conditioning: bool = _option(True, "Recipe", "condition the network on the noise level")
+    class_conditional: bool = _option(True, "Recipe", "condition the network on the class")
     label_dropout: float = _option(
         0.05, "Recipe", "share of labels replaced by the null class; guidance needs it", ge=0, le=1
     )
@@ -91,7 +89,7 @@ class TrainConfig(BaseModel):
     data_root: Path | None = _option(None, "Data", "folder with the data set's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MANY)
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
-    model: ModelName = _option("patch_unet", "Model", "network")
+    model: ModelName = _option("patch_unet", "Model", "network architecture")
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
     channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; empty: the network's default")
     layers_per_block: int | None = _option(
@@ -158,11 +156,7 @@ class TrainConfig(BaseModel):
         named = values.get("preset", "default")
         preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
         if values.get("model") == "basic_unet":
-            preset = {
-                "time_conditioning": False,
-                "class_conditional": False,
-                **preset,
-            }  # it takes neither, and nobody asked for them
+            preset = {"time_conditioning": False, "class_conditional": False, **preset}  # it takes neither
         return {**preset, **values}
 
     @model_validator(mode="after")
@@ -260,6 +254,8 @@ def _in_words(error: ValidationError) -> str:
     option = str(first["loc"][0]) if first["loc"] else ""
     found = first.get("input")
     kind = first["type"]
+    if kind == "extra_forbidden" and option in OPTIONS:
+        return f"the option {option} is now {OPTIONS[option]}"
     if kind == "extra_forbidden":
         return f"there is no option {option}; {hint(option, TrainConfig.model_fields, otherwise='options are')}"
     if kind == "value_error":

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from core import MinidiffError
+from core.cli import run
 from core.config.legacy import OPTIONS, VALUES, upgrade
 from core.config.training import TrainConfig
+from tui.settings import load_settings
 
 OLD = """
 preset = "document"
@@ -52,5 +54,33 @@ def test_every_present_name_is_an_option() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_scripts_use_the_present_names(name: str) -> None:
-    with pytest.raises(MinidiffError, match=f"there is no option {name}"):
+    with pytest.raises(MinidiffError, match=f"the option {name} is now {OPTIONS[name]}$"):
         TrainConfig(**{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train --clock", "--clock is now --time-conditioning"),
+        ("train --no-classes", "--no-classes is now --no-class-conditional"),
+        ("train --decay linear", "--decay is now --lr-schedule"),
+        ("train --shift 2", "--shift is now --augment-shift"),
+        ("sample --spacing 3", "--spacing is now --shift"),
+    ],
+)
+def test_commands_name_the_present_option(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+    assert run(command.split()) == 2
+    assert capsys.readouterr().err == f"minidiff: {said}\n"
+
+
+def test_a_variable_that_no_longer_has_an_effect_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIDIFF_WARMUP", "3")
+    assert run(["train", "--limit", "8"]) == 2
+    assert "MINIDIFF_WARMUP is now MINIDIFF_WARMUP_STEPS" in capsys.readouterr().err
+
+
+def test_a_settings_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[training]\npreset = "document"\nwarmup = 5\n')
+    assert load_settings(tmp_path / "settings.toml").training == {"preset": "tutorial", "warmup_steps": 5}

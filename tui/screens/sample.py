@@ -268,8 +268,11 @@ class SampleScreen(Playback):
         self.bar.fill(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        if self.denoising is not None and self.denoising.model != request.model:
-            self._show_waiting(request.model)
+        if self.denoising is not None:
+            if self.denoising.model != request.model:
+                self._show_waiting(request.model)
+            else:
+                self.remove_class("-empty")
         start = self._from
         await self.engine.sample(**dataclasses.asdict(request), real=start.image, amount=start.amount)
 

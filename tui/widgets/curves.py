@@ -95,7 +95,7 @@ class MovingAverage:
 
     def __init__(self, quantity: str, weight: float) -> None:
         self._quantity = quantity  # a field of `Progress`
-        self._weight = weight
+        self.weight = weight
         self._begin()
 
     def _begin(self) -> None:
@@ -111,8 +111,8 @@ class MovingAverage:
         for window in windows[len(self._values) :]:
             value: float = getattr(window, self._quantity)
             if math.isfinite(value):
-                self._average = self._weight * self._average + (1 - self._weight) * value
-                self._known = self._weight * self._known + (1 - self._weight)
+                self._average = self.weight * self._average + (1 - self.weight) * value
+                self._known = self.weight * self._known + (1 - self.weight)
                 value = self._average / self._known
             self._values.append(value)
             self._last = window
@@ -124,7 +124,7 @@ class Series:
 
     def __init__(self) -> None:
         self._thinned = Thinned()
-        self._averages: dict[tuple[str, float], MovingAverage] = {}
+        self._averages: dict[str, MovingAverage] = {}  # by quantity, each with the weight asked for last
 
     def windows(self, history: RunHistory, span: tuple[float, float] | None) -> tuple[Sequence[Progress], list[range]]:
         """The windows to draw, merged unless `span`, in steps, holds few, and which of the log's each stands for."""
@@ -141,7 +141,10 @@ class Series:
 
     def smoothed(self, history: RunHistory, quantity: str, weight: float, members: Sequence[range]) -> list[float]:
         """The moving average over all windows at the last finite one of each group, the same however one zooms."""
-        average = self._averages.setdefault((quantity, weight), MovingAverage(quantity, weight)).of(history.progress)
+        kept = self._averages.get(quantity)
+        if kept is None or kept.weight != weight:
+            kept = self._averages[quantity] = MovingAverage(quantity, weight)
+        average = kept.of(history.progress)
         return [
             next((average[at] for at in reversed(group) if math.isfinite(average[at])), math.nan) for group in members
         ]
