@@ -25,7 +25,7 @@ from core.runs.directory import CONFIG, MODEL
 from tui.app import MinidiffApp
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 
 # By bench: the models asked, and the keys pressed in turn once the bench is in sight.
 KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
@@ -57,7 +57,7 @@ async def measure(root: Path, count: int) -> None:
         for name, (models, keys) in KEYS.items():
             screen.open(name)
             for model in models:
-                screen.query_one("#model", Choice).value = model
+                screen.query_one("#model", CompactSelect).value = model
                 await pilot.pause(0.2)
                 await answered(screen)
                 waited = []

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from pseudo_terminal import HOME, PseudoTerminal
 
-from core.runs.events import Checkpoint, Dataset, Epoch, Event, Finished, Progress, Started, to_line
+from core.runs.events import Checkpoint, DatasetLoaded, Epoch, Event, Finished, Progress, Started, to_line
 
 AIMS = {"first table": 1.5, "share of a core at rest": 0.03, "q to the end": 1.0, "minidiff runs": 3.0}
 STEPS_PER_EPOCH = 469
@@ -31,7 +31,7 @@ def log(name: str, kilobytes: float, began: float) -> str:
     """The log of a finished run, of about `kilobytes`."""
     head: list[Event] = [
         Started(name=name, device="cpu", threads=1, parameters=309_057, epochs=EPOCHS, time=began),
-        Dataset(
+        DatasetLoaded(
             name="mnist", source="data/MNIST/raw", train=60_000, test=10_000, sha256="0" * 64,
             steps_per_epoch=STEPS_PER_EPOCH, time=began + 1,
         ),
@@ -41,7 +41,7 @@ def log(name: str, kilobytes: float, began: float) -> str:
         to_line(event)
         for epoch in range(1, EPOCHS + 1)
         for event in (
-            Epoch(epoch=epoch, step=epoch * STEPS_PER_EPOCH, loss=0.02, held_out=0.02, seconds=31.0, time=began),
+            Epoch(epoch=epoch, step=epoch * STEPS_PER_EPOCH, loss=0.02, validation_loss=0.02, seconds=31.0, time=began),
             Checkpoint(step=epoch * STEPS_PER_EPOCH, time=began),
         )
     )
@@ -55,7 +55,7 @@ def log(name: str, kilobytes: float, began: float) -> str:
         while epoch < step // STEPS_PER_EPOCH:
             epoch += 1
             at = {"step": epoch * STEPS_PER_EPOCH, "time": began + step}
-            lines.append(to_line(Epoch(epoch=epoch, loss=0.02, held_out=0.02, seconds=31.0, **at)))
+            lines.append(to_line(Epoch(epoch=epoch, loss=0.02, validation_loss=0.02, seconds=31.0, **at)))
             lines.append(to_line(Checkpoint(**at)))
     return "".join([*lines, to_line(Finished(step=total, seconds=930.0, time=began + total))])
 

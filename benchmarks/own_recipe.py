@@ -23,7 +23,7 @@ from core.config.sampling import defaults_for, evaluations, in_words  # noqa: E4
 from core.diffusion.frames import quantized  # noqa: E402
 from core.diffusion.loaded_model import LoadedModel  # noqa: E402
 from core.runs.directory import MODEL, request  # noqa: E402
-from core.runs.events import Checkpoint, Dataset, Event, Finished, Progress  # noqa: E402
+from core.runs.events import Checkpoint, DatasetLoaded, Event, Finished, Progress  # noqa: E402
 
 NAME, SAMPLING_BATCH = "run", 250
 FOREVER = 1_000_000  # epochs: the clock ends the training
@@ -39,7 +39,7 @@ class Pace:
     def take(self, event: Event) -> None:
         """Look at one event, just after it happened."""
         now = clock.seconds
-        if isinstance(event, Dataset):
+        if isinstance(event, DatasetLoaded):
             self._size, self._steps = event.train, event.steps_per_epoch
         elif isinstance(event, Progress):
             whole = event.epoch - 1
@@ -57,7 +57,7 @@ def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Itera
     waiting, weights = 0.0, 0
     for event in events:
         pace.take(event)
-        if isinstance(event, Dataset):
+        if isinstance(event, DatasetLoaded):
             clock.mark("data")
         elif isinstance(event, Progress):
             clock.mark("first step")

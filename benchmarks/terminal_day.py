@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.runs.directory import EVENTS
-from core.runs.events import Checkpoint, Dataset, Epoch, Event, Preview, Progress, Started, to_line
+from core.runs.events import Checkpoint, DatasetLoaded, Epoch, Event, Preview, Progress, Started, to_line
 from core.training.loss_window import LEAST_SECONDS, LEAST_SHARE
 
 STEP_SECONDS, STEPS_PER_EPOCH, CHECKPOINT_SECONDS = 0.1, 469, 60.0
@@ -65,7 +65,7 @@ def day(hours: float) -> Iterator[Event]:
     """The events of `hours` of training."""
     rng = random.Random(0)
     yield Started(name="day", device="cpu", threads=2, parameters=606_276, epochs=10_000, time=0.0)
-    yield Dataset(
+    yield DatasetLoaded(
         name="mnist",
         source="data",
         train=60_000,
@@ -97,7 +97,7 @@ def day(hours: float) -> Iterator[Event]:
         if step % STEPS_PER_EPOCH == 0:
             epoch = step // STEPS_PER_EPOCH
             images = bytes(rng.randrange(256) if rng.random() < 0.2 else 0 for _ in range(64)) * 98
-            yield Epoch(epoch=epoch, step=step, loss=loss, held_out=loss, seconds=47.0, time=now)
+            yield Epoch(epoch=epoch, step=step, loss=loss, validation_loss=loss, seconds=47.0, time=now)
             yield Preview(epoch=epoch, step=step, count=8, height=28, width=28, images=images, time=now)
 
 

@@ -115,9 +115,9 @@ class FrameApp(App[None]):
 
         image = Image.frombytes("L", (WIDTH, HEIGHT), canvas(picture)).convert("RGB")
         if isinstance(shown, Static):
-            from rich_pixels import Pixels
+            from rich_pixels import PixelPicker
 
-            shown.update(Pixels.from_image(image))
+            shown.update(PixelPicker.from_image(image))
         else:
             shown.image = image  # type: ignore[attr-defined] # textual-image's own
 

@@ -178,7 +178,7 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
 def sample_row(net: str, precision: str, data: Dataset, plan: Plan, rates: Rates) -> str:
     """The table's row for sampling from one net as its preset does, guidance and all."""
     trainer = our_trainer(NETS[net], precision, data, plan)
-    model = LoadedModel(trainer.kept.eval(), trainer.config, 0, net)
+    model = LoadedModel(trainer.ema_net.eval(), trainer.config, 0, net)
     own = defaults_for(trainer.config)
     asked = evaluations(own, trainer.config.path)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from core import load_model, sample
 from core.config.training import TrainConfig
 from core.diffusion.frames import record
-from core.evaluation.feature_classifiers import available_classifier, readings
+from core.evaluation.feature_classifiers import available_classifier, classify
 from core.export.images import write_csv, write_grid
 from core.models.weights import read_weights, write_tensors
 from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
-from core.runs.events import Dataset, Event, Finished, to_line
+from core.runs.events import DatasetLoaded, Event, Finished, to_line
 from core.runs.history import RunHistory, merged
 from core.runs.trajectory import RECORDING, save_recording
 from core.system.atomic_write import write_atomically
@@ -33,13 +33,13 @@ def thinned(history: RunHistory, name: str) -> list[Event]:
     """The run's story in a few hundred events."""
     share = -(-len(history.progress) // WINDOWS)
     windows = [merged(history.progress[i : i + share]) for i in range(0, len(history.progress), share)]
-    assert history.begun is not None, "a finished run has begun"
+    assert history.started is not None, "a finished run has begun"
     assert history.dataset is not None, "and has seen its data"
     assert isinstance(history.lifecycle, Finished), "as was checked"
-    begun = dataclasses.replace(history.begun, name=name)
-    dataset: Dataset = dataclasses.replace(history.dataset, source="MNIST/raw")
+    started = dataclasses.replace(history.started, name=name)
+    dataset: DatasetLoaded = dataclasses.replace(history.dataset, source="MNIST/raw")
     middle = sorted([*windows, *history.epochs, history.previews[-1]], key=lambda event: event.time)
-    return [begun, dataset, *middle, history.lifecycle]
+    return [started, dataset, *middle, history.lifecycle]
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
     model = load_model(target, device="cpu")
     classifier = available_classifier("conv", model.config.dataset)
-    reader = None if classifier is None else partial(readings, classifier)
+    reader = None if classifier is None else partial(classify, classifier)
     recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, reader=reader)
     save_recording(recording, target / RECORDING)
     pictures = HERE.parent / "docs" / "images"

@@ -20,15 +20,15 @@ SECONDS = 10.0  # between two lines
 
 def trained(shape: feature_classifiers.Shape, data: Dataset) -> feature_classifiers.Classifier:
     """A classifier of this shape, with a line now and then on how far it has come."""
-    fitting, spoke = feature_classifiers.fit(shape, data), time.monotonic()
+    fitting, has_written = feature_classifiers.fit(shape, data), time.monotonic()
     while True:
         try:
             done, total = next(fitting)
         except StopIteration as end:
             net: feature_classifiers.Classifier = end.value
             return net
-        if time.monotonic() - spoke > SECONDS:
-            spoke = time.monotonic()
+        if time.monotonic() - has_written > SECONDS:
+            has_written = time.monotonic()
             print(f"{shape}: step {done:,} of {total:,}", flush=True)
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "feature_classifiers", help="folder to write to")
     asked = parser.parse_args()
     train, test = (load_dataset(NAME, asked.data_root, split=split) for split in ("train", "test"))
-    learned, held_out = (
+    learned, validation_loss = (
         Dataset(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
     )
     asked.output.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def main() -> None:
         path = asked.output / f"{NAME}-{shape}.safetensors"
         feature_classifiers.write_classifier(path, net, NAME, feature_classifiers.images_sha256(train), right)
         seconds = time.monotonic() - began
-        unseen = feature_classifiers.accuracy(net, held_out)
+        unseen = feature_classifiers.accuracy(net, validation_loss)
         print(f"{shape}: test {right:.2%}, held out {unseen:.2%}, {seconds:.0f} s; wrote {path}", flush=True)
 
 

@@ -27,4 +27,4 @@ whole = list(corruption_sweep(model, digit[0], (0.2, 0.5, 0.8)))
 with without_skips(model.net):
     cut = list(corruption_sweep(model, digit[0], (0.2, 0.5, 0.8)))
 for point, other in zip(whole, cut, strict=True):
-    print(f"  {point.amount:.0%} noise: {point.error:.4f} with, {other.error:.4f} without")
+    print(f"  {point.t:.0%} noise: {point.error:.4f} with, {other.error:.4f} without")

@@ -14,7 +14,7 @@ with TemporaryDirectory() as root:
     )
     for event in train(config):
         if isinstance(event, Epoch):
-            print(f"epoch {event.epoch}: loss {event.loss:.4f}, held out {event.held_out:.4f}")
+            print(f"epoch {event.epoch}: loss {event.loss:.4f}, validation {event.validation_loss:.4f}")
     model = load_model(Path(root) / "example", device="cpu")
     denoising = record(sample(model, n=8, steps=20, seed=0), model="example", seed=0)
     print("wrote", write_grid(Path("samples.png"), denoising))

@@ -253,7 +253,7 @@ def engine(folder: Path) -> Feed:
     import torch
 
     from core.config.training import TrainConfig
-    from core.engine.server import Engine, asked
+    from core.engine.server import EngineServer, asked
     from core.models.registry import build_model
     from core.models.weights import write_tensors
 
@@ -279,7 +279,7 @@ def engine(folder: Path) -> Feed:
         {**lab, "bench": "inside", "model": "b", "amount": 0.5, "layer": None, "pixel": [3, 4], "skips": False},
     ]
     replies = io.BytesIO()
-    patient, hurried = Engine(io.BytesIO(), replies), Engine(io.BytesIO(), replies)
+    patient, hurried = EngineServer(io.BytesIO(), replies), EngineServer(io.BytesIO(), replies)
     hurried.ask({})  # which cuts every answer off after its first piece
 
     def feed(rng: random.Random) -> object:
@@ -301,14 +301,14 @@ def engine(folder: Path) -> Feed:
 
 async def listened(said: bytes, folder: Path) -> object:
     """What the screen makes of an engine's words."""
-    from tui.io.engine_client import Engine as Client
+    from tui.io.engine_client import EngineServer as Client
 
     replies = asyncio.StreamReader()
     replies.feed_data(said)
     replies.feed_eof()
     heard: list[object] = []
     try:
-        await Client(heard.append, folder).hear_all(replies)
+        await Client(heard.append, folder).read_replies(replies)
     except (ValueError, asyncio.IncompleteReadError) as error:
         raise MinidiffError(str(error)) from None  # of which the screen makes a notice
     return heard

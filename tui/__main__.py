@@ -59,7 +59,7 @@ def main() -> None:
     )
     app.run(mouse=not arguments.no_mouse)
     if app.return_code != HUNG_UP:  # there is nobody left to tell
-        for line in _farewell(app):
+        for line in _print_next_steps(app):
             print(line)
     sys.exit(app.return_code or 0)
 
@@ -131,7 +131,7 @@ def _version() -> str:
     return __version__
 
 
-def _farewell(app: MinidiffApp) -> list[str]:
+def _print_next_steps(app: MinidiffApp) -> list[str]:
     """What stays in the terminal: a run that a trainer holds, if there is one, and the way back to it."""
     from core.errors import MinidiffError
     from core.runs.directory import EVENTS, Status

@@ -29,17 +29,17 @@ from core.system.terminal import drawable, drawing
 from tui.actions import bindings
 from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.screens.help import TEXTUALS_OWN, HelpScreen
-from tui.screens.room import RoomScreen, is_small
+from tui.screens.room import TooSmallScreen, is_small
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.state import remember_theme
 from tui.terminal.crash_report import report
 from tui.terminal.driver import TerminalDriver
-from tui.terminal.frame_pacing import QUESTION, Link
+from tui.terminal.frame_pacing import QUERY, FramePacer
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, OWN
-from tui.widgets.modal import Palette
+from tui.widgets.modal import SafeCommandPalette
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
 MISSED_SECONDS = 1.0  # between two looks at whether what was not written can be drawn
@@ -69,7 +69,7 @@ class MinidiffApp(App[None]):
         super().__init__(driver_class=TerminalDriver)
         self.root = root
         self.settings = settings or Settings()
-        self.link = Link(self.settings.frames_per_second)
+        self.pacer = FramePacer(self.settings.frames_per_second)
         term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
         self.codec = drawable(term, encoding)  # of the characters that the terminal can show; None for all
         self.best_drawing = drawing(term, encoding)  # what `auto` stands for, as far as the terminal decides it
@@ -103,7 +103,7 @@ class MinidiffApp(App[None]):
 
     def _sample_screen(self) -> Screen[None]:
         still, silence = self.settings.reduced_motion, self.settings.engine_silence
-        return SampleScreen(self.root, self.link, still=still, engine_silence=silence)
+        return SampleScreen(self.root, self.pacer, still=still, engine_silence=silence)
 
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # brings pydantic, which the first screen does without
@@ -124,7 +124,7 @@ class MinidiffApp(App[None]):
         from tui.screens.lab import LabScreen
 
         still, silence = self.settings.reduced_motion, self.settings.engine_silence
-        return LabScreen(self.root, self.link, still=still, engine_silence=silence)
+        return LabScreen(self.root, self.pacer, still=still, engine_silence=silence)
 
     def on_mount(self) -> None:
         """Welcome who is new, and make sure that the app never outlives its terminal."""
@@ -160,26 +160,26 @@ class MinidiffApp(App[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room where there is too little."""
-        self.link.heard(time.monotonic())  # a detached terminal that is attached again has another size, or says so
+        self.pacer.input_received(time.monotonic())  # a reattached terminal sends its size
         self._draw_missed()
-        if is_small(event.size) and not isinstance(self.screen, RoomScreen):
-            self.push_screen(RoomScreen())
+        if is_small(event.size) and not isinstance(self.screen, TooSmallScreen):
+            self.push_screen(TooSmallScreen())
 
     def post_display_hook(self) -> None:
         """Let the terminal say when it has drawn a picture."""
-        if self.link.wants_question(time.monotonic()):
+        if self.pacer.needs_query(time.monotonic()):
             self._ask()
         self._draw_missed()
 
     def _ask(self) -> None:
         driver = self._driver
         if isinstance(driver, TerminalDriver) and driver.takes_output:  # else it would not be written, nor answered
-            driver.write(QUESTION)
-            self.link.asked(time.monotonic())
+            driver.write(QUERY)
+            self.pacer.query_sent(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         """Take the terminal's answer."""
-        self.link.answered(time.monotonic())
+        self.pacer.reply_received(time.monotonic())
         self._draw_missed()
 
     def _draw_missed(self) -> None:
@@ -192,7 +192,7 @@ class MinidiffApp(App[None]):
     async def action_quit(self) -> None:
         """Leave, once the terminal has answered what it was asked."""
         end = time.monotonic() + ANSWER_SECONDS
-        while self.link.waiting and time.monotonic() < end:
+        while self.pacer.waiting and time.monotonic() < end:
             await asyncio.sleep(0.02)
         self.exit()
 
@@ -266,12 +266,12 @@ class MinidiffApp(App[None]):
 
     async def action_command_palette(self) -> None:  # type: ignore[override] # it is awaited
         """Open the palette, unless it is open here."""
-        if not isinstance(self.screen, Palette):
-            await self.push_screen(Palette())
+        if not isinstance(self.screen, SafeCommandPalette):
+            await self.push_screen(SafeCommandPalette())
 
     async def action_change_theme(self) -> None:  # type: ignore[override] # it is awaited
         """Let a theme be picked by its name."""
-        await self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        await self.push_screen(SafeCommandPalette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: the screens, then whatever a key of this screen does, then the app's own."""

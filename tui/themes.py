@@ -40,7 +40,7 @@ def _theme(name: str, *, dark: bool, **colors: str) -> Theme:
         "plot-window": colors["faint"],
         "plot-smoothed": colors["foreground"],
         "plot-average": colors["primary"],
-        "plot-held-out": colors["accent"],
+        "plot-validation": colors["accent"],
         "plot-run-3": colors["success"],
         "plot-run-4": colors["error"],
         "plot-run-5": colors["warning"],

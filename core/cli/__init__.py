@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     closed = prepare_streams()
     if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which leave a run even if nobody sees it
-        sys.exit(_complain("standard output is closed; `> /dev/null` discards what is printed", ERROR))
+        sys.exit(_show_error("standard output is closed; `> /dev/null` discards what is printed", ERROR))
     try:
         code = run(arguments)
     except KeyboardInterrupt:  # while the command itself was being imported
@@ -38,14 +38,14 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
     if files := [shadow for shadow in shadows() if shadow.is_file and shadow.module in LIBRARIES]:
-        return _complain(f"{files[0]}; {CURE}", ERROR)
+        return _show_error(f"{files[0]}; {CURE}", ERROR)
     try:
         return _run(arguments)
     except (ImportError, AttributeError):
         found = [shadow for shadow in shadows() if shadow.module not in ("core", "tui")]  # ours are imported by now
         if not found:
             raise
-        return _complain(f"{found[0]}; {CURE}", ERROR)
+        return _show_error(f"{found[0]}; {CURE}", ERROR)
 
 
 def _run(arguments: list[str]) -> int:
@@ -58,13 +58,13 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except UnknownOptionError as error:
-        return _complain(_unknown_option(error), USAGE)
+        return _show_error(_unknown_option(error), USAGE)
     except CycloptsError as error:
-        return _complain(f"{_one_line(str(error))}; `minidiff --help` lists the commands", USAGE)
+        return _show_error(f"{_one_line(str(error))}; `minidiff --help` lists the commands", USAGE)
     except ConfigError as error:
-        return _complain(str(error), USAGE)
+        return _show_error(str(error), USAGE)
     except MinidiffError as error:
-        return _complain(str(error), ERROR)
+        return _show_error(str(error), ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as with `minidiff runs | head`
@@ -72,7 +72,7 @@ def _run(arguments: list[str]) -> int:
         return DONE
     except OSError as error:  # stdout on a full disk, or a folder that may not be read
         _drop_output()
-        return _complain(f"{error.filename or 'output'}: {error.strerror}", ERROR)
+        return _show_error(f"{error.filename or 'output'}: {error.strerror}", ERROR)
 
 
 def _unknown_option(error: UnknownOptionError) -> str:
@@ -99,7 +99,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _complain(words: str, code: int) -> int:
+def _show_error(words: str, code: int) -> int:
     print(f"minidiff: {sanitize(words)}", file=sys.stderr)
     return code
 

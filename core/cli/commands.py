@@ -91,7 +91,7 @@ def resume(
     """Resume a run from its last checkpoint, or train it for more epochs."""
     path = directory.find_run(name, directory.root_directory(root))
     if not launcher.place().launcher:
-        processes, note = launcher.settled_processes(name, launcher.config_to_resume(path, epochs), nproc)
+        processes, note = launcher.resolve_processes(name, launcher.config_to_resume(path, epochs), nproc)
         if note:
             print(note, file=sys.stderr)
         options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
@@ -246,7 +246,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
         print(f"no runs under {directory.root_directory(root)}; `minidiff train` starts one")
     else:
         _print_table(
-            ("name", "status", "recipe", "data", "epoch", "step", "loss", "held out"),
+            ("name", "status", "recipe", "data", "epoch", "step", "loss", "validation"),
             [
                 (
                     run.name,
@@ -256,7 +256,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
                     f"{run.epoch}/{_cell(run.epochs)}",
                     run.step,
                     run.loss,
-                    run.held_out,
+                    run.validation_loss,
                 )
                 for run in found
             ],

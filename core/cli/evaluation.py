@@ -81,15 +81,15 @@ def _nothing() -> Iterator[Callable[[Progressed | Event], None]]:
 @contextmanager
 def _lines() -> Iterator[Callable[[Progressed | Event], None]]:
     """A line when something new begins, and at most one in ten seconds for how far it is."""
-    spoke, doing = 0.0, ""
+    printed, doing = 0.0, ""
 
     def add(step: Progressed | Event) -> None:
-        nonlocal spoke, doing
+        nonlocal printed, doing
         now = time.monotonic()
         what = step.doing if isinstance(step, Progressed) else step.kind
-        if what == doing and now - spoke < PLAIN_SECONDS:
+        if what == doing and now - printed < PLAIN_SECONDS:
             return
-        spoke, doing = now, what
+        printed, doing = now, what
         print(_words(step), flush=True)
 
     yield add

@@ -31,7 +31,7 @@ def detach(
     Raises:
         RunError: it could not be started, or ended at once; the text is its own.
     """
-    begun = _length(path)
+    started = _length(path)
     trainer = launch(path, device=device, force=force, processes=processes, epochs=epochs)
     deadline = time.monotonic() + START_SECONDS
     trains = (directory.Status.RUNNING, directory.Status.PAUSED)
@@ -39,7 +39,7 @@ def detach(
         if trainer.poll() is not None:
             if trainer.returncode == 0:
                 break  # so short a run that it is over already
-            raise RunError(said(path, begun) or "the trainer ended without a word")
+            raise RunError(said(path, started) or "the trainer ended without a word")
         if time.monotonic() > deadline:
             raise RunError(
                 f"the trainer has not started within {START_SECONDS:.0f} s; see {path / directory.TRAINER_LOG}"
@@ -74,7 +74,7 @@ def together(
     """
     log = LogTail(path / directory.EVENTS)
     log.read()
-    begun = _length(path)
+    started = _length(path)
     trainers = launch(path, device=device, force=force, processes=processes, epochs=epochs)
     last, asked = None, False
     try:
@@ -93,7 +93,7 @@ def together(
             trainers.terminate()  # which has them write a checkpoint and end
             trainers.wait()
     if trainers.returncode != 0 and not isinstance(last, Failed):
-        raise RunError(said(path, begun) or f"the trainers ended without a word; see {path / directory.TRAINER_LOG}")
+        raise RunError(said(path, started) or f"the trainers ended without a word; see {path / directory.TRAINER_LOG}")
     interrupts.raise_received()
 
 

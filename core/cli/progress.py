@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from core.runs.events import (
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Evaluated,
@@ -108,7 +108,7 @@ class ProgressBar:
         match event:
             case Progress():
                 total = self._history.total_steps
-                epochs = self._history.begun.epochs if self._history.begun else "?"
+                epochs = self._history.started.epochs if self._history.started else "?"
                 pace = (
                     f"step {event.step:,}/{total or 0:,}  loss {loss_text(event.loss)}  "
                     f"{event.images_per_second:,.0f} img/s"
@@ -125,7 +125,7 @@ class ProgressBar:
                 self._bar.update(
                     self._task, completed=event.received, total=event.total, description=in_words(event), pace=""
                 )
-            case Dataset():
+            case DatasetLoaded():
                 self._bar.update(self._task, completed=0, total=None, description="warming up", pace="")
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
             case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():

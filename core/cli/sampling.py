@@ -42,7 +42,7 @@ def sampled(model: LoadedModel, n: int, seed: int, *, every_step: bool, **option
     with showing("sampling") if n > BATCH else nullcontext() as add:
         for batch in sample_batches(model, n, seed=seed, **options):
             *_, last = batch
-            frames.append(Frame(last.index, last.amount, to_uint8(last.x), None))
+            frames.append(Frame(last.index, last.t, to_uint8(last.x), None))
             if add is not None:
                 add(Progressed("sampling", min(len(frames) * BATCH, n), n))
     height, width = last.x.shape[2:]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.compute.torch_settings import standard_defaults
 
 # One stream for each use, so that no two uses ever share numbers.
-ORDER, CORRUPTION, WEIGHTS, HELD_OUT, SPLIT, LABELS, SHIFT = range(7)
+ORDER, CORRUPTION, WEIGHTS, VALIDATION, SPLIT, LABELS, SHIFT = range(7)
 _MASK = 2**64 - 1
 
 

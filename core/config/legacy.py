@@ -17,6 +17,7 @@ OPTIONS = {
     "warmup": "warmup_steps",
 }
 SAMPLING = {"spacing": "shift"}  # which no file holds
+EVENT_FIELDS = {"held_out": "validation_loss", "team": "devices"}
 VALUES = {"preset": {"document": "tutorial"}}
 
 

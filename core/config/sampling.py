@@ -23,7 +23,7 @@ GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
 CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
 MOST_STEPS = 100_000  # more than anyone waits for
 MOST_IMAGES = 100_000  # of one sampling: a record of them takes 600 MB
-LEAST_AMOUNT = 1e-4  # of noise that images to start from may hold
+LEAST_NOISE_LEVEL = 1e-4  # of noise that images to start from may hold
 SHIFTS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become too small for float32
 NO_CLASS = -1  # asks a model with classes for an image of any class
 
@@ -89,10 +89,10 @@ def defaults_for(config: TrainConfig) -> Sampling:
     return Sampling("dpm2m", 16, 1.0, 1.0, contrast)
 
 
-def is_guided(path: str, amount: float) -> bool:
+def is_guided(path: str, t: float) -> bool:
     """Whether guidance is applied at this amount of noise."""
     least, most = GUIDED[path]
-    return least - 1e-6 <= amount <= most + 1e-6
+    return least - 1e-6 <= t <= most + 1e-6
 
 
 def _without_contrast(config: TrainConfig) -> str | None:
@@ -144,11 +144,11 @@ def image_count(n: int) -> int:
 
 def evaluations(chosen: Sampling, path: str) -> int:
     """How often the net is evaluated for each image; where guidance is applied, twice."""
-    passed = amounts(chosen.steps, chosen.shift)
+    passed = noise_levels(chosen.steps, chosen.shift)
     asked = passed[:-1]
     if chosen.sampler in _SECOND_ORDER:
         asked = asked + passed[1:-1]
-    return len(asked) + (sum(is_guided(path, amount) for amount in asked) if chosen.guidance != 1 else 0)
+    return len(asked) + (sum(is_guided(path, t) for t in asked) if chosen.guidance != 1 else 0)
 
 
 def in_words(chosen: Sampling, path: str) -> str:
@@ -160,7 +160,7 @@ def in_words(chosen: Sampling, path: str) -> str:
     return f"{chosen.sampler}, {chosen.steps} steps{guided}{shifted}{pushed}, {asked} evaluations each"
 
 
-def amounts(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:
+def noise_levels(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:
     """The `steps` + 1 amounts of noise that a sampler passes through, from `start` down to 0.
 
     Source: Esser et al. 2024, equation 23.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from core.config.datasets import CLASSES, SIZE
-from core.data.glyph_strokes import SKELETONS, Skeleton
+from core.data.glyph_strokes import SKELETONS, GlyphStrokes
 from core.data.idx import header, read_idx
 from core.errors import DatasetError
 from core.runs.events import Download, Event
@@ -77,7 +77,7 @@ def draw_chunk(split: str, index: int, seed: int = SEED) -> tuple[Bytes, Bytes]:
     return images[:CHUNK].copy(), labels
 
 
-def _strokes(way: Skeleton, count: int, random: np.random.Generator) -> tuple[Floats, Floats]:
+def _strokes(way: GlyphStrokes, count: int, random: np.random.Generator) -> tuple[Floats, Floats]:
     """`count` different hands writing `way`: pen positions (count, S, 2) and widths (count, S), in pixels."""
     points, curve, owner = _basis(way)
 
@@ -116,7 +116,7 @@ def _strokes(way: Skeleton, count: int, random: np.random.Generator) -> tuple[Fl
 
 
 @functools.cache
-def _basis(way: Skeleton) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def _basis(way: GlyphStrokes) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """The skeleton's distinct points (P, 2), the weights (S, P) that make the path of them, and each place's curve.
 
     Curves are uniform Catmull-Rom splines: a place depends linearly on its neighbouring points, so that one matrix

@@ -35,9 +35,9 @@ def scheduled(name: str) -> Sampler:
             )
         raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
 
-    def walk(denoiser: Denoiser, x: Tensor, amounts: Sequence[float], generators: Generators) -> Steps:
+    def walk(denoiser: Denoiser, x: Tensor, noise_levels: Sequence[float], generators: Generators) -> Steps:
         with standard_defaults():
-            scheduler = _flow(kind, amounts) if denoiser.path.name == "flow" else _preserving(kind, amounts)
+            scheduler = _flow(kind, noise_levels) if denoiser.path.name == "flow" else _preserving(kind, noise_levels)
         return _walk(scheduler, denoiser, x, generators)
 
     return walk
@@ -74,11 +74,11 @@ def variance_preserving_betas(path: ProbPath | None = None) -> list[float]:
     return betas
 
 
-def _preserving(kind: type, amounts: Sequence[float]) -> Any:
-    steps, takes = len(amounts) - 1, _parameters(kind)
+def _preserving(kind: type, noise_levels: Sequence[float]) -> Any:
+    steps, takes = len(noise_levels) - 1, _parameters(kind)
     if not {"trained_betas", "prediction_type", "timestep_spacing"} <= takes or "order" not in dir(kind):
         raise MinidiffError(f"{kind.__name__} does not know the path vp; {_what_fits('vp')}")
-    if steps > TRAIN_STEPS or any(abs(a - (1 - i / steps)) > 1e-9 for i, a in enumerate(amounts)):
+    if steps > TRAIN_STEPS or any(abs(a - (1 - i / steps)) > 1e-9 for i, a in enumerate(noise_levels)):
         raise MinidiffError(
             f"on the path vp diffusers' schedulers take at most {TRAIN_STEPS} equal steps from pure noise; "
             "leave shift at 1 and start from noise, or use another sampler"
@@ -89,17 +89,17 @@ def _preserving(kind: type, amounts: Sequence[float]) -> Any:
     scheduler = kind(num_train_timesteps=TRAIN_STEPS, timestep_spacing="trailing", **options)
     scheduler.set_timesteps(steps)
     found = scheduler.timesteps[:: scheduler.order].tolist()
-    wanted = [TRAIN_STEPS * a - 1 for a in amounts[:-1]]
+    wanted = [TRAIN_STEPS * a - 1 for a in noise_levels[:-1]]
     if len(found) != steps or any(abs(t - w) > 1 for t, w in zip(found, wanted, strict=True)):
         raise MinidiffError(f"{kind.__name__} chooses other steps than were asked for; {_what_fits('vp')}")
     return scheduler
 
 
-def _flow(kind: type, amounts: Sequence[float]) -> Any:
+def _flow(kind: type, noise_levels: Sequence[float]) -> Any:
     if not kind.__name__.startswith("FlowMatch") or "sigmas" not in inspect.signature(kind.set_timesteps).parameters:  # type: ignore[attr-defined]
         raise MinidiffError(f"{kind.__name__} does not take steps on the path flow as given; {_what_fits('flow')}")
     scheduler = kind(num_train_timesteps=TRAIN_STEPS)
-    scheduler.set_timesteps(sigmas=list(amounts[:-1]))
+    scheduler.set_timesteps(sigmas=list(noise_levels[:-1]))
     return scheduler
 
 

@@ -39,10 +39,10 @@ def to_uint8(images: Tensor) -> bytes:
 def to_frame(step: SampleStep, reader: Reader | None = None) -> Frame:
     """A sampler's record as uint8; with what `reader` takes each prediction for, if one is given."""
     if step.prediction is None:
-        return Frame(step.index, step.amount, to_uint8(step.x), None)
+        return Frame(step.index, step.t, to_uint8(step.x), None)
     prediction = quantized(step.prediction)
     read = None if reader is None else reader(prediction)
-    return Frame(step.index, step.amount, to_uint8(step.x), bytes(prediction.contiguous().numpy().tobytes()), read)
+    return Frame(step.index, step.t, to_uint8(step.x), bytes(prediction.contiguous().numpy().tobytes()), read)
 
 
 def record(steps: Iterable[SampleStep], *, model: str, seed: int, reader: Reader | None = None) -> Denoising:

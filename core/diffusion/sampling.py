@@ -16,12 +16,12 @@ from core.config.datasets import NULL_CLASS
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
     DIFFUSERS,
-    LEAST_AMOUNT,
+    LEAST_NOISE_LEVEL,
     Sampling,
     SamplingOptions,
-    amounts,
     image_count,
     in_words,
+    noise_levels,
     resolve_sampling,
 )
 from core.config.training import IMAGE_SIZE
@@ -44,7 +44,7 @@ class SampleStep:
     """One record of a denoising; images lie around [0, 1], whatever the path's own range."""
 
     index: int  # 0 is the start
-    amount: float  # noise left in x: start_amount at the start, 0 at the end
+    t: float  # noise left in x: start_t at the start, 0 at the end
     x: Tensor  # (n, 1, 28, 28), the state after this step
     prediction: Tensor | None  # (n, 1, 28, 28), the clean images the net saw in the record before; None in record 0
 
@@ -55,7 +55,7 @@ def sample(
     steps: int | None = None,
     seed: int = 0,
     start: ArrayLike | None = None,
-    start_amount: float = 1.0,
+    start_t: float = 1.0,
     *,
     noise: ArrayLike | None = None,
     labels: int | Iterable[int] | None = None,
@@ -75,7 +75,7 @@ def sample(
         seed: of all noise, which is always drawn on the CPU: a seed means the same picture everywhere.
         start: images to denoise that are already corrupted, (n, 1, 28, 28), on the scale of images in [0, 1], as
             `noised` and `corrupt` make them; a tensor or a NumPy array. None starts from noise.
-        start_amount: how much noise `start` holds, in (0, 1].
+        start_t: how much noise `start` holds, in (0, 1].
         noise: the noise to start from instead of the seed's, (n, 1, 28, 28), as the model's `noise(n, seed)` makes it:
             standard normal, `torch.randn(n, 1, 28, 28)`; for the path "mix" uniform in [0, 1).
         labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
@@ -86,26 +86,26 @@ def sample(
         A generator of `steps` + 1 records; record 0 is the start.
 
     Raises:
-        MinidiffError: n or steps out of their range, an amount outside (0, 1], a start or noise of another shape, type
-            or range, more images than fit into memory, a sampler that does not fit the model's path, or a class or
+        MinidiffError: n or steps out of their range, a noise level outside (0, 1], a start or noise of another shape,
+            type or range, more images than fit into memory, a sampler that does not fit the model's path, or a class or
             guidance asked of a model without classes.
         NotFinite: in place of the last record, if the images are not finite.
 
     Source: the tutorial's section 3.6.
     """
-    start_amount = number(start_amount, "start_amount")
-    if not LEAST_AMOUNT <= start_amount <= 1:
-        raise MinidiffError(f"start_amount must lie in [{LEAST_AMOUNT:g}, 1], not {start_amount:g}")
-    if start is None and start_amount != 1:
-        raise MinidiffError("start_amount says how noisy `start` is; give `start` too, or leave it at 1")
+    start_t = number(start_t, "start_t")
+    if not LEAST_NOISE_LEVEL <= start_t <= 1:
+        raise MinidiffError(f"start_t must lie in [{LEAST_NOISE_LEVEL:g}, 1], not {start_t:g}")
+    if start is None and start_t != 1:
+        raise MinidiffError("start_t says how noisy `start` is; give `start` too, or leave it at 1")
     if start is not None and noise is not None:
         raise MinidiffError("start and noise both say where to start; give one of them")
     path, given = PATHS[as_loaded(model).config.path], None
     if start is not None:
-        given = _given_start(start, path, start_amount)
+        given = _given_start(start, path, start_t)
     elif noise is not None:
         given = _given_noise(noise, path)
-    walks = list(_walks(model, n if given is None else len(given), steps, seed, given, start_amount, labels, options))
+    walks = list(_walks(model, n if given is None else len(given), steps, seed, given, start_t, labels, options))
     return walks[0] if len(walks) == 1 else _joined(walks)
 
 
@@ -139,7 +139,7 @@ def _walks(
     steps: int | None,
     seed: int,
     given: Tensor | None,
-    start_amount: float,
+    start_t: float,
     labels: int | Iterable[int] | None,
     options: SamplingOptions,
 ) -> Iterator[Iterator[SampleStep]]:
@@ -149,7 +149,7 @@ def _walks(
     seed = whole_number(seed, "seed") % 2**63
     n = image_count(n)
     chosen, classes = resolve_sampling(loaded.config, n, steps=steps, labels=labels, **options)
-    falling = amounts(chosen.steps, chosen.shift, start_amount)
+    falling = noise_levels(chosen.steps, chosen.shift, start_t)
     sampler = _sampler(chosen.sampler)
 
     def walks() -> Iterator[Iterator[SampleStep]]:
@@ -177,7 +177,7 @@ def _walks(
 
 def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], chosen: Sampling) -> Iterator[SampleStep]:
     yield SampleStep(0, falling[0], path.denormalize(x), None)
-    for index, amount in enumerate(falling[1:], start=1):
+    for index, t in enumerate(falling[1:], start=1):
         # Closed before the yield, so that the caller's own mode is untouched.
         with torch.no_grad(), within_memory(_too_many(len(x))):
             x, prediction = next(steps)
@@ -185,7 +185,7 @@ def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], cho
             # Only at the end, since this waits for the device; what is not finite stays so.
             if index == chosen.steps and not bool((seen.isfinite() & expected.isfinite()).all()):
                 raise NotFinite(in_words(chosen, path.name))
-        yield SampleStep(index, amount, seen, expected)
+        yield SampleStep(index, t, seen, expected)
 
 
 def _joined(walks: Sequence[Iterator[SampleStep]]) -> Iterator[SampleStep]:
@@ -193,7 +193,7 @@ def _joined(walks: Sequence[Iterator[SampleStep]]) -> Iterator[SampleStep]:
     for parts in zip(*walks, strict=True):
         predictions = [part.prediction for part in parts if part.prediction is not None]
         x = torch.cat([part.x for part in parts])
-        yield SampleStep(parts[0].index, parts[0].amount, x, torch.cat(predictions) if predictions else None)
+        yield SampleStep(parts[0].index, parts[0].t, x, torch.cat(predictions) if predictions else None)
 
 
 def _sampler(name: str) -> Sampler:
@@ -204,30 +204,30 @@ def _sampler(name: str) -> Sampler:
     return scheduled(name.removeprefix(DIFFUSERS))
 
 
-def noised(model: LoadedModel, images: ArrayLike, amount: float, seed: int = 0) -> Tensor:
-    """Images with so much noise as the model's path has at `amount`: what `sample` takes as its `start`.
+def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Tensor:
+    """Images with so much noise as the model's path has at noise level `t`: what `sample` takes as its `start`.
 
     Args:
         model: what `load_model` gives.
         images: (n, 1, 28, 28) in [0, 1], a tensor or a NumPy array.
-        amount: in [0, 1]; 1 is noise alone.
+        t: noise level in [0, 1]; 1 is noise alone.
         seed: of the noise, which is the same as that of a sampling that starts from noise.
 
     Returns:
         (n, 1, 28, 28), on the scale of images; outside [0, 1] where the noise is Gaussian.
 
     Raises:
-        MinidiffError: images of another shape, type or range, or an amount outside [0, 1].
+        MinidiffError: images of another shape, type or range, or a noise level outside [0, 1].
     """
     clean = as_tensor(images, "images")
     _check_shape(clean, "images")
     check_images(clean, "images")
-    amount = number(amount, "amount")
-    if not 0 <= amount <= 1:
-        raise MinidiffError(f"amount must lie in [0, 1], not {amount:g}")
+    t = number(t, "t")
+    if not 0 <= t <= 1:
+        raise MinidiffError(f"t must lie in [0, 1], not {t:g}")
     path = PATHS[model.config.path]
     noise = model.noise(len(clean), seed).to(clean.device)
-    return path.denormalize(path.interpolate(path.normalize(clean), noise, clean.new_full((len(clean),), amount)))
+    return path.denormalize(path.interpolate(path.normalize(clean), noise, clean.new_full((len(clean),), t)))
 
 
 def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor | None:
@@ -237,7 +237,7 @@ def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor 
     return torch.tensor([NULL_CLASS if label < 0 else label for label in classes], device=device)
 
 
-def _given_start(start: ArrayLike, path: ProbPath, amount: float) -> Tensor:
+def _given_start(start: ArrayLike, path: ProbPath, t: float) -> Tensor:
     """`start` in the path's range.
 
     Raises:
@@ -248,10 +248,10 @@ def _given_start(start: ArrayLike, path: ProbPath, amount: float) -> Tensor:
     if not images.is_floating_point():
         raise MinidiffError(f"start needs floating-point values in [0, 1], not {images.dtype}; divide bytes by 255")
     x = path.normalize(images)
-    if not _fits(x, path, *path.alpha_sigma(amount)):
+    if not _fits(x, path, *path.alpha_sigma(t)):
         raise MinidiffError(
             f"start has values from {images.min().item():g} to {images.max().item():g}, which are no images in [0, 1] "
-            f"with the noise of start_amount {amount:g}; make it with core.diffusion.sampling.noised, or give noise"
+            f"with the noise of start_t {t:g}; make it with core.diffusion.sampling.noised, or give noise"
         )
     return x
 

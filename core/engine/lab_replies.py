@@ -29,7 +29,7 @@ Answer = tuple[dict[str, Any], dict[str, Tensor]]
 Load = Callable[[], LoadedModel]  # the model that the request names
 Read = Callable[[LoadedModel, Tensor], Any]  # what a classifier takes (B, 1, 28, 28) images in [0, 1] for, or None
 
-AMOUNTS = tuple(index / 40 for index in range(41))  # of a sweep
+NOISE_LEVELS = tuple(index / 40 for index in range(41))  # of a sweep
 _tables: WeakKeyDictionary[nn.Module, tuple[LayerRow, ...]] = WeakKeyDictionary()
 WALK_STEPS = 100  # from each amount
 TILES = 64  # maps of a layer, or kernels of it, that are shown at most
@@ -132,7 +132,7 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     image, label = digit.image[None], _label(model, digit, request)
     noisy, shares = {}, {}
     for name in PATHS:
-        points = list(corruption_sweep(model, image, AMOUNTS, path=name, label=label, seed=seed))
+        points = list(corruption_sweep(model, image, NOISE_LEVELS, path=name, label=label, seed=seed))
         noisy[name] = torch.stack([point.x[0] for point in points])
         pairs = [(point.signal, point.noise) for point in points]
         shares[name] = torch.tensor(pairs, dtype=torch.float32, device="cpu")
@@ -141,7 +141,7 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     predictions = torch.stack([point.prediction for point in own if point.prediction is not None])
     yield (
         {
-            "amounts": AMOUNTS,
+            "amounts": NOISE_LEVELS,
             "paths": list(PATHS),
             "own": model.config.path,
             "told": label,  # the class, None for a model that knows none
@@ -156,8 +156,8 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
         },
     )
     first = int(request["first"])
-    for index in sorted(range(len(AMOUNTS)), key=lambda index: abs(index - first)):
-        (point,) = corruption_sweep(model, image, AMOUNTS[index : index + 1], label=label, seed=seed, steps=steps)
+    for index in sorted(range(len(NOISE_LEVELS)), key=lambda index: abs(index - first)):
+        (point,) = corruption_sweep(model, image, NOISE_LEVELS[index : index + 1], label=label, seed=seed, steps=steps)
         assert point.walked is not None
         seen = read(model, point.walked[None])
         yield {"walk": index, "error": point.walked_error, "read": seen and seen[0]}, {"walked": point.walked[0]}
@@ -165,12 +165,12 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
 
 def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:
     model = load()
-    seed, amount = int(request["seed"]), float(request["amount"])
+    seed, t = int(request["seed"]), float(request["amount"])
     label = _label(model, digit, request)
     path = PATHS[model.config.path]
-    (point,) = corruption_sweep(model, digit.image[None], [amount], label=label, seed=seed)
+    (point,) = corruption_sweep(model, digit.image[None], [t], label=label, seed=seed)
     x = path.normalize(point.x[None])
-    told = amount if model.config.time_conditioning else 0.0
+    told = t if model.config.time_conditioning else 0.0
     classes = class_tensor((label,) if label is not None and model.config.class_conditional else None, model.device)
     kernels, table = layer_kernels(model.net), _table(model)
     asked = request["layer"]  # None: the first convolution; "" is the net itself
@@ -184,8 +184,8 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
         arrays = {
             "digit": digit.image,
             "noisy": point.x[0],
-            "prediction": one_step(model, point.x[None], amount, label)[0, 0],
-            "field": receptive_field(model, x, pixel, amount, classes),  # of the clean image,
+            "prediction": one_step(model, point.x[None], t, label)[0, 0],
+            "field": receptive_field(model, x, pixel, t, classes),  # of the clean image,
         }
         if shown is not None and shown.dim() == 4:
             arrays["maps"] = shown[0, :TILES]
@@ -204,7 +204,7 @@ def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> It
     rows = [(row.name, row.depth, row.kind, row.shape, row.parameters, row.operations) for row in table]
     yield (
         {
-            "amount": amount,
+            "amount": t,
             "attending": attending,
             "classes": model.config.class_conditional,
             "kernels": kernels[name].shape[:2].numel() if name in kernels else 0,  # of which some are shown

@@ -39,7 +39,7 @@ MOST_IMAGES = 1_024  # at once; the screen asks for 64 at most
 BEAT_SECONDS = 1.0  # between two signs of life
 
 
-class Engine:
+class EngineServer:
     """Answers requests one after another; a newer one ends the one that is under way."""
 
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
@@ -123,8 +123,8 @@ class Engine:
             options["labels"] = int(request["label"])
         if request.get("real") is not None:
             images = self._images(loaded.config.dataset, int(request["real"]), n)
-            options["start_amount"] = amount = float(request["amount"])
-            options["start"] = noised(loaded, images.images.float().div(255), amount, seed)
+            options["start_amount"] = t = float(request["amount"])
+            options["start"] = noised(loaded, images.images.float().div(255), t, seed)
             if loaded.config.class_conditional:
                 options["labels"] = images.labels
         walk = sample(loaded, n=n, seed=seed, **options)
@@ -151,7 +151,7 @@ class Engine:
                 )
             frame = to_frame(step, reader)
             payload = frame.x + (frame.prediction or b"")
-            record = {"index": frame.index, "amount": frame.amount, "read": frame.read}
+            record = {"index": frame.index, "amount": frame.t, "read": frame.read}
             self._reply({"event": "step", "id": number, **record}, payload)
             if not self._waiting.empty():
                 self._reply({"event": "cancelled", "id": number})
@@ -199,11 +199,11 @@ class Engine:
         return None if reader is None else list(reader(quantized(images)))
 
     def _reader(self, dataset: str) -> Reader | None:
-        from core.evaluation.feature_classifiers import available_classifier, readings
+        from core.evaluation.feature_classifiers import available_classifier, classify
 
         if dataset not in self._readers:
             classifier = available_classifier("conv", dataset)
-            self._readers[dataset] = None if classifier is None else partial(readings, classifier)
+            self._readers[dataset] = None if classifier is None else partial(classify, classifier)
         return self._readers[dataset]
 
     def _images(self, dataset: str, first: int, n: int) -> Dataset:
@@ -255,7 +255,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):  # the screen is gone
-        Engine(sys.stdin.buffer, replies).serve()
+        EngineServer(sys.stdin.buffer, replies).serve()
     os._exit(0)  # the reader thread may still be blocked on stdin
 
 

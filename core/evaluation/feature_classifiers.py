@@ -30,7 +30,7 @@ Shape = Literal["conv", "mlp"]
 SHAPES: tuple[Shape, ...] = ("conv", "mlp")
 FEATURES = 128  # of either shape
 SEED = 0
-HELD_OUT = 6  # a sixth of the training images is never shown to a classifier: 10,000 of MNIST's 60,000
+VALIDATION = 6  # a sixth of the training images is never shown to a classifier: 10,000 of MNIST's 60,000
 LEAST_ACCURACY = 0.8  # of the test split that a classifier must read right to be worth asking
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 12, 128, 2e-3, 0.02, 2
 
@@ -89,7 +89,7 @@ class FeatureClassifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Classification:
     """What a classifier sees in a set of images."""
 
     features: Tensor  # (N, 128) float32
@@ -100,7 +100,7 @@ class Reading:
 def split(n: int) -> tuple[Tensor, Tensor]:
     """Positions of the training images that classifiers learn from, and of the sixth that is held out from them."""
     order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0), device="cpu")
-    return order[n // HELD_OUT :], order[: n // HELD_OUT]
+    return order[n // VALIDATION :], order[: n // VALIDATION]
 
 
 def fit(
@@ -139,20 +139,20 @@ def fit(
     return net
 
 
-def read(net: Classifier, images: Tensor, batch: int = 500) -> Iterator[Reading]:
+def read(net: Classifier, images: Tensor, batch: int = 500) -> Iterator[Classification]:
     """What the classifier sees in (N, 1, 28, 28) uint8 images, a batch at a time, on the CPU."""
     device = next(net.parameters()).device
     for part in torch.split(images, batch):
         with torch.no_grad():
             features = net.features(part.to(device).float().div(255))
             likely, classes = net.head(features).softmax(1).max(1)
-        yield Reading(features.cpu(), classes.cpu(), likely.cpu())
+        yield Classification(features.cpu(), classes.cpu(), likely.cpu())
 
 
-def joined(readings: Iterable[Reading]) -> Reading:
+def joined(classify: Iterable[Classification]) -> Classification:
     """The readings of several batches as one."""
-    parts = list(readings)
-    return Reading(
+    parts = list(classify)
+    return Classification(
         torch.cat([part.features for part in parts]),
         torch.cat([part.classes for part in parts]),
         torch.cat([part.confidence for part in parts]),
@@ -207,7 +207,7 @@ def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
     return max(good, key=lambda classifier: classifier.accuracy, default=None)
 
 
-def readings(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, int], ...]:
+def classify(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, int], ...]:
     """The class that a classifier takes each of (B, 1, 28, 28) uint8 images for, and how sure it is, in percent."""
     seen = joined(read(classifier.net, images))
     sure = (round(100 * share) for share in seen.confidence.tolist())

@@ -77,9 +77,11 @@ class Reference:
 
     name: str
     test: Dataset
-    held_out: Dataset
+    validation: Dataset
     classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier]
-    seen: dict[feature_classifiers.Shape, feature_classifiers.Reading]  # what each classifier sees in the test split
+    seen: dict[
+        feature_classifiers.Shape, feature_classifiers.Classification
+    ]  # what each classifier sees in the test split
 
 
 def evaluate(
@@ -97,8 +99,8 @@ def evaluate(
 
     Args:
         model: what `load_model` gives.
-        n: how many samples; figures of different n do not compare, and n must not exceed the held-out images.
-        steps: from noise to image, as for `sample`; the classes asked for are those of the held-out images.
+        n: how many samples; figures of different n do not compare, and n must not exceed the validation images.
+        steps: from noise to image, as for `sample`; the classes asked for are those of the validation images.
         seed: of the first batch of samples; the next ones follow it.
         cas: also train a classifier on the samples alone and test it on real images (Ravuri and Vinyals 2019); this
             needs a model that is asked for classes.
@@ -116,7 +118,7 @@ def evaluate(
     chosen, classes = resolve_sampling(model.config, 1, steps=steps, **options)
     _check_cas(cas, classes is not None, model.name)
     reference = yield from prepare(model.config.dataset, data_root, limit, n)
-    asked = None if classes is None else reference.held_out.labels[:n]
+    asked = None if classes is None else reference.validation.labels[:n]
     began = time.monotonic()
     parts = []
     for part in drawn(model, n, asked, chosen, seed):
@@ -135,16 +137,18 @@ def drawn(model: LoadedModel, n: int, asked: Tensor | None, chosen: Sampling, se
         yield quantized(last.x)
 
 
-def glance(model: LoadedModel, n: int, reference: Reference) -> Generator[Progressed, None, tuple[float, float | None]]:
+def quick_scores(
+    model: LoadedModel, n: int, reference: Reference
+) -> Generator[Progressed, None, tuple[float, float | None]]:
     """The Frechet distance of `n` samples and their agreement with the classes asked for, at the model's defaults."""
     shape = feature_classifiers.SHAPES[0]
     chosen, classes = resolve_sampling(model.config, 1)
-    asked = None if classes is None else reference.held_out.labels[:n]
-    readings: list[feature_classifiers.Reading] = []
+    asked = None if classes is None else reference.validation.labels[:n]
+    classify: list[feature_classifiers.Classification] = []
     for part in drawn(model, n, asked, chosen, 0):
-        readings.extend(feature_classifiers.read(reference.classifiers[shape].net, part))
-        yield Progressed("sampling", sum(len(one.classes) for one in readings), n)
-    reading = feature_classifiers.joined(iter(readings))
+        classify.extend(feature_classifiers.read(reference.classifiers[shape].net, part))
+        yield Progressed("sampling", sum(len(one.classes) for one in classify), n)
+    reading = feature_classifiers.joined(iter(classify))
     agreement = None if asked is None else float((reading.classes == asked).double().mean())
     return frechet_distance(reference.seen[shape].features, reading.features), agreement
 
@@ -154,26 +158,27 @@ def prepare(
 ) -> Generator[Progressed | Event, None, Reference]:
     """Find the data set and its classifiers, training those that are nowhere yet.
 
-    Raises MinidiffError, before any training, if `n` samples are more than its held-out images.
+    Raises MinidiffError, before any training, if `n` samples are more than its validation images.
     """
     located = yield from datasets.locate(name, root, limit=limit)
     train, test = datasets.read(located, "train", limit), datasets.read(located, "test", limit)
-    _, held_out = feature_classifiers.split(len(train.images))
+    _, validation = feature_classifiers.split(len(train.images))
     if n is not None:
-        _check_n(n, len(held_out), located.name)
+        _check_n(n, len(validation), located.name)
     classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier] = {}
-    seen: dict[feature_classifiers.Shape, feature_classifiers.Reading] = {}
+    seen: dict[feature_classifiers.Shape, feature_classifiers.Classification] = {}
     for shape in feature_classifiers.SHAPES:
         fitting = feature_classifiers.get_classifier(shape, located.name, train, test)
         classifiers[shape] = yield from _progress(fitting, f"training the {shape} classifier for {located.name}")
         if classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY:
             yield Warned(
-                message=f"the {shape} classifier for {located.name}, trained on {len(train.images) - len(held_out):,} "
-                f"images, reads only {classifiers[shape].accuracy:.1%} of the test images right; "
-                "its figures mean little: evaluate with more images (--limit)"
+                message=f"the {shape} classifier for {located.name}, trained on "
+                f"{len(train.images) - len(validation):,} images, is right on only "
+                f"{classifiers[shape].accuracy:.1%} of the test images; "
+                "its scores mean little: evaluate with more images (--limit)"
             )
         seen[shape] = feature_classifiers.joined(feature_classifiers.read(classifiers[shape].net, test.images))
-    held = Dataset(train.images[held_out], train.labels[held_out])
+    held = Dataset(train.images[validation], train.labels[validation])
     return Reference(located.name, test, held, classifiers, seen)
 
 
@@ -190,14 +195,14 @@ def measure(
     """Measure images from anywhere, (N, 1, 28, 28) uint8, with the classes they were asked for, (N,), if any."""
     n = len(images)
     _check_cas(cas, asked is not None, model)
-    _check_n(n, len(reference.held_out.images), reference.name)
+    _check_n(n, len(reference.validation.images), reference.name)
     samples: dict[str, Scores] = {}
     floor: dict[str, Scores] = {}
     for shape in feature_classifiers.SHAPES:
         # The second classifier repeats the headline, not the training of another one on samples.
         again = cas and shape == feature_classifiers.SHAPES[0]
         samples[shape] = yield from _scores(shape, images, asked, reference, "samples", again)
-        real = reference.held_out
+        real = reference.validation
         floor[shape] = yield from _scores(shape, real.images[:n], real.labels[:n], reference, "real images", again)
     classifiers = reference.classifiers
     yield Evaluation(

@@ -160,7 +160,7 @@ def write_script(path: Path, lines: Sequence[str]) -> Path:
 
 
 def write_csv(path: Path, history: RunHistory) -> Path:
-    """Write a run's windows and epochs as CSV, in the order of their steps; a window has no held-out loss."""
+    """Write a run's windows and epochs as CSV, in the order of their steps; a window has no validation loss."""
     columns = (
         "event",
         "time",
@@ -169,7 +169,7 @@ def write_csv(path: Path, history: RunHistory) -> Path:
         "loss",
         "loss_min",
         "loss_max",
-        "held_out",
+        "validation_loss",
         "seconds",
         "images_per_second",
         "learning_rate",

@@ -48,7 +48,7 @@ def without_skips(net: nn.Module) -> Iterator[None]:
         net.skips = before  # type: ignore[assignment]
 
 
-def put(net: nn.Module, x: ArrayLike, amount: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
+def put(net: nn.Module, x: ArrayLike, t: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:
     """What a net is called with, where its weights are and of their type; x has its shape checked.
 
     Raises:
@@ -60,11 +60,11 @@ def put(net: nn.Module, x: ArrayLike, amount: Tensor | float, labels: Tensor | N
             f"a net needs shape (B, C, H, W) and floating-point values, not {tuple(x.shape)} of {x.dtype}"
         )
     weight = next(net.parameters(), x)
-    told = amount.to(weight.device) if isinstance(amount, Tensor) else amount
+    told = t.to(weight.device) if isinstance(t, Tensor) else t
     return x.detach().to(weight.device, weight.dtype), told, None if labels is None else labels.to(weight.device)
 
 
-def run(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
+def run(net: nn.Module, x: Tensor, t: Tensor | float, labels: Tensor | None) -> Tensor:
     """The net's answer to what `put` made of x, with gradients as the caller has them and without autocast.
 
     Raises:
@@ -72,7 +72,7 @@ def run(net: nn.Module, x: Tensor, amount: Tensor | float, labels: Tensor | None
     """
     try:
         with torch.autocast(x.device.type, enabled=False):
-            answer: Tensor = net(x, amount, labels)
+            answer: Tensor = net(x, t, labels)
     except (RuntimeError, ValueError) as error:  # torch's and diffusers' way to refuse a shape
         said = str(error).strip().partition("\n")[0]
         raise MinidiffError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def feature_maps(
     net: nn.Module,
     x: ArrayLike,
-    amount: Tensor | float = 0.0,
+    t: Tensor | float = 0.0,
     labels: Tensor | None = None,
     *,
     layers: Sequence[str] | None = None,
@@ -63,14 +63,14 @@ def feature_maps(
             name = chosen[module] + (f"#{calls[module]}" if calls[module] > 1 else "")
             found[name] = tensor.detach().to("cpu", torch.float32, copy=True)
 
-    given = put(net, x, amount, labels)
+    given = put(net, x, t, labels)
     with torch.no_grad(), watched(dict.fromkeys(chosen, keep)):
         run(net, *given)
     return found
 
 
 def attention_maps(
-    net: nn.Module, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None
+    net: nn.Module, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Where each place looks: softmax(q k^T / sqrt(d)) of every attention layer (Vaswani et al. 2017, equation 1).
 
@@ -91,7 +91,7 @@ def attention_maps(
         raise MinidiffError(f"attention is shown for one image, not {len(x)}; give x the shape (1, C, H, W)")
     attending = {name: net.get_submodule(name) for name in attention_layers(net)}
     projections = [f"{name}.{part}" for name in attending for part in ("to_q", "to_k")]
-    outputs = feature_maps(net, x, amount, labels, layers=projections)
+    outputs = feature_maps(net, x, t, labels, layers=projections)
     ran = [key.removesuffix(".to_q") for key in outputs if key.endswith(".to_q")]
     return {
         name: _weights(attending[name], *(outputs[f"{name}.{part}"][0] for part in ("to_q", "to_k"))) for name in ran
@@ -127,9 +127,9 @@ class _CleanAnswer(nn.Module):
         super().__init__()
         self.net, self._model = model.net, model
 
-    def forward(self, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None) -> Tensor:
         """The clean image that the model sees in x, asked once."""
-        told = torch.as_tensor(amount, dtype=x.dtype, device=x.device).expand(len(x))
+        told = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
         return self._model.denoiser(labels).predict(x, told).denoised
 
 
@@ -137,7 +137,7 @@ def receptive_field(
     net: nn.Module | LoadedModel,
     x: ArrayLike,
     position: tuple[int, int],
-    amount: Tensor | float = 0.0,
+    t: Tensor | float = 0.0,
     labels: Tensor | None = None,
 ) -> Tensor:
     """How much each pixel of the image moves one pixel of the answer: the absolute gradient, by autograd.
@@ -164,7 +164,7 @@ def receptive_field(
         MinidiffError: more than one image, a position outside the answer, or the net cannot take x.
     """
     net = net if isinstance(net, nn.Module) else _CleanAnswer(net)
-    image, *told = put(net, x, amount, labels)
+    image, *told = put(net, x, t, labels)
     if len(image) != 1:
         raise MinidiffError(f"a receptive field is that of one image, not {len(image)}; give x the shape (1, C, H, W)")
     with torch.inference_mode(False), torch.enable_grad():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
 from core.config.numbers import number, whole_number
-from core.config.sampling import LEAST_AMOUNT, NO_CLASS, resolve_sampling
+from core.config.sampling import LEAST_NOISE_LEVEL, NO_CLASS, resolve_sampling
 from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """The image at one amount of noise; images are (1, 28, 28) on the CPU, around [0, 1], whatever the path's range."""
+    """The image at one noise level; images are (1, 28, 28) on the CPU, around [0, 1], whatever the path's range."""
 
-    amount: float  # 0 is the image, 1 is noise
+    t: float  # 0 is the image, 1 is noise
     signal: float  # the image's share of x, in the path's range
     noise: float  # the noise's
     x: Tensor
@@ -41,34 +41,34 @@ class SweepPoint:
 def corruption_sweep(
     model: nn.Module | LoadedModel,
     image: ArrayLike,
-    amounts: Sequence[float],
+    noise_levels: Sequence[float],
     *,
     path: str | None = None,
     label: int | None = None,
     seed: int = 0,
     steps: int | None = None,
 ) -> Iterator[SweepPoint]:
-    """Corrupt one image by each of the amounts, and look at what a net makes of it.
+    """Corrupt one image by each of the noise levels, and look at what a net makes of it.
 
-    The noise is the same at every amount, and that of `core.diffusion.sampling.noised`. One batch predicts for all
-    amounts, when the first record is asked for; each walk is taken when its record is.
+    The noise is the same at every noise level, and that of `core.diffusion.sampling.noised`. One batch predicts for all
+    noise levels, when the first record is asked for; each walk is taken when its record is.
 
     Args:
         model: a bare net, which is taken to follow the tutorial's recipe, or what `load_model` gives.
         image: (1, 28, 28), floating point, in [0, 1]; a tensor or a NumPy array.
-        amounts: in [0, 1], in any order.
+        noise_levels: in [0, 1], in any order.
         path: "mix" (uniform noise, the tutorial's), "flow" or "vp" (Gaussian noise); None is the model's own. On
             another one there is nothing to predict.
         label: for a model with classes: 0 to 9, or -1 or None for any.
         seed: of the noise.
-        steps: of the walk back from each amount, with the model's own sampler, guidance and contrast; None takes none.
+        steps: sampling steps from each noise level to 0, with the model's defaults; None skips sampling.
 
     Returns:
-        A generator of one record for each amount.
+        A generator of one record for each noise level.
 
     Raises:
-        MinidiffError: an image of another shape or type, an amount outside [0, 1], an unknown path, steps below 1 or
-            along another path than the model's, a class that the model does not know, or too little memory.
+        MinidiffError: an image of another shape or type, a noise level outside [0, 1], an unknown path, steps below 1
+            or along another path than the model's, a class that the model does not know, or too little memory.
 
     Source: the tutorial's sections 2.2 and 3.3.
     """
@@ -80,41 +80,41 @@ def corruption_sweep(
             f"not {tuple(image.shape)} of {image.dtype}"
         )
     check_images(image, "image")
-    amounts, seed = tuple(number(amount, "an amount") for amount in amounts), whole_number(seed, "seed")
-    for amount in amounts:
-        if not 0 <= amount <= 1:
-            raise MinidiffError(f"amounts must lie in [0, 1], found {amount:g}")
+    noise_levels, seed = tuple(number(t, "a noise level") for t in noise_levels), whole_number(seed, "seed")
+    for t in noise_levels:
+        if not 0 <= t <= 1:
+            raise MinidiffError(f"noise levels must lie in [0, 1], found {t:g}")
     name = loaded.config.path if path is None else path
     if name not in PATHS:
         raise MinidiffError(f"there is no path {name!r}; {hint(name, PATHS, otherwise='paths are')}")
     if steps is not None and name != loaded.config.path:
         raise MinidiffError(f"the model walks back along {loaded.config.path}, not {name}; leave steps or path out")
     label = _settled(loaded, label, steps)
-    return _sweep(loaded, image.detach().float().cpu(), amounts, name, label, seed, steps)
+    return _sweep(loaded, image.detach().float().cpu(), noise_levels, name, label, seed, steps)
 
 
 def _sweep(
     loaded: LoadedModel,
     image: Tensor,
-    amounts: tuple[float, ...],
+    noise_levels: tuple[float, ...],
     name: str,
     label: int | None,
     seed: int,
     steps: int | None,
 ) -> Iterator[SweepPoint]:
-    path, n = PATHS[name], len(amounts)
+    path, n = PATHS[name], len(noise_levels)
     batch = image.expand(n, -1, -1, -1)
     noise = path.sample_noise((1, *image.shape), torch.Generator().manual_seed(seed % 2**63)).expand_as(batch)
-    with torch.no_grad(), within_memory(MinidiffError(f"{n} amounts do not fit into memory; ask for fewer")):
-        told = torch.tensor(amounts, dtype=torch.float32, device="cpu")
+    with torch.no_grad(), within_memory(MinidiffError(f"{n} noise levels do not fit into memory; ask for fewer")):
+        told = torch.tensor(noise_levels, dtype=torch.float32, device="cpu")
         x = path.denormalize(path.interpolate(path.normalize(batch), noise, told))
         predictions = one_step(loaded, x, told, label) if n and name == loaded.config.path else None
-    for index, amount in enumerate(amounts):
+    for index, t in enumerate(noise_levels):
         prediction = None if predictions is None else predictions[index]
-        walked = None if steps is None else _walked(loaded, x[index : index + 1], amount, label, seed, steps)
+        walked = None if steps is None else _walked(loaded, x[index : index + 1], t, label, seed, steps)
         yield SweepPoint(
-            amount,
-            *path.alpha_sigma(amount),
+            t,
+            *path.alpha_sigma(t),
             x[index],
             prediction,
             _error(prediction, image),
@@ -123,13 +123,13 @@ def _sweep(
         )
 
 
-def one_step(model: nn.Module | LoadedModel, x: Tensor, amount: Tensor | float, label: int | None = None) -> Tensor:
+def one_step(model: nn.Module | LoadedModel, x: Tensor, t: Tensor | float, label: int | None = None) -> Tensor:
     """The clean images that a net sees in noisy ones, asked once, without guidance or contrast.
 
     Args:
         model: as for `corruption_sweep`.
         x: (B, 1, 28, 28), around [0, 1].
-        amount: how much noise is in each, (B,), or one number for all, in [0, 1].
+        t: the noise level of each, (B,), or one number for all, in [0, 1].
         label: for a model with classes: 0 to 9, or -1 or None for any.
 
     Returns:
@@ -140,7 +140,7 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, amount: Tensor | float, 
     """
     loaded = as_loaded(model)
     path, placed = PATHS[loaded.config.path], loaded.placed(x)
-    told = torch.as_tensor(amount, dtype=placed.dtype, device=placed.device).expand(len(x))
+    told = torch.as_tensor(t, dtype=placed.dtype, device=placed.device).expand(len(x))
     label = _settled(loaded, label, None)
     classes = class_tensor(None if label is None else (label,) * len(x), placed.device)
     with torch.no_grad():
@@ -159,10 +159,10 @@ def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int |
     return None if classes is None else classes[0]
 
 
-def _walked(loaded: LoadedModel, x: Tensor, amount: float, label: int | None, seed: int, steps: int) -> Tensor:
-    if amount < LEAST_AMOUNT:  # there is nothing to remove
+def _walked(loaded: LoadedModel, x: Tensor, t: float, label: int | None, seed: int, steps: int) -> Tensor:
+    if t < LEAST_NOISE_LEVEL:  # there is nothing to remove
         return x[0]
-    *_, last = sample(loaded, steps=steps, seed=seed, start=x, start_amount=amount, labels=label)
+    *_, last = sample(loaded, steps=steps, seed=seed, start=x, start_t=t, labels=label)
     return last.x[0].float().cpu()
 
 

@@ -33,7 +33,7 @@ class BasicUNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, kernel_size=5, padding=2) for a, b in pairwise(down))
         self.up = nn.ModuleList(nn.Conv2d(a, b, kernel_size=5, padding=2) for a, b in pairwise(up))
 
-    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
         """Predict the clean image.
 
         Args:

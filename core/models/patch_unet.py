@@ -83,7 +83,7 @@ class PatchUNet(nn.Module):
         self.norm = nn.GroupNorm(fine // GROUP, fine)
         self.out = _zeroed(nn.Conv2d(fine, out_channels * PATCH**2, 3, padding=1))
 
-    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
         """Predict from noisy images.
 
         Args:
@@ -94,7 +94,7 @@ class PatchUNet(nn.Module):
         Returns:
             (B, out_channels, 28, 28).
         """
-        embedding = self._embed(x, amount, labels)
+        embedding = self._embed(x, t, labels)
         x = self.into(functional.pixel_unshuffle(x, PATCH))
         for block in self.down:
             x = block(x, embedding)
@@ -106,12 +106,12 @@ class PatchUNet(nn.Module):
             x = block(x, embedding)
         return functional.pixel_shuffle(self.out(functional.silu(self.norm(x))), PATCH)
 
-    def _embed(self, x: Tensor, amount: Tensor | float, labels: Tensor | None) -> Tensor:
+    def _embed(self, x: Tensor, t: Tensor | float, labels: Tensor | None) -> Tensor:
         """What every block is told: (B, EMBEDDING)."""
-        amount = torch.as_tensor(amount, dtype=torch.float32, device=x.device).expand(len(x))
+        t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
             labels = torch.full((len(x),), NULL_CLASS, device=x.device)
-        angles = amount[:, None] * self.frequencies  # (B, FREQUENCIES)
+        angles = t[:, None] * self.frequencies  # (B, FREQUENCIES)
         waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.classes.weight.dtype)
         return functional.silu(self.clock(waves) + self.classes(labels))
 

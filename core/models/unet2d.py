@@ -36,14 +36,14 @@ class UNet2D(nn.Module):
             elif isinstance(module, Attention):
                 module.set_processor(Float32Attention())  # type: ignore[no-untyped-call, arg-type] # no types
 
-    def forward(self, x: Tensor, amount: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
         """Predict from `x`, (B, C, H, W), with `amount`, (B,) or a number, of noise in it; the result has x's shape.
 
         A class-conditional network takes `labels`, (B,) int64: 0 to 9, or 10 for none.
         """
         if self._class_conditional and labels is None:
             labels = torch.full((len(x),), NULL_CLASS, device=x.device)
-        timestep = amount * TIMESTEPS
+        timestep = t * TIMESTEPS
         with nullcontext() if self.skips else _skips_cut(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction

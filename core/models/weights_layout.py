@@ -46,17 +46,17 @@ class Found(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Wanted(NamedTuple):
+class ExpectedTensor(NamedTuple):
     """A tensor as it should be."""
 
     dtypes: tuple[str, ...]
     shape: tuple[int, ...]
 
 
-def net_layout(net: nn.Module, floats: tuple[str, ...] = WEIGHTS) -> dict[str, Wanted]:
+def net_layout(net: nn.Module, floats: tuple[str, ...] = WEIGHTS) -> dict[str, ExpectedTensor]:
     """The tensors of a net's `state_dict`; those with floating-point values may be of any of the types `floats`."""
     return {
-        name: Wanted(floats if value.is_floating_point() else (_NAMES[value.dtype],), tuple(value.shape))
+        name: ExpectedTensor(floats if value.is_floating_point() else (_NAMES[value.dtype],), tuple(value.shape))
         for name, value in net.state_dict().items()
     }
 
@@ -74,7 +74,7 @@ def described_in(file: Any) -> dict[str, Found]:
     return {name: Found(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
 
 
-def check_layout(path: Path, wanted: Mapping[str, Wanted], found: Mapping[str, Found]) -> None:
+def check_layout(path: Path, wanted: Mapping[str, ExpectedTensor], found: Mapping[str, Found]) -> None:
     """Compare what a file holds with what it should hold.
 
     Raises:

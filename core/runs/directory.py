@@ -38,7 +38,7 @@ _HOLDER: dict[str, tuple[type, ...]] = {
     "launcher": (int,),
     "log": (int,),
 }
-Request = Literal["stop", "pause", "continue", "checkpoint"]
+RequestName = Literal["stop", "pause", "continue", "checkpoint"]
 
 
 class Status(StrEnum):
@@ -74,7 +74,7 @@ class RunSummary:
     step: int
     total_steps: int | None
     loss: float | None  # the newest epoch's average, or the newest window's while there is none
-    held_out: float | None
+    validation_loss: float | None
     updated: float | None  # seconds since the epoch, of the newest event
     host: str | None
     device: str | None  # where its last trainer computed; of several processes all, with ", " between them
@@ -191,7 +191,7 @@ def _is_shown(name: str) -> bool:
     return "/" not in name and not name.startswith(".") and name != "" and name == sanitize(name)
 
 
-def request(path: Path, what: Request) -> None:
+def request(path: Path, what: RequestName) -> None:
     """Ask something of the trainer that holds the run; it obeys within a step or a tenth of a second.
 
     Raises:
@@ -206,7 +206,7 @@ def request(path: Path, what: Request) -> None:
             with opened_to_append(path / CONTROL, 0o644) as control:  # whatever the umask: see `obeyed`
                 lock = path / LOCK
                 trainer = lock.stat().st_uid if lock.exists() else os.geteuid()
-                if not obeyed(os.fstat(control.fileno()), trainer):
+                if not is_trusted_control(os.fstat(control.fileno()), trainer):
                     raise RunError(
                         f"{path / CONTROL} is not the trainer's own, or anyone may write it, so it would not be "
                         "obeyed; delete it and ask again as the user who trains"
@@ -233,7 +233,7 @@ def how_to_resume(path: Path, status: Status) -> str:
     return f"`minidiff resume {shlex.quote(path.name)}` resumes it"
 
 
-def obeyed(control: os.stat_result, trainer: int) -> bool:
+def is_trusted_control(control: os.stat_result, trainer: int) -> bool:
     """Whether a trainer, a user by number, does what a file of requests says: only if it is its own, and only its."""
     return control.st_uid == trainer and not control.st_mode & stat.S_IWOTH
 
@@ -271,7 +271,7 @@ def lock_holder(path: Path) -> dict[str, Any]:
     return holder
 
 
-def run_held_for(root: Path, parent: int | None) -> Path | None:
+def run_of_launcher(root: Path, parent: int | None) -> Path | None:
     """The run under `root` whose last trainer was started on this machine by the process `parent`, if there is one."""
     import psutil
 
@@ -363,7 +363,7 @@ def summarize(path: Path) -> RunSummary:
     options = config_options(path) or {}
     locked = is_locked(path)
     log = read_log_ends(path / EVENTS)
-    data, begun = log.dataset, log.begun
+    data, started = log.dataset, log.started
     epochs = options.get("epochs")
     if type(epochs) is not int or not 0 <= epochs <= GREATEST:
         epochs = None
@@ -382,10 +382,10 @@ def summarize(path: Path) -> RunSummary:
         step=log.step,
         total_steps=epochs * data.steps_per_epoch if data and epochs is not None else None,
         loss=log.epoch.loss if log.epoch else log.window.loss if log.window else None,
-        held_out=log.epoch.held_out if log.epoch else None,
+        validation_loss=log.epoch.validation_loss if log.epoch else None,
         updated=log.last.time if log.last else None,
         host=lock_holder(path).get("host"),
-        device=(begun.team or begun.device) if begun else None,
+        device=(started.devices or started.device) if started else None,
         error=error,
         sampleable=os.path.isfile(path / MODEL),  # which, unlike Path.is_file, raises nothing
     )

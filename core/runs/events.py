@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from core.config.legacy import EVENT_FIELDS
 from core.system.safe_io import parse_json
 from core.text import sanitize
 
@@ -42,7 +43,7 @@ class Started(Event):
     parameters: int
     epochs: int
     torch: str = ""  # version
-    team: str = ""  # the devices of all processes, where several train together
+    devices: str = ""  # the devices of all processes, where several train together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,11 @@ class Resumed(Event):
     epochs: int
     step: int
     torch: str = ""
-    team: str = ""
+    devices: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset(Event):
+class DatasetLoaded(Event):
     """The data is in memory: how many images of which set, from where, and the training images' SHA-256."""
 
     kind: ClassVar[str] = "dataset"
@@ -102,13 +103,13 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch(Event):
-    """An epoch ended: its average training loss and the held-out loss on the test split."""
+    """An epoch ended: its average training loss and the validation loss on the test split."""
 
     kind: ClassVar[str] = "epoch"
     epoch: int  # from 1
     step: int
     loss: float
-    held_out: float
+    validation_loss: float
     seconds: float
 
 
@@ -202,7 +203,7 @@ TYPES: dict[str, type[Event]] = {
     for cls in (
         Started,
         Resumed,
-        Dataset,
+        DatasetLoaded,
         Download,
         Progress,
         Epoch,
@@ -251,6 +252,7 @@ def from_line(line: str) -> Event | None:
         record = parse_json(line)
         kind = record.pop("event")
         known = _KNOWN[kind]
+        record = {EVENT_FIELDS.get(name, name): value for name, value in record.items()}
         event = TYPES[kind](**{name: _read(value, known[name]) for name, value in record.items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None

@@ -15,7 +15,7 @@ from core.runs.events import (
     LINE_BYTES,
     Checkpoint,
     Continued,
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Evaluated,
@@ -102,7 +102,7 @@ def merged(windows: Sequence[Progress]) -> Progress:
     )
 
 
-class Thinned:
+class ThinnedSeries:
     """A run's windows, neighbours merged again and again so that there are never more than `limit`, an even number.
 
     Point i stands for the windows from i * `share` on, up to those of point i + 1. Windows whose loss is not a number
@@ -149,8 +149,8 @@ class RunHistory:
         self.epochs: list[Epoch] = []
         self.previews: list[Preview] = []
         self.notes: list[Event] = []  # everything a person reads as a log, in order
-        self.begun: Started | Resumed | None = None
-        self.dataset: Dataset | None = None
+        self.started: Started | Resumed | None = None
+        self.dataset: DatasetLoaded | None = None
         self.lifecycle: Event | None = None  # the last event that changed the run's status
         self.download: Download | None = None
         self.last: Event | None = None
@@ -177,11 +177,11 @@ class RunHistory:
         match event:
             case Started():
                 self._drop_beyond(-1)
-                self.begun = event
+                self.started = event
             case Resumed():
                 self._drop_beyond(event.step)
-                self.begun = event
-            case Dataset():
+                self.started = event
+            case DatasetLoaded():
                 self.dataset = event
                 self.download = None
             case Download():
@@ -212,7 +212,9 @@ class RunHistory:
     @property
     def step(self) -> int:
         """Steps done, as far as the log tells."""
-        done = [event.step for event in (self.lifecycle, self.begun) if isinstance(event, Resumed | Stopped | Finished)]
+        done = [
+            event.step for event in (self.lifecycle, self.started) if isinstance(event, Resumed | Stopped | Finished)
+        ]
         if self.progress:
             done.append(self.progress[-1].step)
         return max(done, default=0)
@@ -220,9 +222,9 @@ class RunHistory:
     @property
     def total_steps(self) -> int | None:
         """Steps of the whole run; None until the data is loaded."""
-        if self.begun is None or self.dataset is None:
+        if self.started is None or self.dataset is None:
             return None
-        return self.begun.epochs * self.dataset.steps_per_epoch
+        return self.started.epochs * self.dataset.steps_per_epoch
 
     @property
     def seconds_left(self) -> float | None:
@@ -259,10 +261,10 @@ def in_words(event: Event) -> str:
     """One line for a person's log."""
     match event:
         case Started():
-            return f"started on {event.team or event.device} with {event.parameters:,} parameters"
+            return f"started on {event.devices or event.device} with {event.parameters:,} parameters"
         case Resumed():
-            return f"resumed at step {event.step:,} on {event.team or event.device}"
-        case Dataset():
+            return f"resumed at step {event.step:,} on {event.devices or event.device}"
+        case DatasetLoaded():
             needed = f"; needs about {memory_size(event.memory)} of memory" if event.memory is not None else ""
             return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{needed}"
         case Download():
@@ -273,7 +275,7 @@ def in_words(event: Event) -> str:
         case Progress():
             return f"step {event.step:,}: loss {loss_text(event.loss)}, {event.images_per_second:,.0f} images/s"
         case Epoch():
-            losses = f"loss {loss_text(event.loss)}, held out {loss_text(event.held_out)}"
+            losses = f"loss {loss_text(event.loss)}, validation {loss_text(event.validation_loss)}"
             return f"epoch {event.epoch}: {losses}, {event.seconds:.0f} s"
         case Preview():
             return f"epoch {event.epoch}: {event.count} preview samples"

@@ -29,7 +29,7 @@ OVERSUBSCRIPTION = 4  # processes for each core or GPU, at most
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankInfo:
     """Which process this is, from 0, of how many; on this machine and in all."""
 
     rank: int = 0
@@ -40,13 +40,13 @@ class Place:
     launcher: int | None = None  # the launcher's process id; None without one
 
 
-def place() -> Place:
+def place() -> RankInfo:
     """This process's place: alone, unless `core.runs.supervisor` or torchrun started it."""
     if RENDEZVOUS not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
-        return Place()
+        return RankInfo()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
     rank, size, local_rank, local_size, restarts = (int(os.environ[name]) for name in names)
-    return Place(rank, size, local_rank, local_size, restarts, os.getppid())
+    return RankInfo(rank, size, local_rank, local_size, restarts, os.getppid())
 
 
 def launch(
@@ -66,7 +66,7 @@ def launch(
         ConfigError: `processes` is more than this machine can run, or the run's config is not valid.
         RunError: the run is finished, another trainer holds it, it cannot be written, or no process can be started.
     """
-    count, _ = settled_processes(path.name, config_to_resume(path, epochs), processes)
+    count, _ = resolve_processes(path.name, config_to_resume(path, epochs), processes)
     arguments = ["resume", "--root", str(path.parent.resolve()), "--nproc", str(count)]
     if device is not None:
         arguments += ["--device", device]
@@ -121,7 +121,7 @@ def config_to_resume(path: Path, epochs: int | None = None) -> TrainConfig:
     return config
 
 
-def settled_processes(name: str, config: TrainConfig, asked: int | None) -> tuple[int, str]:
+def resolve_processes(name: str, config: TrainConfig, asked: int | None) -> tuple[int, str]:
     """How many processes train run `name`: as many as asked for, else as its config says; and a note, if any.
 
     A config may come from another machine, so that more processes than this one can run are not started.

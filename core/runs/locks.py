@@ -62,8 +62,8 @@ def claim(path: Path, *, force: bool = False, keep_requests: bool = False) -> Bi
         # A trainer whose lock was deleted still holds its log.
         if not take(lock, path / LOCK) or is_locked(path, EVENTS):
             raise held_by_another(path)
-        begun = (path / EVENTS).exists() or (path / STATE).exists()  # else requests can only be for this trainer
-        if begun and not keep_requests:
+        started = (path / EVENTS).exists() or (path / STATE).exists()  # else requests can only be for this trainer
+        if started and not keep_requests:
             (path / CONTROL).unlink(missing_ok=True)
     except (RunError, OSError):
         lock.close()

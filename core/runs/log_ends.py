@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.runs.events import LIFECYCLE, Dataset, Epoch, Event, Finished, Progress, Resumed, Started, Stopped, from_line
+from core.runs.events import (
+    LIFECYCLE,
+    DatasetLoaded,
+    Epoch,
+    Event,
+    Finished,
+    Progress,
+    Resumed,
+    Started,
+    Stopped,
+    from_line,
+)
 from core.system.safe_io import opened
 
 HEAD_BYTES, TAIL_BYTES = 4_096, 65_536
@@ -28,15 +39,17 @@ class LogEnds:
     problem: str | None = None  # why the log cannot be read; None if it can, or does not exist yet
     last: Event | None = None
     lifecycle: Event | None = None  # the last event that changed the run's status
-    begun: Started | Resumed | None = None
-    dataset: Dataset | None = None
+    started: Started | Resumed | None = None
+    dataset: DatasetLoaded | None = None
     epoch: Epoch | None = None
     window: Progress | None = None
 
     @property
     def step(self) -> int:
         """The number of steps done."""
-        done = [event.step for event in (self.lifecycle, self.begun) if isinstance(event, Resumed | Stopped | Finished)]
+        done = [
+            event.step for event in (self.lifecycle, self.started) if isinstance(event, Resumed | Stopped | Finished)
+        ]
         if self.window:
             done.append(self.window.step)
         return max(done, default=0)
@@ -59,7 +72,7 @@ def read_log_ends(path: Path) -> LogEnds:
     in_tail = ends.lifecycle
     reader.read(head)
     if head and in_tail is None:  # a run that has paused or ended since the head would say so in the tail
-        ends.lifecycle = ends.begun
+        ends.lifecycle = ends.started
     return ends
 
 
@@ -119,9 +132,9 @@ class _BackwardReader:
             self._done |= {"paused", "continued", "stopped", "finished", "failed"}
         match event:
             case Started() | Resumed():
-                ends.begun = ends.begun or event
+                ends.started = ends.started or event
                 self._limit = min(self._limit, event.step if isinstance(event, Resumed) else -1)
-            case Dataset() if ends.dataset is None:
+            case DatasetLoaded() if ends.dataset is None:
                 ends.dataset = event
                 self._done.add("dataset")
             case Epoch() if ends.epoch is None and event.step <= self._limit:
@@ -132,5 +145,5 @@ class _BackwardReader:
                 self._done.add("progress")
             case _:
                 pass
-        if ends.begun and {"progress", "epoch"} <= self._done:
+        if ends.started and {"progress", "epoch"} <= self._done:
             self._done |= {"started", "resumed"}

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.runs.directory import is_at, obeyed
+from core.runs.directory import is_at, is_trusted_control
 from core.system.safe_io import opened, parse_json
 
 CONTROL_BYTES = 65_536  # that are looked at together; a request takes 60
@@ -62,7 +62,7 @@ class ControlFile:
         """Append the requests in the next whole lines, at most `CONTROL_BYTES` of them."""
         status = os.fstat(file.fileno())
         seen = status.st_size, status.st_mtime_ns
-        if (seen == self._seen and status.st_size == self._offset) or not obeyed(status, os.geteuid()):
+        if (seen == self._seen and status.st_size == self._offset) or not is_trusted_control(status, os.geteuid()):
             return
         self._seen = seen
         # pread, since what a buffer holds may be out of date.

@@ -24,7 +24,7 @@ class Frame:
     """One record of a denoising: `n` images one after another, row by row, 0 black ink's absence to 255 full ink."""
 
     index: int  # 0 is the start
-    amount: float  # noise left in x, 1 to 0
+    t: float  # noise left in x, 1 to 0
     x: bytes  # n * height * width
     prediction: bytes | None  # what the net made of the previous frame's x; None in frame 0
     read: tuple[tuple[int, int], ...] | None = None  # what a classifier takes each prediction for, and percent sure
@@ -53,7 +53,7 @@ def save_recording(denoising: Denoising, path: Path) -> None:
     content = {
         "version": VERSION,
         **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width")},
-        "amounts": [frame.amount for frame in denoising.frames],
+        "amounts": [frame.t for frame in denoising.frames],
         "x": _pack(b"".join(frame.x for frame in denoising.frames)),
         "prediction": _pack(b"".join(frame.prediction or b"" for frame in denoising.frames)),
     }
@@ -73,20 +73,18 @@ def load_recording(path: Path) -> Denoising:
         if content["version"] > VERSION:
             raise CheckpointError(f"{path} was written by a newer minidiff; update this one")
         n, height, width, steps, seed = (_whole(content[name]) for name in ("n", "height", "width", "steps", "seed"))
-        amounts = [float(amount) for amount in content["amounts"]]
-        size, count = n * height * width, len(amounts)
+        noise_levels = [float(t) for t in content["amounts"]]
+        size, count = n * height * width, len(noise_levels)
         if min(size, count) < 1 or size * count > IMAGE_BYTES:
             raise ValueError("sizes make no sense")
         x, prediction = _unpack(content["x"], size * count), _unpack(content["prediction"], size * (count - 1))
         read = [None, *(tuple((int(c), int(sure)) for c, sure in frame) for frame in content.get("read", []))]
-        read += [None] * (len(amounts) - len(read))
-        if len(read) != len(amounts) or any(frame is not None and len(frame) != n for frame in read):
+        read += [None] * (len(noise_levels) - len(read))
+        if len(read) != len(noise_levels) or any(frame is not None and len(frame) != n for frame in read):
             raise ValueError("frames and readings disagree")
         frames = tuple(
-            Frame(
-                i, amount, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i]
-            )
-            for i, amount in enumerate(amounts)
+            Frame(i, t, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i])
+            for i, t in enumerate(noise_levels)
         )
         return Denoising(sanitize(content["model"]), seed, steps, n, height, width, frames)
     except OSError as error:

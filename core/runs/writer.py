@@ -12,7 +12,18 @@ from core.config.training import TrainConfig
 from core.errors import MinidiffError, ProcessLost, RunError
 from core.runs import locks
 from core.runs.directory import CONFIG, CONTROL, EVENTS, LOCK, RESERVE, STATE, is_at, last_lifecycle
-from core.runs.events import Dataset, Download, Event, Failed, Finished, Resumed, Started, Stopped, Warned, to_line
+from core.runs.events import (
+    DatasetLoaded,
+    Download,
+    Event,
+    Failed,
+    Finished,
+    Resumed,
+    Started,
+    Stopped,
+    Warned,
+    to_line,
+)
 from core.runs.launcher import place
 from core.runs.requests import ControlFile
 from core.system.atomic_write import write_atomically
@@ -22,7 +33,7 @@ from core.system.safe_io import opened_to_append
 RESERVE_BYTES = 65_536  # room kept so that the last words can be written on a full disk
 
 
-class HeldRun:
+class RunWriter:
     """Holds one run for as long as it is entered: locks it, writes its log, and reads what others ask of the trainer.
 
     An error that leaves it is recorded as `failed`. One that leaves it before a resumed run has come any further is
@@ -43,9 +54,9 @@ class HeldRun:
         self._log_bytes = 0  # of the log before this trainer
         self._before: Event | None = None  # the last change of status by an earlier trainer
         self._has_state = False  # whether there was a checkpoint to resume from
-        self._has_begun = self._has_trained = False
+        self._has_started = self._has_trained = False
 
-    def __enter__(self) -> HeldRun:
+    def __enter__(self) -> RunWriter:
         try:
             restarted = place().restarts > 0
             self._lock = locks.inherited(self.path) or locks.claim(
@@ -59,13 +70,13 @@ class HeldRun:
             self._write_holder(self._lock)
             write_atomically(self.path / RESERVE, b"\0" * RESERVE_BYTES)
         except OSError as error:
-            self._let_go()
+            self._release()
             raise RunError(
                 f"cannot write {error.filename or self.path}: {error.strerror}; {remedy(error)}, "
                 "or choose another --root"
             ) from None
         except RunError:
-            self._let_go()
+            self._release()
             raise
         return self
 
@@ -76,7 +87,7 @@ class HeldRun:
             if isinstance(error, Exception) and not self.closed:  # a second Ctrl-C is no failure
                 self._record(error)
         finally:
-            self._let_go(released=not isinstance(error, ProcessLost))  # else its launcher holds it, and restarts us
+            self._release(released=not isinstance(error, ProcessLost))  # else its launcher holds it, and restarts us
 
     def append(self, event: Event) -> None:
         """Add one event to the log; readers see it at once.
@@ -92,8 +103,8 @@ class HeldRun:
             raise RunError(
                 f"cannot write {self.path / EVENTS}: {error.strerror}; {remedy(error)}, then resume"
             ) from None
-        self._has_begun |= isinstance(event, Started | Resumed)
-        self._has_trained |= not isinstance(event, Started | Resumed | Dataset | Download | Warned)
+        self._has_started |= isinstance(event, Started | Resumed)
+        self._has_trained |= not isinstance(event, Started | Resumed | DatasetLoaded | Download | Warned)
 
     def write_config(self, config: TrainConfig) -> None:
         """Record what was decided at start, so that the run can be repeated.
@@ -176,7 +187,7 @@ class HeldRun:
             self._write_last(Warned(message=words))
         elif self._has_trained or not self._has_state:
             self._write_last(Failed(step=self.step, message=words))
-        elif self._has_begun:  # its log says `resumed`, which must not be the last that it says
+        elif self._has_started:  # its log says `resumed`, which must not be the last that it says
             match self._before:
                 case Finished(seconds=seconds):
                     self._write_last(Warned(message=words), Finished(step=self.step, seconds=seconds))
@@ -197,7 +208,7 @@ class HeldRun:
             return  # the disk is gone altogether; the error itself still reaches whoever started the trainer
         self.closed = True
 
-    def _let_go(self, *, released: bool = True) -> None:
+    def _release(self, *, released: bool = True) -> None:
         self.requests.close()
         if self._lock is not None and released:
             locks.release(self._lock)

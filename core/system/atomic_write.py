@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from core.system.safe_io import opened_anew
+from core.system.safe_io import open_for_writing
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with opened_anew(temporary) as file:
+        with open_for_writing(temporary) as file:
             if (mode := _permissions(path)) is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(content)

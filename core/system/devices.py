@@ -239,7 +239,7 @@ def _cpu_name() -> str:
     return model[1].strip() if model else platform.processor() or platform.machine()
 
 
-class _CpuMeter:
+class _CpuSampler:
     """Mean use of all cores between calls, whichever thread calls: psutil's own begins at 0 in each new thread."""
 
     def __init__(self) -> None:
@@ -266,4 +266,4 @@ class _CpuMeter:
         return time.monotonic(), total - times["idle"] - times.get("iowait", 0.0), total
 
 
-_cpu_meter = _CpuMeter()
+_cpu_meter = _CpuSampler()

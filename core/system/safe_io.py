@@ -32,7 +32,7 @@ def opened_to_append(path: Path, mode: int = 0o666) -> BinaryIO:
     return os.fdopen(_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, mode), "a+b", buffering=0)
 
 
-def opened_anew(path: Path) -> BinaryIO:
+def open_for_writing(path: Path) -> BinaryIO:
     """Make a file to write, in the place of one of that name; a link there is removed, not followed.
 
     Raises:

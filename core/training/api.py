@@ -8,11 +8,11 @@ from pathlib import Path
 from core.compute.device import pick_device
 from core.config.training import TrainConfig
 from core.errors import ConfigError, RunError
-from core.runs.directory import last_lifecycle, root_directory, run_held_for
+from core.runs.directory import last_lifecycle, root_directory, run_of_launcher
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.launcher import config_to_resume
 from core.runs.store import create_run
-from core.runs.writer import HeldRun
+from core.runs.writer import RunWriter
 from core.system.signals import Interrupts
 from core.training.distributed import DistributedContext
 from core.training.loop import TrainingLoop
@@ -52,11 +52,11 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
     if config.root is None:
         pick_device(config.device)
         return _unrecorded(config, distributed, interrupts)
-    begun = (
-        run_held_for(root_directory(config.root), distributed.place.launcher) if distributed.place.restarts else None
+    started = (
+        run_of_launcher(root_directory(config.root), distributed.place.launcher) if distributed.place.restarts else None
     )
-    if begun is not None:
-        return resume(begun, interrupts=interrupts)
+    if started is not None:
+        return resume(started, interrupts=interrupts)
     pick_device(config.device)  # a device that is not there should not leave a run behind
     return resume(create_run(config), interrupts=interrupts)
 
@@ -141,7 +141,7 @@ def _recorded(
 ) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
     signals = interrupts or Interrupts(patient=distributed.size > 1)
-    with signals, HeldRun(path, force=force) as run, distributed.process_group():
+    with signals, RunWriter(path, force=force) as run, distributed.process_group():
         loop = TrainingLoop(config, signals, run, device=device, distributed=distributed)
         try:
             for event in loop.events():

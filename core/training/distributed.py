@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core.compute.device import pick_device
 from core.errors import DeviceUnavailable, ProcessLost
-from core.runs.launcher import LOST, RENDEZVOUS, Place, place
+from core.runs.launcher import LOST, RENDEZVOUS, RankInfo, place
 
 REFUSAL = "refused: "  # prefix of the message of a process that cannot take part
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64)}  # of a state
@@ -37,7 +37,7 @@ class DistributedContext:
     world size, except for the order in which gradients are summed.
     """
 
-    def __init__(self, where: Place | None = None) -> None:
+    def __init__(self, where: RankInfo | None = None) -> None:
         self.place = where or place()
         self.size = self.place.size
         self._words: dist.ProcessGroup | None = None  # for messages, on the CPU

@@ -20,13 +20,13 @@ from core.data import datasets
 from core.diffusion.frames import to_uint8
 from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
-from core.evaluation.scores import Progressed, Reference, glance, prepare
+from core.evaluation.scores import Progressed, Reference, prepare, quick_scores
 from core.models.weights import write_tensors
 from core.runs.directory import MODEL, STATE
 from core.runs.events import (
     Checkpoint,
     Continued,
-    Dataset,
+    DatasetLoaded,
     Epoch,
     Evaluated,
     Event,
@@ -38,12 +38,12 @@ from core.runs.events import (
     Stopped,
     Warned,
 )
-from core.runs.writer import HeldRun
+from core.runs.writer import RunWriter
 from core.system.disk_usage import remedy
 from core.system.signals import Interrupts
 from core.text import memory_size
 from core.training.distributed import REFUSAL, DistributedContext
-from core.training.loss_window import EpochSoFar, Window, least_seconds
+from core.training.loss_window import RunningEpoch, Window, least_seconds
 from core.training.memory_estimate import training_memory
 from core.training.state import read_state
 from core.training.trainer import PREVIEWS, Trainer
@@ -71,7 +71,7 @@ class TrainingLoop:
         self,
         config: TrainConfig,
         interrupts: Interrupts,
-        run: HeldRun | None = None,
+        run: RunWriter | None = None,
         *,
         device: str | None = None,
         distributed: DistributedContext | None = None,
@@ -84,7 +84,7 @@ class TrainingLoop:
         self._asked_device = device
         self._trainer: Trainer | None = None
         self._window = Window()
-        self._epoch = EpochSoFar()
+        self._epoch = RunningEpoch()
         self._skipped_in_a_row = 0
         self._planned_epochs = config.epochs  # of the run before it was resumed
         self._reference: Reference | None = None
@@ -113,12 +113,12 @@ class TrainingLoop:
             self._restore(trainer, *saved)
         yield self._opening(trainer)
         yield from self._differences(device)
-        held_out = yield from self._take_data(trainer)
-        if held_out is not None:
+        validation = yield from self._take_data(trainer)
+        if validation is not None:
             self._distributed.broadcast(trainer.step)
             self._distributed.broadcast_tensors(trainer.learned())
             self._saved = time.monotonic()
-            yield from self._train(trainer, held_out)
+            yield from self._train(trainer, validation)
 
     def stop(self, reason: str) -> Iterator[Event]:
         """Write what there is to keep, and the last word."""
@@ -147,7 +147,7 @@ class TrainingLoop:
         """Take up the state that `_save` wrote."""
         try:
             trainer.restore(tensors, step, self._path(STATE))
-            self._epoch = EpochSoFar(**more["epoch"])
+            self._epoch = RunningEpoch(**more["epoch"])
             self._seconds = more["seconds"]
             self._data_sha256 = more["data_sha256"]
             self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
@@ -188,7 +188,7 @@ class TrainingLoop:
             "parameters": trainer.parameters,
             "epochs": self.config.epochs,
             "torch": torch.__version__,
-            "team": ", ".join(self._devices) if self._distributed.size > 1 else "",
+            "devices": ", ".join(self._devices) if self._distributed.size > 1 else "",
         }
         return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
 
@@ -250,7 +250,7 @@ class TrainingLoop:
         self._distributed.broadcast({"dataset": located.name, "sha256": seen, "compile": compiled})
         self._agreed("")
         memory = training_memory(trainer)
-        yield Dataset(
+        yield DatasetLoaded(
             name=located.name,
             source=str(located.directory),
             train=len(train.images),
@@ -278,21 +278,21 @@ class TrainingLoop:
 
     # Going on with it
 
-    def _train(self, trainer: Trainer, held_out: datasets.Dataset) -> Generator[Event, None, None]:
-        if (yield from self._obey(trainer)):  # what was asked while the trainer started
+    def _train(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, None]:
+        if (yield from self._handle_requests(trainer)):  # what was asked while the trainer started
             return
         if trainer.step >= trainer.total_steps and not self._epoch.steps:
             yield from self._save(trainer)  # of the last state: its trainer may have ended before the model was written
         # An epoch whose end was not reached in time is ended first.
         while trainer.step < trainer.total_steps or self._epoch.steps:
-            stopped = yield from self._run_epoch(trainer, held_out)
+            stopped = yield from self._run_epoch(trainer, validation)
             if stopped:
                 return
         if self._skipped_in_a_row:
             raise self._diverged(self._skipped_in_a_row, trainer)
         yield Finished(step=trainer.step, seconds=self._seconds)
 
-    def _run_epoch(self, trainer: Trainer, held_out: datasets.Dataset) -> Generator[Event, None, bool]:
+    def _run_epoch(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, bool]:
         """Go on to the end of the epoch and through it; True if stopped on the way."""
         while self._epoch.steps < trainer.steps_per_epoch:
             self._window.begin()
@@ -303,32 +303,32 @@ class TrainingLoop:
             ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
             if ends or self._window.is_due(self._seconds):
                 yield from self._read_window(trainer)
-                if (yield from self._obey(trainer)):
+                if (yield from self._handle_requests(trainer)):
                     return True
                 if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-                    yield from self._save_if_sound(trainer)
+                    yield from self._save_if_finite(trainer)
         epoch = -(-trainer.step // trainer.steps_per_epoch)
         total = 0.0
-        for error in trainer.held_out_errors(*held_out):
+        for error in trainer.validation_errors(*validation):
             total += float(error)
-            if (yield from self._obey(trainer)):
+            if (yield from self._handle_requests(trainer)):
                 return True
         try:
             images = to_uint8(trainer.preview())
         except NotFinite as error:
             yield Warned(message=f"no preview of epoch {epoch}: {error}")
         else:
-            height, width = held_out.images.shape[2:]
+            height, width = validation.images.shape[2:]
             yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
-        ended, self._epoch = self._epoch, EpochSoFar()
+        ended, self._epoch = self._epoch, RunningEpoch()
         yield Epoch(
             epoch=epoch,
             step=trainer.step,
             loss=ended.average,
-            held_out=total / held_out.images.numel(),
+            validation_loss=total / validation.images.numel(),
             seconds=ended.seconds,
         )
-        yield from self._save_if_sound(trainer)
+        yield from self._save_if_finite(trainer)
         if self.config.eval_every and epoch % self.config.eval_every == 0:
             return (yield from self._evaluate(trainer, epoch))
         return False
@@ -341,9 +341,9 @@ class TrainingLoop:
             self._reference = yield from self._followed(trainer, preparing)
             if self._reference is None:
                 return True
-        n = min(EVALUATED, len(self._reference.held_out.images))
+        n = min(EVALUATED, len(self._reference.validation.images))
         try:
-            found = yield from self._followed(trainer, glance(trainer.sampleable(), n, self._reference))
+            found = yield from self._followed(trainer, quick_scores(trainer.sampleable(), n, self._reference))
         except NotFinite as error:
             yield Warned(message=f"no evaluation of epoch {epoch}: {error}")
             return False
@@ -376,7 +376,7 @@ class TrainingLoop:
             elif step.doing != saying and step.doing.startswith("training"):
                 yield Warned(message=f"{step.doing}, which is done once and takes some minutes")
                 saying = step.doing
-            if (yield from self._obey(trainer)):
+            if (yield from self._handle_requests(trainer)):
                 work.close()
                 return None
 
@@ -415,7 +415,7 @@ class TrainingLoop:
                 "computed at once (--micro-batch), and the gradients of a batch's parts added up"
             )
 
-    def _obey(self, trainer: Trainer) -> Generator[Event, None, bool]:
+    def _handle_requests(self, trainer: Trainer) -> Generator[Event, None, bool]:
         """Do what a signal or other processes asked for, in their order; True if that was to stop.
 
         While paused it does not return.
@@ -452,14 +452,14 @@ class TrainingLoop:
 
     def _diverged(self, skipped: int, trainer: Trainer) -> TrainingError:
         """The error for a run whose newest steps had no finite loss or gradient."""
-        kept = "; the last checkpoint is intact" if self.run is not None and self._path(STATE).exists() else ""
+        intact = "; the last checkpoint is intact" if self.run is not None and self._path(STATE).exists() else ""
         steps = "step" if skipped == 1 else f"{skipped} steps"
         return TrainingError(
             f"training diverged: the loss or a gradient was not finite in the last {steps}, up to step "
-            f"{trainer.step:,}{kept}; start a new run with a lower --learning-rate"
+            f"{trainer.step:,}{intact}; start a new run with a lower --learning-rate"
         )
 
-    def _save_if_sound(self, trainer: Trainer) -> Iterator[Event]:
+    def _save_if_finite(self, trainer: Trainer) -> Iterator[Event]:
         """Write a checkpoint unless the last steps were skipped, so that the one before a divergence is kept."""
         if not self._skipped_in_a_row:
             yield from self._save(trainer)
@@ -486,7 +486,7 @@ class TrainingLoop:
         }
         try:
             write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
-            write_tensors(self._path(MODEL), "model", trainer.kept.state_dict(), self.config, trainer.step)
+            write_tensors(self._path(MODEL), "model", trainer.ema_net.state_dict(), self.config, trainer.step)
         except OSError as error:
             self.run.restore_files()
             raise RunError(

@@ -46,17 +46,17 @@ class Window:
         """Whether it is long enough to be read, `elapsed` seconds into the run."""
         return time.monotonic() - self._began >= least_seconds(elapsed)
 
-    def read(self) -> Reading:
+    def read(self) -> WindowResult:
         """Wait for the device, read the losses and begin anew."""
         losses = torch.stack(self._losses).cpu().double()  # in this order: MPS has no float64
         seconds = max(time.monotonic() - self._began, 1e-9)
-        reading = Reading(losses, self._images / seconds, seconds)
+        reading = WindowResult(losses, self._images / seconds, seconds)
         self._losses, self._images = [], 0
         return reading
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WindowResult:
     """What a window held."""
 
     losses: Tensor  # (steps,) float64, on the CPU
@@ -97,7 +97,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class EpochSoFar:
+class RunningEpoch:
     """The losses of the epoch that is under way, kept in a checkpoint so that its average survives a restart."""
 
     total: float = 0.0
@@ -105,7 +105,7 @@ class EpochSoFar:
     seconds: float = 0.0
     skipped: int = 0
 
-    def add(self, reading: Reading) -> None:
+    def add(self, reading: WindowResult) -> None:
         """Count a window in."""
         self.total += float(reading.counted.sum())
         self.steps += len(reading.losses)

@@ -12,7 +12,7 @@ from core.config.training import TrainConfig
 from core.errors import CheckpointError
 from core.models.registry import sketch
 from core.models.weights import Content, read_tensors
-from core.models.weights_layout import EXACT, Found, Wanted, check_layout, net_layout
+from core.models.weights_layout import EXACT, ExpectedTensor, Found, check_layout, net_layout
 from core.runs.events import GREATEST
 from core.training.optimizer import Optimizer
 
@@ -39,11 +39,11 @@ def _check_state(
     check_layout(path, wanted, found)
 
 
-def state_layout(config: TrainConfig, step: int) -> dict[str, Wanted]:
+def state_layout(config: TrainConfig, step: int) -> dict[str, ExpectedTensor]:
     """The tensors of the state of a run with this config after `step` steps."""
     net = sketch(config.model, **config.model_options)
     weights = net_layout(net, EXACT)
-    moments = {name: Wanted(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
+    moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
     return state_parts(weights, weights if config.ema else {}, moments)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from core.compute.compile_cache import secure_compile_cache
 from core.compute.device_memory import is_out_of_memory
 from core.compute.precision import in_precision
-from core.compute.seeding import CORRUPTION, HELD_OUT, LABELS, SHIFT, WEIGHTS, epoch_order, generator_for
+from core.compute.seeding import CORRUPTION, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
 from core.compute.torch_settings import own_modes
 from core.config.datasets import NULL_CLASS
 from core.config.training import IMAGE_SIZE, TrainConfig
@@ -32,7 +32,7 @@ from core.training.optimizer import Optimizer
 from core.training.state import state_parts
 
 PREVIEWS, PREVIEW_SEED = 8, 0
-HELD_OUT_SEED = 0  # the same noise for every run, so that held-out losses compare
+VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Batch:
 
     x0: Tensor  # (B, 1, 28, 28), in the path's range
     noise: Tensor  # like x0
-    amount: Tensor  # (B,)
+    t: Tensor  # (B,)
     labels: Tensor | None  # (B,) int64, for a net that is told of them
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Batch:
 
     def __getitem__(self, some: slice) -> Batch:
         labels = None if self.labels is None else self.labels[some]
-        return Batch(self.x0[some], self.noise[some], self.amount[some], labels)
+        return Batch(self.x0[some], self.noise[some], self.t[some], labels)
 
 
 class Trainer:
@@ -74,9 +74,9 @@ class Trainer:
         with own_modes(device):
             net = build_model(config.model, generator=generator_for(config.seed, WEIGHTS, 0), **config.model_options)
             self.net = net.to(device).to(memory_format=self.layout)
-            self.kept = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
+            self.ema_net = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
             self._weights: list[Tensor] = list(self.net.parameters())
-            self._averages: list[Tensor] = list(self.kept.parameters())
+            self._averages: list[Tensor] = list(self.ema_net.parameters())
             self.optimizer = Optimizer(self.net, config)
             self._wrapped: nn.Module = self.distributed.wrap(self.net)
         self._compiled: Callable[..., Any] | None = None
@@ -206,47 +206,47 @@ class Trainer:
 
     def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
         x0 = self.path.normalize(images)
-        amount = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
+        t = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
         noise = self.path.sample_noise(x0.shape, generator).to(self.device)
-        return Batch(x0, noise, amount, labels)
+        return Batch(x0, noise, t, labels)
 
     def _errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
         """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
         config, path = self.config, self.path
-        x = path.interpolate(batch.x0, batch.noise, batch.amount).contiguous(memory_format=self.layout)
+        x = path.interpolate(batch.x0, batch.noise, batch.t).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
-            output = call_network(net, x, batch.amount, batch.labels, time_conditioning=config.time_conditioning)
-        wanted = training_target(path, config.prediction, batch.x0, batch.noise, batch.amount)
+            output = call_network(net, x, batch.t, batch.labels, time_conditioning=config.time_conditioning)
+        wanted = training_target(path, config.prediction, batch.x0, batch.noise, batch.t)
         errors = functional.mse_loss(output.float(), wanted, reduction="none")
         if config.weighting != "prediction":
-            errors = errors * loss_weight(path, config.prediction, config.weighting, batch.amount).view(-1, 1, 1, 1)
+            errors = errors * loss_weight(path, config.prediction, config.weighting, batch.t).view(-1, 1, 1, 1)
         return errors
 
-    def held_out_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
-        """Each held-out batch's summed squared error, a scalar, under amounts and noise that never change.
+    def validation_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
+        """Each validation batch's summed squared error, a scalar, with noise levels and noise that never change.
 
         Args:
-            images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the held-out loss.
+            images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the validation loss.
             labels: (N,) int64.
         """
         size = self.config.batch_size
         for position in range(0, len(images), size):
             x0 = images[position : position + size].to(self.device).float().div_(255)
             known = labels[position : position + size].to(self.device) if self.config.class_conditional else None
-            generator = generator_for(HELD_OUT_SEED, HELD_OUT, position)
-            with evaluating(self.kept):
-                errors = self._errors(self.kept, self._corrupted(x0, known, generator))
+            generator = generator_for(VALIDATION_SEED, VALIDATION, position)
+            with evaluating(self.ema_net):
+                errors = self._errors(self.ema_net, self._corrupted(x0, known, generator))
             yield errors.sum()
 
     def preview(self) -> Tensor:
         """Samples from the same noise every time: (8, 1, 28, 28) around [0, 1]."""
-        with evaluating(self.kept):
+        with evaluating(self.ema_net):
             *_, last = sample(self.sampleable(), n=PREVIEWS, seed=PREVIEW_SEED)
         return last.x
 
     def sampleable(self) -> LoadedModel:
         """The kept weights as they are now, as `sample` takes them."""
-        return LoadedModel(self.kept, self.config, self.step, self.config.name or "")
+        return LoadedModel(self.ema_net, self.config, self.step, self.config.name or "")
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -254,7 +254,7 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
-        averages = self.kept.state_dict() if self.config.ema else {}
+        averages = self.ema_net.state_dict() if self.config.ema else {}
         return state_parts(self.net.state_dict(), averages, self.optimizer.state())
 
     def learned(self) -> dict[str, Tensor]:
@@ -274,7 +274,7 @@ class Trainer:
         with own_modes(self.device):
             fill(self.net, parts["net"], source)
             if self.config.ema:
-                fill(self.kept, parts["kept"], source)
+                fill(self.ema_net, parts["kept"], source)
             self.optimizer.restore(parts["optimizer"], step)
         self.step = step
 

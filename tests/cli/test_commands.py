@@ -62,7 +62,7 @@ def test_runs_as_a_table_is_not_cut_in_a_pipe(home: Path, capsys: Capture) -> No
 
 def test_a_number_that_is_not_finite_is_null_in_json(home: Path, capsys: Capture) -> None:
     with open(home / "done" / directory.EVENTS, "a") as log:
-        log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"held_out":null,"seconds":1.0}\n')
+        log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"validation_loss":null,"seconds":1.0}\n')
     assert run(["runs", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert found["loss"] is None

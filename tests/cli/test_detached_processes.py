@@ -87,12 +87,12 @@ def test_a_bar_comes_back_when_a_stopped_run_goes_on(capsys: Capture) -> None:
     from core.cli.progress import ProgressBar
     from core.runs.events import Progress, Resumed
 
-    begun: dict[str, Any] = {"name": "a", "device": "cpu", "threads": 1, "parameters": 1, "epochs": 2}
+    started: dict[str, Any] = {"name": "a", "device": "cpu", "threads": 1, "parameters": 1, "epochs": 2}
     window = Progress(
         step=3, epoch=1, loss=0.1, loss_min=0.1, loss_max=0.1, images_per_second=1.0, learning_rate=0.1, memory=None
     )
     with ProgressBar() as bar:
-        for event in (Stopped(step=2, reason="asked"), Resumed(step=2, **begun), window):
+        for event in (Stopped(step=2, reason="asked"), Resumed(step=2, **started), window):
             bar.add(event)
     assert "epoch 1/2" in capsys.readouterr().out
 

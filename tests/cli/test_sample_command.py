@@ -132,7 +132,7 @@ def test_without_a_name_the_model_that_ships_is_asked(tmp_path: Path, monkeypatc
 def test_many_images_are_those_of_one_sampling_and_their_progress_is_shown(
     model: str, tmp_path: Path, terminal: bool, capsys: Capture
 ) -> None:
-    """Pixels may differ by a grey level, where torch sums in another order for another number of images."""
+    """PixelPicker may differ by a grey level, where torch sums in another order for another number of images."""
     n = 2 * BATCH + 5
     command_line = [
         "-m",

@@ -24,7 +24,7 @@ def small_device() -> Iterator[list[int]]:
 
 
 def losses(config: TrainConfig) -> list[float]:
-    return [loss for event in train(config) if isinstance(event, Epoch) for loss in (event.loss, event.held_out)]
+    return [loss for event in train(config) if isinstance(event, Epoch) for loss in (event.loss, event.validation_loss)]
 
 
 @pytest.mark.parametrize("recipe", [{}, {"preset": "default", "channels": (16, 16), "precision": "float32"}])

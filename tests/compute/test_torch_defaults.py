@@ -116,13 +116,13 @@ def stepped(net: str) -> Any:
         if values:
             trainer.restore({name: value.clone() for name, value in first.state().items()}, 2, Path("state"))
         values += [trainer.advance() for _ in range(2)]
-        values += [trainer.state(), list(trainer.held_out_errors(*images))]
+        values += [trainer.state(), list(trainer.validation_errors(*images))]
     return values
 
 
 def trained() -> Any:
     events = list(train(TrainConfig(**{**TINY, **NETS["basic_unet"]})))
-    epochs = [[event.loss, event.held_out] for event in events if isinstance(event, Epoch)]
+    epochs = [[event.loss, event.validation_loss] for event in events if isinstance(event, Epoch)]
     return [epochs, [event.images for event in events if isinstance(event, Preview)]]
 
 
@@ -147,7 +147,7 @@ def sampled() -> Any:
                 values.append((last.x, last.prediction))
         digits = load_dataset("glyphs", split="test", limit=2)
         start = noised(loaded, digits.images.float() / 255, 0.6, 3)
-        *_, last = sample(loaded, start=start, start_amount=0.6, seed=1, labels=digits.labels)
+        *_, last = sample(loaded, start=start, start_t=0.6, seed=1, labels=digits.labels)
         values.append((start, last.x))
     return values
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from core import load_model, sample
-from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, amounts, evaluations, fits
+from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, fits, noise_levels
 from core.diffusion.diffusers_schedulers import scheduled
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, step_generators
 from core.errors import MinidiffError
-from core.evaluation.feature_classifiers import available_classifier, readings
+from core.evaluation.feature_classifiers import available_classifier, classify
 from core.runs.directory import BUILTIN, builtin_directories
 
 MEAN, SPREAD = 0.2, 0.5
@@ -42,13 +42,13 @@ class Ideal(nn.Module):
         super().__init__()
         self.path, self.prediction, self.asked = path, prediction, list[float]()
 
-    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
-        self.asked.append(amount[0].item())
-        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        self.asked.append(t[0].item())
+        signal, noise = (share(t).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
         total = signal.square() * SPREAD**2 + noise.square()
         away = x - signal * MEAN
         clean = MEAN + signal * SPREAD**2 / total * away
-        return training_target(self.path, self.prediction, clean, noise / total * away, amount)
+        return training_target(self.path, self.prediction, clean, noise / total * away, t)
 
 
 def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tuple[list[tuple[Tensor, Tensor]], Ideal]:
@@ -64,16 +64,16 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
 def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) -> None:
     needed(name)
     assert fits(DIFFUSERS + name, "vp") is None
-    found, net = walked(name, "vp", amounts(STEPS))
+    found, net = walked(name, "vp", noise_levels(STEPS))
     assert len(found) == STEPS
     assert len(net.asked) == evaluations(Sampling(DIFFUSERS + name, STEPS, 1.0, 1.0), "vp")
     once_a_step = net.asked[:: 1 if len(net.asked) == STEPS else 2]
-    assert once_a_step == pytest.approx(amounts(STEPS)[:-1], abs=0.001)
+    assert once_a_step == pytest.approx(noise_levels(STEPS)[:-1], abs=0.001)
     x, _ = found[-1]
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise it falls short by 5 / STEPS
     for index in (STEPS // 4, STEPS // 2):  # states lie on our path's scale, not on the scheduler's own
-        signal, noise = PATHS["vp"].alpha_sigma(amounts(STEPS)[index + 1])
+        signal, noise = PATHS["vp"].alpha_sigma(noise_levels(STEPS)[index + 1])
         assert found[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
 
 
@@ -88,8 +88,8 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
     ],
 )
 def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own: str, shift: float) -> None:
-    theirs, _ = walked(name, path, amounts(10, shift), n=2)
-    ours, _ = walked(own, path, amounts(10, shift), n=2)
+    theirs, _ = walked(name, path, noise_levels(10, shift), n=2)
+    ours, _ = walked(own, path, noise_levels(10, shift), n=2)
     for (x, clean), (our_x, our_clean) in zip(theirs, ours, strict=True):
         torch.testing.assert_close(x, our_x, atol=2e-4, rtol=0)
         torch.testing.assert_close(clean, our_clean, atol=2e-4, rtol=0)
@@ -99,7 +99,7 @@ def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own
 def test_noise_that_a_scheduler_adds_comes_from_the_seed(name: str, path: str) -> None:
     if not hasattr(diffusers, name):
         pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
-    first, again = (walked(name, path, amounts(4), n=2)[0] for _ in range(2))
+    first, again = (walked(name, path, noise_levels(4), n=2)[0] for _ in range(2))
     assert torch.equal(first[-1][0], again[-1][0])
 
 
@@ -157,13 +157,13 @@ class OnVP(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None = None) -> Tensor:
-        signal, noise = PATHS["vp"].alpha(amount), PATHS["vp"].sigma(amount)
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        signal, noise = PATHS["vp"].alpha(t), PATHS["vp"].sigma(t)
         a = noise / (signal + noise)
         share = a.view(-1, 1, 1, 1)
         moved = x / (signal + noise).view(-1, 1, 1, 1)
         velocity = self.net(moved, a, labels)
-        return training_target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, amount)
+        return training_target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, t)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_the_digits_of_every_scheduler_are_recognised(shipped: dict[str, LoadedM
     classifier = available_classifier("conv", "mnist")
     assert classifier is not None
     *_, last = sample(shipped[path], n=20, steps=10, seed=0, sampler=DIFFUSERS + name)
-    read = [label for label, _ in readings(classifier, quantized(last.x))]
+    read = [label for label, _ in classify(classifier, quantized(last.x))]
     assert sum(label == index % 10 for index, label in enumerate(read)) >= 19
     for steps in (1, 2, 3):
         *_, last = sample(shipped[path], n=1, steps=steps, sampler=DIFFUSERS + name)
@@ -221,11 +221,11 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
-        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), amounts(10), iter([]))
+        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
     assert len(str(error.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("falling", [amounts(10, 2.0), amounts(10, 1.0, 0.5), amounts(1001)])
+@pytest.mark.parametrize("falling", [noise_levels(10, 2.0), noise_levels(10, 1.0, 0.5), noise_levels(1001)])
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave shift at 1"):

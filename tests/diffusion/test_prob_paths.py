@@ -183,14 +183,14 @@ def test_an_error_counted_as_that_of_nothing_known_is_refused() -> None:
 
 @pytest.mark.parametrize("times", ["uniform", "logit_normal"])
 def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
-    amounts = sample_times(times, 20_000, torch.Generator().manual_seed(0))
-    assert amounts.dtype == torch.float32
-    assert 0 <= amounts.min() <= amounts.max() <= 1
-    assert torch.equal(amounts, sample_times(times, 20_000, torch.Generator().manual_seed(0)))
+    noise_levels = sample_times(times, 20_000, torch.Generator().manual_seed(0))
+    assert noise_levels.dtype == torch.float32
+    assert 0 <= noise_levels.min() <= noise_levels.max() <= 1
+    assert torch.equal(noise_levels, sample_times(times, 20_000, torch.Generator().manual_seed(0)))
     # Of a normal around 0.4: sigmoid(0.4 - 0.6745) = 0.4318, sigmoid(0.4) = 0.5987, sigmoid(0.4 + 0.6745) = 0.7454.
     quartiles = [0.25, 0.5, 0.75] if times == "uniform" else [0.4318, 0.5987, 0.7454]
     torch.testing.assert_close(
-        amounts.quantile(torch.tensor([0.25, 0.5, 0.75])), torch.tensor(quartiles), atol=0.015, rtol=0
+        noise_levels.quantile(torch.tensor([0.25, 0.5, 0.75])), torch.tensor(quartiles), atol=0.015, rtol=0
     )
 
 

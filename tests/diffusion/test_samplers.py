@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config.datasets import NULL_CLASS
-from core.config.sampling import SAMPLER_NAMES, Sampling, amounts, evaluations, fits
+from core.config.sampling import SAMPLER_NAMES, Sampling, evaluations, fits, noise_levels
 from core.config.training import PREDICTIONS
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, Sampler, step_generators
@@ -91,7 +91,7 @@ def test_the_error_falls_with_the_expected_order(
     x = start_of(road, torch.float64) / 2  # so that no clean prediction leaves the images' range and is clipped
     errors = []
     for steps in (64, 128, 256):
-        falling = [end + (start - end) * a for a in amounts(steps)]
+        falling = [end + (start - end) * a for a in noise_levels(steps)]
         errors.append((states(SAMPLERS[name], denoiser, x, falling)[-1] - flowed(road, x, start, end)).norm().item())
     slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert slopes == pytest.approx([order, order], abs=0.06)
@@ -103,9 +103,8 @@ def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
     x = start_of(road, torch.float64)
     denoiser = Denoiser(Ideal(road, "clean"), road, "clean")
     wanted = flowed(road, x)
-    errors = {
-        name: (states(SAMPLERS[name], denoiser, x, amounts(32))[-1] - wanted).abs().max() for name in ("dpm2m", "ddim")
-    }
+    t = noise_levels(32)
+    errors = {name: (states(SAMPLERS[name], denoiser, x, t)[-1] - wanted).abs().max() for name in ("dpm2m", "ddim")}
     assert errors["dpm2m"] < 0.02
     assert errors["dpm2m"] < errors["ddim"] / 5
 
@@ -114,7 +113,7 @@ def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
 def test_ddpm_gives_the_datas_mean_and_variance(path: str, prediction: str) -> None:
     road = PATHS[path]
     x = road.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
-    *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, amounts(400))
+    *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, noise_levels(400))
     assert last.mean().item() == pytest.approx(MEAN, abs=0.015)
     assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # it falls short by a share of about 8 / steps
 
@@ -159,7 +158,7 @@ def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: d
     scheduler = kind(**vp_options(), **options)
     scheduler.set_timesteps(steps)
     x = start_of(road)
-    assert_same(states(SAMPLERS[name], denoiser, x, amounts(steps)), driven(scheduler, denoiser, x), 2e-4)
+    assert_same(states(SAMPLERS[name], denoiser, x, noise_levels(steps)), driven(scheduler, denoiser, x), 2e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 10])
@@ -175,7 +174,7 @@ def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: in
         return math.sqrt(float(scheduler.sigmas[index]) ** 2 + 1)
 
     wanted = driven(scheduler, denoiser, x * scale(0), scale)
-    assert_same(states(SAMPLERS["ddim"], denoiser, x, amounts(steps)), wanted, 2e-4)
+    assert_same(states(SAMPLERS["ddim"], denoiser, x, noise_levels(steps)), wanted, 2e-4)
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 1), (10, 1), (10, 2.5)])
@@ -184,7 +183,7 @@ def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: in
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
-    falling = amounts(steps, shift)
+    falling = noise_levels(steps, shift)
     scheduler.set_timesteps(sigmas=falling[:-1])
     x = start_of(road)
     wanted, moved = [], x
@@ -232,7 +231,7 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
             walk = SAMPLERS[name](
                 Denoiser(Counting(), road, prediction),
                 start_of(road),
-                amounts(steps, shift),
+                noise_levels(steps, shift),
                 step_generators(torch.Generator()),
             )
             found = list(walk)
@@ -249,10 +248,10 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
 def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
     road = PATHS["vp"]
     x = road.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
-    many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, amounts(4))
-    few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x[:2], amounts(4))
+    many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))
+    few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x[:2], noise_levels(4))
     assert_same([state[:2] for state in many], few, 1e-6)
-    assert not torch.equal(many[0], states(SAMPLERS["ddim"], Denoiser(Wavy(), road, "v"), x, amounts(4))[0])
+    assert not torch.equal(many[0], states(SAMPLERS["ddim"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))[0])
 
 
 class Labelled(nn.Module):

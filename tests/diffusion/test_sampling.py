@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample
 from core.config.sampling import (
     GUIDED,
-    LEAST_AMOUNT,
+    LEAST_NOISE_LEVEL,
     SAMPLER_NAMES,
     SHIFTS,
     Sampling,
-    amounts,
     defaults_for,
     evaluations,
     fits,
     is_guided,
+    noise_levels,
     resolve_sampling,
 )
 from core.diffusion import sampling
@@ -79,10 +79,10 @@ def test_records_match_the_plain_loop(net: nn.Module, steps: int) -> None:
         torch.testing.assert_close(record.prediction, prediction, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("steps", "start_amount"), [(40, 1.0), (7, 1.0), (40, 0.3)])
-def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, steps: int, start_amount: float) -> None:
+@pytest.mark.parametrize(("steps", "start_t"), [(40, 1.0), (7, 1.0), (40, 0.3)])
+def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, steps: int, start_t: float) -> None:
     start = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(2))
-    records = list(sample(net, steps=steps, start=start, start_amount=start_amount))
+    records = list(sample(net, steps=steps, start=start, start_t=start_t))
     states, predictions = plain_loop(net, start, steps)
     assert all(torch.equal(record.x, state) for record, state in zip(records, states, strict=True))
     for record, prediction in zip(records[1:], predictions, strict=True):
@@ -104,9 +104,9 @@ def test_the_last_state_is_the_last_prediction_exactly(net: nn.Module) -> None:
 
 
 def test_each_step_removes_an_equal_share_of_the_noise(net: nn.Module) -> None:
-    amounts = [record.amount for record in sample(net, n=1, steps=4)]
-    assert amounts == pytest.approx([1, 0.75, 0.5, 0.25, 0])
-    assert amounts[-1] == 0
+    noise_levels = [record.t for record in sample(net, n=1, steps=4)]
+    assert noise_levels == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert noise_levels[-1] == 0
 
 
 def test_a_seed_means_one_picture_and_another_seed_another(net: nn.Module) -> None:
@@ -133,10 +133,10 @@ def test_more_images_of_a_seed_begin_with_the_same_ones(net: nn.Module) -> None:
 def test_a_given_start_is_denoised_from_its_own_amount(net: nn.Module) -> None:
     start = torch.rand(2, 1, 28, 28)
     kept = start.clone()
-    records = list(sample(net, n=99, steps=4, start=start, start_amount=0.5))
+    records = list(sample(net, n=99, steps=4, start=start, start_t=0.5))
     assert len(records) == 5
     assert torch.equal(records[0].x, start)
-    assert [record.amount for record in records] == pytest.approx([0.5, 0.375, 0.25, 0.125, 0])
+    assert [record.t for record in records] == pytest.approx([0.5, 0.375, 0.25, 0.125, 0])
     torch.testing.assert_close(records[-1].x, plain_loop(net, start, 4)[0][-1], atol=1e-6, rtol=0)
     assert torch.equal(start, kept)
 
@@ -189,7 +189,7 @@ def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, s
         assert str(error.value) == reason
         return
     records = list(sample(model, n=3, steps=4, sampler=sampler))
-    assert [record.amount for record in records] == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert [record.t for record in records] == pytest.approx([1, 0.75, 0.5, 0.25, 0])
     assert [record.index for record in records] == list(range(5))
     source = PATHS[path].sample_noise((3, 1, 28, 28), torch.Generator().manual_seed(0))
     torch.testing.assert_close(records[0].x, PATHS[path].denormalize(source), atol=1e-6, rtol=0)
@@ -204,7 +204,7 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
     image = torch.rand(28, 28, generator=torch.Generator().manual_seed(4))
 
     class Knowing(nn.Module):
-        def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
+        def forward(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
             return PATHS[path].normalize(image).expand_as(x)
 
     model = LoadedModel(Knowing(), TrainConfig(path=path, prediction="clean", precision="float32"), 1, "knowing")
@@ -218,9 +218,9 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
 
 
 def test_a_start_around_the_unit_range_is_brought_into_the_paths_own_and_back() -> None:
-    first, *_ = sample(loaded(), steps=2, start=START, start_amount=0.4)
+    first, *_ = sample(loaded(), steps=2, start=START, start_t=0.4)
     torch.testing.assert_close(first.x, START, atol=1e-6, rtol=0)
-    assert first.amount == 0.4
+    assert first.t == 0.4
 
 
 def test_classes_come_in_turn_and_matter_and_can_be_chosen() -> None:
@@ -242,7 +242,7 @@ def test_classes_come_in_turn_and_matter_and_can_be_chosen() -> None:
 def test_guidance_goes_along_the_line_from_no_class_to_the_class() -> None:
     model = loaded()
     start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
-    way = {"start": start, "start_amount": 0.6, "steps": 1, "sampler": "euler"}
+    way = {"start": start, "start_t": 0.6, "steps": 1, "sampler": "euler"}
     free, plain, strong = (
         list(sample(model, labels=label, guidance=guidance, **way))[-1].x
         for label, guidance in ((-1, 1.0), (3, 1.0), (3, 2.5))
@@ -257,7 +257,7 @@ class Shade(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         shade = torch.zeros(len(x)) if labels is None else labels.float() / 10
         return shade.view(-1, 1, 1, 1).expand_as(x) + self.weight
 
@@ -267,7 +267,7 @@ def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool,
     config = TrainConfig(path="flow", prediction="clean", class_conditional=classes, precision="float32")
     model = LoadedModel(Shade().eval(), config, 1, "shade")
     start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
-    way = {"start": start, "start_amount": 0.6, "steps": 1, "sampler": "euler", "guidance": 1.0}
+    way = {"start": start, "start_t": 0.6, "steps": 1, "sampler": "euler", "guidance": 1.0}
     asked = {"labels": 9} if classes else {}
     x = 2 * start - 1
     velocity = (x - shade) / 0.6
@@ -296,10 +296,10 @@ def test_contrast_is_refused_where_it_means_nothing_and_is_no_default_there(
 
 
 def test_spacing_puts_more_steps_near_the_noise() -> None:
-    falling = [record.amount for record in sample(loaded(), n=1, steps=4, shift=3)]
+    falling = [record.t for record in sample(loaded(), n=1, steps=4, shift=3)]
     assert falling == pytest.approx([3 * u / (1 + 2 * u) for u in (1, 0.75, 0.5, 0.25, 0)])
-    assert amounts(3) == [1 - 0 / 3, 1 - 1 / 3, 1 - 2 / 3, 0]
-    assert amounts(2, 1.0, 0.5) == [0.5, 0.25, 0]
+    assert noise_levels(3) == [1 - 0 / 3, 1 - 1 / 3, 1 - 2 / 3, 0]
+    assert noise_levels(2, 1.0, 0.5) == [0.5, 0.25, 0]
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "diffusers:EulerAncestralDiscreteScheduler"])
@@ -357,7 +357,7 @@ def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(p
     least, most = GUIDED[path]
     assert PATHS[path].half_log_snr(least) == pytest.approx(0, abs=2e-3)
     assert PATHS[path].half_log_snr(most) == pytest.approx(-math.log(4), abs=2e-3)
-    assert [is_guided(path, amount) for amount in (least - 0.01, least, most, most + 0.01)] == [
+    assert [is_guided(path, t) for t in (least - 0.01, least, most, most + 0.01)] == [
         False,
         True,
         True,
@@ -410,10 +410,10 @@ START = torch.rand(2, 1, 28, 28)
         ({"steps": -4}, "steps must be at least 1, not -4"),
         ({"n": 0}, "n must be at least 1"),
         ({"n": -1}, "n must be at least 1"),
-        ({"start": START, "start_amount": 0.0}, "start_amount"),
-        ({"start": START, "start_amount": 1.5}, "start_amount"),
-        ({"start": START, "start_amount": float("nan")}, "start_amount"),
-        ({"start_amount": 0.5}, "give `start` too"),
+        ({"start": START, "start_t": 0.0}, "start_t"),
+        ({"start": START, "start_t": 1.5}, "start_t"),
+        ({"start": START, "start_t": float("nan")}, "start_t"),
+        ({"start_t": 0.5}, "give `start` too"),
         ({"start": START[0]}, "shape"),
         ({"start": START[:0]}, "shape"),
         ({"start": torch.rand(2, 3, 28, 28)}, "shape"),
@@ -477,21 +477,21 @@ def test_a_models_noise_is_what_a_seed_starts_from(path: str) -> None:
 
 
 @each_path
-@pytest.mark.parametrize("amount", [0.05, 0.3, 0.7, 1.0])
-def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, amount: float) -> None:
+@pytest.mark.parametrize("t", [0.05, 0.3, 0.7, 1.0])
+def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, t: float) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for images in (digits(), torch.zeros(50, 1, 28, 28), torch.ones(50, 1, 28, 28), torch.rand(50, 1, 28, 28)):
         for seed in range(5):
-            next(sample(model, start=noised(model, images, amount, seed), start_amount=amount))
+            next(sample(model, start=noised(model, images, t, seed), start_t=t))
 
 
 @each_path
-@pytest.mark.parametrize("amount", [0.1, 0.6, 1.0])
-def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, amount: float) -> None:
+@pytest.mark.parametrize("t", [0.1, 0.6, 1.0])
+def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, t: float) -> None:
     model, normal = loaded(**PATH_OPTIONS[path]), torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     for start in (normal, digits() * 255, digits() * 255 - 127, digits() * torch.nan, digits() + 5, normal * 1e30):
         with pytest.raises(MinidiffError, match=r"start has values from .* no images in \[0, 1\]") as caught:
-            sample(model, start=start, start_amount=amount)
+            sample(model, start=start, start_t=t)
         assert "core.diffusion.sampling.noised" in str(caught.value)
 
 
@@ -518,9 +518,9 @@ def test_noise_of_another_kind_is_refused_with_the_kind_expected(path: str) -> N
         ({"noise": [0.0]}, "noise must be a tensor or a NumPy array, not list"),
         ({"start": "noise"}, "start must be a tensor or a NumPy array, not str"),
         ({"noise": torch.randn(2, 1, 28, 28), "start": torch.rand(2, 1, 28, 28)}, "give one of them"),
-        ({"noise": torch.randn(2, 1, 28, 28), "start_amount": 0.5}, "give `start` too"),
-        ({"start": torch.rand(2, 1, 28, 28), "start_amount": 1e-300}, r"start_amount must lie in \[0.0001, 1\]"),
-        ({"start": torch.rand(2, 1, 28, 28), "start_amount": "half"}, "start_amount must be a number"),
+        ({"noise": torch.randn(2, 1, 28, 28), "start_t": 0.5}, "give `start` too"),
+        ({"start": torch.rand(2, 1, 28, 28), "start_t": 1e-300}, r"start_t must lie in \[0.0001, 1\]"),
+        ({"start": torch.rand(2, 1, 28, 28), "start_t": "half"}, "start_t must be a number"),
         ({"n": 8.5}, "n must be a whole number, not 8.5"),
         ({"n": True}, "n must be a whole number, not True"),
         ({"n": 10**12}, "n must be at most 100,000, not 1,000,000,000,000"),
@@ -547,9 +547,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], wor
 
 def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
     model, start = loaded(), noised(loaded(), digits(2), 0.5, 1)
-    plain = {"n": 2, "steps": 2, "seed": 3, "labels": [7, 1], "guidance": 2.0, "start": start, "start_amount": 0.5}
+    plain = {"n": 2, "steps": 2, "seed": 3, "labels": [7, 1], "guidance": 2.0, "start": start, "start_t": 0.5}
     others = {"n": np.int32(2), "steps": 2.0, "seed": np.int64(3), "labels": np.array([7.0, 1.0])}
-    others |= {"guidance": np.float32(2), "start": start.double().numpy(), "start_amount": torch.tensor(0.5)}
+    others |= {"guidance": np.float32(2), "start": start.double().numpy(), "start_t": torch.tensor(0.5)}
     wanted = list(sample(model, **plain))[-1].x  # type: ignore[arg-type]
     for name, value in others.items():
         *_, last = sample(model, **{**plain, name: value})  # type: ignore[arg-type]
@@ -565,7 +565,7 @@ def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
 @pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("steps", [1, 12])
 def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: str, shift: float, steps: int) -> None:
-    falling = amounts(steps, shift)
+    falling = noise_levels(steps, shift)
     assert all(before > after for before, after in pairwise(falling))
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
@@ -579,7 +579,7 @@ def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
         if fits(sampler, path) is None:
-            *_, last = sample(model, start=digits(2), start_amount=LEAST_AMOUNT, steps=20, shift=0.001, sampler=sampler)
+            *_, last = sample(model, start=digits(2), start_t=LEAST_NOISE_LEVEL, steps=20, shift=0.001, sampler=sampler)
             assert bool(last.x.isfinite().all())
 
 
@@ -621,7 +621,7 @@ def test_images_do_not_depend_on_how_many_are_computed_at_once(
     for index, step in enumerate(whole):
         parts = [batch[index] for batch in batches]
         for other in (split[index], replace(parts[0], x=torch.cat([part.x for part in parts]))):
-            assert (other.index, other.amount) == (step.index, step.amount)
+            assert (other.index, other.t) == (step.index, step.t)
             torch.testing.assert_close(other.x, step.x, atol=1e-4, rtol=0)
         if step.prediction is not None:
             assert split[index].prediction is not None
@@ -646,6 +646,6 @@ def test_no_more_images_than_a_batch_reach_the_net_at_once(net: nn.Module) -> No
 def test_a_start_of_many_images_is_split_with_its_classes() -> None:
     model, labels = loaded(), torch.arange(300) % 10
     start = noised(model, digits(300), 0.5)
-    *_, last = sample(model, steps=1, start=start, start_amount=0.5, labels=labels)
-    *_, few = sample(model, steps=1, start=start[290:], start_amount=0.5, labels=labels[290:])
+    *_, last = sample(model, steps=1, start=start, start_t=0.5, labels=labels)
+    *_, few = sample(model, steps=1, start=start[290:], start_t=0.5, labels=labels[290:])
     torch.testing.assert_close(last.x[290:], few.x, atol=1e-4, rtol=0)

@@ -52,7 +52,7 @@ def test_it_sends_every_step_of_what_the_sampler_makes(
     for frame in expected.frames:
         step = client.reply()
         assert (step["event"], step["id"], step["index"]) == ("step", 1, frame.index)
-        assert step["amount"] == pytest.approx(frame.amount)
+        assert step["amount"] == pytest.approx(frame.t)
         wanted = frame.x + (frame.prediction or b"")
         assert len(client.payload) == len(wanted)
         assert max(abs(a - b) for a, b in zip(client.payload, wanted, strict=True)) <= 1  # threads may differ

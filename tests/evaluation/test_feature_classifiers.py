@@ -63,13 +63,13 @@ def test_features_are_what_the_last_layer_turns_into_logits(shape: Shape) -> Non
 
 
 def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() -> None:
-    learned, held_out = feature_classifiers.split(60_000)
-    assert (len(learned), len(held_out)) == (50_000, 10_000)
-    assert torch.equal(torch.cat([learned, held_out]).sort().values, torch.arange(60_000))
+    learned, validation_loss = feature_classifiers.split(60_000)
+    assert (len(learned), len(validation_loss)) == (50_000, 10_000)
+    assert torch.equal(torch.cat([learned, validation_loss]).sort().values, torch.arange(60_000))
     again = feature_classifiers.split(60_000)
     assert torch.equal(again[0], learned)
-    assert torch.equal(again[1], held_out)
-    assert not torch.equal(held_out, torch.arange(10_000))
+    assert torch.equal(again[1], validation_loss)
+    assert not torch.equal(validation_loss, torch.arange(10_000))
 
 
 # Training
@@ -256,8 +256,8 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
     assert not cache.exists()
     assert classifier.accuracy > 0.985
     assert feature_classifiers.accuracy(classifier.net, test) == pytest.approx(classifier.accuracy, abs=2e-4)
-    _, held_out = feature_classifiers.split(len(train.images))
-    unseen = Dataset(train.images[held_out], train.labels[held_out])
+    _, validation_loss = feature_classifiers.split(len(train.images))
+    unseen = Dataset(train.images[validation_loss], train.labels[validation_loss])
     assert feature_classifiers.accuracy(classifier.net, unseen) == pytest.approx(classifier.accuracy, abs=5e-3)
 
 

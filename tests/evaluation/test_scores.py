@@ -21,7 +21,7 @@ from core.evaluation.scores import Evaluation, Progressed, Reference, evaluate, 
 from core.runs.events import Warned
 
 T = TypeVar("T")
-LIMIT, HELD_OUT = 360, 60  # images of each split, of which a sixth of the training images is held out
+LIMIT, VALIDATION = 360, 60  # images of each split, of which a sixth of the training images is held out
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
         for shape in feature_classifiers.SHAPES
         if reference.classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY
     ]
-    assert [f"the {shape} classifier for glyphs, trained on 300 images, reads only" for shape in poor] == [
+    assert [f"the {shape} classifier for glyphs, trained on 300 images, is right on only" for shape in poor] == [
         message[: message.index(" only") + 5] for message in warnings
     ]
     steps = [step for step in steps if not isinstance(step, Warned)]
@@ -124,7 +124,7 @@ def test_classifiers_of_a_few_images_are_warned_of(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
-    assert all("trained on 20 images, reads only" in message and "--limit" in message for message in warned)
+    assert all("trained on 20 images, is right on only" in message and "--limit" in message for message in warned)
     for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
@@ -143,8 +143,8 @@ def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypat
 
 
 def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Reference) -> None:
-    real = last(measure(reference.test.images[:HELD_OUT], reference.test.labels[:HELD_OUT], reference, "real"))
-    wild = last(measure(noise(HELD_OUT), None, reference, "noise"))
+    real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
+    wild = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
         floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
         assert wild.floor[shape] == floor
@@ -157,21 +157,21 @@ def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Refe
         assert far.precision < 0.1
         assert far.recall < 0.1 < floor.recall
         for found in (floor, near, far):
-            assert sum(found.classes) == HELD_OUT
+            assert sum(found.classes) == VALIDATION
             assert 0.1 <= found.confidence <= 1
 
 
 def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> None:
-    learned, held_out = feature_classifiers.split(LIMIT)
-    assert len(reference.held_out.images) == len(held_out) == HELD_OUT
+    learned, validation = feature_classifiers.split(LIMIT)
+    assert len(reference.validation.images) == len(validation) == VALIDATION
     data = load_dataset("glyphs", limit=LIMIT)
-    assert torch.equal(reference.held_out.images, data.images[held_out])
-    assert torch.equal(reference.held_out.labels, data.labels[held_out])
-    assert not set(learned.tolist()) & set(held_out.tolist())
+    assert torch.equal(reference.validation.images, data.images[validation])
+    assert torch.equal(reference.validation.labels, data.labels[validation])
+    assert not set(learned.tolist()) & set(validation.tolist())
 
 
 def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
-    images, shape = reference.held_out.images[:30], feature_classifiers.SHAPES[0]
+    images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
     seen = feature_classifiers.joined(feature_classifiers.read(reference.classifiers[shape].net, images)).classes
     asked = seen.clone()
     asked[:12] = (asked[:12] + 1) % 10
@@ -181,10 +181,10 @@ def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: 
 def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_alone(
     reference: Reference,
 ) -> None:
-    images, labels = reference.held_out
+    images, labels = reference.validation
     *steps, found = measure(images, labels, reference, "real", cas=True)
     assert isinstance(found, Evaluation)
-    fitting = feature_classifiers.fit("conv", reference.held_out, epochs=scores.CAS_EPOCHS)
+    fitting = feature_classifiers.fit("conv", reference.validation, epochs=scores.CAS_EPOCHS)
     expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
     assert found.samples["conv"].cas == found.floor["conv"].cas == expected
     assert found.samples["mlp"].cas is found.floor["mlp"].cas is None
@@ -196,18 +196,18 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
 # What it refuses
 
 
-@pytest.mark.parametrize("n", [-1, 0, 1, HELD_OUT + 1])
+@pytest.mark.parametrize("n", [-1, 0, 1, VALIDATION + 1])
 def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
     model: LoadedModel, reference: Reference, n: int
 ) -> None:
-    words = f"between 2 and {HELD_OUT}, the real images held out of glyphs, not {n}$"
+    words = f"between 2 and {VALIDATION}, the real images held out of glyphs, not {n}$"
     with pytest.raises(MinidiffError, match=words):
         next(evaluate(model, n, steps=1, limit=LIMIT))
 
 
 def test_a_number_out_of_range_is_refused_of_images_from_elsewhere_too(reference: Reference) -> None:
     with pytest.raises(MinidiffError, match="between 2 and 60"):
-        next(measure(noise(HELD_OUT + 1), None, reference, "noise"))
+        next(measure(noise(VALIDATION + 1), None, reference, "noise"))
 
 
 def test_cas_of_a_model_that_is_asked_for_no_classes_is_one_line_before_any_work(

@@ -163,13 +163,13 @@ def test_metrics_as_csv_are_the_logs_in_the_order_of_steps(finished_run: Path, t
     assert len(rows) == len(history.progress) + len(history.epochs)
     for row, event in zip(epochs, history.epochs, strict=True):
         assert isinstance(event, Epoch)
-        assert (int(row["epoch"]), float(row["loss"]), float(row["held_out"])) == (
-            event.epoch, event.loss, event.held_out,
+        assert (int(row["epoch"]), float(row["loss"]), float(row["validation_loss"])) == (
+            event.epoch, event.loss, event.validation_loss,
         )  # fmt: skip
         assert row["images_per_second"] == row["memory"] == ""
     for row, window in zip((row for row in rows if row["event"] == "progress"), history.progress, strict=True):
         assert float(row["loss"]) == window.loss
-        assert row["held_out"] == ""
+        assert row["validation_loss"] == ""
 
 
 def test_metrics_of_a_run_without_any_are_a_heading(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def perform(job: dict[str, Any]) -> int:
             from core.cli import main
 
             main(arguments)
-        begun = (path / "config.toml").exists()
-        events = resume(path) if begun else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
+        started = (path / "config.toml").exists()
+        events = resume(path) if started else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
         for event in events:
             os.write(seen, to_line(event).encode())
     except KeyboardInterrupt:

@@ -56,8 +56,8 @@ def assert_one_trained(trainer_pool: TrainerPool, path: Path, winner: Job, loser
     assert_kept(path, won.seen)
     last = log_of(path)[-1]
     assert isinstance(last, Stopped)
-    begun = [event for event in log_of(path) if isinstance(event, Started | Resumed)]
-    assert len(begun) == 1, "one trainer wrote to the log"
+    started = [event for event in log_of(path) if isinstance(event, Started | Resumed)]
+    assert len(started) == 1, "one trainer wrote to the log"
     epochs = last.step // 3 + 1
     shorten(path, epochs)
     assert trainer_pool.train(path).code == 0

@@ -12,7 +12,7 @@ from trainer_pool import QUICK, TrainerPool, log_of, tensors
 from core.config.training import TrainConfig
 from core.errors import TrainingError
 from core.runs.directory import MODEL, Status, run_status
-from core.runs.events import Checkpoint, Dataset, Finished, Warned
+from core.runs.events import Checkpoint, DatasetLoaded, Finished, Warned
 from core.training import loss_window
 from core.training.api import resume, train
 
@@ -34,7 +34,7 @@ def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_c
     events, failed = resume(path), ""
     try:
         for event in events:
-            if isinstance(event, Dataset):
+            if isinstance(event, DatasetLoaded):
                 spoil(events)
     except TrainingError as error:
         failed = str(error)
@@ -72,7 +72,7 @@ def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypa
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events, skipped = train(config), 0
     for event in events:
-        if isinstance(event, Dataset):
+        if isinstance(event, DatasetLoaded):
             spoil(events)
         skipped += isinstance(event, Warned)
         if skipped == 7:
@@ -81,7 +81,7 @@ def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypa
     events, skipped = resume(tmp_path / "a"), 0
     with pytest.raises(TrainingError, match="in the last 10 steps"):
         for event in events:
-            if isinstance(event, Dataset):
+            if isinstance(event, DatasetLoaded):
                 spoil(events)
             skipped += isinstance(event, Warned)
     assert skipped == 2, "the third ended it"

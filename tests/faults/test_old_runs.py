@@ -77,9 +77,9 @@ def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(trainer_pool: 
     assert epochs_of(old) == [1, 2, 3]
     assert trainer_pool.train(old.with_name("anew"), config).code == 0
     (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
-    for (_, loss, held_out), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
+    for (_, loss, validation_loss), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
         assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another processor sums in another order
-        assert math.isclose(held_out, other_held_out, rel_tol=1e-3)
+        assert math.isclose(validation_loss, other_held_out, rel_tol=1e-3)
 
 
 @pytest.mark.parametrize("option", LATER_OPTIONS if FULL else LATER_OPTIONS[:3])

@@ -15,7 +15,7 @@ from trainer_pool import TrainerPool, assert_same_end, losses, tensors
 from core.export.images import write_csv
 from core.runs.directory import CONTROL, EVENTS, LOCK, Status, list_runs, run_status, summarize
 from core.runs.events import to_line
-from core.runs.history import LogTail, RunHistory, Thinned
+from core.runs.history import LogTail, RunHistory, ThinnedSeries
 
 GARBAGE: dict[str, bytes] = {
     "binary": bytes(range(256)).replace(b"\n", b"") + b"\n",
@@ -49,7 +49,7 @@ def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_to
     history = RunHistory()
     history.extend(events)
     assert history.seconds_left is None or history.seconds_left >= 0
-    Thinned(8).of(history.progress)
+    ThinnedSeries(8).of(history.progress)
     write_csv(path.with_suffix(".csv"), history)
     assert summarize(path).name == path.name
     assert path.name in [run.name for run in list_runs(path.parent)]

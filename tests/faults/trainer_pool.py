@@ -58,7 +58,7 @@ class TrainerPool:
             env={**subprocesses.environment(), "OMP_NUM_THREADS": "1"},
             cwd=scratch,
         )
-        pid = self._hear()["ready"]
+        pid = self._handle()["ready"]
         self.disk = Path(f"/proc/{pid}/root/mnt")  # how the tests see the small disk that its children see as /mnt
         self._numbers = itertools.count()
 
@@ -98,9 +98,9 @@ class TrainerPool:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
-        return self._hear()
+        return self._handle()
 
-    def _hear(self) -> dict[str, Any]:
+    def _handle(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the process that forks trainers has ended"
@@ -137,7 +137,7 @@ def losses(path: Path) -> tuple[list[tuple[int, float, float]], list[tuple[int, 
     """The loss and learning rate of each step, and both losses of each epoch, as a plot shows them."""
     history = RunHistory.of(path / EVENTS)
     steps = [(event.step, event.loss, event.learning_rate) for event in history.progress]
-    return steps, [(event.epoch, event.loss, event.held_out) for event in history.epochs]
+    return steps, [(event.epoch, event.loss, event.validation_loss) for event in history.epochs]
 
 
 def log_of(path: Path) -> list[Event]:

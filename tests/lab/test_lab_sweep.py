@@ -15,7 +15,7 @@ from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import noised
 from core.lab import one_step
 
-AMOUNTS = (0.0, 0.3, 0.75, 1.0)
+NOISE_LEVELS = (0.0, 0.3, 0.75, 1.0)
 PAIRS = [(path, prediction) for path, predictions in PREDICTIONS.items() for prediction in predictions]
 each_path = pytest.mark.parametrize("path", PATHS)
 
@@ -41,8 +41,8 @@ def small(path: str, prediction: str, *, classes: bool = True) -> LoadedModel:
 
 @each_path
 def test_amount_0_is_the_image_and_amount_1_holds_none_of_it(path: str, image: Tensor) -> None:
-    first, *_, last = corruption_sweep(BasicUNet(channels=(4,)), image, AMOUNTS, path=path)
-    *_, other = corruption_sweep(BasicUNet(channels=(4,)), 1 - image, AMOUNTS, path=path)
+    first, *_, last = corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path)
+    *_, other = corruption_sweep(BasicUNet(channels=(4,)), 1 - image, NOISE_LEVELS, path=path)
     torch.testing.assert_close(first.x, image, rtol=0, atol=1e-6)
     apart = (last.x - other.x).abs().max().item()
     assert apart == pytest.approx(0, abs=1e-6) if path != "vp" else 0.004 < apart < 0.007  # vp keeps a share of 0.0066
@@ -51,9 +51,9 @@ def test_amount_0_is_the_image_and_amount_1_holds_none_of_it(path: str, image: T
 @each_path
 def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, image: Tensor) -> None:
     road = PATHS[path]
-    points = list(corruption_sweep(BasicUNet(channels=(4,)), image, AMOUNTS, path=path, seed=3))
-    assert [(point.amount, point.signal, point.noise) for point in points] == [
-        (a, *road.alpha_sigma(a)) for a in AMOUNTS
+    points = list(corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path, seed=3))
+    assert [(point.t, point.signal, point.noise) for point in points] == [
+        (a, *road.alpha_sigma(a)) for a in NOISE_LEVELS
     ]
     noise = road.sample_noise((1, 28, 28), torch.Generator().manual_seed(3))
     for point in points:
@@ -65,11 +65,11 @@ def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, i
 def test_predictions_are_those_that_sampling_sees(path: str, prediction: str, image: Tensor) -> None:
     """In its first step from the same start, without guidance or contrast."""
     model = small(path, prediction)
-    for point in corruption_sweep(model, image, AMOUNTS[1:], label=4, seed=1):
-        start = noised(model, image[None], point.amount, seed=1)
+    for point in corruption_sweep(model, image, NOISE_LEVELS[1:], label=4, seed=1):
+        start = noised(model, image[None], point.t, seed=1)
         torch.testing.assert_close(point.x, start[0], rtol=0, atol=1e-6)
         options = {"guidance": 1.0, "contrast": 0.0 if path == "flow" else None}
-        walk = sample(model, steps=1, start=start, start_amount=point.amount, labels=4, **options)
+        walk = sample(model, steps=1, start=start, start_t=point.t, labels=4, **options)
         expected = list(walk)[1].prediction
         assert point.prediction is not None
         assert expected is not None
@@ -80,7 +80,7 @@ def test_predictions_are_those_that_sampling_sees(path: str, prediction: str, im
 def test_a_walk_is_that_of_sampling(image: Tensor) -> None:
     model = small("flow", "velocity")
     still, moved = corruption_sweep(model, image, (0.0, 0.6), label=2, seed=1, steps=3)
-    *_, last = sample(model, steps=3, seed=1, start=moved.x[None], start_amount=0.6, labels=2)
+    *_, last = sample(model, steps=3, seed=1, start=moved.x[None], start_t=0.6, labels=2)
     assert moved.walked is not None
     assert torch.equal(moved.walked, last.x[0])
     assert moved.walked_error == pytest.approx((last.x[0] - image).square().mean().item())
@@ -89,16 +89,16 @@ def test_a_walk_is_that_of_sampling(image: Tensor) -> None:
 
 
 def test_on_another_path_there_is_nothing_to_predict(image: Tensor) -> None:
-    for point in corruption_sweep(small("flow", "velocity"), image, AMOUNTS, path="vp"):
+    for point in corruption_sweep(small("flow", "velocity"), image, NOISE_LEVELS, path="vp"):
         assert point.prediction is point.error is point.walked is point.walked_error is None
 
 
 def test_one_batch_answers_as_single_images_do(image: Tensor) -> None:
     model = small("flow", "velocity")
-    points = list(corruption_sweep(model, image, AMOUNTS, label=7))
+    points = list(corruption_sweep(model, image, NOISE_LEVELS, label=7))
     for point in points:
         assert point.prediction is not None
-        alone = one_step(model, point.x[None], point.amount, 7)[0]
+        alone = one_step(model, point.x[None], point.t, 7)[0]
         torch.testing.assert_close(point.prediction, alone, rtol=0, atol=1e-5)
 
 
@@ -140,14 +140,14 @@ def test_no_amounts_make_no_points(image: Tensor) -> None:
 def test_what_cannot_be_swept_is_refused_at_the_call(image: Tensor) -> None:
     bare, told = BasicUNet(channels=(4,)), small("flow", "velocity")
     for call, words in (
-        (lambda: corruption_sweep(bare, image[None], AMOUNTS), "one image of shape \\(1, 28, 28\\)"),
-        (lambda: corruption_sweep(bare, (image * 255).byte(), AMOUNTS), "of torch.uint8"),
+        (lambda: corruption_sweep(bare, image[None], NOISE_LEVELS), "one image of shape \\(1, 28, 28\\)"),
+        (lambda: corruption_sweep(bare, (image * 255).byte(), NOISE_LEVELS), "of torch.uint8"),
         (lambda: corruption_sweep(bare, image, (0.5, 1.5)), "found 1.5"),
-        (lambda: corruption_sweep(bare, image, AMOUNTS, path="flaw"), "did you mean flow"),
-        (lambda: corruption_sweep(bare, image, AMOUNTS, path="vp", steps=4), "walks back along mix, not vp"),
-        (lambda: corruption_sweep(bare, image, AMOUNTS, steps=0), "steps must be at least 1"),
-        (lambda: corruption_sweep(bare, image, AMOUNTS, label=3), "without classes"),
-        (lambda: corruption_sweep(told, image, AMOUNTS, label=10), "a class is a number from 0 to 9"),
+        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="flaw"), "did you mean flow"),
+        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="vp", steps=4), "walks back along mix, not vp"),
+        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, steps=0), "steps must be at least 1"),
+        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, label=3), "without classes"),
+        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class is a number from 0 to 9"),
     ):
         with pytest.raises(MinidiffError, match=words):
             call()

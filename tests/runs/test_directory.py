@@ -20,11 +20,11 @@ import pytest
 from core import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.runs import directory, locks, log_ends
-from core.runs.directory import Request, Status, find_run, list_runs, request, run_status, summarize
+from core.runs.directory import RequestName, Status, find_run, list_runs, request, run_status, summarize
 from core.runs.events import (
     Checkpoint,
     Continued,
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Event,
@@ -40,7 +40,7 @@ from core.runs.events import (
 from core.runs.launcher import launch
 from core.runs.requests import CONTROL_BYTES
 from core.runs.store import create_run, delete_run, free_name
-from core.runs.writer import RESERVE_BYTES, HeldRun
+from core.runs.writer import RESERVE_BYTES, RunWriter
 from core.training.api import resume, train
 
 Maker = Callable[..., TrainConfig]
@@ -143,18 +143,18 @@ def test_a_long_run_that_goes_on_after_an_early_pause_is_running(run: Path) -> N
 def test_a_run_of_another_host_needs_force(run: Path) -> None:
     log(run, STARTED)
     (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
-    with pytest.raises(RunError, match=r"faraway.*--force"), HeldRun(run):
+    with pytest.raises(RunError, match=r"faraway.*--force"), RunWriter(run):
         pass
-    with HeldRun(run, force=True):
+    with RunWriter(run, force=True):
         assert directory.is_locked(run)
         assert directory.lock_holder(run)["pid"] == os.getpid()
     assert not directory.is_locked(run)
 
 
 def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
-    with HeldRun(run) as first:
+    with RunWriter(run) as first:
         first.append(STARTED)
-        with pytest.raises(RunError, match=f"being trained by process {os.getpid()}"), HeldRun(run):
+        with pytest.raises(RunError, match=f"being trained by process {os.getpid()}"), RunWriter(run):
             pass
         assert run_status(run) == Status.RUNNING
     assert [event.kind for event in summarize_events(run)] == ["started"]
@@ -170,14 +170,14 @@ def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path
     with open(run / directory.LOCK, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         assert not directory.is_locked(run)
-    with HeldRun(run):
+    with RunWriter(run):
         assert directory.is_locked(run)
         assert directory.is_locked(run)
 
 
 def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
     def train() -> None:
-        with HeldRun(run) as held:
+        with RunWriter(run) as held:
             held.append(Checkpoint(step=7))
             raise RunError("the disk sang")
 
@@ -191,7 +191,7 @@ def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
 
 def test_a_second_ctrl_c_is_no_failure(run: Path) -> None:
     def train() -> None:
-        with HeldRun(run) as held:
+        with RunWriter(run) as held:
             held.append(STARTED)
             raise KeyboardInterrupt
 
@@ -204,7 +204,7 @@ def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Pat
     log(run, STARTED)
     with open(run / directory.EVENTS, "a") as file:
         file.write('{"event":"progr')
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(resumed(0))
     assert [event.kind for event in summarize_events(run)] == ["started", "resumed"]
 
@@ -221,20 +221,20 @@ def small_files() -> Iterator[int]:
 
 def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, small_files: int) -> None:
     (run / directory.EVENTS).write_bytes(b"\n" * small_files)
-    with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), HeldRun(run) as held:
+    with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), RunWriter(run) as held:
         held.append(STARTED)
     assert not directory.is_locked(run)
     assert not (run / directory.RESERVE).exists()
 
 
-def requests_of(held: HeldRun) -> list[str]:
+def requests_of(held: RunWriter) -> list[str]:
     return list(iter(held.requests.next_request, None))
 
 
 def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
     log(run, STARTED)
     (run / directory.CONTROL).write_text('{"request": "stop"}\n')
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         assert requests_of(held) == []
         request(run, "pause")
@@ -254,7 +254,7 @@ def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trai
         os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
     try:
         assert run_status(run) == Status.STARTING
-        with HeldRun(run) as held:
+        with RunWriter(run) as held:
             assert directory.lock_holder(run)["pid"] == os.getpid()
             assert requests_of(held) == ["stop"]
     finally:
@@ -265,16 +265,16 @@ def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trai
 def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
     with locks.claim(run) as lock:
         locks.write_holder(lock, 0)
-        with pytest.raises(RunError, match="just starting"), HeldRun(run):
+        with pytest.raises(RunError, match="just starting"), RunWriter(run):
             pass
         with pytest.raises(RunError, match="just starting"):
             launch(run)
 
 
 @pytest.mark.parametrize("again", [("stop",), ("checkpoint", "stop"), ("stop", "checkpoint", "pause")])
-def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[Request, ...]) -> None:
+def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[RequestName, ...]) -> None:
     control = run / directory.CONTROL
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         for change in (control.unlink, lambda: os.truncate(control, 0), lambda: replace(control)):
             request(run, "pause")
@@ -288,9 +288,9 @@ def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, agai
 
 @pytest.mark.parametrize("again", [("pause",), ("pause", "stop")])
 def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen(
-    run: Path, again: tuple[Request, ...]
+    run: Path, again: tuple[RequestName, ...]
 ) -> None:
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         (run / directory.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
         assert requests_of(held) == ["pause"]
@@ -307,7 +307,7 @@ def replace(file: Path) -> None:
 
 
 def test_what_was_asked_before_the_file_was_deleted_is_not_lost(run: Path) -> None:
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         request(run, "checkpoint")
         assert requests_of(held) == ["checkpoint"]
@@ -326,7 +326,7 @@ def ask(run: Path, content: str = '{"request": "stop"}\n') -> Path:
 def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         os.chown(ask(run), 12345, -1)
         assert requests_of(held) == []
@@ -337,7 +337,7 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
 
 
 def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> None:
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         ask(run).chmod(0o666)
         assert requests_of(held) == []
@@ -351,7 +351,7 @@ def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> N
 def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
     before = os.umask(0)
     try:
-        with HeldRun(run) as held:
+        with RunWriter(run) as held:
             held.append(STARTED)
             request(run, "pause")
             assert requests_of(held) == ["pause"]
@@ -362,7 +362,7 @@ def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
     control = run / directory.CONTROL
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         if kind == "link":
             ask(run).rename(run.parent / "elsewhere")
@@ -377,7 +377,7 @@ def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
 
 
 def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         held.append(STARTED)
         ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
         found = [word for _ in range(8) for word in requests_of(held)]
@@ -394,7 +394,7 @@ def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str,
         (run / name).symlink_to(target)
     else:
         os.mkfifo(run / name)
-    with pytest.raises(RunError, match=rf"cannot write .*{name}: it is"), HeldRun(run):
+    with pytest.raises(RunError, match=rf"cannot write .*{name}: it is"), RunWriter(run):
         pass
     assert target.read_text() == "mine"
 
@@ -452,7 +452,7 @@ def test_deleting_a_run_leaves_what_its_links_lead_to(run: Path) -> None:
     ],
 )
 def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, config: str) -> None:
-    data = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=2**52)
+    data = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=2**52)
     log(run, STARTED, data)
     (run / directory.CONFIG).write_text(config)
     summary = summarize(run)
@@ -600,20 +600,26 @@ def test_a_summary_says_what_the_log_says(finished_run: Path) -> None:
     assert (summary.name, summary.status, summary.epoch, summary.epochs) == ("done", Status.FINISHED, 2, 2)
     assert (summary.step, summary.total_steps, summary.dataset, summary.preset) == (4, 4, "glyphs", "quick")
     assert summary.loss is not None
-    assert summary.held_out is not None
+    assert summary.validation_loss is not None
     assert summary.sampleable
     assert summary.error is None
 
 
 def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Path) -> None:
     summary = summarize(run)
-    assert (summary.step, summary.epoch, summary.loss, summary.held_out, summary.updated) == (0, 0, None, None, None)
+    assert (summary.step, summary.epoch, summary.loss, summary.validation_loss, summary.updated) == (
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
     assert (summary.total_steps, summary.sampleable) == (None, False)
 
 
 def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(run: Path) -> None:
     slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
-    data = Dataset(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
+    data = DatasetLoaded(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
     log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
     assert (run / directory.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
     summary = summarize(run)
@@ -621,8 +627,8 @@ def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(ru
 
 
 def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:
-    data = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
-    ended = Epoch(epoch=1, step=10, loss=0.1, held_out=0.1, seconds=1.0)
+    data = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
+    ended = Epoch(epoch=1, step=10, loss=0.1, validation_loss=0.1, seconds=1.0)
     log(run, STARTED, data, progress(8), progress(10), ended, progress(15), resumed(8), progress(9))
     summary = summarize(run)
     assert (summary.step, summary.epoch, summary.loss) == (9, 0, 0.5)
@@ -709,7 +715,7 @@ def test_a_run_created_before_the_clock_was_set_back_is_not_starting_for_ever(ru
 def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
     log(run, STARTED, Stopped(step=0, reason="asked"))
     before = (run / directory.EVENTS).stat().st_size
-    with HeldRun(run) as held:
+    with RunWriter(run) as held:
         assert directory.lock_holder(run)["log"] == before
         assert run_status(run) == Status.STARTING
         held.append(resumed(0))

@@ -18,7 +18,7 @@ from core.runs.events import (
     IMAGE_BYTES,
     LINE_BYTES,
     TYPES,
-    Dataset,
+    DatasetLoaded,
     Event,
     Preview,
     Progress,
@@ -132,7 +132,7 @@ def deflated(size: int) -> str:
 
 IMAGES = json.loads(to_line(Preview(epoch=1, step=1, count=1, height=2, width=2, images=b"\0" * 4)))
 
-LOADED = json.loads(to_line(Dataset(name="mnist", source="", train=0, test=0, sha256="", steps_per_epoch=1)))
+LOADED = json.loads(to_line(DatasetLoaded(name="mnist", source="", train=0, test=0, sha256="", steps_per_epoch=1)))
 BEGUN = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters=1, epochs=1)))
 
 

@@ -13,7 +13,7 @@ from core.runs.events import (
     LINE_BYTES,
     Checkpoint,
     Continued,
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Event,
@@ -31,7 +31,7 @@ from core.runs.events import (
 from core.runs.history import LogTail, RunHistory, in_words
 
 BEGUN = {"name": "a", "device": "cpu", "threads": 1, "parameters": 10, "epochs": 4}
-DATA = Dataset(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
+DATA = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
 
 
 def progress(step: int, **changes: Any) -> Progress:
@@ -40,7 +40,7 @@ def progress(step: int, **changes: Any) -> Progress:
 
 
 def epoch(number: int) -> Epoch:
-    return Epoch(epoch=number, step=number * 10, loss=0.1, held_out=0.1, seconds=1.0)
+    return Epoch(epoch=number, step=number * 10, loss=0.1, validation_loss=0.1, seconds=1.0)
 
 
 def preview(number: int) -> Preview:
@@ -222,7 +222,7 @@ def test_time_left_is_judged_by_the_pace_since_training_went_on() -> None:
     history.extend(
         [
             Started(name="a", device="cpu", threads=1, parameters=1, epochs=1, time=0.0),
-            Dataset(name="glyphs", source="", train=1, test=1, sha256="", steps_per_epoch=100, time=0.0),
+            DatasetLoaded(name="glyphs", source="", train=1, test=1, sha256="", steps_per_epoch=100, time=0.0),
             *(progress(step, time=step / 10) for step in (1, 5, 10)),
             Paused(step=10, time=1.0),
             Continued(step=10, time=3600.0),

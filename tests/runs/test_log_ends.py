@@ -11,7 +11,7 @@ import pytest
 from core.runs.events import (
     Checkpoint,
     Continued,
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Event,
@@ -30,7 +30,7 @@ from core.runs.log_ends import HEAD_BYTES, TAIL_BYTES, read_log_ends
 
 STEPS = 20  # an epoch
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=500, time=1.0)
-DATA = Dataset(name="mnist", source="disk", train=9, test=9, sha256="0" * 64, steps_per_epoch=STEPS, time=2.0)
+DATA = DatasetLoaded(name="mnist", source="disk", train=9, test=9, sha256="0" * 64, steps_per_epoch=STEPS, time=2.0)
 
 
 def window(step: int) -> Progress:
@@ -50,7 +50,7 @@ def training(rng: random.Random, steps: int) -> list[Event]:
         events.append(window(step))
         if step % STEPS == 0:
             epoch = step // STEPS
-            events.append(Epoch(epoch=epoch, step=step, loss=0.5, held_out=0.4, seconds=1.0, time=at))
+            events.append(Epoch(epoch=epoch, step=step, loss=0.5, validation_loss=0.4, seconds=1.0, time=at))
             events.append(Preview(epoch=epoch, step=step, count=1, height=8, width=8, images=bytes(64), time=at))
             events.append(Checkpoint(step=step, time=at))
             checkpoint = step
@@ -76,8 +76,8 @@ def test_the_ends_of_a_log_tell_what_all_of_it_tells(tmp_path: Path, steps: int)
         assert (log.stat().st_size > HEAD_BYTES + TAIL_BYTES) == (steps > 500), "long logs are tested, and short ones"
         ends, whole = read_log_ends(log), RunHistory.of(log)
         assert ends.length == log.stat().st_size
-        assert (ends.last, ends.lifecycle, ends.begun, ends.dataset) == (
-            whole.last, whole.lifecycle, whole.begun, whole.dataset,
+        assert (ends.last, ends.lifecycle, ends.started, ends.dataset) == (
+            whole.last, whole.lifecycle, whole.started, whole.dataset,
         ), seed  # fmt: skip
         assert (ends.window, ends.step) == (whole.progress[-1] if whole.progress else None, whole.step), seed
         assert ends.epoch == (whole.epochs[-1] if whole.epochs else None), seed

@@ -15,7 +15,7 @@ from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, Status, list_runs, 
 from core.runs.events import Event, Finished, Started, Stopped, to_line
 from core.runs.store import create_run, delete_run
 from core.runs.summary_cache import SummaryCache
-from core.runs.writer import HeldRun
+from core.runs.writer import RunWriter
 
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
 
@@ -62,7 +62,7 @@ def test_a_run_whose_permissions_change_is_read_again(run: Path) -> None:
 def test_a_trainer_that_takes_a_run_is_seen_before_it_logs_anything(run: Path) -> None:
     cache = SummaryCache()
     assert cache.summarize(run).status is Status.STOPPED
-    with HeldRun(run):
+    with RunWriter(run):
         assert cache.summarize(run).status is Status.STARTING
     assert cache.summarize(run).status is Status.STOPPED
 

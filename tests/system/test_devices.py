@@ -131,7 +131,7 @@ def test_cpu_use_is_measured_from_the_first_call_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(psutil, "cpu_times", cpu_times)
     monkeypatch.setattr(devices.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(devices.time, "sleep", lambda seconds: None)
-    meter = devices._CpuMeter()
+    meter = devices._CpuSampler()
     assert meter.percent() == 75.0
     assert meter.percent() == 75.0, "a window of 10 ms is too short to say anything new"
     assert meter.percent() == 0.0

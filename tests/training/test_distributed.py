@@ -21,7 +21,7 @@ from core.config.training import TrainConfig
 from core.runs import directory
 from core.runs.events import Checkpoint, Failed, Resumed, Stopped
 from core.runs.history import LogTail, RunHistory
-from core.runs.launcher import RENDEZVOUS, Place, place, said
+from core.runs.launcher import RENDEZVOUS, RankInfo, place, said
 from core.system import subprocesses
 from core.system.devices import cores
 from core.training.api import resume, train
@@ -71,7 +71,7 @@ def history(path: Path) -> RunHistory:
 
 
 def losses(path: Path) -> list[float]:
-    return [loss for epoch in history(path).epochs for loss in (epoch.loss, epoch.held_out)]
+    return [loss for epoch in history(path).epochs for loss in (epoch.loss, epoch.validation_loss)]
 
 
 def alone(root: Path, recipe: str) -> Path:
@@ -90,7 +90,7 @@ def torchrun(*arguments: str, restarts: int = 0, program: Sequence[str] = ("-m",
 def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path) -> None:
     options = flags(root=tmp_path, name="two", **OPTIONS, **RECIPES["default"])
     subprocess.run(torchrun("train", *options), env=subprocesses.environment(), check=True, capture_output=True)
-    assert history(tmp_path / "two").begun.team == "cpu, cpu"
+    assert history(tmp_path / "two").started.devices == "cpu, cpu"
     assert losses(tmp_path / "two") == pytest.approx(losses(alone(tmp_path, "default")), rel=AGREEMENT)
 
 
@@ -231,9 +231,9 @@ def test_more_processes_than_the_machine_can_run_are_not_started(
     assert process.wait(120) == 0
     output = (tmp_path / "output").read_text()
     assert f"one was trained in 1,024 processes; this machine has {cores()} cores" in output
-    begun = history(path).begun
-    assert begun is not None
-    assert begun.team == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
+    started = history(path).started
+    assert started is not None
+    assert started.devices == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
 
 
 def test_memory_that_runs_out_for_one_process_halves_the_parts_of_all(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("images", [1, 2, 16, 100])
 def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None:
-    parts = [DistributedContext(Place(rank=rank, size=size)).local_slice(images) for rank in range(size)]
+    parts = [DistributedContext(RankInfo(rank=rank, size=size)).local_slice(images) for rank in range(size)]
     assert (parts[0].start, parts[-1].stop) == (0, images)
     assert all(left.stop == right.start for left, right in pairwise(parts))
     lengths = [part.stop - part.start for part in parts]
@@ -285,7 +285,7 @@ def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None
 def test_a_process_is_alone_unless_torchrun_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
-    assert place() == Place()
+    assert place() == RankInfo()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert place() == Place(3, 8, 1, 2, restarts=1, launcher=os.getppid())
+    assert place() == RankInfo(3, 8, 1, 2, restarts=1, launcher=os.getppid())

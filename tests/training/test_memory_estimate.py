@@ -13,7 +13,7 @@ import pytest
 from command_line import environment
 
 from core import TrainConfig, train
-from core.runs.events import Dataset, Warned
+from core.runs.events import DatasetLoaded, Warned
 from core.runs.history import in_words
 
 TRAINING = """
@@ -52,6 +52,6 @@ def test_a_training_says_what_it_needs_and_warns_where_that_is_not_there(
     tiny: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
-    said = [in_words(event) for event in train(tiny(epochs=1)) if isinstance(event, Dataset | Warned)]
+    said = [in_words(event) for event in train(tiny(epochs=1)) if isinstance(event, DatasetLoaded | Warned)]
     assert any(re.search(r"needs about [\d.]+ [MG]iB of memory$", line) for line in said), said
     assert any("use --fit-memory or a smaller --batch-size" in line for line in said), said

@@ -43,7 +43,7 @@ def test_every_pair_of_path_and_prediction_trains_and_samples(
     events = list(train(small(path=path, prediction=prediction, epochs=1, root=tmp_path, name="a")))
     epoch = next(event for event in events if isinstance(event, Epoch))
     assert math.isfinite(epoch.loss)
-    assert math.isfinite(epoch.held_out)
+    assert math.isfinite(epoch.validation_loss)
     *_, last = sample(load_model(tmp_path / "a", device="cpu"), n=2, steps=3)
     assert bool(last.x.isfinite().all())
 
@@ -86,7 +86,7 @@ def test_the_kept_weights_are_the_average_of_the_last_steps(small: Callable[...,
     for _ in range(4):
         trainer.advance()
         total += trainer.net.into.weight.detach()  # type: ignore[operator, union-attr]
-    torch.testing.assert_close(trainer.kept.into.weight, total / 4, rtol=0, atol=1e-6)  # type: ignore[union-attr]
+    torch.testing.assert_close(trainer.ema_net.into.weight, total / 4, rtol=0, atol=1e-6)  # type: ignore[union-attr]
 
 
 def test_shifted_images_are_the_same_digits_elsewhere(small: Callable[..., TrainConfig]) -> None:
@@ -182,9 +182,9 @@ def test_a_compiled_net_is_called_for_whole_batches_only(small: Callable[..., Tr
     seen: list[int] = []
 
     class Watched(nn.Module):
-        def forward(self, x: torch.Tensor, amount: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             seen.append(len(x))
-            output: torch.Tensor = trainer.net(x, amount, labels)
+            output: torch.Tensor = trainer.net(x, t, labels)
             return output
 
     trainer._compiled = Watched()

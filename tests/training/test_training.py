@@ -84,11 +84,11 @@ def test_an_epochs_loss_is_the_average_over_its_steps(tmp_path: Path) -> None:
     assert all(window.loss_min <= window.loss <= window.loss_max for window in windows)
 
 
-def test_held_out_loss_and_preview_come_from_the_same_noise_in_every_epoch() -> None:
+def test_validation_loss_and_preview_come_from_the_same_noise_in_every_epoch() -> None:
     """A net that learns nothing must give the same figures again."""
     events = list(train(tiny(learning_rate=1e-12)))
     first, second = (event for event in events if isinstance(event, Epoch))
-    assert first.held_out == pytest.approx(second.held_out, rel=1e-6)
+    assert first.validation_loss == pytest.approx(second.validation_loss, rel=1e-6)
     before, after = (event for event in events if isinstance(event, Preview))
     assert before.images == after.images
     assert len(before.images) == 8 * 28 * 28

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.runs.events import Checkpoint, Dataset, Epoch, Event, Finished, Preview, Progress, Started, to_line
+from core.runs.events import Checkpoint, DatasetLoaded, Epoch, Event, Finished, Preview, Progress, Started, to_line
 
 STEPS_PER_EPOCH = 469
 
@@ -48,8 +48,8 @@ def started(at: float, *, name: str = "quick-1", epochs: int = 30) -> Started:
     return Started(name=name, device="cpu", threads=2, parameters=309_057, epochs=epochs, time=at)
 
 
-def dataset(at: float, name: str = "mnist") -> Dataset:
-    return Dataset(
+def dataset(at: float, name: str = "mnist") -> DatasetLoaded:
+    return DatasetLoaded(
         name=name, source="data/MNIST/raw", train=60_000, test=10_000, sha256="0" * 64,
         steps_per_epoch=STEPS_PER_EPOCH, time=at,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def training(
             average = loss * 1.02 + 0.02 * (epoch == 1)
             images = digits(8, min(0.97, 0.45 + 0.12 * epoch**0.5), seed)
             events += [
-                Epoch(epoch=epoch, step=step, loss=average, held_out=loss * 1.01, seconds=31.0, time=at),
+                Epoch(epoch=epoch, step=step, loss=average, validation_loss=loss * 1.01, seconds=31.0, time=at),
                 Preview(epoch=epoch, step=step, count=8, height=28, width=28, images=images, time=at),
                 Checkpoint(step=step, time=at),
             ]

@@ -25,7 +25,7 @@ from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
 from tui.arrays import Array
-from tui.io.system_monitor import REMEMBERED, History, Meter
+from tui.io.system_monitor import REMEMBERED, History, SystemMonitor
 from tui.messages import BenchShown, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
@@ -47,7 +47,7 @@ STEP = 8  # of the 12 of the recorded denoising: digits, with noise around them
 Pilots = Pilot[None]
 
 
-class Machine(Meter):
+class Machine(SystemMonitor):
     """A machine with a GPU and a part of another, on which nothing moves."""
 
     def read(self) -> None:
@@ -190,8 +190,8 @@ async def compare(pilot: Pilots) -> None:
     assert isinstance(screen, CompareScreen)
     for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=True):
         recording = load_recording(home / RECORDING)
-        begun = dataclasses.replace(recording, frames=())
-        screen.post_message(SamplingStarted(begun, 309_057, "cpu", "euler", 1.0, None, recording.steps))
+        started = dataclasses.replace(recording, frames=())
+        screen.post_message(SamplingStarted(started, 309_057, "cpu", "euler", 1.0, None, recording.steps))
         for frame in recording.frames:
             screen.post_message(FrameSampled(frame))
         screen.post_message(SamplingFinished(0.5))

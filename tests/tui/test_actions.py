@@ -21,11 +21,11 @@ from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench
 from tui.lab.inside import InsideBench
-from tui.lab.pixel_picker import Pixels
+from tui.lab.pixel_picker import PixelPicker
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
-from tui.screens.draw import DrawScreen, Paper
+from tui.screens.draw import DrawingCanvas, DrawScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lab import LabScreen
@@ -35,9 +35,9 @@ from tui.screens.train import TrainScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.curve_plot import CurvePlot
-from tui.widgets.denoising_view import Stage
+from tui.widgets.denoising_view import DenoisingView
 from tui.widgets.dialogs import ConfirmDialog, NameDialog, StartDialog
 from tui.widgets.run_table import RunTable
 from tui.widgets.timeline import Timeline
@@ -182,9 +182,9 @@ async def leave(on: Stagehand) -> None:
 @scene("sample", "sample.change")
 async def change(on: Stagehand) -> None:
     await on.press("home", "right", "d")
-    assert on.app.screen.query_one(Stage).shows_change
+    assert on.app.screen.query_one(DenoisingView).shows_change
     await on.press("d")
-    assert not on.app.screen.query_one(Stage).shows_change
+    assert not on.app.screen.query_one(DenoisingView).shows_change
 
 
 @scene("sample", "sample.zoom", *(action.id for action in ACTIONS if action.place == "zoom"))
@@ -517,7 +517,7 @@ async def another_kernel(on: Stagehand) -> None:
     await on.press("r")
     drawn = bench_of(on).query_one("#numbers", Input).value
     await on.press("r")
-    assert bench_of(on).query_one("#kernel", Choice).chosen == "random"
+    assert bench_of(on).query_one("#kernel", CompactSelect).chosen == "random"
     assert bench_of(on).query_one("#numbers", Input).value != drawn
 
 
@@ -562,7 +562,7 @@ async def inside(on: Stagehand) -> None:
         await on.press("v")
     await on.until(lambda: bench.query_one("#answer").has_focus, "the arrows move the pixel")
     await on.press("left", "left", "right", "up", "up", "down")
-    assert bench.query_one("#answer", Pixels).frame == Region(13, 13, 1, 1)
+    assert bench.query_one("#answer", PixelPicker).frame == Region(13, 13, 1, 1)
 
 
 @scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.place == "draw"))
@@ -572,7 +572,7 @@ async def draw(on: Stagehand) -> None:
     await on.press("escape", "d")
     screen = on.app.screen
     assert isinstance(screen, DrawScreen)
-    paper = screen.query_one(Paper)
+    paper = screen.query_one(DrawingCanvas)
     await on.press("left", "left", "up", "right", "down", "down")
     assert paper.pen == (13, 15)
     assert not any(paper.ink)

@@ -19,10 +19,10 @@ from textual.widgets import OptionList, Static
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.io.system_monitor import History, Meter
+from tui.io.system_monitor import History, SystemMonitor
 from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
-from tui.screens.room import RoomScreen
+from tui.screens.room import TooSmallScreen
 from tui.screens.sample import SampleScreen
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
@@ -83,7 +83,7 @@ async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width:
         name="NVIDIA H200", device="cuda:0", kind="cuda", uuid="GPU-1", memory_used=2 * 2**30, memory_total=140 * 2**30,
         utilization=22.0, temperature=42.0, power=137.0,
     )  # fmt: skip
-    meter = Meter(devices=[gpu], histories={"GPU-1": History()}, users={"cuda:0": ["night"]})
+    meter = SystemMonitor(devices=[gpu], histories={"GPU-1": History()}, users={"cuda:0": ["night"]})
     app = App[None]()
     async with app.run_test(size=(width, 30)) as pilot:
         card = DeviceCard()
@@ -106,14 +106,14 @@ async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_th
 ) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(50, 30)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, RoomScreen), "the sentence is there")
+        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the sentence is there")
         assert "60x20 cells and has 50x30" in str(app.screen.query_one("Static").render())
         await pilot.resize_terminal(70, 10)
         await until(pilot, lambda: "70x10" in str(app.screen.query_one("Static").render()), "the new size is told")
         await pilot.resize_terminal(60, 20)
         await until(pilot, lambda: isinstance(app.screen, SampleScreen), "the screen is back")
         await pilot.resize_terminal(59, 20)
-        await until(pilot, lambda: isinstance(app.screen, RoomScreen), "the sentence is there again")
+        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the sentence is there again")
 
 
 async def test_help_lists_the_keys_of_the_screen_and_closes(tmp_path: Path) -> None:

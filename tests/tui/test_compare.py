@@ -11,28 +11,28 @@ from textual.widgets import Input
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.io.engine_client import Engine
+from tui.io.engine_client import EngineClient
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
-from tui.widgets.sampling_controls import RequestBar
+from tui.widgets.sampling_controls import SamplingControls
 
 
-def write_steps(bar: RequestBar, steps: int) -> None:
+def write_steps(bar: SamplingControls, steps: int) -> None:
     bar.query_one("#steps", Input).value = str(steps)
 
 
 async def test_what_one_screen_asked_for_is_not_told_to_the_next(model_root: Path) -> None:
     heard: list[Message] = []
-    engine = Engine(heard.append, model_root)
+    engine = EngineClient(heard.append, model_root)
     try:
         await engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
         assert engine.busy
-        engine.speak_to(heard.append)
+        engine.redirect(heard.append)
         assert not engine.busy
         late = asyncio.StreamReader()
         late.feed_data(b'{"event": "done", "id": 1, "seconds": 1}\n')
         late.feed_eof()
-        await engine.hear_all(late)
+        await engine.read_replies(late)
         assert heard == []
     finally:
         await engine.stop()

@@ -11,7 +11,7 @@ from core.diffusion.prob_paths import PATHS
 from tui.arrays import ink
 from tui.lab.corruption import CorruptionBench
 from tui.lab.small_plot import SmallPlot
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid
 
 
@@ -52,10 +52,8 @@ async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         for name, path in PATHS.items():
-            for amount, shares in zip(
-                bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True
-            ):
-                assert list(shares) == pytest.approx(path.alpha_sigma(amount), abs=1e-6)
+            for t, shares in zip(bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True):
+                assert list(shares) == pytest.approx(path.alpha_sigma(t), abs=1e-6)
         assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow noise", "vp", "vp noise"]
         signal, noise = PATHS["vp"].alpha_sigma(0.6)
         assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
@@ -85,7 +83,7 @@ async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(t
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         before = bench.shown.values["errors"][40]
-        bench.query_one("#class", Choice).value = "any"
+        bench.query_one("#class", CompactSelect).value = "any"
         await on.answered()
         assert bench.shown.values["told"] == -1
         assert bench.shown.values["errors"][40] != before
@@ -100,12 +98,12 @@ async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(t
 async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same_way(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, (80, 24)) as on:
         bench = await opened(on)
-        on.screen.query_one("#model", Choice).value = "quick-mnist"
+        on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
         await on.answered()
         assert bench.shown.values["own"] == "mix"
         assert bench.shown.values["told"] is None
         assert "▸mix .40 + .60" in line(on, "noisy")
-        assert bench.query_one("#class", Choice).disabled
+        assert bench.query_one("#class", CompactSelect).disabled
 
 
 async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
@@ -136,7 +134,7 @@ async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
 async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        on.screen.query_one("#model", Choice).value = model
+        on.screen.query_one("#model", CompactSelect).value = model
         await on.fill("steps", "2")
         await on.until(lambda: 24 in bench._walks, "the walk from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()

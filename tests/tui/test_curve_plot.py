@@ -66,7 +66,7 @@ async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
     events = [
         *training(1),
         window(481, math.nan, 99.0),
-        Epoch(epoch=2, step=938, loss=math.nan, held_out=math.nan, seconds=1.0),
+        Epoch(epoch=2, step=938, loss=math.nan, validation_loss=math.nan, seconds=1.0),
     ]
     async with PlotApp().run_test(size=(80, 12)) as pilot:
         pilot.app.query_one(CurvePlot).show(history_of(events))
@@ -115,7 +115,7 @@ async def test_the_cursor_reads_values():
         said = legend(pilot.app)
         assert said.startswith("epoch 4")
         assert f"epoch {history.epochs[3].loss:.4f}".replace(" 0.", " .") in said
-        assert f"held out {history.epochs[3].held_out:.4f}".replace(" 0.", " .") in said
+        assert f"validation {history.epochs[3].validation_loss:.4f}".replace(" 0.", " .") in said
 
 
 async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
@@ -126,7 +126,7 @@ async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
         await pilot.press("u", "m", "y")
         await pilot.pause()
         assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
-        assert {"now", "smoothed", "epoch", "held out"} == set(plot.series(60))
+        assert {"now", "smoothed", "epoch", "validation"} == set(plot.series(60))
         assert "smoothed 0.9 · linear" in legend(pilot.app)
         assert "step 0" in drawn(pilot.app)
         await pilot.press("M", "M")

@@ -13,7 +13,7 @@ from textual.widgets import Input
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.screens.draw import SIDE, DrawScreen, Paper
+from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.widgets.header import Header
@@ -39,9 +39,9 @@ class Desk(App[None]):
         self.push_screen(DrawScreen(self._pixels), self.taken.append)
 
     @property
-    def paper(self) -> Paper:
+    def paper(self) -> DrawingCanvas:
         """The board."""
-        return self.screen.query_one(Paper)
+        return self.screen.query_one(DrawingCanvas)
 
     @property
     def title_said(self) -> str:

@@ -13,7 +13,7 @@ from textual.message import Message
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.io.engine_client import Engine
+from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 
 
@@ -45,7 +45,7 @@ def ear() -> Ear:
 
 
 async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     await engine.sample("tiny", n=3, steps=4, seed=5)
     await ear.wait(SamplingFinished)
     await engine.stop()
@@ -65,7 +65,7 @@ async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) 
 async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_what_it_made_of_them(
     model_root: Path, ear: Ear
 ) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     await engine.sample("classy", n=3, steps=2, seed=5)
     await ear.wait(SamplingFinished)
     await engine.sample("classy", n=3, steps=2, seed=5, sampler="heun", guidance=2.0, label=7)
@@ -84,7 +84,7 @@ async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_wh
 
 
 async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     for seed in range(5):
         await engine.sample("tiny", n=2, steps=200, seed=seed)
     await engine.sample("tiny", n=2, steps=2, seed=99)
@@ -96,7 +96,7 @@ async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> N
 
 
 async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root: Path, ear: Ear) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     await engine.sample("no-such-model", n=1, steps=1, seed=0)
     refusal = await ear.wait(EngineRefused)
     assert isinstance(refusal, EngineRefused)
@@ -109,7 +109,7 @@ async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root:
 
 
 async def test_a_killed_engine_is_told_of_and_started_again_by_the_next_request(model_root: Path, ear: Ear) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     await engine.start()
     await ear.wait(EngineReady)
     first = engine.pid
@@ -125,7 +125,7 @@ async def test_a_killed_engine_is_told_of_and_started_again_by_the_next_request(
 
 
 async def test_stopping_ends_the_process_without_a_notice(model_root: Path, ear: Ear) -> None:
-    engine = Engine(ear, model_root)
+    engine = EngineClient(ear, model_root)
     await engine.start()
     pid = engine.pid
     assert pid is not None
@@ -157,7 +157,7 @@ async def test_what_is_no_reply_is_a_value_error(tmp_path: Path, ear: Ear, said:
     replies.feed_data(said)
     replies.feed_eof()
     with pytest.raises(ValueError, match=r".+"):
-        await Engine(ear, tmp_path).hear_all(replies)
+        await EngineClient(ear, tmp_path).read_replies(replies)
     assert ear.heard == []
 
 

@@ -16,7 +16,7 @@ from textual.message import Message
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.io.engine_client import Engine
+from tui.io.engine_client import EngineClient
 from tui.messages import BenchShown, EngineDied, EngineReady, FrameSampled, SamplingFinished
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
@@ -33,9 +33,9 @@ class Screen:
     def __init__(self, root: Path) -> None:
         self.heard: list[Message] = []
         self._news = asyncio.Event()
-        self.engine = Engine(self._hear, root, silence_seconds=SILENCE)
+        self.engine = EngineClient(self._handle, root, silence_seconds=SILENCE)
 
-    def _hear(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         self.heard.append(message)
         self._news.set()
 

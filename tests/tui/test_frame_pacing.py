@@ -6,7 +6,15 @@ import heapq
 
 import pytest
 
-from tui.terminal.frame_pacing import ASK_SECONDS, DEAF, DEAF_SECONDS, FASTEST, SILENT_SECONDS, SLOWEST, Link
+from tui.terminal.frame_pacing import (
+    FASTEST,
+    NO_REPLY_RATE,
+    NO_REPLY_SECONDS,
+    QUERY_SECONDS,
+    SLOWEST,
+    UNRESPONSIVE_SECONDS,
+    FramePacer,
+)
 
 TICK = 1 / 60
 
@@ -15,14 +23,14 @@ class Terminal:
     """Draws what comes over a wire of `rate` bytes a second, `delay` seconds there and back, and answers."""
 
     def __init__(self, rate: float, delay: float, picture: int) -> None:
-        self.link = Link()
+        self.pacer = FramePacer()
         self.rate, self.delay, self.picture = rate, delay, picture
         self.now = 0.0
         self.idle_at = 0.0  # when the wire has nothing more to carry
         self.answers: list[float] = []
         self.pictures: list[float] = []
         self.longest_line = 0.0
-        self.link.asked(0.0)  # before the first picture
+        self.pacer.query_sent(0.0)  # before the first picture
         self.answers.append(delay)
 
     def run(self, seconds: float) -> None:
@@ -30,14 +38,14 @@ class Terminal:
         while self.now < end:
             self.now += TICK
             while self.answers and self.answers[0] <= self.now:
-                self.link.answered(heapq.heappop(self.answers))
-            if self.link.is_free(self.now):
-                self.link.drew(self.now)
+                self.pacer.reply_received(heapq.heappop(self.answers))
+            if self.pacer.can_draw(self.now):
+                self.pacer.frame_drawn(self.now)
                 self.pictures.append(self.now)
                 self.idle_at = max(self.idle_at, self.now) + self.picture / self.rate
                 self.longest_line = max(self.longest_line, self.idle_at - self.now)
-                if self.link.wants_question(self.now):
-                    self.link.asked(self.now)
+                if self.pacer.needs_query(self.now):
+                    self.pacer.query_sent(self.now)
                     heapq.heappush(self.answers, self.idle_at + self.delay)
 
     def rate_over_last(self, seconds: float) -> float:
@@ -76,71 +84,71 @@ def test_a_link_that_recovers_gets_its_pictures_back() -> None:
 
 
 def test_a_terminal_that_never_answers_is_asked_no_more() -> None:
-    link = Link()
-    link.asked(0.0)
-    link.drew(1.0)
-    assert link.wants_question(1.0)
-    assert not link.wants_question(DEAF_SECONDS + 0.1)
-    assert link.is_free(DEAF_SECONDS + 0.2)
-    assert link.pace == DEAF
+    pacer = FramePacer()
+    pacer.query_sent(0.0)
+    pacer.frame_drawn(1.0)
+    assert pacer.needs_query(1.0)
+    assert not pacer.needs_query(NO_REPLY_SECONDS + 0.1)
+    assert pacer.can_draw(NO_REPLY_SECONDS + 0.2)
+    assert pacer.pace == NO_REPLY_RATE
 
 
 def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
-    link = Link()
-    link.answered(1.0)
-    assert link.pace == FASTEST
-    assert link.delay == 0
+    pacer = FramePacer()
+    pacer.reply_received(1.0)
+    assert pacer.pace == FASTEST
+    assert pacer.delay == 0
 
 
 def test_a_cap_is_kept() -> None:
-    link = Link(fastest=10)
-    link.drew(0.0)
-    assert not link.is_free(0.05)
-    assert link.is_free(0.1)
+    pacer = FramePacer(fastest=10)
+    pacer.frame_drawn(0.0)
+    assert not pacer.can_draw(0.05)
+    assert pacer.can_draw(0.1)
 
 
-def answering_link() -> Link:
-    link = Link()
-    link.asked(0.0)
-    link.answered(0.1)
-    link.heard(0.1)
-    return link
+def answering_pacer() -> FramePacer:
+    pacer = FramePacer()
+    pacer.query_sent(0.0)
+    pacer.reply_received(0.1)
+    pacer.input_received(0.1)
+    return pacer
 
 
 def test_a_terminal_at_rest_is_asked_now_and_then() -> None:
-    link = answering_link()
-    assert not link.wants_question(ASK_SECONDS - 0.1)
-    assert link.wants_question(ASK_SECONDS + 0.1)
-    link.asked(ASK_SECONDS + 0.1)
-    assert not link.wants_question(3 * ASK_SECONDS), "one question without an answer is enough"
+    pacer = answering_pacer()
+    assert not pacer.needs_query(QUERY_SECONDS - 0.1)
+    assert pacer.needs_query(QUERY_SECONDS + 0.1)
+    pacer.query_sent(QUERY_SECONDS + 0.1)
+    assert not pacer.needs_query(3 * QUERY_SECONDS), "one question without an answer is enough"
 
 
 def test_a_terminal_that_stops_answering_is_written_nothing_until_it_gives_a_sign() -> None:
-    link = answering_link()
-    link.asked(20.0)
-    assert not link.silent(20.0 + SILENT_SECONDS - 0.1)
-    assert link.silent(20.0 + SILENT_SECONDS + 0.1)
-    link.heard(60.0)  # a key, from a terminal that was detached when it was asked
-    assert not link.silent(60.0 + 10 * SILENT_SECONDS), "the lost question is forgotten"
-    assert link.wants_question(60.0)
+    pacer = answering_pacer()
+    pacer.query_sent(20.0)
+    assert not pacer.is_unresponsive(20.0 + UNRESPONSIVE_SECONDS - 0.1)
+    assert pacer.is_unresponsive(20.0 + UNRESPONSIVE_SECONDS + 0.1)
+    pacer.input_received(60.0)  # a key, from a terminal that was detached when it was asked
+    assert not pacer.is_unresponsive(60.0 + 10 * UNRESPONSIVE_SECONDS), "the lost question is forgotten"
+    assert pacer.needs_query(60.0)
 
 
 def test_a_terminal_whose_keys_arrive_is_not_silent() -> None:
-    link = answering_link()
-    link.asked(20.0)
-    link.heard(29.0)
-    assert not link.silent(31.0)
+    pacer = answering_pacer()
+    pacer.query_sent(20.0)
+    pacer.input_received(29.0)
+    assert not pacer.is_unresponsive(31.0)
 
 
 def test_a_terminal_that_never_answered_is_never_silent() -> None:
-    link = Link()
-    link.asked(0.0)
-    assert not link.silent(1000.0)
+    pacer = FramePacer()
+    pacer.query_sent(0.0)
+    assert not pacer.is_unresponsive(1000.0)
 
 
 def test_a_terminal_that_another_program_had_meanwhile_is_asked_again() -> None:
-    link = answering_link()
-    link.asked(20.0)
-    link.forget()
-    assert not link.silent(1000.0)
-    assert link.wants_question(1000.0)
+    pacer = answering_pacer()
+    pacer.query_sent(20.0)
+    pacer.discard_queries()
+    assert not pacer.is_unresponsive(1000.0)
+    assert pacer.needs_query(1000.0)

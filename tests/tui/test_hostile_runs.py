@@ -16,7 +16,7 @@ from waiting import until
 from core.runs.directory import EVENTS
 from core.runs.events import (
     GREATEST,
-    Dataset,
+    DatasetLoaded,
     Download,
     Epoch,
     Evaluated,
@@ -47,7 +47,7 @@ def hostile(greatest: int, largest: float, said: str) -> list[Event]:
     events: list[Event] = [
         Started(name=said, device=said, threads=greatest, parameters=greatest, epochs=greatest, torch=said, time=1.0),
         Download(name=said, file=said, received=greatest, total=0, time=0.0),
-        Dataset(name=said, source=said, train=0, test=greatest, sha256=said, steps_per_epoch=greatest, time=2.0),
+        DatasetLoaded(name=said, source=said, train=0, test=greatest, sha256=said, steps_per_epoch=greatest, time=2.0),
         Warned(message=said, time=2.5),
     ]
     for number, (step, loss) in enumerate([(0, largest), (1, -largest), (greatest - 1, 0.0), (greatest, -1e-300)]):
@@ -60,8 +60,8 @@ def hostile(greatest: int, largest: float, said: str) -> list[Event]:
     pixels = bytes(range(256)) * 256
     return [
         *events,
-        Epoch(epoch=0, step=0, loss=largest, held_out=-largest, seconds=largest, time=3.0),
-        Epoch(epoch=greatest, step=greatest, loss=-largest, held_out=largest, seconds=largest, time=4.0),
+        Epoch(epoch=0, step=0, loss=largest, validation_loss=-largest, seconds=largest, time=3.0),
+        Epoch(epoch=greatest, step=greatest, loss=-largest, validation_loss=largest, seconds=largest, time=4.0),
         Evaluated(
             epoch=greatest, step=greatest, n=0, frechet=largest, agreement=-largest, seconds=largest, time=largest_time
         ),

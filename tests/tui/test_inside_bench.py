@@ -20,8 +20,8 @@ from core.models.weights import write_tensors
 from core.runs.directory import CONFIG, MODEL
 from tui.lab.inside import InsideBench
 from tui.lab.layers import Layers, short
-from tui.lab.pixel_picker import Pixels
-from tui.widgets.compact_select import Choice
+from tui.lab.pixel_picker import PixelPicker
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid
 
 DEFAULT = "default-mnist"
@@ -46,7 +46,7 @@ async def inside(
 ) -> AsyncIterator[tuple[Lab, InsideBench]]:
     """The bench in sight, with the inside of a model."""
     async with lab(root, monkeypatch, size) as on:
-        on.screen.query_one("#model", Choice).value = model
+        on.screen.query_one("#model", CompactSelect).value = model
         await on.answered()
         on.screen.open("inside")
         await on.answered()
@@ -138,7 +138,7 @@ async def test_without_skips_the_answer_is_another(tmp_path, monkeypatch):
 
 async def test_the_pixel_moves_the_field(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
-        board, before = bench.query_one("#answer", Pixels), bench.shown.arrays["field"]
+        board, before = bench.query_one("#answer", PixelPicker), bench.shown.arrays["field"]
         for _ in range(20):
             if on.app.focused is board:
                 break
@@ -178,7 +178,7 @@ async def test_amount_and_class_change_what_is_asked_and_a_wrong_amount_is_told(
         own = bench.shown.arrays["prediction"]
         label = bench.shown.values["label"]
         for name in ("any", str((label + 1) % 10)):
-            bench.query_one("#class", Choice).value = name
+            bench.query_one("#class", CompactSelect).value = name
             await on.answered()
             assert bench.shown.arrays["prediction"] != own
 
@@ -199,11 +199,11 @@ async def test_attention_of_a_net_that_attends_and_another_model_afterwards(root
         assert tiles_say(on) == f"v attention of the place 3, 3: {heads} of {heads} heads"
         await on.pilot.press("v")
         assert "of unet.mid_block.attentions.0: " in tiles_say(on)
-        on.screen.query_one("#model", Choice).value = "quick-mnist"
+        on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
         await on.answered()
         assert bench.shown.values["layer"] == "down.0"  # what was chosen is none of its layers
         assert layers.rows[layers.list.highlighted].name == "down.0"
-        assert bench.query_one("#class", Choice).disabled
+        assert bench.query_one("#class", CompactSelect).disabled
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])

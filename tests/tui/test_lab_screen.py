@@ -13,8 +13,8 @@ from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, siz
 from tui.arrays import Array, brightness, read
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.kernel_fields import LAYER, OWN
-from tui.lab.product_table import Sums, number
-from tui.widgets.compact_select import Choice
+from tui.lab.product_table import ProductTable, number
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.header import Header
 
 
@@ -34,7 +34,7 @@ async def test_the_first_bench_opens_on_a_digit_with_its_sum_written_out(tmp_pat
         products = tensor(arrays["windows"].part(at)) * tensor(arrays["kernel"])
         assert torch.allclose(tensor(arrays["products"].part(at)), products)
         assert float(products.sum()) == pytest.approx(arrays["output"].values[at], abs=1e-5)
-        said = str(on.bench.query_one(Sums).render())
+        said = str(on.bench.query_one(ProductTable).render())
         assert f"sum {number(arrays['output'].values[at])}" in said
         assert "× kernel" in said
 
@@ -71,7 +71,7 @@ async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
 
 async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_own(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
-        names = on.bench.query_one("#kernel", Choice)
+        names = on.bench.query_one("#kernel", CompactSelect)
         for name in NAMED:
             names.value = name
             await on.answered()
@@ -129,7 +129,7 @@ async def test_the_mathematicians_convolution_stands_beside_what_the_library_com
 
 async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
-        on.bench.query_one("#kernel", Choice).value = LAYER
+        on.bench.query_one("#kernel", CompactSelect).value = LAYER
         await on.answered()
         assert numbers(on) == "into 0 0"
         assert on.bench.shown.arrays["kernel"].shape == (3, 3)
@@ -147,7 +147,7 @@ async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, 
         assert on.bench.shown.arrays["digit"] != first
         await on.pilot.press("r")
         await on.answered()
-        assert on.bench.query_one("#kernel", Choice).chosen == "random"
+        assert on.bench.query_one("#kernel", CompactSelect).chosen == "random"
         drawn = numbers(on)
         await on.pilot.press("r")
         await on.answered()
@@ -188,11 +188,11 @@ async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monk
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
 async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
-        for widget in ("#image", "#map", "Sums", "Timeline", ".told", "#flip", "#numbers"):
+        for widget in ("#image", "#map", "ProductTable", "Timeline", ".told", "#flip", "#numbers"):
             region = on.bench.query_one(widget).region
             assert region.area
             assert on.app.screen.region.contains_region(region), widget
-        assert "sum" in str(on.bench.query_one(Sums).render())
+        assert "sum" in str(on.bench.query_one(ProductTable).render())
 
 
 def test_arrays_come_back_as_they_were_sent():

@@ -18,7 +18,7 @@ from tui.app import MinidiffApp
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.widgets.dialogs import ConfirmDialog
-from tui.widgets.modal import Palette
+from tui.widgets.modal import SafeCommandPalette
 from tui.widgets.run_form import RunForm
 
 BLANK = Denoising("none", 0, 1, 1, 2, 2, (Frame(0, 1.0, bytes(4), None), Frame(1, 0.0, bytes(4), bytes(4))))
@@ -30,7 +30,7 @@ async def test_an_overlay_closed_twice_leaves_the_screen_below_it(tmp_path: Path
     async with app.run_test(size=(80, 24)) as pilot:
         below = app.screen
         screens: dict[str, Screen[object]] = {
-            "palette": Palette(),
+            "palette": SafeCommandPalette(),
             "export": ExportScreen(BLANK, 1),
             "help": HelpScreen(below),
             "confirm": ConfirmDialog("Delete?"),
@@ -49,7 +49,7 @@ async def test_the_palette_opens_once(tmp_path: Path) -> None:
         await app.action_command_palette()
         await app.action_command_palette()
         await pilot.pause()
-        assert [type(screen) for screen in app.screen_stack].count(Palette) == 1
+        assert [type(screen) for screen in app.screen_stack].count(SafeCommandPalette) == 1
 
 
 KEYS = ("ctrl+p", "f", "question_mark", "c", "z", "e", "o", "escape", "enter", "3", "m", "r", "d", "1", "5")

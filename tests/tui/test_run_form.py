@@ -12,8 +12,8 @@ from textual.widgets import Input, Select, Static, Switch
 from benchmarks.pseudo_terminal import PseudoTerminal
 from core.config.training import PREDICTIONS, PRESETS, TrainConfig
 from core.runs.directory import run_directories
-from tui.widgets.collapsible import Fold
-from tui.widgets.compact_select import Choice
+from tui.widgets.collapsible import CollapsibleOptions
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.run_form import FIRST, RunForm
 
 
@@ -21,8 +21,8 @@ def form_of(app: TrainApp) -> RunForm:
     return app.train.query_one(RunForm)
 
 
-def choice(app: TrainApp, name: str) -> Choice:
-    return app.train.query_one(f"#field-{name}", Choice)
+def choice(app: TrainApp, name: str) -> CompactSelect:
+    return app.train.query_one(f"#field-{name}", CompactSelect)
 
 
 def help_of(app: TrainApp, name: str) -> str:
@@ -31,8 +31,8 @@ def help_of(app: TrainApp, name: str) -> str:
     return str(row.query_one(".help", Static).render())
 
 
-def folds(app: TrainApp) -> list[Fold]:
-    return list(app.train.query(Fold))
+def folds(app: TrainApp) -> list[CollapsibleOptions]:
+    return list(app.train.query(CollapsibleOptions))
 
 
 async def test_every_option_has_an_entry_with_help(tmp_path: Path) -> None:
@@ -298,16 +298,16 @@ async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp
 SCROLLS = """
 from textual.app import App
 from textual.widgets import Label
-from tui.widgets.run_form import Rows
+from tui.widgets.run_form import FormRows
 
 class Lines(App):
     def compose(self):
-        with Rows():
+        with FormRows():
             for number in range(40):
                 yield Label(f"line {number}.", id=f"line-{number}")
 
     def on_key(self, event):
-        rows = self.query_one(Rows)
+        rows = self.query_one(FormRows)
         rows.scroll_relative(y=1, animate=False, force=True, immediate=True)
         if event.key == "l":
             assert self.query_one("#line-20").region

@@ -16,7 +16,7 @@ import tui.io.run_watcher
 from core.errors import RunError
 from core.runs.directory import TRAINER_LOG, Status
 from core.runs.events import Epoch, Paused, Preview
-from tui.io.run_watcher import EVENTS_A_MESSAGE, RunWatcher, Trainer, reason_lost, start_trainer
+from tui.io.run_watcher import EVENTS_A_MESSAGE, LaunchedTrainer, RunWatcher, exit_reason, start_trainer
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 
@@ -103,7 +103,7 @@ def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = (path / "events.jsonl").stat().st_size, log.stat().st_size
     with open(log, "ab") as sink:
         process = subprocess.Popen([sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"], stdout=sink)
-    monkeypatch.setitem(tui.io.run_watcher._started, path, Trainer(process, *sizes))
+    monkeypatch.setitem(tui.io.run_watcher._started, path, LaunchedTrainer(process, *sizes))
 
 
 async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, listener, monkeypatch):
@@ -111,7 +111,7 @@ async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, l
     short_lived(path, "the device cuda is not here\n", monkeypatch)
     listener.run_worker(RunWatcher(listener, path).follow())
     assert (await listener.next_of(TrainerLost)).reason == "the device cuda is not here"
-    assert reason_lost(path) == "the device cuda is not here"
+    assert exit_reason(path) == "the device cuda is not here"
 
 
 async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(tmp_path, listener, monkeypatch):
@@ -119,7 +119,7 @@ async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(t
     short_lived(path, "", monkeypatch)
     listener.run_worker(RunWatcher(listener, path).follow())
     assert "exit status 1; `minidiff resume a`" in (await listener.next_of(TrainerLost)).reason
-    assert "exit status 1" in (reason_lost(path) or "")
+    assert "exit status 1" in (exit_reason(path) or "")
 
 
 def test_a_run_whose_directory_cannot_be_written_says_so(tmp_path: Path):

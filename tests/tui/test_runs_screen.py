@@ -20,7 +20,7 @@ import tui.io.run_list
 import tui.io.run_watcher
 from core.runs.directory import find_run
 from core.runs.events import Epoch, Failed, Paused, Stopped
-from tui.io.run_watcher import Trainer
+from tui.io.run_watcher import LaunchedTrainer
 from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
 from tui.widgets.curve_plot import CurvePlot
@@ -217,7 +217,7 @@ async def test_rows_keep_their_places_while_runs_log_in_turns(root: Path):
             for turn in range(4):
                 name = ("running", "other")[turn % 2]
                 before = app.rows()[name]
-                ends = {"loss": 0.5 + turn / 100, "held_out": 0.5, "seconds": 1.0, "time": now + turn}
+                ends = {"loss": 0.5 + turn / 100, "validation_loss": 0.5, "seconds": 1.0, "time": now + turn}
                 append(root / name, Epoch(epoch=10 + turn, step=5_000 + turn, **ends))
                 await until(pilot, lambda name=name, before=before: app.rows()[name] != before)
                 assert list(app.rows()) == order
@@ -300,7 +300,7 @@ async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Pat
     (path / "trainer.log").write_text("error: no device cuda here; try --device cpu\n")
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
     ended.wait()
-    monkeypatch.setitem(tui.io.run_watcher._started, path, Trainer(ended, 0, 0))
+    monkeypatch.setitem(tui.io.run_watcher._started, path, LaunchedTrainer(ended, 0, 0))
     app = RunsApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.table.row_count == 1)

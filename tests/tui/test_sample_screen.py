@@ -20,10 +20,10 @@ from core.config.training import TrainConfig
 from core.runs.directory import CONFIG, MODEL
 from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
-from tui.widgets.compact_select import Choice
-from tui.widgets.denoising_view import Stage
+from tui.widgets.compact_select import CompactSelect
+from tui.widgets.denoising_view import DenoisingView
 from tui.widgets.digits import DigitGrid
-from tui.widgets.sampling_controls import RequestBar
+from tui.widgets.sampling_controls import SamplingControls
 from tui.widgets.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def is_shown(screen: SampleScreen, model: str, steps: int) -> bool:
     return shown is not None and shown.complete and (shown.model, shown.steps) == (model, steps)
 
 
-def choice(app: MinidiffApp, name: str) -> Choice:
-    return app.screen_stack[0].query_one(f"#{name}", Choice)
+def choice(app: MinidiffApp, name: str) -> CompactSelect:
+    return app.screen_stack[0].query_one(f"#{name}", CompactSelect)
 
 
 def typed(app: MinidiffApp, name: str) -> Input:
@@ -256,7 +256,7 @@ async def test_no_other_models_digits_stand_under_the_name_of_a_chosen_one(model
         await until(
             pilot, lambda: isinstance(app.screen, SampleScreen) and app.screen.bar.model == "tiny", "it is asked"
         )
-        screen, stage = screen_of(app), app.screen.query_one(Stage)
+        screen, stage = screen_of(app), app.screen.query_one(DenoisingView)
         while not is_shown(screen, "tiny", screen.timeline.steps):
             assert not stage.display or screen.denoising.model == "tiny"  # type: ignore[union-attr]
             await pilot.pause()
@@ -366,7 +366,7 @@ async def test_the_whole_bar_is_in_sight_at_every_width(model_root: Path, width:
         await screen_of(app).choose_model("classy")
         typed(app, "guidance").value = "2.5"
         await pilot.pause()
-        bar = app.screen.query_one(RequestBar)
+        bar = app.screen.query_one(SamplingControls)
         assert bar.size.height == lines
         for name in ("model", "sampler", "steps", "guidance", "class", "digits", "seed", "cost"):
             part = bar.query_one(f"#{name}")

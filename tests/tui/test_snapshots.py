@@ -17,7 +17,7 @@ from tui.themes import DARK
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_form import RunForm
-from tui.widgets.sampling_controls import Request, RequestBar
+from tui.widgets.sampling_controls import SampleRequest, SamplingControls
 from tui.widgets.timeline import Timeline
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
@@ -45,8 +45,8 @@ class Gallery(App[None]):
             case "form":
                 yield RunForm(Path("checkpoints"))
             case "bars":
-                yield RequestBar(["with-classes"])
-                yield RequestBar(["quick-mnist"])
+                yield SamplingControls(["with-classes"])
+                yield SamplingControls(["quick-mnist"])
 
     def on_mount(self) -> None:
         if self.part == "digits":
@@ -63,9 +63,11 @@ class Gallery(App[None]):
             if self.size.height > 50:  # everything is in sight
                 form.fill({"optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.01, "ema": 0.05})
         if self.part == "bars":
-            for bar, config in zip(self.query(RequestBar), (TrainConfig(), TrainConfig(preset="quick")), strict=True):
-                bar.fill(Request(bar.model or ""))
-                bar.suit(config)
+            for bar, config in zip(
+                self.query(SamplingControls), (TrainConfig(), TrainConfig(preset="quick")), strict=True
+            ):
+                bar.fill(SampleRequest(bar.model or ""))
+                bar.set_config(config)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from core.runs.events import (
 )
 from core.runs.history import RunHistory
 from tui.app import MinidiffApp
-from tui.io.system_monitor import Meter
+from tui.io.system_monitor import SystemMonitor
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
@@ -109,7 +109,7 @@ async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits
             assert "left" in stats
             assert said(app, "#preview") == "samples after epoch 3"
             assert len(app.train.query_one(DigitGrid)._images) == 8
-            assert "held out" in said(app, "#legend")
+            assert "validation" in said(app, "#legend")
             bar = app.train.query_one(ProgressBar)
             assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)
             curves = app.train.query_one(CurvePlot).series(60)
@@ -148,7 +148,7 @@ async def test_an_epoch_and_its_digits_appear_when_they_are_logged(tmp_path: Pat
             append(
                 path,
                 Preview(epoch=2, step=step, count=8, height=28, width=28, images=digits(8, 0.9)),
-                Epoch(epoch=2, step=step, loss=0.0207, held_out=0.0199, seconds=30.0),
+                Epoch(epoch=2, step=step, loss=0.0207, validation_loss=0.0199, seconds=30.0),
             )
             await until(pilot, lambda: said(app, "#preview") == "samples after epoch 2")
             await until(pilot, lambda: ".0207" in said(app, "#legend"))
@@ -237,7 +237,7 @@ async def test_a_loss_that_is_not_a_number_breaks_nothing(tmp_path: Path):
     with held(path):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: app.train.status is Status.RUNNING)
-            append(path, Epoch(epoch=2, step=938, loss=math.nan, held_out=math.nan, seconds=1.0))
+            append(path, Epoch(epoch=2, step=938, loss=math.nan, validation_loss=math.nan, seconds=1.0))
             await until(pilot, lambda: "nan" in said(app, "#legend"))
 
 
@@ -350,10 +350,10 @@ async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
         await pilot.press("r", "x")
         assert app.notices[-1] == "asked mine to stop"
         await wait_for_end(pilot, app)
-        begun, ended, begun_again, ended_again = (
+        started, ended, begun_again, ended_again = (
             event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)
         )
-        assert isinstance(begun, Started)
+        assert isinstance(started, Started)
         assert isinstance(begun_again, Started | Resumed)
         assert isinstance(ended, Stopped)
         assert isinstance(ended_again, Stopped)
@@ -388,13 +388,15 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
         (EIGHT, "8 processes"),
     ],
 )
-async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(tmp_path: Path, team: str, told: str):
+async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
+    tmp_path: Path, devices: str, told: str
+):
     first, *rest = training(1.1, name="together")
-    path = write_run(tmp_path, "together", [dataclasses.replace(first, device="cuda:0", team=team), *rest])
+    path = write_run(tmp_path, "together", [dataclasses.replace(first, device="cuda:0", devices=devices), *rest])
     app = TrainApp(tmp_path, "together")
     with held(path):
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: f" · {told} · 309,057 parameters" in said(app, "#title"))
-            meter = Meter()
+            meter = SystemMonitor()
             meter.read_more(tmp_path)
-    assert meter.users == {device: ["together"] for device in team.split(", ")}
+    assert meter.users == {device: ["together"] for device in devices.split(", ")}

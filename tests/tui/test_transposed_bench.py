@@ -18,14 +18,14 @@ from waiting import until
 from core.system import subprocesses
 from tui.app import MinidiffApp
 from tui.arrays import Array
-from tui.lab.bench import Bench, Subject
-from tui.lab.image_canvas import Board
-from tui.lab.product_table import Sums
+from tui.lab.bench import Bench, LabInput
+from tui.lab.image_canvas import ImageCanvas
+from tui.lab.product_table import ProductTable
 from tui.lab.transposed import TransposedBench
 from tui.messages import BenchShown
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -118,7 +118,7 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
 
         fill(bench, side="5", stride="3", padding="2", dilation="2", numbers="1 2; 3 4; -5 1/2")
         await until(pilot, lambda: "output 13x11" in told(bench, "#output .caption"), "the output has another size")
-        assert bench.query_one("#kernel", Choice).chosen == "own numbers"
+        assert bench.query_one("#kernel", CompactSelect).chosen == "own numbers"
         assert bench.timeline.steps == 24
         assert bench.timeline.position == round(at / 35 * 24)  # the same part of the way
         arrays = {name: tensor(array) for name, array in bench.shown.arrays.items()}
@@ -129,7 +129,7 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
         assert torch.allclose(arrays["outputs"][-1], expected[0, 0], atol=1e-5)
         assert torch.equal(arrays["kernel"], kernel)
 
-        script = bench.script(Subject("glyphs", 0, "default-mnist"))
+        script = bench.script(LabInput("glyphs", 0, "default-mnist"))
         command = [sys.executable, "-c", "\n".join(script)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=subprocesses.environment())
         assert done.returncode == 0, done.stderr
@@ -150,7 +150,7 @@ async def test_a_kernel_of_a_layer_and_one_that_leaves_nothing(tmp_path: Path) -
         await pilot.press("enter")
         await until(pilot, lambda: "take less padding" in told(bench), "asked again, it says so again")
         fill(bench, padding="0")
-        bench.query_one("#kernel", Choice).value = "a layer's"
+        bench.query_one("#kernel", CompactSelect).value = "a layer's"
         await until(pilot, lambda: told(bench, "#output .caption") == "output 4x4", "the layer's kernel is spread")
         assert any('load_model("default-mnist"' in line for line in bench.script(lab_of(app).subject))
 
@@ -188,7 +188,7 @@ async def test_only_the_bench_in_sight_asks(quiet: list[str], tmp_path: Path) ->
         bench = await opened(app, pilot)
         await until(pilot, lambda: quiet[-1] == "transposed", "the bench asks when it is opened")
         await pilot.press("r")
-        assert bench.query_one("#kernel", Choice).chosen == "random"
+        assert bench.query_one("#kernel", CompactSelect).chosen == "random"
 
 
 @pytest.mark.usefixtures("quiet")
@@ -207,12 +207,12 @@ async def test_steps_write_out_what_a_value_spreads_and_where(tmp_path: Path) ->
             *["1 1 1"] * 3,
             "row 0, column 0",
         ]
-        first = bench.query_one("#output Board", Board)._image
+        first = bench.query_one("#output ImageCanvas", ImageCanvas)._image
         await pilot.press("right", "right")
         assert said(bench)[-1] == "row 2, column 0"
         assert told(bench, "#left") == "small map 2x2, row 1, column 0"
         await pilot.press("end")
-        last = bench.query_one("#output Board", Board)._image
+        last = bench.query_one("#output ImageCanvas", ImageCanvas)._image
         assert first.count(0) > last.count(0) == 0
         assert [panel.title for panel in bench.panels()] == ["small map", "output", "overlaps", "upsampled"]
         assert bench.panels()[1].image == last
@@ -220,7 +220,7 @@ async def test_steps_write_out_what_a_value_spreads_and_where(tmp_path: Path) ->
 
 def said(bench: Bench) -> Sequence[str]:
     """The lines of the sum."""
-    return [" ".join(line.split()) for line in str(bench.query_one(Sums).render()).splitlines() if line.strip()]
+    return [" ".join(line.split()) for line in str(bench.query_one(ProductTable).render()).splitlines() if line.strip()]
 
 
 @pytest.mark.usefixtures("quiet")
@@ -243,12 +243,12 @@ async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path)
         assert told(bench, f"#{shown[-1][0]} .caption").startswith("v ")
         bench.hear(answer(size=7))
         await pilot.pause()
-        assert not bench.query_one(Sums).display  # its numbers would leave no room for the pictures
+        assert not bench.query_one(ProductTable).display  # its numbers would leave no room for the pictures
         await pilot.resize_terminal(120, 40)
         assert seen(bench) == ["output", "overlaps", "upsampled"]
         await pilot.press("v")
         assert seen(bench) == ["output", "overlaps", "upsampled"]
-        assert bench.query_one(Sums).display
+        assert bench.query_one(ProductTable).display
 
 
 async def test_a_frame_that_begins_outside_keeps_to_its_pixels() -> None:
@@ -257,7 +257,7 @@ async def test_a_frame_that_begins_outside_keeps_to_its_pixels() -> None:
 
     app: App[None] = App()
     async with app.run_test() as pilot:
-        board = Board()
+        board = ImageCanvas()
         await app.mount(board)
         board.lay(bytes(16), (4, 4), frame=Region(-1, -2, 5, 5), spacing=2)
         await pilot.pause()

@@ -34,7 +34,7 @@ LOADING_SECONDS = 180.0  # to load torch from a cold disk, in which it can say n
 LOOK_SECONDS = 0.5  # between two looks at how long it has been silent
 
 
-class Engine:
+class EngineClient:
     """Starts the engine process when first needed, and again after it died or hung; `post` takes what it says.
 
     Replies to any request but the newest are dropped here. A request on which the engine died is repeated once.
@@ -57,7 +57,7 @@ class Engine:
         self._expected = asyncio.Event()  # whether something should be heard
         self._revived = False  # whether it was started anew since the last request or answer
 
-    def speak_to(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
+    def redirect(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
         """Let `post` take what is said from now on; returns who took it before, and whose request is dropped."""
         before, self._post = self._post, post
         self._id += 1
@@ -117,7 +117,7 @@ class Engine:
         guidance: float | None = None,
         label: int | None = None,
         real: int | None = None,
-        amount: float = 1.0,
+        t: float = 1.0,
         device: str = "auto",
     ) -> None:
         """Ask for a denoising; it takes the place of one under way. What is None is left to the model.
@@ -127,7 +127,7 @@ class Engine:
         request = {"model": model, "n": n, "steps": steps, "seed": seed, "device": device}
         options = {"sampler": sampler, "guidance": guidance, "label": label}
         if real is not None:
-            options |= {"real": real, "amount": amount}
+            options |= {"real": real, "amount": t}
         await self._ask("sample", request | {name: value for name, value in options.items() if value is not None})
 
     async def show(self, bench: str, request: Mapping[str, Any]) -> None:
@@ -176,7 +176,7 @@ class Engine:
         minder = asyncio.create_task(self._mind(process))
         fate = ""
         try:
-            await self.hear_all(process.stdout)
+            await self.read_replies(process.stdout)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # cut off in the middle of a reply: told below
         except ValueError as error:
@@ -222,7 +222,7 @@ class Engine:
         self._request, self._revived = None, False
         self._expected.clear()
 
-    async def hear_all(self, replies: asyncio.StreamReader) -> None:
+    async def read_replies(self, replies: asyncio.StreamReader) -> None:
         """Post what the engine says, to the end of it.
 
         Raises:
@@ -236,11 +236,11 @@ class Engine:
                 size = reply.get("bytes", 0)
                 if size > PAYLOAD_BYTES:
                     raise ValueError(f"{size:,} bytes at once")
-                self._hear(reply, await replies.readexactly(size))
+                self._handle(reply, await replies.readexactly(size))
             except (LookupError, TypeError, AttributeError) as error:
                 raise ValueError(str(error)) from None
 
-    def _hear(self, reply: dict[str, Any], payload: bytes) -> None:
+    def _handle(self, reply: dict[str, Any], payload: bytes) -> None:
         event = reply["event"]
         if event == "ready":
             self._ready = True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.runs.directory import EVENTS, RunSummary, Status, is_locked, newest_first, run_directories
 from core.runs.summary_cache import SummaryCache
-from tui.io.run_watcher import reasons_lost
+from tui.io.run_watcher import exit_reasons
 
 SHARE = 0.01  # of a core, for reading a list again and again
 LONGEST_PAUSE = 5.0  # seconds, between two readings of even a very long list
@@ -61,7 +61,7 @@ def _changed(path: Path) -> float:
 
 def _with_reasons(runs: list[RunSummary]) -> list[RunSummary]:
     """The runs, as failed those whose trainer was started from here and ended before it took the run."""
-    lost = {str(path): reason for path, reason in reasons_lost().items() if not is_locked(path)}
+    lost = {str(path): reason for path, reason in exit_reasons().items() if not is_locked(path)}
     return [
         dataclasses.replace(run, status=Status.FAILED, error=lost[run.path]) if run.path in lost else run
         for run in runs

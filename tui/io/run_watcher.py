@@ -24,25 +24,25 @@ EVENTS_A_MESSAGE = 2_000  # a long log is told in pieces, so that the screen sta
 
 
 @dataclass(frozen=True, slots=True)
-class Trainer:
+class LaunchedTrainer:
     """A trainer process started from here, and how many bytes its run's events and trainer.log had before."""
 
     process: subprocess.Popen[bytes]
     events_start: int
     log_start: int
 
-    def spoke(self, path: Path) -> bool:
+    def has_written(self, path: Path) -> bool:
         """Whether it wrote to the run's log of events, which is the first that a trainer does with a run."""
         return _size(path / EVENTS) != self.events_start
 
-    def last_words(self, path: Path) -> str:
+    def exit_message(self, path: Path) -> str:
         """What the trainer complained of in trainer.log, or how it ended if it wrote nothing."""
         code = self.process.returncode
         silent = f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
         return (said(path, self.log_start) or silent).removeprefix("error: ")
 
 
-_started: dict[Path, Trainer] = {}  # the newest trainer started from this process on each run
+_started: dict[Path, LaunchedTrainer] = {}  # the newest trainer started from this process on each run
 
 
 def start_trainer(path: Path, *, force: bool = False) -> None:
@@ -55,24 +55,24 @@ def start_trainer(path: Path, *, force: bool = False) -> None:
     """
     try:
         sizes = _size(path / EVENTS), _size(path / TRAINER_LOG)
-        _started[path] = Trainer(launch(path, force=force), *sizes)
+        _started[path] = LaunchedTrainer(launch(path, force=force), *sizes)
     except OSError as error:
         raise RunError(
             f"cannot start a trainer on {path}: {error.strerror}; free space or choose another root"
         ) from None
 
 
-def reason_lost(path: Path) -> str | None:
+def exit_reason(path: Path) -> str | None:
     """Why the trainer started from here on the run at `path` ended without a line in the log; None if it did not."""
     trainer = _started.get(path)
     if trainer is None or trainer.process.poll() is None:
         return None
-    return None if trainer.spoke(path) else trainer.last_words(path)
+    return None if trainer.has_written(path) else trainer.exit_message(path)
 
 
-def reasons_lost() -> dict[Path, str]:
+def exit_reasons() -> dict[Path, str]:
     """`reason_lost` of each run whose trainer was started from here, where there is a reason."""
-    reasons = {path: reason_lost(path) for path in list(_started)}
+    reasons = {path: exit_reason(path) for path in list(_started)}
     return {path: reason for path, reason in reasons.items() if reason is not None}
 
 
@@ -84,11 +84,11 @@ def _size(path: Path) -> int:
 
 
 @dataclass(slots=True)
-class Reading:
+class RunUpdate:
     """What one look at a run directory found; `status` is None where it was not asked for."""
 
     events: list[Event]
-    anew: bool
+    reset: bool
     status: Status | None
     host: str | None
 
@@ -99,7 +99,7 @@ class RunWatcher:
     def __init__(self, target: MessagePump, path: Path) -> None:
         self.target = target
         self.path = path
-        self._minded = _started.get(path)
+        self._launched = _started.get(path)
         self._tail = LogTail(path / EVENTS)
         self._told: tuple[Status | None, str | None] = (None, None)
         self._asked = 0.0  # when the status was last asked for, on the monotonic clock
@@ -120,47 +120,49 @@ class RunWatcher:
             live = True
             await asyncio.sleep(POLL_SECONDS)
 
-    def _look(self) -> Reading | None:
+    def _look(self) -> RunUpdate | None:
         """Read what is new; runs in a thread. None when the run is gone."""
-        ended = self._minded is not None and self._minded.process.poll() is not None  # before its last lines are read
-        events, anew = self._tail.read()
+        ended = (
+            self._launched is not None and self._launched.process.poll() is not None
+        )  # before its last lines are read
+        events, reset = self._tail.read()
         if not events and not (self.path / CONFIG).is_file():
             return None
-        if self._minded is not None:
-            self._judge(self._minded, ended)
+        if self._launched is not None:
+            self._check_launched(self._launched, ended)
         lately = time.monotonic() - self._asked < STATUS_SECONDS
         if lately and not ended and not any(isinstance(event, LIFECYCLE) for event in events):
-            return Reading(events, anew, None, None)
+            return RunUpdate(events, reset, None, None)
         self._asked = time.monotonic()
         for started in list(_started.values()):
             started.process.poll()  # collects a trainer that ended, so that none stays as a zombie
         status = run_status(self.path)
         if status is Status.INTERRUPTED:  # or it ended between the look at the log and the look at the lock
             status = run_status(self.path)
-        if self._minded is not None and not status.alive:
+        if self._launched is not None and not status.alive:
             status = Status.STARTING
-        return Reading(events, anew, status, lock_holder(self.path).get("host"))
+        return RunUpdate(events, reset, status, lock_holder(self.path).get("host"))
 
-    def _judge(self, trainer: Trainer, ended: bool) -> None:
+    def _check_launched(self, trainer: LaunchedTrainer, ended: bool) -> None:
         """Mind the trainer until it wrote to the log; if it ended before that, say what it said."""
-        spoke = trainer.spoke(self.path)
-        if ended and not spoke:
-            self.target.post_message(TrainerLost(self.path, trainer.last_words(self.path)))
-        if ended or spoke:
-            self._minded = None
+        has_written = trainer.has_written(self.path)
+        if ended and not has_written:
+            self.target.post_message(TrainerLost(self.path, trainer.exit_message(self.path)))
+        if ended or has_written:
+            self._launched = None
 
-    def _tell(self, reading: Reading, live: bool) -> None:
+    def _tell(self, reading: RunUpdate, live: bool) -> None:
         for start in range(0, max(1, len(reading.events)), EVENTS_A_MESSAGE):
             piece = reading.events[start : start + EVENTS_A_MESSAGE]
-            anew = reading.anew and start == 0
-            if piece or anew:
-                self.target.post_message(EventsAppended(self.path, piece, anew, live))
+            reset = reading.reset and start == 0
+            if piece or reset:
+                self.target.post_message(EventsAppended(self.path, piece, reset, live))
         if reading.status is not None and (reading.status, reading.host) != self._told:
             self._told = (reading.status, reading.host)
             self.target.post_message(StatusChanged(self.path, reading.status, reading.host))
 
 
-class Histories:
+class HistoryReader:
     """The histories of several runs, each read on from where it was left."""
 
     def __init__(self) -> None:
@@ -171,10 +173,10 @@ class Histories:
         kept = {path: self._read.get(path) or (LogTail(Path(path) / EVENTS), RunHistory()) for path in paths}
         for path, (tail, history) in kept.items():
             try:
-                events, anew = tail.read()
+                events, reset = tail.read()
             except OSError:  # whoever chooses this run learns why
                 continue
-            if anew:
+            if reset:
                 history = RunHistory()
                 kept[path] = tail, history
             history.extend(events)

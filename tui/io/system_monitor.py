@@ -24,7 +24,7 @@ class History:
 
 
 @dataclass
-class Meter:
+class SystemMonitor:
     """Reads in a thread, and keeps what it read; one for the whole app, so that a screen opened later has a past."""
 
     devices: list[DeviceInfo] = field(default_factory=list)

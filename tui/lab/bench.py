@@ -15,7 +15,7 @@ from textual.widgets import Input, Label, Select, Static, Switch
 
 from core.errors import MinidiffError
 from tui.messages import BenchShown
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
 
 TALL = 30  # rows of a terminal that has room for a whole text, and
@@ -32,7 +32,7 @@ class Panel(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
+class LabInput:
     """What all benches look at: a digit, a model, and the seed of all noise."""
 
     dataset: str
@@ -65,12 +65,12 @@ class Subject:
         ]
 
 
-class Fields(Horizontal):
+class FieldRow(Horizontal):
     """A line of fields, each with its label."""
 
     SCOPED_CSS = False  # the rules for narrow terminals look at the screen's classes
     DEFAULT_CSS = """
-    Fields {
+    FieldRow {
         height: 1;
         & Label { color: $foreground 50%; margin: 0 1 0 2; }
         & Label.first { margin: 0 1 0 0; }
@@ -82,8 +82,8 @@ class Fields(Horizontal):
         & Switch { border: none; height: 1; padding: 0; width: 4; background: $panel; }
         & Switch:focus { background: $primary 30%; }
     }
-    .-narrow Bench Fields Label { margin: 0 0 0 1; }
-    .-narrow Bench Fields Label.first { margin: 0; }
+    .-narrow Bench FieldRow Label { margin: 0 0 0 1; }
+    .-narrow Bench FieldRow Label.first { margin: 0; }
     """
 
     def __init__(self, *fields: Widget | tuple[str, Widget], id: str | None = None) -> None:
@@ -210,7 +210,7 @@ class Bench(Vertical):
         try:
             self.request()
         except MinidiffError as error:
-            self.complain(str(error))
+            self.show_error(str(error))
         else:
             self.tell()
             self.post_message(self.Changed(self))
@@ -235,7 +235,7 @@ class Bench(Vertical):
         hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY) if rows >= MIDDLING else Content()
         self._say(Content(about) + hint, wrong=False)
 
-    def complain(self, wrong: str) -> None:
+    def show_error(self, wrong: str) -> None:
         """Say what is wrong."""
         self._say(Content(wrong), wrong=True)
 
@@ -256,7 +256,7 @@ class Bench(Vertical):
         """The pictures, as they are now."""
         return []
 
-    def script(self, subject: Subject) -> list[str]:
+    def script(self, subject: LabInput) -> list[str]:
         """Lines of Python that compute what is shown."""
         return subject.script
 
@@ -273,8 +273,8 @@ def entry(name: str, value: str, *, width: int = 5) -> Input:
     return made
 
 
-def choice(name: str, values: Iterable[str], value: str, *, width: int) -> Choice:
+def choice(name: str, values: Iterable[str], value: str, *, width: int) -> CompactSelect:
     """A field that offers some values."""
-    made = Choice(values, value, id=name)
+    made = CompactSelect(values, value, id=name)
     made.styles.width = width
     return made

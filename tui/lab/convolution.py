@@ -12,13 +12,13 @@ from textual.widgets import Static, Switch
 
 from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from tui.arrays import brightness
-from tui.lab.bench import WORDY, Fields, Panel, Subject, captions, choice, entry
-from tui.lab.image_canvas import Board
+from tui.lab.bench import WORDY, FieldRow, LabInput, Panel, captions, choice, entry
+from tui.lab.image_canvas import ImageCanvas
 from tui.lab.kernel_fields import KernelBench
-from tui.lab.product_table import Sums, Table, number
+from tui.lab.product_table import NumberTable, ProductTable, number
 from tui.messages import BenchShown
-from tui.terminal.frame_pacing import Link
-from tui.widgets.compact_select import Choice
+from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
 
 FLIPPED = (
@@ -48,13 +48,13 @@ class ConvolutionBench(KernelBench):
     .-wide ConvolutionBench #image { width: 2fr; }
     """
 
-    def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
-        super().__init__(link, "sobel x", still=still)
+    def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
+        super().__init__(pacer, "sobel x", still=still)
 
     def fields(self) -> Iterator[Widget]:
         """The kernel, then how it walks."""
         yield self._kernel.compose()
-        yield Fields(
+        yield FieldRow(
             ("stride", entry("stride", "1", width=4)),
             ("padding", entry("padding", "0", width=4)),
             ("by", choice("edge", PADDING_MODES, "zeros", width=10)),
@@ -66,13 +66,13 @@ class ConvolutionBench(KernelBench):
         """The digit, the sum, the map."""
         yield captions("image", "map")
         with Horizontal(classes="pictures"):
-            yield Board(id="image")
-            yield Sums()
+            yield ImageCanvas(id="image")
+            yield ProductTable()
             with Vertical(classes="side"):
-                yield Board(id="map")
+                yield ImageCanvas(id="map")
                 yield Static("as written, which is what conv2d computes", id="other-caption", classes="caption")
-                yield Board(id="other")
-        yield Timeline(self._link, still=self._still, tells="")
+                yield ImageCanvas(id="other")
+        yield Timeline(self._pacer, still=self._still, tells="")
 
     # What it asks
 
@@ -82,7 +82,7 @@ class ConvolutionBench(KernelBench):
             "kernel": self._kernel.read(),
             "stride": self.number("stride", *STRIDES),
             "padding": self.number("padding", *PADDINGS),
-            "padding_mode": self.query_one("#edge", Choice).chosen,
+            "padding_mode": self.query_one("#edge", CompactSelect).chosen,
             "dilation": self.number("dilation", *DILATIONS),
             "flip": self.query_one("#flip", Switch).value,
         }
@@ -111,21 +111,21 @@ class ConvolutionBench(KernelBench):
         top, left = self.shown.values["origins"][at]
         tall, wide = (spacing * (side - 1) + 1 for side in arrays["kernel"].shape)
         window = Region(left, top, wide, tall)
-        self.query_one("#image", Board).lay(brightness(image.values), image.shape, frame=window, spacing=spacing)
+        self.query_one("#image", ImageCanvas).lay(brightness(image.values), image.shape, frame=window, spacing=spacing)
         row_, column = divmod(at, output.shape[1])
-        self.query_one("#map", Board).lay(
+        self.query_one("#map", ImageCanvas).lay(
             brightness(output.values), output.shape, known=at + 1, frame=Region(column, row_, 1, 1)
         )
         flip = bool(self.shown.values["flip"])
-        other, caption = self.query_one("#other", Board), self.query_one("#other-caption", Static)
+        other, caption = self.query_one("#other", ImageCanvas), self.query_one("#other-caption", Static)
         other.display = caption.display = flip
         if flip:
             other.lay(brightness(arrays["other"].values), output.shape)
-        self.query_one(Sums).show(
+        self.query_one(ProductTable).show(
             [
-                Table("image under it", arrays["windows"].part(at).rows),
-                Table("× kernel, turned over" if flip else "× kernel", self._laid),
-                Table("= products", arrays["products"].part(at).rows),
+                NumberTable("image under it", arrays["windows"].part(at).rows),
+                NumberTable("× kernel, turned over" if flip else "× kernel", self._laid),
+                NumberTable("= products", arrays["products"].part(at).rows),
             ],
             f"sum {number(output.values[at])}",
         )
@@ -160,7 +160,7 @@ class ConvolutionBench(KernelBench):
             for title, array in (("image", arrays["image"]), ("kernel", arrays["kernel"]), ("map", arrays["output"]))
         ]
 
-    def script(self, subject: Subject) -> list[str]:
+    def script(self, subject: LabInput) -> list[str]:
         """The same map, and the sum of one place."""
         asked = self.request()
         at = self.timeline.position if self.timeline is not None else 0

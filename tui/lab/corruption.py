@@ -13,18 +13,18 @@ from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
 from tui.arrays import Array, ink
-from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
+from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.messages import BenchShown
-from tui.terminal.frame_pacing import Link
-from tui.widgets.compact_select import Choice
+from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid, fit
 from tui.widgets.timeline import Timeline
 
 ITS_OWN, ANY = "its own", "any"
 STEPS = (1, 100)  # of a walk, the least and the greatest
 OPENS_AT = 24  # of the engine's 41 amounts: at 0.6 the digit can hardly be read
-COLORS = ("plot-average", "plot-held-out", "plot-run-3")
+COLORS = ("plot-average", "plot-validation", "plot-run-3")
 NOISE = " noise"  # what is named so is the noise's share
 VIEWS = ("back", "noisy", "errors", "shares")
 MEDIUM = (80, 22)  # columns and rows from which six digits and a plot are in sight at once,
@@ -66,16 +66,16 @@ class CorruptionBench(Bench):
     CorruptionBench.-small .plots { row-span: 1; }
     """
 
-    def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
+    def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
         super().__init__()
-        self._link, self._still = link, still
+        self._pacer, self._still = pacer, still
         self._walks: dict[int, tuple[Array, float, Reading | None]] = {}  # by the amount's index
         self._view = 0  # of those that there is no room for at once
 
     def fields(self) -> Iterator[Widget]:
         """The class that the model is told, and the steps of the walk."""
         classes = choice("class", (ITS_OWN, ANY, *map(str, range(10))), ITS_OWN, width=13)
-        yield Fields(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
+        yield FieldRow(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
 
     def pictures(self) -> Iterator[Widget]:
         """The paths above, the ways back below; plots beside them."""
@@ -85,13 +85,13 @@ class CorruptionBench(Bench):
                 _pane("errors", SmallPlot(id="errors")), _pane("shares", SmallPlot(id="shares")), classes="plots"
             )
             yield _pane("back", DigitGrid(3, id="back"))
-        yield Timeline(self._link, still=self._still)
+        yield Timeline(self._pacer, still=self._still)
 
     # What it asks
 
     def request(self) -> dict[str, Any]:
         """The class and the steps."""
-        chosen = self.query_one("#class", Choice).chosen
+        chosen = self.query_one("#class", CompactSelect).chosen
         named = {ITS_OWN: None, ANY: NO_CLASS}
         return {
             "class": named[chosen] if chosen in named else int(chosen),
@@ -111,14 +111,14 @@ class CorruptionBench(Bench):
             return
         first, self.shown = self.shown is None, answer
         self._walks = {}
-        self.query_one("#class", Choice).disabled = answer.values["told"] is None  # the model knows none
-        amounts = answer.values["amounts"]
+        self.query_one("#class", CompactSelect).disabled = answer.values["told"] is None  # the model knows none
+        noise_levels = answer.values["amounts"]
         assert self.timeline is not None
         if first:
-            self.timeline.load(len(amounts) - 1, amounts)
+            self.timeline.load(len(noise_levels) - 1, noise_levels)
             self.timeline.seek(OPENS_AT)
         else:
-            self.timeline.stretch(len(amounts) - 1, amounts)
+            self.timeline.stretch(len(noise_levels) - 1, noise_levels)
         self.draw()
 
     @property
@@ -219,12 +219,12 @@ class CorruptionBench(Bench):
     def _errors(self) -> Curves:
         """The error of one step, and of a walk as far as they are there, over the amount."""
         assert self.shown is not None
-        amounts, errors = self.shown.values["amounts"], self.shown.values["errors"]
+        noise_levels, errors = self.shown.values["amounts"], self.shown.values["errors"]
         there = sorted(self._walks)
         walked = [self._walks[at][1] for at in there]
         return {
-            "one step": (COLORS[0], amounts, errors),
-            "walk": (COLORS[1], [amounts[at] for at in there], walked),
+            "one step": (COLORS[0], noise_levels, errors),
+            "walk": (COLORS[1], [noise_levels[at] for at in there], walked),
         }
 
     @property
@@ -307,20 +307,20 @@ class CorruptionBench(Bench):
             found.append(Panel("walk", shape, ink(self._walks[at][0].values)))
         return found
 
-    def script(self, subject: Subject) -> list[str]:
+    def script(self, subject: LabInput) -> list[str]:
         """The same amount, with both errors."""
         asked = self.request()
         label = asked["class"]
         if label is None and self.shown is not None:
             label = self.shown.values["told"]
-        amount = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT / 40
+        t = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT / 40
         told = "" if label is None else f", label={label}"
         return [
             "from core import corruption_sweep, load_model",
             *subject.script,
             f'model = load_model("{subject.model}", device="cpu")',
             f"asked = dict(seed={subject.seed}, steps={asked['steps']}{told})",
-            f"sweep = corruption_sweep(model, image[None], [{amount}], **asked)",
+            f"sweep = corruption_sweep(model, image[None], [{t}], **asked)",
             "for point in sweep:",
             '    print("amount", point.amount, "image", point.signal, "noise", point.noise)',
             '    print("one step", point.error, "walk", point.walked_error)',

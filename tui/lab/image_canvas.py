@@ -10,14 +10,14 @@ from tui.terminal.cells import GAP, INVERTED, MARK, NEAREST, TINTED
 from tui.widgets.digits import DigitGrid
 
 
-class Board(DigitGrid):
+class ImageCanvas(DigitGrid):
     """Draws an image pixel by pixel, so that a frame lies on just the pixels it should.
 
     Where there is too little room some rows and columns are left out; where there is enough, each pixel is repeated.
     """
 
     DEFAULT_CSS = """
-    Board { width: 1fr; height: 1fr; }
+    ImageCanvas { width: 1fr; height: 1fr; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -15,14 +15,14 @@ from textual.widgets import Input, Static, Switch
 from core.config.training import IMAGE_SIZE
 from core.errors import MinidiffError
 from tui.arrays import Array, brightness, ink
-from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
-from tui.lab.image_canvas import Board
+from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
+from tui.lab.image_canvas import ImageCanvas
 from tui.lab.layers import Layers
-from tui.lab.pixel_picker import Pixels
+from tui.lab.pixel_picker import PixelPicker
 from tui.lab.product_table import number
 from tui.lab.tile_grid import fitting, sheet
 from tui.messages import BenchShown
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid
 
 VIEWS = ("maps", "kernels", "attention")
@@ -84,7 +84,7 @@ class InsideBench(Bench):
 
     def fields(self) -> Iterator[Widget]:
         """How noisy the digit is, what the net is told, and whether its skips carry anything."""
-        yield Fields(
+        yield FieldRow(
             ("amount", entry("amount", "0.5", width=7)),
             ("class", choice("class", CLASSES, "its own", width=12)),
             ("skips", Switch(True, id="skips", animate=False)),
@@ -99,32 +99,32 @@ class InsideBench(Bench):
                     yield Static(classes="caption")
                     yield DigitGrid(id="tiles")
                 with Container(id="boards"):
-                    yield _board("noisy-board", Board(id="noisy"))
-                    yield _board("field-board", Board(id="field"))
-                    yield _board("looking", Pixels(id="answer"))
+                    yield _board("noisy-board", ImageCanvas(id="noisy"))
+                    yield _board("field-board", ImageCanvas(id="field"))
+                    yield _board("looking", PixelPicker(id="answer"))
 
     # What it asks
 
     def request(self) -> dict[str, Any]:
         """The amount, the class, the layer, the pixel, and whether skips are on."""
-        self._asked = self.screen.query_one("#model", Choice).chosen
+        self._asked = self.screen.query_one("#model", CompactSelect).chosen
         return {
-            "amount": self._amount(),
-            "class": CLASSES[self.query_one("#class", Choice).chosen],
+            "amount": self._noise_level(),
+            "class": CLASSES[self.query_one("#class", CompactSelect).chosen],
             "layer": self._layer if self._asked == self._model else None,
             "pixel": list(self._pixel),
             "skips": self.query_one("#skips", Switch).value,
         }
 
-    def _amount(self) -> float:
+    def _noise_level(self) -> float:
         text = self.query_one("#amount", Input).value.strip()
         try:
-            amount = float(text)
+            t = float(text)
         except ValueError:
-            amount = math.nan
-        if not 0 <= amount <= 1:
+            t = math.nan
+        if not 0 <= t <= 1:
             raise MinidiffError(f"amount takes a number from 0 (the digit) to 1 (noise), not {text or 'nothing'}")
-        return amount
+        return t
 
     def toggle_skips(self) -> None:
         """Skip connections on or off."""
@@ -136,7 +136,7 @@ class InsideBench(Bench):
         self._layer = message.name
         self.changed()
 
-    def on_pixels_pointed(self, message: Pixels.Pointed) -> None:
+    def on_pixel_picker_pointed(self, message: PixelPicker.Pointed) -> None:
         """Frame another pixel at once, and ask what it sees."""
         message.stop()
         self._pixel = message.row, message.column
@@ -202,7 +202,7 @@ class InsideBench(Bench):
         if self._layer is None:
             self._layer = answer.values["layer"]
             layers.point(self._layer)
-        self.query_one("#class", Choice).disabled = not answer.values["classes"]
+        self.query_one("#class", CompactSelect).disabled = not answer.values["classes"]
         self._tones = {name: brightness(answer.arrays[name].values) for name in VIEWS if name in answer.arrays}
         self.draw()
 
@@ -279,7 +279,7 @@ class InsideBench(Bench):
             "answer": ink(arrays["prediction"].values),
         }
         for name, image in pictures.items():
-            self.query_one(f"#{name}", Board).lay(image, field.shape, frame=Region(column, row_, 1, 1))
+            self.query_one(f"#{name}", ImageCanvas).lay(image, field.shape, frame=Region(column, row_, 1, 1))
         part = sum(value > PART * field.largest for value in field.values)
         seen = f"field: {part} pixels over 1%" if field.largest else "field: nothing moves it"
         off = "" if self.query_one("#skips", Switch).value else ", no skips"
@@ -312,7 +312,7 @@ class InsideBench(Bench):
             pictures.append(sheet(view, arrays[view].shape, self._tones[view]))
         return pictures
 
-    def script(self, subject: Subject) -> list[str]:
+    def script(self, subject: LabInput) -> list[str]:
         """The layers, the chosen one's maps, the answer, and the field."""
         asked = self.request()
         empty: dict[str, Any] = {"classes": False, "label": None, "layer": ""}
@@ -354,6 +354,6 @@ class InsideBench(Bench):
         return lines
 
 
-def _board(name: str, board: Board) -> Vertical:
+def _board(name: str, board: ImageCanvas) -> Vertical:
     """A board under its caption."""
     return Vertical(Static(classes="caption", markup=False), board, id=name, classes="board")

@@ -11,9 +11,9 @@ from textual.widgets import Input, Select
 
 from core.convolution import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
 from core.errors import MinidiffError
-from tui.lab.bench import Bench, Fields, Subject, choice, entry
-from tui.terminal.frame_pacing import Link
-from tui.widgets.compact_select import Choice
+from tui.lab.bench import Bench, FieldRow, LabInput, choice, entry
+from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.compact_select import CompactSelect
 
 OWN, LAYER = "own numbers", "a layer's"
 FIRST_LAYER = "into 0 0"  # of the built-in nets: a layer and its channels
@@ -29,12 +29,12 @@ class KernelFields:
         self._seed = 0  # of the random kernel
         self._text = kernel_text(named_kernel(name))  # the numbers that nobody typed
 
-    def compose(self) -> Fields:
+    def compose(self) -> FieldRow:
         """One line."""
         numbers = entry("numbers", self._text, width=20)
         numbers.styles.width = "1fr"
         names = choice("kernel", (*NAMED, OWN, LAYER), self._name, width=17)
-        return Fields(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
+        return FieldRow(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
 
     def read(self) -> Kernel | dict[str, Any]:
         """The kernel, or the layer and channels that it is to be taken from.
@@ -53,12 +53,12 @@ class KernelFields:
     @property
     def chosen(self) -> str:
         """The name that is chosen."""
-        return self._bench.query_one("#kernel", Choice).chosen
+        return self._bench.query_one("#kernel", CompactSelect).chosen
 
     def follow(self, changed: Widget) -> bool:
         """Let the other fields follow the one that changed; whether there is anything to be asked for."""
         numbers, size = self._bench.query_one("#numbers", Input), self._bench.query_one("#size", Input)
-        names = self._bench.query_one("#kernel", Choice)
+        names = self._bench.query_one("#kernel", CompactSelect)
         if changed is numbers:
             if self.chosen not in (OWN, LAYER) and numbers.value != self._text:
                 names.offer(names.values, OWN)
@@ -82,11 +82,11 @@ class KernelFields:
     def draw_another(self) -> None:
         """Other random numbers."""
         self._seed = random.randrange(SEEDS)
-        names = self._bench.query_one("#kernel", Choice)
+        names = self._bench.query_one("#kernel", CompactSelect)
         names.offer(names.values, "random")
         self.follow(names)
 
-    def script(self, subject: Subject) -> tuple[list[str], list[str]]:
+    def script(self, subject: LabInput) -> tuple[list[str], list[str]]:
         """Lines of Python that have the kernel as `kernel`: what is imported, and the rest."""
         kernel = self.read()
         if not isinstance(kernel, dict):
@@ -100,9 +100,9 @@ class KernelFields:
 class KernelBench(Bench):
     """A bench with a kernel that starts as the one called `kernel`."""
 
-    def __init__(self, link: Link | None, kernel: str, *, still: bool) -> None:
+    def __init__(self, pacer: FramePacer | None, kernel: str, *, still: bool) -> None:
         super().__init__()
-        self._link, self._still = link, still
+        self._pacer, self._still = pacer, still
         self._kernel = KernelFields(self, kernel)
 
     @on(Input.Changed)
@@ -113,7 +113,7 @@ class KernelBench(Bench):
         try:
             asks = self._kernel.follow(event.control)
         except MinidiffError as error:
-            self.complain(str(error))
+            self.show_error(str(error))
             return
         if asks:
             self.changed()

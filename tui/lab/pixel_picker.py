@@ -10,10 +10,10 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.lab.image_canvas import Board
+from tui.lab.image_canvas import ImageCanvas
 
 
-class Pixels(Board, can_focus=True):
+class PixelPicker(ImageCanvas, can_focus=True):
     """Posts `Pointed` when another pixel is pointed at; its owner frames it."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("pixel")

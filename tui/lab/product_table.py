@@ -8,36 +8,36 @@ from typing import NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
-Rows = Sequence[Sequence[float]]
+FormRows = Sequence[Sequence[float]]
 
 
-class Table(NamedTuple):
+class NumberTable(NamedTuple):
     """A table of numbers under a title."""
 
     title: str
-    rows: Rows
+    rows: FormRows
 
 
-class Sums(Widget):
+class ProductTable(Widget):
     """Shows tables one below another, the last of them where there is no room for all, and a line for the total."""
 
     DEFAULT_CSS = """
-    Sums { width: auto; height: 1fr; min-width: 20; padding: 0 1; text-wrap: nowrap; }
+    ProductTable { width: auto; height: 1fr; min-width: 20; padding: 0 1; text-wrap: nowrap; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._tables: Sequence[Table] = ()
+        self._tables: Sequence[NumberTable] = ()
         self._total = ""
 
-    def show(self, tables: Sequence[Table], total: str) -> None:
+    def show(self, tables: Sequence[NumberTable], total: str) -> None:
         """Show tables and a total."""
         wider = self._width(tables) != self._width(self._tables)
         self._tables, self._total = tables, total
         self.refresh(layout=wider)
 
     @staticmethod
-    def _width(tables: Sequence[Table]) -> int:
+    def _width(tables: Sequence[NumberTable]) -> int:
         return max((len(table.rows[0]) for table in tables if table.rows), default=3)
 
     def get_content_width(self, container: object, viewport: object) -> int:
@@ -51,7 +51,7 @@ class Sums(Widget):
     def render(self) -> Content:
         """The tables that there is room for."""
         room = self.size.height - 1
-        shown: list[Table] = []
+        shown: list[NumberTable] = []
         for table in reversed(self._tables):
             needed = len(table.rows) + 1
             if needed <= room:

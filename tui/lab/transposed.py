@@ -13,12 +13,12 @@ from textual.widgets import Static
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
 from tui.arrays import brightness
-from tui.lab.bench import Fields, Panel, Subject, captions, entry
-from tui.lab.image_canvas import Board
+from tui.lab.bench import FieldRow, LabInput, Panel, captions, entry
+from tui.lab.image_canvas import ImageCanvas
 from tui.lab.kernel_fields import KernelBench
-from tui.lab.product_table import Sums, Table, number
+from tui.lab.product_table import NumberTable, ProductTable, number
 from tui.messages import BenchShown
-from tui.terminal.frame_pacing import Link
+from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.timeline import Timeline
 
 VIEWS = ("output", "overlaps", "upsampled")
@@ -53,15 +53,15 @@ class TransposedBench(KernelBench):
     }
     """
 
-    def __init__(self, link: Link | None = None, *, still: bool = False) -> None:
-        super().__init__(link, "box blur", still=still)
+    def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
+        super().__init__(pacer, "box blur", still=still)
         self._view = 0
         self._outputs = b""  # of all steps, on one scale
 
     def fields(self) -> Iterator[Widget]:
         """The kernel, then what it grows and how far."""
         yield self._kernel.compose()
-        yield Fields(
+        yield FieldRow(
             ("side", entry("side", "6", width=4)),
             ("stride", entry("stride", "2", width=4)),
             ("padding", entry("padding", "0", width=4)),
@@ -72,13 +72,13 @@ class TransposedBench(KernelBench):
         """The small map, what a value spreads, the output, and what is to be compared with it."""
         yield captions("small map", "output")
         with Horizontal(classes="pictures"):
-            yield Board(id="small")
-            yield Sums()
+            yield ImageCanvas(id="small")
+            yield ProductTable()
             yield _view("output")
             with Vertical(id="beside"):
                 yield _view("overlaps")
                 yield _view("upsampled")
-        yield Timeline(self._link, still=self._still, tells="")
+        yield Timeline(self._pacer, still=self._still, tells="")
 
     # What it asks
 
@@ -152,29 +152,31 @@ class TransposedBench(KernelBench):
         arrays, values, at = self.shown.arrays, self.shown.values, self.timeline.position
         small, kernel, outputs = arrays["image"], arrays["kernel"], arrays["outputs"]
         row_, column = divmod(at, small.shape[1])
-        self.query_one("#small", Board).lay(brightness(small.values), small.shape, frame=Region(column, row_, 1, 1))
+        self.query_one("#small", ImageCanvas).lay(
+            brightness(small.values), small.shape, frame=Region(column, row_, 1, 1)
+        )
         padding, spacing = int(values["padding"]), int(values["dilation"])
         top, left = (start - padding for start in values["origins"][at])
         tall, wide = (spacing * (side - 1) + 1 for side in kernel.shape)
-        self.query_one(Sums).display = self.screen.size.width >= MEDIUM or kernel.shape[1] <= WIDEST
-        self.query_one(Sums).show(
+        self.query_one(ProductTable).display = self.screen.size.width >= MEDIUM or kernel.shape[1] <= WIDEST
+        self.query_one(ProductTable).show(
             [
-                Table("value", [[small.values[at]]]),
-                Table("× kernel", kernel.rows),
-                Table("= spread over", arrays["spreads"].part(at).rows),
+                NumberTable("value", [[small.values[at]]]),
+                NumberTable("× kernel", kernel.rows),
+                NumberTable("= spread over", arrays["spreads"].part(at).rows),
             ],
             f"row {top}, column {left}",
         )
         height, width = outputs.shape[1:]
         size = height * width
-        self.query_one("#output Board", Board).lay(
+        self.query_one("#output ImageCanvas", ImageCanvas).lay(
             self._outputs[at * size : (at + 1) * size],
             (height, width),
             frame=Region(left, top, wide, tall),
             spacing=spacing,
         )
         for name in VIEWS[1:]:
-            self.query_one(f"#{name} Board", Board).lay(brightness(arrays[name].values), arrays[name].shape)
+            self.query_one(f"#{name} ImageCanvas", ImageCanvas).lay(brightness(arrays[name].values), arrays[name].shape)
         self._caption(row_, column)
 
     def _caption(self, row_: int, column: int) -> None:
@@ -220,7 +222,7 @@ class TransposedBench(KernelBench):
         pictures.insert(1, Panel("output", (height, width), output))
         return pictures
 
-    def script(self, subject: Subject) -> list[str]:
+    def script(self, subject: LabInput) -> list[str]:
         """The same output, what one value spreads, the overlaps, and the map upsampled instead."""
         asked = self.request()
         at = self.timeline.position if self.timeline is not None else 0
@@ -247,4 +249,4 @@ class TransposedBench(KernelBench):
 
 def _view(name: str) -> Vertical:
     """A picture under its caption."""
-    return Vertical(Static(classes="caption"), Board(), id=name, classes="view")
+    return Vertical(Static(classes="caption"), ImageCanvas(), id=name, classes="view")

@@ -20,16 +20,16 @@ from textual.widgets import Static
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
-from tui.io.engine_client import Engine
+from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.playback import Playback
-from tui.terminal.frame_pacing import Link
+from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.devices import DevicePanel
 from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
-from tui.widgets.sampling_controls import NEW_SEEDS, Request, RequestBar, config_of
+from tui.widgets.sampling_controls import NEW_SEEDS, SampleRequest, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
 SIDES = ("left", "right")
@@ -47,36 +47,36 @@ class CompareScreen(Playback, ClosesOnce[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "compare")
     DEFAULT_CSS = """
     CompareScreen {
-        RequestBar { margin: 1 1 0 1; }
+        SamplingControls { margin: 1 1 0 1; }
         #sides { height: 1fr; margin: 1 1 0 1; }
         #sides > Vertical { width: 1fr; height: 1fr; }
         #left-side { margin-right: 4; }
         .caption { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
         Timeline { margin: 1 0; }
-        &.-low { RequestBar, #sides { margin: 0 1; } Timeline { margin: 0; } }
+        &.-low { SamplingControls, #sides { margin: 0 1; } Timeline { margin: 0; } }
     }
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineClient,
         root: Path,
-        request: Request,
+        request: SampleRequest,
         models: list[str],
-        link: Link | None = None,
+        pacer: FramePacer | None = None,
         *,
         still: bool = False,
     ) -> None:
         super().__init__()
         self.engine = engine
         self.root = root
-        self._link = link
+        self._pacer = pacer
         self._still = still
         self._request = request
         self._models = models
         self._listened: Callable[[Message], object] | None = None  # who heard the engine before
         self._times_asked = 0  # to sample both sides
-        self._waiting: list[tuple[str, Request]] = []  # what is still to be sampled
+        self._waiting: list[tuple[str, SampleRequest]] = []  # what is still to be sampled
         self._side = SIDES[0]  # which is being sampled
         self.shown: dict[str, Denoising] = {}
         self._said: dict[str, str] = {}
@@ -86,23 +86,23 @@ class CompareScreen(Playback, ClosesOnce[None]):
         """Two requests, two grids, the timeline."""
         yield Header("sample", "compare")
         for side in SIDES:
-            yield RequestBar(self._models, id=f"{side}-bar")
+            yield SamplingControls(self._models, id=f"{side}-bar")
         with Horizontal(id="sides"):
             for side in SIDES:
                 with Vertical(id=f"{side}-side"):
                     yield Static(id=f"{side}-caption", classes="caption")
                     yield DigitGrid(id=f"{side}-digits")
-        yield Timeline(self._link, still=self._still)
+        yield Timeline(self._pacer, still=self._still)
         yield DevicePanel()
         yield KeyBar()
 
-    def bar(self, side: str) -> RequestBar:
+    def bar(self, side: str) -> SamplingControls:
         """What a side is asked for."""
-        return self.query_one(f"#{side}-bar", RequestBar)
+        return self.query_one(f"#{side}-bar", SamplingControls)
 
     def on_mount(self) -> None:
         """Begin with the same model on both sides, or with another on the right where there is one."""
-        self._listened = self.engine.speak_to(self.post_message)
+        self._listened = self.engine.redirect(self.post_message)
         others = [model for model in self._models if model != self._request.model]
         models = (self._request.model, others[0] if others else self._request.model)
         for side, model in zip(SIDES, models, strict=True):
@@ -118,7 +118,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
 
     def _hand_back(self) -> None:
         if self._listened is not None:
-            self.engine.speak_to(self._listened)
+            self.engine.redirect(self._listened)
             self._listened = None
             self._times_asked += 1  # so that nothing more is asked from here
             self._waiting.clear()
@@ -155,7 +155,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             return
         self.query_one(Header).note = "compare"
         longest = self.longest
-        self.timeline.load(longest.steps, [frame.amount for frame in longest.frames])
+        self.timeline.load(longest.steps, [frame.t for frame in longest.frames])
 
     def on_engine_refused(self, message: EngineRefused) -> None:
         """Say what was wrong; nothing else is sampled."""
@@ -182,19 +182,19 @@ class CompareScreen(Playback, ClosesOnce[None]):
         """The side with more steps, which the timeline follows."""
         return max(self.shown.values(), key=lambda denoising: denoising.steps)
 
-    def frame_at(self, side: str, amount: float) -> Frame:
+    def frame_at(self, side: str, t: float) -> Frame:
         """The newest frame of a side that holds at least so much noise."""
         frames = self.shown[side].frames
-        return next((frame for frame in reversed(frames) if frame.amount >= amount - 1e-6), frames[0])
+        return next((frame for frame in reversed(frames) if frame.t >= t - 1e-6), frames[0])
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw both sides at the amount of noise that the timeline is at."""
         if len(self.shown) == len(SIDES) and not self._waiting and message.position < len(self.longest.frames):
-            self._draw(self.longest.frames[message.position].amount)
+            self._draw(self.longest.frames[message.position].t)
 
-    def _draw(self, amount: float) -> None:
+    def _draw(self, t: float) -> None:
         for side in SIDES:
-            denoising, frame = self.shown[side], self.frame_at(side, amount)
+            denoising, frame = self.shown[side], self.frame_at(side, t)
             blank = bytes(denoising.n * denoising.height * denoising.width)
             picture = frame.x if self._states else frame.prediction or blank
             read = [] if self._states else [f"{label} {sure}%" for label, sure in frame.read or ()]
@@ -210,7 +210,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
 
     # What a person asks
 
-    async def on_request_bar_submitted(self) -> None:
+    async def on_sampling_controls_submitted(self) -> None:
         """Sample what the bars say."""
         await self.action_sample()
 
@@ -230,11 +230,11 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self.timeline.pause()
         await self._next()
 
-    async def _asked(self, side: str) -> Request:
+    async def _asked(self, side: str) -> SampleRequest:
         bar = self.bar(side)
         model = bar.model
         if model is not None:
-            bar.suit(await asyncio.to_thread(config_of, model, self.root))
+            bar.set_config(await asyncio.to_thread(config_of, model, self.root))
         request = bar.read()
         bar.fill(request)
         return request
@@ -255,7 +255,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
         """Show the noisy states, or the predictions."""
         self._states = not self._states
         if len(self.shown) == len(SIDES) and not self._waiting:
-            self._draw(self.longest.frames[self.timeline.position].amount)
+            self._draw(self.longest.frames[self.timeline.position].t)
 
     def action_leave_field(self) -> None:
         """Give the keys back to the screen; where it has them, close it."""

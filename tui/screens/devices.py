@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from core.text import file_size, memory_size
 from tui.actions import bindings
-from tui.io.system_monitor import REMEMBERED, Meter, key
+from tui.io.system_monitor import REMEMBERED, SystemMonitor, key
 from tui.widgets.devices import DevicePanel, device_line
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
@@ -98,7 +98,7 @@ class DeviceCard(Vertical):
         yield Track(classes="memory")
         yield Static(classes="processes")
 
-    def show(self, device: DeviceInfo, meter: Meter) -> None:
+    def show(self, device: DeviceInfo, meter: SystemMonitor) -> None:
         """Show what was read of `device`."""
         width = max(20, self.content_size.width)
         runs = meter.users.get(device.device or "", [])
@@ -180,13 +180,13 @@ class DevicesScreen(Screen[None]):
         update_text(self.query_one("#disk", Static), _disk(meter, self.root), layout=False)
 
 
-def _process_lines(device: DeviceInfo, meter: Meter) -> int:
+def _process_lines(device: DeviceInfo, meter: SystemMonitor) -> int:
     """How many lines a card says of the processes on its device."""
     count = len(meter.on(device))
     return min(count, MOST_PROCESSES + 1) if count else int(device.kind == "cuda")
 
 
-def _disk(meter: Meter, root: Path) -> Content:
+def _disk(meter: SystemMonitor, root: Path) -> Content:
     if meter.disk is None:
         return Content.assemble(("disk ", "bold"), "N/A")
     free, total = map(file_size, meter.disk)

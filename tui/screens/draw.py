@@ -12,7 +12,7 @@ from textual.geometry import Region
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.lab.image_canvas import Board
+from tui.lab.image_canvas import ImageCanvas
 from tui.widgets.modal import Modal
 
 SIDE = 28
@@ -22,7 +22,7 @@ AROUND = (4, 2)  # columns and rows that the frame takes
 NARROWEST = 60  # columns of the frame, for the keys in it
 
 
-class Paper(Board):
+class DrawingCanvas(ImageCanvas):
     """The board: holds the ink and the pen; a held mouse button draws."""
 
     class Moved(Message):
@@ -103,7 +103,7 @@ class DrawScreen(Modal[str | None]):
 
     def __init__(self, pixels: str | None = None) -> None:
         super().__init__()
-        self._paper = Paper(bytes.fromhex(pixels) if pixels else bytes(SIDE * SIDE))
+        self._paper = DrawingCanvas(bytes.fromhex(pixels) if pixels else bytes(SIDE * SIDE))
 
     def compose(self) -> ComposeResult:
         """The board in its frame."""
@@ -125,7 +125,7 @@ class DrawScreen(Modal[str | None]):
         box = self.query_one(Vertical)
         box.styles.width, box.styles.height = max(NARROWEST, across + AROUND[0]), down + AROUND[1]
 
-    def on_paper_moved(self) -> None:
+    def on_drawing_canvas_moved(self) -> None:
         """Say whether the pen draws."""
         self.query_one(
             Vertical

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.actions import bindings
-from tui.widgets.modal import Sheet
+from tui.widgets.modal import TextPage
 
 TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # bound on every screen by Textual
 
@@ -23,7 +23,7 @@ TEXTUALS_OWN = ("app.focus_next", "app.focus_previous", "screen.copy_text")  # b
 PLACES = {"plot": "In the plot", "table": "In the table", "app": "Everywhere"}
 
 
-class HelpScreen(Sheet):
+class HelpScreen(TextPage):
     """Lists the keys that work on `shown`, those of the focused place first, below that screen's own HELP text."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("help")

@@ -19,9 +19,9 @@ from textual.widgets import ContentSwitcher, Input, Select
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
-from tui.io.engine_client import SILENCE_SECONDS, Engine
+from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
-from tui.lab.bench import Bench, Fields, Panel, Subject, choice, entry
+from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
 from tui.lab.inside import InsideBench
@@ -30,8 +30,8 @@ from tui.lab.transposed import TransposedBench
 from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
-from tui.terminal.frame_pacing import Link
-from tui.widgets.compact_select import Choice
+from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
@@ -99,15 +99,15 @@ class LabScreen(Playback):
     def __init__(
         self,
         root: Path,
-        link: Link | None = None,
+        pacer: FramePacer | None = None,
         *,
         still: bool = False,
         engine_silence: float = SILENCE_SECONDS,
     ) -> None:
         super().__init__()
         self.root = root
-        self._link, self._still = link, still
-        self.engine = Engine(self.post_message, root, silence_seconds=engine_silence)
+        self._pacer, self._still = pacer, still
+        self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
         self._datasets = list(DATASETS)
         self._pixels: str | None = None  # of a digit that was drawn
         self._asked: tuple[str, dict[str, Any]] = ("", {})  # what the engine was asked for last
@@ -116,16 +116,16 @@ class LabScreen(Playback):
     def compose(self) -> ComposeResult:
         """The benches' names, digit and model, the bench in sight."""
         benches = [
-            ConvolutionBench(self._link, still=self._still),
-            TransposedBench(self._link, still=self._still),
-            CorruptionBench(self._link, still=self._still),
+            ConvolutionBench(self._pacer, still=self._still),
+            TransposedBench(self._pacer, still=self._still),
+            CorruptionBench(self._pacer, still=self._still),
             InsideBench(),
         ]
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
         digit, model = entry("digit", "0", width=6), choice("model", models, models[0], width=24)
-        yield Fields(("digit", digit), ("model", model), id="subject")
+        yield FieldRow(("digit", digit), ("model", model), id="subject")
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
@@ -174,13 +174,13 @@ class LabScreen(Playback):
             self.notify(str(error), severity="error", timeout=8)
             runs = []
         names = list(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
-        model = self.query_one("#model", Choice)
+        model = self.query_one("#model", CompactSelect)
         model.offer(names, model.chosen if model.chosen in names else names[0])
 
     # What the engine is asked, and says
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> LabInput:
         """What the benches look at.
 
         Raises:
@@ -190,13 +190,13 @@ class LabScreen(Playback):
         if self._pixels is None and not (text.isdecimal() and int(text) < IMAGES):
             raise MinidiffError(f"digit takes the number of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
         index = int(text) if text.isdecimal() else 0
-        return Subject(self._datasets[0], index, self.query_one("#model", Choice).chosen, pixels=self._pixels)
+        return LabInput(self._datasets[0], index, self.query_one("#model", CompactSelect).chosen, pixels=self._pixels)
 
     async def _ask(self, bench: Bench) -> None:
         try:
             request = {**self.subject.request, **bench.request()}
         except MinidiffError as error:
-            bench.complain(str(error))
+            bench.show_error(str(error))
             return
         if (bench.NAME, request) != self._asked:
             self._asked, self._settled = (bench.NAME, request), False
@@ -242,7 +242,7 @@ class LabScreen(Playback):
             return
         name, _ = self._asked
         self._asked = name, {}  # so that the same, asked again, is refused again
-        self.query_one(f"#{name}", Bench).complain(message.notice)
+        self.query_one(f"#{name}", Bench).show_error(message.notice)
 
     def on_engine_died(self, message: EngineDied) -> None:
         """Say so, and whether another is on its way; if not, the next request starts it."""
@@ -308,7 +308,7 @@ class LabScreen(Playback):
         try:
             panels, script = self.bench.panels(), self.bench.script(self.subject)
         except MinidiffError as error:
-            self.bench.complain(str(error))
+            self.bench.show_error(str(error))
             return
         start = str(Path.cwd() / f"lab-{self.bench.NAME}")
         question = "Write the picture (.png) and the Python (.py) as"

@@ -16,11 +16,11 @@ def is_small(size: Size) -> bool:
     return size.width < LEAST.width or size.height < LEAST.height
 
 
-class RoomScreen(Modal[None]):
+class TooSmallScreen(Modal[None]):
     """Goes by itself as soon as there is room."""
 
     DEFAULT_CSS = """
-    RoomScreen Static {
+    TooSmallScreen Static {
         width: 100%; height: 100%; background: $background; content-align: center middle; text-align: center;
     }
     """

@@ -16,13 +16,13 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
-from core.runs.directory import Request, RunSummary, Status, request, unreadable_directories, unreadable_in_words
+from core.runs.directory import RequestName, RunSummary, Status, request, unreadable_directories, unreadable_in_words
 from core.runs.history import RunHistory
 from core.runs.store import delete_run, rename_run
 from core.text import sanitize
 from tui.actions import bindings
 from tui.io.run_list import list_newest_runs, list_runs
-from tui.io.run_watcher import Histories, RunWatcher, start_trainer
+from tui.io.run_watcher import HistoryReader, RunWatcher, start_trainer
 from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
@@ -72,7 +72,7 @@ class RunsScreen(Screen[None]):
         self._watched: Path | None = None  # the run whose log the details show
         self._offered: tuple[str, Status, bool] | None = None  # what the footer's keys were chosen by
         self._history = RunHistory()
-        self._histories = Histories()  # of the marked runs
+        self._histories = HistoryReader()  # of the marked runs
         self._stale = False  # whether the details' pictures are older than their history
         self._overlaying = False  # whether a thread reads the marked runs
         self._listing = False  # whether a thread reads the list
@@ -269,7 +269,7 @@ class RunsScreen(Screen[None]):
         else:
             self.post_message(RunChosen(run.name))
 
-    def action_ask(self, what: Request) -> None:
+    def action_ask(self, what: RequestName) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             try:

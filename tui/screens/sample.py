@@ -20,20 +20,20 @@ from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.actions import bindings
-from tui.io.engine_client import SILENCE_SECONDS, Engine
+from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.playback import Playback
 from tui.screens.zoom import ZoomScreen
-from tui.terminal.frame_pacing import Link
-from tui.widgets.denoising_view import Stage
+from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.denoising_view import DenoisingView
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import Start, StartDialog
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.sampling_controls import NEW_SEEDS, Request, RequestBar, config_of
+from tui.widgets.sampling_controls import NEW_SEEDS, SampleRequest, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
 FIRST = BUILTIN[0]  # what the app opens on
@@ -54,31 +54,31 @@ class SampleScreen(Playback):
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "sample")
     DEFAULT_CSS = """
     SampleScreen {
-        RequestBar { margin: 1 1 0 1; }
-        Stage { margin: 1 1 0 1; }
+        SamplingControls { margin: 1 1 0 1; }
+        DenoisingView { margin: 1 1 0 1; }
         Timeline { margin: 1 0; }
         #empty {
             display: none; height: 1fr; padding: 1 4;
             content-align: center middle; text-align: center; color: $foreground 60%;
         }
-        &.-empty { #empty { display: block; } Stage { display: none; } }
-        &.-low { RequestBar, Stage { margin: 0 1; } Timeline { margin: 0; } }
+        &.-empty { #empty { display: block; } DenoisingView { display: none; } }
+        &.-low { SamplingControls, DenoisingView { margin: 0 1; } Timeline { margin: 0; } }
     }
     """
 
     def __init__(
         self,
         root: Path,
-        link: Link | None = None,
+        pacer: FramePacer | None = None,
         *,
         still: bool = False,
         engine_silence: float = SILENCE_SECONDS,
     ) -> None:
         super().__init__()
         self.root = root
-        self._link = link  # whose pace pictures keep
+        self._pacer = pacer  # whose pace pictures keep
         self._still = still  # nothing plays by itself
-        self.engine = Engine(self.post_message, root, silence_seconds=engine_silence)
+        self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
         self.denoising: Denoising | None = None  # what is shown, as far as it is there
         self._opened = False  # whether the engine was started behind the first picture
         self._requested = False  # whether it was asked for anything yet
@@ -88,22 +88,22 @@ class SampleScreen(Playback):
     def compose(self) -> ComposeResult:
         """What to sample, the two grids, the timeline, the devices."""
         yield Header("sample")
-        yield RequestBar(builtin_directories())
-        yield Stage()
+        yield SamplingControls(builtin_directories())
+        yield DenoisingView()
         yield Static(id="empty")
-        yield Timeline(self._link, still=self._still)
+        yield Timeline(self._pacer, still=self._still)
         yield DevicePanel()
         yield KeyBar()
 
     @property
-    def bar(self) -> RequestBar:
+    def bar(self) -> SamplingControls:
         """The line that says what to sample."""
-        return self.query_one(RequestBar)
+        return self.query_one(SamplingControls)
 
     def on_mount(self) -> None:
         """Play the recording."""
         home = builtin_directories().get(FIRST)
-        self.bar.fill(Request(FIRST))
+        self.bar.fill(SampleRequest(FIRST))
         try:
             if home is None:
                 raise MinidiffError(f"The built-in model {FIRST} is not here.")
@@ -111,7 +111,7 @@ class SampleScreen(Playback):
         except MinidiffError as error:
             self._show_nothing(str(error))
         else:
-            self.bar.fill(Request(FIRST, recording.steps, recording.n, recording.seed))
+            self.bar.fill(SampleRequest(FIRST, recording.steps, recording.n, recording.seed))
             self._show(recording)
             self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
@@ -136,11 +136,11 @@ class SampleScreen(Playback):
         try:
             runs = await asyncio.to_thread(list_runs, self.root)
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
             runs = []
         self.bar.offer(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
 
-    async def _suit(self) -> None:
+    async def _update_controls(self) -> None:
         """Let the bar offer what the chosen model can do."""
         model, config = self.bar.model, None
         if model is None:
@@ -148,11 +148,11 @@ class SampleScreen(Playback):
         try:
             config = await asyncio.to_thread(config_of, model, self.root)
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
         if self.bar.model == model:  # and not another by now
-            self.bar.suit(config)
+            self.bar.set_config(config)
 
-    def _complain(self, error: MinidiffError) -> None:
+    def _show_error(self, error: MinidiffError) -> None:
         self.notify(str(error), severity="error", timeout=NOTICE_SECONDS)
 
     # What is shown
@@ -160,7 +160,7 @@ class SampleScreen(Playback):
     def _show(self, denoising: Denoising) -> None:
         self.denoising = denoising
         self.remove_class("-empty")
-        self.timeline.load(denoising.steps, [frame.amount for frame in denoising.frames])
+        self.timeline.load(denoising.steps, [frame.t for frame in denoising.frames])
 
     def _show_nothing(self, reason: str) -> None:
         self.add_class("-empty")
@@ -182,13 +182,13 @@ class SampleScreen(Playback):
         return self.denoising
 
     def _say(self, source: str, colour: str, *more: str) -> None:
-        self.query_one(Stage).say(Content.styled(source, colour), *more)
+        self.query_one(DenoisingView).say(Content.styled(source, colour), *more)
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw the step that the timeline is at."""
         if self.denoising is not None and message.position < len(self.denoising.frames):
             frames, at = self.denoising.frames, message.position
-            self.query_one(Stage).show(self.denoising, frames[at], frames[at - 1] if at else None)
+            self.query_one(DenoisingView).show(self.denoising, frames[at], frames[at - 1] if at else None)
 
     def on_resize(self, event: events.Resize) -> None:
         """Do without blank lines where there are few."""
@@ -199,7 +199,7 @@ class SampleScreen(Playback):
     async def on_engine_ready(self, message: EngineReady) -> None:
         """Go live, unless the user is looking at a step of the recording."""
         self.query_one(Header).note = f"engine ready on {message.device}"
-        await self._suit()
+        await self._update_controls()
         looking = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
         if not self._requested and not looking and self.bar.model is not None:
             if self.denoising is not None:
@@ -208,7 +208,7 @@ class SampleScreen(Playback):
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Follow a new denoising from its start."""
-        self.query_one(Stage).ask(message.labels)
+        self.query_one(DenoisingView).ask(message.labels)
         self._show(message.denoising)
         self._asked = message.in_words if self._from.image is None else f"from {self._from}, {message.in_words}"
         self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
@@ -219,7 +219,7 @@ class SampleScreen(Playback):
         if self.denoising is not None:
             frames = (*self.denoising.frames, message.frame)
             self.denoising = dataclasses.replace(self.denoising, frames=frames)
-            self.timeline.add(message.frame.amount)
+            self.timeline.add(message.frame.t)
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
         """Say how long it took."""
@@ -234,7 +234,7 @@ class SampleScreen(Playback):
                 self._say("● failed", "$error", message.notice)
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
                 self.bar.choose(self.denoising.model)
-                await self._suit()
+                await self._update_controls()
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:
@@ -252,17 +252,17 @@ class SampleScreen(Playback):
         try:
             self.bar.choose(model)
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
             return
         await self.action_sample()
 
     async def action_sample(self) -> None:
         """Sample what the bar says."""
-        await self._suit()
+        await self._update_controls()
         try:
             request = self.bar.read()
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
             return
         self._opened = self._requested = True
         self.bar.fill(request)
@@ -274,9 +274,9 @@ class SampleScreen(Playback):
             else:
                 self.remove_class("-empty")
         start = self._from
-        await self.engine.sample(**dataclasses.asdict(request), real=start.image, amount=start.amount)
+        await self.engine.sample(**dataclasses.asdict(request), real=start.image, t=start.t)
 
-    async def on_request_bar_submitted(self) -> None:
+    async def on_sampling_controls_submitted(self) -> None:
         """Sample what the bar says."""
         await self.action_sample()
 
@@ -287,7 +287,7 @@ class SampleScreen(Playback):
 
     def action_change(self) -> None:
         """Show what each step changes, or no more."""
-        stage = self.query_one(Stage)
+        stage = self.query_one(DenoisingView)
         stage.show_change(not stage.shows_change)
 
     async def action_compare(self) -> None:
@@ -295,11 +295,11 @@ class SampleScreen(Playback):
         try:
             request = self.bar.read()
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
             return
         self.timeline.pause()
         self._opened = self._requested = True
-        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._link, still=self._still)
+        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._pacer, still=self._still)
         await self.app.push_screen(compare, self._go_on if self.engine.busy else None)
 
     async def _go_on(self, _: object) -> None:
@@ -352,6 +352,6 @@ class SampleScreen(Playback):
                 case _:
                     await asyncio.to_thread(pictures.write_gif, export.path, denoising)
         except MinidiffError as error:
-            self._complain(error)
+            self._show_error(error)
         else:
             self.notify(f"wrote {export.path}", timeout=NOTICE_SECONDS)

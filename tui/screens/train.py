@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
 from core.errors import MinidiffError
-from core.runs.directory import CONFIG, MODEL, Request, Status, find_run, request
+from core.runs.directory import CONFIG, MODEL, RequestName, Status, find_run, request
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
 from core.runs.history import RunHistory, in_words
 from core.runs.store import create_run, free_name
@@ -100,7 +100,7 @@ class TrainScreen(Screen[None]):
         try:
             runs = await asyncio.to_thread(list_runs, self.root)
         except MinidiffError as error:
-            self.query_one(RunForm).complain(str(error))
+            self.query_one(RunForm).show_error(str(error))
             return
         alive = [run for run in runs if run.status.alive]
         if alive and self.path is None and not self._form_wanted:
@@ -112,7 +112,7 @@ class TrainScreen(Screen[None]):
             path = None if run is None else find_run(run, self.root)
         except MinidiffError as error:
             self._switch("form")
-            self.query_one(RunForm).complain(str(error))
+            self.query_one(RunForm).show_error(str(error))
             return
         if path is None:
             self._switch("form")
@@ -128,7 +128,7 @@ class TrainScreen(Screen[None]):
         try:
             config = TrainConfig.from_toml(find_run(run, self.root) / CONFIG)
         except MinidiffError as error:
-            form.complain(str(error))
+            form.show_error(str(error))
             return
         values = config.model_dump(exclude={"name", "root", "preset"})
         form.fork(config.preset, {**values, "name": free_name(self.root, run)})
@@ -139,7 +139,7 @@ class TrainScreen(Screen[None]):
         self._sampleable = os.path.isfile(path / MODEL)
         self.status = Status.STARTING
         self._host = self._lost = self._drawn = None
-        self._begin_anew()
+        self._restart()
         self._switch("monitor")
         self.query_one(RunMonitor).show(path.name, self.history, self.status, None, None)
         self._follow(path)
@@ -148,9 +148,9 @@ class TrainScreen(Screen[None]):
     async def _follow(self, path: Path) -> None:
         await RunWatcher(self, path).follow()
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self.history = RunHistory()
-        self.query_one(RunLog).begin_anew()
+        self.query_one(RunLog).restart()
 
     def _switch(self, to: str) -> None:
         self._form_wanted = to == "form"
@@ -167,7 +167,7 @@ class TrainScreen(Screen[None]):
         if message.path != self.path:
             return
         if message.anew:
-            self._begin_anew()
+            self._restart()
         known = len(self.history.notes)
         self.history.extend(message.events)
         if message.live and all(isinstance(event, Progress) for event in message.events):
@@ -210,7 +210,7 @@ class TrainScreen(Screen[None]):
         if message.path == self.path:
             self.path = None
             self._switch("form")
-            self.query_one(RunForm).complain(message.reason)
+            self.query_one(RunForm).show_error(message.reason)
 
     def _announce(self, what: str, *, wrong: bool) -> None:
         """Ring, and say it on whatever screen is in sight."""
@@ -292,11 +292,11 @@ class TrainScreen(Screen[None]):
             path = create_run(form.config())
             start_trainer(path)
         except MinidiffError as error:
-            form.complain(str(error))
+            form.show_error(str(error))
             return
         self.watch_path(path)
 
-    def action_ask(self, what: Request) -> None:
+    def action_ask(self, what: RequestName) -> None:
         if self.path is not None:
             try:
                 request(self.path, what)

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.actions import ACTIONS, bindings
-from tui.widgets.modal import Sheet
+from tui.widgets.modal import TextPage
 
 PLACES = (
     ("1", "Sample", "digits come out of noise, step by step"),
@@ -30,7 +30,7 @@ TEXT = (
 )
 
 
-class WelcomeScreen(Sheet):
+class WelcomeScreen(TextPage):
     """Shown once; a key that works everywhere closes it too, and does what it says there."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("welcome")

@@ -88,7 +88,7 @@ class ZoomScreen(Modal[None]):
         box = self.query_one(Vertical)
         box.border_title = (
             f"Digit {self._digit + 1} of {denoising.n} · step {position} of {denoising.steps} · "
-            f"noise {frame.amount:.2f}{sure}"
+            f"noise {frame.t:.2f}{sure}"
         )
         self.query_one("#values", Static).update(self._values(denoising, frame, cut))
 

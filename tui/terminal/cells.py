@@ -99,7 +99,7 @@ class _Segments(dict[Cell, Segment]):
         return segment
 
 
-class Palette:
+class CellPalette:
     """The levels as colours: `back` where no image is, and `mark`. `palette` keeps one for each pair.
 
     `through` leaves the terminal's own background where no image is, in whole cells; a character cannot have that
@@ -126,9 +126,9 @@ class Palette:
 
 
 @functools.cache
-def palette(back: RGB, mark: RGB = (255, 175, 95), *, through: bool = False) -> Palette:
+def palette(back: RGB, mark: RGB = (255, 175, 95), *, through: bool = False) -> CellPalette:
     """The palette on a background."""
-    return Palette(back, mark, through=through)
+    return CellPalette(back, mark, through=through)
 
 
 class CellStrip(Strip):
@@ -142,7 +142,7 @@ class CellStrip(Strip):
 
     __slots__ = ("_cells", "_palette", "_told")
 
-    def __init__(self, cells: Sequence[Cell], colors: Palette) -> None:
+    def __init__(self, cells: Sequence[Cell], colors: CellPalette) -> None:
         self._cells = cells
         self._cell_length = len(cells)
         self._palette = colors

@@ -79,7 +79,7 @@ class TerminalDriver(LinuxDriver):
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._minidiff = app
-        self._link = app.link
+        self._pacer = app.pacer
         self._parser = XTermParser(debug)
         self._batch: list[Message] = []  # what the bytes read last amount to
         self._ending = False
@@ -175,7 +175,7 @@ class TerminalDriver(LinuxDriver):
         delivery.cancel()
 
     async def _post(self, batch: list[Message]) -> None:
-        self._link.heard(time.monotonic())
+        self._pacer.input_received(time.monotonic())
         for message in batch:
             if isinstance(message, events.Paste):
                 message.text = message.text[:PASTE_CHARACTERS]
@@ -196,7 +196,7 @@ class TerminalDriver(LinuxDriver):
         """Whether what is written now would reach the terminal without waiting, as far as one can tell."""
         if self._writer_thread is None or self._writer_thread._queue.full():
             return False
-        return not self._link.silent(time.monotonic())
+        return not self._pacer.is_unresponsive(time.monotonic())
 
     def write(self, data: str) -> None:
         """Write to the terminal, unless it takes nothing, in characters that it can show."""
@@ -211,7 +211,7 @@ class TerminalDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal over."""
         self._ending = False
-        self._link.forget()
+        self._pacer.discard_queries()
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def disable_input(self) -> None:

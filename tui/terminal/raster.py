@@ -33,7 +33,7 @@ BRAILLE = _characters(BRAILLE_DOTS, [chr(0x2800 + number) for number in range(25
 QUARTERS = _characters(QUARTER_DOTS, QUADRANTS)
 
 
-class Spot(NamedTuple):
+class StyledCell(NamedTuple):
     """A cell that something was drawn in."""
 
     column: int
@@ -48,9 +48,9 @@ class Raster:
     def __init__(self, columns: int, lines: int, across: tuple[float, float], upwards: tuple[float, float]) -> None:
         self._columns, self._lines = columns, lines
         self._across, self._upwards = across, upwards
-        self._spots: dict[tuple[int, int], Spot] = {}
+        self._spots: dict[tuple[int, int], StyledCell] = {}
 
-    def place(self, spot: Spot) -> tuple[float, float]:
+    def place(self, spot: StyledCell) -> tuple[float, float]:
         """The values that stand in the middle of a cell."""
         (left, right), (low, high) = self._across, self._upwards
         x = left + (right - left) * spot.column / max(1, self._columns - 1)
@@ -68,10 +68,10 @@ class Raster:
             while both:
                 if both & mask:
                     text = characters[left & mask][right & mask]
-                    self._spots[column, line] = Spot(column, line, text, color)
+                    self._spots[column, line] = StyledCell(column, line, text, color)
                 both, left, right, line = both >> up, left >> up, right >> up, line + 1
 
-    def spots(self) -> Iterator[Spot]:
+    def spots(self) -> Iterator[StyledCell]:
         """All cells that are not empty."""
         yield from self._spots.values()
 

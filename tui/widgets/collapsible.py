@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 
-class Fold(Static, can_focus=True):
+class CollapsibleOptions(Static, can_focus=True):
     """Names the options folded away below it, those that were changed with their values; unfolds them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -20,7 +20,7 @@ class Fold(Static, can_focus=True):
         Binding("left", "turn(False)", show=False),
     ]
 
-    class Turned(Message):
+    class Toggled(Message):
         """A group was folded or unfolded."""
 
     def __init__(self, names: list[str], rest: Widget) -> None:
@@ -63,7 +63,7 @@ class Fold(Static, can_focus=True):
     def action_turn(self, unfold: bool | None = None) -> None:
         """Unfold, or fold what is unfolded."""
         self.turn(not self.open if unfold is None else unfold)
-        self.post_message(self.Turned())
+        self.post_message(self.Toggled())
 
     def on_click(self) -> None:
         """Unfold, or fold what is unfolded."""

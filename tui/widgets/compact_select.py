@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from textual.widgets import OptionList, Select
 
 
-class Choice(Select[str]):
+class CompactSelect(Select[str]):
     """One of some values, of which one is always chosen; `empty` is the name of the empty one."""
 
     def __init__(self, values: Iterable[str], value: str, *, id: str, empty: str = "", disabled: bool = False) -> None:

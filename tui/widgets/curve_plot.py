@@ -38,7 +38,7 @@ from tui.widgets.curves import (
 MARGIN = 10  # columns that the y labels and the frame take
 STEP = 0.01  # share of the span that the cursor moves by
 # One colour a run; entries of the 256-colour table, told apart on dark and light alike.
-RUN_COLORS = ("plot-average", "plot-held-out", "plot-run-3", "plot-run-4", "plot-run-5", "plot-run-6")
+RUN_COLORS = ("plot-average", "plot-validation", "plot-run-3", "plot-run-4", "plot-run-5", "plot-run-6")
 
 
 class CurvePlot(PlotextPlot, can_focus=True):

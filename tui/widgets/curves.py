@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from core.runs.events import Evaluated, Progress
-from core.runs.history import RunHistory, Thinned
+from core.runs.history import RunHistory, ThinnedSeries
 
 QUANTITIES = ("loss", "images a second", "learning rate", "distance")
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of what came before, in an exponential moving average
@@ -123,7 +123,7 @@ class Series:
     """What is kept of one run from drawing to drawing, so that only new windows cost something."""
 
     def __init__(self) -> None:
-        self._thinned = Thinned()
+        self._thinned = ThinnedSeries()
         self._averages: dict[str, MovingAverage] = {}  # by quantity, each with the weight asked for last
 
     def windows(self, history: RunHistory, span: tuple[float, float] | None) -> tuple[Sequence[Progress], list[range]]:
@@ -171,7 +171,13 @@ def curves_of(history: RunHistory, view: View, series: Series | None = None) -> 
                 found.append(Curve("smoothed", "plot-smoothed", xs, smooth))
             found.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
             found.append(
-                Curve("held out", "plot-held-out", epochs, [event.held_out for event in history.epochs], dots=True)
+                Curve(
+                    "validation",
+                    "plot-validation",
+                    epochs,
+                    [event.validation_loss for event in history.epochs],
+                    dots=True,
+                )
             )
             return found
         case "images a second":
@@ -182,7 +188,9 @@ def curves_of(history: RunHistory, view: View, series: Series | None = None) -> 
         case _:
             measured = [note for note in history.notes if isinstance(note, Evaluated)]
             distances = [event.frechet for event in measured]
-            return [Curve("distance", "plot-held-out", [event.step / unit for event in measured], distances, dots=True)]
+            return [
+                Curve("distance", "plot-validation", [event.step / unit for event in measured], distances, dots=True)
+            ]
 
 
 def overlaid(

@@ -19,11 +19,11 @@ BETWEEN = 4  # columns between the grids when they stand side by side
 THREE = 150  # columns with room for the change beside the other two; with fewer it takes the noisy state's place
 
 
-class Stage(Container):
+class DenoisingView(Container):
     """Draws one frame of a denoising; above the grids stand their titles and where the denoising comes from."""
 
     DEFAULT_CSS = """
-    Stage {
+    DenoisingView {
         height: 1fr; layout: horizontal;
         &.-stacked { layout: vertical; }
         & Vertical { width: 1fr; height: 1fr; }

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from tui.io.system_monitor import SECONDS, Meter
+from tui.io.system_monitor import SECONDS, SystemMonitor
 
 if TYPE_CHECKING:
     from core.system.devices import DeviceInfo
@@ -32,7 +32,7 @@ class DevicePanel(Widget):
         width: 1fr; background: $surface; color: $foreground 70%; padding: 0 1;
     }
     """
-    meter: ClassVar[Meter] = Meter()  # shared, so that a screen opened later shows values at once
+    meter: ClassVar[SystemMonitor] = SystemMonitor()  # shared, so that a screen opened later shows values at once
 
     @dataclass
     class Read(Message):

@@ -19,10 +19,10 @@ class Start:
     """What a denoising starts from: pure noise, or test images, this one first, noised to an amount."""
 
     image: int | None = None
-    amount: float = 1.0
+    t: float = 1.0
 
     def __str__(self) -> str:
-        return "noise" if self.image is None else f"test digit {self.image} at noise {self.amount:g}"
+        return "noise" if self.image is None else f"test digit {self.image} at noise {self.t:g}"
 
 
 class Dialog(Modal[ScreenResultType]):
@@ -133,18 +133,18 @@ class StartDialog(Dialog["Start | None"]):
                 )
             with Horizontal():
                 yield Label("noise, above 0 to 1")
-                yield Input(f"{self._given.amount:g}", id="amount", type="number", max_length=5, compact=True)
+                yield Input(f"{self._given.t:g}", id="amount", type="number", max_length=5, compact=True)
             yield Label("enter takes it · esc leaves", classes="detail", id="told")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        image, amount = (self.query_one(f"#{name}", Input).value.strip() for name in ("image", "amount"))
+        image, t = (self.query_one(f"#{name}", Input).value.strip() for name in ("image", "amount"))
         try:
-            share = float(amount)
+            share = float(t)
         except ValueError:
             share = 0.0
         if not 0 < share <= 1:
-            self.query_one("#told", Label).update(f"noise takes a number above 0, at most 1, not {amount or 'nothing'}")
+            self.query_one("#told", Label).update(f"noise takes a number above 0, at most 1, not {t or 'nothing'}")
             self.query_one("#amount", Input).focus()
         elif image and not image.isdecimal():
             self.query_one("#told", Label).update(f"the test image takes a whole number from 0 to 999, not {image}")

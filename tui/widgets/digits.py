@@ -19,8 +19,8 @@ from tui.terminal.cells import (
     MARK,
     NEAREST,
     RAMPS,
+    CellPalette,
     CellStrip,
-    Palette,
     half,
     palette,
     quadrant,
@@ -217,7 +217,7 @@ class DigitGrid(Widget):
         return CellStrip(cells, self._palette)
 
     @functools.cached_property
-    def _palette(self) -> Palette:
+    def _palette(self) -> CellPalette:
         """The greys on the background there is, until the theme changes."""
         back = self.background_colors[1]
         if back.ansi is None:

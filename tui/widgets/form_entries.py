@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input, Switch
 
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ EMPTY = {
 TRISTATE = {"": None, "on": True, "off": False}
 
 
-class FormChoice(Choice, inherit_bindings=False):
+class FormSelect(CompactSelect, inherit_bindings=False):
     """A choice whose arrow keys are left to the form, to move between its rows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", "Choose", show=False)]
@@ -45,7 +45,7 @@ def entry_for(name: str, field: FieldInfo, placeholder: str = "") -> Widget:
     key, empty = f"field-{name}", EMPTY.get(name, placeholder or "none")
     if typing.get_origin(kind) is typing.Literal or (kind is bool and optional):
         values = typing.get_args(kind) or ("on", "off")
-        return FormChoice(("", *values) if optional else values, str(field.default or ""), id=key, empty=empty)
+        return FormSelect(("", *values) if optional else values, str(field.default or ""), id=key, empty=empty)
     if kind is bool:
         return Switch(bool(field.default), animate=False, id=key)
     default = "" if field.default is None else shown(field.default)
@@ -57,7 +57,7 @@ def read(entry: Widget, field: FieldInfo) -> Any:
     kind, optional = _kind(field)
     if isinstance(entry, Switch):
         return entry.value
-    if isinstance(entry, Choice):
+    if isinstance(entry, CompactSelect):
         return TRISTATE[entry.chosen] if kind is bool else entry.chosen or None
     assert isinstance(entry, Input)
     return _typed(entry.value.strip(), kind, optional)
@@ -67,7 +67,7 @@ def write(entry: Widget, value: Any) -> None:
     """Let the entry hold `value`."""
     if isinstance(entry, Input):
         entry.value = "" if value is None else shown(value)
-    elif isinstance(entry, Choice):
+    elif isinstance(entry, CompactSelect):
         entry.value = shown(value) if value is not None else ""
     elif isinstance(entry, Switch):
         entry.value = bool(value)

@@ -24,11 +24,11 @@ class Modal(ModalScreen[ScreenResultType], ClosesOnce[ScreenResultType]):
     """A modal screen that closes once; Textual takes the style of the first class only."""
 
 
-class Sheet(Modal[None]):
+class TextPage(Modal[None]):
     """A page in a frame, which scrolls where the terminal is too small for it."""
 
     DEFAULT_CSS = """
-    Sheet {
+    TextPage {
         align: center middle;
         & > VerticalScroll {
             max-width: 100%; height: auto; max-height: 100%; scrollbar-size-vertical: 1;
@@ -40,7 +40,7 @@ class Sheet(Modal[None]):
     """
 
 
-class Palette(CommandPalette):
+class SafeCommandPalette(CommandPalette):
     """Textual's command palette, which closes once, and turns no page of a list that was never drawn."""
 
     def dismiss(self, result: None = None) -> AwaitComplete:

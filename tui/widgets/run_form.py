@@ -16,8 +16,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Select, Static, Switch
 
 from core.errors import ConfigError
-from tui.widgets.collapsible import Fold
-from tui.widgets.compact_select import Choice
+from tui.widgets.collapsible import CollapsibleOptions
+from tui.widgets.compact_select import CompactSelect
 from tui.widgets.form_entries import WHILE_IDLE, entry_for, fitting_choices, group_of, idle_entries, read, shown, write
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ FIRST = (
 ALL_FIT = 55  # lines of a form that has room for every option
 
 
-class Rows(VerticalScroll, can_focus=False, inherit_bindings=False):
+class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The form's rows; what does not fit scrolls by pages, while the arrows move between the rows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,16 +72,16 @@ class RunForm(Vertical):
         .row { height: 1; }
         .group { width: 10; color: $text-accent; text-style: bold; }
         .name { width: 18; }
-        .row > Input, .row > Choice { width: 20; }
+        .row > Input, .row > CompactSelect { width: 20; }
         .row > Input { background: $surface; }
         .row > Input.-wrong { background: $error 35%; }
-        .row > Input:focus, .row > Choice:focus SelectCurrent { background: $primary 45%; }
+        .row > Input:focus, .row > CompactSelect:focus SelectCurrent { background: $primary 45%; }
         .row > Switch { border: none; padding: 0 16 0 0; height: 1; width: 20; background: $surface; }
         .row > Switch > .switch--slider { color: $foreground 50%; background: $panel-lighten-2; }
         .row > Switch.-on > .switch--slider { color: $success; }
         .row > Switch:focus { border: none; background: $primary 45%; }
         .row.-idle .name { color: $foreground 40%; }
-        Choice SelectCurrent { background: $surface; padding: 0; border: none; }
+        CompactSelect SelectCurrent { background: $surface; padding: 0; border: none; }
         .help { width: 1fr; color: $text-muted; margin-left: 2; text-wrap: nowrap; text-overflow: ellipsis; }
         .row.-idle .help { color: $foreground 40%; text-style: italic; }
         .fold { height: 1; margin-left: 10; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -93,7 +93,7 @@ class RunForm(Vertical):
         #message.-wrong { color: $text-error; text-style: bold; }
     }
     .-wide RunForm, .-broad RunForm {
-        .row > Input, .row > Choice { width: 32; }
+        .row > Input, .row > CompactSelect { width: 32; }
         .row > Switch { width: 32; padding: 0 28 0 0; }
     }
     .-broad RunForm > * { max-width: 150; }
@@ -106,7 +106,7 @@ class RunForm(Vertical):
     .-slim RunForm {
         .group { display: none; }
         .help { display: none; }
-        .row > Input, .row > Choice { width: 1fr; }
+        .row > Input, .row > CompactSelect { width: 1fr; }
         .fold { margin-left: 0; }
     }
     """
@@ -132,7 +132,7 @@ class RunForm(Vertical):
         from core.config.training import TrainConfig
 
         fields = TrainConfig.model_fields
-        with Rows():
+        with FormRows():
             for group, members in groupby(fields, lambda name: group_of(fields[name])):
                 names = list(members)
                 rest = [name for name in names if name not in FIRST]
@@ -142,7 +142,7 @@ class RunForm(Vertical):
                     if rest:
                         folded = Vertical(*(self._row(name) for name in rest), classes="rest")
                         folded.display = False
-                        yield Fold(rest, folded)
+                        yield CollapsibleOptions(rest, folded)
                         yield folded
         with Horizontal(id="told"):
             yield Button("Start training", id="start", variant="success")
@@ -159,7 +159,7 @@ class RunForm(Vertical):
         return row
 
     def on_mount(self) -> None:
-        self._settle()
+        self._resolve()
         self._entries["preset"].focus()
 
     # Values
@@ -201,7 +201,7 @@ class RunForm(Vertical):
         try:
             known = TrainConfig(**defaults)
         except ConfigError as error:
-            self.complain(f"[training] of the settings file: {error}")
+            self.show_error(f"[training] of the settings file: {error}")
             return
         names = {*defaults, *(name for preset in PRESETS.values() for name in preset)} - {"preset", "root"}
         self.fork(known.preset, {name: getattr(known, name) for name in sorted(names)})
@@ -211,7 +211,7 @@ class RunForm(Vertical):
         with self.prevent(Select.Changed):
             write(self._entries["preset"], preset)
         self.fill(values)
-        self._settle()
+        self._resolve()
 
     def _preset(self) -> dict[str, Any]:
         """Every option as the chosen preset has it."""
@@ -233,15 +233,15 @@ class RunForm(Vertical):
     @on(Switch.Changed)
     def _changed(self, event: Select.Changed | Switch.Changed) -> None:
         if event.control.has_class("-wrong"):
-            self.clear_complaint()
-        self._settle()
+            self.clear_error()
+        self._resolve()
 
-    def _settle(self) -> None:
+    def _resolve(self) -> None:
         """Grey out what does not go with what else is chosen, move what cannot stay, and say so."""
         notes = [*self._fit_choices(), *self._let_idle()]
         self._name_changes()
         if notes:
-            self.clear_complaint()
+            self.clear_error()
             self._say("; ".join(notes), wrong=False)
             self._told_at = self.screen.focused
 
@@ -250,7 +250,7 @@ class RunForm(Vertical):
         held = self._held()
         for name, allowed in fitting_choices(held).items():
             entry = self._entries[name]
-            assert isinstance(entry, Choice)
+            assert isinstance(entry, CompactSelect)
             unfit = [value for value in entry.values if value not in allowed]
             lacking = f"{' and '.join(unfit)} is not for the path {held['path']}"
             entry.grey(unfit)
@@ -286,7 +286,7 @@ class RunForm(Vertical):
             for name, entry in self._entries.items()
             if not entry.disabled and held[name] != preset[name]
         }
-        for fold in self.query(Fold):
+        for fold in self.query(CollapsibleOptions):
             fold.name_changed({name: value for name, value in changed.items() if name in fold.names})
 
     # Folding
@@ -294,29 +294,29 @@ class RunForm(Vertical):
     def on_resize(self, event: events.Resize) -> None:
         """Show every option where all have room, until a person folds or unfolds."""
         if not self._turned:
-            for fold in self.query(Fold):
+            for fold in self.query(CollapsibleOptions):
                 fold.turn(event.size.height >= ALL_FIT)
 
-    @on(Fold.Turned)
+    @on(CollapsibleOptions.Toggled)
     def _note_turn(self) -> None:
         self._turned = True
 
     def unfold(self) -> None:
         """Show every option, or fold all groups if nothing is folded."""
         self._turned = True
-        folds = list(self.query(Fold))
+        folds = list(self.query(CollapsibleOptions))
         unfold = not all(fold.open for fold in folds)
         for fold in folds:
             fold.turn(unfold)
 
     def _reveal(self, name: str) -> None:
-        for fold in self.query(Fold):
+        for fold in self.query(CollapsibleOptions):
             if name in fold.names:
                 fold.turn(True)
 
     # What is said
 
-    def complain(self, message: str) -> None:
+    def show_error(self, message: str) -> None:
         """Show what is wrong, and go to the field that the message begins with."""
         self._say(message, wrong=True)
         option = message.split(":", 1)[0].split(" ")[-1]
@@ -326,7 +326,7 @@ class RunForm(Vertical):
                 self._reveal(name)
                 entry.focus()
 
-    def clear_complaint(self) -> None:
+    def clear_error(self) -> None:
         self._say("", wrong=False)
         for entry in self.query(".-wrong"):
             entry.remove_class("-wrong")
@@ -340,14 +340,14 @@ class RunForm(Vertical):
     @on(Input.Changed)
     def _typing(self) -> None:
         if self.query_one("#message").has_class("-wrong"):
-            self.clear_complaint()
+            self.clear_error()
         self._name_changes()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Explain the focused field in full, for where its row has no room for that."""
         if self.query_one("#message").has_class("-wrong") or self._told_at is event.widget:
             return
-        if isinstance(event.widget, Fold):
+        if isinstance(event.widget, CollapsibleOptions):
             self._say(f"enter shows {', '.join(event.widget.names)}", wrong=False)
         for name, entry in self._entries.items():
             if entry is event.widget:
@@ -364,9 +364,9 @@ class RunForm(Vertical):
         try:
             self.config()
         except ConfigError as error:
-            self.complain(str(error))
+            self.show_error(str(error))
             return
-        self.clear_complaint()
+        self.clear_error()
         self.post_message(self.Submitted())
 
 

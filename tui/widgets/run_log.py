@@ -39,16 +39,16 @@ class RunLog(RichLog):
         self.watch(self.app, "theme", self._wear, init=False)
 
     def _wear(self) -> None:
-        self.call_after_refresh(self._write_anew)
+        self.call_after_refresh(self._rewrite)
 
     def on_resize(self, event: Resize) -> None:
         """Wrap the lines anew, and show the newest."""
         if event.size.width != self._wrapped_at:
             self._wrapped_at = event.size.width
-            self._write_anew()
+            self._rewrite()
         self.call_after_refresh(self.scroll_end, animate=False)
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Remove all lines."""
         self._events.clear()
         self.clear()
@@ -59,7 +59,7 @@ class RunLog(RichLog):
         self._events.extend(told)
         self._write(told[-LINES:])
 
-    def _write_anew(self) -> None:
+    def _rewrite(self) -> None:
         self.clear()
         self._write(self._events)
 
@@ -73,7 +73,9 @@ class RunLog(RichLog):
 def _line(event: Event, variables: Mapping[str, str], *, clock: bool) -> Text:
     color = "error" if isinstance(event, Failed) else "warning" if isinstance(event, Warned) else "foreground"
     if not clock and isinstance(event, Epoch):  # in full it would wrap
-        return Text(f"epoch {event.epoch}: {event.loss:.4f}, held out {event.held_out:.4f}, {event.seconds:.0f} s")
+        return Text(
+            f"epoch {event.epoch}: {event.loss:.4f}, validation {event.validation_loss:.4f}, {event.seconds:.0f} s"
+        )
     moment = time.strftime("%H:%M:%S ", time.localtime(event.time)) if clock else ""
     words = in_words(event), theme_style(variables, color)
     return Text.assemble((moment, theme_style(variables, "muted")), words)

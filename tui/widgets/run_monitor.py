@@ -91,8 +91,8 @@ class RunMonitor(Vertical):
             heard = "" if history.last is None else f", last heard {ago(history.last.time)}"
             phase = f"on {host}{heard}"
         about = [history.dataset.name] if history.dataset else []
-        if history.begun is not None:
-            about += [_where(history.begun), f"{history.begun.parameters:,} parameters"]
+        if history.started is not None:
+            about += [_where(history.started), f"{history.started.parameters:,} parameters"]
         color = f"${STATUS_COLORS[status]}"
         title = Content.assemble(
             (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(about), "$foreground 60%")
@@ -159,17 +159,17 @@ def _phase(history: RunHistory, status: Status) -> str:
 
 def _is_warming_up(history: RunHistory) -> bool:
     """Whether the trainer that holds the run has not reported a step yet."""
-    if history.begun is None or not history.progress:
+    if history.started is None or not history.progress:
         return True
-    return history.progress[-1].time < history.begun.time
+    return history.progress[-1].time < history.started.time
 
 
-def _where(begun: Started | Resumed) -> str:
+def _where(started: Started | Resumed) -> str:
     """The trainer's device, or how many processes train together, and on what."""
-    devices = begun.team.split(", ")
+    devices = started.devices.split(", ")
     if len(devices) == 1:
-        return begun.device
-    return f"{len(devices)} processes" + (f" ({begun.team})" if len(devices) <= NAMED else "")
+        return started.device
+    return f"{len(devices)} processes" + (f" ({started.devices})" if len(devices) <= NAMED else "")
 
 
 def _waiting(history: RunHistory, status: Status) -> str:
@@ -184,10 +184,10 @@ def _waiting(history: RunHistory, status: Status) -> str:
 def _stats(history: RunHistory, status: Status) -> list[str]:
     if history.download is not None and history.dataset is None and status.alive:
         return [in_words(history.download)]
-    if history.begun is None:
+    if history.started is None:
         return ["the trainer is loading"] if status.alive else []
     total = history.total_steps
-    epochs = history.begun.epochs
+    epochs = history.started.epochs
     done = history.epochs[-1].epoch if history.epochs else 0
     window = history.progress[-1] if history.progress else None
     at = current_epoch(epochs, window, done) if status.alive else done

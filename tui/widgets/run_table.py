@@ -192,7 +192,7 @@ class RunTable(DataTable[Text]):
                 return Text(text, style=theme_style(variables, STATUS_COLORS[run.status]))
             case "when":
                 return Text(text, style=theme_style(variables, "muted"))
-            case "epoch" | "loss" | "held out":
+            case "epoch" | "loss" | "validation":
                 return Text(text, justify="right")
             case _:
                 return Text(text)
@@ -231,9 +231,9 @@ def _rank(run: RunSummary, order: str) -> tuple[float, str]:
 def _columns(width: int) -> tuple[str, ...]:
     """The columns that a screen `width` cells wide has room for."""
     if width >= ROOMY:
-        return ("name", "status", "recipe", "data", "epoch", "loss", "held out", "when")
+        return ("name", "status", "recipe", "data", "epoch", "loss", "validation", "when")
     if width >= NARROW:
-        return ("name", "status", "data", "epoch", "loss", "held out", "when")
+        return ("name", "status", "data", "epoch", "loss", "validation", "when")
     return ("name", "status", "epoch", "loss", "when")
 
 
@@ -253,8 +253,8 @@ def _text(run: RunSummary, column: str, *, roomy: bool) -> str:
             return f"{run.epoch or 0}/{run.epochs}" if run.epochs else ""
         case "loss":
             return _loss(run.loss)
-        case "held out":
-            return _loss(run.held_out)
+        case "validation":
+            return _loss(run.validation_loss)
         case _:
             return "" if run.updated is None else _when(run.updated, roomy=roomy)
 

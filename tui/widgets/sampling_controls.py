@@ -17,7 +17,7 @@ from core.config.datasets import CLASSES
 from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits, resolve_sampling
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, builtin_directories
-from tui.widgets.compact_select import Choice
+from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
@@ -29,7 +29,7 @@ ONE_LINE, LOOSE, TIGHT = 117, 140, 72  # columns: one line from here; with more 
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """What to sample; what is None is left to the model."""
 
     model: str
@@ -41,7 +41,7 @@ class Request:
     label: int | None = None
 
 
-class RequestBar(Container):
+class SamplingControls(Container):
     """Holds a request to be changed; posts `Submitted` when enter is pressed in a field or something else chosen."""
 
     @dataclass
@@ -49,7 +49,7 @@ class RequestBar(Container):
         """The user wants what the bar says now."""
 
     DEFAULT_CSS = """
-    RequestBar {
+    SamplingControls {
         height: 2; layout: vertical;
         & Horizontal { height: 1; }
         & Label { color: $foreground 50%; margin: 0 1 0 2; }
@@ -117,14 +117,14 @@ class RequestBar(Container):
                 id="model",
             )
             yield Label("sampler", id="sampler-label")
-            yield Choice([NOT_KNOWN], NOT_KNOWN, id="sampler", disabled=True)
+            yield CompactSelect([NOT_KNOWN], NOT_KNOWN, id="sampler", disabled=True)
             yield Label("steps")
             yield Input(id="steps", compact=True, type="integer", max_length=4)
             yield Label("guidance")
             yield Input(id="guidance", compact=True, type="number", max_length=6, disabled=True)
         with Horizontal(id="what"):
             yield Label("class", classes="first second")
-            yield Choice([NOT_KNOWN], NOT_KNOWN, id="class", disabled=True)
+            yield CompactSelect([NOT_KNOWN], NOT_KNOWN, id="class", disabled=True)
             yield Label("digits")
             yield Input(id="digits", compact=True, type="integer", max_length=2)
             yield Label("seed")
@@ -161,8 +161,8 @@ class RequestBar(Container):
     def _field(self, name: str) -> Input:
         return self.query_one(f"#{name}", Input)
 
-    def _choice(self, name: str) -> Choice:
-        return self.query_one(f"#{name}", Choice)
+    def _choice(self, name: str) -> CompactSelect:
+        return self.query_one(f"#{name}", CompactSelect)
 
     def offer(self, models: Iterable[str]) -> None:
         """Let the user choose among `models`; the one chosen stays, if it is among them."""
@@ -185,7 +185,7 @@ class RequestBar(Container):
         with self.prevent(Select.Changed):
             self.query_one("#model", Select).value = model
 
-    def suit(self, config: TrainConfig | None) -> None:
+    def set_config(self, config: TrainConfig | None) -> None:
         """Offer what a model trained with `config` can do, None if that is not known.
 
         What the bar says stays, if it fits; what fits no more, or was only the last model's default, becomes this
@@ -220,7 +220,7 @@ class RequestBar(Container):
         self._submitted |= {"sampler": sampler.chosen, "class": label.chosen}
         self._tell_cost()
 
-    def fill(self, request: Request) -> None:
+    def fill(self, request: SampleRequest) -> None:
         """Show a request; its model is the one chosen last."""
         for name, value in (("steps", request.steps), ("digits", request.n), ("seed", request.seed)):
             self._field(name).value = str(value)
@@ -232,7 +232,7 @@ class RequestBar(Container):
             "class": self._choice("class").chosen,
         }
 
-    def read(self) -> Request:
+    def read(self) -> SampleRequest:
         """What the fields say; a field that is wrong gets the focus.
 
         Raises:
@@ -247,7 +247,7 @@ class RequestBar(Container):
                 self._field(name).focus()
                 raise MinidiffError(f"{name} takes a whole number from {least} to {most:,}, not {text!r}")
             values[name] = int(text)
-        request = Request(self.model, values["steps"], values["digits"], values["seed"])
+        request = SampleRequest(self.model, values["steps"], values["digits"], values["seed"])
         if self._config is None:
             return request
         guidance = self._guidance()
@@ -261,7 +261,7 @@ class RequestBar(Container):
             guidance=guidance,
             labels=asked,
         )
-        return Request(request.model, request.steps, request.n, request.seed, chosen.sampler, guidance, asked)
+        return SampleRequest(request.model, request.steps, request.n, request.seed, chosen.sampler, guidance, asked)
 
     def _guidance(self) -> float:
         field = self._field("guidance")

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.terminal.frame_pacing import Link
+from tui.terminal.frame_pacing import FramePacer
 
 SECONDS_A_PLAY = 4.0  # that a whole denoising takes when its steps allow
 FASTEST, SLOWEST = 0.08, 0.4  # seconds a step
@@ -46,14 +46,14 @@ class Timeline(Widget):
     speed = reactive(1.0)
 
     def __init__(
-        self, link: Link | None = None, *, still: bool = False, tells: str = "noise", id: str | None = None
+        self, pacer: FramePacer | None = None, *, still: bool = False, tells: str = "noise", id: str | None = None
     ) -> None:
         super().__init__(id=id)
         self._tells = tells  # what the amounts are of; empty where there are none worth telling
-        self._link = link or Link()
+        self._pacer = pacer or FramePacer()
         self._still = still  # nothing plays by itself: what is new is shown at its end
         self.steps = 0
-        self._amounts: list[float] = []  # one a step that is there
+        self._noise_levels: list[float] = []  # one a step that is there
         self._clock: Timer | None = None
         self._due = 0.0  # steps and parts of a step that playing has come to
         self._looked = 0.0  # when that was
@@ -63,17 +63,17 @@ class Timeline(Widget):
     @property
     def newest(self) -> int:
         """The last step there is so far."""
-        return max(0, len(self._amounts) - 1)
+        return max(0, len(self._noise_levels) - 1)
 
     @property
     def pace(self) -> float:
         """Seconds a step while playing."""
         return min(SLOWEST, max(FASTEST, SECONDS_A_PLAY / max(1, self.steps))) / self.speed
 
-    def load(self, steps: int, amounts: list[float] | None = None) -> None:
+    def load(self, steps: int, noise_levels: list[float] | None = None) -> None:
         """Begin a denoising of `steps` steps at its start, playing; `amounts` are the noise of the steps there are."""
         self.steps = steps
-        self._amounts = list(amounts or [])
+        self._noise_levels = list(noise_levels or [])
         self._rested = 0.0
         self._go(self.newest if self._still else 0, always=True)
         if self._still:
@@ -81,16 +81,16 @@ class Timeline(Widget):
         else:
             self.play()
 
-    def stretch(self, steps: int, amounts: list[float]) -> None:
+    def stretch(self, steps: int, noise_levels: list[float]) -> None:
         """Other steps, all of them there, at the same part of the way, playing or not as before."""
         share = self.position / self.steps if self.steps else 0.0
-        self.steps, self._amounts = steps, list(amounts)
+        self.steps, self._noise_levels = steps, list(noise_levels)
         self._go(round(share * steps), always=True)
         self.refresh()
 
-    def add(self, amount: float) -> None:
+    def add(self, t: float) -> None:
         """A further step is there."""
-        self._amounts.append(amount)
+        self._noise_levels.append(t)
         if self._still and not self.playing and self.position == self.newest - 1:
             self._go(self.newest)
         if self.newest == self.position:
@@ -99,7 +99,7 @@ class Timeline(Widget):
 
     def play(self) -> None:
         """Play from here, or from the start when on the last step."""
-        if not self._amounts and not self.steps:
+        if not self._noise_levels and not self.steps:
             return
         if self.steps and self.position >= self.steps:
             self._go(0)
@@ -138,7 +138,7 @@ class Timeline(Widget):
             return  # nobody sees it
         self._due = min(self._due + passed / self.pace, float(self.newest))
         if self.position < self.newest:
-            if int(self._due) > self.position and self._link.is_free(now):
+            if int(self._due) > self.position and self._pacer.can_draw(now):
                 self._move(int(self._due))
         elif self.position >= self.steps:
             if not self.looping:
@@ -155,7 +155,7 @@ class Timeline(Widget):
 
     def _move(self, position: int) -> None:
         self.position = position
-        self._link.drew(time.monotonic())
+        self._pacer.frame_drawn(time.monotonic())
         self.post_message(self.Moved(position))
 
     def render(self) -> Content:
@@ -165,11 +165,11 @@ class Timeline(Widget):
         if not self.steps:
             return Content.styled("no steps yet", "$foreground 40%")
         digits = len(str(self.steps))
-        amount = f"{self._amounts[self.position]:.2f}" if self.position < len(self._amounts) else "…"
+        t = f"{self._noise_levels[self.position]:.2f}" if self.position < len(self._noise_levels) else "…"
         quiet = "$foreground 50%"
         label = [("step ", quiet), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", quiet)]
         if self._tells:
-            label += [(f"   {self._tells} ", quiet), (amount, "bold")]
+            label += [(f"   {self._tells} ", quiet), (t, "bold")]
         if self.speed != 1:
             label.append((f"   {self.speed:g}x", "$accent"))
         label.append(("   loop", "$accent" if self.looping else "$foreground 25%"))
