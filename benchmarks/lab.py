@@ -41,7 +41,7 @@ PATIENCE = 120.0  # seconds
 async def answered(screen: LabScreen, before: object = None) -> None:
     """Let the app run until the answer to what was asked last, another than the one before, is drawn."""
     deadline = time.monotonic() + PATIENCE
-    while screen.bench.shown is before or not screen.settled:
+    while screen.bench.shown is before or not screen.is_idle:
         if time.monotonic() > deadline:
             raise SystemExit(f"{screen.bench.NAME} did not answer within {PATIENCE:.0f} s")
         await asyncio.sleep(0.001)

@@ -31,7 +31,7 @@ async def take_lab(pilot: Pilot[None], shoot: Shoot, until: Until) -> None:
     assert isinstance(screen, LabScreen)
     for bench in screen.query(Bench):
         screen.open(bench.NAME)
-        await until(pilot, lambda: screen.settled and screen.bench.shown is not None, f"{bench.NAME} is shown")
+        await until(pilot, lambda: screen.is_idle and screen.bench.shown is not None, f"{bench.NAME} is shown")
         await pilot.pause(WALKS_SECONDS)
         await shoot(pilot, f"lab-{bench.NAME}", SIZES)
 

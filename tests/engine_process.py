@@ -1,17 +1,21 @@
-"""The engine as a process, and the UI's side of its pipes."""
+"""The engine as a real process, with the UI's end of the pipes."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
+from core.engine.codec import decode_reply, encode, parse_header
+from core.engine.protocol import Alive, Cancelled, Ready, Reply, Request, SampledFrame, SamplingInfo
 from core.system import subprocesses
+
+R = TypeVar("R", bound=Reply)
 
 
 class Client:
-    """The screen's side of the pipes."""
+    """Sends requests and reads replies, one at a time."""
 
     def __init__(self, program: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -21,33 +25,42 @@ class Client:
             stderr=subprocess.DEVNULL,
             env=subprocesses.environment(),
         )
-        self.payload = b""
-        self.signs_of_life = 0
+        self.alive_count = 0
 
-    def send(self, *requests: dict[str, Any] | bytes) -> None:
+    def send(self, *requests: Request | dict[str, Any] | bytes) -> None:
+        """Send requests; a dict is sent as it is, bytes too."""
         assert self.process.stdin is not None
-        lines = [r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in requests]
-        self.process.stdin.write(b"".join(lines))
+        for request in requests:
+            match request:
+                case Request():
+                    line = encode(request)
+                case dict():
+                    line = json.dumps(request).encode() + b"\n"
+                case _:
+                    line = request
+            self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def reply(self) -> dict[str, Any]:
+    def reply(self) -> Reply:
+        """The next reply that is not `Alive`."""
         assert self.process.stdout is not None
         while True:
             line = self.process.stdout.readline()
-            assert line, "the engine ended"
-            message: dict[str, Any] = json.loads(line)
-            if message["event"] != "alive":  # which it says every second that an answer takes
-                break
-            self.signs_of_life += 1
-        self.payload = self.process.stdout.read(message.get("bytes", 0))
-        return message
+            assert line, "the engine exited"
+            record, size = parse_header(line)
+            reply = decode_reply(record, self.process.stdout.read(size))
+            if not isinstance(reply, Alive):
+                return reply
+            self.alive_count += 1
 
-    def until(self, event: str) -> dict[str, Any]:
-        while (message := self.reply())["event"] != event:
-            assert message["event"] in ("ready", "sampling", "step", "cancelled"), message
-        return message
+    def until(self, kind: type[R]) -> R:
+        """The next reply of a kind; before it only parts of samplings may come."""
+        while not isinstance(reply := self.reply(), kind):
+            assert isinstance(reply, Ready | SamplingInfo | SampledFrame | Cancelled), reply
+        return reply
 
     def end(self) -> int:
+        """Close stdin and return the exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.process.wait(60)

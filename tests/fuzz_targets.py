@@ -7,6 +7,7 @@ process held before. One line of JSON tells how it went; a fault ends the proces
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import io
 import json
@@ -253,7 +254,17 @@ def engine(folder: Path) -> Feed:
     import torch
 
     from core.config.training import TrainConfig
-    from core.engine.server import EngineServer, asked
+    from core.engine.codec import decode_request, encode
+    from core.engine.protocol import (
+        ConvolutionRequest,
+        CorruptionRequest,
+        DrawnImage,
+        InsideRequest,
+        LayerKernel,
+        SampleRequest,
+        TransposedRequest,
+    )
+    from core.engine.server import EngineServer
     from core.models.registry import build_model
     from core.models.weights import write_tensors
 
@@ -263,52 +274,58 @@ def engine(folder: Path) -> Feed:
         net = build_model(trained.model, **trained.model_options)
         (folder / name).mkdir()
         write_tensors(folder / name / "model.safetensors", "model", net.state_dict(), trained, 1)
-    common = {"id": 1, "model": "a", "root": str(folder), "device": "cpu"}
-    drawn = {"pixels": bytes(range(196)).hex() * 4}
-    guided = {"label": 3, "guidance": 2.0, "sampler": "heun"}
-    learned = {"layer": next(name for name, _ in net.named_modules() if name), "out": 0, "in": 0}
-    kernel = [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
-    lab = {**common, "do": "lab", "digit": drawn, "seed": 0, "kernel": kernel, "stride": 1, "padding": 1, "dilation": 1}
+    common: dict[str, Any] = {"id": 1, "model": "a", "root": str(folder), "device": "cpu"}
+    lab = {**common, "image": DrawnImage(bytes(range(196)).hex() * 4), "seed": 0}
+    layer = next(name for name, _ in net.named_modules() if name)
+    kernel = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+    geometry = {"stride": 1, "padding": 1, "dilation": 1}
     valid = [
-        {**common, "do": "sample", "n": 2, "steps": 3, "seed": 5},
-        {**common, "do": "sample", "model": "b", "n": 3, "steps": 2, "seed": 1, **guided},
-        {**lab, "bench": "convolution", "padding_mode": "zeros", "flip": False},
-        {**lab, "bench": "convolution", "kernel": learned, "padding_mode": "reflect", "flip": True},
-        {**lab, "bench": "transposed", "side": 4, "stride": 2},
-        {**lab, "bench": "corruption", "steps": 2, "first": 20},
-        {**lab, "bench": "inside", "model": "b", "amount": 0.5, "layer": None, "pixel": [3, 4], "skips": False},
+        json.loads(encode(request))
+        for request in (
+            SampleRequest(**common, n=2, steps=3, seed=5),
+            SampleRequest(**{**common, "model": "b"}, n=3, steps=2, seed=1, label=3, guidance=2.0, sampler="heun"),
+            ConvolutionRequest(**lab, **geometry, kernel=kernel, padding_mode="zeros", flip=False),
+            ConvolutionRequest(**lab, **geometry, kernel=LayerKernel(layer, 0, 0), padding_mode="reflect", flip=True),
+            TransposedRequest(**lab, **{**geometry, "stride": 2}, kernel=kernel, side=4),
+            CorruptionRequest(**lab, steps=2, label=None, first=20),
+            InsideRequest(**{**lab, "model": "b"}, t=0.5, label=None, layer=None, pixel=(3, 4), skips=False),
+        )
     ]
     replies = io.BytesIO()
     patient, hurried = EngineServer(io.BytesIO(), replies), EngineServer(io.BytesIO(), replies)
-    hurried.ask({})  # which cuts every answer off after its first piece
+    hurried.submit(SampleRequest(model="a"))  # which cancels every request after the first part of its reply
 
     def feed(rng: random.Random) -> object:
         request = rng.choice(valid)
         line = as_json(altered(request, rng)) if rng.random() < 0.8 else mutated(as_json(request), rng)
         replies.seek(0)
         replies.truncate()
-        read = asked(line + b"\n")
+        read = decode_request(line)
         if read is None:
             return None
-        few = {"steps": 2} if type(read.get("steps")) is int and read["steps"] > 2 else {}
-        hurried.answer(read) if rng.random() < 0.8 else patient.answer({**read, **few})
-        said = replies.getvalue()
-        assert said.endswith(b"}\n") or b'"bytes"' in said
-        return asyncio.run(listened(mutated(said, rng) if rng.random() < 0.5 else said, folder))
+        if rng.random() < 0.8:
+            hurried.handle(read)
+        else:
+            if isinstance(read, SampleRequest | CorruptionRequest) and (read.steps or 0) > 2:
+                read = dataclasses.replace(read, steps=2)
+            patient.handle(read)
+        sent = replies.getvalue()
+        assert sent.endswith(b"}\n") or b'"payload"' in sent
+        return asyncio.run(listened(mutated(sent, rng) if rng.random() < 0.5 else sent, folder))
 
     return feed
 
 
 async def listened(said: bytes, folder: Path) -> object:
     """What the screen makes of an engine's words."""
-    from tui.io.engine_client import EngineServer as Client
+    from tui.io.engine_client import EngineClient
 
     replies = asyncio.StreamReader()
     replies.feed_data(said)
     replies.feed_eof()
     heard: list[object] = []
     try:
-        await Client(heard.append, folder).read_replies(replies)
+        await EngineClient(heard.append, folder).read_replies(replies)
     except (ValueError, asyncio.IncompleteReadError) as error:
         raise MinidiffError(str(error)) from None  # of which the screen makes a notice
     return heard

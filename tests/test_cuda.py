@@ -15,6 +15,7 @@ from repository import REPOSITORY
 
 from core import TrainConfig, load_model, pick_device, sample, train
 from core.compute.precision import pick_precision
+from core.engine.protocol import Done, SampleRequest
 from core.runs.directory import builtin_directories
 from core.runs.events import Epoch, Finished, Progress, Started
 from core.system.devices import list_devices
@@ -117,8 +118,8 @@ def test_the_engine_samples_on_the_gpu() -> None:
     if "default-mnist" not in builtin_directories():
         pytest.skip("no built-in model here")
     client = Client(["-m", "core.engine.server"])
-    client.send({"id": 1, "do": "sample", "model": "default-mnist", "n": 2, "steps": 2, "device": "cuda"})
-    assert client.until("done")["event"] == "done"
+    client.send(SampleRequest(id=1, model="default-mnist", n=2, steps=2, device="cuda"))
+    assert client.until(Done).id == 1
     assert client.end() == 0
 
 

@@ -1,46 +1,45 @@
-"""What happened elsewhere and a screen should hear of, named in the past tense."""
+"""Messages posted to screens, named in the past tense."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from core.runs.trajectory import Denoising, Frame
-from tui.arrays import Array
-
 if TYPE_CHECKING:
+    from core.engine.protocol import LabReply, SamplingInfo
     from core.runs.directory import RunSummary, Status
     from core.runs.events import Event
     from core.runs.history import RunHistory
+    from core.runs.trajectory import Frame
 
 
 @dataclass
 class ModelChosen(Message):
-    """The user asked to sample from a model: a built-in name or a run under the root."""
+    """The user chose a model to sample from: a built-in one or a run."""
 
     model: str
 
 
 @dataclass
 class RunChosen(Message):
-    """The user asked to watch a run; None: for the form of a new one."""
+    """The user chose a run to watch, or None for the form of a new run."""
 
     run: str | None
 
 
 @dataclass
 class ForkChosen(Message):
-    """The user asked for the form of a new run, filled in as run `run` was."""
+    """The user opened the form of a new run with the options of `run`."""
 
     run: str
 
 
 @dataclass
 class EngineReady(Message):
-    """The engine has loaded torch and takes requests at once."""
+    """The engine has loaded torch."""
 
     device: str
     seconds: float
@@ -48,57 +47,49 @@ class EngineReady(Message):
 
 @dataclass
 class SamplingStarted(Message):
-    """The engine took a request; `denoising` has no frames yet. `labels`: the class of each image, -1 for any."""
+    """The engine started to sample."""
 
-    denoising: Denoising
-    parameters: int
-    device: str
-    sampler: str
-    guidance: float
-    labels: tuple[int, ...] | None  # None: the model has no classes
-    evaluations: int  # of the net, for each image
+    info: SamplingInfo
 
     @property
-    def in_words(self) -> str:
-        """The sampler, the guidance where there is some, and the cost."""
-        guidance = f", guidance {self.guidance:g}" if self.guidance != 1 else ""
-        plural = "s" if self.evaluations > 1 else ""
-        return f"{self.sampler}{guidance}, {self.evaluations:,} eval{plural}"
+    def summary(self) -> str:
+        """The sampler, the guidance scale unless it is 1, and the number of function evaluations."""
+        sampling = self.info.sampling
+        guidance = f", guidance {sampling.guidance:g}" if sampling.guidance != 1 else ""
+        return f"{sampling.sampler}{guidance}, NFE {self.info.nfe:,}"
 
 
 @dataclass
 class FrameSampled(Message):
-    """One record of the denoising under way."""
+    """The engine sampled one step."""
 
     frame: Frame
 
 
 @dataclass
 class SamplingFinished(Message):
-    """The last frame has been sent, `seconds` after the first."""
+    """The engine sampled the last step, `seconds` after the first."""
 
     seconds: float
 
 
 @dataclass
-class BenchShown(Message):
-    """The engine told what a bench of the lab shows, or a further part of it."""
+class LabReplied(Message):
+    """The engine replied to a bench of the Lab, or sent a further part of its reply."""
 
-    bench: str
-    values: dict[str, Any]
-    arrays: dict[str, Array]
+    reply: LabReply
 
 
 @dataclass
 class EngineRefused(Message):
-    """The engine could not do what was asked; it stays up."""
+    """The engine could not handle the request; it keeps running."""
 
     notice: str
 
 
 @dataclass
 class EngineDied(Message):
-    """The engine process is gone; the next request starts another, or `restarted`: another is being started already."""
+    """The engine process exited; the next request starts it again, unless it is `restarted` already."""
 
     notice: str
     restarted: bool = False
@@ -106,21 +97,17 @@ class EngineDied(Message):
 
 @dataclass
 class EventsAppended(Message):
-    """The log of the watched run at `path` grew by `events`.
-
-    `anew`: the log was begun again, so what was known of it is void. `live`: they happened while the run was watched;
-    what the log held before that is told first, with `live` False.
-    """
+    """Events were read from the log of the watched run."""
 
     path: Path
     events: list[Event]
-    anew: bool
-    live: bool
+    reset: bool  # whether the log started over, which voids earlier events
+    live: bool  # False for what the log held when watching began
 
 
 @dataclass
 class StatusChanged(Message):
-    """The watched run at `path` is now `status`; `host` is where its last trainer ran, None if unknown."""
+    """The status of the watched run changed; `host` is where it ran last, None if unknown."""
 
     path: Path
     status: Status
@@ -129,7 +116,7 @@ class StatusChanged(Message):
 
 @dataclass
 class TrainerLost(Message):
-    """The trainer started on the run at `path` ended before it took the run; `reason` is its last word."""
+    """The process started for the run at `path` exited before training began; `reason` is its error message."""
 
     path: Path
     reason: str
@@ -137,7 +124,7 @@ class TrainerLost(Message):
 
 @dataclass
 class RunVanished(Message):
-    """The directory of the watched run at `path` is gone or cannot be read, for `reason`."""
+    """The directory of the watched run was removed or cannot be read."""
 
     path: Path
     reason: str
@@ -145,18 +132,15 @@ class RunVanished(Message):
 
 @dataclass
 class HistoriesRead(Message):
-    """The logs of the marked runs were read again; by path, in the order of their marking."""
+    """The logs of the marked runs were read; histories by path, in the order in which the runs were marked."""
 
     histories: dict[str, RunHistory]
 
 
 @dataclass
 class RunsListed(Message):
-    """The runs under the root were read again, or could not be, for the reason `problem`.
-
-    `unreadable`: folders that this user may not look into, each named only once.
-    """
+    """The list of runs was read, or could not be, for the reason `problem`."""
 
     runs: list[RunSummary]
     problem: str | None = None
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # directories without read permission, each reported once

@@ -93,11 +93,7 @@ def sample(
 
     Source: the tutorial's section 3.6.
     """
-    start_t = number(start_t, "start_t")
-    if not LEAST_NOISE_LEVEL <= start_t <= 1:
-        raise MinidiffError(f"start_t must lie in [{LEAST_NOISE_LEVEL:g}, 1], not {start_t:g}")
-    if start is None and start_t != 1:
-        raise MinidiffError("start_t says how noisy `start` is; give `start` too, or leave it at 1")
+    start_t = _checked_start_t(start_t, start)
     if start is not None and noise is not None:
         raise MinidiffError("start and noise both say where to start; give one of them")
     path, given = PATHS[as_loaded(model).config.path], None
@@ -105,8 +101,33 @@ def sample(
         given = _given_start(start, path, start_t)
     elif noise is not None:
         given = _given_noise(noise, path)
-    walks = list(_walks(model, n if given is None else len(given), steps, seed, given, start_t, labels, options))
-    return walks[0] if len(walks) == 1 else _joined(walks)
+    loaded, n = as_loaded(model), n if given is None else len(given)
+    chosen, classes = _resolve(loaded, n, steps, labels, options)
+    return _merged(_batches(loaded, chosen, n, classes, seed, given, start_t))
+
+
+def run_sampling(
+    model: LoadedModel,
+    sampling: Sampling,
+    n: int,
+    classes: tuple[int, ...] | None,
+    seed: int = 0,
+    start: Tensor | None = None,
+    start_t: float = 1.0,
+) -> Iterator[SampleStep]:
+    """As `sample`, with options that `core.config.sampling.resolve_sampling` returned.
+
+    Args:
+        model: what `load_model` returns.
+        sampling, classes: as returned by `resolve_sampling` for n images.
+        n, seed, start, start_t: as for `sample`.
+
+    Raises:
+        MinidiffError: as `sample`.
+    """
+    n, start_t = image_count(n), _checked_start_t(start_t, start)
+    given = None if start is None else _given_start(start, PATHS[model.config.path], start_t)
+    return _merged(_batches(model, sampling, n, classes, seed, given, start_t))
 
 
 def sample_batches(
@@ -130,29 +151,42 @@ def sample_batches(
     Raises:
         MinidiffError: as `sample`.
     """
-    return _walks(model, n, steps, seed, None, 1.0, labels, options)
+    loaded = as_loaded(model)
+    chosen, classes = _resolve(loaded, n, steps, labels, options)
+    return _batches(loaded, chosen, n, classes, seed, None, 1.0)
 
 
-def _walks(
-    model: nn.Module | LoadedModel,
+def _resolve(
+    model: LoadedModel, n: int, steps: int | None, labels: int | Iterable[int] | None, options: SamplingOptions
+) -> tuple[Sampling, tuple[int, ...] | None]:
+    return resolve_sampling(model.config, image_count(n), steps=steps, labels=labels, **options)
+
+
+def _checked_start_t(start_t: float, start: object) -> float:
+    start_t = number(start_t, "start_t")
+    if not LEAST_NOISE_LEVEL <= start_t <= 1:
+        raise MinidiffError(f"start_t must lie in [{LEAST_NOISE_LEVEL:g}, 1], not {start_t:g}")
+    if start is None and start_t != 1:
+        raise MinidiffError("start_t is the noise level of `start`; give `start` too, or leave it at 1")
+    return start_t
+
+
+def _batches(
+    loaded: LoadedModel,
+    chosen: Sampling,
     n: int,
-    steps: int | None,
+    classes: tuple[int, ...] | None,
     seed: int,
     given: Tensor | None,
     start_t: float,
-    labels: int | Iterable[int] | None,
-    options: SamplingOptions,
 ) -> Iterator[Iterator[SampleStep]]:
-    """Check what was asked; a walk for each batch, from `given`, (n, 1, 28, 28) in the path's range, or from noise."""
-    loaded = as_loaded(model)
+    """The trajectory of each batch, from `given`, (n, 1, 28, 28) in the path's range, or from noise."""
     path = PATHS[loaded.config.path]
-    seed = whole_number(seed, "seed") % 2**63
-    n = image_count(n)
-    chosen, classes = resolve_sampling(loaded.config, n, steps=steps, labels=labels, **options)
+    seed, n = whole_number(seed, "seed") % 2**63, image_count(n)
     falling = noise_levels(chosen.steps, chosen.shift, start_t)
     sampler = _sampler(chosen.sampler)
 
-    def walks() -> Iterator[Iterator[SampleStep]]:
+    def trajectories() -> Iterator[Iterator[SampleStep]]:
         source = torch.Generator().manual_seed(seed)
         added = step_generators(torch.Generator().manual_seed(seed))
         shared = SharedNoise(added) if n > BATCH else None
@@ -170,12 +204,14 @@ def _walks(
             if chosen.contrast:
                 denoiser = replace(denoiser, contrast=chosen.contrast, mean_image=loaded.mean_image)
             moves = sampler(denoiser, x, falling, iter(shared) if shared else added)
-            yield _walk(moves, path, x, falling, chosen)
+            yield _trajectory(moves, path, x, falling, chosen)
 
-    return walks()
+    return trajectories()
 
 
-def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], chosen: Sampling) -> Iterator[SampleStep]:
+def _trajectory(
+    steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], chosen: Sampling
+) -> Iterator[SampleStep]:
     yield SampleStep(0, falling[0], path.denormalize(x), None)
     for index, t in enumerate(falling[1:], start=1):
         # Closed before the yield, so that the caller's own mode is untouched.
@@ -188,9 +224,14 @@ def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], cho
         yield SampleStep(index, t, seen, expected)
 
 
-def _joined(walks: Sequence[Iterator[SampleStep]]) -> Iterator[SampleStep]:
-    """Several walks of the same steps as one."""
-    for parts in zip(*walks, strict=True):
+def _merged(batches: Iterator[Iterator[SampleStep]]) -> Iterator[SampleStep]:
+    """The trajectories of several batches as one."""
+    trajectories = list(batches)
+    return trajectories[0] if len(trajectories) == 1 else _concatenated(trajectories)
+
+
+def _concatenated(trajectories: Sequence[Iterator[SampleStep]]) -> Iterator[SampleStep]:
+    for parts in zip(*trajectories, strict=True):
         predictions = [part.prediction for part in parts if part.prediction is not None]
         x = torch.cat([part.x for part in parts])
         yield SampleStep(parts[0].index, parts[0].t, x, torch.cat(predictions) if predictions else None)

@@ -1,9 +1,11 @@
-"""The engine as a real process: requests in over a pipe, replies out over another."""
+"""The engine as a real process, over its pipes."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,24 @@ import pytest
 from engine_process import Client
 
 from core import load_model, sample
-from core.config.sampling import CONTRAST, GUIDANCE
+from core.config.sampling import CONTRAST, GUIDANCE, Sampling
 from core.diffusion.frames import record
+from core.engine.codec import encode
+from core.engine.protocol import (
+    Cancelled,
+    CorruptionRequest,
+    DatasetImage,
+    Done,
+    DrawnImage,
+    InsideRequest,
+    Ready,
+    Refused,
+    Request,
+    SampledFrame,
+    SampleRequest,
+    SamplingInfo,
+)
+from core.runs.trajectory import Denoising, Frame
 
 
 @pytest.fixture(scope="module")
@@ -25,44 +43,49 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def request_(finished_run: Path) -> dict[str, Any]:
-    return {
-        "do": "sample", "id": 1, "model": "done", "root": str(finished_run.parent), "device": "cpu",
-        "n": 2, "steps": 3, "seed": 5,
-    }  # fmt: skip
+def request_(finished_run: Path) -> SampleRequest:
+    return SampleRequest(id=1, model="done", root=str(finished_run.parent), device="cpu", n=2, steps=3, seed=5)
 
 
-def test_it_says_when_it_is_ready(client: Client) -> None:
+def raw(request: Request, **changes: Any) -> dict[str, Any]:
+    """A request as JSON, with fields changed to values that no valid request has."""
+    return {**json.loads(encode(request)), **changes}
+
+
+def test_it_sends_ready_once_torch_is_loaded(client: Client) -> None:
     ready = client.reply()
-    assert ready["event"] == "ready"
-    assert ready["device"]
+    assert isinstance(ready, Ready)
+    assert ready.device
 
 
-def test_it_sends_every_step_of_what_the_sampler_makes(
-    client: Client, request_: dict[str, Any], finished_run: Path
+def test_it_sends_every_step_that_the_sampler_returns(
+    client: Client, request_: SampleRequest, finished_run: Path
 ) -> None:
     client.send(request_)
-    opening = client.reply()
-    assert (opening["event"], opening["id"], opening["model"]) == ("sampling", 1, "done")
-    assert (opening["seed"], opening["steps"], opening["n"]) == (5, 3, 2)
-    assert (opening["height"], opening["width"], opening["device"]) == (28, 28, "cpu")
+    info = client.reply()
+    assert isinstance(info, SamplingInfo)
+    assert (info.id, info.device) == (1, "cpu")
+    assert info.denoising == Denoising("done", 5, 3, 2, 28, 28, ())
     loaded = load_model(finished_run, device="cpu")
-    assert opening["parameters"] == sum(parameter.numel() for parameter in loaded.net.parameters())
+    assert info.parameters == sum(parameter.numel() for parameter in loaded.net.parameters())
     expected = record(sample(loaded, n=2, steps=3, seed=5), model="done", seed=5)
     for frame in expected.frames:
-        step = client.reply()
-        assert (step["event"], step["id"], step["index"]) == ("step", 1, frame.index)
-        assert step["amount"] == pytest.approx(frame.t)
-        wanted = frame.x + (frame.prediction or b"")
-        assert len(client.payload) == len(wanted)
-        assert max(abs(a - b) for a, b in zip(client.payload, wanted, strict=True)) <= 1  # threads may differ
-    done = client.reply()
-    assert (done["event"], done["id"]) == ("done", 1)
+        assert_same(client.until(SampledFrame).frame, frame)
+    assert client.until(Done).id == 1
+
+
+def assert_same(frame: Frame, expected: Frame) -> None:
+    """The same images up to one gray level: another number of threads may round differently."""
+    assert frame.index == expected.index
+    assert frame.t == pytest.approx(expected.t)
+    for image, other in ((frame.x, expected.x), (frame.prediction or b"", expected.prediction or b"")):
+        assert len(image) == len(other)
+        assert max((abs(a - b) for a, b in zip(image, other, strict=True)), default=0) <= 1
 
 
 @pytest.fixture(scope="module")
 def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a net that knows amounts and classes."""
+    """Weights of a class-conditional network with time conditioning."""
     import torch
 
     from core import TrainConfig, build_model
@@ -78,52 +101,53 @@ def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_says_how_it_samples_when_only_the_old_options_are_asked(client: Client, request_: dict[str, Any]) -> None:
+def test_options_that_are_left_out_take_the_models_defaults(client: Client, request_: SampleRequest) -> None:
     client.send(request_)
-    opening = client.until("sampling")
-    client.until("done")
-    own = {name: opening[name] for name in ("sampler", "guidance", "shift", "labels", "evaluations")}
-    assert own == {"sampler": "mix", "guidance": 1.0, "shift": 1.0, "labels": None, "evaluations": 3}
+    info = client.until(SamplingInfo)
+    client.until(Done)
+    assert info.sampling == Sampling("mix", 3, 1.0, 1.0)
+    assert (info.labels, info.nfe) == (None, 3)
 
 
-def test_samples_that_are_not_finite_are_an_error_and_no_picture(client: Client, with_classes: Path) -> None:
-    client.send({"do": "sample", "id": 9, "model": str(with_classes), "n": 1, "steps": 3, "seed": 0, "guidance": 1e300})
-    while (message := client.reply())["event"] in ("ready", "sampling", "step"):
-        pass
-    assert (message["event"], message["id"]) == ("error", 9)
-    assert "the samples are not finite" in message["message"]
+def test_samples_that_are_not_finite_are_refused(client: Client, with_classes: Path) -> None:
+    client.send(SampleRequest(id=9, model=str(with_classes), n=1, steps=3, guidance=1e300))
+    refused = client.until(Refused)
+    assert refused.id == 9
+    assert "the samples are not finite" in refused.message
 
 
 @pytest.mark.parametrize(
-    ("asked", "said", "options"),
+    ("options", "sampling", "labels", "nfe", "python"),
     [
-        ({}, {"labels": [0, 1], "guidance": GUIDANCE, "contrast": CONTRAST}, {}),
-        ({"label": None, "sampler": None}, {"labels": [0, 1]}, {}),
-        ({"label": -1, "guidance": 2}, {"labels": [-1, -1], "guidance": 1.0, "evaluations": 3}, {"labels": -1}),
+        ({}, Sampling("dpm2m", 3, GUIDANCE, 1.0, CONTRAST), (0, 1), None, {}),
+        ({"label": -1, "guidance": 2.0}, Sampling("dpm2m", 3, 1.0, 1.0, CONTRAST), (-1, -1), 3, {"labels": -1}),
         (
-            {"label": 7, "guidance": 2, "sampler": "heun", "shift": 1.5, "contrast": 0.1},
-            {"labels": [7, 7], "guidance": 2.0, "sampler": "heun", "shift": 1.5, "contrast": 0.1, "evaluations": 7},
+            {"label": 7, "guidance": 2.0, "sampler": "heun", "shift": 1.5, "contrast": 0.1},
+            Sampling("heun", 3, 2.0, 1.5, 0.1),
+            (7, 7),
+            7,
             {"labels": 7, "guidance": 2.0, "sampler": "heun", "shift": 1.5, "contrast": 0.1},
         ),
     ],
 )
-def test_it_samples_as_asked_and_says_how(
+def test_it_samples_with_the_requested_options(
     client: Client,
-    request_: dict[str, Any],
+    request_: SampleRequest,
     with_classes: Path,
-    asked: dict[str, Any],
-    said: dict[str, Any],
     options: dict[str, Any],
+    sampling: Sampling,
+    labels: tuple[int, ...],
+    nfe: int | None,
+    python: dict[str, Any],
 ) -> None:
-    client.send({**request_, "model": str(with_classes), **asked})
-    opening = client.until("sampling")
-    assert {name: opening[name] for name in said} == said
-    expected = record(sample(load_model(with_classes, "cpu"), n=2, steps=3, seed=5, **options), model="", seed=5)
+    client.send(replace(request_, model=str(with_classes), **options))
+    info = client.until(SamplingInfo)
+    assert (info.sampling, info.labels) == (sampling, labels)
+    assert nfe is None or info.nfe == nfe
+    expected = record(sample(load_model(with_classes, "cpu"), n=2, steps=3, seed=5, **python), model="", seed=5)
     for frame in expected.frames:
-        assert client.reply()["index"] == frame.index
-        wanted = frame.x + (frame.prediction or b"")
-        assert max(abs(a - b) for a, b in zip(client.payload, wanted, strict=True)) <= 1
-    client.until("done")
+        assert_same(client.until(SampledFrame).frame, frame)
+    client.until(Done)
 
 
 @pytest.mark.parametrize(
@@ -131,57 +155,63 @@ def test_it_samples_as_asked_and_says_how(
     [
         ({"sampler": "hein"}, "did you mean heun"),
         ({"sampler": "diffusers:DDIMScheduler"}, "does not know the path flow"),
-        ({"sampler": 5}, "no sampler '5'"),
+        ({"sampler": 5}, "sampler must be text, not 5"),
         ({"guidance": -1}, "guidance must be"),
-        ({"guidance": "much"}, "much"),
+        ({"guidance": "much"}, 'guidance must be a number, not "much"'),
         ({"shift": 0}, "shift must be"),
         ({"label": 10}, "not 10"),
-        ({"label": [1]}, "TypeError"),
+        ({"label": [1]}, "label must be an integer, not a list"),
     ],
 )
-def test_a_bad_option_is_answered_in_words(
-    client: Client, request_: dict[str, Any], with_classes: Path, changes: dict[str, Any], words: str
+def test_an_invalid_option_is_refused_in_one_line(
+    client: Client, request_: SampleRequest, with_classes: Path, changes: dict[str, Any], words: str
 ) -> None:
-    client.send({**request_, "model": str(with_classes), "id": 30, **changes})
-    error = client.reply()
-    assert (error["event"], error["id"]) == ("error", 30)
-    assert words in error["message"]
-    assert len(error["message"].splitlines()) == 1
+    client.send(raw(request_, **{"model": str(with_classes), "id": 30, **changes}))
+    assert_refused(client, 30, words)
+
+
+def assert_refused(client: Client, number: int, words: str) -> None:
+    refused = client.reply()
+    assert isinstance(refused, Refused)
+    assert refused.id == number
+    assert words in refused.message
+    assert len(refused.message.splitlines()) == 1
+    assert refused.message.isprintable()
 
 
 @pytest.mark.parametrize("changes", [{"label": 3}, {"guidance": 2}])
-def test_a_class_asked_of_a_model_without_classes_is_answered_in_words(
-    client: Client, request_: dict[str, Any], changes: dict[str, Any]
+def test_an_unconditional_model_refuses_classes_and_guidance(
+    client: Client, request_: SampleRequest, changes: dict[str, Any]
 ) -> None:
-    client.send({**request_, **changes})
-    assert "without classes" in client.reply()["message"]
+    client.send(replace(request_, **changes))
+    assert_refused(client, 1, "without classes")
 
 
-def test_an_answer_that_takes_long_brings_signs_of_life(client: Client, request_: dict[str, Any]) -> None:
-    began, known = time.monotonic(), client.signs_of_life
-    client.send({**request_, "id": 9, "steps": 100_000})
-    while client.signs_of_life < known + 2:
-        client.until("step")
+def test_a_long_request_is_accompanied_by_alive_messages(client: Client, request_: SampleRequest) -> None:
+    began, before = time.monotonic(), client.alive_count
+    client.send(replace(request_, id=9, steps=100_000))
+    while client.alive_count < before + 2:
+        client.until(SampledFrame)
         assert time.monotonic() - began < 60
-    client.send({**request_, "id": 10})
-    assert client.until("done")["id"] == 10
+    client.send(replace(request_, id=10))
+    assert client.until(Done).id == 10
 
 
-def test_a_newer_request_ends_the_one_under_way(client: Client, request_: dict[str, Any]) -> None:
-    client.send({**request_, "id": 10, "steps": 100_000})
-    client.until("step")
-    client.send({**request_, "id": 11})
-    assert client.until("cancelled")["id"] == 10
-    assert client.until("done")["id"] == 11
+def test_a_newer_request_cancels_the_one_in_progress(client: Client, request_: SampleRequest) -> None:
+    client.send(replace(request_, id=10, steps=100_000))
+    client.until(SampledFrame)
+    client.send(replace(request_, id=11))
+    assert client.until(Cancelled).id == 10
+    assert client.until(Done).id == 11
 
 
-def test_of_many_requests_at_once_only_the_last_is_answered(client: Client, request_: dict[str, Any]) -> None:
-    client.send(*({**request_, "id": number, "steps": 5000} for number in range(20, 25)), {**request_, "id": 25})
+def test_of_many_requests_at_once_only_the_last_is_done(client: Client, request_: SampleRequest) -> None:
+    client.send(*(replace(request_, id=number, steps=5000) for number in range(20, 25)), replace(request_, id=25))
     cancelled = []
-    while (message := client.reply())["event"] != "done":
-        if message["event"] == "cancelled":
-            cancelled.append(message["id"])
-    assert message["id"] == 25
+    while not isinstance(reply := client.reply(), Done):
+        if isinstance(reply, Cancelled):
+            cancelled.append(reply.id)
+    assert reply.id == 25
     assert cancelled == [20, 21, 22, 23, 24]
 
 
@@ -189,90 +219,92 @@ def test_of_many_requests_at_once_only_the_last_is_answered(client: Client, requ
     ("changes", "words"),
     [
         ({"model": "nothing"}, "there is no model 'nothing'"),
-        ({"model": 5}, "there is no model '5'"),
+        ({"model": 5}, "model must be text, not 5"),
         ({"device": "cuda:93"}, "cuda:93"),
-        ({"device": 5}, "unknown device"),
+        ({"device": 5}, "device must be text"),
         ({"n": 0}, "n must be at least 1"),
         ({"steps": 0}, "steps must be at least 1"),
-        ({"n": "many"}, "many"),
-        ({"n": 1e400}, "OverflowError"),
-        ({"seed": None}, "TypeError"),
-        ({"n": [1]}, "TypeError"),
-        ({"root": ["x"]}, "there is no model"),
+        ({"n": "many"}, 'n must be an integer, not "many"'),
+        ({"n": 1e400}, "n must be an integer"),
+        ({"n": True}, "n must be an integer, not true"),
+        ({"seed": None}, "seed must be an integer, not null"),
+        ({"n": [1]}, "n must be an integer, not a list"),
+        ({"root": ["x"]}, "root must be text"),
     ],
 )
-def test_a_bad_request_is_answered_in_words_and_the_next_one_works(
-    client: Client, request_: dict[str, Any], changes: dict[str, Any], words: str
+def test_an_invalid_request_is_refused_in_one_line_and_the_next_one_works(
+    client: Client, request_: SampleRequest, changes: dict[str, Any], words: str
 ) -> None:
-    client.send({**request_, "id": 30, **changes})
-    error = client.reply()
-    assert (error["event"], error["id"]) == ("error", 30)
-    assert words in error["message"]
-    assert len(error["message"].splitlines()) == 1
-    client.send({**request_, "id": 31})
-    assert client.until("done")["id"] == 31
+    client.send(raw(request_, **{"id": 30, **changes}))
+    assert_refused(client, 30, words)
+    client.send(replace(request_, id=31))
+    assert client.until(Done).id == 31
 
 
-def test_a_request_that_lacks_something_is_answered_in_words(client: Client, request_: dict[str, Any]) -> None:
-    del request_["seed"]
-    client.send(request_)
-    assert "'seed'" in client.reply()["message"]
+def test_a_request_without_a_required_field_is_refused(client: Client, request_: SampleRequest) -> None:
+    incomplete = raw(request_)
+    del incomplete["model"]
+    client.send(incomplete)
+    assert_refused(client, 1, "model is missing")
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{\n", b"5\n", b"null\n", b"[1, 2]\n", b"[[1, 2]]\n", b"\xff\xfe\n", b"{}\n"])
-def test_a_line_that_is_no_request_is_passed_over(client: Client, request_: dict[str, Any], line: bytes) -> None:
+def test_a_line_that_is_no_request_is_ignored(client: Client, request_: SampleRequest, line: bytes) -> None:
     client.send(line)
-    client.send({**request_, "id": 40})
-    assert client.until("done")["id"] == 40
+    client.send(replace(request_, id=40))
+    assert client.until(Done).id == 40
 
 
 @pytest.mark.parametrize(
     "line",
     [
         b"[" * 60_000 + b"\n",
-        b'{"do": "sample", "id": ' + b"[" * 60_000 + b"\n",
-        b'{"do": "sample", "id": ' + b"9" * 5000 + b"}\n",
-        b'{"do": "sample", "id": [1]}\n',
-        b'{"do": {}, "id": 1}\n',
-        b'{"do": "sample", "id": 1, "model": "' + b"x" * 1_000_000 + b'"}\n',
+        b'{"type": "SampleRequest", "id": ' + b"[" * 60_000 + b"\n",
+        b'{"type": "SampleRequest", "id": ' + b"9" * 5000 + b"}\n",
+        b'{"type": "SampleRequest", "id": [1]}\n',
+        b'{"type": {}, "id": 1}\n',
+        b'{"type": "SampleRequest", "id": 1, "model": "' + b"x" * 1_000_000 + b'"}\n',
     ],
 )
-def test_a_line_nested_too_deeply_or_too_long_asks_for_nothing_and_the_next_is_answered(
-    client: Client, request_: dict[str, Any], line: bytes
+def test_a_line_nested_too_deeply_or_too_long_is_ignored_and_the_next_request_works(
+    client: Client, request_: SampleRequest, line: bytes
 ) -> None:
     client.send(line)
-    client.send({**request_, "id": 41})
-    assert client.reply()["id"] == 41
-    client.until("done")
+    client.send(replace(request_, id=41))
+    assert client.reply().id == 41
+    client.until(Done)
+
+
+BLANK = DrawnImage("00" * 784)
+INSIDE = InsideRequest(model="done", image=BLANK, t=0.5, label=None, layer=None, pixel=(0, 0), skips=True)
+CORRUPTION = CorruptionRequest(model="done", image=BLANK, steps=2, label=None, first=0)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("request_type", "changes", "words"),
     [
-        ({"n": 10**9}, "n must be at most 1,024"),
-        ({"n": 10**9, "real": 0, "amount": 0.5}, "n must be at most 1,024"),
-        ({"n": 10**4000}, "n must be at most 1,024"),
-        ({"steps": 10**9}, "steps must be at most 100,000"),
-        ({"do": "lab"}, "'digit'"),
-        ({"do": "lab", "bench": "inside", "digit": {"pixels": "00"}}, "784 pixels, not 1"),
-        ({"do": "lab", "bench": "inside", "digit": {"dataset": "x\x1b[2J", "index": 0}}, "there is no data set"),
-        ({"do": "lab", "bench": "inside", "digit": {"pixels": "00" * 784}, "seed": 0, "amount": 0.5, "layer": None,
-          "pixel": [], "skips": True}, "IndexError"),
-        ({"do": "lab", "bench": "corruption", "digit": {"pixels": "00" * 784}, "steps": 101}, "at most 100 steps"),
+        (SampleRequest(model="done"), {"n": 10**9}, "n must be at most 1,024"),
+        (SampleRequest(model="done", start_image=0, start_t=0.5), {"n": 10**9}, "n must be at most 1,024"),
+        (SampleRequest(model="done"), {"n": 10**4000}, "n must be at most 1,024"),
+        (SampleRequest(model="done"), {"steps": 10**9}, "steps must be at most 100,000"),
+        (INSIDE, {"image": None}, "image must be"),
+        (replace(INSIDE, image=DrawnImage("00")), {}, "784 pixels, not 1"),
+        (replace(INSIDE, image=DatasetImage("x\x1b[2J", 0)), {}, "there is no data set"),
+        (INSIDE, {"pixel": []}, "pixel must be"),
+        (replace(INSIDE, pixel=(28, 0)), {}, "pixel"),
+        (replace(CORRUPTION, steps=101), {}, "at most 100"),
     ],
-)  # fmt: skip
-def test_a_request_for_more_than_a_machine_has_is_refused_at_once(
-    client: Client, request_: dict[str, Any], changes: dict[str, Any], words: str
+)
+def test_a_request_out_of_range_is_refused(
+    client: Client, finished_run: Path, request_type: Request, changes: dict[str, Any], words: str
 ) -> None:
-    client.send({**request_, "id": 30, **changes})
-    error = client.reply()
-    assert (error["event"], error["id"]) == ("error", 30)
-    assert words in error["message"]
-    assert error["message"].isprintable()
+    request = replace(request_type, root=str(finished_run.parent), device="cpu")
+    client.send(raw(request, **{"id": 30, **changes}))
+    assert_refused(client, 30, words)
 
 
 def test_a_model_is_read_again_when_its_file_has_changed(
-    client: Client, request_: dict[str, Any], tmp_path: Path
+    client: Client, request_: SampleRequest, tmp_path: Path
 ) -> None:
     from core import TrainConfig, build_model
     from core.models.weights import write_tensors
@@ -281,15 +313,15 @@ def test_a_model_is_read_again_when_its_file_has_changed(
         config = TrainConfig(preset="quick", channels=channels)
         net = build_model(config.model, **config.model_options)
         write_tensors(tmp_path / "m.safetensors", "model", net.state_dict(), config, 1)
-        client.send({**request_, "model": str(tmp_path / "m.safetensors")})
-        opening = client.until("sampling")
-        assert opening["parameters"] == sum(parameter.numel() for parameter in net.parameters())
-        client.until("done")
+        client.send(replace(request_, model=str(tmp_path / "m.safetensors")))
+        info = client.until(SamplingInfo)
+        assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
+        client.until(Done)
 
 
-def test_it_ends_with_its_stdin_even_while_it_samples(client: Client, request_: dict[str, Any]) -> None:
-    client.send({**request_, "id": 50, "steps": 100_000})
-    client.until("step")
+def test_it_exits_when_its_stdin_closes_even_while_it_samples(client: Client, request_: SampleRequest) -> None:
+    client.send(replace(request_, id=50, steps=100_000))
+    client.until(SampledFrame)
     assert client.end() == 0
 
 
@@ -304,13 +336,13 @@ def test_what_libraries_print_does_not_reach_the_replies() -> None:
         "core.engine.server.main()"
     )
     client = Client(["-c", program])
-    assert client.reply()["event"] == "ready"
+    assert isinstance(client.reply(), Ready)
     assert client.end() == 0
 
 
 def test_it_opens_no_port() -> None:
     client = Client(["-m", "core.engine.server"])
-    assert client.reply()["event"] == "ready"
+    assert isinstance(client.reply(), Ready)
     sockets = [one for one in psutil.net_connections("all") if one.pid == client.process.pid]
     assert sockets == []
     assert client.end() == 0

@@ -128,7 +128,7 @@ class Listener:
 
     def post_message(self, message: Message) -> bool:
         if isinstance(message, EventsAppended):
-            assert not message.anew
+            assert not message.reset
             self.events += message.events
             self.history.extend(message.events)
         return True

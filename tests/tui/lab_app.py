@@ -38,13 +38,13 @@ class Lab:
         return self.screen.bench
 
     @property
-    def told(self) -> str:
-        """The text below the bench, or what is wrong."""
-        return str(self.bench.query_one(".told", Static).render())
+    def description(self) -> str:
+        """The text below the bench, or the error in its place."""
+        return str(self.bench.query_one(".description", Static).render())
 
     @property
     def is_wrong(self) -> bool:
-        return self.bench.query_one(".told", Static).has_class("-wrong")
+        return self.bench.query_one(".description", Static).has_class("-wrong")
 
     async def until(self, condition: Any, what: str) -> None:
         await until(self.pilot, condition, what)
@@ -53,7 +53,7 @@ class Lab:
         """Wait for the answer to what was asked last."""
         bench = self.bench
         await self.pilot.pause()
-        await self.until(lambda: bench.shown is not None and self.screen.settled, f"{bench.NAME} is shown")
+        await self.until(lambda: bench.shown is not None and self.screen.is_idle, f"{bench.NAME} is shown")
 
     async def fill(self, field: str, value: str) -> None:
         """Type into a field; the answer is there afterwards, unless it makes no sense."""

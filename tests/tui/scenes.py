@@ -16,17 +16,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
+from core.config.sampling import Sampling
 from core.data.datasets import load_dataset
-from core.engine.lab_replies import Digit, answers
+from core.engine.lab import LabImage, lab_replies
+from core.engine.protocol import SamplingInfo
 from core.runs.directory import Status, builtin_directories
 from core.runs.events import Failed, Stopped
 from core.runs.trajectory import RECORDING, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
-from tui.arrays import Array
 from tui.io.system_monitor import REMEMBERED, History, SystemMonitor
-from tui.messages import BenchShown, FrameSampled, SamplingFinished, SamplingStarted
+from tui.messages import FrameSampled, LabReplied, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
 from tui.screens.train import TrainScreen
@@ -191,7 +192,15 @@ async def compare(pilot: Pilots) -> None:
     for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=True):
         recording = load_recording(home / RECORDING)
         started = dataclasses.replace(recording, frames=())
-        screen.post_message(SamplingStarted(started, 309_057, "cpu", "euler", 1.0, None, recording.steps))
+        info = SamplingInfo(
+            denoising=started,
+            sampling=Sampling("euler", recording.steps, 1.0, 1.0),
+            labels=None,
+            nfe=recording.steps,
+            parameters=309_057,
+            device="cpu",
+        )
+        screen.post_message(SamplingStarted(info))
         for frame in recording.frames:
             screen.post_message(FrameSampled(frame))
         screen.post_message(SamplingFinished(0.5))
@@ -283,11 +292,10 @@ async def _benched(pilot: Pilots, name: str) -> None:
     assert isinstance(screen, LabScreen)
     await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")
     digits = load_dataset("glyphs", split="test", limit=1)
-    digit = Digit(digits.images[0, 0] / 255, int(digits.labels[0]))
-    request = {"bench": name, **screen.subject.request, **screen.bench.request()}
-    for message, tensors in answers(request, digit, _no_model, _no_model):
-        shown = {kind: Array(tuple(found.shape), found.flatten().tolist()) for kind, found in tensors.items()}
-        screen.post_message(BenchShown(name, message, shown))
+    image = LabImage(digits.images[0, 0] / 255, int(digits.labels[0]))
+    assert name == screen.bench.NAME
+    for reply in lab_replies(screen.bench.request(screen.subject), image, _no_model, _no_model):
+        screen.post_message(LabReplied(reply))
     await until(pilot, lambda: screen.bench.shown is not None, "the answer is shown")
 
 

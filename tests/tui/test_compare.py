@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widgets import Input
 from waiting import until
 
+from core.engine.protocol import SampleRequest
 from tui.app import MinidiffApp
 from tui.io.engine_client import EngineClient
 from tui.screens.compare import CompareScreen
@@ -25,7 +26,7 @@ async def test_what_one_screen_asked_for_is_not_told_to_the_next(model_root: Pat
     heard: list[Message] = []
     engine = EngineClient(heard.append, model_root)
     try:
-        await engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+        await engine.sample(SampleRequest(model="tiny", n=1, steps=2, seed=0, device="cpu"))
         assert engine.busy
         engine.redirect(heard.append)
         assert not engine.busy

@@ -8,7 +8,7 @@ from lab_app import Lab, lab, run_script
 from textual.widgets import Static
 
 from core.diffusion.prob_paths import PATHS
-from tui.arrays import ink
+from tui.grayscale import from_unit
 from tui.lab.corruption import CorruptionBench
 from tui.lab.small_plot import SmallPlot
 from tui.widgets.compact_select import CompactSelect
@@ -35,7 +35,7 @@ async def test_the_slider_goes_from_the_digit_to_noise_alone_on_every_path(tmp_p
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         assert on.screen.timeline.position == 24
-        digit = ink(bench.shown.arrays["digit"].values)
+        digit = from_unit(bench.shown.image.values)
         await on.pilot.press("home")
         assert drawn(on, "noisy") == [digit] * 3
         shares = "100% image + 0% noise"
@@ -52,29 +52,29 @@ async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         for name, path in PATHS.items():
-            for t, shares in zip(bench.shown.values["amounts"], bench.shown.arrays[f"shares {name}"].rows, strict=True):
+            for t, shares in zip(bench.shown.noise_levels, bench.shown.coefficients[name].rows, strict=True):
                 assert list(shares) == pytest.approx(path.alpha_sigma(t), abs=1e-6)
-        assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow noise", "vp", "vp noise"]
+        assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow σ", "vp", "vp σ"]
         signal, noise = PATHS["vp"].alpha_sigma(0.6)
         assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
 
 
-async def test_walks_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
+async def test_samples_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        await on.until(lambda: bool(bench._walks), "a walk is there")
-        assert next(iter(bench._walks)) == 24  # from where the slider opens
-        assert "walk ." in line(on, "back")
+        await on.until(lambda: bool(bench._samples), "a walk is there")
+        assert next(iter(bench._samples)) == 24  # from where the slider opens
+        assert "sampled ." in line(on, "back")
         await on.fill("steps", "4")
-        await on.until(lambda: len(bench._walks) == 41, "all are there")
+        await on.until(lambda: len(bench._samples) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves
-        one, walk = curves["one step"], curves["walk"]
-        assert list(walk[1]) == bench.shown.values["amounts"] == one[1]
-        truth = torch.tensor(list(bench.shown.arrays["digit"].values))
+        one, walk = curves["one step"], curves["sampled"]
+        assert list(walk[1]) == bench.shown.noise_levels == one[1]
+        truth = torch.tensor(list(bench.shown.image.values))
         for at in (0, 24, 40):
-            seen = torch.tensor(list(bench.shown.arrays["predictions"].part(at).values))
+            seen = torch.tensor(list(bench.shown.predictions[at].values))
             assert one[2][at] == pytest.approx(float((seen - truth).square().mean()), abs=1e-5)
-            ended = torch.tensor(list(bench._walks[at][0].values))
+            ended = torch.tensor(list(bench._samples[at].sampled.values))
             assert walk[2][at] == pytest.approx(float((ended - truth).square().mean()), abs=1e-5)
         assert one[2][40] < walk[2][40]  # the mean of many digits is nearer to each than another digit is
 
@@ -82,13 +82,13 @@ async def test_walks_arrive_from_the_slider_outwards_and_their_errors_fill_the_c
 async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        before = bench.shown.values["errors"][40]
+        before = bench.shown.errors[40]
         bench.query_one("#class", CompactSelect).value = "any"
         await on.answered()
-        assert bench.shown.values["told"] == -1
-        assert bench.shown.values["errors"][40] != before
+        assert bench.shown.condition == -1
+        assert bench.shown.errors[40] != before
         await on.fill("steps", "0")
-        assert "steps takes a whole number from 1 to 100, not 0" in on.told
+        assert "steps takes a whole number from 1 to 100, not 0" in on.description
         await on.pilot.press("right")  # and what is there can be looked at
         assert bench.query_one("#errors", SmallPlot).cursor == pytest.approx(0.625)
         await on.fill("steps", "3")
@@ -100,8 +100,8 @@ async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same
         bench = await opened(on)
         on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
         await on.answered()
-        assert bench.shown.values["own"] == "mix"
-        assert bench.shown.values["told"] is None
+        assert bench.shown.path == "mix"
+        assert bench.shown.condition is None
         assert "▸mix .40 + .60" in line(on, "noisy")
         assert bench.query_one("#class", CompactSelect).disabled
 
@@ -111,23 +111,25 @@ async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
         bench = await opened(on)
 
         def in_sight() -> list[str]:
-            return [name for name in ("noisy", "back", "errors", "shares") if bench.query_one(f"#{name}").region.area]
+            return [
+                name for name in ("noisy", "back", "errors", "coefficients") if bench.query_one(f"#{name}").region.area
+            ]
 
         assert in_sight() == ["noisy", "back", "errors"]
         await on.pilot.press("v")
-        assert in_sight() == ["noisy", "back", "shares"]
+        assert in_sight() == ["noisy", "back", "coefficients"]
         await on.pilot.resize_terminal(60, 20)
         await on.pilot.press("v", "v", "v")
         assert in_sight() == ["back"]
         assert "▸flow .40 + .60" in line(on, "back")  # in place of the true digit
-        for name in ("noisy", "errors", "shares", "back"):
+        for name in ("noisy", "errors", "coefficients", "back"):
             await on.pilot.press("v")
             await on.pilot.pause()
             assert in_sight() == [name]
         await on.pilot.resize_terminal(120, 40)
         await on.pilot.pause()
-        assert in_sight() == ["noisy", "back", "errors", "shares"]
-        assert not bench.switches
+        assert in_sight() == ["noisy", "back", "errors", "coefficients"]
+        assert not bench.has_more_views
 
 
 @pytest.mark.parametrize("model", ["default-mnist", "quick-mnist"])
@@ -136,11 +138,11 @@ async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monke
         bench = await opened(on)
         on.screen.query_one("#model", CompactSelect).value = model
         await on.fill("steps", "2")
-        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
+        await on.until(lambda: 24 in bench._samples, "the walk from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()
         one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "walk"))
-        assert one == pytest.approx(bench.shown.values["errors"][24], rel=0.02)  # another batch, in bfloat16
-        assert walk == pytest.approx(bench._walks[24][1], rel=0.02)
+        assert one == pytest.approx(bench.shown.errors[24], rel=0.02)  # another batch, in bfloat16
+        assert walk == pytest.approx(bench._samples[24][1], rel=0.02)
         assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]
 
 
@@ -148,7 +150,7 @@ async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monke
 async def test_digits_are_legible_and_nothing_is_cut_at_any_size(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
         bench = await opened(on)
-        await on.until(lambda: 24 in bench._walks, "the walk from here is there")
+        await on.until(lambda: 24 in bench._samples, "the walk from here is there")
         for widget in ("#back", "Timeline", ".told", "#steps"):
             region = bench.query_one(widget).region
             assert region.area

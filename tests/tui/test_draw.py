@@ -153,12 +153,12 @@ async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path:
         await pilot.press("d", "escape")
         assert screen.subject.pixels is None
         await pilot.press("d", "space", *["down"] * 6, "enter")
-        await until(pilot, lambda: note.note == "a digit drawn by hand", "the drawn digit is shown")
+        await until(pilot, lambda: note.note == "a drawn image", "the drawn digit is shown")
         shown = screen.bench.shown
         assert shown is not None
-        assert shown.arrays["digit"].at(16, 14) == 1
+        assert shown.image.at(16, 14) == 1
         assert screen.subject.pixels is not None
-        field = screen.query_one("#digit", Input)
+        field = screen.query_one("#image-index", Input)
         assert field.value == ""
         field.value = "0"
         await until(pilot, lambda: " of " in note.note, "the test image is shown")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from textual.message import Message
 from waiting import PATIENCE, until
 
+from core.config.sampling import CONTRAST, Sampling
+from core.engine.protocol import SampleRequest
 from tui.app import MinidiffApp
 from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
@@ -46,14 +49,14 @@ def ear() -> Ear:
 
 async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
-    await engine.sample("tiny", n=3, steps=4, seed=5)
+    await engine.sample(SampleRequest(model="tiny", n=3, steps=4, seed=5))
     await ear.wait(SamplingFinished)
     await engine.stop()
     kinds = [type(message) for message in ear.heard]
     assert kinds == [EngineReady, SamplingStarted, *[FrameSampled] * 5, SamplingFinished]
     started = ear.of(SamplingStarted)[0]
     assert isinstance(started, SamplingStarted)
-    assert (started.denoising.model, started.denoising.seed, started.denoising.steps) == ("tiny", 5, 4)
+    assert (started.info.denoising.model, started.info.denoising.seed, started.info.denoising.steps) == ("tiny", 5, 4)
     frames = [message.frame for message in ear.heard if isinstance(message, FrameSampled)]
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[0].prediction is None
@@ -66,43 +69,44 @@ async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_wh
     model_root: Path, ear: Ear
 ) -> None:
     engine = EngineClient(ear, model_root)
-    await engine.sample("classy", n=3, steps=2, seed=5)
+    await engine.sample(SampleRequest(model="classy", n=3, steps=2, seed=5))
     await ear.wait(SamplingFinished)
-    await engine.sample("classy", n=3, steps=2, seed=5, sampler="heun", guidance=2.0, label=7)
+    await engine.sample(SampleRequest(model="classy", n=3, steps=2, seed=5, sampler="heun", guidance=2.0, label=7))
     await ear.wait(SamplingFinished, 2)
-    await engine.sample("tiny", n=3, steps=2, seed=5)
+    await engine.sample(SampleRequest(model="tiny", n=3, steps=2, seed=5))
     await ear.wait(SamplingFinished, 3)
     await engine.stop()
     by_itself, as_asked, without_classes = ear.of(SamplingStarted)
     assert isinstance(by_itself, SamplingStarted)
     assert isinstance(as_asked, SamplingStarted)
     assert isinstance(without_classes, SamplingStarted)
-    assert by_itself.labels == (0, 1, 2)
-    assert (as_asked.sampler, as_asked.guidance, as_asked.labels) == ("heun", 2.0, (7, 7, 7))
-    assert as_asked.evaluations == 5
-    assert without_classes.labels is None
+    assert by_itself.info.labels == (0, 1, 2)
+    assert as_asked.info.sampling == Sampling("heun", 2, 2.0, 1.0, CONTRAST)
+    assert as_asked.info.labels == (7, 7, 7)
+    assert as_asked.info.nfe == 5
+    assert without_classes.info.labels is None
 
 
 async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
     for seed in range(5):
-        await engine.sample("tiny", n=2, steps=200, seed=seed)
-    await engine.sample("tiny", n=2, steps=2, seed=99)
+        await engine.sample(SampleRequest(model="tiny", n=2, steps=200, seed=seed))
+    await engine.sample(SampleRequest(model="tiny", n=2, steps=2, seed=99))
     await ear.wait(SamplingFinished)
     await engine.stop()
-    started = [message.denoising.seed for message in ear.heard if isinstance(message, SamplingStarted)]
+    started = [message.info.denoising.seed for message in ear.heard if isinstance(message, SamplingStarted)]
     assert started == [99]
     assert len(ear.of(FrameSampled)) == 3
 
 
 async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
-    await engine.sample("no-such-model", n=1, steps=1, seed=0)
+    await engine.sample(SampleRequest(model="no-such-model", n=1, steps=1, seed=0))
     refusal = await ear.wait(EngineRefused)
     assert isinstance(refusal, EngineRefused)
     assert "no-such-model" in refusal.notice
     assert "\n" not in refusal.notice
-    await engine.sample("tiny", n=1, steps=1, seed=0)
+    await engine.sample(SampleRequest(model="tiny", n=1, steps=1, seed=0))
     await ear.wait(SamplingFinished)
     assert not ear.of(EngineDied)
     await engine.stop()
@@ -118,7 +122,7 @@ async def test_a_killed_engine_is_told_of_and_started_again_by_the_next_request(
     death = await ear.wait(EngineDied)
     assert isinstance(death, EngineDied)
     assert "SIGKILL" in death.notice
-    await engine.sample("tiny", n=1, steps=1, seed=0)
+    await engine.sample(SampleRequest(model="tiny", n=1, steps=1, seed=0))
     await ear.wait(SamplingFinished)
     assert engine.pid not in (None, first)
     await engine.stop()
@@ -135,26 +139,30 @@ async def test_stopping_ends_the_process_without_a_notice(model_root: Path, ear:
     assert not ear.of(EngineDied)
 
 
+FRAME = {"type": "Frame", "index": 0, "t": 1, "x": 3, "prediction": None, "read": None}
 BAD_REPLIES = [
     b"[" * 60_000 + b"\n",
     b"5\n",
     b"{}\n",
     b"\xff\xfe\n",
     b"x" * 100_000 + b"\n",
-    b'{"event": "ready"}\n',
-    b'{"event": "ready", "bytes": 1e400}\n',
-    b'{"event": "ready", "bytes": 999999999999}\n',
-    b'{"event": "ready", "bytes": -1}\n',
-    b'{"event": "step", "id": 0, "index": 0, "amount": 1, "read": null, "bytes": 3}\nabc',
-    b'{"event": "bench", "id": 0, "bench": "x", "arrays": {"a": [2, 2]}, "bytes": 4}\nabcd',
-    b'{"event": "bench", "id": 0, "bench": "x", "arrays": {"a": [-1, -1]}, "bytes": 4}\nabcd',
+    b'{"type": "Ready"}\n',
+    b'{"type": "Ready", "payload": 1e400}\n',
+    b'{"type": "Ready", "payload": 999999999999}\n',
+    b'{"type": "Ready", "payload": -1}\n',
+    b'{"type": "SampleRequest", "id": 0, "model": "a"}\n',
+    json.dumps({"type": "SampledFrame", "id": 0, "frame": FRAME, "payload": 3}).encode() + b"\nabc",
+    b'{"type": "CorruptionSample", "id": 0, "label": 1, "index": 0, "error": 0, "read": null, "sampled": [2, 2], '
+    b'"payload": 4}\nabcd',
+    b'{"type": "CorruptionSample", "id": 0, "label": 1, "index": 0, "error": 0, "read": null, "sampled": [-1, -1], '
+    b'"payload": 4}\nabcd',
 ]
 
 
-@pytest.mark.parametrize("said", BAD_REPLIES)
-async def test_what_is_no_reply_is_a_value_error(tmp_path: Path, ear: Ear, said: bytes) -> None:
+@pytest.mark.parametrize("content", BAD_REPLIES)
+async def test_an_invalid_reply_is_a_value_error(tmp_path: Path, ear: Ear, content: bytes) -> None:
     replies = asyncio.StreamReader()
-    replies.feed_data(said)
+    replies.feed_data(content)
     replies.feed_eof()
     with pytest.raises(ValueError, match=r".+"):
         await EngineClient(ear, tmp_path).read_replies(replies)

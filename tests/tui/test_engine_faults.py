@@ -1,4 +1,4 @@
-"""The engine that dies or hangs under a request: it is said, another is started, and the request repeated once."""
+"""An engine that exits or hangs is reported and restarted, and its request is retried once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from counts import count
 from textual.message import Message
 from waiting import until
 
+from core.engine.protocol import ConvolutionRequest, DrawnImage, SampleRequest
 from tui.app import MinidiffApp
 from tui.io.engine_client import EngineClient
-from tui.messages import BenchShown, EngineDied, EngineReady, FrameSampled, SamplingFinished
+from tui.messages import EngineDied, EngineReady, FrameSampled, LabReplied, SamplingFinished
 from tui.screens.compare import CompareScreen
 from tui.screens.sample import SampleScreen
 from tui.settings import Settings
@@ -61,7 +62,7 @@ class Screen:
     async def sampling(self, seed: int = 0, steps: int = LONG) -> None:
         """Ask for a denoising and wait until it is under way."""
         seen = len(self.of(FrameSampled))
-        await self.engine.sample("tiny", n=1, steps=steps, seed=seed, device="cpu")
+        await self.engine.sample(SampleRequest(model="tiny", n=1, steps=steps, seed=seed, device="cpu"))
         await self.until(FrameSampled, seen + 1)
 
 
@@ -72,16 +73,18 @@ async def screen(model_root: Path) -> AsyncIterator[Screen]:
     await made.engine.stop()
 
 
-async def test_a_request_on_which_the_engine_was_killed_is_asked_once_more_and_answered(screen: Screen) -> None:
-    await screen.engine.sample("tiny", n=1, steps=3, seed=1, device="cpu")
+async def test_a_request_during_which_the_engine_was_killed_is_retried_once(screen: Screen) -> None:
+    await screen.engine.sample(SampleRequest(model="tiny", n=1, steps=3, seed=1, device="cpu"))
     await screen.until(SamplingFinished)
     for number in range(1, count(1, 10) + 1):
-        await screen.engine.sample("tiny", n=1, steps=60, seed=number, device="cpu")
+        await screen.engine.sample(SampleRequest(model="tiny", n=1, steps=60, seed=number, device="cpu"))
         killed = screen.signal(signal.SIGKILL)
         await screen.until(SamplingFinished, number + 1)
         assert screen.engine.pid not in (None, killed)
         assert len(screen.deaths) == number
-        assert screen.deaths[-1].notice == "the engine was ended by SIGKILL; another is started and asked again"
+        assert (
+            screen.deaths[-1].notice == "the engine was killed by SIGKILL; it is restarted and the request is retried"
+        )
         assert screen.deaths[-1].restarted
 
 
@@ -96,7 +99,7 @@ async def test_a_request_that_kills_the_engine_twice_is_given_up(screen: Screen)
     assert not screen.engine.running
     assert "again on the same request" in screen.deaths[1].notice
     assert not screen.deaths[1].restarted
-    await screen.engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+    await screen.engine.sample(SampleRequest(model="tiny", n=1, steps=2, seed=0, device="cpu"))
     await screen.until(SamplingFinished)
 
 
@@ -105,20 +108,20 @@ async def test_an_engine_that_dies_with_nothing_to_do_is_started_again_but_not_f
     await screen.until(EngineReady)
     screen.signal(signal.SIGKILL)
     await screen.until(EngineReady, 2)
-    assert screen.deaths[0].notice == "the engine was ended by SIGKILL; another is started"
+    assert screen.deaths[0].notice == "the engine was killed by SIGKILL; it is restarted"
     screen.signal(signal.SIGKILL)
     await screen.until(EngineDied, 2)
     assert not screen.engine.running
 
 
-async def test_an_engine_that_hangs_is_ended_and_its_request_asked_of_another(screen: Screen) -> None:
-    """SIGSTOP stops every thread, the one that says every second that it is alive, too."""
+async def test_an_engine_that_hangs_is_killed_and_its_request_retried(screen: Screen) -> None:
+    """SIGSTOP stops every thread, also the one that sends `Alive`."""
     for number in range(1, count(1, 5) + 1):
         await screen.sampling(seed=number)
         hung = screen.signal(signal.SIGSTOP)
         frames = len(screen.of(FrameSampled))
         await screen.until(EngineDied, number)
-        assert "no sign of life for 3 s" in screen.deaths[-1].notice
+        assert "was unresponsive for 3 s" in screen.deaths[-1].notice
         assert not psutil.pid_exists(hung)
         await screen.until(EngineReady, number + 1)
         await screen.until(FrameSampled, frames + 1)
@@ -128,20 +131,29 @@ async def test_an_engine_that_hung_with_nothing_to_do_is_found_out_by_the_next_r
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGSTOP)
-    await screen.engine.sample("tiny", n=1, steps=2, seed=0, device="cpu")
+    await screen.engine.sample(SampleRequest(model="tiny", n=1, steps=2, seed=0, device="cpu"))
     await screen.until(SamplingFinished)
     assert len(screen.deaths) == 1
 
 
-async def test_a_bench_of_the_lab_is_asked_again_as_a_denoising_is(screen: Screen) -> None:
-    walk = {"kernel": [[0, 0, 0], [0, 1, 0], [0, 0, 0]], "stride": 1, "padding": 0, "padding_mode": "zeros"}
-    request = {"digit": {"pixels": "40" * 784}, **walk, "dilation": 1, "flip": False}
+async def test_a_request_of_the_lab_is_retried_as_one_for_samples_is(screen: Screen) -> None:
+    kernel = ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0))
+    request = ConvolutionRequest(
+        model="tiny",
+        image=DrawnImage("40" * 784),
+        kernel=kernel,
+        stride=1,
+        padding=0,
+        padding_mode="zeros",
+        dilation=1,
+        flip=False,
+    )
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGSTOP)
-    await screen.engine.show("convolution", request)
+    await screen.engine.show_lab(request)
     screen.signal(signal.SIGKILL)
-    await screen.until(BenchShown)
+    await screen.until(LabReplied)
     assert screen.deaths[0].restarted
     assert screen.engine.running
 
@@ -162,7 +174,7 @@ async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_as
         assert first is not None
         os.kill(first, signal.SIGSTOP)
         await pilot.press("n")
-        await until(pilot, lambda: any("no sign of life" in note.message for note in app._notifications), "it is said")
+        await until(pilot, lambda: any("was unresponsive" in note.message for note in app._notifications), "it is said")
         await until(pilot, lambda: sample.engine.pid not in (None, first), "another engine is there")
         await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
 

@@ -60,7 +60,7 @@ async def choose(on: Lab, name: str) -> None:
     layers.list.highlighted = [layer.name for layer in layers.rows].index(name)
     await on.answered()
     assert on.bench.shown is not None
-    assert on.bench.shown.values["layer"] == name
+    assert on.bench.shown.layer == name
 
 
 def tiles_say(on: Lab) -> str:
@@ -79,7 +79,7 @@ async def test_the_list_names_every_module_and_its_weights_add_up(tmp_path, monk
         whole = sum(parameter.numel() for parameter in net.parameters())
         assert layers.rows[0].parameters == whole
         assert sum(layer.parameters for layer in layers.rows if layer.depth == 1) == whole
-        assert bench.shown.values["layer"] == "into"  # the first convolution
+        assert bench.shown.layer == "into"  # the first convolution
         assert on.app.focused is layers.list
         at = layers.list.highlighted
         assert layers.rows[at].name == "into"
@@ -90,9 +90,9 @@ async def test_the_list_names_every_module_and_its_weights_add_up(tmp_path, monk
         before = layers.list.get_option_at_index(0)
         await on.pilot.press("down")
         await on.answered()
-        assert bench.shown.values["layer"] == "down"
+        assert bench.shown.layer == "down"
         assert layers.list.get_option_at_index(0) is before  # the list is not written anew
-        assert tiles_say(on) == "v maps no map: a container"
+        assert tiles_say(on) == "v maps no feature map: a container"
         await on.pilot.press("escape")
         assert on.app.focused is None
 
@@ -100,7 +100,7 @@ async def test_the_list_names_every_module_and_its_weights_add_up(tmp_path, monk
 async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         await choose(on, "shrink")
-        maps = bench.shown.arrays["maps"]
+        maps = bench.shown.maps
         assert maps.shape == (64, 7, 7)
         assert "of shrink: " in tiles_say(on)
         assert " of 128 channels, 7x7" in tiles_say(on)
@@ -111,34 +111,34 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
         assert " of 8192, 3x3" in tiles_say(on)
         assert bench.query_one("#tiles", DigitGrid)._images
         await choose(on, "norm")
-        assert tiles_say(on) == "v kernels this layer has no kernels"
+        assert tiles_say(on) == "v kernels this layer is not a convolution"
         assert not bench.query_one("#tiles", DigitGrid)._images
         await on.pilot.press("v")
-        assert tiles_say(on) == "v attention this net does not attend"
+        assert tiles_say(on) == "v attention this network has no attention"
         await on.pilot.press("v")
         assert tiles_say(on).startswith("v maps of norm: ")
         await choose(on, "clock.0")
-        assert tiles_say(on) == "v maps no map: it puts out 128 numbers"
+        assert tiles_say(on) == "v maps no feature map: the output has shape 128"
         await choose(on, "")
         assert " of 1 channels, 28x28" in tiles_say(on)
 
 
 async def test_without_skips_the_answer_is_another(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
-        before = bench.shown.arrays["prediction"]
+        before = bench.shown.prediction
         await on.pilot.press("k")
         await on.answered()
-        assert bench.shown.arrays["prediction"] != before
+        assert bench.shown.prediction != before
         assert not bench.query_one("#skips", Switch).value
-        assert over(on, "answer").endswith(", no skips")
+        assert over(on, "prediction").endswith(", no skips")
         await on.pilot.press("k")
         await on.answered()
-        assert bench.shown.arrays["prediction"] == before
+        assert bench.shown.prediction == before
 
 
 async def test_the_pixel_moves_the_field(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
-        board, before = bench.query_one("#answer", PixelPicker), bench.shown.arrays["field"]
+        board, before = bench.query_one("#prediction", PixelPicker), bench.shown.receptive_field
         for _ in range(20):
             if on.app.focused is board:
                 break
@@ -147,40 +147,40 @@ async def test_the_pixel_moves_the_field(tmp_path, monkeypatch):
         await on.pilot.press("left", "up", "up")
         assert board.frame == Region(13, 12, 1, 1)  # at once
         await on.answered()
-        field = bench.shown.arrays["field"]
-        assert bench.shown.values["pixel"] == [12, 13]
+        field = bench.shown.receptive_field
+        assert bench.shown.pixel == (12, 13)
         assert field != before
-        part = sum(value > 0.01 * field.largest for value in field.values)
+        part = sum(value > 0.01 * field.max_abs for value in field.values)
         assert over(on, "field") == f"field: {part} pixels over 1%"
-        assert over(on, "answer") == "answer at 12, 13"
-        place = board._place
-        await on.pilot.click("#answer", offset=(place.x + 3, (place.y + 8) // 2))
+        assert over(on, "prediction") == "predicted 12, 13"
+        place = board._image_region
+        await on.pilot.click("#prediction", offset=(place.x + 3, (place.y + 8) // 2))
         await on.answered()
-        assert bench.shown.values["pixel"] == [8, 3]
+        assert bench.shown.pixel == (8, 3)
         await on.pilot.press(*["left"] * 5)
         await on.answered()
-        assert bench.shown.values["pixel"] == [8, 0]  # the edge
+        assert bench.shown.pixel == (8, 0)  # the edge
 
 
 async def test_amount_and_class_change_what_is_asked_and_a_wrong_amount_is_told(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
-        before = bench.shown.arrays
+        before = bench.shown
         for text in ("2", "", "x", "nan", "-0.1"):
-            await on.fill("amount", text)
-            said = f"amount takes a number from 0 (the digit) to 1 (noise), not {text or 'nothing'}"
+            await on.fill("t", text)
+            said = f"t takes a number from 0 (no noise) to 1 (only noise), not {text or 'nothing'}"
             assert on.is_wrong
-            assert on.told == said
-            assert bench.query_one("#amount").value == text
-        await on.fill("amount", "0.9")
+            assert on.description == said
+            assert bench.query_one("#t").value == text
+        await on.fill("t", "0.9")
         assert not on.is_wrong
-        assert bench.shown.arrays["noisy"] != before["noisy"]
-        assert over(on, "noisy") == "noisy, 0.9"
-        own = bench.shown.arrays["prediction"]
-        label = bench.shown.values["label"]
+        assert bench.shown.noisy != before.noisy
+        assert over(on, "noisy") == "noisy, t 0.9"
+        own = bench.shown.prediction
+        label = bench.shown.label
         for name in ("any", str((label + 1) % 10)):
             bench.query_one("#class", CompactSelect).value = name
             await on.answered()
-            assert bench.shown.arrays["prediction"] != own
+            assert bench.shown.prediction != own
 
 
 async def test_attention_of_a_net_that_attends_and_another_model_afterwards(root, monkeypatch):
@@ -190,18 +190,18 @@ async def test_attention_of_a_net_that_attends_and_another_model_afterwards(root
         layers = bench.query_one(Layers)
         assert [layer.parameters for layer in layers.rows] == [row.parameters for row in table]
         await on.pilot.press("v", "v")
-        assert tiles_say(on) == "v attention this layer does not attend"
+        assert tiles_say(on) == "v attention this layer has no attention"
         await choose(on, "unet.mid_block.attentions.0")
-        attention = bench.shown.arrays["attention"]
+        attention = bench.shown.attention
         heads = attention.shape[0]
         assert attention.shape == (heads, 7, 7)
         assert sum(attention.values) == pytest.approx(heads, abs=1e-3)
-        assert tiles_say(on) == f"v attention of the place 3, 3: {heads} of {heads} heads"
+        assert tiles_say(on) == f"v attention from position 3, 3: {heads} of {heads} heads"
         await on.pilot.press("v")
         assert "of unet.mid_block.attentions.0: " in tiles_say(on)
         on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
         await on.answered()
-        assert bench.shown.values["layer"] == "down.0"  # what was chosen is none of its layers
+        assert bench.shown.layer == "down.0"  # what was chosen is none of its layers
         assert layers.rows[layers.list.highlighted].name == "down.0"
         assert bench.query_one("#class", CompactSelect).disabled
 
@@ -214,14 +214,14 @@ async def test_every_size_shows_list_tiles_answer_and_field(size, tmp_path, monk
             regions = [bench.query_one(name).region for name in names]
             return all(region.area and on.app.screen.region.contains_region(region) for region in regions)
 
-        assert in_sight(".told", "#skips", "#layers", "#tiles")
-        if not in_sight("#answer"):
+        assert in_sight(".description", "#skips", "#layers", "#tiles")
+        if not in_sight("#prediction"):
             await on.pilot.press("v", "v", "v")
-            await on.until(lambda: in_sight("#answer", "#field"), "both are shown")
-            await on.until(lambda: bench.query_one("#answer").has_focus, "the arrows move the pixel")
+            await on.until(lambda: in_sight("#prediction", "#field"), "both are shown")
+            await on.until(lambda: bench.query_one("#prediction").has_focus, "the arrows move the pixel")
             await on.pilot.press("right")
             await on.answered()
-            assert bench.shown.values["pixel"] == [14, 15]
+            assert bench.shown.pixel == (14, 15)
             await on.pilot.press("v")
             await on.until(lambda: in_sight("#layers", "#tiles"), "the tiles are back")
             assert bench.query_one(Layers).list.has_focus
@@ -231,17 +231,16 @@ async def test_every_size_shows_list_tiles_answer_and_field(size, tmp_path, monk
 
 async def test_the_script_computes_what_is_shown(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
-        await on.fill("amount", "0.7")
+        await on.fill("t", "0.7")
         await choose(on, "shrink")
         await on.pilot.press("k")
         await on.answered()
         titles = [panel.title for panel in bench.panels()]
-        assert titles == ["noisy", "answer", "field", "maps"]
+        assert titles == ["noisy", "prediction", "field", "maps"]
         assert all(len(panel.image) == panel.shape[0] * panel.shape[1] for panel in bench.panels())
         printed = run_script(bench.script(on.screen.subject), tmp_path)
-        arrays = bench.shown.arrays
-        answer = float(printed.partition("answer ")[2].split()[0])
-        assert answer == pytest.approx(arrays["prediction"].at(14, 14), abs=1e-3)
+        answer = float(printed.partition("prediction ")[2].split()[0])
+        assert answer == pytest.approx(bench.shown.prediction.at(14, 14), abs=1e-3)
         assert "maps of shrink (1, 128, 7, 7) from" in printed
         assert "kernels (128, 64, 3, 3)" in printed
         seen = int(printed.partition("field ")[2].split()[0])

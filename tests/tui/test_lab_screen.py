@@ -10,7 +10,8 @@ from textual.widgets import Input, Switch
 from torch.nn import functional
 
 from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, sizes_of
-from tui.arrays import Array, brightness, read
+from core.engine.protocol import Array
+from tui.grayscale import normalized
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.kernel_fields import LAYER, OWN
 from tui.lab.product_table import ProductTable, number
@@ -30,12 +31,12 @@ async def test_the_first_bench_opens_on_a_digit_with_its_sum_written_out(tmp_pat
     async with lab(tmp_path, monkeypatch) as on:
         assert isinstance(on.bench, ConvolutionBench)
         assert "of glyphs" in on.screen.query_one(Header).note
-        arrays, at = on.bench.shown.arrays, on.screen.timeline.position
-        products = tensor(arrays["windows"].part(at)) * tensor(arrays["kernel"])
-        assert torch.allclose(tensor(arrays["products"].part(at)), products)
-        assert float(products.sum()) == pytest.approx(arrays["output"].values[at], abs=1e-5)
+        reply, at = on.bench.shown, on.screen.timeline.position
+        products = tensor(reply.windows[at]) * tensor(reply.kernel)
+        assert torch.allclose(tensor(reply.products[at]), products)
+        assert float(products.sum()) == pytest.approx(reply.output.values[at], abs=1e-5)
         said = str(on.bench.query_one(ProductTable).render())
-        assert f"sum {number(arrays['output'].values[at])}" in said
+        assert f"sum {number(reply.output.values[at])}" in said
         assert "× kernel" in said
 
 
@@ -43,10 +44,10 @@ async def test_stride_padding_dilation_and_size_change_the_map_as_torch_does(tmp
     async with lab(tmp_path, monkeypatch) as on:
         for field, value in (("stride", "2"), ("padding", "3"), ("dilation", "2"), ("size", "5")):
             await on.fill(field, value)
-        arrays = on.bench.shown.arrays
-        digit, kernel = (tensor(arrays[name])[None, None] for name in ("digit", "kernel"))
+        reply = on.bench.shown
+        digit, kernel = (tensor(array)[None, None] for array in (reply.image, reply.kernel))
         expected = functional.conv2d(digit, kernel, stride=2, padding=3, dilation=2)[0, 0]
-        assert torch.allclose(tensor(arrays["output"]), expected, atol=1e-5)
+        assert torch.allclose(tensor(reply.output), expected, atol=1e-5)
         assert on.screen.timeline.steps == expected.numel() - 1
         assert f"map {expected.shape[0]}x{expected.shape[1]}" in str(on.bench.query_one("#right").render())
         assert "= 13" in str(on.bench.query_one("#right").render())
@@ -61,7 +62,7 @@ async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
         assert board._known == 3
         assert board._frame.offset == (2, 0)
         await on.pilot.press("end")
-        assert board._known == len(on.bench.shown.arrays["output"].values)
+        assert board._known == len(on.bench.shown.output.values)
         await on.pilot.press("space")
         await on.until(lambda: 1 < board._known < 600, "it slides by itself, from the start")
         left = on.screen.timeline
@@ -84,11 +85,11 @@ async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_ow
         await on.answered()
         await on.fill("size", "4")
         assert on.is_wrong
-        assert "sobel x exists in sizes 3, 5, 7" in on.told
+        assert "sobel x exists in sizes 3, 5, 7" in on.description
         await on.fill("size", "3")
         await on.fill("numbers", "1 0; 0 -1")
         assert names.chosen == OWN
-        assert on.bench.shown.arrays["kernel"].shape == (2, 2)
+        assert on.bench.shown.kernel.shape == (2, 2)
 
 
 async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
@@ -102,11 +103,11 @@ async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
         ):
             await on.fill("numbers", text)
             assert on.is_wrong
-            assert said in on.told
+            assert said in on.description
             assert numbers(on) == text
         await on.fill("numbers", "1")
         await on.fill("stride", "9")
-        assert "stride takes a whole number from 1 to 4, not 9" in on.told
+        assert "stride takes a whole number from 1 to 4, not 9" in on.description
         assert on.bench.query_one("#stride", Input).value == "9"
         await on.fill("stride", "1")
         assert not on.is_wrong
@@ -118,13 +119,13 @@ async def test_the_mathematicians_convolution_stands_beside_what_the_library_com
         assert not on.bench.query_one("#other").display
         on.bench.query_one("#flip", Switch).value = True
         await on.answered()
-        arrays = on.bench.shown.arrays
-        digit, kernel = (tensor(arrays[name])[None, None] for name in ("digit", "kernel"))
+        reply = on.bench.shown
+        digit, kernel = (tensor(array)[None, None] for array in (reply.image, reply.kernel))
         turned = functional.conv2d(digit, kernel.flip(2, 3))[0, 0]
-        assert torch.allclose(tensor(arrays["output"]), turned, atol=1e-5)
-        assert torch.allclose(tensor(arrays["other"]), functional.conv2d(digit, kernel)[0, 0], atol=1e-5)
+        assert torch.allclose(tensor(reply.output), turned, atol=1e-5)
+        assert torch.allclose(tensor(reply.flipped_output), functional.conv2d(digit, kernel)[0, 0], atol=1e-5)
         assert on.bench.query_one("#other").display
-        assert "conv2d" in on.told
+        assert "conv2d" in on.description
 
 
 async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, monkeypatch):
@@ -132,19 +133,19 @@ async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, 
         on.bench.query_one("#kernel", CompactSelect).value = LAYER
         await on.answered()
         assert numbers(on) == "into 0 0"
-        assert on.bench.shown.arrays["kernel"].shape == (3, 3)
+        assert on.bench.shown.kernel.shape == (3, 3)
         on.bench.query_one("#numbers", Input).value = "nowhere 0 0"
         await on.until(lambda: on.is_wrong, "the engine refused")
-        assert "no convolution 'nowhere'" in on.told
+        assert "no convolution 'nowhere'" in on.description
         assert numbers(on) == "nowhere 0 0"
 
 
 async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
-        first = on.bench.shown.arrays["digit"]
+        first = on.bench.shown.image
         await on.pilot.press("n")
         await on.answered()
-        assert on.bench.shown.arrays["digit"] != first
+        assert on.bench.shown.image != first
         await on.pilot.press("r")
         await on.answered()
         assert on.bench.query_one("#kernel", CompactSelect).chosen == "random"
@@ -152,15 +153,15 @@ async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, 
         await on.pilot.press("r")
         await on.answered()
         assert numbers(on) != drawn
-        await on.fill("digit", "4000")
-        assert "0 to 999, not 4000" in on.told
+        await on.fill("image-index", "4000")
+        assert "0 to 999, not 4000" in on.description
 
 
 async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         await on.fill("padding", "1")
         at = on.screen.timeline.position
-        total = on.bench.shown.arrays["output"].values[at]
+        total = on.bench.shown.output.values[at]
         await on.pilot.press("e")
         await on.pilot.pause()
         await on.pilot.press("enter")
@@ -188,30 +189,17 @@ async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monk
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
 async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
-        for widget in ("#image", "#map", "ProductTable", "Timeline", ".told", "#flip", "#numbers"):
+        for widget in ("#image", "#map", "ProductTable", "Timeline", ".description", "#flip", "#numbers"):
             region = on.bench.query_one(widget).region
             assert region.area
             assert on.app.screen.region.contains_region(region), widget
         assert "sum" in str(on.bench.query_one(ProductTable).render())
 
 
-def test_arrays_come_back_as_they_were_sent():
-    values = torch.arange(24.0).reshape(2, 3, 4) - 5
-    found = read({"one": [2, 3, 4], "none": [0, 3]}, values.numpy().tobytes())
-    assert found["one"].part(1).rows[2] == values[1, 2].tolist() or list(found["one"].part(1).rows[2]) == [
-        15,
-        16,
-        17,
-        18,
-    ]
-    assert found["one"].part(-1) == found["one"].part(1)
-    assert found["none"].shape == (0, 3)
-
-
-def test_brightness_has_zero_in_the_middle_only_where_something_is_below_it():
-    assert list(brightness([0.0, 0.5, 1.0])) == [0, 128, 255]
-    assert list(brightness([-2.0, 0.0, 2.0])) == [0, 128, 255]
-    assert list(brightness([0.0, 0.0])) == [0, 0]
+def test_zero_is_middle_gray_only_if_a_value_is_negative():
+    assert list(normalized([0.0, 0.5, 1.0])) == [0, 128, 255]
+    assert list(normalized([-2.0, 0.0, 2.0])) == [0, 128, 255]
+    assert list(normalized([0.0, 0.0])) == [0, 0]
 
 
 def test_numbers_take_five_places_at_most():

@@ -70,11 +70,11 @@ async def test_a_long_log_comes_in_pieces_in_order(tmp_path: Path, listener: Lis
 async def test_a_log_that_is_begun_again_is_told_as_such(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
     listener.run_worker(RunWatcher(listener, path).follow())
-    assert not (await listener.next_of(EventsAppended)).anew
+    assert not (await listener.next_of(EventsAppended)).reset
     (path / "events.jsonl").unlink()
     append(path, started(9.0))
     again = await listener.next_of(EventsAppended)
-    assert again.anew
+    assert again.reset
     assert [event.time for event in again.events] == [9.0]
 
 

@@ -11,13 +11,14 @@ from scenes import SCENES, enter, open_app, scenery
 from textual.app import App, ComposeResult
 
 from core.config.training import TrainConfig
+from core.engine.protocol import SampleRequest
 from core.runs.history import RunHistory
 from tui.screens.train import TrainScreen
 from tui.themes import DARK
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.digits import DigitGrid
 from tui.widgets.run_form import RunForm
-from tui.widgets.sampling_controls import SampleRequest, SamplingControls
+from tui.widgets.sampling_controls import SamplingControls
 from tui.widgets.timeline import Timeline
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
@@ -66,7 +67,7 @@ class Gallery(App[None]):
             for bar, config in zip(
                 self.query(SamplingControls), (TrainConfig(), TrainConfig(preset="quick")), strict=True
             ):
-                bar.fill(SampleRequest(bar.model or ""))
+                bar.fill(SampleRequest(model=bar.model or "", steps=40))
                 bar.set_config(config)
 
 

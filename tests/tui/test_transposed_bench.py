@@ -15,14 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 from waiting import until
 
+from core.engine.protocol import Array, LabRequest, TransposedReply
 from core.system import subprocesses
 from tui.app import MinidiffApp
-from tui.arrays import Array
 from tui.lab.bench import Bench, LabInput
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.product_table import ProductTable
 from tui.lab.transposed import TransposedBench
-from tui.messages import BenchShown
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.widgets.compact_select import CompactSelect
@@ -52,7 +51,7 @@ def fill(bench: Bench, **fields: str) -> None:
         bench.query_one(f"#{name}", Input).value = value
 
 
-def told(bench: Bench, where: str = ".told") -> str:
+def told(bench: Bench, where: str = ".description") -> str:
     return str(bench.query_one(where, Static).render())
 
 
@@ -65,8 +64,8 @@ def seen(bench: Bench) -> list[str]:
     return [name for name in ("output", "overlaps", "upsampled") if bench.query_one(f"#{name}").region.width]
 
 
-def answer(side: int = 2, size: int = 3, stride: int = 2) -> BenchShown:
-    """An answer as the engine gives it, of a map of ones and a kernel of ones."""
+def answer(side: int = 2, size: int = 3, stride: int = 2) -> TransposedReply:
+    """A reply of the engine for a map of ones and a kernel of ones."""
     grown = (side - 1) * stride + size
     outputs = torch.zeros(side * side, grown, grown)
     origins = [(row * stride, column * stride) for row in range(side) for column in range(side)]
@@ -76,28 +75,31 @@ def answer(side: int = 2, size: int = 3, stride: int = 2) -> BenchShown:
     def array(values: Tensor) -> Array:
         return Array(tuple(values.shape), values.flatten().tolist())
 
-    values = {"label": 2, "padding": 0, "dilation": 1, "formula": f"… = {grown}", "origins": origins}
-    arrays = {
-        "image": array(torch.ones(side, side)),
-        "kernel": array(torch.ones(size, size)),
-        "spreads": array(torch.ones(side * side, size, size)),
-        "outputs": array(outputs),
-        "overlaps": array(outputs[-1]),
-        "upsampled": array(torch.ones(side * stride, side * stride)),
-    }
-    return BenchShown("transposed", values, arrays)
+    return TransposedReply(
+        label=2,
+        padding=0,
+        dilation=1,
+        formula=f"… = {grown}",
+        origins=tuple(origins),
+        image=array(torch.ones(side, side)),
+        kernel=array(torch.ones(size, size)),
+        spreads=array(torch.ones(side * side, size, size)),
+        outputs=array(outputs),
+        overlaps=array(outputs[-1]),
+        upsampled=array(torch.ones(side * stride, side * stride)),
+    )
 
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An engine that never starts; holds which benches asked it."""
-    asked: list[str] = []
+    """An engine that never starts; the types of the requests sent to it."""
+    sent: list[str] = []
 
-    async def show(engine: object, bench: str, request: object) -> None:
-        asked.append(bench)
+    async def show_lab(engine: object, request: LabRequest) -> None:
+        sent.append(type(request).__name__)
 
-    monkeypatch.setattr("tui.io.engine_client.Engine.show", show)
-    return asked
+    monkeypatch.setattr("tui.io.engine_client.EngineClient.show_lab", show_lab)
+    return sent
 
 
 async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fields(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
         assert bench.timeline is not None
         assert bench.timeline.steps == 35
         assert bench.shown is not None
-        small = bench.shown.arrays["image"].values
+        small = bench.shown.image.values
         at = bench.timeline.position  # it opens at the last ink, with the output almost whole
         assert small[at] >= max(small) / 3 > max(small[at + 1 :])
         assert told(bench, "#output .caption") == "output 13x13"
@@ -121,13 +123,13 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
         assert bench.query_one("#kernel", CompactSelect).chosen == "own numbers"
         assert bench.timeline.steps == 24
         assert bench.timeline.position == round(at / 35 * 24)  # the same part of the way
-        arrays = {name: tensor(array) for name, array in bench.shown.arrays.items()}
+        reply = bench.shown
         kernel = torch.tensor([[1, 2], [3, 4], [-5, 0.5]])
         expected = functional.conv_transpose2d(
-            arrays["image"][None, None], kernel[None, None], stride=3, padding=2, dilation=2
+            tensor(reply.image)[None, None], kernel[None, None], stride=3, padding=2, dilation=2
         )
-        assert torch.allclose(arrays["outputs"][-1], expected[0, 0], atol=1e-5)
-        assert torch.equal(arrays["kernel"], kernel)
+        assert torch.allclose(tensor(reply.outputs)[-1], expected[0, 0], atol=1e-5)
+        assert torch.equal(tensor(reply.kernel), kernel)
 
         script = bench.script(LabInput("glyphs", 0, "default-mnist"))
         command = [sys.executable, "-c", "\n".join(script)]
@@ -150,7 +152,7 @@ async def test_a_kernel_of_a_layer_and_one_that_leaves_nothing(tmp_path: Path) -
         await pilot.press("enter")
         await until(pilot, lambda: "take less padding" in told(bench), "asked again, it says so again")
         fill(bench, padding="0")
-        bench.query_one("#kernel", CompactSelect).value = "a layer's"
+        bench.query_one("#kernel", CompactSelect).value = "from a layer"
         await until(pilot, lambda: told(bench, "#output .caption") == "output 4x4", "the layer's kernel is spread")
         assert any('load_model("default-mnist"' in line for line in bench.script(lab_of(app).subject))
 
@@ -177,16 +179,16 @@ async def test_a_wrong_field_says_one_sentence_and_keeps_what_was_typed(
         await until(pilot, lambda: told(bench) == says, "it says what is wrong")
         assert bench.query_one(f"#{field}", Input).value == text
         fill(bench, **{field: before})
-        await until(pilot, lambda: told(bench).startswith("Each value spreads"), "all is well again")
+        await until(pilot, lambda: told(bench).startswith("Each value multiplies"), "all is well again")
 
 
 async def test_only_the_bench_in_sight_asks(quiet: list[str], tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert set(quiet) == {"convolution"}
+        assert set(quiet) == {"ConvolutionRequest"}
         bench = await opened(app, pilot)
-        await until(pilot, lambda: quiet[-1] == "transposed", "the bench asks when it is opened")
+        await until(pilot, lambda: quiet[-1] == "TransposedRequest", "the bench asks when it is opened")
         await pilot.press("r")
         assert bench.query_one("#kernel", CompactSelect).chosen == "random"
 
@@ -196,14 +198,14 @@ async def test_steps_write_out_what_a_value_spreads_and_where(tmp_path: Path) ->
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(120, 40)) as pilot:
         bench = await opened(app, pilot)
-        bench.hear(answer())
+        bench.show_reply(answer())
         await pilot.press("home")
         assert said(bench) == [
             "value",
             "1",
             "× kernel",
             *["1 1 1"] * 3,
-            "= spread over",
+            "= added at",
             *["1 1 1"] * 3,
             "row 0, column 0",
         ]
@@ -228,7 +230,7 @@ async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path)
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         bench = await opened(app, pilot)
-        bench.hear(answer())
+        bench.show_reply(answer())
         await pilot.pause()
         assert seen(bench) == ["output", "overlaps"]
         await pilot.press("v")
@@ -241,7 +243,7 @@ async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path)
             shown.append(seen(bench))
         assert sorted(shown) == [["output"], ["overlaps"], ["upsampled"]]
         assert told(bench, f"#{shown[-1][0]} .caption").startswith("v ")
-        bench.hear(answer(size=7))
+        bench.show_reply(answer(size=7))
         await pilot.pause()
         assert not bench.query_one(ProductTable).display  # its numbers would leave no room for the pictures
         await pilot.resize_terminal(120, 40)

@@ -1,43 +1,57 @@
-"""The engine's client: one process that samples and serves the lab, asked by lines of JSON and heard as messages."""
+"""The client of the engine process: sends requests and posts the replies as Textual messages."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import dataclasses
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from textual.message import Message
 
-from core.runs.trajectory import Denoising, Frame
+from core.engine.codec import decode_reply, encode, parse_header
+from core.engine.protocol import (
+    Done,
+    LabReply,
+    LabRequest,
+    Ready,
+    Refused,
+    Reply,
+    Request,
+    SampledFrame,
+    SampleRequest,
+    SamplingInfo,
+)
 from core.system import subprocesses
-from core.system.safe_io import parse_json
 from core.text import sanitize
-from tui import arrays
 from tui.messages import (
-    BenchShown,
     EngineDied,
     EngineReady,
     EngineRefused,
     FrameSampled,
+    LabReplied,
     SamplingFinished,
     SamplingStarted,
 )
 
-PAYLOAD_BYTES = 268_435_456  # of a reply; a bench's arrays take a few million
-GOODBYE_SECONDS = 0.5  # for the engine to end after its stdin did; less than the app itself is given
-SILENCE_SECONDS = 10.0  # an engine that answers says so every second
-LOADING_SECONDS = 180.0  # to load torch from a cold disk, in which it can say nothing
-LOOK_SECONDS = 0.5  # between two looks at how long it has been silent
+PAYLOAD_BYTES = 268_435_456  # of a reply; the Lab's arrays take a few million
+EXIT_SECONDS = 0.5  # for the engine to exit after its stdin closed; less than the app itself is given
+SILENCE_SECONDS = 10.0  # a busy engine sends a message every second
+LOADING_SECONDS = 180.0  # to load torch from a cold disk, during which the engine is silent
+CHECK_SECONDS = 0.5  # between two checks of how long it has been silent
 
 
 class EngineClient:
-    """Starts the engine process when first needed, and again after it died or hung; `post` takes what it says.
+    """Starts the engine process when it is first needed, and restarts it if it exits or hangs.
 
-    Replies to any request but the newest are dropped here. A request on which the engine died is repeated once.
+    Replies to all requests but the newest are dropped. A request during which the engine exited is sent once more.
+
+    Args:
+        post: called with every message; `redirect` replaces it.
+        root: directory of the runs.
+        silence_seconds: after this long without a message a busy engine is killed and restarted.
     """
 
     def __init__(
@@ -45,45 +59,45 @@ class EngineClient:
     ) -> None:
         self._post = post
         self._root = root
-        self._patience = silence_seconds
+        self._silence_seconds = silence_seconds
         self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
-        self._listeners: set[asyncio.Task[None]] = set()
-        self._id = 0
-        self._pixels = 0  # of the images that are sampled, all of them
-        self._request: bytes | None = None  # the newest, until it is answered
+        self._start_lock = asyncio.Lock()
+        self._readers: set[asyncio.Task[None]] = set()
+        self._id = 0  # of the newest request
+        self._pixels = 0  # of all images of the sampling in progress
+        self._request: Request | None = None  # the newest, until it is done
         self._ready = False
-        self._silent = 0.0  # seconds, by looks: the clock also runs while the screen itself is stopped
-        self._expected = asyncio.Event()  # whether something should be heard
-        self._revived = False  # whether it was started anew since the last request or answer
+        self._silent = 0.0  # seconds, counted in checks: a clock would run on while the app itself is stopped
+        self._expecting = asyncio.Event()  # set while the engine should be sending messages
+        self._restarted = False  # since the last request or reply
 
     def redirect(self, post: Callable[[Message], object]) -> Callable[[Message], object]:
-        """Let `post` take what is said from now on; returns who took it before, and whose request is dropped."""
+        """Post messages with `post` from now on, drop the request in progress, and return the previous `post`."""
         before, self._post = self._post, post
         self._id += 1
         self._request = None
         if self._ready:
-            self._expected.clear()
+            self._expecting.clear()
         return before
 
     @property
     def busy(self) -> bool:
-        """Whether it has still to answer a request."""
+        """Whether a request is in progress."""
         return self._request is not None
 
     @property
     def running(self) -> bool:
-        """Whether the process is there, ready or not."""
+        """Whether the process exists, ready or not."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def pid(self) -> int | None:
-        """The process's id, None while there is none."""
+        """The process id, None if there is no process."""
         return self._process.pid if self._process is not None and self.running else None
 
     async def start(self) -> None:
-        """Start the process, if it is not running; it says `EngineReady` once torch is loaded."""
-        async with self._starting:
+        """Start the process if it is not running; `EngineReady` is posted once torch is loaded."""
+        async with self._start_lock:
             if self.running:
                 return
             try:
@@ -93,192 +107,154 @@ class EngineClient:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
                     env=subprocesses.environment(),
-                    start_new_session=True,  # Ctrl-C in the terminal is the screen's alone; it ends with its stdin
+                    start_new_session=True,  # Ctrl-C reaches the UI only; the engine exits with its stdin
                 )
             except OSError as error:
                 self._post(
-                    EngineDied(f"cannot start the engine: {error.strerror}; free memory and press enter to try again")
+                    EngineDied(f"cannot start the engine: {error.strerror}; free memory and press enter to retry")
                 )
                 return
             self._ready, self._silent = False, 0.0
-            self._expected.set()
-            listener = asyncio.create_task(self._listen(self._process))
-            self._listeners.add(listener)
-            listener.add_done_callback(self._listeners.discard)
+            self._expecting.set()
+            reader = asyncio.create_task(self._watch(self._process))
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
 
-    async def sample(
-        self,
-        model: str,
-        *,
-        n: int,
-        steps: int,
-        seed: int,
-        sampler: str | None = None,
-        guidance: float | None = None,
-        label: int | None = None,
-        real: int | None = None,
-        t: float = 1.0,
-        device: str = "auto",
-    ) -> None:
-        """Ask for a denoising; it takes the place of one under way. What is None is left to the model.
+    async def sample(self, request: SampleRequest) -> None:
+        """Generate samples; replaces the request in progress."""
+        await self._submit(request)
 
-        With `real` it starts from the data set's test images, that one and those after it, noised to `amount`.
+    async def show_lab(self, request: LabRequest) -> None:
+        """Compute what a bench of the Lab displays; replaces the request in progress.
+
+        The Lab works on one image, for which the CPU is fast enough: no GPU memory is taken.
         """
-        request = {"model": model, "n": n, "steps": steps, "seed": seed, "device": device}
-        options = {"sampler": sampler, "guidance": guidance, "label": label}
-        if real is not None:
-            options |= {"real": real, "amount": t}
-        await self._ask("sample", request | {name: value for name, value in options.items() if value is not None})
+        await self._submit(dataclasses.replace(request, device="cpu"))
 
-    async def show(self, bench: str, request: Mapping[str, Any]) -> None:
-        """Ask for what a bench of the lab shows; it takes the place of anything under way.
-
-        The lab looks at one digit at a time, for which a processor is enough: no GPU's memory is taken for it.
-        """
-        await self._ask("lab", {"bench": bench, "device": "cpu", **request})
-
-    async def _ask(self, do: str, request: Mapping[str, Any]) -> None:
+    async def _submit(self, request: Request) -> None:
         self._id += 1
-        line = json.dumps({"do": do, "id": self._id, **request, "root": str(self._root.resolve())}) + "\n"
         if self._request is None and self._ready:
             self._silent = 0.0
-        self._request, self._revived = line.encode(), False
+        self._request = dataclasses.replace(request, id=self._id, root=str(self._root.resolve()))
+        self._restarted = False
         await self._send(self._request)
 
-    async def _send(self, request: bytes) -> None:
+    async def _send(self, request: Request) -> None:
         await self.start()
         if request is not self._request:
-            return  # a newer one came meanwhile
-        self._expected.set()
+            return  # a newer one was submitted meanwhile
+        self._expecting.set()
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(request)
-            with contextlib.suppress(ConnectionError):  # it just died: the listener says so
+            self._process.stdin.write(encode(request))
+            with contextlib.suppress(ConnectionError):  # it just exited, which `_watch` handles
                 await self._process.stdin.drain()
 
     async def stop(self) -> None:
-        """End the process by ending its stdin."""
+        """End the process by closing its stdin."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
         if process.stdin is not None:
             process.stdin.close()
-        if not self._ready:  # it would load torch to the end first
+        if not self._ready:  # it would finish loading torch first
             process.kill()
         try:
-            await asyncio.wait_for(process.wait(), GOODBYE_SECONDS)
+            await asyncio.wait_for(process.wait(), EXIT_SECONDS)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            with contextlib.suppress(ProcessLookupError):  # it exited meanwhile
                 process.kill()
             await process.wait()
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Read replies until the process exits, and restart it unless `stop` ended it."""
         assert process.stdout is not None
-        minder = asyncio.create_task(self._mind(process))
-        fate = ""
+        silence = asyncio.create_task(self._kill_if_silent(process))
+        reason = ""
         try:
             await self.read_replies(process.stdout)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # cut off in the middle of a reply: told below
+            pass  # it exited in the middle of a reply, which is reported below
         except ValueError as error:
             process.kill()
-            fate = sanitize(f"the engine said something that cannot be read ({error})")
+            reason = sanitize(f"the engine sent an invalid reply ({error})")
         code = await process.wait()
-        if minder.done():
-            fate = f"the engine gave no sign of life for {self._silent:.0f} s and was ended"
-        minder.cancel()
-        if process is self._process:  # not told to stop
+        if silence.done():
+            reason = f"the engine was unresponsive for {self._silent:.0f} s and was killed"
+        silence.cancel()
+        if process is self._process:  # not stopped by `stop`
             self._process = None
-            by_signal = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            await self._revive(fate or f"the engine {by_signal}")
+            exited = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+            await self._restart(reason or f"the engine {exited}")
 
-    async def _mind(self, process: asyncio.subprocess.Process) -> None:
-        """Return once the process has been silent for too long, and was killed for it."""
-        while await self._expected.wait():
-            await asyncio.sleep(LOOK_SECONDS)
-            self._silent += LOOK_SECONDS
-            if self._expected.is_set() and self._silent >= (self._patience if self._ready else LOADING_SECONDS):
-                with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+    async def _kill_if_silent(self, process: asyncio.subprocess.Process) -> None:
+        """Return once the process was silent for too long and has been killed."""
+        while await self._expecting.wait():
+            await asyncio.sleep(CHECK_SECONDS)
+            self._silent += CHECK_SECONDS
+            limit = self._silence_seconds if self._ready else LOADING_SECONDS
+            if self._expecting.is_set() and self._silent >= limit:
+                with contextlib.suppress(ProcessLookupError):  # it just exited by itself
                     process.kill()
                 return
 
-    async def _revive(self, fate: str) -> None:
-        """Say what became of the process, and start another, unless that was tried since the last request or answer."""
+    async def _restart(self, reason: str) -> None:
+        """Report why the process ended, and restart it, but only once for each request."""
         request = self._request
-        if self._revived:
+        if self._restarted:
             self._request = None
-            again = "again on the same request; change it, or" if request else "again;"
-            self._post(
-                EngineDied(f"{fate}, {again} press enter to try once more; `minidiff doctor` looks for the cause")
-            )
+            what = "again on the same request; change it, or" if request else "again;"
+            self._post(EngineDied(f"{reason} {what} press enter to retry; `minidiff doctor` looks for the cause"))
             return
-        self._revived = True
-        self._post(EngineDied(f"{fate}; another is started{' and asked again' if request else ''}", restarted=True))
+        self._restarted = True
+        retry = " and the request is retried" if request else ""
+        self._post(EngineDied(f"{reason}; it is restarted{retry}", restarted=True))
         if request is None:
             await self.start()
         else:
             await self._send(request)
 
-    def _answered(self) -> None:
-        self._request, self._revived = None, False
-        self._expected.clear()
+    def _finish_request(self) -> None:
+        self._request, self._restarted = None, False
+        self._expecting.clear()
 
-    async def read_replies(self, replies: asyncio.StreamReader) -> None:
-        """Post what the engine says, to the end of it.
+    async def read_replies(self, stream: asyncio.StreamReader) -> None:
+        """Post the replies in a stream until it ends.
 
         Raises:
-            ValueError: it says something that is no reply.
-            asyncio.IncompleteReadError: it ends in the middle of one.
+            ValueError: something in it is not a reply.
+            asyncio.IncompleteReadError: it ends in the middle of a reply.
         """
-        while line := await replies.readline():
+        while line := await stream.readline():
             self._silent = 0.0
-            reply = parse_json(line)
-            try:
-                size = reply.get("bytes", 0)
-                if size > PAYLOAD_BYTES:
-                    raise ValueError(f"{size:,} bytes at once")
-                self._handle(reply, await replies.readexactly(size))
-            except (LookupError, TypeError, AttributeError) as error:
-                raise ValueError(str(error)) from None
+            record, size = parse_header(line)
+            if size > PAYLOAD_BYTES:
+                raise ValueError(f"{size:,} bytes in one reply")
+            self._handle(decode_reply(record, await stream.readexactly(size)))
 
-    def _handle(self, reply: dict[str, Any], payload: bytes) -> None:
-        event = reply["event"]
-        if event == "ready":
-            self._ready = True
-            if self._request is None:
-                self._expected.clear()
-            self._post(EngineReady(reply["device"], reply["seconds"]))
-        elif event == "error" and reply.get("id") in (None, self._id):
-            self._answered()
-            self._post(EngineRefused(reply["message"]))
-        elif reply.get("id") != self._id:
-            return
-        elif event == "sampling":
-            size = {key: reply[key] for key in ("model", "seed", "steps", "n", "height", "width")}
-            self._pixels = reply["n"] * reply["height"] * reply["width"]
-            labels = reply["labels"]
-            self._post(
-                SamplingStarted(
-                    Denoising(**size, frames=()),
-                    reply["parameters"],
-                    reply["device"],
-                    reply["sampler"],
-                    reply["guidance"],
-                    None if labels is None else tuple(labels),
-                    reply["evaluations"],
-                )
-            )
-        elif event == "step":
-            index = reply["index"]
-            if len(payload) != self._pixels * (2 if index else 1):
-                raise ValueError(f"pictures of {len(payload):,} bytes where {self._pixels:,} pixels were announced")
-            half = len(payload) if index == 0 else len(payload) // 2
-            read = reply["read"] and tuple((label, sure) for label, sure in reply["read"])
-            seen = payload[half:] if index else None
-            self._post(FrameSampled(Frame(index, reply["amount"], payload[:half], seen, read)))
-        elif event == "shown":
-            self._answered()
-        elif event == "done":
-            self._answered()
-            self._post(SamplingFinished(reply["seconds"]))
-        elif event == "bench":
-            self._post(BenchShown(reply["bench"], reply, arrays.read(reply["arrays"], payload)))
+    def _handle(self, reply: Reply) -> None:
+        match reply:
+            case Ready():
+                self._ready = True
+                if self._request is None:
+                    self._expecting.clear()
+                self._post(EngineReady(reply.device, reply.seconds))
+            case _ if reply.id != self._id:
+                pass  # to an earlier request
+            case Refused():
+                self._finish_request()
+                self._post(EngineRefused(reply.message))
+            case SamplingInfo():
+                self._pixels = reply.denoising.n * reply.denoising.height * reply.denoising.width
+                self._post(SamplingStarted(reply))
+            case SampledFrame():
+                images = (reply.frame.x, *([] if reply.frame.prediction is None else [reply.frame.prediction]))
+                if len(images) != min(reply.frame.index, 1) + 1 or any(len(image) != self._pixels for image in images):
+                    raise ValueError(f"a frame of other than {self._pixels:,} pixels")
+                self._post(FrameSampled(reply.frame))
+            case Done():
+                sampled = isinstance(self._request, SampleRequest)
+                self._finish_request()
+                if sampled:
+                    self._post(SamplingFinished(reply.seconds))
+            case LabReply():
+                self._post(LabReplied(reply))

@@ -1,10 +1,10 @@
-"""What the benches of the lab have in common: fields that ask at once, a timeline, a text, and how they are asked."""
+"""What the Lab's benches share: input fields, a timeline, a description, and requests to the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -13,43 +13,53 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label, Select, Static, Switch
 
+from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
 from core.errors import MinidiffError
-from tui.messages import BenchShown
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
 
-TALL = 30  # rows of a terminal that has room for a whole text, and
-MIDDLING = 22  # for what to try
-WORDY = 72  # columns that have room for a formula
+FULL_TEXT_ROWS = 30  # terminal rows from which the whole description is shown
+HINT_ROWS = 22  # terminal rows from which the suggestion is shown
+FORMULA_COLUMNS = 72  # columns from which the formula of the output size is shown
+
+ReplyT = TypeVar("ReplyT", bound=LabReply)
 
 
 class Panel(NamedTuple):
-    """A picture of what a bench shows, uint8 row by row, to be exported."""
+    """One uint8 image of an exported picture."""
 
     title: str
     shape: tuple[int, int]
     image: bytes
 
 
+class SharedFields(TypedDict):
+    """The fields of a `LabRequest` that are the same for every bench."""
+
+    image: DatasetImage | DrawnImage
+    model: str
+    seed: int
+
+
 @dataclass(frozen=True)
 class LabInput:
-    """What all benches look at: a digit, a model, and the seed of all noise."""
+    """What every bench works on: an image, a model, and the seed of the noise."""
 
     dataset: str
     index: int
     model: str
     seed: int = 0
-    pixels: str | None = None  # hexadecimal, of a digit drawn by hand
+    pixels: str | None = None  # of a drawn image, in hexadecimal
 
     @property
-    def request(self) -> dict[str, Any]:
-        """The part of a request that says so."""
-        digit = {"dataset": self.dataset, "index": self.index} if self.pixels is None else {"pixels": self.pixels}
-        return {"digit": digit, "model": self.model, "seed": self.seed}
+    def fields(self) -> SharedFields:
+        """As fields of a request."""
+        image = DatasetImage(self.dataset, self.index) if self.pixels is None else DrawnImage(self.pixels)
+        return {"image": image, "model": self.model, "seed": self.seed}
 
     @property
     def script(self) -> list[str]:
-        """Lines of Python that have the digit as `image`, (28, 28) in [0, 1]."""
+        """Lines of Python that define `image`, (28, 28) in [0, 1]."""
         if self.pixels is not None:
             return [
                 "import torch",
@@ -60,15 +70,15 @@ class LabInput:
         return [
             "from core import load_dataset",
             "",
-            f'digits = load_dataset("{self.dataset}", split="test", limit={self.index + 1})',
-            f"image = digits.images[{self.index}, 0] / 255",
+            f'images = load_dataset("{self.dataset}", split="test", limit={self.index + 1})',
+            f"image = images.images[{self.index}, 0] / 255",
         ]
 
 
 class FieldRow(Horizontal):
-    """A line of fields, each with its label."""
+    """A line of input fields, each with its label."""
 
-    SCOPED_CSS = False  # the rules for narrow terminals look at the screen's classes
+    SCOPED_CSS = False  # the rules for narrow terminals use the screen's classes
     DEFAULT_CSS = """
     FieldRow {
         height: 1;
@@ -87,23 +97,24 @@ class FieldRow(Horizontal):
     """
 
     def __init__(self, *fields: Widget | tuple[str, Widget], id: str | None = None) -> None:
-        parts: list[Widget] = []
+        children: list[Widget] = []
         for number, field in enumerate(fields):
-            name, widget = field if isinstance(field, tuple) else ("", field)
-            if name:
-                parts.append(Label(name, classes="" if number else "first"))
-            parts.append(widget)
-        super().__init__(*parts, id=id)
+            label, widget = field if isinstance(field, tuple) else ("", field)
+            if label:
+                children.append(Label(label, classes="" if number else "first"))
+            children.append(widget)
+        super().__init__(*children, id=id)
 
 
-class Bench(Vertical):
-    """One bench; posts `Changed` when what it asks the engine is another, and shows what the answer brings."""
+class Bench(Vertical, Generic[ReplyT]):
+    """One bench of the Lab. Posts `Changed` when a field changes; the screen then sends its request to the engine."""
 
-    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
-    NAME: ClassVar[str]  # as the engine has it
+    SCOPED_CSS = False  # the rules for sizes use the screen's classes
+    NAME: ClassVar[str]  # also the widget's id
     TITLE: ClassVar[str]
-    ABOUT: ClassVar[str]  # a short text in plain words, whose first sentence stands alone where there is little room
-    TRY: ClassVar[str]  # what to try next
+    ABOUT: ClassVar[str]  # a short text; its first sentence stands alone in small terminals
+    TRY: ClassVar[str]  # a suggestion
+    REPLIES: ClassVar[tuple[type[LabReply], ...]]  # the replies that this bench shows
     DEFAULT_CSS = """
     Bench {
         height: 1fr; padding: 0 1;
@@ -112,148 +123,136 @@ class Bench(Vertical):
         & .captions { height: 1; }
         & .captions Static { width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         & .captions .right { width: auto; max-width: 75%; margin: 0 0 0 1; text-align: right; }
-        & .told { height: auto; color: $foreground 70%; }
-        & .told.-wrong { color: $text-error; }
+        & .description { height: auto; color: $foreground 70%; }
+        & .description.-wrong { color: $text-error; }
     }
     """
 
     @dataclass
     class Changed(Message):
-        """What the bench shows has to be asked for anew."""
+        """A field of the bench changed."""
 
-        bench: Bench
+        bench: Bench[Any]
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self.shown: BenchShown | None = None  # the first part of the newest answer
+        self.shown: ReplyT | None = None
+        """The reply on display."""
         self.about = self.ABOUT
-        self._said = Content()
+        self._description = Content()
 
     def compose(self) -> ComposeResult:
-        """Fields, pictures, the timeline, the text."""
         yield from self.fields()
         yield from self.pictures()
-        yield Static(classes="told", markup=False)
+        yield Static(classes="description", markup=False)
 
     def fields(self) -> Iterator[Widget]:
-        """Lines of fields."""
+        """Lines of input fields."""
         yield from ()
 
     def pictures(self) -> Iterator[Widget]:
-        """All below them but the text."""
+        """All widgets between the fields and the description."""
         yield from ()
 
     def on_mount(self) -> None:
-        """Tell what this is about."""
-        self.tell()
+        self.show_about()
 
     def on_resize(self) -> None:
-        """Tell more or less of it."""
-        self.tell()
+        self.show_about()
 
     @property
     def timeline(self) -> Timeline | None:
         """The bench's timeline, if it has one."""
-        found = self.query(Timeline)
-        return found.first() if found else None
+        timelines = self.query(Timeline)
+        return timelines.first() if timelines else None
 
     @property
-    def switches(self) -> bool:
-        """Whether there are more views than are in sight."""
+    def has_more_views(self) -> bool:
+        """Whether some views are hidden for lack of space."""
         return False
 
     def next_view(self) -> None:
-        """Another view."""
+        """Show the next view."""
 
-    def enter(self) -> None:
-        """The bench came in sight: give the keys to what has to have them, if anything has."""
+    def activate(self) -> None:
+        """Called when the bench becomes visible; may focus a widget."""
 
-    # What it asks
+    # Requests
 
-    def request(self) -> dict[str, Any]:
-        """What the engine is asked, besides digit and model.
+    def request(self, subject: LabInput) -> LabRequest:
+        """The request that the fields describe.
 
         Raises:
-            MinidiffError: a field holds something that makes no sense.
+            MinidiffError: a field has an invalid value.
         """
-        raise MinidiffError(f"{self.TITLE} asks nothing")
+        raise NotImplementedError
 
-    def number(self, name: str, least: int, most: int) -> int:
+    def number(self, name: str, minimum: int, maximum: int) -> int:
         """The whole number in a field.
 
         Raises:
-            MinidiffError: it is none, or lies outside the range.
+            MinidiffError: it is not a whole number in this range.
         """
-        field = self.query_one(f"#{name}", Input)
-        text = field.value.strip()
-        if not text.lstrip("-").isdecimal() or not least <= int(text) <= most:
-            raise MinidiffError(f"{name} takes a whole number from {least} to {most}, not {text or 'nothing'}")
+        text = self.query_one(f"#{name}", Input).value.strip()
+        if not text.lstrip("-").isdecimal() or not minimum <= int(text) <= maximum:
+            raise MinidiffError(f"{name} takes a whole number from {minimum} to {maximum}, not {text or 'nothing'}")
         return int(text)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Ask at once."""
         event.stop()
         self.changed()
 
     def on_select_changed(self, event: Select.Changed) -> None:
-        """Ask at once."""
         event.stop()
         self.changed()
 
     def on_switch_changed(self, event: Switch.Changed) -> None:
-        """Ask at once."""
         event.stop()
         self.changed()
 
     def changed(self) -> None:
-        """Ask for what the fields say, or say what is wrong with them; what was typed stays."""
-        try:
-            self.request()
-        except MinidiffError as error:
-            self.show_error(str(error))
-        else:
-            self.tell()
-            self.post_message(self.Changed(self))
+        """Post `Changed`."""
+        self.post_message(self.Changed(self))
 
-    # What it shows
+    # Replies
 
-    def hear(self, answer: BenchShown) -> None:
-        """Show what the engine answered."""
+    def show_reply(self, reply: LabReply) -> None:
+        """Display a reply of one of the types `REPLIES`."""
 
     def draw(self) -> None:
-        """Draw what the timeline is at."""
+        """Draw the step at the timeline's position."""
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
-        """Draw the step that the timeline is at."""
         message.stop()
         self.draw()
 
-    def tell(self) -> None:
-        """Say what this is about, and what to try."""
+    def show_about(self) -> None:
+        """Show the description, as much of it as the terminal has rows for."""
         rows = self.screen.size.height
-        about = self.about if rows >= TALL else self.about.partition(". ")[0].rstrip(".") + "."
-        hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY) if rows >= MIDDLING else Content()
-        self._say(Content(about) + hint, wrong=False)
+        about = self.about if rows >= FULL_TEXT_ROWS else self.about.partition(". ")[0].rstrip(".") + "."
+        hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY) if rows >= HINT_ROWS else Content()
+        self._describe(Content(about) + hint, wrong=False)
 
-    def show_error(self, wrong: str) -> None:
-        """Say what is wrong."""
-        self._say(Content(wrong), wrong=True)
+    def show_error(self, message: str) -> None:
+        """Show an error in place of the description."""
+        self._describe(Content(message), wrong=True)
 
-    def _say(self, text: Content, *, wrong: bool) -> None:
-        told = self.query_one(".told", Static)
-        told.set_class(wrong, "-wrong")
-        if text != self._said:
-            self._said = text
-            told.update(text)
+    def _describe(self, text: Content, *, wrong: bool) -> None:
+        description = self.query_one(".description", Static)
+        description.set_class(wrong, "-wrong")
+        if text != self._description:
+            self._description = text
+            description.update(text)
 
-    def caption(self, where: str, text: str) -> None:
-        """Put another text above a picture."""
-        self.query_one(where, Static).update(text, layout=self.query_one(where).has_class("right"))
+    def set_caption(self, selector: str, text: str) -> None:
+        """Set the caption of a picture."""
+        caption = self.query_one(selector, Static)
+        caption.update(text, layout=caption.has_class("right"))
 
-    # What can be taken away
+    # Export
 
     def panels(self) -> list[Panel]:
-        """The pictures, as they are now."""
+        """The images to export."""
         return []
 
     def script(self, subject: LabInput) -> list[str]:
@@ -262,19 +261,19 @@ class Bench(Vertical):
 
 
 def captions(left: str, right: str) -> Horizontal:
-    """The line above the pictures; its parts are told by `Bench.caption`, `#left` and `#right`."""
+    """The line above the pictures, with the captions `#left` and `#right`."""
     return Horizontal(Static(left, id="left"), Static(right, id="right", classes="right"), classes="captions")
 
 
 def entry(name: str, value: str, *, width: int = 5) -> Input:
-    """A field for something short."""
+    """A short input field."""
     made = Input(value, id=name, compact=True, select_on_focus=True)
     made.styles.width = width
     return made
 
 
 def choice(name: str, values: Iterable[str], value: str, *, width: int) -> CompactSelect:
-    """A field that offers some values."""
+    """A field with a list of options."""
     made = CompactSelect(values, value, id=name)
     made.styles.width = width
     return made

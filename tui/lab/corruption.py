@@ -1,9 +1,8 @@
-"""The corruption bench: one digit under more and more noise, and the way back in one step or in many."""
+"""The corruption bench: an image at every noise level, restored in one step and by sampling."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from textual.containers import Container, Vertical
 from textual.content import Content
@@ -12,42 +11,42 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
-from tui.arrays import Array, ink
+from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply
+from tui.grayscale import from_unit
 from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
-from tui.messages import BenchShown
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid, fit
 from tui.widgets.timeline import Timeline
 
-ITS_OWN, ANY = "its own", "any"
-STEPS = (1, 100)  # of a walk, the least and the greatest
-OPENS_AT = 24  # of the engine's 41 amounts: at 0.6 the digit can hardly be read
+OWN_CLASS, ANY_CLASS = "its own", "any"
+STEPS = (1, 100)  # of a sampling trajectory
+INITIAL_POSITION = 24  # of the engine's 41 noise levels: at 0.6 the digit can hardly be read
 COLORS = ("plot-average", "plot-validation", "plot-run-3")
-NOISE = " noise"  # what is named so is the noise's share
-VIEWS = ("back", "noisy", "errors", "shares")
-MEDIUM = (80, 22)  # columns and rows from which six digits and a plot are in sight at once,
+SIGMA = " σ"  # suffix of the curves of the noise's coefficient
+VIEWS = ("back", "noisy", "errors", "coefficients")
+MEDIUM = (80, 22)  # columns and rows from which six images and a plot are visible,
 WIDE = (120, 22)  # both plots,
-LARGE = (120, 36)  # digits at full size,
-HUGE = (176, 56)  # and the ways back at twice the size
-WORDY = 24  # columns of a digit that have room for words above it,
-ROOMY = 38  # and of a plot
-Reading = tuple[int, int]  # a class, and how sure the classifier is, in percent
+LARGE = (120, 36)  # images at full size,
+HUGE = (176, 56)  # and the restored images at twice the size
+CAPTION_COLUMNS = 24  # columns of an image that fit a long caption
+LEGEND_COLUMNS = 38  # columns of a plot that fit a long legend
 
 
-class CorruptionBench(Bench):
-    """The digit along the noise on every path; what the model makes of it at once, and in a walk."""
+class CorruptionBench(Bench[CorruptionReply]):
+    """The image at one noise level on every path; what the model predicts in one step, and what sampling returns."""
 
-    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME = "corruption"
     TITLE = "Corruption"
     ABOUT = (
-        "One step back from much noise is a blur: the mean of all it could have been. A mean has the least squared "
-        "error, but is no digit. A walk of many small steps decides on the way: a sharp digit, though perhaps another "
-        "one, and then its error is the larger."
+        "At high noise levels a one-step prediction is blurred: it is the mean of all images that fit. The mean has "
+        "the lowest squared error, but is not a digit. Sampling takes many small steps and ends in a sharp digit, "
+        "which may be another one, so its error is higher."
     )
-    TRY = "noise 1 with class any, then a walk of 2 steps and one of 40."
+    TRY = "noise 1 with class any, then 2 and 40 sampling steps."
+    REPLIES = (CorruptionReply, CorruptionSample)
     DEFAULT_CSS = """
     CorruptionBench {
         .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
@@ -69,210 +68,201 @@ class CorruptionBench(Bench):
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
         super().__init__()
         self._pacer, self._still = pacer, still
-        self._walks: dict[int, tuple[Array, float, Reading | None]] = {}  # by the amount's index
-        self._view = 0  # of those that there is no room for at once
+        self._samples: dict[int, CorruptionSample] = {}  # by index of the noise level
+        self._view = 0  # of those that do not fit together
 
     def fields(self) -> Iterator[Widget]:
-        """The class that the model is told, and the steps of the walk."""
-        classes = choice("class", (ITS_OWN, ANY, *map(str, range(10))), ITS_OWN, width=13)
-        yield FieldRow(("class", classes), ("steps of the walk", entry("steps", "12", width=5)), Static(id="hint"))
+        """The class given to the model, and the number of sampling steps."""
+        classes = choice("class", (OWN_CLASS, ANY_CLASS, *map(str, range(10))), OWN_CLASS, width=13)
+        yield FieldRow(("class", classes), ("sampling steps", entry("steps", "12", width=5)), Static(id="hint"))
 
     def pictures(self) -> Iterator[Widget]:
-        """The paths above, the ways back below; plots beside them."""
+        """The noisy images above, the restored ones below; plots beside them."""
         with Container(classes="pictures"):
             yield _pane("noisy", DigitGrid(3, id="noisy"))
             yield Vertical(
-                _pane("errors", SmallPlot(id="errors")), _pane("shares", SmallPlot(id="shares")), classes="plots"
+                _pane("errors", SmallPlot(id="errors")),
+                _pane("coefficients", SmallPlot(id="coefficients")),
+                classes="plots",
             )
             yield _pane("back", DigitGrid(3, id="back"))
         yield Timeline(self._pacer, still=self._still)
 
-    # What it asks
+    def request(self, subject: LabInput) -> CorruptionRequest:
+        """The request that the fields describe."""
+        return CorruptionRequest(
+            **subject.fields,
+            label=self._requested_class,
+            steps=self.number("steps", *STEPS),
+            first=self._position,
+        )
 
-    def request(self) -> dict[str, Any]:
-        """The class and the steps."""
-        chosen = self.query_one("#class", CompactSelect).chosen
-        named = {ITS_OWN: None, ANY: NO_CLASS}
-        return {
-            "class": named[chosen] if chosen in named else int(chosen),
-            "steps": self.number("steps", *STEPS),
-            "first": self._at,  # the amount whose walk is seen first
-        }
+    @property
+    def _requested_class(self) -> int | None:
+        name = self.query_one("#class", CompactSelect).chosen
+        return {OWN_CLASS: None, ANY_CLASS: NO_CLASS}[name] if not name.isdecimal() else int(name)
 
-    # What it shows
-
-    def hear(self, answer: BenchShown) -> None:
-        """Show every amount; or, of a later part of the answer, where one walk ends."""
-        if "walk" in answer.values:
-            read = answer.values["read"]
-            walk = answer.arrays["walked"], answer.values["error"], read and (read[0], read[1])
-            self._walks[answer.values["walk"]] = walk
+    def show_reply(self, reply: LabReply) -> None:
+        """Show all noise levels, or add what sampling from one of them returned."""
+        if isinstance(reply, CorruptionSample):
+            self._samples[reply.index] = reply
             self.draw()
             return
-        first, self.shown = self.shown is None, answer
-        self._walks = {}
-        self.query_one("#class", CompactSelect).disabled = answer.values["told"] is None  # the model knows none
-        noise_levels = answer.values["amounts"]
+        assert isinstance(reply, CorruptionReply)
         assert self.timeline is not None
+        first, self.shown = self.shown is None, reply
+        self._samples = {}
+        self.query_one("#class", CompactSelect).disabled = reply.condition is None
         if first:
-            self.timeline.load(len(noise_levels) - 1, noise_levels)
-            self.timeline.seek(OPENS_AT)
+            self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
+            self.timeline.seek(INITIAL_POSITION)
         else:
-            self.timeline.stretch(len(noise_levels) - 1, noise_levels)
+            self.timeline.stretch(len(reply.noise_levels) - 1, list(reply.noise_levels))
         self.draw()
 
     @property
-    def _at(self) -> int:
-        """The amount's index."""
+    def _position(self) -> int:
+        """Index of the noise level on display."""
         assert self.timeline is not None
-        return OPENS_AT if self.shown is None else self.timeline.position
+        return INITIAL_POSITION if self.shown is None else self.timeline.position
 
     def draw(self) -> None:
-        """Draw one amount of noise."""
+        """Draw one noise level."""
         if self.shown is None:
             return
-        self._draw_paths()
-        self._draw_back()
-        key = "v " if self._has(MEDIUM) and self.switches else ""
-        for name, curves in (("errors", self._errors), ("shares", self._shares)):
+        self._draw_noisy(self.shown)
+        self._draw_restored(self.shown)
+        key = "v " if self._has_room(MEDIUM) and self.has_more_views else ""
+        for name, curves in (("errors", self._errors), ("coefficients", self._coefficients)):
             if name not in self.views:
                 continue
             plot = self.query_one(f"#{name}", SmallPlot)
-            plot.show(curves, self.shown.values["amounts"][self._at])
-            shares = "image ↘ noise ↗" if plot.size.width >= ROOMY else "image ↘"
-            parts = [(key, "bold $accent"), (f"{'error' if name == 'errors' else shares}  ", "$foreground 50%")]
-            parts += [(f"━ {told}  ", f"${curve[0]}") for told, curve in curves.items() if not told.endswith(NOISE)]
-            self._line(name, Content.assemble(*parts).rstrip())
+            plot.show(curves, self.shown.noise_levels[self._position])
+            coefficients = "image ↘ noise ↗" if plot.size.width >= LEGEND_COLUMNS else "image ↘"
+            parts = [(key, "bold $accent"), (f"{'error' if name == 'errors' else coefficients}  ", "$foreground 50%")]
+            parts += [(f"━ {label}  ", f"${curve[0]}") for label, curve in curves.items() if not label.endswith(SIGMA)]
+            self._set_line(name, Content.assemble(*parts).rstrip())
 
-    def _draw_paths(self) -> None:
-        """The noisy digit on each path, with its shares."""
-        assert self.shown is not None
-        values, arrays, at = self.shown.values, self.shown.arrays, self._at
-        paths, (height, width) = values["paths"], arrays["digit"].shape
-        noisy = b"".join(ink(arrays[f"noisy {name}"].part(at).values) for name in paths)
+    def _draw_noisy(self, reply: CorruptionReply) -> None:
+        """The noisy image on each path, with its coefficients."""
+        paths, (height, width) = list(reply.noisy), reply.image.shape
+        noisy = b"".join(from_unit(images[self._position].values) for images in reply.noisy.values())
         self.query_one("#noisy", DigitGrid).show(noisy, len(paths), height, width)
-        self._above("noisy", list(map(self._mixed, paths)), paths.index(values["own"]))
+        self._set_captions("noisy", [self._mixture(reply, path) for path in paths], paths.index(reply.path))
 
-    def _draw_back(self) -> None:
-        """What the model makes of the digit on its own path, at once and in a walk."""
-        assert self.shown is not None
-        values, arrays, at = self.shown.values, self.shown.arrays, self._at
-        height, width = arrays["digit"].shape
-        walk, own = self._walks.get(at), values["own"]
-        reading = values["read"][at] if values["read"] else None
-        found = {
-            f"1 step {self._told(values['errors'][at], reading)}": ink(arrays["predictions"].part(at).values),
-            f"walk {self._told(*walk[1:])}" if walk else "walking": ink(walk[0].values)
-            if walk
-            else bytes(height * width),
+    def _draw_restored(self, reply: CorruptionReply) -> None:
+        """What the model predicts for the image on its own path, and what sampling returns."""
+        position, (height, width) = self._position, reply.image.shape
+        sample = self._samples.get(position)
+        images = {
+            f"1 step {self._result(reply.errors[position], reply.read[position] if reply.read else None)}": from_unit(
+                reply.predictions[position].values
+            )
         }
-        if self._has(MEDIUM):
-            label = values["label"]
-            found["the digit" if label is None else f"the digit, a {label}"] = ink(arrays["digit"].values)
+        if sample is None:
+            images["sampling …"] = bytes(height * width)
         else:
-            found = {self._mixed(own): ink(arrays[f"noisy {own}"].part(at).values), **found}
-        self.query_one("#back", DigitGrid).show(b"".join(found.values()), 3, height, width)
-        self._above("back", list(found), None if self._has(MEDIUM) else 0)
+            images[f"sampled {self._result(sample.error, sample.read)}"] = from_unit(sample.sampled.values)
+        if self._has_room(MEDIUM):
+            images["original" if reply.label is None else f"original, a {reply.label}"] = from_unit(reply.image.values)
+        else:
+            noisy = from_unit(reply.noisy[reply.path][position].values)
+            images = {self._mixture(reply, reply.path): noisy, **images}
+        self.query_one("#back", DigitGrid).show(b"".join(images.values()), 3, height, width)
+        self._set_captions("back", list(images), None if self._has_room(MEDIUM) else 0)
 
-    def _mixed(self, path: str) -> str:
-        """A path with its shares of image and noise."""
-        assert self.shown is not None
-        rows = self.shown.arrays[f"shares {path}"].rows
-        image, noise = rows[self._at]
-        if not self._is_wordy("noisy"):
-            return f"{path} {_brief(image)} + {_brief(noise)}"
-        if all(abs(sum(shares) - 1) < 1e-6 for shares in rows):
-            return f"{path} {image:.0%} image + {noise:.0%} noise"
-        return f"{path} {_brief(image)} image + {_brief(noise)} noise"  # whose squares add up to 1
+    def _mixture(self, reply: CorruptionReply, path: str) -> str:
+        """A path with its coefficients of image and noise."""
+        rows = reply.coefficients[path].rows
+        alpha, sigma = rows[self._position]
+        if not self._fits_long_captions("noisy"):
+            return f"{path} {_short(alpha)} + {_short(sigma)}"
+        if all(abs(sum(row) - 1) < 1e-6 for row in rows):
+            return f"{path} {alpha:.0%} image + {sigma:.0%} noise"
+        return f"{path} {_short(alpha)} image + {_short(sigma)} noise"  # whose squares sum to 1
 
-    def _told(self, error: float | None, read: Reading | None) -> str:
-        """An error, and what a classifier reads in the picture."""
-        said = "" if error is None else f"{error:.3f}".replace("0.", ".", 1)
+    def _result(self, error: float, read: tuple[int, int] | None) -> str:
+        """An error, and how a classifier reads the image."""
+        text = f"{error:.3f}".replace("0.", ".", 1)
         if read is None:
-            return said
-        return f"{said}, read {read[0]} ({read[1]}%)" if self._is_wordy("back") else f"{said}: {read[0]}"
+            return text
+        return f"{text}, read {read[0]} ({read[1]}%)" if self._fits_long_captions("back") else f"{text}: {read[0]}"
 
-    def _is_wordy(self, name: str) -> bool:
-        """Whether the digits of a grid are so large that there is room for words above them."""
-        return self._laid(name)[1] >= WORDY
+    def _fits_long_captions(self, name: str) -> bool:
+        return self._columns(name)[1] >= CAPTION_COLUMNS
 
-    def _laid(self, name: str) -> tuple[int, int, int]:
-        """The columns left of a grid's first digit, those of a digit, and those between two."""
+    def _columns(self, name: str) -> tuple[int, int, int]:
+        """The columns left of a grid's first image, of an image, and between two images."""
         width, height = self.query_one(f"#{name}", DigitGrid).size
-        _, digit, _, gap, _ = fit(3, Size(width, 2 * height), 28, 28, 3)
-        return max(0, width - 3 * digit - 2 * gap) // 2, digit, gap
+        _, image, _, gap, _ = fit(3, Size(width, 2 * height), 28, 28, 3)
+        return max(0, width - 3 * image - 2 * gap) // 2, image, gap
 
-    def _above(self, name: str, texts: Sequence[str], lit: int | None) -> None:
-        """A text above each of the three digits of a grid; that of the model's own path is marked."""
-        left, digit, gap = self._laid(name)
+    def _set_captions(self, name: str, captions: Sequence[str], highlighted: int | None) -> None:
+        """A caption above each of a grid's three images; that of the model's own path is highlighted."""
+        left, image, gap = self._columns(name)
         parts = [(" " * left, "")]
-        for number, text in enumerate(texts):
-            told = f"▸{text}" if number == lit else text
-            told = told[: digit + gap].center(digit).ljust(digit + gap)
-            parts.append((told, "bold $accent" if number == lit else "$foreground 70%"))
-        self._line(name, Content.assemble(*parts).rstrip())
+        for number, caption in enumerate(captions):
+            text = f"▸{caption}" if number == highlighted else caption
+            text = text[: image + gap].center(image).ljust(image + gap)
+            parts.append((text, "bold $accent" if number == highlighted else "$foreground 70%"))
+        self._set_line(name, Content.assemble(*parts).rstrip())
 
-    def _line(self, name: str, text: Content) -> None:
+    def _set_line(self, name: str, text: Content) -> None:
         self.query_one(f"#{name}-line", Static).update(text, layout=False)
 
     @property
     def _errors(self) -> Curves:
-        """The error of one step, and of a walk as far as they are there, over the amount."""
+        """The errors of the one-step predictions, and of the samples so far, by noise level."""
         assert self.shown is not None
-        noise_levels, errors = self.shown.values["amounts"], self.shown.values["errors"]
-        there = sorted(self._walks)
-        walked = [self._walks[at][1] for at in there]
+        noise_levels = self.shown.noise_levels
+        sampled = sorted(self._samples)
+        errors = [self._samples[index].error for index in sampled]
         return {
-            "one step": (COLORS[0], noise_levels, errors),
-            "walk": (COLORS[1], [noise_levels[at] for at in there], walked),
+            "one step": (COLORS[0], noise_levels, self.shown.errors),
+            "sampled": (COLORS[1], [noise_levels[index] for index in sampled], errors),
         }
 
     @property
-    def _shares(self) -> Curves:
-        """What is left of the image on each path, and what there is of noise, over the amount."""
+    def _coefficients(self) -> Curves:
+        """The coefficients of image and noise on each path, by noise level; equal paths share a curve."""
         assert self.shown is not None
-        values, arrays = self.shown.values, self.shown.arrays
-        alike: dict[tuple[tuple[float, ...], ...], list[str]] = {}
-        for name in values["paths"]:
-            alike.setdefault(tuple(map(tuple, arrays[f"shares {name}"].rows)), []).append(name)
-        found = {}
-        for (shares, names), color in zip(alike.items(), COLORS, strict=False):
-            for kind, ys in zip(("", NOISE), zip(*shares, strict=True), strict=True):
-                found[", ".join(names) + kind] = color, values["amounts"], ys
-        return found
+        paths: dict[tuple[tuple[float, ...], ...], list[str]] = {}
+        for path, coefficients in self.shown.coefficients.items():
+            paths.setdefault(tuple(map(tuple, coefficients.rows)), []).append(path)
+        curves = {}
+        for (rows, names), color in zip(paths.items(), COLORS, strict=False):
+            for suffix, ys in zip(("", SIGMA), zip(*rows, strict=True), strict=True):
+                curves[", ".join(names) + suffix] = color, self.shown.noise_levels, ys
+        return curves
 
-    # What there is room for
-
-    def _has(self, room: tuple[int, int]) -> bool:
+    def _has_room(self, minimum: tuple[int, int]) -> bool:
         width, height = self.screen.size
-        return width >= room[0] and height >= room[1]
+        return width >= minimum[0] and height >= minimum[1]
 
     @property
     def views(self) -> tuple[str, ...]:
-        """What is in sight."""
-        if self._has(WIDE):
+        """The visible views."""
+        if self._has_room(WIDE):
             return VIEWS
-        if self._has(MEDIUM):
+        if self._has_room(MEDIUM):
             return "back", "noisy", VIEWS[2 + self._view % 2]
         return (VIEWS[self._view % 4],)
 
     @property
-    def switches(self) -> bool:
-        """Whether there is more to see."""
+    def has_more_views(self) -> bool:
+        """Whether some views are hidden for lack of space."""
         return self.views != VIEWS
 
     def next_view(self) -> None:
-        """The other plot, or, where there is room for one thing, the next."""
+        """Show the other plot, or in small terminals the next view."""
         self._view += 1
         self._arrange()
 
     def on_mount(self) -> None:
-        """Show what there is room for."""
         super().on_mount()
         self._arrange()
 
     def on_resize(self) -> None:
-        """Show more or less."""
         super().on_resize()
         self._arrange()
 
@@ -281,56 +271,49 @@ class CorruptionBench(Bench):
         for name in VIEWS:
             self.query_one(f"#{name}-pane").display = name in views
         self.query_one(".plots").display = views[-1] in VIEWS[2:]
-        self.set_class(not self._has(MEDIUM), "-small")
-        self.set_class(self._has(LARGE), "-large")
-        self.set_class(self._has(HUGE), "-huge")
+        self.set_class(not self._has_room(MEDIUM), "-small")
+        self.set_class(self._has_room(LARGE), "-large")
+        self.set_class(self._has_room(HUGE), "-huge")
         hint = Content("path image + noise, error: read")
-        if not self._has(MEDIUM):
+        if not self._has_room(MEDIUM):
             hint = Content.assemble(("v", "bold $accent"), f" {1 + self._view % 4} of 4")
-        self.query_one("#hint", Static).update("" if self._has(WIDE) else hint)
-        self.call_after_refresh(self.draw)  # captions stand where the digits do
-
-    # What can be taken away
+        self.query_one("#hint", Static).update("" if self._has_room(WIDE) else hint)
+        self.call_after_refresh(self.draw)  # the captions' places depend on the layout
 
     def panels(self) -> list[Panel]:
-        """The digit on each path, and both ways back."""
-        if self.shown is None:
+        """The image, the noisy image on each path, the one-step prediction and the sample."""
+        reply = self.shown
+        if reply is None:
             return []
-        arrays, at = self.shown.arrays, self._at
-        shape = (arrays["digit"].shape[0], arrays["digit"].shape[1])
-        found = [Panel("digit", shape, ink(arrays["digit"].values))]
-        found += [
-            Panel(name, shape, ink(arrays[f"noisy {name}"].part(at).values)) for name in self.shown.values["paths"]
-        ]
-        found.append(Panel("one step", shape, ink(arrays["predictions"].part(at).values)))
-        if at in self._walks:
-            found.append(Panel("walk", shape, ink(self._walks[at][0].values)))
-        return found
+        position, shape = self._position, (reply.image.shape[0], reply.image.shape[1])
+        panels = [Panel("image", shape, from_unit(reply.image.values))]
+        panels += [Panel(path, shape, from_unit(images[position].values)) for path, images in reply.noisy.items()]
+        panels.append(Panel("one step", shape, from_unit(reply.predictions[position].values)))
+        if position in self._samples:
+            panels.append(Panel("sampled", shape, from_unit(self._samples[position].sampled.values)))
+        return panels
 
     def script(self, subject: LabInput) -> list[str]:
-        """The same amount, with both errors."""
-        asked = self.request()
-        label = asked["class"]
-        if label is None and self.shown is not None:
-            label = self.shown.values["told"]
-        t = self.shown.values["amounts"][self._at] if self.shown is not None else OPENS_AT / 40
-        told = "" if label is None else f", label={label}"
+        """Python that computes both errors at this noise level."""
+        label, t = self._requested_class, INITIAL_POSITION / 40
+        if self.shown is not None:
+            label, t = self.shown.condition, self.shown.noise_levels[self._position]
+        options = f"seed={subject.seed}, steps={self.number('steps', *STEPS)}"
+        options += "" if label is None else f", label={label}"
         return [
             "from core import corruption_sweep, load_model",
             *subject.script,
             f'model = load_model("{subject.model}", device="cpu")',
-            f"asked = dict(seed={subject.seed}, steps={asked['steps']}{told})",
-            f"sweep = corruption_sweep(model, image[None], [{t}], **asked)",
-            "for point in sweep:",
-            '    print("amount", point.amount, "image", point.signal, "noise", point.noise)',
-            '    print("one step", point.error, "walk", point.walked_error)',
+            f"for point in corruption_sweep(model, image[None], [{t}], {options}):",
+            '    print("t", point.t, "alpha", point.signal, "sigma", point.noise)',
+            '    print("one step", point.error, "sampled", point.walked_error)',
         ]
 
 
-def _brief(share: float) -> str:
-    return f"{share:.2f}".replace("0.", ".", 1) if share < 0.995 else "1"
+def _short(coefficient: float) -> str:
+    return f"{coefficient:.2f}".replace("0.", ".", 1) if coefficient < 0.995 else "1"
 
 
 def _pane(name: str, picture: Widget) -> Vertical:
-    """A picture under its line."""
+    """A widget under its caption."""
     return Vertical(Static(id=f"{name}-line", classes="line"), picture, id=f"{name}-pane", classes="pane")

@@ -1,4 +1,4 @@
-"""A board: one image as large as it fits in whole pixels, with a frame around a part of it, known only so far."""
+"""One image, as large as fits, of which a part can be framed and the end left blank."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from tui.widgets.digits import DigitGrid
 
 
 class ImageCanvas(DigitGrid):
-    """Draws an image pixel by pixel, so that a frame lies on just the pixels it should.
-
-    Where there is too little room some rows and columns are left out; where there is enough, each pixel is repeated.
-    """
+    """Displays an image pixel by pixel: each pixel is repeated, or, if the image does not fit, some are left out."""
 
     DEFAULT_CSS = """
     ImageCanvas { width: 1fr; height: 1fr; }
@@ -27,27 +24,27 @@ class ImageCanvas(DigitGrid):
         self._known = 0
         self._frame: Region | None = None
         self._spacing = 1
-        self._place = Region()  # of the image, in pixels of the screen
+        self._image_region = Region()  # in pixels of the screen
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the image."""
+        """Height and width of the image."""
         return self._shape
 
     @property
     def frame(self) -> Region | None:
-        """The part that is framed, in pixels."""
+        """The framed part of the image, in its pixels."""
         return self._frame
 
     def pixel_at(self, x: int, y: int) -> tuple[int, int] | None:
-        """Row and column of the pixel drawn at a cell, of the upper one of two; None beside the image."""
+        """Row and column of the pixel drawn at a cell, the upper one of two; None outside the image."""
         tall, wide = self._shape
-        place = self._place
-        if not place.contains(x, 2 * y):
+        region = self._image_region
+        if not region.contains(x, 2 * y):
             return None
-        return (2 * y - place.y) * tall // place.height, (x - place.x) * wide // place.width
+        return (2 * y - region.y) * tall // region.height, (x - region.x) * wide // region.width
 
-    def lay(
+    def show_image(
         self,
         image: bytes,
         shape: tuple[int, ...],
@@ -56,14 +53,14 @@ class ImageCanvas(DigitGrid):
         frame: Region | None = None,
         spacing: int = 1,
     ) -> None:
-        """Show an image, uint8, of so many rows and columns.
+        """Display an image.
 
         Args:
-            image: its pixels, row by row.
+            image: uint8 pixels, row by row.
             shape: height and width.
-            known: how many of the pixels, counted row by row, are there; None for all.
+            known: how many pixels are drawn, row by row; the others stay blank. None draws all.
             frame: the part that is framed, in pixels.
-            spacing: of the pixels framed in it: every one, every second and so on.
+            spacing: 1 frames every pixel of that part, 2 every second, and so on.
         """
         height, width = shape
         self._image, self._shape, self._frame, self._spacing = image, (height, width), frame, spacing
@@ -71,7 +68,7 @@ class ImageCanvas(DigitGrid):
         self._draw()
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove the image."""
         self._image, self._shape = b"", (0, 0)
         self._draw()
 
@@ -79,10 +76,10 @@ class ImageCanvas(DigitGrid):
         tall, wide = self._shape
         self._drawn = self._choose(shrunk=False)
         if self._drawn == "quadrant":
-            self._drawn = "half"  # whose pixels are just those of the image
+            self._drawn = "half"  # one pixel of the screen for each of the image
         empty = bytes([GAP]) * width
         if not self._image or width < 1 or height < 1:
-            self._place = Region()
+            self._image_region = Region()
             yield from [empty] * height
             return
         times = min(width / wide, height / tall)
@@ -91,18 +88,18 @@ class ImageCanvas(DigitGrid):
         columns = [at * wide // across for at in range(across)]
         rows = [at * tall // down for at in range(down)]
         left, top = (width - across) // 2, (height - down) // 2 // 2 * 2
-        self._place = Region(left, top, across, down)
-        if (frame := self._frame) is not None and frame.area == 1:  # which is not to be left out
+        self._image_region = Region(left, top, across, down)
+        if (frame := self._frame) is not None and frame.area == 1:  # never left out
             columns[frame.x * across // wide], rows[frame.y * down // tall] = frame.x, frame.y
-        coded = self._coded(wide)
+        levels_ = self._levels(wide)
         yield from [empty] * top
         for line in rows:
-            row = coded[line]
+            row = levels_[line]
             yield (bytes([GAP]) * left + bytes(row[column] for column in columns)).ljust(width, bytes([GAP]))
         yield from [empty] * (height - top - down)
 
-    def _coded(self, wide: int) -> list[bytearray]:
-        """The rows of the image as levels."""
+    def _levels(self, wide: int) -> list[bytearray]:
+        """The rows of the image as gray levels of the cells."""
         levels = NEAREST if self.app.current_theme.dark else INVERTED
         codes = bytearray(self._image.translate(levels))
         codes[self._known :] = bytes([GAP]) * (len(codes) - self._known)
@@ -115,5 +112,5 @@ class ImageCanvas(DigitGrid):
 
 
 def _inside(start: int, stop: int, spacing: int, size: int) -> range:
-    """Every `spacing`th place from `start` to before `stop`, without those outside of 0 to `size`."""
+    """Every `spacing`th index from `start` to before `stop` that lies in [0, size)."""
     return range(start if start >= 0 else start % spacing, min(size, stop), spacing)

@@ -1,10 +1,9 @@
-"""The inside bench: a net's layers, what the chosen one makes of a noisy digit, and what a pixel of the answer sees."""
+"""The inside bench: a network's layers, what one of them computes, and the receptive field of an output pixel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
@@ -13,37 +12,38 @@ from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
 from core.config.training import IMAGE_SIZE
+from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply
 from core.errors import MinidiffError
-from tui.arrays import Array, brightness, ink
+from tui.grayscale import from_unit, normalized
 from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.layers import Layers
 from tui.lab.pixel_picker import PixelPicker
 from tui.lab.product_table import number
-from tui.lab.tile_grid import fitting, sheet
-from tui.messages import BenchShown
+from tui.lab.tile_grid import count_fitting, tile_sheet
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid
 
 VIEWS = ("maps", "kernels", "attention")
-ANSWER = "answer"  # the view of the pictures that stand beside the others where there is room
-WIDE, VAST = 120, 180  # columns from which the answer is always in sight, and from which it stands beside the tiles
-PART = 0.01  # of the strongest: from there on a pixel takes part in a field
+PREDICTION = "prediction"  # the view of the images that stand beside the others in wide terminals
+WIDE, VAST = 120, 180  # columns from which the images are always visible, and from which they stand beside the tiles
+FIELD_THRESHOLD = 0.01  # of the strongest gradient, from which a pixel counts as part of a receptive field
 CLASSES = {"its own": None, "any": -1, **{str(digit): digit for digit in range(10)}}
 
 
-class InsideBench(Bench):
-    """The layers of a net, the tiles of one, and the answer with the receptive field of a pixel."""
+class InsideBench(Bench[InsideReply]):
+    """The layers of a network, feature maps or kernels of one, and the prediction with a pixel's receptive field."""
 
-    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME = "inside"
     TITLE = "Inside"
     ABOUT = (
-        "Each layer turns maps into other maps; the last are the answer. Early ones see a few pixels each, the small "
-        "ones in the middle the whole digit, and skips hand fine detail across. The field shows which pixels of the "
-        "noisy digit move one pixel of the answer, and by how much."
+        "Each layer turns feature maps into other feature maps; the last is the prediction. Early layers see a few "
+        "pixels, the small maps in the middle the whole image, and skip connections carry fine detail across. The "
+        "receptive field shows which input pixels influence one pixel of the prediction, and how much."
     )
-    TRY = "arrows on the answer (v or tab leads there), k: no skips, amount 0.9."
+    TRY = "the arrow keys on the prediction (v or tab), k to switch skips off, t 0.9."
+    REPLIES = (InsideReply,)
     DEFAULT_CSS = """
     InsideBench {
         Layers { width: 33; }
@@ -52,25 +52,25 @@ class InsideBench(Bench):
         .board { width: 1fr; height: 1fr; }
         .board .caption { width: 1fr; text-align: center; }
         .right-side { width: 1fr; height: 1fr; }
-        &.-answer .tiles { display: none; }
+        &.-prediction .tiles { display: none; }
     }
     .-narrow InsideBench, .-normal InsideBench {
         Layers { width: 31; }
         #boards { display: none; }
         #noisy-board { display: none; }
-        &.-answer Layers { width: 21; }
-        &.-answer #boards { display: block; height: 1fr; }
+        &.-prediction Layers { width: 21; }
+        &.-prediction #boards { display: block; height: 1fr; }
     }
     .-narrow InsideBench {
         Layers { width: 21; }
-        &.-answer Layers { display: none; }
+        &.-prediction Layers { display: none; }
         #boards { margin: 0; }
     }
     InsideBench.-vast {
         Layers { width: 56; }
         .right-side { layout: horizontal; }
         #boards { width: 58; height: 1fr; layout: grid; grid-size: 2; grid-rows: 1fr 2fr; }
-        #looking { column-span: 2; }
+        #prediction-board { column-span: 2; }
     }
     """
 
@@ -79,19 +79,19 @@ class InsideBench(Bench):
         self._view = 0
         self._layer: str | None = None  # None: the engine chooses
         self._pixel = (IMAGE_SIZE // 2, IMAGE_SIZE // 2)
-        self._model = self._asked = ""  # whose layers are listed; who is asked about
-        self._tones: dict[str, bytes] = {}  # of the tiles of every view
+        self._model = self._requested_model = ""  # whose layers are listed; of the newest request
+        self._tiles: dict[str, bytes] = {}  # uint8, by view
 
     def fields(self) -> Iterator[Widget]:
-        """How noisy the digit is, what the net is told, and whether its skips carry anything."""
+        """The noise level, the class given to the network, and whether skip connections are on."""
         yield FieldRow(
-            ("amount", entry("amount", "0.5", width=7)),
+            ("noise level t", entry("t", "0.5", width=7)),
             ("class", choice("class", CLASSES, "its own", width=12)),
             ("skips", Switch(True, id="skips", animate=False)),
         )
 
     def pictures(self) -> Iterator[Widget]:
-        """The list, the tiles, and the three boards."""
+        """The list of layers, the tiles, and the three images."""
         with Horizontal(classes="pictures"):
             yield Layers(id="layers")
             with Container(classes="right-side"):
@@ -99,230 +99,214 @@ class InsideBench(Bench):
                     yield Static(classes="caption")
                     yield DigitGrid(id="tiles")
                 with Container(id="boards"):
-                    yield _board("noisy-board", ImageCanvas(id="noisy"))
-                    yield _board("field-board", ImageCanvas(id="field"))
-                    yield _board("looking", PixelPicker(id="answer"))
+                    yield _captioned("noisy-board", ImageCanvas(id="noisy"))
+                    yield _captioned("field-board", ImageCanvas(id="field"))
+                    yield _captioned("prediction-board", PixelPicker(id="prediction"))
 
-    # What it asks
-
-    def request(self) -> dict[str, Any]:
-        """The amount, the class, the layer, the pixel, and whether skips are on."""
-        self._asked = self.screen.query_one("#model", CompactSelect).chosen
-        return {
-            "amount": self._noise_level(),
-            "class": CLASSES[self.query_one("#class", CompactSelect).chosen],
-            "layer": self._layer if self._asked == self._model else None,
-            "pixel": list(self._pixel),
-            "skips": self.query_one("#skips", Switch).value,
-        }
+    def request(self, subject: LabInput) -> InsideRequest:
+        """The request that the fields describe."""
+        self._requested_model = subject.model
+        return InsideRequest(
+            **subject.fields,
+            t=self._noise_level(),
+            label=CLASSES[self.query_one("#class", CompactSelect).chosen],
+            layer=self._layer if subject.model == self._model else None,
+            pixel=self._pixel,
+            skips=self.query_one("#skips", Switch).value,
+        )
 
     def _noise_level(self) -> float:
-        text = self.query_one("#amount", Input).value.strip()
+        text = self.query_one("#t", Input).value.strip()
         try:
             t = float(text)
         except ValueError:
             t = math.nan
         if not 0 <= t <= 1:
-            raise MinidiffError(f"amount takes a number from 0 (the digit) to 1 (noise), not {text or 'nothing'}")
+            raise MinidiffError(f"t takes a number from 0 (no noise) to 1 (only noise), not {text or 'nothing'}")
         return t
 
     def toggle_skips(self) -> None:
-        """Skip connections on or off."""
+        """Switch skip connections on or off."""
         self.query_one("#skips", Switch).toggle()
 
     def on_layers_chosen(self, message: Layers.Chosen) -> None:
-        """Ask for another layer."""
         message.stop()
         self._layer = message.name
         self.changed()
 
     def on_pixel_picker_pointed(self, message: PixelPicker.Pointed) -> None:
-        """Frame another pixel at once, and ask what it sees."""
         message.stop()
         self._pixel = message.row, message.column
-        self._boards()
+        self._draw_images()
         self.changed()
-
-    # What it shows
 
     @property
     def views(self) -> tuple[str, ...]:
-        """What `next_view` goes through."""
-        return VIEWS if self.screen.size.width >= WIDE else (*VIEWS, ANSWER)
+        """The views that `next_view` cycles through."""
+        return VIEWS if self.screen.size.width >= WIDE else (*VIEWS, PREDICTION)
 
     @property
     def view(self) -> str:
-        """The view in sight."""
+        """The visible view."""
         return self.views[self._view % len(self.views)]
 
     @property
-    def switches(self) -> bool:
-        """There are always more views than one."""
+    def has_more_views(self) -> bool:
+        """True: only one view is visible."""
         return True
 
     def next_view(self) -> None:
-        """Another view; that of the answer has the arrow keys, and the list has them back after it."""
+        """Show the next view. The prediction takes the focus while it is the visible view."""
         self._view = (self._view + 1) % len(self.views)
         self._arrange()
-        if self.view == ANSWER:
-            self.call_after_refresh(self.query_one("#answer").focus)  # once it is in sight
-        elif ANSWER in self.views:
-            self.enter()
+        if self.view == PREDICTION:
+            self.call_after_refresh(self.query_one("#prediction").focus)  # once it is visible
+        elif PREDICTION in self.views:
+            self.activate()
         self.draw()
 
-    def enter(self) -> None:
-        """The list has the keys."""
+    def activate(self) -> None:
+        """Focus the list of layers."""
         self.query_one(Layers).list.focus()
 
     def on_descendant_focus(self) -> None:
-        """Tell whether the arrows move the pixel."""
-        self._boards()
+        self._draw_images()  # the caption shows whether the arrow keys move the pixel
 
     def on_descendant_blur(self) -> None:
-        """Tell whether the arrows move the pixel."""
-        self._boards()
+        self._draw_images()
 
     def on_resize(self) -> None:
-        """Show the answer beside the rest, or as a view of its own."""
         super().on_resize()
         self._arrange()
         self.call_after_refresh(self.draw)
 
     def _arrange(self) -> None:
-        self.set_class(self.view == ANSWER, "-answer")
+        self.set_class(self.view == PREDICTION, "-prediction")
         self.set_class(self.screen.size.width >= VAST, "-vast")
 
-    def hear(self, answer: BenchShown) -> None:
-        """Show the answer; the list is written anew only for another net."""
-        if self._model != self._asked:
-            self._model, self._layer = self._asked, None
-        self.shown = answer
+    def show_reply(self, reply: LabReply) -> None:
+        """Show the reply; the list of layers is rebuilt only for another network."""
+        assert isinstance(reply, InsideReply)
+        if self._model != self._requested_model:
+            self._model, self._layer = self._requested_model, None
+        self.shown = reply
         layers = self.query_one(Layers)
-        layers.fill(answer.values["table"])
+        layers.set_layers(reply.layers)
         if self._layer is None:
-            self._layer = answer.values["layer"]
-            layers.point(self._layer)
-        self.query_one("#class", CompactSelect).disabled = not answer.values["classes"]
-        self._tones = {name: brightness(answer.arrays[name].values) for name in VIEWS if name in answer.arrays}
+            self._layer = reply.layer
+            layers.select(self._layer)
+        self.query_one("#class", CompactSelect).disabled = not reply.class_conditional
+        arrays = {view: self._array(view) for view in VIEWS}
+        self._tiles = {view: normalized(array.values) for view, array in arrays.items() if array is not None}
         self.draw()
 
-    def draw(self) -> None:
-        """Draw the tiles and the boards."""
-        if self.shown is not None:
-            self._tiles()
-            self._boards()
-
-    def _tiles(self) -> None:
+    def _array(self, view: str) -> Array | None:
         assert self.shown is not None
-        tiles, grid = self.shown.arrays.get(self.view), self.query_one("#tiles", DigitGrid)
-        if tiles is None or self.view not in VIEWS:
+        return {"maps": self.shown.maps, "kernels": self.shown.kernels, "attention": self.shown.attention}.get(view)
+
+    def draw(self) -> None:
+        """Draw the tiles and the images."""
+        if self.shown is not None:
+            self._draw_tiles(self.shown)
+            self._draw_images()
+
+    def _draw_tiles(self, reply: InsideReply) -> None:
+        tiles, grid = self._array(self.view), self.query_one("#tiles", DigitGrid)
+        if tiles is None:
             grid.clear()
-            said = self._lack()
+            text = self._reason_for_no_tiles(reply)
         else:
             _, height, width = tiles.shape
-            n = fitting(tiles, *grid.size)
-            grid.show(self._tones[self.view][: n * height * width], n, height, width)
-            said = self._found(tiles, n)
+            n = count_fitting(tiles.shape, *grid.size)
+            grid.show(self._tiles[self.view][: n * height * width], n, height, width)
+            text = self._tiles_caption(reply, tiles, n)
         key = Content.assemble(("v ", "bold $accent"), (self.view, "$foreground"))
-        self.query_one(".tiles .caption", Static).update(Content.assemble(key, " ", said), layout=False)
+        self.query_one(".tiles .caption", Static).update(Content.assemble(key, " ", text), layout=False)
 
-    def _found(self, tiles: Array, n: int) -> str:
-        """How many of how many tiles are drawn, and what they are."""
-        assert self.shown is not None
+    def _tiles_caption(self, reply: InsideReply, tiles: Array, n: int) -> str:
+        """How many tiles of how many are drawn, and their size."""
         height, width = tiles.shape[1:]
         if self.view == "attention":
-            y, x = (at * height // IMAGE_SIZE for at in self.shown.values["pixel"])
-            return f"of the place {y}, {x}: {n} of {tiles.shape[0]} heads"
-        most = self.shown.values["kernels"] if self.view == "kernels" else self._shape[0]
-        what = f"{n} of {most}" + (" channels" if self.view == "maps" else "")
-        whole = f"{what}, {height}x{width}"
+            y, x = (at * height // IMAGE_SIZE for at in reply.pixel)
+            return f"from position {y}, {x}: {n} of {tiles.shape[0]} heads"
+        total = reply.kernel_count if self.view == "kernels" else self._output_shape(reply)[0]
+        text = f"{n} of {total}{' channels' if self.view == 'maps' else ''}, {height}x{width}"
         if self.screen.size.width < WIDE:
-            return whole
+            return text
         low, high = (number(pick(tiles.values)) for pick in (min, max))
-        return f"of {self._titled}: {whole}, {low} to {high}"
+        return f"of {reply.layer or 'the network'}: {text}, {low} to {high}"
 
-    def _lack(self) -> str:
-        """Why there is nothing to be drawn."""
-        assert self.shown is not None
-        values = self.shown.values
+    def _reason_for_no_tiles(self, reply: InsideReply) -> str:
         if self.view == "kernels":
-            return "this layer has no kernels"
+            return "this layer is not a convolution"
         if self.view == "attention":
-            attending = values["attending"]
-            return "this layer does not attend" if attending else "this net does not attend"
-        if not self._shape:
-            return "no map: a container"
-        return f"no map: it puts out {'x'.join(map(str, self._shape))} numbers"
+            return "this layer has no attention" if reply.attention_layers else "this network has no attention"
+        shape = self._output_shape(reply)
+        if not shape:
+            return "no feature map: a container"
+        return f"no feature map: the output has shape {'x'.join(map(str, shape))}"
 
-    @property
-    def _titled(self) -> str:
-        """The chosen layer's, as a person calls it."""
-        assert self.shown is not None
-        return self.shown.values["layer"] or "the net"
+    @staticmethod
+    def _output_shape(reply: InsideReply) -> tuple[int, ...]:
+        """The shape of the chosen layer's output."""
+        return next((layer.shape or () for layer in reply.layers if layer.name == reply.layer), ())
 
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        """What the chosen layer puts out."""
-        assert self.shown is not None
-        name = self.shown.values["layer"]
-        return next((layer.shape or () for layer in self.query_one(Layers).rows if layer.name == name), ())
-
-    def _boards(self) -> None:
-        if self.shown is None:
+    def _draw_images(self) -> None:
+        reply = self.shown
+        if reply is None:
             return
-        arrays, values = self.shown.arrays, self.shown.values
         row_, column = self._pixel
-        field = arrays["field"]
-        pictures = {
-            "noisy": ink(arrays["noisy"].values),
-            "field": brightness(field.values),
-            "answer": ink(arrays["prediction"].values),
+        field = reply.receptive_field
+        images = {
+            "noisy": from_unit(reply.noisy.values),
+            "field": normalized(field.values),
+            "prediction": from_unit(reply.prediction.values),
         }
-        for name, image in pictures.items():
-            self.query_one(f"#{name}", ImageCanvas).lay(image, field.shape, frame=Region(column, row_, 1, 1))
-        part = sum(value > PART * field.largest for value in field.values)
-        seen = f"field: {part} pixels over 1%" if field.largest else "field: nothing moves it"
-        off = "" if self.query_one("#skips", Switch).value else ", no skips"
-        self._over("noisy", f"noisy, {values['amount']:g}")
-        self._over("field", seen)
-        key = ("v " if self.view == ANSWER else "", "bold $accent")
-        lit = "$accent" if self.query_one("#answer").has_focus else ""
-        self._over("answer", Content.assemble(key, (f"answer at {row_}, {column}{off}", lit)))
+        for name, image in images.items():
+            self.query_one(f"#{name}", ImageCanvas).show_image(image, field.shape, frame=Region(column, row_, 1, 1))
+        count = sum(value > FIELD_THRESHOLD * field.max_abs for value in field.values)
+        self._set_image_caption("noisy", f"noisy, t {reply.t:g}")
+        self._set_image_caption("field", f"field: {count} pixels over 1%" if field.max_abs else "field: no influence")
+        skips = "" if self.query_one("#skips", Switch).value else ", no skips"
+        key = ("v " if self.view == PREDICTION else "", "bold $accent")
+        color = "$accent" if self.query_one("#prediction").has_focus else ""
+        caption = Content.assemble(key, (f"predicted {row_}, {column}{skips}", color))
+        self._set_image_caption("prediction", caption)
 
-    def _over(self, name: str, text: str | Content) -> None:
-        board = self.query_one(f"#{name}").parent
-        assert isinstance(board, Widget)
-        board.query_one(".caption", Static).update(text, layout=False)
-
-    # What can be taken away
+    def _set_image_caption(self, name: str, text: str | Content) -> None:
+        parent = self.query_one(f"#{name}").parent
+        assert isinstance(parent, Widget)
+        parent.query_one(".caption", Static).update(text, layout=False)
 
     def panels(self) -> list[Panel]:
-        """The noisy digit, the answer, the field, and the tiles as one sheet."""
-        if self.shown is None:
+        """The noisy image, the prediction, the receptive field, and the tiles as one image."""
+        reply = self.shown
+        if reply is None:
             return []
-        arrays = self.shown.arrays
         side = (IMAGE_SIZE, IMAGE_SIZE)
-        pictures = [
-            Panel("noisy", side, ink(arrays["noisy"].values)),
-            Panel("answer", side, ink(arrays["prediction"].values)),
-            Panel("field", side, brightness(arrays["field"].values)),
+        panels = [
+            Panel("noisy", side, from_unit(reply.noisy.values)),
+            Panel("prediction", side, from_unit(reply.prediction.values)),
+            Panel("field", side, normalized(reply.receptive_field.values)),
         ]
-        view = self.view if self.view in arrays else "maps"
-        if view in arrays:
-            pictures.append(sheet(view, arrays[view].shape, self._tones[view]))
-        return pictures
+        view = self.view if self._array(self.view) is not None else "maps"
+        tiles = self._array(view)
+        if tiles is not None:
+            panels.append(tile_sheet(view, tiles.shape, self._tiles[view]))
+        return panels
 
     def script(self, subject: LabInput) -> list[str]:
-        """The layers, the chosen one's maps, the answer, and the field."""
-        asked = self.request()
-        empty: dict[str, Any] = {"classes": False, "label": None, "layer": ""}
-        values = self.shown.values if self.shown is not None else empty
+        """Python that computes the layer table, the layer's maps, the prediction, and the receptive field."""
+        request, reply = self.request(subject), self.shown
         row_, column = self._pixel
-        label = None
-        if values["classes"]:
-            label = asked["class"] if asked["class"] is not None else values["label"]
-            label = -1 if label is None else label
+        label, layer = None, ""
+        if reply is not None:
+            layer = reply.layer
+            if reply.class_conditional:
+                own = -1 if reply.label is None else reply.label
+                label = own if request.label is None else request.label
         labels = "None" if label is None else f"torch.tensor([{10 if label < 0 else label}])"
+        sweep = f"corruption_sweep(model, image[None], [{request.t}], label=label, seed={subject.seed})"
         lines = [
             "import torch",
             "",
@@ -332,28 +316,28 @@ class InsideBench(Bench):
             *(line for line in subject.script if line != "import torch"),
             f'model = load_model("{subject.model}", device="cpu")',
             f"label, labels = {label}, {labels}",
-            f"(point,) = corruption_sweep(model, image[None], [{asked['amount']}], label=label, seed={subject.seed})",
+            f"(point,) = {sweep}",
             "x = PATHS[model.config.path].normalize(point.x[None])",
-            f"amount = {asked['amount']} if model.config.time_conditioning else 0.0",
-            *([] if asked["skips"] else ["model.net.skips = False"]),
+            f"t = {request.t} if model.config.time_conditioning else 0.0",
+            *([] if request.skips else ["model.net.skips = False"]),
             "for row in layer_table(model.net):",
             '    print("  " * row.depth + row.name, row.kind, row.shape, row.parameters, row.operations)',
-            f'layer = "{values["layer"]}"',
-            "for name, maps in feature_maps(model.net, x, amount, labels, layers=[layer]).items():",
+            f'layer = "{layer}"',
+            "for name, maps in feature_maps(model.net, x, t, labels, layers=[layer]).items():",
             '    print("maps of", name, tuple(maps.shape), "from", float(maps.min()), "to", float(maps.max()))',
             "kernels = layer_kernels(model.net).get(layer)",
             'print("kernels", None if kernels is None else tuple(kernels.shape))',
-            f"answer = one_step(model, point.x[None], {asked['amount']}, label)[0, 0]",
-            f'print("answer", float(answer[{row_}, {column}]))',
-            f"field = receptive_field(model, x, ({row_}, {column}), {asked['amount']}, labels)",
-            f'print("field", int((field > {PART} * field.max()).sum()), "pixels")',
+            f"prediction = one_step(model, point.x[None], {request.t}, label)[0, 0]",
+            f'print("prediction", float(prediction[{row_}, {column}]))',
+            f"field = receptive_field(model, x, ({row_}, {column}), {request.t}, labels)",
+            f'print("field", int((field > {FIELD_THRESHOLD} * field.max()).sum()), "pixels")',
         ]
-        if "attention" in (self.shown.arrays if self.shown is not None else {}):
+        if reply is not None and reply.attention is not None:
             lines.insert(4, "from core.lab import attention_maps")
-            lines.append('print("attention", tuple(attention_maps(model.net, x, amount, labels)[layer].shape))')
+            lines.append('print("attention", tuple(attention_maps(model.net, x, t, labels)[layer].shape))')
         return lines
 
 
-def _board(name: str, board: ImageCanvas) -> Vertical:
-    """A board under its caption."""
-    return Vertical(Static(classes="caption", markup=False), board, id=name, classes="board")
+def _captioned(name: str, canvas: ImageCanvas) -> Vertical:
+    """A canvas under its caption."""
+    return Vertical(Static(classes="caption", markup=False), canvas, id=name, classes="board")

@@ -1,4 +1,4 @@
-"""The line of fields for a kernel, and what the benches that have one share."""
+"""The line of fields that defines a kernel, and the base class of the benches that have one."""
 
 from __future__ import annotations
 
@@ -10,63 +10,66 @@ from textual.widget import Widget
 from textual.widgets import Input, Select
 
 from core.convolution import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
+from core.engine.protocol import LayerKernel
 from core.errors import MinidiffError
-from tui.lab.bench import Bench, FieldRow, LabInput, choice, entry
+from tui.lab.bench import Bench, FieldRow, LabInput, ReplyT, choice, entry
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 
-OWN, LAYER = "own numbers", "a layer's"
-FIRST_LAYER = "into 0 0"  # of the built-in nets: a layer and its channels
+CUSTOM, LAYER = "custom", "from a layer"
+FIRST_LAYER = "into 0 0"  # of the built-in networks: a layer, an output and an input channel
 SEEDS = 10_000
 
 
 class KernelFields:
-    """The fields for a kernel, a name, a size, and the numbers themselves."""
+    """A kernel's name, size and numbers. Choosing a name or a size fills in the numbers."""
 
-    def __init__(self, bench: Bench, name: str) -> None:
+    def __init__(self, bench: Bench[Any], name: str) -> None:
         self._bench = bench
         self._name = name
         self._seed = 0  # of the random kernel
-        self._text = kernel_text(named_kernel(name))  # the numbers that nobody typed
+        self._text = kernel_text(named_kernel(name))  # the numbers that were filled in
 
     def compose(self) -> FieldRow:
-        """One line."""
+        """The line of fields."""
         numbers = entry("numbers", self._text, width=20)
         numbers.styles.width = "1fr"
-        names = choice("kernel", (*NAMED, OWN, LAYER), self._name, width=17)
+        names = choice("kernel", (*NAMED, CUSTOM, LAYER), self._name, width=17)
         return FieldRow(("kernel", names), ("size", entry("size", "3", width=4)), ("numbers", numbers))
 
-    def read(self) -> Kernel | dict[str, Any]:
-        """The kernel, or the layer and channels that it is to be taken from.
+    def read(self) -> Kernel | LayerKernel:
+        """The kernel, or the layer and channels to take it from.
 
         Raises:
-            MinidiffError: what was typed is neither.
+            MinidiffError: the numbers field holds neither.
         """
         text = self._bench.query_one("#numbers", Input).value
         if self.chosen != LAYER:
             return parse_kernel(text)
         words = text.split()
         if len(words) != 3 or not all(word.isdecimal() for word in words[1:]):
-            raise MinidiffError(f"a layer's kernel is its name, an output and an input channel: into 0 0, not {text}")
-        return {"layer": words[0], "out": int(words[1]), "in": int(words[2])}
+            raise MinidiffError(
+                f"enter a layer, an output channel and an input channel, such as {FIRST_LAYER}, not {text or 'nothing'}"
+            )
+        return LayerKernel(words[0], int(words[1]), int(words[2]))
 
     @property
     def chosen(self) -> str:
-        """The name that is chosen."""
+        """The chosen name."""
         return self._bench.query_one("#kernel", CompactSelect).chosen
 
-    def follow(self, changed: Widget) -> bool:
-        """Let the other fields follow the one that changed; whether there is anything to be asked for."""
+    def update(self, changed: Widget) -> bool:
+        """Update the other fields after `changed` changed; returns whether the kernel may be another."""
         numbers, size = self._bench.query_one("#numbers", Input), self._bench.query_one("#size", Input)
         names = self._bench.query_one("#kernel", CompactSelect)
         if changed is numbers:
-            if self.chosen not in (OWN, LAYER) and numbers.value != self._text:
-                names.offer(names.values, OWN)
+            if self.chosen not in (CUSTOM, LAYER) and numbers.value != self._text:
+                names.offer(names.values, CUSTOM)
             return True
         if changed is names or changed is size:
             if self.chosen == LAYER:
                 text = FIRST_LAYER
-            elif self.chosen == OWN:
+            elif self.chosen == CUSTOM:
                 return changed is names
             else:
                 sizes = sizes_of(self.chosen)
@@ -79,26 +82,26 @@ class KernelFields:
                 numbers.value = text
         return True
 
-    def draw_another(self) -> None:
-        """Other random numbers."""
+    def randomize(self) -> None:
+        """Choose new random numbers."""
         self._seed = random.randrange(SEEDS)
         names = self._bench.query_one("#kernel", CompactSelect)
         names.offer(names.values, "random")
-        self.follow(names)
+        self.update(names)
 
     def script(self, subject: LabInput) -> tuple[list[str], list[str]]:
-        """Lines of Python that have the kernel as `kernel`: what is imported, and the rest."""
+        """Lines of Python that define `kernel`: the imports, and the rest."""
         kernel = self.read()
-        if not isinstance(kernel, dict):
+        if not isinstance(kernel, LayerKernel):
             return [], [f"kernel = {kernel!r}"]
         return ["from core import load_model", "from core.lab import layer_kernels"], [
             f'kernels = layer_kernels(load_model("{subject.model}", device="cpu").net)',
-            f'kernel = kernels["{kernel["layer"]}"][{kernel["out"]}, {kernel["in"]}]',
+            f'kernel = kernels["{kernel.layer}"][{kernel.out_channel}, {kernel.in_channel}]',
         ]
 
 
-class KernelBench(Bench):
-    """A bench with a kernel that starts as the one called `kernel`."""
+class KernelBench(Bench[ReplyT]):
+    """A bench with kernel fields, initially the kernel called `kernel`."""
 
     def __init__(self, pacer: FramePacer | None, kernel: str, *, still: bool) -> None:
         super().__init__()
@@ -107,23 +110,23 @@ class KernelBench(Bench):
 
     @on(Input.Changed)
     @on(Select.Changed)
-    def _follow(self, event: Input.Changed | Select.Changed) -> None:
+    def _update_fields(self, event: Input.Changed | Select.Changed) -> None:
         event.prevent_default()
         event.stop()
         try:
-            asks = self._kernel.follow(event.control)
+            kernel_changed = self._kernel.update(event.control)
         except MinidiffError as error:
             self.show_error(str(error))
             return
-        if asks:
+        if kernel_changed:
             self.changed()
 
-    def another(self) -> None:
-        """Another random kernel."""
-        self._kernel.draw_another()
+    def randomize(self) -> None:
+        """Choose a new random kernel."""
+        self._kernel.randomize()
         self.changed()
 
     def on_key(self, event: events.Key) -> None:
-        """Enter in a field says again what is wrong, if anything is."""
+        """Enter in a field shows its error again, if it has one."""
         if event.key == "enter":
             self.changed()

@@ -1,4 +1,4 @@
-"""A board whose pixels can be pointed at, with the arrow keys or the mouse."""
+"""An image canvas on which a pixel can be chosen with the arrow keys or the mouse."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from tui.lab.image_canvas import ImageCanvas
 
 
 class PixelPicker(ImageCanvas, can_focus=True):
-    """Posts `Pointed` when another pixel is pointed at; its owner frames it."""
+    """Posts `Pointed` when a pixel is chosen; the receiver sets the frame."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("pixel")
 
     @dataclass
     class Pointed(Message):
-        """A pixel is pointed at."""
+        """A pixel was chosen."""
 
         row: int
         column: int
 
     def action_point(self, across: int, down: int) -> None:
-        """Point at a neighbour."""
+        """Choose a neighbour of the framed pixel."""
         if self.frame is not None:
             self._point(self.frame.y + down, self.frame.x + across)
 
     def on_click(self, event: events.Click) -> None:
-        """Point at what is under the pointer."""
         at = self.pixel_at(event.x, event.y)
         if at is not None:
             self._point(*at)

@@ -1,4 +1,4 @@
-"""A sum written out: what lies under a kernel, the kernel, their products and the total."""
+"""Small tables of numbers, such as an image patch, a kernel and their products, and a total."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
-FormRows = Sequence[Sequence[float]]
+Rows = Sequence[Sequence[float]]
 
 
 class NumberTable(NamedTuple):
     """A table of numbers under a title."""
 
     title: str
-    rows: FormRows
+    rows: Rows
 
 
 class ProductTable(Widget):
-    """Shows tables one below another, the last of them where there is no room for all, and a line for the total."""
+    """Displays tables one below another and a total; if not all fit, the last ones."""
 
     DEFAULT_CSS = """
     ProductTable { width: auto; height: 1fr; min-width: 20; padding: 0 1; text-wrap: nowrap; }
@@ -41,7 +41,6 @@ class ProductTable(Widget):
         return max((len(table.rows[0]) for table in tables if table.rows), default=3)
 
     def get_content_width(self, container: object, viewport: object) -> int:
-        """Room for the widest table."""
         return max(18, self._width(self._tables) * self._cell)
 
     @property
@@ -49,7 +48,7 @@ class ProductTable(Widget):
         return 6 if self._width(self._tables) <= 3 else 5
 
     def render(self) -> Content:
-        """The tables that there is room for."""
+        """The tables that fit."""
         room = self.size.height - 1
         shown: list[NumberTable] = []
         for table in reversed(self._tables):
@@ -74,7 +73,7 @@ class ProductTable(Widget):
 
 
 def number(value: float) -> str:
-    """A number in five places at most: 0, .25, -1, 12.5, -313."""
+    """A number in at most five characters: 0, .25, -1, 12.5, -313."""
     if abs(value) < 5e-4:
         return "0"
     if abs(value) >= 99.95:

@@ -1,4 +1,4 @@
-"""A small plot of a few curves between fixed ends, with a cursor."""
+"""A small plot of a few curves over [0, 1], with a cursor."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from tui.themes import theme_color
 from tui.widgets.axes import Axes, Line, plotted
 from tui.widgets.curves import label, round_ticks
 
-LEAST = (16, 4)  # columns and lines; in less nothing is drawn
+MIN_SIZE = (16, 4)  # columns and rows; smaller plots stay empty
 
-Curves = Mapping[
-    str, tuple[str, Sequence[float], Sequence[float]]
-]  # by name: the theme's colour, xs in ascending order, ys
+# By name: the theme's color, x in ascending order, y.
+Curves = Mapping[str, tuple[str, Sequence[float], Sequence[float]]]
 
 
 class SmallPlot(PlotextPlot):
-    """Draws curves over 0 to 1; the values at the cursor stand in a line above, which `legend` gives."""
+    """Draws curves over [0, 1]."""
 
     DEFAULT_CSS = """
     SmallPlot { width: 1fr; height: 1fr; color: $text-muted; }
@@ -32,25 +31,24 @@ class SmallPlot(PlotextPlot):
         self._cursor = 0.0
 
     def show(self, curves: Curves, cursor: float) -> None:
-        """Draw these curves, and the cursor."""
+        """Draw curves and the cursor."""
         self._curves, self._cursor = curves, cursor
         self.refresh()
 
     @property
     def curves(self) -> Curves:
-        """What is drawn."""
+        """The curves on display."""
         return self._curves
 
     @property
     def cursor(self) -> float:
-        """Where the cursor stands."""
+        """The cursor's x."""
         return self._cursor
 
     def render(self) -> RenderResult:
-        """The plot, or nothing where there is no room."""
         width, height = self.size
         heights = [y for _, _, ys in self._curves.values() for y in ys]
-        if not heights or width < LEAST[0] or height < LEAST[1]:
+        if not heights or width < MIN_SIZE[0] or height < MIN_SIZE[1]:
             return Text("")
         high = max(heights) or 1.0
         ticks = round_ticks(0.0, high, max(2, height // 3))

@@ -1,9 +1,8 @@
-"""The transposed bench: the values of a small map spread kernels over a larger one, and what nets do instead."""
+"""The transposed convolution bench: each value of a small map spreads a kernel over a larger one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -12,32 +11,33 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
-from tui.arrays import brightness
+from core.engine.protocol import Array, LabReply, TransposedReply, TransposedRequest
+from tui.grayscale import normalized
 from tui.lab.bench import FieldRow, LabInput, Panel, captions, entry
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.product_table import NumberTable, ProductTable, number
-from tui.messages import BenchShown
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.timeline import Timeline
 
 VIEWS = ("output", "overlaps", "upsampled")
-MEDIUM, WIDE = 80, 120  # columns from which the output stays in sight, and from which all views do
-WIDEST = 5  # numbers across a kernel that is written out where there are fewer columns than that
+MEDIUM, WIDE = 80, 120  # columns from which the output is always visible, and from which all views are
+MAX_NARROW_KERNEL = 5  # numbers across the largest kernel that is written out below MEDIUM columns
 
 
-class TransposedBench(KernelBench):
-    """A small map, what one of its values spreads, and the output; overlaps and upsampling beside it."""
+class TransposedBench(KernelBench[TransposedReply]):
+    """A small map, what one of its values spreads, the output, and the output of upsampling instead."""
 
-    SCOPED_CSS = False  # the rules for sizes look at the screen's classes
+    SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME = "transposed"
     TITLE = "Transposed"
     ABOUT = (
-        "Each value spreads a kernel over a larger map; where kernels meet, they add. Unless the stride divides the "
-        "kernel's side, neighbours are reached by more and by fewer: a checkerboard, which training has to smooth "
-        "away. The nets here repeat each pixel instead and convolve the result, which reaches all alike."
+        "Each value multiplies the kernel, and the results are added up in a larger map. If the stride does not divide "
+        "the kernel size, some pixels receive more terms than their neighbours: checkerboard artifacts, which training "
+        "has to smooth away. The networks here upsample and then convolve instead."
     )
-    TRY = "size 4, which 2 divides, a stride of 3, gaussian blur, a dilation of 2."
+    TRY = "size 4, which stride 2 divides, a stride of 3, gaussian blur, a dilation of 2."
+    REPLIES = (TransposedReply,)
     DEFAULT_CSS = """
     TransposedBench {
         #small { width: 1fr; min-width: 12; }
@@ -59,7 +59,7 @@ class TransposedBench(KernelBench):
         self._outputs = b""  # of all steps, on one scale
 
     def fields(self) -> Iterator[Widget]:
-        """The kernel, then what it grows and how far."""
+        """The kernel, then the small map's size and how it grows."""
         yield self._kernel.compose()
         yield FieldRow(
             ("side", entry("side", "6", width=4)),
@@ -69,7 +69,7 @@ class TransposedBench(KernelBench):
         )
 
     def pictures(self) -> Iterator[Widget]:
-        """The small map, what a value spreads, the output, and what is to be compared with it."""
+        """The small map, the products, the output, and the views to compare it with."""
         yield captions("small map", "output")
         with Horizontal(classes="pictures"):
             yield ImageCanvas(id="small")
@@ -80,23 +80,20 @@ class TransposedBench(KernelBench):
                 yield _view("upsampled")
         yield Timeline(self._pacer, still=self._still, tells="")
 
-    # What it asks
-
-    def request(self) -> dict[str, Any]:
-        """The kernel, the small map's side, and how it grows."""
-        return {
-            "kernel": self._kernel.read(),
-            "side": self.number("side", *SMALL_SIDES),
-            "stride": self.number("stride", *STRIDES),
-            "padding": self.number("padding", *PADDINGS),
-            "dilation": self.number("dilation", *DILATIONS),
-        }
-
-    # What it shows
+    def request(self, subject: LabInput) -> TransposedRequest:
+        """The request that the fields describe."""
+        return TransposedRequest(
+            **subject.fields,
+            kernel=self._kernel.read(),
+            side=self.number("side", *SMALL_SIDES),
+            stride=self.number("stride", *STRIDES),
+            padding=self.number("padding", *PADDINGS),
+            dilation=self.number("dilation", *DILATIONS),
+        )
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The pictures right of the sum that are in sight."""
+        """The visible views."""
         width = self.screen.size.width
         if width >= WIDE:
             return VIEWS
@@ -105,23 +102,21 @@ class TransposedBench(KernelBench):
         return (VIEWS[self._view % 3],)
 
     @property
-    def switches(self) -> bool:
-        """Whether there are more views than are in sight."""
+    def has_more_views(self) -> bool:
+        """Whether some views are hidden for lack of space."""
         return self.views != VIEWS
 
     def next_view(self) -> None:
-        """Another view."""
+        """Show the next view."""
         self._view += 1
         self._arrange()
         self.draw()
 
     def on_mount(self) -> None:
-        """Show what there is room for."""
         super().on_mount()
         self._arrange()
 
     def on_resize(self) -> None:
-        """Show more or fewer views."""
         super().on_resize()
         self._arrange()
         self.draw()
@@ -131,103 +126,99 @@ class TransposedBench(KernelBench):
             self.query_one(f"#{name}").display = name in self.views
         self.query_one("#beside").display = self.views != ("output",)
 
-    def hear(self, answer: BenchShown) -> None:
-        """Show the new output at the same part of the way, the first one almost whole."""
-        first, self.shown = self.shown is None, answer
-        self._outputs = brightness(answer.arrays["outputs"].values)
-        steps = len(answer.values["origins"]) - 1
+    def show_reply(self, reply: LabReply) -> None:
+        """Show the new output at the same fraction of the steps, initially at the last bright value."""
+        assert isinstance(reply, TransposedReply)
         assert self.timeline is not None
+        first, self.shown = self.shown is None, reply
+        self._outputs = normalized(reply.outputs.values)
+        steps = len(reply.origins) - 1
         if first:
             self.timeline.load(steps, [0.0] * (steps + 1))
-            small = answer.arrays["image"].values
-            self.timeline.seek(max(at for at, value in enumerate(small) if value >= max(small) / 3))  # the last ink
+            small = reply.image.values
+            self.timeline.seek(max(at for at, value in enumerate(small) if value >= max(small) / 3))
         else:
             self.timeline.stretch(steps, [0.0] * (steps + 1))
         self.draw()
 
     def draw(self) -> None:
-        """Draw what one value of the small map spreads, and the output up to it."""
-        if self.shown is None or self.timeline is None:
+        """Draw what one value of the small map spreads, and the output after it."""
+        reply = self.shown
+        if reply is None or self.timeline is None:
             return
-        arrays, values, at = self.shown.arrays, self.shown.values, self.timeline.position
-        small, kernel, outputs = arrays["image"], arrays["kernel"], arrays["outputs"]
-        row_, column = divmod(at, small.shape[1])
-        self.query_one("#small", ImageCanvas).lay(
-            brightness(small.values), small.shape, frame=Region(column, row_, 1, 1)
+        step = self.timeline.position
+        small, kernel = reply.image, reply.kernel
+        row_, column = divmod(step, small.shape[1])
+        self.query_one("#small", ImageCanvas).show_image(
+            normalized(small.values), small.shape, frame=Region(column, row_, 1, 1)
         )
-        padding, spacing = int(values["padding"]), int(values["dilation"])
-        top, left = (start - padding for start in values["origins"][at])
-        tall, wide = (spacing * (side - 1) + 1 for side in kernel.shape)
-        self.query_one(ProductTable).display = self.screen.size.width >= MEDIUM or kernel.shape[1] <= WIDEST
-        self.query_one(ProductTable).show(
+        top, left = (start - reply.padding for start in reply.origins[step])
+        height, width = (reply.dilation * (side - 1) + 1 for side in kernel.shape)
+        products = self.query_one(ProductTable)
+        products.display = self.screen.size.width >= MEDIUM or kernel.shape[1] <= MAX_NARROW_KERNEL
+        products.show(
             [
-                NumberTable("value", [[small.values[at]]]),
+                NumberTable("value", [[small.values[step]]]),
                 NumberTable("× kernel", kernel.rows),
-                NumberTable("= spread over", arrays["spreads"].part(at).rows),
+                NumberTable("= added at", reply.spreads[step].rows),
             ],
             f"row {top}, column {left}",
         )
-        height, width = outputs.shape[1:]
-        size = height * width
-        self.query_one("#output ImageCanvas", ImageCanvas).lay(
-            self._outputs[at * size : (at + 1) * size],
-            (height, width),
-            frame=Region(left, top, wide, tall),
-            spacing=spacing,
+        self.query_one("#output ImageCanvas", ImageCanvas).show_image(
+            self._output(step), reply.outputs.shape[1:], frame=Region(left, top, width, height), spacing=reply.dilation
         )
-        for name in VIEWS[1:]:
-            self.query_one(f"#{name} ImageCanvas", ImageCanvas).lay(brightness(arrays[name].values), arrays[name].shape)
-        self._caption(row_, column)
+        for name, array in (("overlaps", reply.overlaps), ("upsampled", reply.upsampled)):
+            self.query_one(f"#{name} ImageCanvas", ImageCanvas).show_image(normalized(array.values), array.shape)
+        self._set_captions(reply, row_, column)
 
-    def _caption(self, row_: int, column: int) -> None:
+    def _output(self, step: int) -> bytes:
+        """The output after a step, as uint8."""
         assert self.shown is not None
-        arrays = self.shown.arrays
-        sizes = {name: "{}x{}".format(*arrays[name].shape[-2:]) for name in ("image", *VIEWS[1:], "outputs")}
-        width = self.screen.size.width
-        least, most = (number(pick(arrays["overlaps"].values)) for pick in (min, max))
-        overlap = f"{least} to {most} overlap" if least != most else f"{most} everywhere"
-        where = f", row {row_}, column {column}" if width >= MEDIUM else ""
-        self.caption("#left", f"small map {sizes['image']}{where}")
-        height, across = arrays["outputs"].shape[-2:]
-        self.caption("#right", f"{'side' if height == across else 'height'} {self.shown.values['formula']}")
-        captions_ = (
-            f"output {sizes['outputs']}",
-            f"{overlap}, {sizes['overlaps']}",
-            f"{'upsampled, convolved' if width >= WIDE else 'upsample+conv'} {sizes['upsampled']}",
-        )
-        for name, text in zip(VIEWS, captions_, strict=True):
-            key = "v " if self.switches and name == self.views[-1] else ""
-            self.query_one(f"#{name} .caption", Static).update(
-                Content.assemble((key, "bold $accent"), text), layout=False
-            )
+        height, width = self.shown.outputs.shape[1:]
+        size = height * width
+        return self._outputs[step * size : (step + 1) * size]
 
-    # What can be taken away
+    def _set_captions(self, reply: TransposedReply, row_: int, column: int) -> None:
+        width = self.screen.size.width
+        fewest, most = (number(pick(reply.overlaps.values)) for pick in (min, max))
+        overlap = f"{fewest} to {most} overlap" if fewest != most else f"{most} everywhere"
+        position = f", row {row_}, column {column}" if width >= MEDIUM else ""
+        self.set_caption("#left", f"small map {_size(reply.image)}{position}")
+        height, across = reply.outputs.shape[-2:]
+        self.set_caption("#right", f"{'side' if height == across else 'height'} {reply.formula}")
+        texts = (
+            f"output {_size(reply.outputs)}",
+            f"{overlap}, {_size(reply.overlaps)}",
+            f"{'upsampled, convolved' if width >= WIDE else 'upsample+conv'} {_size(reply.upsampled)}",
+        )
+        for name, text in zip(VIEWS, texts, strict=True):
+            key = "v " if self.has_more_views and name == self.views[-1] else ""
+            caption = Content.assemble((key, "bold $accent"), text)
+            self.query_one(f"#{name} .caption", Static).update(caption, layout=False)
 
     def panels(self) -> list[Panel]:
-        """The small map, the output so far, the overlaps, and the map upsampled instead."""
-        if self.shown is None or self.timeline is None:
+        """The small map, the output so far, the overlaps, and the upsampled map."""
+        reply = self.shown
+        if reply is None or self.timeline is None:
             return []
-        arrays = self.shown.arrays
-        height, width = arrays["outputs"].shape[1:]
-        size, at = height * width, self.timeline.position
-        output = self._outputs[at * size : (at + 1) * size]
-        pictures = [
-            Panel(title, (array.shape[0], array.shape[1]), brightness(array.values))
+        height, width = reply.outputs.shape[1:]
+        panels = [
+            Panel(title, (array.shape[0], array.shape[1]), normalized(array.values))
             for title, array in (
-                ("small map", arrays["image"]),
-                ("overlaps", arrays["overlaps"]),
-                ("upsampled", arrays["upsampled"]),
+                ("small map", reply.image),
+                ("overlaps", reply.overlaps),
+                ("upsampled", reply.upsampled),
             )
         ]
-        pictures.insert(1, Panel("output", (height, width), output))
-        return pictures
+        panels.insert(1, Panel("output", (height, width), self._output(self.timeline.position)))
+        return panels
 
     def script(self, subject: LabInput) -> list[str]:
-        """The same output, what one value spreads, the overlaps, and the map upsampled instead."""
-        asked = self.request()
-        at = self.timeline.position if self.timeline is not None else 0
+        """Python that computes the output, what one value spreads, the overlaps, and the upsampled map."""
+        request = self.request(subject)
+        step = self.timeline.position if self.timeline is not None else 0
         imports, kernel = self._kernel.script(subject)
-        side, options = asked["side"], ", ".join(f"{name}={asked[name]}" for name in ("stride", "padding", "dilation"))
+        options = f"stride={request.stride}, padding={request.padding}, dilation={request.dilation}"
         return [
             "from torch.nn.functional import adaptive_avg_pool2d",
             "",
@@ -236,17 +227,21 @@ class TransposedBench(KernelBench):
             *imports,
             *subject.script,
             *kernel,
-            f"small = adaptive_avg_pool2d(image[None], {side})[0]",
+            f"small = adaptive_avg_pool2d(image[None], {request.side})[0]",
             f"steps = list(transposed_convolve_steps(small, kernel, {options}))",
-            f"step, output = steps[{at}], steps[-1].output",
+            f"step, output = steps[{step}], steps[-1].output",
             'print("value", step.value, "spreads", step.spread.tolist())',
             'print("output", tuple(output.shape), "from", float(output.min()), "to", float(output.max()))',
-            f"overlaps = overlap_counts(({side}, {side}), tuple(step.spread.shape), {options})",
-            'print("kernels a pixel", int(overlaps.min()), "to", int(overlaps.max()))',
-            f'print("upsampled", tuple(upsample_convolve(small, kernel, {asked["stride"]}).shape))',
+            f"overlaps = overlap_counts(({request.side}, {request.side}), tuple(step.spread.shape), {options})",
+            'print("kernels per pixel", int(overlaps.min()), "to", int(overlaps.max()))',
+            f'print("upsampled", tuple(upsample_convolve(small, kernel, {request.stride}).shape))',
         ]
 
 
+def _size(array: Array) -> str:
+    return "{}x{}".format(*array.shape[-2:])
+
+
 def _view(name: str) -> Vertical:
-    """A picture under its caption."""
+    """A canvas under its caption."""
     return Vertical(Static(classes="caption"), ImageCanvas(), id=name, classes="view")

@@ -17,6 +17,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
@@ -29,7 +30,7 @@ from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
-from tui.widgets.sampling_controls import NEW_SEEDS, SampleRequest, SamplingControls, config_of
+from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
 SIDES = ("left", "right")
@@ -135,8 +136,8 @@ class CompareScreen(Playback, ClosesOnce[None]):
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """One side begins."""
-        self.shown[self._side] = message.denoising
-        self._said[self._side] = message.in_words
+        self.shown[self._side] = message.info.denoising
+        self._said[self._side] = message.summary
         self._caption()
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
@@ -243,7 +244,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self._side, request = self._waiting.pop(0)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        await self.engine.sample(**dataclasses.asdict(request))
+        await self.engine.sample(request)
 
     async def action_new_seed(self) -> None:
         """Sample from other noise."""

@@ -54,7 +54,7 @@ class DrawingCanvas(ImageCanvas):
 
     def redraw(self) -> None:
         """Draw ink and pen."""
-        self.lay(bytes(self.ink), (SIDE, SIDE), frame=Region(*self.pen, 1, 1))
+        self.show_image(bytes(self.ink), (SIDE, SIDE), frame=Region(*self.pen, 1, 1))
         self.post_message(self.Moved())
 
     def _touch(self, x: int, y: int) -> None:

@@ -1,4 +1,4 @@
-"""The Lab screen: benches that take convolution, noise and a net apart, on one digit and with one model."""
+"""The Lab screen: benches on convolution, noise and the inside of a network, for one image and one model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
+from core.engine.protocol import LabRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
@@ -27,7 +28,7 @@ from tui.lab.corruption import CorruptionBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.transposed import TransposedBench
-from tui.messages import BenchShown, EngineDied, EngineReady, EngineRefused
+from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
@@ -38,14 +39,14 @@ from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.timeline import Timeline
 
-DATASETS = ("mnist", "glyphs")  # tried in turn: the second is drawn here, and always there
+DATASETS = ("mnist", "glyphs")  # tried in this order; glyphs is generated and always available
 IMAGES = 1_000  # test images to choose from
-LONGEST = 1_000  # characters of a path
-LOW = 44  # rows; a terminal with fewer has no room for the devices
+MAX_PATH = 1_000  # characters
+DEVICES_ROWS = 44  # terminal rows from which the devices are shown
 
 
 class BenchTabs(Widget):
-    """The benches by name; the one in sight is lit, and a click goes to another."""
+    """The names of the benches; the visible one is highlighted, and a click opens another."""
 
     DEFAULT_CSS = """
     BenchTabs { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; }
@@ -54,23 +55,23 @@ class BenchTabs(Widget):
     def __init__(self, titles: dict[str, str]) -> None:
         super().__init__()
         self._titles = titles
-        self.lit = next(iter(titles))
+        self.active = next(iter(titles))
 
-    def light(self, name: str) -> None:
-        """Another bench is in sight."""
-        self.lit = name
+    def set_active(self, name: str) -> None:
+        """Highlight a bench."""
+        self.active = name
         self.refresh()
 
     def render(self) -> Content:
-        """The line."""
         parts = []
         for name, title in self._titles.items():
-            parts.append((f" {title} ", "bold $foreground on $primary 30%" if name == self.lit else "$foreground 60%"))
+            parts.append(
+                (f" {title} ", "bold $foreground on $primary 30%" if name == self.active else "$foreground 60%")
+            )
             parts.append((" ", ""))
         return Content.assemble(*parts)
 
     def on_click(self, event: events.Click) -> None:
-        """Go to the bench under the pointer."""
         at = self.gutter.left
         for name, title in self._titles.items():
             if at <= event.x < at + len(title) + 2 and isinstance(self.screen, LabScreen):
@@ -79,12 +80,12 @@ class BenchTabs(Widget):
 
 
 class LabScreen(Playback):
-    """Benches on one digit and one model; the engine computes what they show."""
+    """Benches that share one image and one model; the engine computes what they show."""
 
     HELP = (
-        "Benches that take apart what a diffusion model is made of, on one digit: [ and ] go from one to the next. "
-        "Fields ask at once, and what was typed stays; escape gives the keys back to the screen.\n"
-        "The same is there for scripts in core.lab; e writes the lines that compute what is shown."
+        "Experiments with the parts of a diffusion model, on one image. Press [ and ] to switch between benches. "
+        "Changes to a field take effect at once; press escape to leave it.\n"
+        "Scripts can do the same with core.lab: press e to export the image and the Python code that computes it."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "lab")
@@ -109,13 +110,12 @@ class LabScreen(Playback):
         self._pacer, self._still = pacer, still
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
         self._datasets = list(DATASETS)
-        self._pixels: str | None = None  # of a digit that was drawn
-        self._asked: tuple[str, dict[str, Any]] = ("", {})  # what the engine was asked for last
-        self._settled = False
+        self._pixels: str | None = None  # of a drawn image, in hexadecimal
+        self._request: LabRequest | None = None  # the newest
+        self._replied = False  # to the newest request
 
     def compose(self) -> ComposeResult:
-        """The benches' names, digit and model, the bench in sight."""
-        benches = [
+        benches: list[Bench[Any]] = [
             ConvolutionBench(self._pacer, still=self._still),
             TransposedBench(self._pacer, still=self._still),
             CorruptionBench(self._pacer, still=self._still),
@@ -124,50 +124,48 @@ class LabScreen(Playback):
         yield Header("lab")
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
-        digit, model = entry("digit", "0", width=6), choice("model", models, models[0], width=24)
-        yield FieldRow(("digit", digit), ("model", model), id="subject")
+        image, model = entry("image-index", "0", width=6), choice("model", models, models[0], width=24)
+        yield FieldRow(("image", image), ("model", model), id="subject")
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
         yield KeyBar()
 
     @property
-    def bench(self) -> Bench:
-        """The bench in sight."""
+    def bench(self) -> Bench[Any]:
+        """The visible bench."""
         return self.query_one(f"#{self.query_one(ContentSwitcher).current}", Bench)
 
     @property
     def timeline(self) -> Timeline:
-        """The timeline of the bench in sight."""
+        """The timeline of the visible bench."""
         return self.bench.query_one(Timeline)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A bench without a timeline has nothing to play."""
+        """Hide the keys that do not apply to the visible bench."""
         if action in ("play", "step", "seek", "loop", "faster") and self.is_mounted:
             return self.bench.timeline is not None
         if action == "view" and self.is_mounted:
-            return self.bench.switches
+            return self.bench.has_more_views
         if action == "skips" and self.is_mounted:
             return isinstance(self.bench, InsideBench)
         return super().check_action(action, parameters)
 
     async def on_screen_resume(self) -> None:
-        """Start the engine, show the bench in sight, and offer the runs that came to hold weights meanwhile."""
+        """Start the engine, send the visible bench's request, and update the list of models."""
         self.query_one(Header).note = "engine is loading" if not self.engine.running else self.query_one(Header).note
-        await self._offer_models()
+        await self._update_models()
         if self.bench.shown is None:
-            await self._ask(self.bench)
+            await self._send_request()
 
     async def on_unmount(self) -> None:
-        """End the engine."""
         await self.engine.stop()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Do without the devices where there are few rows, and without a key for views where all are in sight."""
-        self.set_class(event.size.height < LOW, "-low")
+        self.set_class(event.size.height < DEVICES_ROWS, "-low")
         self.refresh_bindings()
 
-    async def _offer_models(self) -> None:
+    async def _update_models(self) -> None:
         try:
             runs = await asyncio.to_thread(list_runs, self.root)
         except MinidiffError as error:
@@ -177,142 +175,139 @@ class LabScreen(Playback):
         model = self.query_one("#model", CompactSelect)
         model.offer(names, model.chosen if model.chosen in names else names[0])
 
-    # What the engine is asked, and says
+    # Requests and replies
 
     @property
     def subject(self) -> LabInput:
-        """What the benches look at.
+        """The image and the model that the benches work on.
 
         Raises:
-            MinidiffError: the digit's field holds no number of a test image.
+            MinidiffError: the image field does not hold the index of a test image.
         """
-        text = self.query_one("#digit", Input).value.strip()
+        text = self.query_one("#image-index", Input).value.strip()
         if self._pixels is None and not (text.isdecimal() and int(text) < IMAGES):
-            raise MinidiffError(f"digit takes the number of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
+            raise MinidiffError(f"image takes the index of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
         index = int(text) if text.isdecimal() else 0
         return LabInput(self._datasets[0], index, self.query_one("#model", CompactSelect).chosen, pixels=self._pixels)
 
-    async def _ask(self, bench: Bench) -> None:
+    async def _send_request(self) -> None:
+        """Send the visible bench's request to the engine, unless it is the same as before, or show what is wrong."""
+        bench = self.bench
         try:
-            request = {**self.subject.request, **bench.request()}
+            request = bench.request(self.subject)
         except MinidiffError as error:
             bench.show_error(str(error))
             return
-        if (bench.NAME, request) != self._asked:
-            self._asked, self._settled = (bench.NAME, request), False
-            await self.engine.show(bench.NAME, request)
+        bench.show_about()
+        if request != self._request:
+            self._request, self._replied = request, False
+            await self.engine.show_lab(request)
 
     async def on_bench_changed(self, message: Bench.Changed) -> None:
-        """Ask for what a bench shows now, if it is in sight; any other asks when it comes to be."""
         message.stop()
-        if message.bench is self.bench:
-            await self._ask(message.bench)
+        if message.bench is self.bench:  # others send their request when they become visible
+            await self._send_request()
 
     async def on_input_changed(self, event: Input.Changed) -> None:
-        """Another digit."""
         self._pixels = None
-        self.bench.tell()
-        await self._ask(self.bench)
+        await self._send_request()
 
     async def on_select_changed(self, event: Select.Changed) -> None:
-        """Another model."""
-        await self._ask(self.bench)
+        await self._send_request()
 
     def on_engine_ready(self, message: EngineReady) -> None:
-        """Say so."""
         self.query_one(Header).note = "engine ready"
 
     @property
-    def settled(self) -> bool:
-        """Whether the answer to what was asked last is shown."""
-        return self._settled
+    def is_idle(self) -> bool:
+        """Whether the reply to the newest request is shown."""
+        return self._replied
 
-    def on_bench_shown(self, message: BenchShown) -> None:
-        """Let the bench show it."""
-        self._settled = True
-        label = message.values["label"]
-        self.query_one(Header).note = "a digit drawn by hand" if label is None else f"a {label} of {self._datasets[0]}"
-        self.query_one(f"#{message.bench}", Bench).hear(message)
+    def on_lab_replied(self, message: LabReplied) -> None:
+        self._replied = True
+        reply = message.reply
+        self.query_one(Header).note = (
+            "a drawn image" if reply.label is None else f"a {reply.label} of {self._datasets[0]}"
+        )
+        for bench in self.query(Bench):
+            if isinstance(reply, bench.REPLIES):
+                bench.show_reply(reply)
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
-        """Say what was wrong; take drawn digits where the data set is not on this machine."""
+        """Show the error; if the dataset is not on this machine, use the generated one."""
         if len(self._datasets) > 1 and self._datasets[0] in message.notice and "not on this machine" in message.notice:
             del self._datasets[0]
-            await self._ask(self.bench)
+            await self._send_request()
             return
-        name, _ = self._asked
-        self._asked = name, {}  # so that the same, asked again, is refused again
-        self.query_one(f"#{name}", Bench).show_error(message.notice)
+        self._request = None  # so that the same request can be sent again
+        self.bench.show_error(message.notice)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so, and whether another is on its way; if not, the next request starts it."""
         if not message.restarted:
-            self._asked = ("", {})
-        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
+            self._request = None
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine exited"
         self.notify(message.notice, severity="warning", timeout=8)
 
-    # What a person asks
+    # Actions
 
     def open(self, name: str) -> None:
-        """Go to a bench; the one that is left stands still."""
+        """Show a bench and pause the previous one."""
         if self.bench.timeline is not None:
             self.bench.timeline.pause()
         self.query_one(ContentSwitcher).current = name
-        self.query_one(BenchTabs).light(name)
+        self.query_one(BenchTabs).set_active(name)
         self.set_focus(None)
-        self.bench.enter()
+        self.bench.activate()
         self.refresh_bindings()
         self.bench.changed()
 
     def action_bench(self, by: int) -> None:
-        """The next bench, or the one before."""
+        """Show the next bench, or the previous one."""
         names = [bench.NAME for bench in self.query(Bench)]
         at = names.index(self.bench.NAME)
         self.open(names[(at + by) % len(names)])
 
     def action_another_digit(self) -> None:
-        """A test image at random."""
-        self.query_one("#digit", Input).value = str(random.randrange(IMAGES))
+        """Choose a random test image."""
+        self.query_one("#image-index", Input).value = str(random.randrange(IMAGES))
 
     def action_another_kernel(self) -> None:
-        """Another random kernel."""
+        """Choose a random kernel."""
         if isinstance(self.bench, KernelBench):
-            self.bench.another()
+            self.bench.randomize()
 
     def action_view(self) -> None:
-        """Another of the bench's views."""
+        """Show the bench's next view."""
         self.bench.next_view()
 
     def action_skips(self) -> None:
-        """Skip connections on or off."""
+        """Switch skip connections on or off."""
         if isinstance(self.bench, InsideBench):
             self.bench.toggle_skips()
 
     async def action_draw_digit(self) -> None:
-        """Draw a digit, or go on with the one drawn last."""
-        await self.app.push_screen(DrawScreen(self._pixels), self._take)
+        """Draw an image, starting from the last one that was drawn."""
+        await self.app.push_screen(DrawScreen(self._pixels), self._use_drawing)
 
-    async def _take(self, pixels: str | None) -> None:
-        """Look at what was drawn, if anything was, until the digit's field names another."""
+    async def _use_drawing(self, pixels: str | None) -> None:
         if pixels is None:
             return
         self._pixels = pixels
-        field = self.query_one("#digit", Input)
+        field = self.query_one("#image-index", Input)
         with field.prevent(Input.Changed):
             field.value = ""
-        self.bench.tell()
-        await self._ask(self.bench)
+        await self._send_request()
 
     async def action_export(self) -> None:
-        """Write what is shown, as a picture and as the lines of Python that compute it."""
+        """Export what is shown as an image and as Python code that computes it."""
         try:
             panels, script = self.bench.panels(), self.bench.script(self.subject)
         except MinidiffError as error:
             self.bench.show_error(str(error))
             return
         start = str(Path.cwd() / f"lab-{self.bench.NAME}")
-        question = "Write the picture (.png) and the Python (.py) as"
-        await self.app.push_screen(NameDialog(question, start, longest=LONGEST), partial(self._export, panels, script))
+        question = "Save the image (.png) and the Python code (.py) as"
+        await self.app.push_screen(NameDialog(question, start, longest=MAX_PATH), partial(self._export, panels, script))
 
     def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
         if stem:
@@ -320,7 +315,7 @@ class LabScreen(Playback):
 
     @work(group="export")
     async def _write(self, panels: list[Panel], script: list[str], stem: Path) -> None:
-        from core.export import images  # brings Pillow, which nothing else here needs
+        from core.export import images  # loads Pillow, which nothing else here needs
 
         try:
             picture = await asyncio.to_thread(images.write_panels, stem.with_name(f"{stem.name}.png"), panels)
@@ -328,4 +323,4 @@ class LabScreen(Playback):
         except MinidiffError as error:
             self.notify(str(error), severity="error", timeout=8)
         else:
-            self.notify(f"wrote {picture} and {stem.name}.py", timeout=8)
+            self.notify(f"Saved {picture} and {stem.name}.py", timeout=8)

@@ -204,7 +204,7 @@ class RunsScreen(Screen[None]):
 
     def on_events_appended(self, message: EventsAppended) -> None:
         if message.path == self._watched:
-            if message.anew:
+            if message.reset:
                 self._history = RunHistory()
             self._history.extend(message.events)
             if not message.live and not self.query_one(RunTable).marked:

@@ -16,6 +16,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
@@ -33,7 +34,7 @@ from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import Start, StartDialog
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.sampling_controls import NEW_SEEDS, SampleRequest, SamplingControls, config_of
+from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
 FIRST = BUILTIN[0]  # what the app opens on
@@ -103,7 +104,7 @@ class SampleScreen(Playback):
     def on_mount(self) -> None:
         """Play the recording."""
         home = builtin_directories().get(FIRST)
-        self.bar.fill(SampleRequest(FIRST))
+        self.bar.fill(SampleRequest(model=FIRST, steps=40))
         try:
             if home is None:
                 raise MinidiffError(f"The built-in model {FIRST} is not here.")
@@ -111,7 +112,7 @@ class SampleScreen(Playback):
         except MinidiffError as error:
             self._show_nothing(str(error))
         else:
-            self.bar.fill(SampleRequest(FIRST, recording.steps, recording.n, recording.seed))
+            self.bar.fill(SampleRequest(model=FIRST, steps=recording.steps, n=recording.n, seed=recording.seed))
             self._show(recording)
             self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
@@ -208,11 +209,12 @@ class SampleScreen(Playback):
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Follow a new denoising from its start."""
-        self.query_one(DenoisingView).ask(message.labels)
-        self._show(message.denoising)
-        self._asked = message.in_words if self._from.image is None else f"from {self._from}, {message.in_words}"
+        info = message.info
+        self.query_one(DenoisingView).ask(info.labels)
+        self._show(info.denoising)
+        self._asked = message.summary if self._from.image is None else f"from {self._from}, {message.summary}"
         self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
-        self.query_one(Header).note = f"{message.parameters:,} parameters on {message.device}"
+        self.query_one(Header).note = f"{info.parameters:,} parameters on {info.device}"
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
         """Keep a further step; the timeline shows it in its turn."""
@@ -274,7 +276,7 @@ class SampleScreen(Playback):
             else:
                 self.remove_class("-empty")
         start = self._from
-        await self.engine.sample(**dataclasses.asdict(request), real=start.image, t=start.t)
+        await self.engine.sample(dataclasses.replace(request, start_image=start.image, start_t=start.t))
 
     async def on_sampling_controls_submitted(self) -> None:
         """Sample what the bar says."""

@@ -166,7 +166,7 @@ class TrainScreen(Screen[None]):
     def on_events_appended(self, message: EventsAppended) -> None:
         if message.path != self.path:
             return
-        if message.anew:
+        if message.reset:
             self._restart()
         known = len(self.history.notes)
         self.history.extend(message.events)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
 from core.config.datasets import CLASSES
-from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits, resolve_sampling
+from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits
+from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, builtin_directories
 from tui.widgets.compact_select import CompactSelect
@@ -26,19 +28,6 @@ NEW_SEEDS = 10_000  # seeds of four digits are easy to read out and to type agai
 LIMITS = {"steps": (1, 1000), "digits": (1, 64), "seed": (0, 2**63 - 1)}
 IN_TURN, ANY, NO_CLASSES, NOT_KNOWN = "in turn", "any", "none", "…"  # beside the classes themselves
 ONE_LINE, LOOSE, TIGHT = 117, 140, 72  # columns: one line from here; with more room; two lines without
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """What to sample; what is None is left to the model."""
-
-    model: str
-    steps: int = 40
-    n: int = 8
-    seed: int = 0
-    sampler: str | None = None
-    guidance: float | None = None
-    label: int | None = None
 
 
 class SamplingControls(Container):
@@ -247,29 +236,27 @@ class SamplingControls(Container):
                 self._field(name).focus()
                 raise MinidiffError(f"{name} takes a whole number from {least} to {most:,}, not {text!r}")
             values[name] = int(text)
-        request = SampleRequest(self.model, values["steps"], values["digits"], values["seed"])
+        request = SampleRequest(model=self.model, steps=values["steps"], n=values["digits"], seed=values["seed"])
         if self._config is None:
             return request
-        guidance = self._guidance()
         label = self._choice("class").chosen
-        asked = NO_CLASS if label == ANY else int(label) if label.isdecimal() else None
-        chosen, _ = resolve_sampling(
-            self._config,
-            request.n,
-            steps=request.steps,
+        return replace(
+            request,
             sampler=self._choice("sampler").chosen,
-            guidance=guidance,
-            labels=asked,
+            guidance=self._guidance(),
+            label=NO_CLASS if label == ANY else int(label) if label.isdecimal() else None,
         )
-        return SampleRequest(request.model, request.steps, request.n, request.seed, chosen.sampler, guidance, asked)
 
     def _guidance(self) -> float:
         field = self._field("guidance")
         try:
-            return float(field.value)
+            guidance = float(field.value)
         except ValueError:
+            guidance = math.nan
+        if not 0 <= guidance < math.inf:
             field.focus()
-            raise MinidiffError(f"guidance takes a number from 0, not {field.value!r}") from None
+            raise MinidiffError(f"guidance takes a number from 0, not {field.value!r}")
+        return guidance
 
     @on(Input.Changed)
     @on(Select.Changed)

@@ -1,0 +1,330 @@
+"""The messages between the UI and the engine process. Nothing here loads torch.
+
+`core.engine.codec` encodes them, decodes them and checks their types; the server checks the values. Images are uint8,
+row by row; arrays are float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.config.sampling import Sampling
+from core.convolution import Kernel
+from core.runs.trajectory import Denoising, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A float32 array of any shape."""
+
+    shape: tuple[int, ...]
+    values: Sequence[float]  # in row-major order
+
+    def __getitem__(self, index: int) -> Array:
+        """The subarray at `index` of the first axis; negative indices count from the end."""
+        shape = self.shape[1:]
+        size = math.prod(shape)
+        index %= self.shape[0]
+        return Array(shape, self.values[index * size : (index + 1) * size])
+
+    def at(self, row: int, column: int) -> float:
+        """An element of a 2-D array."""
+        return self.values[row * self.shape[1] + column]
+
+    @property
+    def rows(self) -> list[Sequence[float]]:
+        """The rows of a 2-D array."""
+        height, width = self.shape
+        return [self.values[row * width : (row + 1) * width] for row in range(height)]
+
+    @property
+    def max_abs(self) -> float:
+        """The largest absolute value; 0 for an empty array."""
+        return max(map(abs, self.values), default=0.0)
+
+
+# Requests, from the UI to the engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What all requests share. A request cancels the one before it."""
+
+    id: int = 0  # chosen by the client; replies carry it
+    model: str  # a built-in model or a run
+    root: str = ""  # directory of the runs; empty for the default
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRequest(Request):
+    """Generate samples. Options that are None take the model's defaults."""
+
+    n: int = 8
+    steps: int | None = None
+    seed: int = 0
+    sampler: str | None = None
+    guidance: float | None = None
+    shift: float | None = None
+    contrast: float | None = None
+    label: int | None = None  # of all images, -1 for any; None: the classes in turn
+    start_image: int | None = None  # index of the first test image to start from; None starts from noise
+    start_t: float = 1.0  # noise level of the images to start from
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetImage:
+    """One of a dataset's test images."""
+
+    dataset: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnImage:
+    """An image that the user drew."""
+
+    pixels: str  # 784 bytes in hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKernel:
+    """One kernel of a convolution layer of the model."""
+
+    layer: str
+    out_channel: int
+    in_channel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabRequest(Request):
+    """What the requests of the Lab's benches share."""
+
+    image: DatasetImage | DrawnImage
+    seed: int = 0  # of the noise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvolutionRequest(LabRequest):
+    """Convolve the image with a kernel, one position at a time."""
+
+    kernel: Kernel | LayerKernel
+    stride: int
+    padding: int
+    padding_mode: str
+    dilation: int
+    flip: bool  # True convolves, False cross-correlates as conv2d does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransposedRequest(LabRequest):
+    """Shrink the image to `side` x `side` and apply a transposed convolution, one value at a time."""
+
+    kernel: Kernel | LayerKernel
+    side: int
+    stride: int
+    padding: int
+    dilation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptionRequest(LabRequest):
+    """Corrupt the image at all noise levels and restore it, in one step and by sampling."""
+
+    steps: int  # of each sampling trajectory
+    label: int | None  # -1 for any class; None: the image's own
+    first: int  # index of the noise level to sample from first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideRequest(LabRequest):
+    """Run the network on the noisy image and return what one layer computes."""
+
+    t: float  # noise level, 0 to 1
+    label: int | None  # as in `CorruptionRequest`
+    layer: str | None  # "" is the network itself; None: its first convolution
+    pixel: tuple[int, int]  # row and column whose receptive field is computed
+    skips: bool  # whether skip connections are on
+
+
+# Replies, from the engine to the UI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What all replies share."""
+
+    id: int | None = None  # of the request; None: of no request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready(Reply):
+    """torch is loaded."""
+
+    device: str
+    seconds: float  # that loading took
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alive(Reply):
+    """Sent every second while the engine is busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Reply):
+    """The request failed; `message` is one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Reply):
+    """A newer request arrived before this one was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Reply):
+    """The last part of the reply has been sent."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingInfo(Reply):
+    """What is being sampled and how; the first part of the reply to a `SampleRequest`."""
+
+    denoising: Denoising  # without frames
+    sampling: Sampling
+    labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
+    nfe: int  # network function evaluations per image
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledFrame(Reply):
+    """One step of the sampling trajectory."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabReply(Reply):
+    """What the replies to the Lab's benches share."""
+
+    label: int | None  # class of the image; None: it was drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvolutionReply(LabReply):
+    """Every position of the kernel; arrays have one entry per position where they say `steps`."""
+
+    dilation: int
+    flip: bool
+    formula: str  # of the output size
+    origins: tuple[tuple[int, int], ...]  # row and column of the kernel's corner, in the padded image
+    image: Array  # (28, 28)
+    padded: Array  # (H, W)
+    kernel: Array  # (k, k), as written
+    windows: Array  # (steps, k, k)
+    products: Array  # (steps, k, k)
+    output: Array
+    flipped_output: Array  # with the kernel flipped if `output` is without, and vice versa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransposedReply(LabReply):
+    """Every value of the small image, spread by the kernel."""
+
+    padding: int
+    dilation: int
+    formula: str  # of the output size
+    origins: tuple[tuple[int, int], ...]  # row and column of the kernel's corner, in the padded output
+    image: Array  # (side, side)
+    kernel: Array  # (k, k)
+    spreads: Array  # (steps, k, k): value times kernel
+    outputs: Array  # (steps, H, W): the output after each step
+    overlaps: Array  # (H, W): how many kernels reach each pixel
+    upsampled: Array  # (H, W): nearest-neighbour upsampling, then a convolution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptionReply(LabReply):
+    """The image at all noise levels on every path, and the model's one-step predictions."""
+
+    noise_levels: tuple[float, ...]  # L of them, ascending
+    path: str  # the model's
+    condition: int | None  # the class given to the model, -1 for any; None: it is unconditional
+    errors: tuple[float, ...]  # mean squared error of each prediction
+    read: tuple[tuple[int, int], ...] | None  # class and confidence in percent for each prediction
+    image: Array  # (28, 28)
+    noisy: dict[str, Array]  # (L, 28, 28) by path
+    coefficients: dict[str, Array]  # (L, 2) by path: alpha and sigma
+    predictions: Array  # (L, 28, 28)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptionSample(LabReply):
+    """The image sampled from one of the noise levels; one for each follows a `CorruptionReply`."""
+
+    index: int  # of the noise level
+    error: float  # mean squared error
+    read: tuple[int, int] | None  # class and confidence in percent
+    sampled: Array  # (28, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One module of a network, with all that it contains."""
+
+    name: str  # as in `named_modules`; "" for the network itself
+    depth: int  # 0 for the network itself
+    kind: str  # its class
+    shape: tuple[int, ...] | None  # of its output, without the batch; None: it was not called by itself
+    parameters: int
+    operations: int  # floating-point operations per image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideReply(LabReply):
+    """What the network and one of its layers compute for the noisy image."""
+
+    t: float
+    class_conditional: bool
+    layer: str
+    pixel: tuple[int, int]
+    layers: tuple[LayerInfo, ...]
+    attention_layers: tuple[str, ...]  # names of the layers with attention
+    kernel_count: int  # of the layer, of which `kernels` holds the first
+    image: Array  # (28, 28)
+    noisy: Array  # (28, 28)
+    prediction: Array  # (28, 28)
+    receptive_field: Array  # (28, 28): gradient magnitude of the pixel's prediction
+    maps: Array | None  # (C, H, W), if the layer's output has that shape
+    kernels: Array | None  # (K, h, w), if the layer is a convolution
+    attention: Array | None  # (heads, side, side): from the pixel's position to all others, if the layer has attention
+
+
+REQUESTS: tuple[type[Request], ...] = (
+    SampleRequest,
+    ConvolutionRequest,
+    TransposedRequest,
+    CorruptionRequest,
+    InsideRequest,
+)
+REPLIES: tuple[type[Reply], ...] = (
+    Ready,
+    Alive,
+    Refused,
+    Cancelled,
+    Done,
+    SamplingInfo,
+    SampledFrame,
+    ConvolutionReply,
+    TransposedReply,
+    CorruptionReply,
+    CorruptionSample,
+    InsideReply,
+)
