@@ -42,7 +42,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     broken = [
         f"{document.relative_to(REPOSITORY)}: {target}"
         for document in documents
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
         if "://" not in target and not (document.parent / target).exists()
     ]
     assert broken == []

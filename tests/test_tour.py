@@ -1,4 +1,4 @@
-"""The tour of the docs, walked through on a real pseudo-terminal as it is written."""
+"""The tour in docs/guide.md, run on a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from core.runs.trajectory import RECORDING
 ROW = re.compile(r"^\|(?P<keys>[^|]*)\|(?P<shows>[^|]*)\|[^|]*\|$")
 
 
-def stations() -> Iterator[tuple[list[str], str]]:
-    """What to press, and what the screen shows then."""
-    for line in (HOME / "docs" / "tour.md").read_text(encoding="utf-8").splitlines():
-        found = ROW.match(line)
-        if found and found["keys"].strip() not in ("press", "---"):
-            yield re.findall(r"`([^`]+)`", found["keys"]), found["shows"].strip()
+def tour() -> Iterator[tuple[list[str], str]]:
+    """The keys of each row and the text that the screen shows after them."""
+    guide = (HOME / "docs" / "guide.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## Tour\n")[2].partition("\n## ")[0]
+    for line in section.splitlines():
+        row = ROW.match(line)
+        if row and row["keys"].strip() not in ("press", "---"):
+            yield re.findall(r"`([^`]+)`", row["keys"]), row["shows"].strip()
 
 
-def test_the_tour_has_stations() -> None:
-    assert len(list(stations())) > 20
+def test_the_tour_has_rows_on_every_screen() -> None:
+    keys = [key for pressed, _ in tour() for key in pressed]
+    assert len(list(tour())) > 20
+    assert {"1", "2", "3", "4", "5", "q"} <= set(keys)
 
 
 @pytest.mark.skipif(
@@ -33,7 +37,7 @@ def test_the_tour_has_stations() -> None:
 )
 def test_the_tour_shows_what_it_says(tmp_path: Path) -> None:
     with PseudoTerminal("--root", str(tmp_path / "runs"), columns=120, lines=40, cwd=tmp_path) as terminal:
-        for keys, shows in stations():
+        for keys, shows in tour():
             terminal.press(*keys)
             if keys == ["escape"]:
                 terminal.settle()  # a key that follows at once would be taken for alt and that key

@@ -54,7 +54,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
 @pytest.mark.slow
 def test_three_epochs_of_quick_reach_the_published_losses(genuine_mnist: Path) -> None:
-    """Medians of three seeds are in docs/benchmarks.md; this checks one seed against the published run, within 10%."""
+    """One seed against the published run, within 10%; docs/benchmarks-history.md has the medians of three seeds."""
     from core import train
     from core.runs.events import Epoch
 
