@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from core.compute.device import pick_device
-from core.errors import DeviceUnavailable, ProcessLost
+from core.errors import DeviceUnavailable, ProcessLost, TrainingError
 from core.runs.launcher import LOST, RENDEZVOUS, RankInfo, place
 
 REFUSAL = "refused: "  # prefix of the message of a process that cannot take part
@@ -134,6 +134,18 @@ class DistributedContext:
         answers = [torch.empty(longest, dtype=torch.uint8, device="cpu") for _ in range(self.size)]
         dist.all_gather(answers, padded, group=self._words)
         return [bytes(answer.tolist()).partition(b"\0")[0].decode() for answer in answers]
+
+    def gather_results(self, text: str) -> list[str]:
+        """As `all_gather`, for the main process.
+
+        Raises:
+            TrainingError: a worker process refused to take part.
+        """
+        results = self.all_gather(text)
+        for rank, result in enumerate(results):
+            if result.startswith(REFUSAL):
+                raise TrainingError(f"process {rank} cannot take part: {result.removeprefix(REFUSAL)}")
+        return results
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Send tensors from the main process to the workers, which call `receive_tensors`."""

@@ -1,8 +1,7 @@
-"""The training loop: from restoring a run's state to its end, as a stream of events."""
+"""The training loop: the whole life of a run in `TrainingLoop._train`, as a stream of events."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -10,19 +9,17 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from core.compute.device_memory import memory_free, memory_held, too_large, within_memory
-from core.compute.precision import pick_precision
-from core.compute.torch_settings import TorchSettings, circumstances, usable_threads
+from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data import datasets
 from core.diffusion.frames import to_uint8
-from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
+from core.errors import NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
 from core.evaluation.scores import Progressed, Reference, prepare, quick_scores
-from core.models.weights import write_tensors
-from core.runs.directory import MODEL, STATE
+from core.generators import WithResult
+from core.runs.directory import STATE
 from core.runs.events import (
     Checkpoint,
     Continued,
@@ -33,38 +30,45 @@ from core.runs.events import (
     Finished,
     Paused,
     Preview,
-    Resumed,
-    Started,
     Stopped,
     Warned,
 )
 from core.runs.writer import RunWriter
-from core.system.disk_usage import remedy
 from core.system.signals import Interrupts
 from core.text import memory_size
-from core.training.distributed import REFUSAL, DistributedContext
+from core.training.checkpoint import RunProgress, SavedState, check_epoch_position, read_checkpoint, write_checkpoint
+from core.training.distributed import DistributedContext
 from core.training.loss_window import RunningEpoch, Window, least_seconds
 from core.training.memory_estimate import training_memory
-from core.training.state import read_state
+from core.training.start import choose_device, start_event, warnings_at_start
 from core.training.trainer import PREVIEWS, Trainer
 
 T = TypeVar("T")
-State = tuple[dict[str, Tensor], int, dict[str, Any]]  # tensors, step, and what else the header holds
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
-EVALUATED = 2_000  # samples, where --eval-every asks for an evaluation
-COMPILING_PAYS = 5_000  # steps on CUDA that should make up for the time compiling takes; a guess, not yet measured
-# What may differ between a run's config and its saved state: where and how long it trains, not what is learned.
-FREE_TO_CHANGE = {
-    *("name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"),
-    *("max_skipped", "nproc", "micro_batch", "fit_memory"),
-}
+EVALUATION_SAMPLES = 2_000  # of an evaluation during training (--eval-every)
+COMPILE_STEPS = 5_000  # steps on CUDA from which torch.compile should pay off; an estimate, not measured
+
+
+class StopRequested(Exception):
+    """A signal or another process asked the training to stop."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TrainingLoop:
-    """Moves a trainer to the end of its run unless it is stopped; writes checkpoints if there is a run directory.
+    """Trains a run to its end or until it is stopped; writes checkpoints if there is a run directory.
 
-    In a distributed run it is the main process's: it broadcasts what to prepare and how many steps to take next.
+    In a distributed run it belongs to the main process and broadcasts to the workers how many steps to take next.
+
+    Args:
+        config: the run's options.
+        interrupts: the signals received so far.
+        run: the run directory; None trains without one.
+        device: overrides the config's device.
+        distributed: the process group; None is a single process.
     """
 
     def __init__(
@@ -81,174 +85,152 @@ class TrainingLoop:
         self._distributed = distributed or DistributedContext()
         self._devices: list[str] = []  # of all processes
         self._interrupts = interrupts
-        self._asked_device = device
+        self._requested_device = device
         self._trainer: Trainer | None = None
+        self._progress = RunProgress()
         self._window = Window()
-        self._epoch = RunningEpoch()
-        self._skipped_in_a_row = 0
-        self._planned_epochs = config.epochs  # of the run before it was resumed
-        self._reference: Reference | None = None
-        self._seconds = 0.0  # of training, over all trainers of the run
         self._step_seconds = 0.0  # in the newest window
-        self._saved = time.monotonic()
-        self._data_sha256 = ""
-        self._began_with: dict[str, str] = {}  # circumstances of the previous trainer, in words
+        self._saved_at = time.monotonic()
+        self._reference: Reference | None = None  # for evaluations
 
     def events(self) -> Iterator[Event]:
-        """Everything that happens, in order; ends after `finished` or `stopped`."""
-        saved = self._read_state()
-        device = self._pick_device()
-        run = closing(self._run(saved, device))
-        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), run as events:
+        """All events in order; the last is `Finished` or `Stopped`."""
+        saved = read_checkpoint(self.run.path, self.config) if self.run is not None else None
+        device, self.config = choose_device(self.config, self._requested_device, self._distributed)
+        self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
+        self._devices = self._distributed.gather_results(self._distributed.device_name(device))
+        train = closing(self._train(device, saved))
+        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), train as events:
             for event in events:
                 with settings.released():
                     yield event
         self._distributed.broadcast(None)
         self._interrupts.raise_received()
 
-    def _run(self, saved: State | None, device: torch.device) -> Generator[Event, None, None]:
-        """Restore the state, load the data, and train to the end or until stopped."""
+    def _train(self, device: torch.device, saved: SavedState | None) -> Generator[Event, None, None]:
+        """The life of a run, from its last checkpoint to its end or until it is stopped."""
+        # Restore the last checkpoint.
         self._trainer = trainer = Trainer(self.config, device, self._distributed)
         if saved is not None:
-            self._restore(trainer, *saved)
-        yield self._opening(trainer)
-        yield from self._differences(device)
-        validation = yield from self._take_data(trainer)
-        if validation is not None:
+            assert self.run is not None
+            trainer.restore(saved.tensors, saved.step, self.run.path / STATE)
+            self._progress = saved.progress
+        yield start_event(trainer, self.config, self._devices)
+        yield from warnings_at_start(self.config, saved, device, self._distributed.size)
+
+        try:
+            # Load the data, and send the weights to the worker processes.
+            validation = yield from self._load_data(trainer)
             self._distributed.broadcast(trainer.step)
             self._distributed.broadcast_tensors(trainer.learned())
-            self._saved = time.monotonic()
-            yield from self._train(trainer, validation)
+            self._saved_at = time.monotonic()
+            yield from self._handle_requests(trainer)
+            if trainer.step >= trainer.total_steps and not self._progress.epoch.steps:
+                yield from self._save(trainer)  # a process may have exited after the state and before the model
+
+            while trainer.step < trainer.total_steps or self._progress.epoch.steps:
+                # Take the steps of one window. A run that was stopped at the end of an epoch has none left in it.
+                if self._progress.epoch.steps < trainer.steps_per_epoch:
+                    self._take_steps(trainer)
+                    yield from self._log_window(trainer)
+                    yield from self._handle_requests(trainer)
+                    if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+                        yield from self._save_if_finite(trainer)
+                    if self._progress.epoch.steps < trainer.steps_per_epoch:
+                        continue
+
+                # End the epoch: validate, sample a preview, save, evaluate.
+                epoch = -(-trainer.step // trainer.steps_per_epoch)
+                validation_loss = yield from self._validate(trainer, validation)
+                yield self._preview(trainer, epoch)
+                ended, self._progress.epoch = self._progress.epoch, RunningEpoch()
+                yield Epoch(
+                    epoch=epoch,
+                    step=trainer.step,
+                    loss=ended.average,
+                    validation_loss=validation_loss,
+                    seconds=ended.seconds,
+                )
+                yield from self._save_if_finite(trainer)
+                if self.config.eval_every and epoch % self.config.eval_every == 0:
+                    yield from self._evaluate(trainer, epoch)
+
+            if self._progress.skipped:
+                raise self._diverged(self._progress.skipped, trainer)
+            yield Finished(step=trainer.step, seconds=self._progress.seconds)
+        except StopRequested as request:
+            yield from self.stop(request.reason)
 
     def stop(self, reason: str) -> Iterator[Event]:
-        """Write what there is to keep, and the last word."""
+        """Write a checkpoint if any step was taken, and end with `Stopped`."""
         if self._trainer is not None and self._trainer.step > 0:
             yield from self._save(self._trainer)
         yield Stopped(step=self._trainer.step if self._trainer else 0, reason=reason)
 
-    # Taking up a run
+    def _handle_requests(self, trainer: Trainer) -> Iterator[Event]:
+        """Handle signals and the requests of other processes in their order. While paused it does not return.
 
-    def _read_state(self) -> State | None:
-        if self.run is None or not (self.run.path / STATE).exists():
-            return None
-        path = self.run.path / STATE
-        tensors, config, step, more = read_state(path)
-        was, now = config.model_dump(), self.config.model_dump()
-        changed = [name for name in now if name not in FREE_TO_CHANGE and was[name] != now[name]]
-        if changed:
-            name = changed[0]
-            raise CheckpointError(
-                f"config.toml says {name} = {now[name]!r}, but the run was trained with {was[name]!r}; "
-                "put it back, or start a new run"
-            )
-        return tensors, step, {**more, "epochs": config.epochs}
-
-    def _restore(self, trainer: Trainer, tensors: dict[str, Tensor], step: int, more: dict[str, Any]) -> None:
-        """Take up the state that `_save` wrote."""
-        try:
-            trainer.restore(tensors, step, self._path(STATE))
-            self._epoch = RunningEpoch(**more["epoch"])
-            self._seconds = more["seconds"]
-            self._data_sha256 = more["data_sha256"]
-            self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
-            self._planned_epochs = more["epochs"]
-            self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
-
-    def _pick_device(self) -> torch.device:
-        """Decide where and how to compute, here and all over the distributed."""
-        asked = self._asked_device or self.config.device
-        try:
-            device = self._distributed.pick_device(asked)
-        except DeviceUnavailable as error:
-            raise DeviceUnavailable(f"{error}; or choose another with --device") from None
-        processes = self._distributed.place.local_size
-        if self.config.threads is None or self.config.nproc != processes:
-            self.config = self.config.changed(threads=torch.get_num_threads(), nproc=processes)
-        if self.config.precision == "auto":
-            self.config = self.config.changed(precision=pick_precision("auto", device))
-        self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
-        self._devices = self._agreed(self._distributed.device_name(device))
-        return device
-
-    def _agreed(self, words: str) -> list[str]:
-        """The result of every process; raises the error of one that failed."""
-        answers = self._distributed.all_gather(words)
-        for rank, answer in enumerate(answers):
-            if answer.startswith(REFUSAL):
-                raise TrainingError(f"process {rank} cannot take part: {answer.removeprefix(REFUSAL)}")
-        return answers
-
-    def _opening(self, trainer: Trainer) -> Started | Resumed:
-        said: dict[str, Any] = {
-            "name": self.config.name or "",
-            "device": str(trainer.device),
-            "threads": usable_threads(self.config),
-            "parameters": trainer.parameters,
-            "epochs": self.config.epochs,
-            "torch": torch.__version__,
-            "devices": ", ".join(self._devices) if self._distributed.size > 1 else "",
-        }
-        return Resumed(step=trainer.step, **said) if trainer.step else Started(**said)
-
-    def _differences(self, device: torch.device) -> Iterator[Event]:
-        threads = usable_threads(self.config)
-        if self.config.threads != threads:
-            yield Warned(
-                message=f"threads = {self.config.threads:,} is more than this machine's {threads} cores, so {threads} "
-                "are used; another number of threads changes the last digits"
-            )
-        if self._planned_epochs != self.config.epochs:
-            rates = (
-                "; the learning rate is now that of a run of this length" if self.config.lr_schedule == "linear" else ""
-            )
-            yield Warned(
-                message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
-            )
-        now_with = circumstances(device.type, torch.__version__, self._distributed.size)
-        for what, was in self._began_with.items():
-            if was != now_with[what]:
-                yield Warned(
-                    message=f"this run began {was} and goes on {now_with[what]}: its numbers will not be "
-                    "bit for bit those of an uninterrupted run"
-                )
-
-    def _take_data(self, trainer: Trainer) -> Generator[Event, None, datasets.Dataset | None]:
-        """Put the data where it is needed; the test split, or None if stopped while downloading."""
-        finding = datasets.locate(self.config.dataset, self.config.data_root, limit=self.config.limit)
+        Raises:
+            StopRequested: by a signal or a request.
+        """
+        paused = False
         while True:
-            try:
-                event = next(finding)
-            except StopIteration as found:
-                located: datasets.Located = found.value
-                break
-            yield event
-            if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
-                finding.close()
-                yield from self.stop("while the data was being fetched")
-                return None
+            if self._interrupts.received is not None:
+                raise StopRequested(self._interrupts.received.name)
+            yield from self._restore_files()
+            match self.run.requests.next_request() if self.run is not None else None:
+                case "stop":
+                    raise StopRequested("asked")
+                case "checkpoint" if not paused:
+                    yield from self._save(trainer)
+                case "pause" if not paused:
+                    yield from self._save(trainer)
+                    paused = True
+                    yield Paused(step=trainer.step)
+                case "continue" if paused:
+                    paused = False
+                    yield Continued(step=trainer.step)
+                case None if paused:
+                    time.sleep(PAUSE_POLL_SECONDS)
+                case None:
+                    return
+                case _:
+                    pass  # nothing to do for it in this state, or unknown to this version
+
+    # Data
+
+    def _load_data(self, trainer: Trainer) -> Generator[Event, None, datasets.Dataset]:
+        """Find or download the dataset and put it on the device; returns the test split.
+
+        Raises:
+            StopRequested: during the download.
+        """
+        with WithResult(datasets.locate(self.config.dataset, self.config.data_root, limit=self.config.limit)) as search:
+            for event in search:
+                yield event
+                if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
+                    raise StopRequested("while the data was being downloaded")
+        located = search.result
         train = datasets.read(located, "train", self.config.limit)
         test = datasets.read(located, "test", self.config.limit)
-        seen = images_sha256(train)
-        if self._data_sha256 not in ("", seen):
+        sha256 = images_sha256(train)
+        if self._progress.data_sha256 not in ("", sha256):
             raise RunError(
                 f"the {located.name} images found in {located.directory} are not those that this run was trained on; "
                 "put those back, or start a new run"
             )
-        self._data_sha256 = seen
+        self._progress.data_sha256 = sha256
         trainer.take(train.images, train.labels)
-        self._check_position(trainer)
+        if self.run is not None:
+            check_epoch_position(self.run.path, self._progress, trainer)
         compiled = self.config.compile
         if compiled is None:
-            compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILING_PAYS
+            compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILE_STEPS
         if compiled:
             trainer.compile()
-        self.config = self.config.changed(dataset=located.name, device=trainer.device.type, compile=compiled)
-        if self.run is not None:
-            self.run.write_config(self.config)
-        self._distributed.broadcast({"dataset": located.name, "sha256": seen, "compile": compiled})
-        self._agreed("")
+        self._change_config(dataset=located.name, device=trainer.device.type, compile=compiled)
+        self._distributed.broadcast({"dataset": located.name, "sha256": sha256, "compile": compiled})
+        self._distributed.gather_results("")
         memory = training_memory(trainer)
         yield DatasetLoaded(
             name=located.name,
@@ -267,89 +249,105 @@ class TrainingLoop:
             )
         return datasets.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
 
-    def _check_position(self, trainer: Trainer) -> None:
-        """Refuse a state that counts more or fewer steps of its epoch than fit its step."""
-        steps, whole = self._epoch.steps, trainer.steps_per_epoch
-        if steps > whole or (trainer.step - steps) % whole:
-            raise CheckpointError(
-                f"{self._path(STATE)} has a header that makes no sense ({steps} steps into an epoch of {whole} after "
-                f"{trainer.step} steps); start a new run"
+    def _change_config(self, **changes: Any) -> None:
+        """Change options and record them in the run directory."""
+        self.config = self.config.changed(**changes)
+        if self.run is not None:
+            self.run.write_config(self.config)
+
+    # Steps
+
+    def _take_steps(self, trainer: Trainer) -> None:
+        """Take steps until the window is due or the epoch ends."""
+        left = trainer.steps_per_epoch - self._progress.epoch.steps
+        while True:
+            self._window.begin()
+            count = self._steps_ahead(left - len(self._window))
+            self._distributed.broadcast(count)
+            for _ in range(count):
+                self._window.add(*trainer.advance())
+            if len(self._window) == left or self._window.is_due(self._progress.seconds):
+                return
+
+    def _steps_ahead(self, left: int) -> int:
+        """Steps to take before looking at the clock: one, or in a distributed run about a window's worth."""
+        if self._distributed.size == 1 or not self._step_seconds:
+            return 1
+        return max(1, min(left, round(least_seconds(self._progress.seconds) / self._step_seconds)))
+
+    def _log_window(self, trainer: Trainer) -> Iterator[Event]:
+        """Read the window's losses and yield its events.
+
+        Raises:
+            TrainingError: too many steps in a row were skipped.
+        """
+        window = self._window.read()
+        self._progress.epoch.add(window)
+        self._progress.seconds += window.seconds
+        self._step_seconds = window.seconds / len(window.losses)
+        yield window.as_event(
+            step=trainer.step,
+            epoch=-(-trainer.step // trainer.steps_per_epoch),
+            learning_rate=trainer.learning_rate,
+            device=trainer.device,
+        )
+        most, self._progress.skipped = window.skipped_in_a_row(self._progress.skipped)
+        if most >= self.config.max_skipped:
+            raise self._diverged(most, trainer)
+        if window.skipped:
+            yield Warned(
+                message=f"skipped {window.skipped} of the steps up to {trainer.step:,}, whose loss or gradient was not "
+                "finite; the weights are as before them"
+            )
+        if trainer.micro_batch != self.config.micro_batch:
+            self._change_config(micro_batch=trainer.micro_batch)
+            yield Warned(
+                message=f"out of memory at step {trainer.step:,}: from here on gradients are accumulated over parts of "
+                f"{trainer.micro_batch} images (--micro-batch)"
             )
 
-    # Going on with it
+    def _diverged(self, skipped: int, trainer: Trainer) -> TrainingError:
+        """The error for a run whose newest steps had no finite loss or gradient."""
+        intact = "; the last checkpoint is intact" if self.run is not None and (self.run.path / STATE).exists() else ""
+        steps = "step" if skipped == 1 else f"{skipped} steps"
+        return TrainingError(
+            f"training diverged: the loss or a gradient was not finite in the last {steps}, up to step "
+            f"{trainer.step:,}{intact}; start a new run with a lower --learning-rate"
+        )
 
-    def _train(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, None]:
-        if (yield from self._handle_requests(trainer)):  # what was asked while the trainer started
-            return
-        if trainer.step >= trainer.total_steps and not self._epoch.steps:
-            yield from self._save(trainer)  # of the last state: its trainer may have ended before the model was written
-        # An epoch whose end was not reached in time is ended first.
-        while trainer.step < trainer.total_steps or self._epoch.steps:
-            stopped = yield from self._run_epoch(trainer, validation)
-            if stopped:
-                return
-        if self._skipped_in_a_row:
-            raise self._diverged(self._skipped_in_a_row, trainer)
-        yield Finished(step=trainer.step, seconds=self._seconds)
+    # The end of an epoch
 
-    def _run_epoch(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, bool]:
-        """Go on to the end of the epoch and through it; True if stopped on the way."""
-        while self._epoch.steps < trainer.steps_per_epoch:
-            self._window.begin()
-            ahead = self._ahead(trainer)
-            self._distributed.broadcast(ahead)
-            for _ in range(ahead):
-                self._window.add(*trainer.advance())
-            ends = self._epoch.steps + len(self._window) == trainer.steps_per_epoch
-            if ends or self._window.is_due(self._seconds):
-                yield from self._read_window(trainer)
-                if (yield from self._handle_requests(trainer)):
-                    return True
-                if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-                    yield from self._save_if_finite(trainer)
-        epoch = -(-trainer.step // trainer.steps_per_epoch)
+    def _validate(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, float]:
+        """The validation loss of the EMA weights; requests are handled between batches."""
         total = 0.0
         for error in trainer.validation_errors(*validation):
             total += float(error)
-            if (yield from self._handle_requests(trainer)):
-                return True
-        try:
-            images = to_uint8(trainer.preview())
-        except NotFinite as error:
-            yield Warned(message=f"no preview of epoch {epoch}: {error}")
-        else:
-            height, width = validation.images.shape[2:]
-            yield Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
-        ended, self._epoch = self._epoch, RunningEpoch()
-        yield Epoch(
-            epoch=epoch,
-            step=trainer.step,
-            loss=ended.average,
-            validation_loss=total / validation.images.numel(),
-            seconds=ended.seconds,
-        )
-        yield from self._save_if_finite(trainer)
-        if self.config.eval_every and epoch % self.config.eval_every == 0:
-            return (yield from self._evaluate(trainer, epoch))
-        return False
+            yield from self._handle_requests(trainer)
+        return total / validation.images.numel()
 
-    def _evaluate(self, trainer: Trainer, epoch: int) -> Generator[Event, None, bool]:
-        """Measure some samples; True if stopped on the way."""
+    def _preview(self, trainer: Trainer, epoch: int) -> Preview | Warned:
+        """Samples from the same noise after every epoch."""
+        try:
+            samples = trainer.preview()
+            images = to_uint8(samples)
+        except NotFinite as error:
+            return Warned(message=f"no preview of epoch {epoch}: {error}")
+        height, width = samples.shape[2:]
+        return Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
+
+    def _evaluate(self, trainer: Trainer, epoch: int) -> Iterator[Event]:
+        """Compute the distance of some samples to the test images."""
         began = time.monotonic()
         if self._reference is None:
-            preparing = prepare(self.config.dataset, self.config.data_root, self.config.limit)
-            self._reference = yield from self._followed(trainer, preparing)
-            if self._reference is None:
-                return True
-        n = min(EVALUATED, len(self._reference.validation.images))
+            preparation = prepare(self.config.dataset, self.config.data_root, self.config.limit)
+            self._reference = yield from self._with_requests(trainer, preparation)
+        n = min(EVALUATION_SAMPLES, len(self._reference.validation.images))
         try:
-            found = yield from self._followed(trainer, quick_scores(trainer.sampleable(), n, self._reference))
+            scores = quick_scores(trainer.sampleable(), n, self._reference)
+            frechet, agreement = yield from self._with_requests(trainer, scores)
         except NotFinite as error:
             yield Warned(message=f"no evaluation of epoch {epoch}: {error}")
-            return False
-        if found is None:
-            return True
-        frechet, agreement = found
+            return
         yield Evaluated(
             epoch=epoch,
             step=trainer.step,
@@ -358,143 +356,37 @@ class TrainingLoop:
             agreement=math.nan if agreement is None else agreement,
             seconds=time.monotonic() - began,
         )
-        return False
 
-    def _followed(
+    def _with_requests(
         self, trainer: Trainer, work: Generator[Progressed | Event, None, T]
-    ) -> Generator[Event, None, T | None]:
-        """Do part of an evaluation, saying what takes long; its result, or None if stopped on the way."""
-        saying = ""
-        while True:
-            try:
-                step = next(work)
-            except StopIteration as end:
-                found: T = end.value
-                return found
-            if isinstance(step, Event):
-                yield step
-            elif step.doing != saying and step.doing.startswith("training"):
-                yield Warned(message=f"{step.doing}, which is done once and takes some minutes")
-                saying = step.doing
-            if (yield from self._handle_requests(trainer)):
-                work.close()
-                return None
+    ) -> Generator[Event, None, T]:
+        """Run part of an evaluation, handling requests between its steps; warns before what takes minutes."""
+        announced = ""
+        with WithResult(work) as steps:
+            for step in steps:
+                if isinstance(step, Event):
+                    yield step
+                elif step.doing != announced and step.doing.startswith("training"):
+                    yield Warned(message=f"{step.doing}, which takes some minutes, once")
+                    announced = step.doing
+                yield from self._handle_requests(trainer)
+        return steps.result
 
-    def _ahead(self, trainer: Trainer) -> int:
-        """Steps to take before the next look: one, or in a distributed run about a window's worth."""
-        if self._distributed.size == 1 or not self._step_seconds:
-            return 1
-        left = trainer.steps_per_epoch - self._epoch.steps - len(self._window)
-        return max(1, min(left, round(least_seconds(self._seconds) / self._step_seconds)))
-
-    def _read_window(self, trainer: Trainer) -> Iterator[Event]:
-        reading = self._window.read()
-        self._epoch.add(reading)
-        self._seconds += reading.seconds
-        self._step_seconds = reading.seconds / len(reading.losses)
-        yield reading.as_event(
-            step=trainer.step,
-            epoch=-(-trainer.step // trainer.steps_per_epoch),
-            learning_rate=trainer.learning_rate,
-            device=trainer.device,
-        )
-        most, self._skipped_in_a_row = reading.skipped_in_a_row(self._skipped_in_a_row)
-        if most >= self.config.max_skipped:
-            raise self._diverged(most, trainer)
-        if reading.skipped:
-            yield Warned(
-                message=f"left out {reading.skipped} of the steps up to {trainer.step:,}, "
-                "whose loss or gradient was not a number; the weights are as before them"
-            )
-        if trainer.micro_batch != self.config.micro_batch:
-            self.config = self.config.changed(micro_batch=trainer.micro_batch)
-            if self.run is not None:
-                self.run.write_config(self.config)
-            yield Warned(
-                message=f"memory ran out at step {trainer.step:,}: from here on {trainer.micro_batch} images are "
-                "computed at once (--micro-batch), and the gradients of a batch's parts added up"
-            )
-
-    def _handle_requests(self, trainer: Trainer) -> Generator[Event, None, bool]:
-        """Do what a signal or other processes asked for, in their order; True if that was to stop.
-
-        While paused it does not return.
-        """
-        paused = False
-        while True:
-            if self._interrupts.received is not None:
-                yield from self.stop(self._interrupts.received.name)
-                return True
-            yield from self._restore_files()
-            match self.run.requests.next_request() if self.run is not None else None:
-                case "stop":
-                    yield from self.stop("asked")
-                    return True
-                case "checkpoint" if not paused:
-                    yield from self._save(trainer)
-                case "pause" if not paused:
-                    yield from self._save(trainer)
-                    paused = True
-                    yield Paused(step=trainer.step)
-                case "continue" if paused:
-                    paused = False
-                    yield Continued(step=trainer.step)
-                case None if paused:
-                    time.sleep(PAUSE_POLL_SECONDS)
-                case None:
-                    return False
-                case _:
-                    pass  # nothing to do for it now, or not a request that this version knows
-
-    def _restore_files(self) -> Iterator[Event]:
-        for name in self.run.restore_files() if self.run is not None else ():
-            yield Warned(message=f"{name} was deleted or replaced while this run trains; it has been written again")
-
-    def _diverged(self, skipped: int, trainer: Trainer) -> TrainingError:
-        """The error for a run whose newest steps had no finite loss or gradient."""
-        intact = "; the last checkpoint is intact" if self.run is not None and self._path(STATE).exists() else ""
-        steps = "step" if skipped == 1 else f"{skipped} steps"
-        return TrainingError(
-            f"training diverged: the loss or a gradient was not finite in the last {steps}, up to step "
-            f"{trainer.step:,}{intact}; start a new run with a lower --learning-rate"
-        )
+    # Checkpoints
 
     def _save_if_finite(self, trainer: Trainer) -> Iterator[Event]:
-        """Write a checkpoint unless the last steps were skipped, so that the one before a divergence is kept."""
-        if not self._skipped_in_a_row:
+        """Write a checkpoint unless the last steps were skipped, to keep the one before a divergence."""
+        if not self._progress.skipped:
             yield from self._save(trainer)
 
     def _save(self, trainer: Trainer) -> Iterator[Event]:
-        """Write the state, then the model made of it, if there is a place to write to."""
-        self._saved = time.monotonic()
-        if self.run is None:
-            return
-        yield from self._restore_files()  # which ends here if the run is another trainer's by now
-        if not trainer.is_finite():
-            raise TrainingError(
-                f"a weight is no longer a number at step {trainer.step}; the last checkpoint is intact; "
-                "start again with a lower --learning-rate"
-            )
-        more = {
-            "epoch": dataclasses.asdict(self._epoch),
-            "seconds": self._seconds,
-            "data_sha256": self._data_sha256,
-            "device": trainer.device.type,
-            "torch": torch.__version__,
-            "processes": self._distributed.size,
-            "skipped": self._skipped_in_a_row,
-        }
-        try:
-            write_tensors(self._path(STATE), "state", trainer.state(), self.config, trainer.step, **more)
-            write_tensors(self._path(MODEL), "model", trainer.ema_net.state_dict(), self.config, trainer.step)
-        except OSError as error:
-            self.run.restore_files()
-            raise RunError(
-                f"cannot write a checkpoint to {self.run.path}: {error.strerror}; the last one is intact; "
-                f"{remedy(error)}, then resume"
-            ) from None
-        yield Checkpoint(step=trainer.step)
+        """Write a checkpoint if there is a run directory."""
+        self._saved_at = time.monotonic()
+        if self.run is not None:
+            yield from self._restore_files()  # raises if another process has taken the run
+            write_checkpoint(self.run, trainer, self.config, self._progress)
+            yield Checkpoint(step=trainer.step)
 
-    def _path(self, name: str) -> Any:
-        assert self.run is not None, "only a run directory has files"
-        return self.run.path / name
+    def _restore_files(self) -> Iterator[Event]:
+        for name in self.run.restore_files() if self.run is not None else ():
+            yield Warned(message=f"{name} was deleted or replaced during training and has been written again")

@@ -14,6 +14,7 @@ from core.config.training import TrainConfig
 from core.data import datasets
 from core.errors import MinidiffError, RunError
 from core.evaluation.feature_classifiers import images_sha256
+from core.generators import result_of
 from core.system.signals import Interrupts
 from core.training.distributed import REFUSAL, DistributedContext
 from core.training.trainer import Trainer
@@ -36,7 +37,7 @@ def run_worker(distributed: DistributedContext) -> None:
         with TorchSettings(config), within_memory(too_large(config)):
             trainer = Trainer(config, device, distributed)
             message = distributed.receive()
-            if message is None:  # stopped while the data was being fetched
+            if message is None:  # stopped while the data was being downloaded
                 return
             _answered(distributed, lambda: _take_data(trainer, message))
             step = distributed.receive()
@@ -64,13 +65,7 @@ def _pick_device(distributed: DistributedContext, config: TrainConfig) -> tuple[
 
 def _take_data(trainer: Trainer, message: dict[str, Any]) -> tuple[None, str]:
     """Read the images that the main process trains on."""
-    finding = datasets.locate(message["dataset"], trainer.config.data_root, limit=trainer.config.limit)
-    while True:
-        try:
-            next(finding)
-        except StopIteration as found:
-            located: datasets.Located = found.value
-            break
+    located = result_of(datasets.locate(message["dataset"], trainer.config.data_root, limit=trainer.config.limit))
     train = datasets.read(located, "train", trainer.config.limit)
     if images_sha256(train) != message["sha256"]:
         raise RunError(f"the {located.name} images in {located.directory} are not those of the main process")

@@ -17,16 +17,16 @@ from trainer_pool import QUICK, TrainerPool, assert_kept, assert_same_end, log_o
 
 from core.cli import run
 from core.runs import directory
-from core.runs.directory import CONTROL, EVENTS, LOCK, Request, Status, request, run_status
+from core.runs.directory import CONTROL, EVENTS, LOCK, RequestName, Status, request, run_status
 from core.runs.events import Continued, Paused, Stopped, Warned
 from core.runs.launcher import launch
 
 ENDLESS = {**QUICK, "epochs": 100_000}
 LONGER = {**QUICK, "epochs": 8}
-ALL: tuple[Request, ...] = ("pause", "continue", "stop", "checkpoint")
+ALL: tuple[RequestName, ...] = ("pause", "continue", "stop", "checkpoint")
 
 
-def ask_at_once(pid: int, path: Path, asked: tuple[Request, ...]) -> None:
+def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
     """Make requests while the trainer cannot look, so that it finds all of them at once."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
@@ -35,7 +35,7 @@ def ask_at_once(pid: int, path: Path, asked: tuple[Request, ...]) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-def expected(asked: tuple[Request, ...]) -> tuple[list[str], Status]:
+def expected(asked: tuple[RequestName, ...]) -> tuple[list[str], Status]:
     """The changes that these requests, one after another, lead to, and the status after them."""
     changes, status = [], Status.RUNNING
     for what in asked:
@@ -59,7 +59,7 @@ CHOSEN = SEQUENCES if FULL else [*ALWAYS, *random.Random(20261128).sample(SEQUEN
 
 @pytest.mark.parametrize("asked", CHOSEN, ids="-".join)
 def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
-    trainer_pool: TrainerPool, tmp_path: Path, asked: tuple[Request, ...]
+    trainer_pool: TrainerPool, tmp_path: Path, asked: tuple[RequestName, ...]
 ) -> None:
     path = tmp_path / "a"
     job = trainer_pool.start(path, ENDLESS)

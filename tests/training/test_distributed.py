@@ -112,7 +112,7 @@ def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: 
     assert not directory.run_status(four).alive
     for _ in resume(four):
         pass
-    assert "in 4 processes and goes on in 1 process" in (four / directory.EVENTS).read_text()
+    assert "in 4 processes and continues in 1 process" in (four / directory.EVENTS).read_text()
     assert losses(four) == pytest.approx(losses(alone(tmp_path, "quick")), rel=AGREEMENT)
 
 
