@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, SIZE, SOURCES, File
+from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File
 from core.config.numbers import whole_number
 from core.data import glyphs
 from core.data.download import download
@@ -182,14 +182,14 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     kept = min(limit or count, count)
     image_path, label_path = located.files[split]
-    image_file = read_idx(image_path, (count, SIZE, SIZE))
+    image_file = read_idx(image_path, (count, IMAGE_SIZE, IMAGE_SIZE))
     if image_file.sha256 != located.digests[split]:
         raise DatasetError(f"{image_path} changed while it was being used; start again.")
-    pixels = torch.frombuffer(_first(image_file, kept * SIZE * SIZE), dtype=torch.uint8)
+    pixels = torch.frombuffer(_first(image_file, kept * IMAGE_SIZE * IMAGE_SIZE), dtype=torch.uint8)
     classes = torch.frombuffer(_first(read_idx(label_path, (count,)), kept), dtype=torch.uint8).long()
     if classes.max() >= CLASSES:
         raise DatasetError(f"{label_path} holds the label {int(classes.max())}, but labels go from 0 to {CLASSES - 1}.")
-    return Dataset(pixels.view(kept, 1, SIZE, SIZE), classes)
+    return Dataset(pixels.view(kept, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
 
 
 def _first(file: Idx, length: int) -> bytearray:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from core.config.datasets import CLASSES, SIZE
+from core.config.datasets import CLASSES, IMAGE_SIZE
 from core.data.glyph_strokes import SKELETONS, GlyphStrokes
 from core.data.idx import header, read_idx
 from core.errors import DatasetError
@@ -59,7 +59,7 @@ def draw_chunk(split: str, index: int, seed: int = SEED) -> tuple[Bytes, Bytes]:
     labels = random.permutation(np.arange(CHUNK) % CLASSES).astype(np.uint8)
     across = int(np.ceil(np.sqrt(CHUNK)))
     down = -(-CHUNK // across)
-    sheet = Image.new("L", (across * SIZE * FINE, down * SIZE * FINE))
+    sheet = Image.new("L", (across * IMAGE_SIZE * FINE, down * IMAGE_SIZE * FINE))
     pen = ImageDraw.Draw(sheet)
     for digit, ways in enumerate(SKELETONS):
         weights = np.array([way.weight for way in ways])
@@ -67,13 +67,15 @@ def draw_chunk(split: str, index: int, seed: int = SEED) -> tuple[Bytes, Bytes]:
         for number, way in enumerate(ways):
             places = np.flatnonzero((labels == digit) & (chosen == number))
             centres, widths = _strokes(way, len(places), random)
-            tiles = np.stack([places % across, places // across], axis=-1) * SIZE
+            tiles = np.stack([places % across, places // across], axis=-1) * IMAGE_SIZE
             middle = (centres + tiles[:, None]) * FINE
             reach = widths[..., None] * (FINE / 2)
             for box in np.rint(np.concatenate([middle - reach, middle + reach], axis=-1)).reshape(-1, 4).tolist():
                 pen.ellipse(box, fill=255)
-    small: Bytes = np.asarray(sheet.resize((across * SIZE, down * SIZE), Image.Resampling.HAMMING), dtype=np.uint8)
-    images = small.reshape(down, SIZE, across, SIZE).swapaxes(1, 2).reshape(-1, SIZE, SIZE)
+    small: Bytes = np.asarray(
+        sheet.resize((across * IMAGE_SIZE, down * IMAGE_SIZE), Image.Resampling.HAMMING), dtype=np.uint8
+    )
+    images = small.reshape(down, IMAGE_SIZE, across, IMAGE_SIZE).swapaxes(1, 2).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     return images[:CHUNK].copy(), labels
 
 
@@ -109,10 +111,10 @@ def _strokes(way: GlyphStrokes, count: int, random: np.random.Generator) -> tupl
     steps = np.linalg.norm(np.diff(path, axis=1), axis=-1) * (owner[1:] == owner[:-1])
     mass = widths * (np.pad(steps, ((0, 0), (1, 0))) + np.pad(steps, ((0, 0), (0, 1))))
     centre = (path * mass[..., None]).sum(axis=1) / mass.sum(axis=1)[:, None]
-    path = path - centre[:, None] + SIZE / 2 + normal(0.6, 1, 2)
+    path = path - centre[:, None] + IMAGE_SIZE / 2 + normal(0.6, 1, 2)
     margin = widths.max(axis=1)[:, None] / 2 + 1.75  # the filter reaches one pixel further
     low, high = path.min(axis=1) - margin, path.max(axis=1) + margin
-    return path + (np.maximum(-low, 0) - np.maximum(high - SIZE, 0))[:, None], widths
+    return path + (np.maximum(-low, 0) - np.maximum(high - IMAGE_SIZE, 0))[:, None], widths
 
 
 @functools.cache
@@ -196,12 +198,12 @@ def _unwritable(folder: Path, error: OSError) -> DatasetError:
 
 
 def _shapes(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return (count, SIZE, SIZE), (count,)
+    return (count, IMAGE_SIZE, IMAGE_SIZE), (count,)
 
 
 def _draw_parts(scratch: Path, counts: Mapping[str, int]) -> Generator[Event, None, None]:
     """Have the processes draw their parts into `scratch`, reporting how far they are."""
-    total = sum(counts.values()) * SIZE * SIZE
+    total = sum(counts.values()) * IMAGE_SIZE * IMAGE_SIZE
     yield Download(name="glyphs", file="drawing", received=0, total=total)
     workers = []
     try:

@@ -77,7 +77,7 @@ def variance_preserving_betas(path: ProbPath | None = None) -> list[float]:
 def _preserving(kind: type, noise_levels: Sequence[float]) -> Any:
     steps, takes = len(noise_levels) - 1, _parameters(kind)
     if not {"trained_betas", "prediction_type", "timestep_spacing"} <= takes or "order" not in dir(kind):
-        raise MinidiffError(f"{kind.__name__} does not know the path vp; {_what_fits('vp')}")
+        raise MinidiffError(f"{kind.__name__} does not support the path vp; {_what_fits('vp')}")
     if steps > TRAIN_STEPS or any(abs(a - (1 - i / steps)) > 1e-9 for i, a in enumerate(noise_levels)):
         raise MinidiffError(
             f"on the path vp diffusers' schedulers take at most {TRAIN_STEPS} equal steps from pure noise; "
@@ -91,7 +91,7 @@ def _preserving(kind: type, noise_levels: Sequence[float]) -> Any:
     found = scheduler.timesteps[:: scheduler.order].tolist()
     wanted = [TRAIN_STEPS * a - 1 for a in noise_levels[:-1]]
     if len(found) != steps or any(abs(t - w) > 1 for t, w in zip(found, wanted, strict=True)):
-        raise MinidiffError(f"{kind.__name__} chooses other steps than were asked for; {_what_fits('vp')}")
+        raise MinidiffError(f"{kind.__name__} does not take the requested steps; {_what_fits('vp')}")
     return scheduler
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from core.compute.device import pick_device
 from core.compute.precision import pick_precision
-from core.config.datasets import CLASSES
+from core.config.datasets import CLASSES, IMAGE_SIZE
 from core.config.numbers import whole_number
 from core.config.sampling import image_count
-from core.config.training import IMAGE_SIZE, TrainConfig
+from core.config.training import TrainConfig
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.samplers import Denoiser
 from core.errors import CheckpointError

@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
-from core.config.datasets import NULL_CLASS
+from core.config.datasets import IMAGE_SIZE, NULL_CLASS
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
     DIFFUSERS,
-    LEAST_NOISE_LEVEL,
+    MIN_NOISE_LEVEL,
     Sampling,
     SamplingOptions,
+    describe_sampling,
     image_count,
-    in_words,
     noise_levels,
     resolve_sampling,
 )
-from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
 from core.diffusion.prob_paths import PATHS, ProbPath
@@ -94,8 +93,8 @@ def sample(
     Source: the tutorial's section 3.6.
     """
     start_t = number(start_t, "start_t")
-    if not LEAST_NOISE_LEVEL <= start_t <= 1:
-        raise MinidiffError(f"start_t must lie in [{LEAST_NOISE_LEVEL:g}, 1], not {start_t:g}")
+    if not MIN_NOISE_LEVEL <= start_t <= 1:
+        raise MinidiffError(f"start_t must lie in [{MIN_NOISE_LEVEL:g}, 1], not {start_t:g}")
     if start is None and start_t != 1:
         raise MinidiffError("start_t says how noisy `start` is; give `start` too, or leave it at 1")
     if start is not None and noise is not None:
@@ -184,7 +183,7 @@ def _walk(steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], cho
             seen, expected = path.denormalize(x), path.denormalize(prediction)
             # Only at the end, since this waits for the device; what is not finite stays so.
             if index == chosen.steps and not bool((seen.isfinite() & expected.isfinite()).all()):
-                raise NotFinite(in_words(chosen, path.name))
+                raise NotFinite(describe_sampling(chosen, path.name))
         yield SampleStep(index, t, seen, expected)
 
 

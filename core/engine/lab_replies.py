@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.config.datasets import IMAGE_SIZE
 from core.config.sampling import NO_CLASS
-from core.config.training import IMAGE_SIZE
 from core.convolution import SMALL_SIDES, Geometry, grown_formula, output_formula
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS

@@ -178,7 +178,7 @@ class EngineServer:
         """The digit that a bench works on: one of a data set's test images, or 784 bytes that were drawn."""
         import torch
 
-        from core.config.training import IMAGE_SIZE
+        from core.config.datasets import IMAGE_SIZE
         from core.engine.lab_replies import Digit
 
         if "pixels" in asked:

@@ -31,7 +31,7 @@ SHAPES: tuple[Shape, ...] = ("conv", "mlp")
 FEATURES = 128  # of either shape
 SEED = 0
 VALIDATION = 6  # a sixth of the training images is never shown to a classifier: 10,000 of MNIST's 60,000
-LEAST_ACCURACY = 0.8  # of the test split that a classifier must read right to be worth asking
+MIN_ACCURACY = 0.8  # of the test split that a classifier must read right to be worth asking
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 12, 128, 2e-3, 0.02, 2
 
 
@@ -197,13 +197,13 @@ def get_classifier(
 def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
     """The most accurate classifier for a data set that ships or was trained before.
 
-    None where there is none, or where none reads at least `LEAST_ACCURACY` of the test images right: one trained on few
+    None where there is none, or where none reads at least `MIN_ACCURACY` of the test images right: one trained on few
     images, for an evaluation with a limit, would call digits by the wrong names.
     """
     cached = sorted((Path(user_cache_dir("minidiff")) / "classifiers").glob(f"{name}-{shape}-*.safetensors"))
     shipped = [home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()]
     found = [_load(path, shape, name, None) for path in (*shipped, *cached) if path.is_file()]
-    good = [classifier for classifier in found if classifier is not None and classifier.accuracy >= LEAST_ACCURACY]
+    good = [classifier for classifier in found if classifier is not None and classifier.accuracy >= MIN_ACCURACY]
     return max(good, key=lambda classifier: classifier.accuracy, default=None)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.config.datasets import CLASSES
 from core.config.numbers import whole_number
-from core.config.sampling import Sampling, SamplingOptions, in_words, resolve_sampling
+from core.config.sampling import Sampling, SamplingOptions, describe_sampling, resolve_sampling
 from core.data import datasets
 from core.data.datasets import Dataset
 from core.diffusion.frames import quantized
@@ -125,7 +125,7 @@ def evaluate(
         parts.append(part)
         yield Progressed("sampling", sum(map(len, parts)), n)
     seconds = time.monotonic() - began
-    sampling = f"{in_words(chosen, model.config.path)}, seed {seed}"
+    sampling = f"{describe_sampling(chosen, model.config.path)}, seed {seed}"
     yield from measure(torch.cat(parts), asked, reference, model.name, sampling, seconds, cas=cas)
 
 
@@ -170,7 +170,7 @@ def prepare(
     for shape in feature_classifiers.SHAPES:
         fitting = feature_classifiers.get_classifier(shape, located.name, train, test)
         classifiers[shape] = yield from _progress(fitting, f"training the {shape} classifier for {located.name}")
-        if classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY:
+        if classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY:
             yield Warned(
                 message=f"the {shape} classifier for {located.name}, trained on "
                 f"{len(train.images) - len(validation):,} images, is right on only "

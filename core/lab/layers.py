@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import IMAGE_SIZE
 from core.lab.hooks import first_tensor, put, run, watched
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
+from core.config.datasets import IMAGE_SIZE
 from core.config.numbers import number, whole_number
-from core.config.sampling import LEAST_NOISE_LEVEL, NO_CLASS, resolve_sampling
-from core.config.training import IMAGE_SIZE
+from core.config.sampling import MIN_NOISE_LEVEL, NO_CLASS, resolve_sampling
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
 from core.diffusion.prob_paths import PATHS
@@ -160,7 +160,7 @@ def _settled(loaded: LoadedModel, label: int | None, steps: int | None) -> int |
 
 
 def _walked(loaded: LoadedModel, x: Tensor, t: float, label: int | None, seed: int, steps: int) -> Tensor:
-    if t < LEAST_NOISE_LEVEL:  # there is nothing to remove
+    if t < MIN_NOISE_LEVEL:  # there is nothing to remove
         return x[0]
     *_, last = sample(loaded, steps=steps, seed=seed, start=x, start_t=t, labels=label)
     return last.x[0].float().cpu()

@@ -22,7 +22,7 @@ _BUILDERS = {
     "unet2d": ("core.models.unet2d", "unet2d"),
 }
 MODEL_NAMES = tuple(_BUILDERS)
-MOST_PARAMETERS = 2**28  # a gigabyte in float32; those of the presets have 0.3 to 2 million
+MAX_PARAMETERS = 2**28  # a gigabyte in float32; those of the presets have 0.3 to 2 million
 
 
 def build_model(name: str, *, generator: torch.Generator | None = None, **options: Any) -> nn.Module:
@@ -34,7 +34,7 @@ def build_model(name: str, *, generator: torch.Generator | None = None, **option
         options: what that net takes: `channels` for all, `layers_per_block` and `class_conditional` for `unet2d`.
 
     Raises:
-        ConfigError: there is no such net, it has no such option, or it would have more than `MOST_PARAMETERS`.
+        ConfigError: there is no such net, it has no such option, or it would have more than `MAX_PARAMETERS`.
     """
     from core.compute.seeding import initializing
 
@@ -56,9 +56,9 @@ def sketch(name: str, **options: Any) -> nn.Module:
     with initializing(None, "meta"):
         net = _build(builder, name, options)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    if parameters > MOST_PARAMETERS:
+    if parameters > MAX_PARAMETERS:
         raise ConfigError(
-            f"model {name} would have {parameters:,} parameters with {options}, and {MOST_PARAMETERS:,} are the most; "
+            f"model {name} would have {parameters:,} parameters with {options}, and {MAX_PARAMETERS:,} are the most; "
             "take fewer channels"
         )
     return net

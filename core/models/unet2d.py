@@ -11,8 +11,7 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
-from core.config.datasets import CLASSES, NULL_CLASS
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import CLASSES, IMAGE_SIZE, NULL_CLASS
 
 TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
 

@@ -18,8 +18,8 @@ from core.compute.device_memory import is_out_of_memory
 from core.compute.precision import in_precision
 from core.compute.seeding import CORRUPTION, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
 from core.compute.torch_settings import own_modes
-from core.config.datasets import NULL_CLASS
-from core.config.training import IMAGE_SIZE, TrainConfig
+from core.config.datasets import IMAGE_SIZE, NULL_CLASS
+from core.config.training import TrainConfig
 from core.data.augmentation import padded, shifted
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target

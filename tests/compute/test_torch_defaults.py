@@ -30,7 +30,7 @@ from core import (
     transposed_convolve_steps,
 )
 from core.compute.seeding import generator_for
-from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
+from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, incompatibility
 from core.convolution import named_kernel
 from core.data.datasets import Dataset
 from core.diffusion.loaded_model import LoadedModel
@@ -142,7 +142,7 @@ def sampled() -> Any:
     for path, prediction in (("mix", "clean"), ("flow", "velocity"), ("vp", "v")):
         loaded = model(path=path, prediction=prediction)
         for sampler in SAMPLER_NAMES:
-            if fits(sampler, path) is None:
+            if incompatibility(sampler, path) is None:
                 *_, last = sample(loaded, n=2, steps=3, seed=5, sampler=sampler)
                 values.append((last.x, last.prediction))
         digits = load_dataset("glyphs", split="test", limit=2)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core import load_model, sample
-from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, fits, noise_levels
+from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, incompatibility, noise_levels
 from core.diffusion.diffusers_schedulers import scheduled
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
@@ -63,7 +63,7 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
 @pytest.mark.parametrize("name", SCHEDULERS["vp"])
 def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) -> None:
     needed(name)
-    assert fits(DIFFUSERS + name, "vp") is None
+    assert incompatibility(DIFFUSERS + name, "vp") is None
     found, net = walked(name, "vp", noise_levels(STEPS))
     assert len(found) == STEPS
     assert len(net.asked) == evaluations(Sampling(DIFFUSERS + name, STEPS, 1.0, 1.0), "vp")
@@ -122,7 +122,7 @@ def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
 def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> None:
     assert len(KINDS) > 20
     for name in KINDS:
-        reason = fits(DIFFUSERS + name, path)
+        reason = incompatibility(DIFFUSERS + name, path)
         if name in SCHEDULERS[path]:
             assert reason is None
         else:
@@ -137,17 +137,17 @@ def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> 
         ("CogVideoXDDIMScheduler", "vp", "shifts the amounts of noise by itself"),
         ("CogVideoXDPMScheduler", "vp", "takes steps that need more than the last prediction"),
         ("DPMSolverSDEScheduler", "vp", "adds noise that does not follow from the seed"),
-        ("PNDMScheduler", "vp", "chooses other steps"),
-        ("DDIMInverseScheduler", "vp", "goes from images to noise"),
-        ("FlowMatchEulerDiscreteScheduler", "vp", "does not know the path vp"),
-        ("DDIMScheduler", "flow", "does not know the path flow"),
-        ("EDMEulerScheduler", "vp", "is not one of the schedulers that are tested on the path vp"),
-        ("NothingScheduler", "flow", "is not one of the schedulers that are tested on the path flow"),
-        ("DDIMScheduler", "mix", "start from Gaussian noise"),
+        ("PNDMScheduler", "vp", "does not take the requested steps"),
+        ("DDIMInverseScheduler", "vp", "maps images to noise"),
+        ("FlowMatchEulerDiscreteScheduler", "vp", "does not support the path vp"),
+        ("DDIMScheduler", "flow", "does not support the path flow"),
+        ("EDMEulerScheduler", "vp", "is not tested on the path vp"),
+        ("NothingScheduler", "flow", "is not tested on the path flow"),
+        ("DDIMScheduler", "mix", "need Gaussian noise"),
     ],
 )
 def test_a_refusal_gives_the_reason(name: str, path: str, words: str) -> None:
-    assert words in (fits(DIFFUSERS + name, path) or "")
+    assert words in (incompatibility(DIFFUSERS + name, path) or "")
 
 
 class OnVP(nn.Module):
@@ -209,11 +209,11 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("PNDMScheduler", "vp", "chooses other steps"),
-        ("DDIMInverseScheduler", "vp", "chooses other steps"),
-        ("IPNDMScheduler", "vp", "does not know the path vp"),
-        ("EDMEulerScheduler", "vp", "does not know the path vp"),
-        ("FlowMatchEulerDiscreteScheduler", "vp", "does not know the path vp"),
+        ("PNDMScheduler", "vp", "does not take the requested steps"),
+        ("DDIMInverseScheduler", "vp", "does not take the requested steps"),
+        ("IPNDMScheduler", "vp", "does not support the path vp"),
+        ("EDMEulerScheduler", "vp", "does not support the path vp"),
+        ("FlowMatchEulerDiscreteScheduler", "vp", "does not support the path vp"),
         ("FlowMatchHeunDiscreteScheduler", "flow", "does not take steps"),
         ("DDIMScheduler", "flow", "does not take steps"),
     ],

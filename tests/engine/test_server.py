@@ -130,7 +130,7 @@ def test_it_samples_as_asked_and_says_how(
     ("changes", "words"),
     [
         ({"sampler": "hein"}, "did you mean heun"),
-        ({"sampler": "diffusers:DDIMScheduler"}, "does not know the path flow"),
+        ({"sampler": "diffusers:DDIMScheduler"}, "does not support the path flow"),
         ({"sampler": 5}, "no sampler '5'"),
         ({"guidance": -1}, "guidance must be"),
         ({"guidance": "much"}, "much"),

@@ -69,7 +69,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
     poor = [
         shape
         for shape in feature_classifiers.SHAPES
-        if reference.classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY
+        if reference.classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY
     ]
     assert [f"the {shape} classifier for glyphs, trained on 300 images, is right on only" for shape in poor] == [
         message[: message.index(" only") + 5] for message in warnings

@@ -147,7 +147,7 @@ def test_what_cannot_be_swept_is_refused_at_the_call(image: Tensor) -> None:
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="vp", steps=4), "walks back along mix, not vp"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, steps=0), "steps must be at least 1"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, label=3), "without classes"),
-        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class is a number from 0 to 9"),
+        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class must be a number from 0 to 9"),
     ):
         with pytest.raises(MinidiffError, match=words):
             call()

@@ -12,7 +12,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import IMAGE_SIZE
 from core.errors import MinidiffError
 from tui.arrays import Array, brightness, ink
 from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
