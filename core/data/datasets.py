@@ -327,7 +327,7 @@ def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tup
     if named and expected.sha256 is None and idx.archive_sha256 is None:
         return name, idx.sha256  # raw, and only the archive's digest is published: only size and header can be checked
     raise DatasetError(
-        f"{path} is not the published {SOURCES[name].title} file (its content's SHA-256 starts with {idx.sha256[:12]}); "
+        f"{path} is not the published {SOURCES[name].title} file (its SHA-256 starts with {idx.sha256[:12]}); "
         f"delete it or replace it with a genuine copy."
     )
 

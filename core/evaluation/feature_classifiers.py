@@ -22,7 +22,14 @@ from core.config.datasets import CLASSES
 from core.data.augmentation import padded, shifted
 from core.data.datasets import Dataset
 from core.errors import CheckpointError
-from core.models.weights_layout import EXACT, Found, check_finite, check_opening, described_in, net_layout
+from core.models.weights_layout import (
+    EXACT,
+    TensorInfo,
+    check_finite,
+    check_opening,
+    expected_layout,
+    file_tensor_infos,
+)
 from core.runs.directory import builtin_homes
 from core.system.atomic_write import write_atomically
 
@@ -240,7 +247,7 @@ def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Feat
     """The classifier in a file, or None if it was trained on other images than those named, if any are."""
     with initializing(torch.Generator()):
         net = Classifier(shape)  # its weights are replaced by the file's
-    wanted = {name: Found(part.dtypes[0], part.shape) for name, part in net_layout(net, EXACT).items()}
+    wanted = {name: TensorInfo(part.dtypes[0], part.shape) for name, part in expected_layout(net, EXACT).items()}
     try:
         check_opening(path, follow=True)
         with safetensors.safe_open(path, framework="pt") as file:
@@ -248,7 +255,7 @@ def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> Feat
             if train_sha256 is not None and header.get("train_images_sha256") != train_sha256:
                 return None
             right = float(header["accuracy"])
-            if described_in(file) != wanted or not 0 <= right <= 1:
+            if file_tensor_infos(file) != wanted or not 0 <= right <= 1:
                 raise ValueError(f"it does not hold the weights and the accuracy of a {shape} classifier")
             with torch.device("cpu"):
                 tensors = {key: file.get_tensor(key) for key in wanted}

@@ -263,7 +263,7 @@ def test_a_data_root_without_the_data_is_one_line_wherever_else_the_data_is(
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda content: content[: len(content) // 2], "cut short"),
+        (lambda content: content[: len(content) // 2], "truncated"),
         (lambda content: b"this is text, and a good deal of it", "not a safetensors file"),
         (lambda content: content.replace(b'"version":"1"', b'"version":"2"'), "update minidiff"),
         (lambda content: content.replace(b"[8,8]", b"[8,9]"), "another model"),
