@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from core.data.datasets import Dataset
-    from core.diffusion.frames import Reader
+    from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.lab_replies import Digit
 
@@ -49,7 +49,7 @@ class EngineServer:
         self._busy = threading.Event()
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
-        self._readers: dict[str, Reader | None] = {}  # by data set; None where there is no classifier for it
+        self._readers: dict[str, Classify | None] = {}  # by data set; None where there is no classifier for it
         self._real: dict[str, Dataset] = {}  # test images, by data set
 
     def serve(self) -> None:
@@ -198,7 +198,7 @@ class EngineServer:
         reader = self._reader(model.config.dataset)
         return None if reader is None else list(reader(quantized(images)))
 
-    def _reader(self, dataset: str) -> Reader | None:
+    def _reader(self, dataset: str) -> Classify | None:
         from core.evaluation.feature_classifiers import available_classifier, classify
 
         if dataset not in self._readers:

@@ -219,7 +219,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("sample done --steps -3", "steps must be at least 1"),
         ("sample done --device tpu", "unknown device"),
         ("sample done --n 1000000000000", "n must be at most 100,000"),
-        ("sample nothing", "models here: default-mnist, done"),
+        ("sample nothing", "available: default-mnist, done"),
         ("sample " + "x" * 300, "name"),
         ("stop done", "no trainer holds done"),
         ("pause done", "no trainer holds done"),

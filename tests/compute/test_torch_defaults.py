@@ -199,7 +199,7 @@ def test_samples_are_the_same_under_any_setting(setting: Callable[[], AbstractCo
         assert found(sampled()) == expected
 
 
-def scheduled() -> Any:
+def scheduler_sampler() -> Any:
     values = []
     for path, options in (("flow", {}), ("vp", {"path": "vp", "prediction": "v"})):
         loaded = model(**options)
@@ -214,9 +214,9 @@ def scheduled() -> Any:
 def test_schedulers_of_diffusers_are_the_same_under_any_setting(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
-    expected = plainly(scheduled)
+    expected = plainly(scheduler_sampler)
     with setting():
-        assert found(scheduled()) == expected
+        assert found(scheduler_sampler()) == expected
 
 
 @each_setting

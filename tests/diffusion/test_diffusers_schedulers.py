@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core import load_model, sample
 from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, incompatibility, noise_levels
-from core.diffusion.diffusers_schedulers import scheduled
+from core.diffusion.diffusers_schedulers import scheduler_sampler
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
@@ -55,7 +55,7 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
     road = PATHS[path]
     net = Ideal(road, "v" if path == "vp" else "velocity")
     x = road.sample_noise((n, 1, 4, 4), torch.Generator().manual_seed(1))
-    sampler = SAMPLERS.get(name) or scheduled(name)
+    sampler = SAMPLERS.get(name) or scheduler_sampler(name)
     generators = step_generators(torch.Generator().manual_seed(0))
     return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
 
@@ -105,7 +105,7 @@ def test_noise_that_a_scheduler_adds_comes_from_the_seed(name: str, path: str) -
 
 def test_the_schedulers_that_a_refusal_names_are_there() -> None:
     with pytest.raises(MinidiffError) as refusal:
-        scheduled("NothingScheduler")
+        scheduler_sampler("NothingScheduler")
     named = re.findall(r"diffusers:(\w+)", str(refusal.value))
     assert len(named) >= 8
     assert [name for name in named if not hasattr(diffusers, name)] == []
@@ -114,7 +114,7 @@ def test_the_schedulers_that_a_refusal_names_are_there() -> None:
 @pytest.mark.parametrize("name", ["NothingScheduler", "UNet2DModel", "", "__version__", "PNDM"])
 def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
     with pytest.raises(MinidiffError, match=r"no scheduler .*diffusers:UniPCMultistepScheduler") as error:
-        scheduled(name)
+        scheduler_sampler(name)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -201,9 +201,9 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
         pytest.skip("every package that a scheduler needs is installed")
     for name in lacking:
         with pytest.raises(
-            MinidiffError, match=f"diffusers' {name} needs scipy: pip install scipy; on the path vp take"
+            MinidiffError, match=f"diffusers' {name} needs scipy: pip install scipy; on the path vp use"
         ):
-            scheduled(name)
+            scheduler_sampler(name)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
-        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
+        scheduler_sampler(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -229,4 +229,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave shift at 1"):
-        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))
+        scheduler_sampler("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

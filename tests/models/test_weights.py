@@ -153,7 +153,7 @@ def test_a_model_that_is_not_there_is_a_checkpoint_error(
 
 
 def test_a_missing_model_lists_those_that_are_there(finished_run: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"models here: default-mnist, done"):
+    with pytest.raises(CheckpointError, match=r"available: default-mnist, done"):
         load_model("dun", device="cpu", root=finished_run.parent)
 
 
