@@ -36,9 +36,7 @@ def scheduler_sampler(name: str) -> Sampler:
             raise MinidiffError(
                 f"diffusers' {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}; {_supported('vp')}"
             )
-        raise MinidiffError(
-            f"diffusers has no scheduler {name!r}; {_supported('vp')}; {_supported('flow')}"
-        )
+        raise MinidiffError(f"diffusers has no scheduler {name!r}; {_supported('vp')}; {_supported('flow')}")
 
     def sampler(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
         create = _flow_scheduler if denoiser.path.name == "flow" else _variance_preserving_scheduler

@@ -20,7 +20,7 @@ from core.data import datasets
 from core.diffusion.frames import to_uint8
 from core.errors import CheckpointError, DeviceUnavailable, NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
-from core.evaluation.scores import Progressed, Reference, prepare, quick_scores
+from core.evaluation.scores import EvaluationProgress, Reference, prepare, quick_scores
 from core.models.weights import write_tensors
 from core.runs.directory import MODEL, STATE
 from core.runs.events import (
@@ -361,7 +361,7 @@ class TrainingLoop:
         return False
 
     def _followed(
-        self, trainer: Trainer, work: Generator[Progressed | Event, None, T]
+        self, trainer: Trainer, work: Generator[EvaluationProgress | Event, None, T]
     ) -> Generator[Event, None, T | None]:
         """Do part of an evaluation, saying what takes long; its result, or None if stopped on the way."""
         saying = ""
