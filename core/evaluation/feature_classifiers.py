@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.compute.seeding import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, initializing
-from core.compute.torch_settings import own_modes
+from core.compute.torch_settings import training_mode
 from core.config.datasets import CLASSES
 from core.data.augmentation import padded, shifted
 from core.data.datasets import Dataset
@@ -127,7 +127,7 @@ def fit(
     n = len(data.images)
     per_epoch = -(-n // BATCH)
     total = epochs * per_epoch
-    with own_modes(device):
+    with training_mode(device):
         with initializing(generator_for(SEED, WEIGHTS, SHAPES.index(shape))):
             net = Classifier(shape)
         net = net.to(device).to(memory_format=torch.channels_last)
@@ -135,7 +135,7 @@ def fit(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
         images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
     for step in range(total):
-        with own_modes(device):
+        with training_mode(device):
             epoch, position = divmod(step, per_epoch)
             if position == 0:
                 order = epoch_order(SEED, epoch, n).to(device)

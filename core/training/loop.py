@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from core.compute.device_memory import memory_free, memory_held, too_large, within_memory
+from core.compute.device_memory import memory_free, memory_held, out_of_memory_error, within_memory
 from core.compute.precision import pick_precision
-from core.compute.torch_settings import TorchSettings, circumstances, usable_threads
+from core.compute.torch_settings import TorchSettings, describe_environment, usable_threads
 from core.config.training import TrainConfig
 from core.data import datasets
 from core.diffusion.frames import to_uint8
@@ -99,7 +99,7 @@ class TrainingLoop:
         saved = self._read_state()
         device = self._pick_device()
         run = closing(self._run(saved, device))
-        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), run as events:
+        with TorchSettings(self.config) as settings, within_memory(out_of_memory_error(self.config)), run as events:
             for event in events:
                 with settings.released():
                     yield event
@@ -152,7 +152,7 @@ class TrainingLoop:
             self._data_sha256 = more["data_sha256"]
             self._skipped_in_a_row = max(0, int(more.get("skipped", 0)))
             self._planned_epochs = more["epochs"]
-            self._began_with = circumstances(more["device"], more["torch"], more.get("processes", 1))
+            self._began_with = describe_environment(more["device"], more["torch"], more.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path(STATE)} lacks what resuming needs ({error}); start a new run") from None
 
@@ -206,7 +206,7 @@ class TrainingLoop:
             yield Warned(
                 message=f"the run's length changes from {self._planned_epochs} to {self.config.epochs} epochs{rates}"
             )
-        now_with = circumstances(device.type, torch.__version__, self._distributed.size)
+        now_with = describe_environment(device.type, torch.__version__, self._distributed.size)
         for what, was in self._began_with.items():
             if was != now_with[what]:
                 yield Warned(
