@@ -171,9 +171,9 @@ def sample(
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
     for path, formats in (
-        (output, images.IMAGE_FORMATS),
-        (figure, images.IMAGE_FORMATS),
-        (gif, images.ANIMATION_FORMATS),
+        (output, images.FORMATS),
+        (figure, images.FORMATS),
+        (gif, images.GIF_FORMATS),
     ):
         if path is not None:
             images.check_output(path, formats)

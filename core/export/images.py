@@ -25,14 +25,14 @@ GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
 LONGEST_SIDE = 12_000  # in pixels; larger grids are scaled up less
 PANEL_SIDE = 224  # pixels to which a panel's longer side is scaled up at most
 GIF_STEP_MS, GIF_END_MS = 80, 2500
-IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
-ANIMATION_FORMATS = {".gif": "GIF"}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
+GIF_FORMATS = {".gif": "GIF"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 TITLES = ("Input (noisy)", "Model prediction")
 _MARGIN, _TITLE_HEIGHT, _LABEL_WIDTH, _TEXT_SIZE = 12, 30, 34, 15
 
 
-def check_output(path: Path, formats: Mapping[str, str] = IMAGE_FORMATS) -> None:
+def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
     """Check that an image can be written to `path`, before generating it.
 
     Args:
@@ -130,7 +130,7 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
     return _write(
         path,
         sheets[0],
-        ANIMATION_FORMATS,
+        GIF_FORMATS,
         save_all=True,
         append_images=sheets[1:],
         duration=durations,
@@ -208,7 +208,7 @@ def _scaled(image: Image.Image, factor: int) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = IMAGE_FORMATS, **options: Any) -> Path:
+def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = FORMATS, **options: Any) -> Path:
     content = io.BytesIO()
     format_ = _format_for(path, formats)
     image.save(content, format_, **_SAVE_OPTIONS.get(format_, {}), **options)
