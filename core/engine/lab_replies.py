@@ -134,7 +134,7 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     for name in PATHS:
         points = list(corruption_sweep(model, image, NOISE_LEVELS, path=name, label=label, seed=seed))
         noisy[name] = torch.stack([point.x[0] for point in points])
-        pairs = [(point.signal, point.noise) for point in points]
+        pairs = [(point.alpha, point.sigma) for point in points]
         shares[name] = torch.tensor(pairs, dtype=torch.float32, device="cpu")
         if name == model.config.path:
             own = points
@@ -158,9 +158,9 @@ def _corruption(request: dict[str, Any], digit: Digit, load: Load, read: Read) -
     first = int(request["first"])
     for index in sorted(range(len(NOISE_LEVELS)), key=lambda index: abs(index - first)):
         (point,) = corruption_sweep(model, image, NOISE_LEVELS[index : index + 1], label=label, seed=seed, steps=steps)
-        assert point.walked is not None
-        seen = read(model, point.walked[None])
-        yield {"walk": index, "error": point.walked_error, "read": seen and seen[0]}, {"walked": point.walked[0]}
+        assert point.sampled is not None
+        seen = read(model, point.sampled[None])
+        yield {"walk": index, "error": point.sampled_error, "read": seen and seen[0]}, {"walked": point.sampled[0]}
 
 
 def _inside(request: dict[str, Any], digit: Digit, load: Load, read: Read) -> Iterator[Answer]:

@@ -164,7 +164,7 @@ def loaded_and_seen() -> Any:
     return (
         [value for _, value in sorted(loaded.net.state_dict().items())],
         loaded.mean_image,
-        [(point.x, point.prediction, point.walked, point.error) for point in points],
+        [(point.x, point.prediction, point.sampled, point.error) for point in points],
         feature_maps(loaded.net, x, 0.5),
         receptive_field(loaded, x, (14, 14), 0.5),
         convolved.output,

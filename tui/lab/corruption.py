@@ -322,8 +322,8 @@ class CorruptionBench(Bench):
             f"asked = dict(seed={subject.seed}, steps={asked['steps']}{told})",
             f"sweep = corruption_sweep(model, image[None], [{t}], **asked)",
             "for point in sweep:",
-            '    print("amount", point.amount, "image", point.signal, "noise", point.noise)',
-            '    print("one step", point.error, "walk", point.walked_error)',
+            '    print("t", point.t, "alpha", point.alpha, "sigma", point.sigma)',
+            '    print("one step", point.error, "sampled", point.sampled_error)',
         ]
 
 
