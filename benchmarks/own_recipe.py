@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402 - imports are part of what is timed
 import torch  # noqa: E402
 
 from core import TrainConfig, load_model, sample, train  # noqa: E402
-from core.config.sampling import defaults_for, evaluations, in_words  # noqa: E402
+from core.config.sampling import defaults_for, describe_sampling, evaluations  # noqa: E402
 from core.diffusion.frames import quantized  # noqa: E402
 from core.diffusion.loaded_model import LoadedModel  # noqa: E402
 from core.runs.directory import MODEL, request  # noqa: E402
@@ -124,7 +124,7 @@ def main() -> None:
     clock.finish(
         parameters=sum(parameter.numel() for parameter in model.net.parameters()),
         shape=model.config.model,
-        sampler=in_words(own, path),
+        sampler=describe_sampling(own, path),
         **found,
     )
 

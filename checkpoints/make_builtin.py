@@ -66,7 +66,7 @@ def main() -> None:
     model = load_model(target, device="cpu")
     classifier = available_classifier("conv", model.config.dataset)
     reader = None if classifier is None else partial(classify, classifier)
-    recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, reader=reader)
+    recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, classify=reader)
     save_recording(recording, target / RECORDING)
     pictures = HERE.parent / "docs" / "images"
     write_grid(pictures / f"{name}-64.png", record(sample(model, n=64, seed=SEED), model=name, seed=SEED))

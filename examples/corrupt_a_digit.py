@@ -17,7 +17,7 @@ def half_blocks(picture: Tensor) -> list[str]:
 
 def shown(point: SweepPoint) -> None:
     """The noisy digit, what the net sees in it, and what it walks to, side by side."""
-    pictures = [image for image in (point.x, point.prediction, point.walked) if image is not None]
+    pictures = [image for image in (point.x, point.prediction, point.sampled) if image is not None]
     print(f"\n{point.t:.0%} noise: the digit, what the net sees in it, and where eight steps lead")
     print("\n".join(" │ ".join(lines) for lines in zip(*(half_blocks(image[0]) for image in pictures), strict=True)))
 
@@ -28,6 +28,6 @@ digit, label = digits.images[3] / 255, int(digits.labels[3])
 points = list(corruption_sweep(model, digit, [i / 10 for i in range(11)], label=label, steps=8))
 print(f"a drawn {label}\namount   image   noise   seen at once   after a walk   (mean squared error)")
 for point in points:
-    print(f"{point.t:6.0%}{point.signal:8.2f}{point.noise:8.2f}{point.error:15.4f}{point.walked_error:15.4f}")
+    print(f"{point.t:6.0%}{point.alpha:8.2f}{point.sigma:8.2f}{point.error:15.4f}{point.sampled_error:15.4f}")
 for point in (points[3], points[8]):
     shown(point)

@@ -224,7 +224,7 @@ def config(folder: Path) -> Feed:
     import tomli_w
 
     from core.config.training import TrainConfig
-    from core.models.registry import sketch
+    from core.models.registry import build_meta_model
     from core.runs.directory import config_options
 
     valid = [TrainConfig(), TrainConfig(preset="quick"), TrainConfig(preset="tutorial", data_root="/data", name="a")]
@@ -244,7 +244,7 @@ def config(folder: Path) -> Feed:
         config_options(folder)
         read = TrainConfig.from_toml(folder / "config.toml")
         read.to_toml()
-        return sketch(read.model, **read.model_options)
+        return build_meta_model(read.model, **read.model_options)
 
     return feed
 

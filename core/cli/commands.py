@@ -170,7 +170,11 @@ def sample(
 
     if output is None and figure is None and gif is None:
         output = Path("samples.png")
-    for path, formats in ((output, images.PICTURES), (figure, images.PICTURES), (gif, images.ANIMATIONS)):
+    for path, formats in (
+        (output, images.FORMATS),
+        (figure, images.FORMATS),
+        (gif, images.GIF_FORMATS),
+    ):
         if path is not None:
             images.check_output(path, formats)
     file = find_model(model, directory.root_directory(root))

@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 from core.cli.progress import PLAIN_SECONDS
 from core.evaluation.feature_classifiers import SHAPES
-from core.evaluation.scores import Evaluation, Progressed, Scores
+from core.evaluation.scores import Evaluation, EvaluationProgress, Scores
 from core.runs.events import Event
 from core.runs.history import in_words
 
-Step = Progressed | Event | Evaluation
+Step = EvaluationProgress | Event | Evaluation
 
 # Each row's heading, what it shows of a set of images, and how.
 ROWS: tuple[tuple[str, Callable[[Scores], float | None], str], ...] = (
@@ -36,7 +36,7 @@ def shown(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
     raise AssertionError("an evaluation ends with what it found")
 
 
-def showing(doing: str) -> AbstractContextManager[Callable[[Progressed | Event], None]]:
+def showing(doing: str) -> AbstractContextManager[Callable[[EvaluationProgress | Event], None]]:
     """A bar on a terminal, which begins with what is being done, and plain lines elsewhere; takes each step."""
     return _bar(doing) if sys.stdout.isatty() else _lines()
 
@@ -67,26 +67,26 @@ def notes(found: Evaluation) -> list[str]:
     ]
 
 
-def _words(step: Progressed | Event) -> str:
-    if isinstance(step, Progressed):
+def _words(step: EvaluationProgress | Event) -> str:
+    if isinstance(step, EvaluationProgress):
         return f"{step.doing}: {step.done:,} of {step.total:,}"
     return in_words(step)
 
 
 @contextmanager
-def _nothing() -> Iterator[Callable[[Progressed | Event], None]]:
+def _nothing() -> Iterator[Callable[[EvaluationProgress | Event], None]]:
     yield lambda step: None
 
 
 @contextmanager
-def _lines() -> Iterator[Callable[[Progressed | Event], None]]:
+def _lines() -> Iterator[Callable[[EvaluationProgress | Event], None]]:
     """A line when something new begins, and at most one in ten seconds for how far it is."""
     printed, doing = 0.0, ""
 
-    def add(step: Progressed | Event) -> None:
+    def add(step: EvaluationProgress | Event) -> None:
         nonlocal printed, doing
         now = time.monotonic()
-        what = step.doing if isinstance(step, Progressed) else step.kind
+        what = step.doing if isinstance(step, EvaluationProgress) else step.kind
         if what == doing and now - printed < PLAIN_SECONDS:
             return
         printed, doing = now, what
@@ -96,7 +96,7 @@ def _lines() -> Iterator[Callable[[Progressed | Event], None]]:
 
 
 @contextmanager
-def _bar(opening: str) -> Iterator[Callable[[Progressed | Event], None]]:
+def _bar(opening: str) -> Iterator[Callable[[EvaluationProgress | Event], None]]:
     """rich's progress bar for what is being done now, with a line above it for each warning."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -111,9 +111,9 @@ def _bar(opening: str) -> Iterator[Callable[[Progressed | Event], None]]:
     with Bar(*columns, TimeRemainingColumn(compact=True), transient=True) as bar:
         task, doing = bar.add_task(opening, total=None, pace=""), ""
 
-        def add(step: Progressed | Event) -> None:
+        def add(step: EvaluationProgress | Event) -> None:
             nonlocal doing
-            if isinstance(step, Progressed):
+            if isinstance(step, EvaluationProgress):
                 if step.doing != doing:  # so that the time that remains is that of this part
                     doing = step.doing
                     bar.reset(task, total=step.total, description=doing)

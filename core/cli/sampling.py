@@ -11,7 +11,7 @@ from core.config.sampling import image_count, resolve_sampling
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH, PIXELS, sample, sample_batches
 from core.errors import MinidiffError
-from core.evaluation.scores import Progressed
+from core.evaluation.scores import EvaluationProgress
 from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def sampled(model: LoadedModel, n: int, seed: int, *, every_step: bool, **option
             *_, last = batch
             frames.append(Frame(last.index, last.t, to_uint8(last.x), None))
             if add is not None:
-                add(Progressed("sampling", min(len(frames) * BATCH, n), n))
+                add(EvaluationProgress("sampling", min(len(frames) * BATCH, n), n))
     height, width = last.x.shape[2:]
     whole = dataclasses.replace(frames[-1], x=b"".join(frame.x for frame in frames))
     return Denoising(model.name, seed, last.index, n, height, width, (whole,))

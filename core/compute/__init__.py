@@ -1,4 +1,4 @@
-"""What numbers depend on besides the options: devices, random seeds, precision, memory and torch's own settings.
+"""Device, random seeds, precision, memory and torch's settings.
 
-Nothing here knows of images, networks or training. It may import `core.runs` and what is below it.
+Independent of images, networks and training. It may import `core.runs` and what is below it.
 """

@@ -1,4 +1,4 @@
-"""Images that callers give: tensors or NumPy arrays."""
+"""Converts array arguments to tensors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 def as_tensor(value: ArrayLike, name: str) -> Tensor:
-    """A tensor as it is; a NumPy array as a new tensor on the CPU, with float64 as float32.
+    """Convert a NumPy array to a new CPU tensor, float64 to float32; tensors are returned as they are.
+
+    Args:
+        value: A tensor or a NumPy array.
+        name: Name of the argument, for the error message.
 
     Raises:
-        MinidiffError: it is something else, or an array of a type that torch does not have.
+        MinidiffError: `value` is something else, or has a dtype that torch lacks.
     """
     import numpy as np
     import torch
@@ -27,7 +31,7 @@ def as_tensor(value: ArrayLike, name: str) -> Tensor:
     if not isinstance(value, np.ndarray):
         raise MinidiffError(f"{name} must be a tensor or a NumPy array, not {type(value).__name__}")
     try:
-        found = torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))  # a copy, in C order
+        tensor = torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))  # a copy, in C order
     except TypeError:
-        raise MinidiffError(f"{name} cannot be an array of {value.dtype}; give it as float32") from None
-    return found.float() if found.dtype == torch.float64 else found
+        raise MinidiffError(f"{name} cannot be an array of {value.dtype}; convert it to float32") from None
+    return tensor.float() if tensor.dtype == torch.float64 else tensor

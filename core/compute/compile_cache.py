@@ -1,4 +1,4 @@
-"""Keeps torch.compile's caches out of reach of other users."""
+"""Keeps torch.compile's caches private to the user."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ _temporary: tempfile.TemporaryDirectory[str] | None = None  # removed when the p
 
 
 def secure_compile_cache() -> None:
-    """Make sure that torch.compile keeps its caches where no other user can write, before it is used.
+    """Ensure that torch.compile's caches are not writable by other users; call before compiling.
 
-    By default they lie in a folder of a fixed name in the shared temporary folder, and torch runs what it finds there:
-    shared objects, precompiled headers and pickles. Where another user made that folder first, or may write to it, the
-    temporary files of this process go to a private folder from now on.
+    The default cache is a folder with a fixed name in the shared temporary folder, and torch executes its content:
+    shared objects, precompiled headers and pickles. If another user owns that folder or can write to it, all temporary
+    files of this process move to a private folder.
     """
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # private; seen in torch 2.8 and 2.14
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # private API, checked in torch 2.8 and 2.14
 
     default = default_cache_dir()
     if _is_private(Path(default)):
         return
     private = str(_private_folder())
-    os.environ["TMPDIR"] = tempfile.tempdir = private  # for the compiler's processes, and for this one
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") == default:  # torch sets it when it first compiles
+    os.environ["TMPDIR"] = tempfile.tempdir = private  # for compiler processes, and for this one
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") == default:  # set by torch at the first compilation
         del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-    if "torch._inductor.codecache" in sys.modules:  # which has decided where precompiled headers lie
+    if "torch._inductor.codecache" in sys.modules:  # it has already chosen the folder of precompiled headers
         from torch._inductor import config
 
         config.cpp_cache_precompile_headers = False
 
 
 def _private_folder() -> Path:
-    """A folder in the user's cache; if that is not the user's own, one that is removed at the end."""
+    """A folder in the user's cache or, if that is not private, a temporary one that is removed at exit."""
     global _temporary
     folder = Path(user_cache_dir("minidiff")) / "compiled"
     if _is_private(folder):
         return folder
-    _temporary = _temporary or tempfile.TemporaryDirectory(prefix="minidiff-compiled-")  # made with mode 0700
+    _temporary = _temporary or tempfile.TemporaryDirectory(prefix="minidiff-compiled-")  # has mode 0700
     return Path(_temporary.name)
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether only this user can change what is in a folder, which is made if it is not there, or replace it."""
+    """Whether only this user can write to a folder or replace it; creates the folder if it is missing."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own, above = os.lstat(folder), os.stat(folder.parent)
-    except OSError:  # it cannot be made or seen
+    except OSError:  # cannot be created or accessed
         return False
     if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.geteuid() or own.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return False

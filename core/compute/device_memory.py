@@ -1,4 +1,4 @@
-"""Memory of the device that computes: how much of it is held, and what to say when there is no more."""
+"""Memory use of the device, and errors for running out of it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
 
-def too_large(config: TrainConfig) -> TrainingError:
-    """What to say where a batch finds no memory, in whole or in the smallest parts that the config allows."""
+def out_of_memory_error(config: TrainConfig) -> TrainingError:
+    """The error for a batch that does not fit into memory, even with the smallest allowed micro-batch."""
     if config.fit_memory:
-        return TrainingError(
-            "memory runs out although --fit-memory computes batches in parts; start again with fewer --channels"
-        )
+        return TrainingError("memory runs out even with --fit-memory; start again with fewer --channels")
     return TrainingError(
-        f"a batch of {config.batch_size} does not fit into memory; start again with --fit-memory, which computes it in "
-        "parts, or with a smaller --batch-size"
+        f"a batch of {config.batch_size} does not fit into memory; start again with --fit-memory, which splits it, "
+        "or with a smaller --batch-size"
     )
 
 
 @contextmanager
 def within_memory(error: MinidiffError) -> Iterator[None]:
-    """Raise `error` where torch finds no memory; on a CPU it says so in a plain RuntimeError."""
+    """Raise `error` in place of torch's out-of-memory error, which is a plain RuntimeError on a CPU."""
     try:
         yield
     except RuntimeError as failure:
@@ -39,12 +37,12 @@ def within_memory(error: MinidiffError) -> Iterator[None]:
 
 
 def is_out_of_memory(failure: RuntimeError) -> bool:
-    """Whether torch raised `failure` for want of memory."""
+    """Whether `failure` is an out-of-memory error."""
     return isinstance(failure, torch.OutOfMemoryError) or "allocate memory" in str(failure)
 
 
 def memory_free(device: torch.device) -> int:
-    """Bytes that this process could still take on a GPU, or of the machine's memory."""
+    """Free memory of a GPU, or available memory of the machine, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free: int = psutil.virtual_memory().available
@@ -52,7 +50,7 @@ def memory_free(device: torch.device) -> int:
 
 
 def memory_held(device: torch.device) -> int | None:
-    """Bytes that tensors hold on a GPU, or that the process holds when computing on the CPU."""
+    """Memory of tensors on a GPU, or of this process on a CPU, in bytes."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":

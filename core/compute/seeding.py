@@ -1,4 +1,4 @@
-"""Randomness as a pure function of (seed, step), so that a resumed run draws what the uninterrupted one would have."""
+"""Random numbers as a pure function of (seed, step), so that resumed and uninterrupted runs agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.compute.torch_settings import standard_defaults
 
-# One stream for each use, so that no two uses ever share numbers.
+# One stream per use, so that no two uses share random numbers.
 ORDER, CORRUPTION, WEIGHTS, VALIDATION, SPLIT, LABELS, SHIFT = range(7)
 _MASK = 2**64 - 1
 
@@ -26,7 +26,7 @@ def mixed_seed(seed: int, stream: int, position: int) -> int:
 
 
 def generator_for(seed: int, stream: int, position: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator on `device` for one position of one stream."""
+    """A new generator on `device` for one position of one stream."""
     return torch.Generator(device=device).manual_seed(mixed_seed(seed, stream, position))
 
 
@@ -40,10 +40,10 @@ _RANDOM |= {Tensor.uniform_, Tensor.normal_, torch.rand, torch.randn}
 
 
 class initializing(standard_defaults):  # noqa: N801 - a context manager, named like torch.no_grad
-    """While entered, layers are built on `device` in float32, and draw their weights from `generator`.
+    """Context manager: layers are created on `device` in float32, with initial weights from `generator`.
 
-    Neither torch's default device and type nor its global generator matters, except where `generator` is None. The
-    mode holds for the current thread only, so that threads can build nets at the same time.
+    Torch's default device and dtype have no effect; its global generator is used only if `generator` is None. Applies
+    to the current thread only, so threads can build networks at the same time.
     """
 
     def __init__(self, generator: torch.Generator | None, device: str = "cpu") -> None:
@@ -51,8 +51,8 @@ class initializing(standard_defaults):  # noqa: N801 - a context manager, named 
         self._generator = generator
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func` with the generator that the caller left open."""
-        given = dict(kwargs or {})
-        if func in _RANDOM and given.get("generator") is None:
-            given["generator"] = self._generator
-        return super().__torch_function__(func, types, args, given)
+        """Call `func` with the generator, unless one is passed."""
+        arguments = dict(kwargs or {})
+        if func in _RANDOM and arguments.get("generator") is None:
+            arguments["generator"] = self._generator
+        return super().__torch_function__(func, types, args, arguments)

@@ -1,4 +1,4 @@
-"""What numbers depend on besides the config: torch's process-wide settings, and the machine."""
+"""Torch's process-wide settings, and the environment that results depend on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from core.config.training import TrainConfig
 from core.system.devices import cores
 
 
-def circumstances(device: str, version: str, processes: int) -> dict[str, str]:
-    """What numbers depend on besides the config, in words."""
+def describe_environment(device: str, version: str, processes: int) -> dict[str, str]:
+    """What results depend on besides the config, as phrases for messages."""
     return {
         "device": f"on {device}",
         "torch": f"with torch {version}",
@@ -24,15 +24,15 @@ def circumstances(device: str, version: str, processes: int) -> dict[str, str]:
     }
 
 
-# Functions that make a tensor of the default type, and those whose type follows from the values they are given.
-_OF_DEFAULT_TYPE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.linspace, torch.logspace}
-_OF_GIVEN_TYPE = {torch.tensor, torch.as_tensor, torch.full, torch.arange}
+# Functions that return the default dtype, and those that infer the dtype from their arguments.
+_DEFAULT_DTYPE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.linspace, torch.logspace}
+_INFERRED_DTYPE = {torch.tensor, torch.as_tensor, torch.full, torch.arange}
 
 
 class standard_defaults(TorchFunctionMode):  # noqa: N801 - a context manager, named like torch.no_grad
-    """While entered, code that names no type or device gets float32 and `device`, whatever torch's defaults are.
+    """Context manager: factory functions default to float32 and `device`, regardless of torch's defaults.
 
-    For code of others; ours names both. The mode holds for the current thread only.
+    For third-party code; minidiff's own code passes both. Applies to the current thread only.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -40,43 +40,43 @@ class standard_defaults(TorchFunctionMode):  # noqa: N801 - a context manager, n
         self._device = device
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func` with the device and type that the caller left open."""
-        given = dict(kwargs or {})
-        typeless = given.get("dtype") is None
-        if func in _OF_DEFAULT_TYPE and typeless:
-            given["dtype"] = torch.float32
-        if (func in _OF_DEFAULT_TYPE or func in _OF_GIVEN_TYPE) and given.get("device") is None:
-            of_tensor = bool(args) and isinstance(args[0], torch.Tensor)
-            given["device"] = args[0].device if of_tensor else self._device
-        made = func(*args, **given)
-        numbers = bool(args) and isinstance(args[0], float | list | tuple)
-        if func in _OF_GIVEN_TYPE and typeless and numbers and made.dtype == torch.get_default_dtype():
-            return made.float()
-        return made
+        """Call `func` with dtype and device, unless they are passed."""
+        arguments = dict(kwargs or {})
+        no_dtype = arguments.get("dtype") is None
+        if func in _DEFAULT_DTYPE and no_dtype:
+            arguments["dtype"] = torch.float32
+        if (func in _DEFAULT_DTYPE or func in _INFERRED_DTYPE) and arguments.get("device") is None:
+            from_tensor = bool(args) and isinstance(args[0], torch.Tensor)
+            arguments["device"] = args[0].device if from_tensor else self._device
+        result = func(*args, **arguments)
+        from_numbers = bool(args) and isinstance(args[0], float | list | tuple)
+        if func in _INFERRED_DTYPE and no_dtype and from_numbers and result.dtype == torch.get_default_dtype():
+            return result.float()
+        return result
 
 
 @contextmanager
-def own_modes(device: torch.device) -> Iterator[None]:
-    """Gradients on, inference mode and autocast off, whatever mode the caller of a training is in."""
+def training_mode(device: torch.device) -> Iterator[None]:
+    """Enable gradients, and disable inference mode and autocast, regardless of the caller's modes."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
         yield
 
 
 def usable_threads(config: TrainConfig) -> int:
-    """CPU threads to compute with: as many as the config asks for, but no more than there are cores."""
+    """Number of CPU threads: the config's, at most the number of cores."""
     return torch.get_num_threads() if config.threads is None else min(config.threads, cores())
 
 
 class TorchSettings:
-    """While entered, torch's process-wide settings (CPU threads, deterministic algorithms) are those of a config."""
+    """Context manager that applies a config's CPU threads and deterministic algorithms."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self._wanted = usable_threads(config), config.deterministic
+        self._requested = usable_threads(config), config.deterministic
         self._before = _torch_settings()
 
     def __enter__(self) -> TorchSettings:
-        if self._wanted[1]:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        if self._requested[1]:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is initialized
         self._set()
         return self
 
@@ -87,7 +87,7 @@ class TorchSettings:
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Inside the `with` block the settings from before are in force, as a generator's caller expects."""
+        """Restore the previous settings inside the `with` block, as for a generator's caller."""
         _set_torch(*self._before)
         try:
             yield
@@ -96,7 +96,7 @@ class TorchSettings:
 
     def _set(self) -> None:
         self._before = _torch_settings()
-        threads, deterministic = self._wanted
+        threads, deterministic = self._requested
         _set_torch(threads, deterministic or self._before[1])
 
 

@@ -1,32 +1,28 @@
-"""The published data sets: what their files are called, how large they are, and the SHA-256 of each."""
+"""The published data sets: file names, sizes and SHA-256 digests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-SIZE = 28  # pixels on each side of every image
+IMAGE_SIZE = 28  # height and width of every image, in pixels
 CLASSES = 10
-NULL_CLASS = CLASSES  # the label that nets with classes learn for an image of any class
+NULL_CLASS = CLASSES  # label of the null class, for unconditional predictions
 
 
 @dataclass(frozen=True)
 class File:
-    """One published file; its name on disk is `name`, or `name` with `.gz` for the archive as published.
-
-    `shape` is what its IDX header must say. `archive_bytes` and `archive_sha256` describe the published archive;
-    `sha256` is the digest of what is inside, None where no source that we could check publishes it.
-    """
+    """One published file, stored as the gzip archive `name.gz` or uncompressed as `name`."""
 
     name: str
-    shape: tuple[int, ...]
-    archive_bytes: int
+    shape: tuple[int, ...]  # required in the IDX header
+    archive_bytes: int  # of the published archive
     archive_sha256: str
-    sha256: str | None
+    sha256: str | None  # of the uncompressed content; None if no source that we could check publishes it
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: the folder torchvision keeps it in, the class that downloads it, and its two files per split."""
+    """A data set: its title, its folder and class name in torchvision, and images and labels of each split."""
 
     title: str
     folder: str
@@ -34,15 +30,15 @@ class Source:
 
 
 def _source(title: str, folder: str, *rows: tuple[int, str, str | None]) -> Source:
-    """A set of 60,000 + 10,000 images; the rows are training images and labels, then test images and labels."""
+    """A set of 60,000 + 10,000 images; `rows` are training images and labels, then test images and labels."""
     files = []
-    for (archive_bytes, archive_sha256, sha256), (part, count, what) in zip(
+    for (archive_bytes, archive_sha256, sha256), (part, count, kind) in zip(
         rows,
-        [(part, count, what) for part, count in (("train", 60_000), ("t10k", 10_000)) for what in ("images", "labels")],
+        [(part, count, kind) for part, count in (("train", 60_000), ("t10k", 10_000)) for kind in ("images", "labels")],
         strict=True,
     ):
-        shape = (count, SIZE, SIZE) if what == "images" else (count,)
-        name = f"{part}-{what}-idx{len(shape)}-ubyte"
+        shape = (count, IMAGE_SIZE, IMAGE_SIZE) if kind == "images" else (count,)
+        name = f"{part}-{kind}-idx{len(shape)}-ubyte"
         files.append(File(name, shape, archive_bytes, archive_sha256, sha256))
     return Source(title, folder, {"train": (files[0], files[1]), "test": (files[2], files[3])})
 

@@ -1,4 +1,4 @@
-"""Option names of earlier versions: files written then are still read; scripts and commands are told the new name."""
+"""Names of earlier versions. Old files remain readable; scripts and commands get an error with the new name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ OPTIONS = {
     "times": "time_sampling",
     "warmup": "warmup_steps",
 }
-SAMPLING = {"spacing": "shift"}  # which no file holds
+SAMPLING = {"spacing": "shift"}  # never stored in files
 EVENT_FIELDS = {"held_out": "validation_loss", "team": "devices"}
 VALUES = {"preset": {"document": "tutorial"}}
 
 
 def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from a file under their present names; where a file has both names, the present one counts."""
+    """Rename the options of a file to their present names; the present name wins if a file has both."""
     renamed = {OPTIONS[name]: value for name, value in values.items() if name in OPTIONS}
     renamed |= {name: value for name, value in values.items() if name not in OPTIONS}
     for name, names in VALUES.items():
@@ -36,7 +36,7 @@ def check_environment() -> None:
     """Refuse environment variables that no longer have an effect.
 
     Raises:
-        ConfigError: one of them is set.
+        ConfigError: One of them is set.
     """
     for old, new in OPTIONS.items():
         if f"MINIDIFF_{old.upper()}" in os.environ:

@@ -1,4 +1,4 @@
-"""Numbers that callers give: whole numbers and real numbers of any library's type."""
+"""Validation of numeric arguments, including NumPy and torch scalars."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from core.text import sanitize
 
 
 def whole_number(value: Any, name: str) -> int:
-    """Any whole number as an int, also 8.0 and those of NumPy and torch; no truth value and no text.
+    """Convert a whole number of any type, such as 8.0 or a NumPy or torch scalar, to int.
 
     Raises:
-        MinidiffError: it is something else.
+        MinidiffError: `value` is not a whole number, or is a bool or a string.
     """
-    if not _is_truth_or_text(value):
+    if not _is_bool_or_text(value):
         try:
             return operator.index(value)
         except TypeError:
-            found = _float(value)
-        if found is not None and found.is_integer():
-            return int(found)
-    raise MinidiffError(f"{name} must be a whole number, not {_shown(value)}")
+            result = _float(value)
+        if result is not None and result.is_integer():
+            return int(result)
+    raise MinidiffError(f"{name} must be a whole number, not {_short_repr(value)}")
 
 
 def number(value: Any, name: str) -> float:
-    """Any real number as a float, also those of NumPy and torch; no truth value and no text.
+    """Convert a real number of any type, such as a NumPy or torch scalar, to float.
 
     Raises:
-        MinidiffError: it is something else.
+        MinidiffError: `value` is not a number, or is a bool or a string.
     """
-    found = None if _is_truth_or_text(value) else _float(value)
-    if found is None:
-        raise MinidiffError(f"{name} must be a number, not {_shown(value)}")
-    return found
+    result = None if _is_bool_or_text(value) else _float(value)
+    if result is None:
+        raise MinidiffError(f"{name} must be a number, not {_short_repr(value)}")
+    return result
 
 
-def _is_truth_or_text(value: Any) -> bool:
+def _is_bool_or_text(value: Any) -> bool:
     return isinstance(value, bool | str | bytes) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
 
 
 def _float(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last from a tensor of several values
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor with several values
         return None
 
 
-def _shown(value: Any) -> str:
-    words = sanitize(repr(value))
-    return words if len(words) <= 60 else f"{words[:59]}…"
+def _short_repr(value: Any) -> str:
+    text = sanitize(repr(value))
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,4 +1,4 @@
-"""What can be asked of a sampler, known without torch: names, defaults, what fits which path, and what it costs."""
+"""Sampling options, their defaults and limits, and which samplers support which path; without torch."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
 SAMPLER_NAMES = ("mix", "euler", "heun", "ddpm", "ddim", "dpm2m")
-DIFFUSERS = "diffusers:"  # before the class name of a scheduler
-# Between which amounts guidance is applied: from as much noise as image to four times as much. Elsewhere it costs
-# evaluations and variety and gains nothing (Kynkaanniemi et al. 2024).
+DIFFUSERS = "diffusers:"  # prefix of a scheduler's class name
+# Guidance interval of noise levels: from sigma = alpha to sigma = 4 alpha. Outside it guidance costs evaluations and
+# diversity without improving quality (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
-CONTRAST, GUIDANCE = 0.04, 1.35  # of the default recipe, from docs/recipe.md
-MOST_STEPS = 100_000  # more than anyone waits for
-MOST_IMAGES = 100_000  # of one sampling: a record of them takes 600 MB
-LEAST_NOISE_LEVEL = 1e-4  # of noise that images to start from may hold
-SHIFTS = (0.001, 1000.0)  # the least and the greatest: beyond, steps become too small for float32
-NO_CLASS = -1  # asks a model with classes for an image of any class
+CONTRAST, GUIDANCE = 0.04, 1.35  # default recipe; see docs/recipe.md
+MAX_STEPS = 100_000
+MAX_IMAGES = 100_000  # per call of sample(); one SampleStep of them takes 600 MB
+MIN_NOISE_LEVEL = 1e-4  # of a start image
+SHIFT_RANGE = (0.001, 1000.0)  # outside it, steps become too small for float32
+NO_CLASS = -1  # requests an unconditional sample from a class-conditional model
 
-_STRAIGHT, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
-# diffusers' schedulers by path, each tested to end in the data and to pass through the amounts asked for; the first is
-# the one that refusals suggest.
+_LINEAR, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
+# diffusers' schedulers by path. Tests check that each ends in the data and visits the requested noise levels. Error
+# messages suggest the first one.
 SCHEDULERS: dict[str, tuple[str, ...]] = {
     "vp": (
         *("UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
@@ -39,22 +39,22 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {
     ),
     "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"),
 }
-_OTHER_STEPS = "chooses other steps than were asked for"
+_OTHER_STEPS = "does not take the requested steps"
 _REFUSED = {
     **dict.fromkeys(("PNDMScheduler", "LCMScheduler", "TCDScheduler", "FlowMatchHeunDiscreteScheduler"), _OTHER_STEPS),
-    **dict.fromkeys(("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler"), "goes from images to noise"),
-    "CogVideoXDDIMScheduler": "shifts the amounts of noise by itself",
-    "CogVideoXDPMScheduler": "takes steps that need more than the last prediction",
+    **dict.fromkeys(("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler"), "maps images to noise"),
+    "CogVideoXDDIMScheduler": "shifts the noise levels itself",
+    "CogVideoXDPMScheduler": "needs more than the last prediction for a step",
     "DPMSolverSDEScheduler": "adds noise that does not follow from the seed",
 }
-# These look twice a step, but for the last.
+# These evaluate the network twice per step, except in the last.
 _SECOND_ORDER = ("heun", *(f"{DIFFUSERS}{name}Scheduler" for name in ("HeunDiscrete", "KDPM2Discrete")))
 _SECOND_ORDER += (f"{DIFFUSERS}KDPM2AncestralDiscreteScheduler",)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How images are drawn."""
+    """Resolved sampling options."""
 
     sampler: str  # one of SAMPLER_NAMES, or "diffusers:" and the class name of a scheduler
     steps: int
@@ -64,7 +64,7 @@ class Sampling:
 
 
 class SamplingOptions(TypedDict, total=False):
-    """What can be asked of a sampler beside the steps; what is left out, or None, is the model's own.
+    """Sampling options besides the steps; the model's default applies to those left out or None.
 
     Attributes:
         sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: depends on the model
@@ -80,88 +80,87 @@ class SamplingOptions(TypedDict, total=False):
 
 
 def defaults_for(config: TrainConfig) -> Sampling:
-    """What suits a model that was trained with `config`."""
+    """Default sampling options of a model trained with `config`."""
     if config.path == "mix":
         return Sampling("mix", 40, 1.0, 1.0)  # the tutorial's
-    contrast = 0.0 if _without_contrast(config) else CONTRAST
+    contrast = 0.0 if _contrast_unsupported(config) else CONTRAST
     if config.class_conditional:
         return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
     return Sampling("dpm2m", 16, 1.0, 1.0, contrast)
 
 
 def is_guided(path: str, t: float) -> bool:
-    """Whether guidance is applied at this amount of noise."""
-    least, most = GUIDED[path]
-    return least - 1e-6 <= t <= most + 1e-6
+    """Whether guidance is applied at noise level `t`."""
+    low, high = GUIDED[path]
+    return low - 1e-6 <= t <= high + 1e-6
 
 
-def _without_contrast(config: TrainConfig) -> str | None:
-    """Why contrast cannot be asked of a model that was trained with `config`; None if it can."""
+def _contrast_unsupported(config: TrainConfig) -> str | None:
+    """Why a model trained with `config` does not support contrast; None if it does."""
     if config.path != "flow":
-        return f"contrast is for the path flow, not {config.path}"
-    if config.prediction == "noise":  # which says nothing of the average image
-        return "contrast is for nets that predict the clean image or the velocity, not the noise"
+        return f"contrast needs the path flow, not {config.path}"
+    if config.prediction == "noise":  # does not determine the mean image
+        return "contrast needs a network that predicts the clean image or the velocity, not the noise"
     return None
 
 
-def fits(sampler: str, path: str) -> str | None:
-    """Why `sampler` cannot walk along `path`; None if it can."""
+def incompatibility(sampler: str, path: str) -> str | None:
+    """Why `sampler` does not support `path`, as the text of an error; None if it does."""
     if sampler.startswith(DIFFUSERS):
         name = sampler.removeprefix(DIFFUSERS)
         if path == "mix":
-            return "diffusers' schedulers start from Gaussian noise, and the path mix from uniform noise; use mix"
+            return "diffusers' schedulers need Gaussian noise, and the path mix has uniform noise; use mix"
         if name in SCHEDULERS[path]:
             return None
         if any(name in names for names in SCHEDULERS.values()):
-            reason = f"does not know the path {path}"
+            reason = f"does not support the path {path}"
         else:
-            reason = _REFUSED.get(name, f"is not one of the schedulers that are tested on the path {path}")
+            reason = _REFUSED.get(name, f"is not tested on the path {path}")
         return f"{name} {reason}; use {DIFFUSERS}{SCHEDULERS[path][0]}"
     if sampler not in SAMPLER_NAMES:
-        return (
-            f"there is no sampler {sampler!r}; {hint(sampler, (*SAMPLER_NAMES, f'{DIFFUSERS}NAME'), otherwise='take')}"
-        )
-    if sampler == "mix" and path not in _STRAIGHT:
-        return f"the sampler mix walks straight paths ({', '.join(_STRAIGHT)}), not {path}; use ddim"
+        known = (*SAMPLER_NAMES, f"{DIFFUSERS}NAME")
+        return f"there is no sampler {sampler!r}; {hint(sampler, known, otherwise='choose one of:')}"
+    if sampler == "mix" and path not in _LINEAR:
+        return f"the sampler mix needs a linear path ({', '.join(_LINEAR)}), not {path}; use ddim"
     if sampler == "ddpm" and path not in _GAUSSIAN:
         return f"the sampler ddpm adds Gaussian noise, and the path {path} has uniform noise; use mix"
     return None
 
 
 def image_count(n: int) -> int:
-    """How many images, as an int.
+    """Validate a number of images.
 
     Raises:
-        MinidiffError: it is not a whole number from 1 to `MOST_IMAGES`.
+        MinidiffError: `n` is not a whole number from 1 to `MAX_IMAGES`.
     """
     n = whole_number(n, "n")
     if n < 1:
         raise MinidiffError(f"n must be at least 1, not {n}")
-    if n > MOST_IMAGES:
-        raise MinidiffError(f"n must be at most {MOST_IMAGES:,}, not {n:,}; take other seeds for more")
+    if n > MAX_IMAGES:
+        raise MinidiffError(f"n must be at most {MAX_IMAGES:,}, not {n:,}; use several seeds for more")
     return n
 
 
 def evaluations(chosen: Sampling, path: str) -> int:
-    """How often the net is evaluated for each image; where guidance is applied, twice."""
-    passed = noise_levels(chosen.steps, chosen.shift)
-    asked = passed[:-1]
+    """Network evaluations per image; each counts twice where guidance is applied."""
+    times = noise_levels(chosen.steps, chosen.shift)
+    evaluated = times[:-1]
     if chosen.sampler in _SECOND_ORDER:
-        asked = asked + passed[1:-1]
-    return len(asked) + (sum(is_guided(path, t) for t in asked) if chosen.guidance != 1 else 0)
+        evaluated = evaluated + times[1:-1]
+    return len(evaluated) + (sum(is_guided(path, t) for t in evaluated) if chosen.guidance != 1 else 0)
 
 
-def in_words(chosen: Sampling, path: str) -> str:
-    """How images are drawn, and what each costs."""
+def describe_sampling(chosen: Sampling, path: str) -> str:
+    """Sampling options and network evaluations per image, for people."""
     guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
     shifted = f", shift {chosen.shift:g}" if chosen.shift != 1 else ""
-    pushed = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""
-    asked = evaluations(chosen, path)
-    return f"{chosen.sampler}, {chosen.steps} steps{guided}{shifted}{pushed}, {asked} evaluations each"
+    contrast = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""
+    count = evaluations(chosen, path)
+    return f"{chosen.sampler}, {chosen.steps} steps{guided}{shifted}{contrast}, {count} evaluations each"
 
 
 def noise_levels(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:
-    """The `steps` + 1 amounts of noise that a sampler passes through, from `start` down to 0.
+    """The `steps` + 1 noise levels of a sampling trajectory, from `start` down to 0.
 
     Source: Esser et al. 2024, equation 23.
     """
@@ -177,52 +176,53 @@ def resolve_sampling(
     labels: int | Iterable[int] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> tuple[Sampling, tuple[int, ...] | None]:
-    """Check what was asked of a model and fill what was not with the model's own defaults.
+    """Validate sampling options and fill in the model's defaults.
 
     Args:
-        config: what the model was trained with.
-        n: how many images.
-        steps: 1 to `MOST_STEPS`.
-        labels: None takes the classes in turn; a number is the class of all; -1 leaves the class open; or n of these.
-        options: a sampler that `fits` the model's path; guidance other than 1 only for a model with classes; contrast
-            other than 0 only on the path flow, for a net that does not predict the noise.
+        config: Config that the model was trained with.
+        n: Number of images.
+        steps: 1 to `MAX_STEPS`.
+        labels: One class for all images, or n classes, each 0 to 9 or -1 for unconditional; None: classes 0 to 9 in
+            turn.
+        options: Guidance other than 1 needs a class-conditional model; contrast other than 0 needs the path flow and
+            a network that does not predict the noise.
 
     Returns:
-        How the images are drawn, and the class of each: n numbers from -1 to 9, or None for a model without classes.
+        The resolved options, and n classes from -1 to 9, or None for an unconditional model.
 
     Raises:
-        MinidiffError: a value lies outside its range, or the model cannot do what was asked.
+        MinidiffError: A value is out of range, or the model does not support an option.
     """
-    asked: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(asked.get("sampler", ""), str):
-        raise MinidiffError(f"sampler must be a name, not {type(asked['sampler']).__name__}")
-    asked |= {name: number(value, name) for name, value in asked.items() if name != "sampler"}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(given.get("sampler", ""), str):
+        raise MinidiffError(f"sampler must be a name, not {type(given['sampler']).__name__}")
+    given |= {name: number(value, name) for name, value in given.items() if name != "sampler"}
     if steps is not None:
-        asked["steps"] = whole_number(steps, "steps")
-    chosen = replace(defaults_for(config), **asked)
+        given["steps"] = whole_number(steps, "steps")
+    chosen = replace(defaults_for(config), **given)
     if chosen.steps < 1:
         raise MinidiffError(f"steps must be at least 1, not {chosen.steps}")
-    if chosen.steps > MOST_STEPS:
-        raise MinidiffError(f"steps must be at most {MOST_STEPS:,}, not {chosen.steps}")
-    if reason := fits(chosen.sampler, config.path):
+    if chosen.steps > MAX_STEPS:
+        raise MinidiffError(f"steps must be at most {MAX_STEPS:,}, not {chosen.steps}")
+    if reason := incompatibility(chosen.sampler, config.path):
         raise MinidiffError(reason)
     if not 0 <= chosen.guidance < math.inf:
         raise MinidiffError(f"guidance must be a number from 0, not {chosen.guidance:g}")
-    least, most = SHIFTS
-    if not least <= chosen.shift <= most:
-        raise MinidiffError(f"shift must be a number from {least:g} to {most:g}, not {chosen.shift:g}")
+    low, high = SHIFT_RANGE
+    if not low <= chosen.shift <= high:
+        raise MinidiffError(f"shift must be a number from {low:g} to {high:g}, not {chosen.shift:g}")
     if not 0 <= chosen.contrast < math.inf:
         raise MinidiffError(f"contrast must be a number from 0, not {chosen.contrast:g}")
-    if chosen.contrast and (reason := _without_contrast(config)):
+    if chosen.contrast and (reason := _contrast_unsupported(config)):
         raise MinidiffError(f"{reason}; leave it at 0")
     if not config.class_conditional:
         if labels is not None:
-            raise MinidiffError("this model was trained without classes and cannot draw one; leave the class out")
+            raise MinidiffError("this model was trained without classes; leave the class out")
         if chosen.guidance != 1:
-            raise MinidiffError("this model was trained without classes, which guidance needs; leave guidance at 1")
+            raise MinidiffError("guidance needs classes, and this model was trained without; leave guidance at 1")
         return chosen, None
     classes = _classes(n, labels)
-    if set(classes) == {NO_CLASS}:  # both answers would be the same
+    if set(classes) == {NO_CLASS}:  # conditional and unconditional predictions are the same
         chosen = replace(chosen, guidance=1.0)
     return chosen, classes
 
@@ -231,13 +231,13 @@ def _classes(n: int, labels: int | Iterable[int] | None) -> tuple[int, ...]:
     if labels is None:
         return tuple(index % CLASSES for index in range(n))
     try:
-        several = iter(labels)  # type: ignore[arg-type] # a number has none, nor has a tensor of no dimension
+        each = iter(labels)  # type: ignore[arg-type] # TypeError for a number or a 0-d tensor
     except TypeError:
-        several = itertools.repeat(labels, n)  # type: ignore[arg-type] # one number for all
-    classes = tuple(whole_number(label, "a class") for label in several)
+        each = itertools.repeat(labels, n)  # type: ignore[arg-type]
+    classes = tuple(whole_number(label, "a class") for label in each)
     if len(classes) != n:
         raise MinidiffError(f"{n} images need {n} labels, not {len(classes)}; or give one number for all")
     for label in classes:
         if label != NO_CLASS and not 0 <= label < CLASSES:
-            raise MinidiffError(f"a class is a number from 0 to {CLASSES - 1}, or {NO_CLASS} for any, not {label}")
+            raise MinidiffError(f"a class must be a number from 0 to {CLASSES - 1}, or {NO_CLASS} for any, not {label}")
     return classes

@@ -1,4 +1,4 @@
-"""Every option of a training run, defined once: flags, TOML keys, the UI's form and the docs derive from it."""
+"""All options of a training run; command-line flags, TOML keys, the UI's form and the docs derive from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from core.config.datasets import IMAGE_SIZE
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
@@ -24,15 +25,14 @@ OptimizerName = Literal["adam", "adamw", "muon"]
 LrScheduleName = Literal["constant", "linear"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
-# What a net can learn to predict on each path. The variance-preserving velocity dx/da grows without bound towards the
-# image, and v is that path's own combination of image and noise.
+# Prediction types of each path. On vp, dx/dt is unbounded towards t = 0, so v (Salimans and Ho 2022) takes its place.
 PREDICTIONS: dict[str, tuple[str, ...]] = {
     "mix": ("clean", "noise", "velocity"),
     "flow": ("clean", "noise", "velocity"),
     "vp": ("clean", "noise", "v"),
 }
 
-# What a preset sets; everything else keeps the default that its field declares, which is the preset `default`.
+# Options that a preset changes. All others keep their field's default, which is the preset `default`.
 _TUTORIAL: dict[str, Any] = {
     "path": "mix",
     "prediction": "clean",
@@ -52,13 +52,12 @@ _TUTORIAL: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "quick": {**_TUTORIAL, "model": "basic_unet"},
-    "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # exactly as there; True is faster
+    "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # as in the tutorial; True is faster
 }
 SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base": (64, 128)}
-CHANNELS = (32, 64, 64)  # of the tutorial's nets
-IMAGE_SIZE = 28
-GROUP_SIZE = 32  # diffusers' UNet2DModel normalises in 32 groups
-MANY = 1_000_000_000  # images, steps or epochs: more than anyone waits for, and no trouble for arithmetic
+CHANNELS = (32, 64, 64)  # of the tutorial's networks
+NORM_GROUPS = 32  # of GroupNorm in diffusers' UNet2DModel
+MAX_COUNT = 1_000_000_000  # of images, steps or epochs
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
 
@@ -67,10 +66,10 @@ def _option(default: Any, group: str, description: str, **limits: Any) -> Any:
 
 
 class TrainConfig(BaseModel):
-    """The options of one run, checked and frozen; `TrainConfig(preset="tutorial", epochs=3)` overrides a preset.
+    """Validated, immutable options of one run; `TrainConfig(preset="tutorial", epochs=3)` overrides a preset.
 
     Raises:
-        ConfigError: an option is unknown or outside its range.
+        ConfigError: An option is unknown or out of range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
@@ -79,15 +78,15 @@ class TrainConfig(BaseModel):
     path: PathName = _option("flow", "Recipe", "probability path from images to noise")
     prediction: PredictionName = _option("velocity", "Recipe", "what the network predicts from a noisy image")
     time_sampling: TimeSamplingName = _option("logit_normal", "Recipe", "distribution of the noise levels in training")
-    weighting: WeightingName = _option("prediction", "Recipe", "whose squared error the loss is")
+    weighting: WeightingName = _option("prediction", "Recipe", "quantity whose squared error is the loss")
     time_conditioning: bool = _option(True, "Recipe", "condition the network on the noise level")
     class_conditional: bool = _option(True, "Recipe", "condition the network on the class")
     label_dropout: float = _option(
-        0.05, "Recipe", "share of labels replaced by the null class; guidance needs it", ge=0, le=1
+        0.05, "Recipe", "fraction of labels replaced by the null class; needed for guidance", ge=0, le=1
     )
     dataset: DatasetName = _option("auto", "Data", "training images; auto: MNIST, else the built-in glyphs")
     data_root: Path | None = _option(None, "Data", "folder with the data set's files")
-    limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MANY)
+    limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
@@ -104,23 +103,21 @@ class TrainConfig(BaseModel):
         "Training",
         "linear warmup of the learning rate, in steps; empty: 100, at most 5% of the run",
         ge=0,
-        le=MANY,
+        le=MAX_COUNT,
     )
     lr_schedule: LrScheduleName = _option(
         "linear", "Training", "learning rate after the warmup: constant, or linear decay to 0"
     )
     weight_decay: float = _option(0.01, "Training", "weight decay (adamw and muon)", ge=0, le=1)
-    ema: float = _option(
-        0.1, "Training", "length of the weights' moving average, as a share of the past steps; 0: off", ge=0, le=1
-    )
-    eval_every: int = _option(0, "Training", "epochs between evaluations of samples; 0: off", ge=0, le=MANY)
+    ema: float = _option(0.1, "Training", "EMA of the weights over this fraction of the past steps; 0: off", ge=0, le=1)
+    eval_every: int = _option(0, "Training", "epochs between evaluations of samples; 0: off", ge=0, le=MAX_COUNT)
     max_skipped: int = _option(
-        20, "Training", "consecutive steps without a finite loss after which the run fails", ge=1, le=MANY
+        20, "Training", "consecutive steps without a finite loss after which the run fails", ge=1, le=MAX_COUNT
     )
     seed: int = _option(0, "Training", "random seed", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
     threads: int | None = _option(None, "Machine", "CPU threads; empty: torch's default", ge=1, le=1024)
-    nproc: int = _option(1, "Machine", "processes on this machine that train the run together", ge=1, le=1024)
+    nproc: int = _option(1, "Machine", "processes on this machine (distributed training)", ge=1, le=1024)
     micro_batch: int | None = _option(
         None, "Machine", "images per forward pass, with gradient accumulation; empty: the whole batch", ge=1, le=65_536
     )
@@ -140,52 +137,49 @@ class TrainConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(_in_words(error)) from None
-        self.__pydantic_fields_set__.intersection_update(values)  # what a preset laid under was not set by the caller
+            raise ConfigError(_describe_error(error)) from None
+        self.__pydantic_fields_set__.intersection_update(values)  # values of the preset do not count as set
 
     @field_validator("device", mode="before")
     @classmethod
     def _name_device(cls, value: Any) -> Any:
-        return str(value) if type(value).__module__ == "torch" else value  # of a torch.device
+        return str(value) if type(value).__module__ == "torch" else value  # a torch.device
 
     @model_validator(mode="before")
     @classmethod
-    def _lay_preset_under(cls, values: Any) -> Any:
+    def _apply_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         named = values.get("preset", "default")
         preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
         if values.get("model") == "basic_unet":
-            preset = {"time_conditioning": False, "class_conditional": False, **preset}  # it takes neither
+            preset = {"time_conditioning": False, "class_conditional": False, **preset}  # unsupported by the network
         return {**preset, **values}
 
     @model_validator(mode="after")
-    def _check_net(self) -> TrainConfig:
+    def _check_combinations(self) -> TrainConfig:
         for name in ("data_root", "root"):
             if "\0" in str(getattr(self, name)):
-                raise ValueError(f"{name}: no path holds a zero byte; write another")
+                raise ValueError(f"{name}: a path must not contain a zero byte")
         allowed = PREDICTIONS[self.path]
         if self.prediction not in allowed:
-            raise ValueError(
-                f"prediction: the path {self.path} is learned by predicting {', '.join(allowed)}, not {self.prediction}"
-            )
+            raise ValueError(f"prediction: the path {self.path} supports {', '.join(allowed)}, not {self.prediction}")
         if self.weighting not in ("prediction", *allowed):
             raise ValueError(
-                f"weighting: errors on the path {self.path} are counted as those of prediction, "
-                f"{', '.join(allowed)}, not {self.weighting}"
+                f"weighting: the path {self.path} supports prediction, {', '.join(allowed)}, not {self.weighting}"
             )
         if self.model == "basic_unet" and (self.time_conditioning or self.class_conditional):
             raise ValueError(
-                f"{'time_conditioning' if self.time_conditioning else 'class_conditional'}: basic_unet has neither; "
-                "use --no-time-conditioning --no-class-conditional, or another model"
+                f"{'time_conditioning' if self.time_conditioning else 'class_conditional'}: basic_unet "
+                "does not support it; use --no-time-conditioning --no-class-conditional, or another model"
             )
         if self.model == "unet2d" and self.class_conditional and not self.time_conditioning:
             raise ValueError(
-                "class_conditional: unet2d takes a class only with time_conditioning; use --time-conditioning or "
+                "class_conditional: unet2d needs time_conditioning for classes; use --time-conditioning or "
                 "--no-class-conditional"
             )
         if self.size is not None and self.model != "patch_unet":
-            raise ValueError(f"size: {self.model} has channels instead of a size; leave it out or use patch_unet")
+            raise ValueError(f"size: {self.model} uses channels instead; leave size out or use patch_unet")
         if self.channels is not None:
             self._check_channels(self.channels)
         if self.model != "unet2d" and self.layers_per_block is not None:
@@ -194,21 +188,21 @@ class TrainConfig(BaseModel):
 
     def _check_channels(self, channels: tuple[int, ...]) -> None:
         if not channels or not all(1 <= width <= 4096 for width in channels):
-            raise ValueError(f"channels: each level takes 1 to 4096 channels, not {list(channels)}")
+            raise ValueError(f"channels: each level needs 1 to 4096 channels, not {list(channels)}")
         halvings = len(channels) - 1
         if IMAGE_SIZE % 2**halvings:
             raise ValueError(
                 f"channels: {len(channels)} levels would halve {IMAGE_SIZE} pixels {halvings} times, and "
-                f"{IMAGE_SIZE} divides by 4 but not by 8; give at most 3 levels"
+                f"{IMAGE_SIZE} is divisible by 4 but not by 8; use at most 3 levels"
             )
-        if self.model == "unet2d" and any(width % GROUP_SIZE for width in channels):
-            raise ValueError(f"channels: unet2d needs multiples of {GROUP_SIZE}, not {list(channels)}")
+        if self.model == "unet2d" and any(width % NORM_GROUPS for width in channels):
+            raise ValueError(f"channels: unet2d needs multiples of {NORM_GROUPS}, not {list(channels)}")
         if self.model == "patch_unet" and (len(channels) != 2 or any(width % 16 for width in channels)):
             raise ValueError(f"channels: patch_unet needs two multiples of 16, not {list(channels)}")
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """The options that `build_model(config.model, **options)` takes."""
+        """Keyword arguments for `build_model(config.model, **options)`."""
         options: dict[str, Any] = {"channels": self.channels or SIZES[self.size or "small"]}
         if self.model != "patch_unet":
             options["channels"] = self.channels or CHANNELS
@@ -219,11 +213,11 @@ class TrainConfig(BaseModel):
         return options
 
     def changed(self, **values: Any) -> TrainConfig:
-        """This config with some options changed, checked again."""
+        """A validated copy with some options changed."""
         return TrainConfig(**{**self.model_dump(), **values})
 
     def to_toml(self) -> str:
-        """The whole config as TOML, without options that are None and without `root`: a run can be moved."""
+        """The config as TOML, without options that are None, and without `root` so that a run can be moved."""
         import tomli_w
 
         values = self.model_dump(mode="json", exclude_none=True, exclude={"root"})
@@ -231,28 +225,28 @@ class TrainConfig(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path) -> TrainConfig:
-        """Read a config written by `to_toml`, or by hand with only the options that differ.
+        """Read a config from TOML; options left out take their defaults.
 
         Raises:
-            ConfigError: the file is missing, too large or not TOML, or holds an option that does not exist.
+            ConfigError: The file is missing, too large or not TOML, or an option is unknown or out of range.
         """
         try:
             values = read_toml(path, follow=True)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}; name a config.toml") from None
         except ValueError as error:
-            raise ConfigError(f"{path} is not valid TOML ({error}); mend that line or start from a preset") from None
+            raise ConfigError(f"{path} is not valid TOML ({error}); fix that line or start from a preset") from None
         try:
             return cls(**upgrade(values))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 
 
-def _in_words(error: ValidationError) -> str:
-    """One line for the first thing that is wrong, with what was found and what would do."""
+def _describe_error(error: ValidationError) -> str:
+    """The first error in one line: what is wrong, what was found, and what is allowed."""
     first = error.errors(include_url=False)[0]
     option = str(first["loc"][0]) if first["loc"] else ""
-    found = first.get("input")
+    value = first.get("input")
     kind = first["type"]
     if kind == "extra_forbidden" and option in OPTIONS:
         return f"the option {option} is now {OPTIONS[option]}"
@@ -261,18 +255,18 @@ def _in_words(error: ValidationError) -> str:
     if kind == "value_error":
         return str(first["ctx"]["error"])
     if option == "device":
-        return f"device: takes auto, cpu, cuda, cuda:N or mps, not {_shown(found, repr)}"
+        return f"device: must be auto, cpu, cuda, cuda:N or mps, not {_format_value(value, repr)}"
     if option == "name":
         return (
-            f"name: {_shown(found, repr)} cannot name a run; use up to 64 letters, digits, dots, dashes and "
-            "underscores, beginning with a letter or digit"
+            f"name: {_format_value(value, repr)} is not a valid run name; use up to 64 letters, digits, dots, dashes "
+            "and underscores, starting with a letter or digit"
         )
-    wanted = first["msg"].removeprefix("Input ").split(", unable")[0]
-    return f"{option}: {wanted}, not {_shown(found)}"
+    requirement = first["msg"].removeprefix("Input ").split(", unable")[0]
+    return f"{option}: {requirement}, not {_format_value(value)}"
 
 
-def _shown(value: object, form: Callable[[object], str] = str) -> str:
+def _format_value(value: object, form: Callable[[object], str] = str) -> str:
     try:
         return form(value)
-    except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
-        return "what cannot be shown"
+    except (ValueError, RecursionError):  # TOML allows thousands of digits and deeply nested tables
+        return "a value that cannot be shown"

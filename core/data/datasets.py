@@ -1,4 +1,4 @@
-"""Finds the data sets on disk, has them downloaded or drawn where they are missing, and reads them into tensors."""
+"""Finds data sets on disk, downloads or draws missing ones, and reads them into tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, SIZE, SOURCES, File
+from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File
 from core.config.numbers import whole_number
 from core.data import glyphs
 from core.data.download import download
@@ -27,54 +27,63 @@ SPLITS = ("train", "test")
 
 
 class Dataset(NamedTuple):
-    """Images and their labels, in the order of the files they came from."""
+    """Images and labels, in file order."""
 
-    images: Tensor  # (N, 1, 28, 28) uint8, 0 is background
+    images: Tensor  # (N, 1, 28, 28) uint8; 0 is background
     labels: Tensor  # (N,) int64, 0 to 9
 
 
 @dataclass(frozen=True)
 class Located:
-    """A data set that was found whole: which it is, where it lies, and the SHA-256 of its images."""
+    """A complete, verified data set: its name, its files and the SHA-256 of its images."""
 
-    name: str  # the set itself, never "auto"
+    name: str  # never "auto"
     directory: Path  # the folder of its files
-    files: dict[str, tuple[Path, Path]]  # images and labels of each split; none when glyphs are drawn in memory
+    files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if glyphs are drawn in memory
     digests: dict[str, str]
-    drawn: int = 0  # how many images of a split are drawn, where there are no files
+    drawn: int = 0  # images per split to draw in memory, if there are no files
 
     def sha256(self, split: str = "train") -> str:
-        """The SHA-256 of the split's uncompressed image file, as `zcat FILE | sha256sum` gives it."""
+        """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`."""
         return self.digests[split]
 
 
 def names() -> tuple[str, ...]:
-    """Every name that `locate` and `load_dataset` know."""
+    """All names that `locate` and `load_dataset` accept."""
     return (*SOURCES, "glyphs", "auto")
 
 
 def cache_directory() -> Path:
-    """Where downloads and drawn digits are kept, unless a download is asked for into another folder."""
+    """Default folder for downloads and drawn digits."""
     return Path(user_cache_dir("minidiff")) / "data"
 
 
 def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The folders that are searched, in order: the argument alone, else $MINIDIFF_DATA, ./data and the user's cache."""
+    """Folders to search, in order: only `root` if given, else $MINIDIFF_DATA, ./data and the user's cache."""
     if root:
         return [Path(root).expanduser()]
-    named = os.environ.get("MINIDIFF_DATA")
-    places = [*([Path(named).expanduser()] if named else []), Path("data"), cache_directory()]
-    return list(dict.fromkeys(places))
+    variable = os.environ.get("MINIDIFF_DATA")
+    folders = [*([Path(variable).expanduser()] if variable else []), Path("data"), cache_directory()]
+    return list(dict.fromkeys(folders))
 
 
 def load_dataset(
     name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
 ) -> Dataset:
-    """The images (N, 1, 28, 28) uint8 and labels (N,) int64 of one split, the first `limit` of them.
+    """Load one split of a data set, downloading or drawing it if necessary.
 
-    `name` is "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn here, no network) or "auto": MNIST on disk,
-    else downloaded, else glyphs, with a Python warning. `root` is the folder that holds the files; without it, see
-    `search_roots`. Raises DatasetError, also where `root` does not hold the set.
+    Args:
+        name: "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn on this machine) or "auto" (MNIST; if it
+            cannot be downloaded, glyphs with a Python warning).
+        root: Folder with the files; None: the folders of `search_roots`.
+        split: "train" or "test".
+        limit: Use only the first `limit` images; None: all.
+
+    Returns:
+        Images (N, 1, 28, 28) uint8 and labels (N,) int64.
+
+    Raises:
+        DatasetError: The data set is unknown, damaged, not in `root`, or cannot be downloaded.
     """
     events = locate(name, root, (split,), limit=limit)
     while True:
@@ -88,19 +97,19 @@ def load_dataset(
 
 
 def load_local(name: str, *, split: str = "test", limit: int | None = None) -> Dataset:
-    """`load_dataset` of what is on this machine already; glyphs are drawn.
+    """`load_dataset` without downloading.
 
     Raises:
-        DatasetError: the set is not here; nothing is downloaded.
+        DatasetError: The data set is unknown or not on this machine.
     """
     if name == "glyphs":
         return load_dataset(name, split=split, limit=limit)
-    for place in search_roots() if name in SOURCES else ():
-        if located := _look(place, name, (split,)):
+    for folder in search_roots() if name in SOURCES else ():
+        if located := _find(folder, name, (split,)):
             return read(located, split, limit)
     if name not in SOURCES:
-        raise DatasetError(f"there is no data set {name!r} of files; choose one of: {', '.join(SOURCES)}, glyphs")
-    raise DatasetError(f"{name} is not on this machine; `minidiff download {name}` gets it, or set MINIDIFF_DATA")
+        raise DatasetError(f"there is no data set {name!r}; choose one of: {', '.join(SOURCES)}, glyphs")
+    raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
 
 
 def locate(
@@ -111,12 +120,25 @@ def locate(
     limit: int | None = None,
     download_to_root: bool = False,
 ) -> Generator[Event, None, Located]:
-    """Find the set, or have it downloaded or drawn, yielding Download and Warned events; returns where it is.
+    """Find a data set, and download or draw it if necessary.
 
-    Every file of `splits` is checked against its published size and SHA-256. `limit` is how many images of a split
-    will be read at most: a few glyphs are then drawn in memory rather than 70,000 into the cache. With a `root` the set
-    must be there, unless it may be downloaded to it; glyphs need no files, and no root.
-    Raises DatasetError, naming the file and the remedy.
+    Every file of `splits` is checked against its published size and SHA-256.
+
+    Args:
+        name: As for `load_dataset`.
+        root: Folder that must hold the data set; None: the folders of `search_roots`. Glyphs ignore it.
+        splits: Required splits.
+        limit: Most images per split that will be read. A few glyphs are drawn in memory instead of 70,000 in the cache.
+        download_to_root: Download to `root` if the data set is not there.
+
+    Yields:
+        Download and Warned events.
+
+    Returns:
+        The location of the data set.
+
+    Raises:
+        DatasetError: The data set is unknown, damaged or cannot be downloaded.
     """
     if name not in names():
         raise DatasetError(f"Unknown data set {name!r}; choose one of: {', '.join(names())}.")
@@ -125,54 +147,55 @@ def locate(
     limit = _checked_limit(limit)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
-    wanted = "mnist" if name == "auto" else name
-    places = search_roots(root)
-    for place in places:
-        if located := _look(place, wanted, splits):
+    source = "mnist" if name == "auto" else name
+    folders = search_roots(root)
+    for folder in folders:
+        if located := _find(folder, source, splits):
             return located
     if root:
-        return (yield from _locate_in(places[0], wanted, splits, download_to_root))
+        return (yield from _locate_in(folders[0], source, splits, download_to_root))
     try:
-        yield from download(wanted, cache_directory())
+        yield from download(source, cache_directory())
     except DatasetError as error:
-        title = SOURCES[wanted].title
-        reason = f"{title} is not in {', '.join(_describe(place, wanted) for place in places)}, and {error}"
-        home = Path("data") / SOURCES[wanted].folder / "raw"
-        remedy = f"put its files into {home}, or name their folder in MINIDIFF_DATA"
+        title = SOURCES[source].title
+        reason = f"{title} is not in {', '.join(_describe(folder, source) for folder in folders)}, and {error}"
+        home = Path("data") / SOURCES[source].folder / "raw"
+        remedy = f"put its files into {home}, or set MINIDIFF_DATA to their folder"
         if name != "auto":
             raise DatasetError(f"{reason}; {remedy}, or choose the data set glyphs, which needs no network.") from error
         yield Warned(message=f"Using drawn digits (glyphs) instead of MNIST: {reason}; for MNIST, {remedy}.")
         return (yield from _locate_glyphs(splits, limit))
-    if located := _look(cache_directory(), wanted, splits):
+    if located := _find(cache_directory(), source, splits):
         return located
-    raise DatasetError(f"{wanted} vanished from {cache_directory()} right after its download; try again.")
+    raise DatasetError(f"{source} disappeared from {cache_directory()} after its download; try again.")
 
 
 def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
-    """What `locate` does where the named root does not hold the set: refuse, or download it to there."""
+    """Download a data set that `root` does not hold, or raise DatasetError."""
     title = SOURCES[name].title
     if not download_to_root:
-        found = "" if os.path.isdir(root) else ", which is no folder"
+        note = "" if os.path.isdir(root) else ", which is not a folder"
         raise DatasetError(
-            f"{title} is not in {_describe(root, name)}{found}; put its files into "
-            f"{root / SOURCES[name].folder / 'raw'} (`minidiff download {name} --data-root {shlex.quote(str(root))}` "
-            "does), or leave the data root out to search the usual folders"
+            f"{title} is not in {_describe(root, name)}{note}; put its files into "
+            f"{root / SOURCES[name].folder / 'raw'}, run `minidiff download {name} --data-root "
+            f"{shlex.quote(str(root))}`, or leave the data root out to search the default folders"
         )
     try:
         yield from download(name, root)
     except DatasetError as error:
         raise DatasetError(f"{title} is not in {_describe(root, name)}, and {error}") from error
-    if located := _look(root, name, splits):
+    if located := _find(root, name, splits):
         return located
-    raise DatasetError(f"{name} vanished from {root} right after its download; try again.")
+    raise DatasetError(f"{name} disappeared from {root} after its download; try again.")
 
 
 def read(located: Located, split: str, limit: int | None = None) -> Dataset:
-    """The first `limit` images and labels of a split of a located set, or all of them.
+    """Read the first `limit` images and labels of a split, or all of them.
 
-    Raises DatasetError for a limit below 1, or a file that changed since it was located.
+    Raises:
+        DatasetError: `limit` is below 1, or a file changed since it was located.
     """
-    import torch  # here, so that finding and downloading data never waits for it
+    import torch  # slow to import, and not needed to find or download data
 
     _check_split(split)
     limit = _checked_limit(limit)
@@ -180,20 +203,20 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
         return Dataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
-    kept = min(limit or count, count)
+    length = min(limit or count, count)
     image_path, label_path = located.files[split]
-    image_file = read_idx(image_path, (count, SIZE, SIZE))
+    image_file = read_idx(image_path, (count, IMAGE_SIZE, IMAGE_SIZE))
     if image_file.sha256 != located.digests[split]:
-        raise DatasetError(f"{image_path} changed while it was being used; start again.")
-    pixels = torch.frombuffer(_first(image_file, kept * SIZE * SIZE), dtype=torch.uint8)
-    classes = torch.frombuffer(_first(read_idx(label_path, (count,)), kept), dtype=torch.uint8).long()
+        raise DatasetError(f"{image_path} changed during use; start again.")
+    pixels = torch.frombuffer(_first(image_file, length * IMAGE_SIZE * IMAGE_SIZE), dtype=torch.uint8)
+    classes = torch.frombuffer(_first(read_idx(label_path, (count,)), length), dtype=torch.uint8).long()
     if classes.max() >= CLASSES:
-        raise DatasetError(f"{label_path} holds the label {int(classes.max())}, but labels go from 0 to {CLASSES - 1}.")
-    return Dataset(pixels.view(kept, 1, SIZE, SIZE), classes)
+        raise DatasetError(f"{label_path} has the label {int(classes.max())}; labels must be 0 to {CLASSES - 1}.")
+    return Dataset(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
 
 
 def _first(file: Idx, length: int) -> bytearray:
-    """A writable copy of the first `length` values, as torch wants it."""
+    """A writable copy of the first `length` values, for `torch.frombuffer`."""
     return bytearray(memoryview(file.content)[file.offset : file.offset + length])
 
 
@@ -212,11 +235,11 @@ def _checked_limit(limit: int | None) -> int | None:
 
 
 def _locate_glyphs(splits: Sequence[str], limit: int | None) -> Generator[Event, None, Located]:
-    """The drawn digits: from the cache, or just the first few of them where the cache has none and few will do."""
+    """Find the drawn digits in the cache; otherwise draw them, in memory if `limit` is small."""
     directory = glyphs.directory(cache_directory())
     recorded = glyphs.recorded(directory, glyphs.COUNTS)
     if recorded is None:
-        if limit is not None and limit <= glyphs.FEW:
+        if limit is not None and limit <= glyphs.MAX_IN_MEMORY:
             digests = {split: glyphs.digest(split, limit) for split in splits}
             return Located("glyphs", directory, {}, digests, drawn=limit)
         recorded = yield from glyphs.ensure(directory, glyphs.COUNTS)
@@ -226,40 +249,41 @@ def _locate_glyphs(splits: Sequence[str], limit: int | None) -> Generator[Event,
 
 
 def _layouts(root: Path, name: str) -> tuple[tuple[Path, bool], tuple[Path, bool]]:
-    """The two folders of `root` that may hold the set, and whether the folder's own name says which set it is."""
+    """Folders of `root` that may hold the data set, and whether the folder's name identifies it."""
     return (root / SOURCES[name].folder / "raw", True), (root, False)
 
 
 def _copies(directory: Path, file: File) -> list[Path]:
-    """What there is of a file: raw, gzip or both; first the one whose check is the stronger, then the faster."""
+    """Existing copies of a file, raw or gzip; the one with a published digest first, then the one that is faster."""
     order = ("", ".gz") if file.sha256 else (".gz", "")
     return [path for path in (directory / (file.name + end) for end in order) if os.path.exists(path)]
 
 
-def _look(root: Path, name: str, splits: Sequence[str]) -> Located | None:
-    """The set if `root` holds the splits whole, None if it does not hold them.
+def _find(root: Path, name: str, splits: Sequence[str]) -> Located | None:
+    """The data set, or None if `root` does not hold all splits.
 
-    Raises DatasetError for a file that is damaged or no published file at all, and for half of a split.
+    Raises:
+        DatasetError: A file is damaged, is not a published one, or is missing from its split.
     """
     for directory, named in _layouts(root, name):
         if not all(any(_copies(directory, file) for file in SOURCES[name].splits[split]) for split in splits):
             continue
         pairs = {split: _pair(directory, name, split, named) for split in splits}
-        found = {split: pair for split, pair in pairs.items() if pair}
-        if len(found) == len(pairs):
-            files = {split: (images, labels) for split, (images, labels, _) in found.items()}
-            return Located(name, directory, files, {split: sha256 for split, (_, _, sha256) in found.items()})
+        verified = {split: pair for split, pair in pairs.items() if pair}
+        if len(verified) == len(pairs):
+            files = {split: (images, labels) for split, (images, labels, _) in verified.items()}
+            return Located(name, directory, files, {split: sha256 for split, (_, _, sha256) in verified.items()})
     return None
 
 
 def _pair(directory: Path, name: str, split: str, named: bool) -> tuple[Path, Path, str] | None:
-    """The paths of a split's images and labels and the images' SHA-256; None if they are another set's."""
+    """Paths of a split's images and labels, and the images' SHA-256; None if they belong to another data set."""
     checked = []
     for position, file in enumerate(SOURCES[name].splits[split]):
         copies = _copies(directory, file)
         if not copies:
             other = SOURCES[name].splits[split][1 - position].name
-            raise DatasetError(f"{directory / file.name} is missing (also as .gz) beside {other}; put it there.")
+            raise DatasetError(f"{directory / file.name} is missing, also as .gz; put it beside {other}.")
         genuine = _genuine(copies, name, split, position, named)
         if genuine is None:
             return None
@@ -269,9 +293,10 @@ def _pair(directory: Path, name: str, split: str, named: bool) -> tuple[Path, Pa
 
 
 def _genuine(copies: list[Path], name: str, split: str, position: int, named: bool) -> tuple[Path, str] | None:
-    """The first copy that is the published file and its content's SHA-256; None if it is another set's file.
+    """The first genuine copy and its content's SHA-256; None if it belongs to another data set.
 
-    A damaged copy is passed over when a genuine one lies beside it; with none, its error is raised.
+    Raises:
+        DatasetError: No copy is genuine.
     """
     failure: DatasetError | None = None
     for path in copies:
@@ -285,35 +310,35 @@ def _genuine(copies: list[Path], name: str, split: str, position: int, named: bo
         if not named:
             return None
         failure = failure or DatasetError(
-            f"{path} is the file of {SOURCES[owner].title}, not of {SOURCES[name].title}; put the right one there."
+            f"{path} belongs to {SOURCES[owner].title}, not {SOURCES[name].title}; replace it."
         )
     assert failure is not None
     raise failure
 
 
 def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tuple[str, str]:
-    """The name of the set that the file at `path` belongs to, and its content's SHA-256."""
-    asked = SOURCES[name].splits[split][position]
-    idx = read_idx(path, asked.shape)
+    """The data set that the file at `path` belongs to, and the content's SHA-256."""
+    expected = SOURCES[name].splits[split][position]
+    idx = read_idx(path, expected.shape)
     for owner, source in SOURCES.items():
         file = source.splits[split][position]
         if idx.sha256 == file.sha256 or idx.archive_sha256 == file.archive_sha256:
             return owner, idx.sha256
-    if named and asked.sha256 is None and idx.archive_sha256 is None:
-        return name, idx.sha256  # raw, and only the archive's digest is published: size and header are all we can check
+    if named and expected.sha256 is None and idx.archive_sha256 is None:
+        return name, idx.sha256  # raw, and only the archive's digest is published: only size and header can be checked
     raise DatasetError(
-        f"{path} is not the published {SOURCES[name].title} file (its content's SHA-256 begins {idx.sha256[:12]}); "
+        f"{path} is not the published {SOURCES[name].title} file (its SHA-256 starts with {idx.sha256[:12]}); "
         f"delete it or replace it with a genuine copy."
     )
 
 
-def _describe(place: Path, name: str) -> str:
-    """`place` for an error, with the splits of the set that it does hold."""
-    for directory, named in _layouts(place, name):
+def _describe(root: Path, name: str) -> str:
+    """`root` for an error message, with the splits of the data set that it holds."""
+    for directory, named in _layouts(root, name):
         if named and os.path.isdir(directory):
-            held = [
+            splits = [
                 split for split, pair in SOURCES[name].splits.items() if all(_copies(directory, file) for file in pair)
             ]
-            if held:
-                return f"{place} (only its {' and '.join(held)} split)"
-    return str(place)
+            if splits:
+                return f"{root} (only the {' and '.join(splits)} split)"
+    return str(root)

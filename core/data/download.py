@@ -1,4 +1,4 @@
-"""Has torchvision download a published data set, in a process that can be stopped, and keeps only genuine files."""
+"""Downloads a published data set with torchvision, in a child process, and verifies the files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from core.errors import DatasetError
 from core.runs.events import Download, Event
 from core.system import subprocesses
 
-CONNECT_SECONDS = 5.0  # for a connection, and for each read from it
-STALL_SECONDS = 20.0  # without one more byte; name lookups have no time limit of their own
+CONNECT_SECONDS = 5.0  # timeout of connecting and of each read
+STALL_SECONDS = 20.0  # without new data; DNS lookups have no timeout
 START_SECONDS = 120.0  # importing torchvision from a cold disk
 POLL_SECONDS = 0.1
-QUIET_SECONDS = 0.5  # at most, between two events: whoever takes them can end the download between any two
+EVENT_SECONDS = 0.5  # most time between two events; the caller can cancel at each
 _READY = "ready"
 
 
 def download(name: str, cache: Path) -> Generator[Event, None, None]:
-    """Bring the files of the set `name` into `cache`, yielding a Download event before any traffic and as bytes come.
+    """Download the data set `name` into the folder `cache`.
 
     torchvision tries its mirrors in order. Only archives with the published SHA-256 are kept. Closing the generator,
-    or Ctrl-C, ends the download and removes what had come. Raises DatasetError, one line, when it fails.
+    or Ctrl-C, cancels the download and removes partial files.
+
+    Yields:
+        A Download event before any network access, then as data arrives.
+
+    Raises:
+        DatasetError: The download fails or `cache` cannot be written.
     """
     source = SOURCES[name]
     files = [file for pair in source.splits.values() for file in pair]
@@ -51,13 +57,13 @@ def download(name: str, cache: Path) -> Generator[Event, None, None]:
 
 def _unwritable(cache: Path, error: OSError) -> DatasetError:
     return DatasetError(
-        f"the folder {cache} cannot be written ({error.strerror or error}); free some space there, name another with "
-        "--data-root, or point XDG_CACHE_HOME at a folder you can write"
+        f"the folder {cache} cannot be written ({error.strerror or error}); free some space there, choose another with "
+        "--data-root, or set XDG_CACHE_HOME to a writable folder"
     )
 
 
 def _run(name: str, source: Source, files: list[File], scratch: Path) -> Generator[Event, None, None]:
-    """Run the child that downloads into `scratch`, and report the sizes of the files there until it is done."""
+    """Run the child process that downloads into `scratch`, and report the sizes of its files until it exits."""
     raw = scratch / source.folder / "raw"
     report = scratch / "report.txt"
     with report.open("wb") as output:
@@ -65,22 +71,22 @@ def _run(name: str, source: Source, files: list[File], scratch: Path) -> Generat
     try:
         sizes = dict.fromkeys(files, 0)
         current = files[0]
-        moved = said = time.monotonic()
+        progressed = reported = time.monotonic()
         while subprocesses.running(child, POLL_SECONDS):
             for file in files:
                 size = _size(raw / f"{file.name}.gz")
                 if size != sizes[file]:
                     sizes[file], current = size, file
-                    moved = time.monotonic()
-            if moved > said or time.monotonic() - said > QUIET_SECONDS:
-                said = time.monotonic()
+                    progressed = time.monotonic()
+            if progressed > reported or time.monotonic() - reported > EVENT_SECONDS:
+                reported = time.monotonic()
                 yield Download(
                     name=name, file=f"{current.name}.gz", received=sizes[current], total=current.archive_bytes
                 )
             started = _READY in report.read_text(errors="replace")
-            patience = STALL_SECONDS if started else START_SECONDS
-            if time.monotonic() - moved > patience:
-                raise DatasetError(f"its download stalled: nothing came for {patience:.0f} s")
+            timeout = STALL_SECONDS if started else START_SECONDS
+            if time.monotonic() - progressed > timeout:
+                raise DatasetError(f"its download stalled: no data for {timeout:.0f} s")
         if child.returncode != 0:
             raise DatasetError(f"its download failed: {_reason(report.read_text(errors='replace'))}")
     finally:
@@ -97,19 +103,19 @@ def _size(path: Path) -> int:
 
 
 def _reason(report: str) -> str:
-    """Why a child failed: what each mirror answered, else the last line, which is its exception's text."""
+    """Why the download failed: the error of each mirror, else the last line of the output."""
     lines = [line.strip() for line in report.splitlines() if line.strip() and line.strip() != _READY]
     causes = [re.sub(r"^<urlopen error (?:\[Errno -?\d+\] )?(.*)>$", r"\1", line) for line in lines]
-    answers = [
+    errors = [
         cause for cause, line in zip(causes, lines, strict=True) if cause != line or line.startswith("HTTP Error")
     ]
-    if answers:
-        return "; ".join(dict.fromkeys(answers))
+    if errors:
+        return "; ".join(dict.fromkeys(errors))
     return lines[-1] if lines else "torchvision gave no reason"
 
 
 def _accept(files: list[File], raw: Path, target: Path) -> None:
-    """Move the archives, if they are what was published, all at once where nothing is there yet; drop the rest."""
+    """Verify the archives and move them to `target`, in one rename if it does not exist; delete other files."""
     archives = [raw / f"{file.name}.gz" for file in files]
     for archive, file in zip(archives, files, strict=True):
         if read_idx(archive, file.shape).archive_sha256 != file.archive_sha256:
@@ -125,7 +131,7 @@ def _accept(files: list[File], raw: Path, target: Path) -> None:
 
 
 def _child(name: str, scratch: Path) -> None:
-    """What the child does: all the downloading, with torchvision."""
+    """Entry point of the child process: download with torchvision."""
     import socket
 
     subprocesses.follow_parent(scratch)

@@ -1,15 +1,18 @@
-"""The ten digits as paths of a pen: the ways people write each of them, before any hand has shaken."""
+"""Pen strokes of the ten digits, in several handwriting variants each, before random distortion."""
 
 from __future__ import annotations
 
 Point = tuple[float, float]
-Curve = tuple[Point, ...]  # drawn as one smooth curve through its points; two curves that meet make a corner
+Curve = tuple[Point, ...]  # one smooth curve through these points; two curves that meet form a corner
 
 
 class GlyphStrokes:
-    """One way to write a digit: how common it is among its kind, width over height of its box, and its curves.
+    """One variant of a digit.
 
-    A curve is given as `x,y` pairs in hundredths of the box, x to the right and y down, and kept as fractions.
+    Args:
+        weight: Relative frequency among the variants of the digit.
+        aspect: Width over height of the bounding box.
+        curves: `x,y` pairs in hundredths of the box, x to the right and y down; stored as fractions.
     """
 
     def __init__(self, weight: float, aspect: float, *curves: str) -> None:

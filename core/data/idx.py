@@ -1,4 +1,4 @@
-"""Reads and writes IDX, the file format of MNIST and its relatives, trusting nothing that a file says of itself."""
+"""Reads and writes IDX, the file format of MNIST, treating files as untrusted input."""
 
 from __future__ import annotations
 
@@ -15,42 +15,46 @@ from typing import NamedTuple
 from core.errors import DatasetError
 from core.system.safe_io import opened
 
-UINT8 = 0x08  # the element type in the third byte of the header; the sets read here hold no other
-_ARCHIVE_SLACK = 65_536  # deflate never makes data longer by more than a few bytes in 16 kB, plus gzip's own header
+UINT8 = 0x08  # element type in the third byte of the header; the only one supported
+_ARCHIVE_SLACK = 65_536  # deflate adds at most a few bytes per 16 kB; plus gzip's header
 
 
 class Idx(NamedTuple):
-    """An IDX file in memory.
-
-    `content` is the whole uncompressed file, `offset` where its values begin, `shape` their sizes, outermost first.
-    `sha256` is the digest of `content`; `archive_sha256` that of the gzip file it came in, None if it came raw.
-    """
+    """An IDX file in memory."""
 
     shape: tuple[int, ...]
-    content: bytes
-    offset: int
-    sha256: str
-    archive_sha256: str | None
+    content: bytes  # the whole uncompressed file
+    offset: int  # of the values in `content`
+    sha256: str  # of `content`
+    archive_sha256: str | None  # of the gzip file; None if the file was not compressed
 
 
 def header(shape: tuple[int, ...]) -> bytes:
-    """The header of an IDX file of unsigned bytes: two zeros, type, number of sizes, then each size (big-endian)."""
+    """Header of an IDX file of unsigned bytes: two zero bytes, type, number of dimensions, sizes (big-endian)."""
     return struct.pack(f">HBB{len(shape)}I", 0, UINT8, len(shape), *shape)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Idx:
-    """Read `path`, raw or gzip (told apart by content), which must hold unsigned bytes of exactly this `shape`.
+    """Read an IDX file of unsigned bytes, raw or gzip (detected by content).
 
-    No more than `shape` takes is ever read or inflated. Raises DatasetError, naming the file and what is wrong with
-    it, for a file that cannot be read, is cut short, has bytes left over, is damaged gzip, or has another header.
+    Reads and decompresses no more data than `shape` needs.
+
+    Args:
+        path: The file.
+        shape: Expected shape of the values.
+
+    Raises:
+        DatasetError: The file cannot be read, is truncated, too long or damaged, or has another header.
     """
     expected = header(shape)
     total = len(expected) + math.prod(shape)
     try:
-        with opened(path, follow=True) as file:  # data sets are large, and links to them common
+        with opened(path, follow=True) as file:  # links to data sets are common
             stored, length = file.read(total + _ARCHIVE_SLACK + 1), os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise _bad(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions") from error
+        raise _error(
+            path, f"cannot be read ({error.strerror or error})", "check the path and its permissions"
+        ) from error
     packed = stored[:2] == b"\x1f\x8b"
     content = _inflate(path, stored, len(expected), total) if packed else stored
     _check(path, content, shape, exact=None if packed else length)
@@ -64,45 +68,45 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Idx:
 
 
 def _inflate(path: Path, stored: bytes, start: int, total: int) -> bytes:
-    """The uncompressed content, up to one byte more than `total`; the extra byte tells that there is too much."""
+    """The uncompressed content, at most one byte more than `total`; the extra byte shows that it is too long."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(stored)) as archive:
             head = archive.read(start)
-            # Asking past the end makes gzip check the length and CRC that close the archive.
+            # Reading past the end makes gzip check the length and CRC at the end of the archive.
             return head + archive.read(total - start + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _bad(path, f"is damaged gzip ({error})") from error
+        raise _error(path, f"is damaged gzip ({error})") from error
 
 
 def _check(path: Path, content: bytes, shape: tuple[int, ...], exact: int | None) -> None:
-    """Compare header and length with what `shape` demands; `exact` is the length on disk where that is the length."""
+    """Check header and length against `shape`; `exact` is the file's length if it is not compressed."""
     expected = header(shape)
-    found = content[: len(expected)]
-    if len(found) < 4:
-        raise _bad(path, f"is cut short: {len(found)} bytes")
-    zeros, kind, dimensions = struct.unpack(">HBB", found[:4])
+    actual = content[: len(expected)]
+    if len(actual) < 4:
+        raise _error(path, f"is truncated: {len(actual)} bytes")
+    zeros, kind, dimensions = struct.unpack(">HBB", actual[:4])
     if zeros != 0:
-        raise _bad(path, f"is not an IDX file: it begins with {found[:4].hex(' ')}")
+        raise _error(path, f"is not an IDX file: it starts with {actual[:4].hex(' ')}")
     if kind != UINT8:
-        raise _bad(path, f"holds elements of type 0x{kind:02x}, not unsigned bytes (0x{UINT8:02x})")
+        raise _error(path, f"has elements of type 0x{kind:02x}, not unsigned bytes (0x{UINT8:02x})")
     if dimensions != len(shape):
-        raise _bad(path, f"has {dimensions} dimensions where {len(shape)} were expected")
-    if len(found) < len(expected):
-        raise _bad(path, f"is cut short inside its header: {len(found)} bytes")
-    sizes = struct.unpack(f">{dimensions}I", found[4:])
+        raise _error(path, f"has {dimensions} dimensions instead of {len(shape)}")
+    if len(actual) < len(expected):
+        raise _error(path, f"has a truncated header: {len(actual)} bytes")
+    sizes = struct.unpack(f">{dimensions}I", actual[4:])
     if sizes != shape:
-        raise _bad(path, f"is of size {_times(sizes)} where {_times(shape)} was expected")
+        raise _error(path, f"has size {_times(sizes)} instead of {_times(shape)}")
     total = len(expected) + math.prod(shape)
     length = len(content) if exact is None else exact
     if length < total:
-        raise _bad(path, f"is cut short: {length:,} of {total:,} bytes")
+        raise _error(path, f"is truncated: {length:,} of {total:,} bytes")
     if length > total:
-        raise _bad(path, f"has bytes left over: {'more than ' if exact is None else f'{length:,} where '}{total:,}")
+        raise _error(path, f"is too long: {'more than' if exact is None else f'{length:,} bytes instead of'} {total:,}")
 
 
 def _times(sizes: tuple[int, ...]) -> str:
     return " x ".join(f"{size:,}" for size in sizes)
 
 
-def _bad(path: Path, what: str, remedy: str = "delete it or replace it with a genuine copy") -> DatasetError:
-    return DatasetError(f"{path} {what}; {remedy}.")
+def _error(path: Path, problem: str, remedy: str = "delete it or replace it with a genuine copy") -> DatasetError:
+    return DatasetError(f"{path} {problem}; {remedy}.")

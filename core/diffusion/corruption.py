@@ -1,4 +1,4 @@
-"""Corruption: mixing images with noise, the half of diffusion that needs no learning."""
+"""Corruption: mixing images with noise."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from core.errors import MinidiffError
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-SLACK = 0.5  # by which images may leave [0, 1], as resized ones do; those in [-1, 1] or [0, 255] leave it further
+SLACK = 0.5  # tolerated excess over [0, 1], as from resizing; images in [-1, 1] or [0, 255] exceed it
 
 
 def corrupt(x: ArrayLike, amount: ArrayLike | Sequence[float] | float, noise: ArrayLike | None = None) -> Tensor:
     """Mix images with noise: x (1 - amount) + noise amount.
 
     Args:
-        x: images, (B, C, H, W), floating point, in [0, 1]; a tensor or a NumPy array, as every argument.
-        amount: how much noise for each image, (B,), in [0, 1]: 0 leaves the image, 1 leaves only noise; or one number
-            for all.
-        noise: what to mix in, of x's shape; None draws it uniformly from [0, 1).
+        x: Images, (B, C, H, W), floating point, in [0, 1]. All arguments may be tensors or NumPy arrays.
+        amount: Noise level in [0, 1], (B,) or one number for all: 0 is the image, 1 is noise.
+        noise: Noise, of x's shape; None: uniform in [0, 1), from torch's global generator.
 
     Returns:
-        The corrupted images, (B, C, H, W), of x's type.
+        The corrupted images, (B, C, H, W), of x's dtype.
 
     Raises:
-        MinidiffError: images that are not floating point or, where the noise is drawn, not in [0, 1]; an amount outside
-            [0, 1]; or shapes that do not belong together.
+        MinidiffError: x is not floating point or, without `noise`, not in [0, 1]; an amount is outside [0, 1]; or
+            shapes do not match.
 
     Source: the tutorial's section 3.3.
     """
@@ -41,7 +40,7 @@ def corrupt(x: ArrayLike, amount: ArrayLike | Sequence[float] | float, noise: Ar
     amount = _amounts(amount, x)
     if amount.shape != x.shape[:1]:
         raise MinidiffError(
-            f"amount needs one value an image, shape ({x.shape[0] if x.dim() else 0},), not {tuple(amount.shape)}"
+            f"amount needs one value per image, shape ({x.shape[0] if x.dim() else 0},), not {tuple(amount.shape)}"
         )
     if not bool(((amount >= 0) & (amount <= 1)).all()):
         raise MinidiffError(f"amount must lie in [0, 1], found {amount.min().item():g} to {amount.max().item():g}")
@@ -50,34 +49,34 @@ def corrupt(x: ArrayLike, amount: ArrayLike | Sequence[float] | float, noise: Ar
     noise = as_tensor(noise, "noise")
     if noise.shape != x.shape:
         raise MinidiffError(f"noise needs the images' shape {tuple(x.shape)}, not {tuple(noise.shape)}")
-    return mix(x, amount.to(x), noise.to(x))
+    amount, noise = amount.to(x).view(-1, *(1,) * (x.dim() - 1)), noise.to(x)  # amount: (B, 1, 1, 1)
+    return x * (1 - amount) + noise * amount
 
 
 def _amounts(amount: ArrayLike | Sequence[float] | float, x: Tensor) -> Tensor:
-    """The amounts as a tensor; one number is that of all images."""
+    """Convert `amount` to a tensor; a number is repeated for all images."""
     if isinstance(amount, float | int | str):
         return torch.full(x.shape[:1], number(amount, "amount"), dtype=x.dtype, device=x.device)
     if isinstance(amount, Sequence):
-        return torch.tensor([number(one, "amount") for one in amount], dtype=x.dtype, device=x.device)
+        return torch.tensor([number(value, "amount") for value in amount], dtype=x.dtype, device=x.device)
     return as_tensor(amount, "amount")
 
 
 def check_images(x: Tensor, name: str, *, ranged: bool = True) -> None:
-    """Refuse what cannot be images in [0, 1], such as bytes; `ranged`: look at the values, which waits for a GPU.
+    """Check that images are floating point and in [0, 1].
+
+    Args:
+        x: Images.
+        name: Name of the argument, for the error message.
+        ranged: Check the values too, which synchronizes with a GPU.
 
     Raises:
-        MinidiffError: not floating point, or values far outside [0, 1].
+        MinidiffError: x is not floating point, or a value is more than `SLACK` outside [0, 1].
     """
     if not x.is_floating_point():
         raise MinidiffError(f"{name} needs floating-point values in [0, 1], not {x.dtype}; divide bytes by 255")
     if ranged and x.numel() and not bool(((x >= -SLACK) & (x <= 1 + SLACK)).all()):
         raise MinidiffError(
-            f"{name} has values from {x.min().item():g} to {x.max().item():g}, but images lie in [0, 1]; "
+            f"{name} has values from {x.min().item():g} to {x.max().item():g}, but images must be in [0, 1]; "
             "divide bytes by 255"
         )
-
-
-def mix(x: Tensor, amount: Tensor, noise: Tensor) -> Tensor:
-    """`corrupt` without the checks, which would make a GPU wait: for a training step, whose amounts are its own."""
-    amount = amount.view(-1, *(1,) * (x.dim() - 1))  # (B, 1, 1, 1)
-    return x * (1 - amount) + noise * amount

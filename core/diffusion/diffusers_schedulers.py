@@ -1,4 +1,4 @@
-"""diffusers' schedulers as samplers: one adapter for any that knows the path and takes its steps as we space them."""
+"""diffusers' schedulers as samplers."""
 
 from __future__ import annotations
 
@@ -16,47 +16,51 @@ from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import Denoiser, Generators, Sampler, Steps
 from core.errors import MinidiffError
 
-TRAIN_STEPS = 1000  # diffusers counts noise in steps: timestep t stands for the amount (t + 1) / TRAIN_STEPS
+TRAIN_STEPS = 1000  # diffusers' timestep i stands for noise level (i + 1) / TRAIN_STEPS
 
 
-def scheduled(name: str) -> Sampler:
-    """The sampler that steps as diffusers' scheduler of class `name` does, with its own defaults but for the path.
+def scheduler_sampler(name: str) -> Sampler:
+    """A sampler that uses a scheduler of diffusers, with its default options except for the noise schedule.
 
-    On vp it takes equal steps from amount 1, each rounded to a thousandth; on flow, any.
+    On vp it supports equal steps from noise level 1, each rounded to a thousandth; on flow, any steps.
+
+    Args:
+        name: Class name of the scheduler.
 
     Raises:
-        MinidiffError: there is no such scheduler, or it needs a package that is not installed.
+        MinidiffError: There is no such scheduler, or it needs a package that is not installed.
     """
-    kind = _found(name)
-    if kind is None:
+    scheduler_class = _scheduler_class(name)
+    if scheduler_class is None:
         if missing := _missing_packages(name):
             raise MinidiffError(
-                f"diffusers' {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}; {_what_fits('vp')}"
+                f"diffusers' {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}; {_supported('vp')}"
             )
-        raise MinidiffError(f"diffusers has no scheduler {name!r} here; {_what_fits('vp')}; {_what_fits('flow')}")
+        raise MinidiffError(f"diffusers has no scheduler {name!r}; {_supported('vp')}; {_supported('flow')}")
 
-    def walk(denoiser: Denoiser, x: Tensor, noise_levels: Sequence[float], generators: Generators) -> Steps:
+    def sampler(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+        create = _flow_scheduler if denoiser.path.name == "flow" else _variance_preserving_scheduler
         with standard_defaults():
-            scheduler = _flow(kind, noise_levels) if denoiser.path.name == "flow" else _preserving(kind, noise_levels)
-        return _walk(scheduler, denoiser, x, generators)
+            scheduler = create(scheduler_class, times)
+        return _run_scheduler(scheduler, denoiser, x, generators)
 
-    return walk
+    return sampler
 
 
-def _found(name: str) -> type | None:
+def _scheduler_class(name: str) -> type | None:
     import diffusers
 
-    kind = _named(name)
-    return kind if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin) else None
+    value = _attribute(name)
+    return value if isinstance(value, type) and issubclass(value, diffusers.SchedulerMixin) else None
 
 
 def _missing_packages(name: str) -> list[str]:
-    """What has to be installed for a scheduler, in whose place diffusers has a dummy that lists what it needs."""
-    needed = getattr(_named(name), "_backends", ())
+    """Missing packages of a scheduler for which diffusers has a dummy class that lists its requirements."""
+    needed = getattr(_attribute(name), "_backends", ())
     return [package for package in needed if importlib.util.find_spec(package) is None]
 
 
-def _named(name: str) -> object:
+def _attribute(name: str) -> object:
     import diffusers
 
     try:
@@ -66,73 +70,76 @@ def _named(name: str) -> object:
 
 
 def variance_preserving_betas(path: ProbPath | None = None) -> list[float]:
-    """DDPM's beta of each of TRAIN_STEPS steps, so that after step t (from 0) the path is at (t + 1) / TRAIN_STEPS."""
+    """DDPM's betas, TRAIN_STEPS in number: after step i (from 0) the path is at noise level (i + 1) / TRAIN_STEPS."""
     path = path or PATHS["vp"]
-    a = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
-    shares = path.alpha(a).square()
-    betas: list[float] = (1 - shares[1:] / shares[:-1]).tolist()
+    t = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
+    alphas_cumprod = path.alpha(t).square()
+    betas: list[float] = (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).tolist()
     return betas
 
 
-def _preserving(kind: type, noise_levels: Sequence[float]) -> Any:
-    steps, takes = len(noise_levels) - 1, _parameters(kind)
-    if not {"trained_betas", "prediction_type", "timestep_spacing"} <= takes or "order" not in dir(kind):
-        raise MinidiffError(f"{kind.__name__} does not know the path vp; {_what_fits('vp')}")
-    if steps > TRAIN_STEPS or any(abs(a - (1 - i / steps)) > 1e-9 for i, a in enumerate(noise_levels)):
+def _variance_preserving_scheduler(scheduler_class: type, times: Sequence[float]) -> Any:
+    steps, parameters = len(times) - 1, _parameters(scheduler_class)
+    required = {"trained_betas", "prediction_type", "timestep_spacing"}
+    if not required <= parameters or "order" not in dir(scheduler_class):
+        raise MinidiffError(f"{scheduler_class.__name__} does not support the path vp; {_supported('vp')}")
+    if steps > TRAIN_STEPS or any(abs(t - (1 - i / steps)) > 1e-9 for i, t in enumerate(times)):
         raise MinidiffError(
             f"on the path vp diffusers' schedulers take at most {TRAIN_STEPS} equal steps from pure noise; "
             "leave shift at 1 and start from noise, or use another sampler"
         )
     options: dict[str, Any] = {"trained_betas": variance_preserving_betas(), "prediction_type": "epsilon"}
-    if "clip_sample" in takes:
+    if "clip_sample" in parameters:
         options["clip_sample"] = False
-    scheduler = kind(num_train_timesteps=TRAIN_STEPS, timestep_spacing="trailing", **options)
+    scheduler = scheduler_class(num_train_timesteps=TRAIN_STEPS, timestep_spacing="trailing", **options)
     scheduler.set_timesteps(steps)
-    found = scheduler.timesteps[:: scheduler.order].tolist()
-    wanted = [TRAIN_STEPS * a - 1 for a in noise_levels[:-1]]
-    if len(found) != steps or any(abs(t - w) > 1 for t, w in zip(found, wanted, strict=True)):
-        raise MinidiffError(f"{kind.__name__} chooses other steps than were asked for; {_what_fits('vp')}")
+    actual = scheduler.timesteps[:: scheduler.order].tolist()
+    expected = [TRAIN_STEPS * t - 1 for t in times[:-1]]
+    if len(actual) != steps or any(abs(a - b) > 1 for a, b in zip(actual, expected, strict=True)):
+        raise MinidiffError(f"{scheduler_class.__name__} does not take the requested steps; {_supported('vp')}")
     return scheduler
 
 
-def _flow(kind: type, noise_levels: Sequence[float]) -> Any:
-    if not kind.__name__.startswith("FlowMatch") or "sigmas" not in inspect.signature(kind.set_timesteps).parameters:  # type: ignore[attr-defined]
-        raise MinidiffError(f"{kind.__name__} does not take steps on the path flow as given; {_what_fits('flow')}")
-    scheduler = kind(num_train_timesteps=TRAIN_STEPS)
-    scheduler.set_timesteps(sigmas=list(noise_levels[:-1]))
+def _flow_scheduler(scheduler_class: type, times: Sequence[float]) -> Any:
+    name = scheduler_class.__name__
+    set_timesteps = getattr(scheduler_class, "set_timesteps", None)
+    if not name.startswith("FlowMatch") or "sigmas" not in inspect.signature(set_timesteps).parameters:  # type: ignore[arg-type]
+        raise MinidiffError(f"{name} does not take the requested steps on the path flow; {_supported('flow')}")
+    scheduler = scheduler_class(num_train_timesteps=TRAIN_STEPS)
+    scheduler.set_timesteps(sigmas=list(times[:-1]))
     return scheduler
 
 
-def _walk(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators) -> Steps:
+def _run_scheduler(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Generators) -> Steps:
     flow = denoiser.path.name == "flow"
-    noisy = "generator" in inspect.signature(scheduler.step).parameters
+    stochastic = "generator" in inspect.signature(scheduler.step).parameters
     last = len(scheduler.timesteps) - 1
-    x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # some walk on a multiple of x, which scale_model_input undoes
+    x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # some schedulers scale x; scale_model_input reverts it
     for index, t in enumerate(scheduler.timesteps):
-        seen = x if flow else _scaled(scheduler, x, t)
-        found = denoiser(seen, (float(t) + (not flow)) / TRAIN_STEPS)
+        x_t = x if flow else _model_input(scheduler, x, t)
+        predicted = denoiser(x_t, (float(t) + (not flow)) / TRAIN_STEPS)
         if index % scheduler.order == 0:
-            clean = found.denoised
-        extra = {"generator": next(generators)} if noisy else {}
+            denoised = predicted.denoised
+        extra = {"generator": next(generators)} if stochastic else {}
         with standard_defaults():
-            x = scheduler.step(found.velocity if flow else found.noise, t, x, return_dict=False, **extra)[0]
+            x = scheduler.step(predicted.velocity if flow else predicted.noise, t, x, return_dict=False, **extra)[0]
         if index == last:
-            yield x, clean
+            yield x, denoised
         elif (index + 1) % scheduler.order == 0:
-            yield (x if flow else _scaled(scheduler, x, scheduler.timesteps[index + 1])), clean
+            yield (x if flow else _model_input(scheduler, x, scheduler.timesteps[index + 1])), denoised
 
 
-def _scaled(scheduler: Any, x: Tensor, t: Any) -> Tensor:
-    """x as the net takes it at timestep t."""
+def _model_input(scheduler: Any, x: Tensor, t: Any) -> Tensor:
+    """x scaled as input of the network at timestep t."""
     with standard_defaults():
         scaled: Tensor = scheduler.scale_model_input(x, t)
     return scaled
 
 
-def _parameters(kind: type) -> set[str]:
-    return set(inspect.signature(kind).parameters)
+def _parameters(scheduler_class: type) -> set[str]:
+    return set(inspect.signature(scheduler_class).parameters)
 
 
-def _what_fits(path: str) -> str:
-    names = (name for name in SCHEDULERS[path] if _found(name))  # an older diffusers has not all of them
-    return f"on the path {path} take " + ", ".join(DIFFUSERS + name for name in names)
+def _supported(path: str) -> str:
+    names = (name for name in SCHEDULERS[path] if _scheduler_class(name))  # older versions of diffusers lack some
+    return f"on the path {path} use " + ", ".join(DIFFUSERS + name for name in names)

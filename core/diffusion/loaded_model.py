@@ -1,4 +1,4 @@
-"""A trained model, ready to generate samples from."""
+"""A trained model, loaded for sampling."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from core.compute.device import pick_device
 from core.compute.precision import pick_precision
-from core.config.datasets import CLASSES
+from core.config.datasets import CLASSES, IMAGE_SIZE
 from core.config.numbers import whole_number
 from core.config.sampling import image_count
-from core.config.training import IMAGE_SIZE, TrainConfig
+from core.config.training import TrainConfig
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.samplers import Denoiser
 from core.errors import CheckpointError
@@ -27,7 +27,7 @@ from core.text import sanitize
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A net in evaluation mode, with the config of the run that trained it, and the step it was saved at."""
+    """A network in evaluation mode, with the config of its run and the step at which it was saved."""
 
     net: nn.Module
     config: TrainConfig
@@ -36,71 +36,71 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the net's weights are."""
+        """Device of the weights."""
         return next(self.net.parameters()).device
 
     def placed(self, x: Tensor) -> Tensor:
-        """A tensor where the net's weights are, and of their type; as it is for a net without weights."""
+        """Move a tensor to the device and dtype of the weights; unchanged if the network has none."""
         weight = next(self.net.parameters(), None)
         return x if weight is None else x.to(weight.device, weight.dtype)
 
     def denoiser(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
-        """The net as samplers ask it, for images of the classes `labels`, (n,), or for a net that knows none."""
+        """A denoiser for samplers; `labels` are classes, (n,) int64, or None for an unconditional model."""
         config = self.config
         path = PATHS[config.path]
         return Denoiser(self.net, path, config.prediction, config.time_conditioning, config.precision, labels, guidance)
 
     def noise(self, n: int, seed: int = 0) -> Tensor:
-        """The noise that `sample(model, n, seed=seed)` starts from, (n, 1, 28, 28) float32 on the CPU.
+        """Initial noise of `sample(model, n, seed=seed)`, (n, 1, 28, 28) float32 on the CPU.
 
-        Standard normal; for a model of the path "mix" uniform in [0, 1). `sample(model, noise=...)` takes it.
+        Standard normal; on the path "mix" uniform in [0, 1). Can be passed to `sample(model, noise=...)`.
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
         return PATHS[self.config.path].sample_noise((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
 
     @cached_property
     def mean_image(self) -> Tensor:
-        """What the net makes of pure noise and no more: the mean of all images, (1, 1, 28, 28) in the path's range.
+        """The network's prediction from noise, averaged over classes: (1, 1, 28, 28) in the path's value range.
 
-        It is asked once for each class, or as often for none, always with the same noise.
+        It approximates the mean of all images. The noise is fixed: one image per class.
         """
-        source = PATHS[self.config.path].sample_noise
-        noise = self.placed(source((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
+        sample_noise = PATHS[self.config.path].sample_noise
+        noise = self.placed(sample_noise((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
         classes = torch.arange(CLASSES, device=noise.device) if self.config.class_conditional else None
         with torch.inference_mode(False), torch.no_grad():
             return self.denoiser(classes)(noise, 1.0).denoised.mean(dim=0, keepdim=True)
 
 
 def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:
-    """The model itself; a bare net is taken to follow the tutorial's recipe."""
+    """Wrap a bare network as a model of the tutorial's recipe; a LoadedModel is returned as is."""
     return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="tutorial"), 0, "")
 
 
 def load_model(path: str | Path, device: str | torch.device = "auto", root: str | Path | None = None) -> LoadedModel:
-    """Load a trained model, ready to sample from.
+    """Load a trained model for sampling.
 
     Args:
-        path: a run directory, a run's name under the root, the name of a built-in model, or a .safetensors file.
-        device: as for `pick_device`.
-        root: where runs are looked up by name; None: $MINIDIFF_HOME, else ./checkpoints.
+        path: A run directory, the name of a run under `root`, the name of a built-in model, or a .safetensors file.
+        device: As for `pick_device`.
+        root: Folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
 
     Returns:
-        The model in evaluation mode, with `.net` and `.config`.
+        The model, with the network in evaluation mode as `.net`, and `.config`.
 
     Raises:
-        CheckpointError: nothing of that name is there, or the file is damaged, of another model or a newer format.
-        DeviceUnavailable: the device is not there.
+        CheckpointError: There is no such model, or its file is damaged, of another model or of a newer format.
+        DeviceUnavailable: The device is not available.
     """
     file = find_model(path, root_directory(root))
     tensors, config, step, _ = read_weights(file)
     name = file.parent.name if file.name == MODEL else file.stem
-    where = pick_device(device)
-    with torch.inference_mode(False):  # so that the net can be trained, or asked for gradients, later
+    target = pick_device(device)
+    with torch.inference_mode(False):  # allows training and gradients later
         net = build_model(config.model, generator=torch.Generator(), **config.model_options)
         fill(net, tensors, file)
-        net = net.to(where).to(memory_format=torch.channels_last)  # values stay as they were
-    if config.precision == "bfloat16":  # which the machine that trained it was fast in
-        config = config.changed(precision=pick_precision("auto", where))
+        net = net.to(target).to(memory_format=torch.channels_last)
+    if config.precision == "bfloat16":  # chosen for the machine that trained the model
+        config = config.changed(precision=pick_precision("auto", target))
     return LoadedModel(net.eval(), config, step, sanitize(name))
 
 
@@ -108,25 +108,25 @@ def find_model(path: str | Path, root: Path) -> Path:
     """The weights file that `load_model` reads for `path`.
 
     Raises:
-        CheckpointError: there is none; the text lists the models that are there.
+        CheckpointError: There is none; the message lists the available models.
     """
-    given = Path(os.path.expanduser(path))  # which, unlike Path.expanduser, leaves an unknown ~user alone
+    expanded = Path(os.path.expanduser(path))  # unlike Path.expanduser, accepts an unknown ~user
     builtin = builtin_directories()
-    places = [given]
-    if len(given.parts) == 1:  # a name means a built-in model or a run before a folder where the user happens to be
-        places = [builtin.get(str(path), root / given), root / given, given]
+    candidates = [expanded]
+    if len(expanded.parts) == 1:  # built-in models and runs take precedence over the current folder
+        candidates = [builtin.get(str(path), root / expanded), root / expanded, expanded]
     try:
-        for candidate in places:
+        for candidate in candidates:
             if candidate.is_file():
                 return candidate
             if (candidate / MODEL).is_symlink():
-                raise CheckpointError(f"{candidate / MODEL} is a symbolic link; name the file that it leads to")
+                raise CheckpointError(f"{candidate / MODEL} is a symbolic link; name its target")
             if (candidate / MODEL).is_file():
                 return candidate / MODEL
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; name a run or a .safetensors file") from None
-    if str(path) and (given.is_dir() or (root / given).is_dir()):
-        raise CheckpointError(f"{path} has no {MODEL} yet; a run writes it at its first checkpoint")
+    if str(path) and (expanded.is_dir() or (root / expanded).is_dir()):
+        raise CheckpointError(f"{path} has no {MODEL} yet; wait for the run's first checkpoint")
     names = [run.name for run in run_directories(root) if (run / MODEL).is_file()]
-    there = ", ".join(sorted({*names, *builtin})) or "none yet"
-    raise CheckpointError(f"there is no model {str(path)!r}; models here: {there}; or name a .safetensors file")
+    available = ", ".join(sorted({*names, *builtin})) or "none yet"
+    raise CheckpointError(f"there is no model {str(path)!r}; available: {available}; or name a .safetensors file")

@@ -22,7 +22,7 @@ EDGE = 1e-3  # lower bound of every alpha or sigma that is divided by, so that n
 
 @dataclass(frozen=True)
 class ProbPath:
-    """The linear path x_t = (1 - t) x_0 + t eps, and what every path has in common.
+    """The linear path x_t = (1 - t) x_0 + t eps, and base class of all paths.
 
     The coefficients take floating-point tensors of any shape and are computed in float32, or in float64 if t is
     float64.
@@ -122,8 +122,8 @@ def sample_times(time_sampling: str, n: int, generator: torch.Generator) -> Tens
     """Noise levels to train at, (n,) float32 in [0, 1], on the generator's device.
 
     Args:
-        time_sampling: "uniform", or "logit_normal": the sigmoid of a normal distribution around 0.4 (Esser et al. 2024,
-            eq. 19), which favours high noise levels a little.
+        time_sampling: "uniform" or "logit_normal": the sigmoid of a normal distribution around 0.4 (Esser et al. 2024,
+            eq. 19), slightly biased towards high noise levels.
 
     Raises:
         MinidiffError: `time_sampling` is neither.

@@ -1,4 +1,4 @@
-"""Samplers, each written like its paper's algorithm, and the denoiser that they call."""
+"""Samplers, each written like its paper's algorithm, and the denoiser they call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.diffusion.prob_paths import Prediction, ProbPath, convert_output
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A network with everything needed to evaluate it at x_t, (B, C, H, W), and a noise level t in [0, 1]."""
+    """Evaluates a network at x_t, (B, C, H, W), and a noise level t in [0, 1]."""
 
     net: nn.Module
     path: ProbPath
@@ -28,7 +28,7 @@ class Denoiser:
     time_conditioning: bool = True  # whether the network is given the noise level; else it is given 0
     precision: str = "float32"  # or "bfloat16", of the network itself
     labels: Tensor | None = None  # (B,) int64, 0 to 9 or NULL_CLASS; None for an unconditional network
-    guidance: float = 1.0  # Ho and Salimans 2022, 1: off; otherwise the network runs twice where `is_guided`
+    guidance: float = 1.0  # Ho and Salimans 2022; 1: off; otherwise the network runs twice where `is_guided`
     contrast: float = 0.0  # extrapolation of the velocity away from that of `mean_image`, on the path flow
     mean_image: Tensor | None = None  # (1, C, H, W), the network's prediction for the mean of all images
 
@@ -39,18 +39,19 @@ class Denoiser:
 
     def predict(self, x_t: Tensor, t: Tensor, guidance: float = 1.0) -> Prediction:
         """The prediction at a noise level per image, (B,); `guidance` applies at every noise level."""
-        found = convert_output(self.path, self.prediction, self._run(x_t, t, guidance), x_t, t)
+        predicted = convert_output(self.path, self.prediction, self._run(x_t, t, guidance), x_t, t)
         d_alpha = self.path.d_alpha(t).view(-1, *(1,) * (x_t.dim() - 1))
         if self.mean_image is not None:
-            # Stoica et al. 2025 train for this. It only moves the velocity away from its mean over all images and
-            # noise, so it also works for a network that learned the velocity itself.
-            velocity = found.velocity + self.contrast * (found.velocity - d_alpha * self.mean_image)
+            # Stoica et al. 2025 train for this. It moves the velocity away from its mean over all images and noise,
+            # which also works with standard velocity training.
+            velocity = predicted.velocity + self.contrast * (predicted.velocity - d_alpha * self.mean_image)
             return convert_output(self.path, "velocity", velocity, x_t, t)
         if self.prediction != "noise":
-            return found
+            return predicted
         # Where alpha is small, a small error in the noise is a large one in the image (clipped as in Ho et al. 2020).
-        denoised = found.denoised.clamp(self.path.low, self.path.high)
-        return Prediction(denoised, found.noise, found.velocity + d_alpha * (denoised - found.denoised))
+        denoised = predicted.denoised.clamp(self.path.low, self.path.high)
+        velocity = predicted.velocity + d_alpha * (denoised - predicted.denoised)
+        return Prediction(denoised, predicted.noise, velocity)
 
     def _run(self, x_t: Tensor, t: Tensor, guidance: float) -> Tensor:
         labels = self.labels
@@ -76,8 +77,8 @@ def call_network(
     """
     level = t if time_conditioning else 0
     output = net(x_t, level) if labels is None and not time_conditioning else net(x_t, level, labels)
-    found: Tensor = output if isinstance(output, Tensor) else output.sample  # a bare diffusers network wraps its output
-    return found
+    result: Tensor = output if isinstance(output, Tensor) else output.sample  # bare diffusers networks wrap the output
+    return result
 
 
 # The model contract. Every sampler is called as sampler(denoiser, x, times, generators):
@@ -91,7 +92,7 @@ Generators = Iterator[torch.Generator]
 Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
 
-def mix(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+def interpolate_to_denoised(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
     """The tutorial's section 3.6: interpolate towards the denoised image. Linear paths only."""
     for t, t_next in pairwise(times):
         denoised = denoiser(x, t).denoised
@@ -158,7 +159,7 @@ def dpm2m(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Gen
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "mix": mix,
+    "mix": interpolate_to_denoised,
     "euler": euler,
     "heun": heun,
     "ddpm": ddpm,
@@ -168,25 +169,25 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def step_generators(generator: torch.Generator) -> Generators:
-    """A generator for the noise of each step, so that an image does not depend on how many are sampled with it."""
+    """One generator per step, so that an image does not depend on the batch size."""
     while True:
         seed = torch.randint(2**62, (), generator=generator, device="cpu").item()
         yield torch.Generator().manual_seed(int(seed))
 
 
 class SharedNoise:
-    """Generators of steps for images in several batches: in each batch a step goes on where the batch before left it.
+    """Step generators shared by several batches: each step continues its generator from the previous batch.
 
-    So the batches together use the numbers that all images at once would have used.
+    The batches together use the same random numbers as one large batch.
     """
 
     def __init__(self, generators: Generators) -> None:
-        self._fresh = generators
-        self._kept: list[torch.Generator] = []
+        self._source = generators
+        self._generators: list[torch.Generator] = []
 
     def __iter__(self) -> Generators:
         """The generators of all steps, for the next batch."""
         for index in itertools.count():
-            if index == len(self._kept):
-                self._kept.append(next(self._fresh))
-            yield self._kept[index]
+            if index == len(self._generators):
+                self._generators.append(next(self._source))
+            yield self._generators[index]

@@ -1,4 +1,4 @@
-"""Sampling: denoising from noise to an image in small steps, each a record that can be watched."""
+"""Generates images from noise, and yields every step of the denoising trajectory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
-from core.config.datasets import NULL_CLASS
+from core.config.datasets import IMAGE_SIZE, NULL_CLASS
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
     DIFFUSERS,
-    LEAST_NOISE_LEVEL,
+    MIN_NOISE_LEVEL,
     Sampling,
     SamplingOptions,
+    describe_sampling,
     image_count,
-    in_words,
     noise_levels,
     resolve_sampling,
 )
-from core.config.training import IMAGE_SIZE
 from core.diffusion.corruption import check_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
 from core.diffusion.prob_paths import PATHS, ProbPath
@@ -34,19 +33,19 @@ from core.errors import MinidiffError, NotFinite
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-BATCH = 256  # images that are computed at once
+BATCH = 256  # images per forward pass
 PIXELS = IMAGE_SIZE**2
-SIGMAS = 8  # by which the mean and deviation of an image's noise may differ from what is expected
+SIGMAS = 8  # tolerance on mean and standard deviation of an image's noise, in standard errors
 
 
 @dataclass(frozen=True, slots=True)
 class SampleStep:
-    """One record of a denoising; images lie around [0, 1], whatever the path's own range."""
+    """One step of a denoising trajectory; images are scaled to [0, 1] on every path, but not clipped."""
 
     index: int  # 0 is the start
-    t: float  # noise left in x: start_t at the start, 0 at the end
+    t: float  # noise level of x: start_t at the start, 0 at the end
     x: Tensor  # (n, 1, 28, 28), the state after this step
-    prediction: Tensor | None  # (n, 1, 28, 28), the clean images the net saw in the record before; None in record 0
+    prediction: Tensor | None  # (n, 1, 28, 28), clean images predicted from the previous x; None at index 0
 
 
 def sample(
@@ -61,49 +60,49 @@ def sample(
     labels: int | Iterable[int] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Iterator[SampleStep]:
-    """Denoise in `steps` steps, each of which asks the net for the clean image and moves towards it.
+    """Generate images, or denoise corrupted ones.
 
-    Options that are None are the model's own, which `core.config.sampling.defaults_for` tells. The tutorial's recipe
-    has 40 steps of "mix": step i of k moves 1 / (k - i + 1) of the way to the prediction, so that the last x is the
-    last prediction. This is an Euler step of dx/da = (x - prediction) / a on the straight path from noise to image.
+    Options that are None take the model's defaults (`core.config.sampling.defaults_for`). The tutorial's recipe has 40
+    steps of "mix": step i of k moves 1 / (k - i + 1) of the way to the predicted clean image, so the last x is the last
+    prediction. This is an Euler step of dx/dt = (x - prediction) / t on the linear path.
 
     Args:
-        model: a bare net, which is taken to follow the tutorial's recipe, or what `load_model` gives.
-        n: how many images, 1 to 100,000; ignored when `start` or `noise` is given. At most `BATCH` are computed at
-            once, but a record holds all of them: for many, use `sample_batches`.
-        steps: 1 to 100,000; each asks the net once ("heun" twice, but for the last), and once more under guidance.
-        seed: of all noise, which is always drawn on the CPU: a seed means the same picture everywhere.
-        start: images to denoise that are already corrupted, (n, 1, 28, 28), on the scale of images in [0, 1], as
-            `noised` and `corrupt` make them; a tensor or a NumPy array. None starts from noise.
-        start_t: how much noise `start` holds, in (0, 1].
-        noise: the noise to start from instead of the seed's, (n, 1, 28, 28), as the model's `noise(n, seed)` makes it:
-            standard normal, `torch.randn(n, 1, 28, 28)`; for the path "mix" uniform in [0, 1).
-        labels: for a model with classes: one class for all, from 0 to 9, or -1 for any; or n of these, as a sequence
-            or an integer tensor; None takes the classes in turn.
-        options: sampler, guidance, shift and contrast, as `core.config.sampling.SamplingOptions` tells.
+        model: A model from `load_model`, or a bare network of the tutorial's recipe.
+        n: Number of images, 1 to 100,000; ignored if `start` or `noise` is given. Each step holds all images; for many,
+            use `sample_batches`.
+        steps: Number of steps, 1 to 100,000. The network runs once per step ("heun": twice, except in the last), and
+            twice as often where guidance is applied.
+        seed: Seed of all noise, which is generated on the CPU: the same seed gives the same images on every device.
+        start: Corrupted images to denoise, (n, 1, 28, 28), scaled as images in [0, 1], as returned by `noised` and
+            `corrupt`; a tensor or a NumPy array. None: start from noise.
+        start_t: Noise level of `start`, in (0, 1].
+        noise: Initial noise, (n, 1, 28, 28), as returned by `LoadedModel.noise`: standard normal, or uniform in [0, 1)
+            on the path "mix". None: noise of `seed`.
+        labels: Classes for a class-conditional model: one for all or n, as a sequence or an integer tensor, each 0 to 9
+            or -1 for unconditional. None: classes 0 to 9 in turn.
+        options: sampler, guidance, shift and contrast; see `core.config.sampling.SamplingOptions`.
 
     Returns:
-        A generator of `steps` + 1 records; record 0 is the start.
+        An iterator over `steps` + 1 records; record 0 is the start.
 
     Raises:
-        MinidiffError: n or steps out of their range, a noise level outside (0, 1], a start or noise of another shape,
-            type or range, more images than fit into memory, a sampler that does not fit the model's path, or a class or
-            guidance asked of a model without classes.
-        NotFinite: in place of the last record, if the images are not finite.
+        MinidiffError: An argument is out of range or has the wrong shape or type, the sampler does not support the
+            model's path, an unconditional model is given a class or guidance, or memory runs out.
+        NotFinite: In place of the last record, if the images are not finite.
 
     Source: the tutorial's section 3.6.
     """
     start_t = _checked_start_t(start_t, start)
     if start is not None and noise is not None:
-        raise MinidiffError("start and noise both say where to start; give one of them")
-    path, given = PATHS[as_loaded(model).config.path], None
+        raise MinidiffError("start and noise exclude each other; pass only one of them")
+    path, initial = PATHS[as_loaded(model).config.path], None
     if start is not None:
-        given = _given_start(start, path, start_t)
+        initial = _normalized_start(start, path, start_t)
     elif noise is not None:
-        given = _given_noise(noise, path)
-    loaded, n = as_loaded(model), n if given is None else len(given)
+        initial = _checked_noise(noise, path)
+    loaded, n = as_loaded(model), n if initial is None else len(initial)
     chosen, classes = _resolve(loaded, n, steps, labels, options)
-    return _merged(_batches(loaded, chosen, n, classes, seed, given, start_t))
+    return _merged(_trajectories(loaded, chosen, n, classes, seed, initial, start_t))
 
 
 def run_sampling(
@@ -115,19 +114,19 @@ def run_sampling(
     start: Tensor | None = None,
     start_t: float = 1.0,
 ) -> Iterator[SampleStep]:
-    """As `sample`, with options that `core.config.sampling.resolve_sampling` returned.
+    """As `sample`, with options that are resolved already.
 
     Args:
-        model: what `load_model` returns.
-        sampling, classes: as returned by `resolve_sampling` for n images.
-        n, seed, start, start_t: as for `sample`.
+        model: As returned by `load_model`.
+        sampling, classes: As returned by `core.config.sampling.resolve_sampling` for n images.
+        n, seed, start, start_t: As for `sample`.
 
     Raises:
-        MinidiffError: as `sample`.
+        MinidiffError: As for `sample`.
     """
     n, start_t = image_count(n), _checked_start_t(start_t, start)
-    given = None if start is None else _given_start(start, PATHS[model.config.path], start_t)
-    return _merged(_batches(model, sampling, n, classes, seed, given, start_t))
+    initial = None if start is None else _normalized_start(start, PATHS[model.config.path], start_t)
+    return _merged(_trajectories(model, sampling, n, classes, seed, initial, start_t))
 
 
 def sample_batches(
@@ -139,21 +138,23 @@ def sample_batches(
     labels: int | Iterable[int] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Iterator[Iterator[SampleStep]]:
-    """The images that `sample` gives, `BATCH` at a time: an iterator of what `sample` returns for each batch.
+    """Generate images in batches of `BATCH`.
 
-    Each image starts from the noise that it has in one call of `sample`, and so do the steps that add noise; what
-    differs are last digits, where torch sums in another order for another number of images. A batch must be taken to
-    its end before the next.
+    The noise of each image is the same as in one call of `sample`; only last digits differ, since torch may sum in
+    another order for another batch size. Each batch must be consumed before the next.
 
     Args:
-        model, n, steps, seed, labels, options: as for `sample`.
+        model, n, steps, seed, labels, options: As for `sample`.
+
+    Returns:
+        An iterator over batches, each an iterator as returned by `sample`.
 
     Raises:
-        MinidiffError: as `sample`.
+        MinidiffError: As for `sample`.
     """
     loaded = as_loaded(model)
     chosen, classes = _resolve(loaded, n, steps, labels, options)
-    return _batches(loaded, chosen, n, classes, seed, None, 1.0)
+    return _trajectories(loaded, chosen, n, classes, seed, None, 1.0)
 
 
 def _resolve(
@@ -164,73 +165,74 @@ def _resolve(
 
 def _checked_start_t(start_t: float, start: object) -> float:
     start_t = number(start_t, "start_t")
-    if not LEAST_NOISE_LEVEL <= start_t <= 1:
-        raise MinidiffError(f"start_t must lie in [{LEAST_NOISE_LEVEL:g}, 1], not {start_t:g}")
+    if not MIN_NOISE_LEVEL <= start_t <= 1:
+        raise MinidiffError(f"start_t must lie in [{MIN_NOISE_LEVEL:g}, 1], not {start_t:g}")
     if start is None and start_t != 1:
-        raise MinidiffError("start_t is the noise level of `start`; give `start` too, or leave it at 1")
+        raise MinidiffError("start_t is the noise level of `start`; pass `start` too, or leave start_t at 1")
     return start_t
 
 
-def _batches(
+def _trajectories(
     loaded: LoadedModel,
     chosen: Sampling,
     n: int,
     classes: tuple[int, ...] | None,
     seed: int,
-    given: Tensor | None,
+    initial: Tensor | None,
     start_t: float,
 ) -> Iterator[Iterator[SampleStep]]:
-    """The trajectory of each batch, from `given`, (n, 1, 28, 28) in the path's range, or from noise."""
+    """One trajectory per batch, from `initial`, in the path's value range, or from noise."""
     path = PATHS[loaded.config.path]
     seed, n = whole_number(seed, "seed") % 2**63, image_count(n)
-    falling = noise_levels(chosen.steps, chosen.shift, start_t)
+    times = noise_levels(chosen.steps, chosen.shift, start_t)
     sampler = _sampler(chosen.sampler)
 
     def trajectories() -> Iterator[Iterator[SampleStep]]:
-        source = torch.Generator().manual_seed(seed)
-        added = step_generators(torch.Generator().manual_seed(seed))
-        shared = SharedNoise(added) if n > BATCH else None
+        generator = torch.Generator().manual_seed(seed)
+        per_step = step_generators(torch.Generator().manual_seed(seed))
+        shared = SharedNoise(per_step) if n > BATCH else None
         for first in range(0, n, BATCH):
             size = min(BATCH, n - first)
-            with within_memory(_too_many(size)):
+            with within_memory(_out_of_memory(size)):
                 x = (
-                    path.sample_noise((size, 1, IMAGE_SIZE, IMAGE_SIZE), source)
-                    if given is None
-                    else given[first:][:size]
+                    path.sample_noise((size, 1, IMAGE_SIZE, IMAGE_SIZE), generator)
+                    if initial is None
+                    else initial[first:][:size]
                 )
                 x = loaded.placed(x)
-            asked = None if classes is None else classes[first : first + size]
-            denoiser = loaded.denoiser(class_tensor(asked, x.device), chosen.guidance)
+            batch_classes = None if classes is None else classes[first : first + size]
+            denoiser = loaded.denoiser(class_tensor(batch_classes, x.device), chosen.guidance)
             if chosen.contrast:
                 denoiser = replace(denoiser, contrast=chosen.contrast, mean_image=loaded.mean_image)
-            moves = sampler(denoiser, x, falling, iter(shared) if shared else added)
-            yield _trajectory(moves, path, x, falling, chosen)
+            trajectory = sampler(denoiser, x, times, iter(shared) if shared else per_step)
+            yield _trajectory(trajectory, path, x, times, chosen)
 
     return trajectories()
 
 
 def _trajectory(
-    steps: Steps, path: ProbPath, x: Tensor, falling: Sequence[float], chosen: Sampling
+    steps: Steps, path: ProbPath, x: Tensor, times: Sequence[float], chosen: Sampling
 ) -> Iterator[SampleStep]:
-    yield SampleStep(0, falling[0], path.denormalize(x), None)
-    for index, t in enumerate(falling[1:], start=1):
-        # Closed before the yield, so that the caller's own mode is untouched.
-        with torch.no_grad(), within_memory(_too_many(len(x))):
-            x, prediction = next(steps)
-            seen, expected = path.denormalize(x), path.denormalize(prediction)
-            # Only at the end, since this waits for the device; what is not finite stays so.
-            if index == chosen.steps and not bool((seen.isfinite() & expected.isfinite()).all()):
-                raise NotFinite(in_words(chosen, path.name))
-        yield SampleStep(index, t, seen, expected)
+    yield SampleStep(0, times[0], path.denormalize(x), None)
+    for index, t in enumerate(times[1:], start=1):
+        # Left before the yield, to keep the caller's grad mode.
+        with torch.no_grad(), within_memory(_out_of_memory(len(x))):
+            x, denoised = next(steps)
+            image, prediction = path.denormalize(x), path.denormalize(denoised)
+            # Only at the end, since this synchronizes with the device; values that are not finite stay so.
+            if index == chosen.steps and not bool((image.isfinite() & prediction.isfinite()).all()):
+                raise NotFinite(describe_sampling(chosen, path.name))
+        yield SampleStep(index, t, image, prediction)
 
 
 def _merged(batches: Iterator[Iterator[SampleStep]]) -> Iterator[SampleStep]:
-    """The trajectories of several batches as one."""
+    """The trajectories of all batches as one."""
     trajectories = list(batches)
     return trajectories[0] if len(trajectories) == 1 else _concatenated(trajectories)
 
 
 def _concatenated(trajectories: Sequence[Iterator[SampleStep]]) -> Iterator[SampleStep]:
+    """Several trajectories of the same steps as one."""
     for parts in zip(*trajectories, strict=True):
         predictions = [part.prediction for part in parts if part.prediction is not None]
         x = torch.cat([part.x for part in parts])
@@ -240,25 +242,25 @@ def _concatenated(trajectories: Sequence[Iterator[SampleStep]]) -> Iterator[Samp
 def _sampler(name: str) -> Sampler:
     if not name.startswith(DIFFUSERS):
         return SAMPLERS[name]
-    from core.diffusion.diffusers_schedulers import scheduled  # it loads diffusers, which takes seconds
+    from core.diffusion.diffusers_schedulers import scheduler_sampler  # importing diffusers takes seconds
 
-    return scheduled(name.removeprefix(DIFFUSERS))
+    return scheduler_sampler(name.removeprefix(DIFFUSERS))
 
 
 def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Tensor:
-    """Images with so much noise as the model's path has at noise level `t`: what `sample` takes as its `start`.
+    """Corrupt images on the model's path, for `sample(model, start=..., start_t=t)`.
 
     Args:
-        model: what `load_model` gives.
+        model: A model from `load_model`.
         images: (n, 1, 28, 28) in [0, 1], a tensor or a NumPy array.
-        t: noise level in [0, 1]; 1 is noise alone.
-        seed: of the noise, which is the same as that of a sampling that starts from noise.
+        t: Noise level in [0, 1].
+        seed: Seed of the noise, as for `LoadedModel.noise`.
 
     Returns:
-        (n, 1, 28, 28), on the scale of images; outside [0, 1] where the noise is Gaussian.
+        (n, 1, 28, 28), scaled as images in [0, 1]; Gaussian noise exceeds that range.
 
     Raises:
-        MinidiffError: images of another shape, type or range, or a noise level outside [0, 1].
+        MinidiffError: The images have the wrong shape, type or range, or `t` is outside [0, 1].
     """
     clean = as_tensor(images, "images")
     _check_shape(clean, "images")
@@ -278,39 +280,39 @@ def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor 
     return torch.tensor([NULL_CLASS if label < 0 else label for label in classes], device=device)
 
 
-def _given_start(start: ArrayLike, path: ProbPath, t: float) -> Tensor:
-    """`start` in the path's range.
+def _normalized_start(start: ArrayLike, path: ProbPath, t: float) -> Tensor:
+    """`start` in the path's value range.
 
     Raises:
-        MinidiffError: it cannot be images with so much noise.
+        MinidiffError: Its values are not plausible for noise level t.
     """
     images = as_tensor(start, "start")
     _check_shape(images, "start")
     if not images.is_floating_point():
         raise MinidiffError(f"start needs floating-point values in [0, 1], not {images.dtype}; divide bytes by 255")
     x = path.normalize(images)
-    if not _fits(x, path, *path.alpha_sigma(t)):
+    if not _is_plausible(x, path, *path.alpha_sigma(t)):
         raise MinidiffError(
-            f"start has values from {images.min().item():g} to {images.max().item():g}, which are no images in [0, 1] "
-            f"with the noise of start_t {t:g}; make it with core.diffusion.sampling.noised, or give noise"
+            f"start has values from {images.min().item():g} to {images.max().item():g}, which are not images in [0, 1] "
+            f"at noise level start_t = {t:g}; create it with core.diffusion.sampling.noised, or pass noise"
         )
     return x
 
 
-def _given_noise(noise: ArrayLike, path: ProbPath) -> Tensor:
-    """`noise` in the path's range, which is that of its own noise.
+def _checked_noise(noise: ArrayLike, path: ProbPath) -> Tensor:
+    """`noise` as a tensor.
 
     Raises:
-        MinidiffError: it is not such noise.
+        MinidiffError: It has the wrong shape or type, or its values are not plausible for the path.
     """
     x = as_tensor(noise, "noise")
     _check_shape(x, "noise")
-    kind = "standard normal, as of torch.randn" if path.gaussian else "uniform in [0, 1), as of torch.rand"
+    kind = "standard normal, as from torch.randn" if path.gaussian else "uniform in [0, 1), as from torch.rand"
     if not x.is_floating_point():
-        raise MinidiffError(f"noise needs floating-point values, not {x.dtype}; for this model it is {kind}")
-    if not _fits(x, path, 0.0, 1.0):
+        raise MinidiffError(f"noise needs floating-point values, not {x.dtype}; this model needs noise that is {kind}")
+    if not _is_plausible(x, path, 0.0, 1.0):
         raise MinidiffError(
-            f"noise has values from {x.min().item():g} to {x.max().item():g}; for this model it is {kind}"
+            f"noise has values from {x.min().item():g} to {x.max().item():g}; this model needs noise that is {kind}"
         )
     return x
 
@@ -320,19 +322,19 @@ def _check_shape(images: Tensor, name: str) -> None:
         raise MinidiffError(f"{name} needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(images.shape)}")
 
 
-def _fits(x: Tensor, path: ProbPath, signal: float, noise: float) -> bool:
-    """Whether x, (n, 1, 28, 28), can hold images in the path's range and noise in these shares.
+def _is_plausible(x: Tensor, path: ProbPath, alpha: float, sigma: float) -> bool:
+    """Whether x, (n, 1, 28, 28), can be alpha x_0 + sigma eps with x_0 in the path's value range.
 
-    Seen by its range where the noise is uniform, and by each image's mean and deviation where it is Gaussian.
+    Uniform noise: checks the range; Gaussian noise: checks each image's mean and standard deviation.
     """
     x = x.detach().float().flatten(1)
     if not path.gaussian:
         return bool(((x >= path.low - 0.01) & (x <= path.high + 0.01)).all())
-    mean, deviation = x.mean(1).abs(), x.std(1)
-    most_mean = signal + noise * SIGMAS / math.sqrt(PIXELS) + 0.01
-    most_deviation = signal + noise * (1 + SIGMAS / math.sqrt(2 * PIXELS)) + 0.01
-    return bool(((mean <= most_mean) & (deviation <= most_deviation)).all())  # False for NaN, too
+    mean, std = x.mean(1).abs(), x.std(1)
+    max_mean = alpha + sigma * SIGMAS / math.sqrt(PIXELS) + 0.01
+    max_std = alpha + sigma * (1 + SIGMAS / math.sqrt(2 * PIXELS)) + 0.01
+    return bool(((mean <= max_mean) & (std <= max_std)).all())  # False for NaN
 
 
-def _too_many(n: int) -> MinidiffError:
-    return MinidiffError(f"{n} images at once do not fit into memory; ask for a smaller n")
+def _out_of_memory(n: int) -> MinidiffError:
+    return MinidiffError(f"{n} images at once do not fit into memory; use a smaller n")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.config.datasets import IMAGE_SIZE
 from core.config.sampling import NO_CLASS
-from core.config.training import IMAGE_SIZE
 from core.convolution import SMALL_SIDES, Geometry, Kernel, grown_formula, output_formula
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
@@ -163,7 +163,7 @@ def _corruption(
         image=to_array(image.pixels),
         noisy={path: to_array(torch.stack([point.x[0] for point in points])) for path, points in sweeps.items()},
         coefficients={
-            path: to_array(torch.tensor([(point.signal, point.noise) for point in points], device="cpu"))
+            path: to_array(torch.tensor([(point.alpha, point.sigma) for point in points], device="cpu"))
             for path, points in sweeps.items()
         },
         predictions=to_array(predictions[:, 0]),
@@ -172,15 +172,15 @@ def _corruption(
     for index in nearest_first:
         level = NOISE_LEVELS[index : index + 1]
         (point,) = corruption_sweep(model, pixels, level, label=label, seed=seed, steps=request.steps)
-        assert point.walked is not None
-        assert point.walked_error is not None
-        read = classify(model, point.walked[None])
+        assert point.sampled is not None
+        assert point.sampled_error is not None
+        read = classify(model, point.sampled[None])
         yield CorruptionSample(
             label=image.label,
             index=index,
-            error=point.walked_error,
+            error=point.sampled_error,
             read=None if read is None else read[0],
-            sampled=to_array(point.walked[0]),
+            sampled=to_array(point.sampled[0]),
         )
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from core.data.datasets import Dataset
-    from core.diffusion.frames import Reader
+    from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.lab import LabImage
 
@@ -64,7 +64,7 @@ class EngineServer:
         self._busy = threading.Event()
         self._queue: queue.SimpleQueue[Request | Refused | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
-        self._readers: dict[str, Reader | None] = {}  # by dataset; None if it has no feature classifier
+        self._readers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
         self._test_images: dict[str, Dataset] = {}
 
     def serve(self) -> None:
@@ -182,7 +182,7 @@ class EngineServer:
     def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
         import torch
 
-        from core.config.training import IMAGE_SIZE
+        from core.config.datasets import IMAGE_SIZE
         from core.engine.lab import LabImage
 
         if isinstance(image, DatasetImage):
@@ -200,7 +200,7 @@ class EngineServer:
         reader = self._reader(model.config.dataset)
         return None if reader is None else reader(quantized(images))
 
-    def _reader(self, dataset: str) -> Reader | None:
+    def _reader(self, dataset: str) -> Classify | None:
         from core.evaluation.feature_classifiers import available_classifier, classify
 
         if dataset not in self._readers:

@@ -1,4 +1,4 @@
-"""How close samples are to real images: distances between features of a classifier, and `evaluate()`.
+"""Sample quality: distances between classifier features of samples and real images, and `evaluate()`.
 
 It may import `core.diffusion` and what is below it.
 """

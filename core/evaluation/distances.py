@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors: how far samples are from real images, and how much they cover."""
+"""Distances between two sets of feature vectors: Frechet and kernel distance, precision and recall."""
 
 from __future__ import annotations
 
@@ -8,36 +8,53 @@ from torch import Tensor
 from core.errors import MinidiffError
 
 NEIGHBOURS = 3
-_ROWS = 1000  # of a matrix of all pairs at a time
+_ROWS = 1000  # of the pairwise matrix per chunk
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """The Frechet distance of two Gaussians fitted to feature vectors, (N, D) and (M, D).
+    """Frechet distance of Gaussians fitted to two sets of feature vectors.
 
-    |mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), in float64. It falls as N and M grow: compare figures of
-    the same size only. Source: Heusel et al. 2017, eq. 6 (FID), with Dowson and Landau 1982.
+    |mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), in float64. Biased: it falls as N and M grow, so compare
+    only values of the same sizes.
+
+    Args:
+        a: (N, D), N at least 2.
+        b: (M, D), M at least 2.
+
+    Raises:
+        MinidiffError: The shapes do not match.
+
+    Source: Heusel et al. 2017, eq. 6 (FID), with Dowson and Landau 1982.
     """
     _check(a, b)
     a, b = a.double(), b.double()
-    shift = (a.mean(0) - b.mean(0)).square().sum()
-    cov_a, cov_b = (torch.cov(x.T).reshape(x.shape[1], -1) for x in (a, b))  # of one feature, cov gives a number
+    mean_term = (a.mean(0) - b.mean(0)).square().sum()
+    cov_a, cov_b = (torch.cov(x.T).reshape(x.shape[1], -1) for x in (a, b))  # torch.cov of one feature is a scalar
     root = _square_root(cov_a)
-    overlap = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
-    return float((shift + cov_a.trace() + cov_b.trace() - 2 * overlap).clamp(min=0))
+    cross_term = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    return float((mean_term + cov_a.trace() + cov_b.trace() - 2 * cross_term).clamp(min=0))
 
 
 def _square_root(matrix: Tensor) -> Tensor:
-    """The symmetric square root of a covariance matrix; what rounding made negative counts as 0."""
+    """Symmetric square root of a covariance matrix; negative eigenvalues, from rounding, count as 0."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """The squared maximum mean discrepancy under the kernel (x.y / D + 1)^3, over all pairs of (N, D) and (M, D).
+    """Squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, over all pairs.
 
-    Unbiased, so its mean does not depend on N and M, and it may fall slightly below 0 for equal distributions.
-    Source: Binkowski et al. 2018, eq. 4 (KID), without their subsets.
+    Unbiased: its mean does not depend on N and M, and it can be slightly negative for equal distributions.
+
+    Args:
+        a: (N, D), N at least 2.
+        b: (M, D), M at least 2.
+
+    Raises:
+        MinidiffError: The shapes do not match.
+
+    Source: Binkowski et al. 2018, eq. 4 (KID), without subsets.
     """
     _check(a, b)
     a, b = a.double(), b.double()
@@ -48,35 +65,44 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    """The kernel of each row of `a` with the same row of `b`."""
+    """The kernel of corresponding rows."""
     return ((a * b).sum(1) / a.shape[1] + 1) ** 3
 
 
 def _kernel_sum(a: Tensor, b: Tensor) -> float:
-    """The kernel summed over all pairs."""
+    """The sum of the kernel over all pairs."""
     return sum(float(((rows @ b.T) / a.shape[1] + 1).pow_(3).sum()) for rows in torch.split(a, _ROWS))
 
 
 def precision_recall(real: Tensor, samples: Tensor) -> tuple[float, float]:
-    """The share of samples that lie among the real vectors, and of real vectors that lie among the samples.
+    """Precision (fraction of samples in the real manifold) and recall (fraction of real vectors in the samples').
 
-    A vector lies among others if it is within the distance of one of them to its third nearest neighbour. For (N, D)
-    and (M, D) of the same distribution and size both are somewhat below 1. Source: Kynkaanniemi et al. 2019, eq. 1-2.
+    The manifold of a set is the union of balls around its vectors, each with the radius of the third nearest
+    neighbour. For equal distributions and sizes both values are slightly below 1.
+
+    Args:
+        real: (N, D), N at least 2.
+        samples: (M, D), M at least 2.
+
+    Raises:
+        MinidiffError: The shapes do not match.
+
+    Source: Kynkaanniemi et al. 2019, eq. 1-2.
     """
     _check(real, samples)
-    return _share_among(samples, real), _share_among(real, samples)
+    return _fraction_in_manifold(samples, real), _fraction_in_manifold(real, samples)
 
 
-def _share_among(asked: Tensor, others: Tensor) -> float:
+def _fraction_in_manifold(vectors: Tensor, others: Tensor) -> float:
     k = min(NEIGHBOURS, len(others) - 1)
-    reach = torch.cat([torch.cdist(rows, others).kthvalue(k + 1, dim=1).values for rows in torch.split(others, _ROWS)])
-    inside = [(torch.cdist(rows, others) <= reach).any(1) for rows in torch.split(asked, _ROWS)]
+    radii = torch.cat([torch.cdist(rows, others).kthvalue(k + 1, dim=1).values for rows in torch.split(others, _ROWS)])
+    inside = [(torch.cdist(rows, others) <= radii).any(1) for rows in torch.split(vectors, _ROWS)]
     return float(torch.cat(inside).double().mean())
 
 
 def _check(a: Tensor, b: Tensor) -> None:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise MinidiffError(
-            f"two sets of at least 2 feature vectors of one length are compared, (N, D) and (M, D), "
+            f"features must have shapes (N, D) and (M, D) with N and M at least 2, "
             f"not {tuple(a.shape)} and {tuple(b.shape)}"
         )

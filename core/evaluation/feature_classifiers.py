@@ -1,4 +1,4 @@
-"""Feature classifiers: small networks trained on a data set's own images, whose features samples are measured in."""
+"""Feature classifiers: small networks, trained on the data set, whose features evaluate samples."""
 
 from __future__ import annotations
 
@@ -17,29 +17,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.compute.seeding import CORRUPTION, SPLIT, WEIGHTS, epoch_order, generator_for, initializing
-from core.compute.torch_settings import own_modes
+from core.compute.torch_settings import training_mode
 from core.config.datasets import CLASSES
 from core.data.augmentation import padded, shifted
 from core.data.datasets import Dataset
 from core.errors import CheckpointError
-from core.models.weights_layout import EXACT, Found, check_finite, check_opening, described_in, net_layout
+from core.models.weights_layout import (
+    EXACT,
+    TensorInfo,
+    check_finite,
+    check_opening,
+    expected_layout,
+    file_tensor_infos,
+)
 from core.runs.directory import builtin_homes
 from core.system.atomic_write import write_atomically
 
 Shape = Literal["conv", "mlp"]
 SHAPES: tuple[Shape, ...] = ("conv", "mlp")
-FEATURES = 128  # of either shape
+FEATURES = 128
 SEED = 0
-VALIDATION = 6  # a sixth of the training images is never shown to a classifier: 10,000 of MNIST's 60,000
-LEAST_ACCURACY = 0.8  # of the test split that a classifier must read right to be worth asking
+VALIDATION = 6  # one in this many training images is in the validation split: 10,000 of MNIST's 60,000
+MIN_ACCURACY = 0.8  # on the test split, for a classifier to be used
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 12, 128, 2e-3, 0.02, 2
 
 
 class Classifier(nn.Module):
-    """Logits from `forward`; `features` gives what the last linear layer sees, (B, 128), for (B, 1, 28, 28) in [0, 1].
+    """Classifies images, (B, 1, 28, 28) in [0, 1].
 
-    `conv`: four convolutions, 28x28 -> 14x14 -> 7x7, and the mean over the 7x7 places. `mlp`: three linear layers on
-    the pixels. Both normalise with the batch's statistics, so that few epochs are enough.
+    `conv`: four convolutions, 28x28 -> 14x14 -> 7x7, and global average pooling. `mlp`: three linear layers. Both use
+    batch normalization.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -63,9 +70,9 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, CLASSES)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees: (B, 128)."""
-        found: Tensor = self.body(x * 2 - 1)
-        return found
+        """Inputs of the last linear layer, (B, 128)."""
+        features: Tensor = self.body(x * 2 - 1)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, 10)."""
@@ -80,25 +87,25 @@ def _convolution(wide: int, narrow: int, kernel: int = 3, stride: int = 1) -> tu
 
 @dataclass(frozen=True)
 class FeatureClassifier:
-    """A trained classifier in evaluation mode, and what is known of it."""
+    """A trained classifier in evaluation mode, with its metadata."""
 
     net: Classifier
     dataset: str
-    accuracy: float  # share of the test split that it reads right
+    accuracy: float  # on the test split, 0 to 1
     sha256: str  # of its weights file
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a classifier sees in a set of images."""
+    """A classifier's output for a set of images."""
 
     features: Tensor  # (N, 128) float32
-    classes: Tensor  # (N,) int64, the class it takes each image for
-    confidence: Tensor  # (N,) its probability of that class
+    classes: Tensor  # (N,) int64, the most probable class
+    confidence: Tensor  # (N,) probability of that class
 
 
 def split(n: int) -> tuple[Tensor, Tensor]:
-    """Positions of the training images that classifiers learn from, and of the sixth that is held out from them."""
+    """Indices of the training and validation images of the classifiers; validation is a sixth of `n`."""
     order = torch.randperm(n, generator=generator_for(SEED, SPLIT, 0), device="cpu")
     return order[n // VALIDATION :], order[: n // VALIDATION]
 
@@ -106,52 +113,58 @@ def split(n: int) -> tuple[Tensor, Tensor]:
 def fit(
     shape: Shape, data: Dataset, *, epochs: int = EPOCHS, device: torch.device | str = "cpu"
 ) -> Generator[tuple[int, int], None, Classifier]:
-    """Train a classifier on all of `data`, shifted by up to two pixels; yields (steps done, of) and returns it.
+    """Train a classifier on `data` with random shifts of up to two pixels; a pure function of images and labels.
 
-    AdamW with a one-cycle learning rate (Smith and Topin 2017), float32, a pure function of the images and labels.
+    AdamW with a one-cycle learning rate (Smith and Topin 2017), in float32.
+
+    Yields:
+        (steps done, total steps).
+
+    Returns:
+        The classifier in evaluation mode.
     """
     device = torch.device(device)
     n = len(data.images)
     per_epoch = -(-n // BATCH)
     total = epochs * per_epoch
-    with own_modes(device):
+    with training_mode(device):
         with initializing(generator_for(SEED, WEIGHTS, SHAPES.index(shape))):
             net = Classifier(shape)
         net = net.to(device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=total, pct_start=0.2)
         images, labels = padded(data.images, SHIFT).to(device), data.labels.to(device)
     for step in range(total):
-        with own_modes(device):
+        with training_mode(device):
             epoch, position = divmod(step, per_epoch)
             if position == 0:
                 order = epoch_order(SEED, epoch, n).to(device)
             chosen = order[position * BATCH : (position + 1) * BATCH]
-            if len(chosen) > 1:  # a batch of one has no statistics
+            if len(chosen) > 1:  # batch normalization needs two
                 x = shifted(images[chosen], SHIFT, generator_for(SEED, CORRUPTION, step)).float().div_(255)
                 loss = functional.cross_entropy(net(x), labels[chosen])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call] # torch's own
                 optimizer.step()
-            pace.step()
+            schedule.step()
         yield step + 1, total
     net.eval()
     return net
 
 
-def read(net: Classifier, images: Tensor, batch: int = 500) -> Iterator[Classification]:
-    """What the classifier sees in (N, 1, 28, 28) uint8 images, a batch at a time, on the CPU."""
+def classify_batches(net: Classifier, images: Tensor, batch: int = 500) -> Iterator[Classification]:
+    """Classify (N, 1, 28, 28) uint8 images in batches; results are on the CPU."""
     device = next(net.parameters()).device
     for part in torch.split(images, batch):
         with torch.no_grad():
             features = net.features(part.to(device).float().div(255))
-            likely, classes = net.head(features).softmax(1).max(1)
-        yield Classification(features.cpu(), classes.cpu(), likely.cpu())
+            confidence, classes = net.head(features).softmax(1).max(1)
+        yield Classification(features.cpu(), classes.cpu(), confidence.cpu())
 
 
-def joined(classify: Iterable[Classification]) -> Classification:
-    """The readings of several batches as one."""
-    parts = list(classify)
+def concatenate(batches: Iterable[Classification]) -> Classification:
+    """The output for several batches as one."""
+    parts = list(batches)
     return Classification(
         torch.cat([part.features for part in parts]),
         torch.cat([part.classes for part in parts]),
@@ -160,73 +173,73 @@ def joined(classify: Iterable[Classification]) -> Classification:
 
 
 def accuracy(net: Classifier, data: Dataset) -> float:
-    """The share of images that the classifier reads as labelled."""
-    return float((joined(read(net, data.images)).classes == data.labels).double().mean())
+    """Accuracy on a labelled data set, 0 to 1."""
+    return float((concatenate(classify_batches(net, data.images)).classes == data.labels).double().mean())
 
 
 def get_classifier(
     shape: Shape, name: str, train: Dataset, test: Dataset
 ) -> Generator[tuple[int, int], None, FeatureClassifier]:
-    """The classifier for a data set: shipped, from the user's cache, or trained now and kept there.
+    """The classifier of a data set: shipped, from the user's cache, or trained now (minutes on a CPU) and cached.
 
-    Yields (steps done, of) while it trains, minutes on a CPU.
+    Yields:
+        (steps done, total steps) while it trains.
 
     Raises:
-        CheckpointError: a weights file is damaged, or the cache cannot be written; the text names it.
+        CheckpointError: A weights file is damaged, or the cache cannot be written.
     """
-    seen = images_sha256(train)
-    kept = Path(user_cache_dir("minidiff")) / "classifiers" / f"{name}-{shape}-{seen[:12]}.safetensors"
-    for path in (*(home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()), kept):
-        if path.is_file() and (found := _load(path, shape, name, seen)) is not None:
-            return found
-    learned, _ = split(len(train.images))
+    sha256 = images_sha256(train)
+    cached = Path(user_cache_dir("minidiff")) / "classifiers" / f"{name}-{shape}-{sha256[:12]}.safetensors"
+    for path in (*(home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()), cached):
+        if path.is_file() and (classifier := _load(path, shape, name, sha256)) is not None:
+            return classifier
+    indices, _ = split(len(train.images))
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)  # before minutes are spent in vain
-        net = yield from fit(shape, Dataset(train.images[learned], train.labels[learned]))
-        write_classifier(kept, net, name, seen, accuracy(net, test))
+        cached.parent.mkdir(parents=True, exist_ok=True)  # fails before training, not after
+        net = yield from fit(shape, Dataset(train.images[indices], train.labels[indices]))
+        write_classifier(cached, net, name, sha256, accuracy(net, test))
     except OSError as error:
         raise CheckpointError(
-            f"the classifier for {name} cannot be kept in {kept.parent} ({error.strerror or error}); "
-            f"free some space there or point XDG_CACHE_HOME at a folder you can write"
+            f"the classifier for {name} cannot be written to {cached.parent} ({error.strerror or error}); "
+            f"free some space there or set XDG_CACHE_HOME to a writable folder"
         ) from None
-    written = _load(kept, shape, name, seen)
-    assert written is not None, "what was just written for these images is theirs"
+    written = _load(cached, shape, name, sha256)
+    assert written is not None, "just written for these images"
     return written
 
 
 def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
-    """The most accurate classifier for a data set that ships or was trained before.
+    """The most accurate shipped or cached classifier of a data set; None if there is none.
 
-    None where there is none, or where none reads at least `LEAST_ACCURACY` of the test images right: one trained on few
-    images, for an evaluation with a limit, would call digits by the wrong names.
+    Classifiers below `MIN_ACCURACY` are ignored: they were trained on few images, for an evaluation with a limit.
     """
     cached = sorted((Path(user_cache_dir("minidiff")) / "classifiers").glob(f"{name}-{shape}-*.safetensors"))
     shipped = [home / "feature_classifiers" / f"{name}-{shape}.safetensors" for home in builtin_homes()]
-    found = [_load(path, shape, name, None) for path in (*shipped, *cached) if path.is_file()]
-    good = [classifier for classifier in found if classifier is not None and classifier.accuracy >= LEAST_ACCURACY]
-    return max(good, key=lambda classifier: classifier.accuracy, default=None)
+    loaded = [_load(path, shape, name, None) for path in (*shipped, *cached) if path.is_file()]
+    usable = [classifier for classifier in loaded if classifier is not None and classifier.accuracy >= MIN_ACCURACY]
+    return max(usable, key=lambda classifier: classifier.accuracy, default=None)
 
 
 def classify(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, int], ...]:
-    """The class that a classifier takes each of (B, 1, 28, 28) uint8 images for, and how sure it is, in percent."""
-    seen = joined(read(classifier.net, images))
-    sure = (round(100 * share) for share in seen.confidence.tolist())
-    return tuple(zip(seen.classes.tolist(), sure, strict=True))
+    """The most probable class of each of (B, 1, 28, 28) uint8 images, and its probability in percent."""
+    result = concatenate(classify_batches(classifier.net, images))
+    percent = (round(100 * value) for value in result.confidence.tolist())
+    return tuple(zip(result.classes.tolist(), percent, strict=True))
 
 
 def images_sha256(data: Dataset) -> str:
-    """The SHA-256 of a set's images, by which a classifier knows what it was trained for."""
+    """SHA-256 of a data set's images, stored with classifiers trained on them."""
     return hashlib.sha256(data.images.numpy().tobytes()).hexdigest()
 
 
-def write_classifier(path: Path, net: Classifier, name: str, train_sha256: str, right: float) -> None:
-    """Keep a classifier with what is known of it in the header."""
+def write_classifier(path: Path, net: Classifier, name: str, train_sha256: str, test_accuracy: float) -> None:
+    """Write a classifier, with its metadata in the header."""
     header = {
         "format": "minidiff classifier",
         "shape": net.shape,
         "dataset": name,
         "train_images_sha256": train_sha256,
-        "accuracy": f"{right:.4f}",
+        "accuracy": f"{test_accuracy:.4f}",
         "seed": str(SEED),
         "epochs": str(EPOCHS),
         "features": f"the {FEATURES} inputs of the last linear layer",
@@ -237,26 +250,26 @@ def write_classifier(path: Path, net: Classifier, name: str, train_sha256: str, 
 
 
 def _load(path: Path, shape: Shape, name: str, train_sha256: str | None) -> FeatureClassifier | None:
-    """The classifier in a file, or None if it was trained on other images than those named, if any are."""
+    """Load a classifier; None if `train_sha256` is given and differs from the file's."""
     with initializing(torch.Generator()):
-        net = Classifier(shape)  # its weights are replaced by the file's
-    wanted = {name: Found(part.dtypes[0], part.shape) for name, part in net_layout(net, EXACT).items()}
+        net = Classifier(shape)  # weights follow from the file
+    expected = {name: TensorInfo(part.dtypes[0], part.shape) for name, part in expected_layout(net, EXACT).items()}
     try:
         check_opening(path, follow=True)
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if train_sha256 is not None and header.get("train_images_sha256") != train_sha256:
                 return None
-            right = float(header["accuracy"])
-            if described_in(file) != wanted or not 0 <= right <= 1:
-                raise ValueError(f"it does not hold the weights and the accuracy of a {shape} classifier")
+            test_accuracy = float(header["accuracy"])
+            if file_tensor_infos(file) != expected or not 0 <= test_accuracy <= 1:
+                raise ValueError(f"it lacks the weights or the accuracy of a {shape} classifier")
             with torch.device("cpu"):
-                tensors = {key: file.get_tensor(key) for key in wanted}
+                tensors = {key: file.get_tensor(key) for key in expected}
         check_finite(path, tensors)
         with torch.inference_mode(False):
             net.load_state_dict(tensors)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, safetensors.SafetensorError, CheckpointError, KeyError, ValueError) as error:
         first, *_ = [*str(error).splitlines(), type(error).__name__]
-        raise CheckpointError(f"{path} is not a usable classifier ({first}); delete it or put it back") from None
-    return FeatureClassifier(net.eval().to(memory_format=torch.channels_last), name, right, sha256)
+        raise CheckpointError(f"{path} is not a usable classifier ({first}); delete or replace it") from None
+    return FeatureClassifier(net.eval().to(memory_format=torch.channels_last), name, test_accuracy, sha256)

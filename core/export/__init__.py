@@ -1,4 +1,4 @@
-"""Files that users ask for: PNG, JPEG, WebP and GIF pictures, scripts, and CSV tables.
+"""Exported files: PNG, JPEG, WebP and GIF images with Pillow, scripts, and CSV tables.
 
-Pillow draws the pictures. It may import `core.runs` and what is below it, so that the UI can use it.
+It may import `core.runs` and what is below it, so that the UI can use it.
 """

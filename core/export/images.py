@@ -1,4 +1,4 @@
-"""Pictures and tables to take away: a grid, the tutorial's figure, an animated GIF, metrics as CSV."""
+"""Exports images (grid, figure, animated GIF, panels), scripts and CSV tables."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ if TYPE_CHECKING:
     from core.runs.history import RunHistory
     from core.runs.trajectory import Denoising
 
-GAP = 2  # pixels between digits, before scaling
+GAP = 2  # pixels between images, before scaling
 GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
-LONGEST_SIDE = 12_000  # pixels of a grid, beyond which its images are enlarged less
-PANEL_SIDE = 224  # pixels of a panel's longer side, at most, unless it has more
+LONGEST_SIDE = 12_000  # in pixels; larger grids are scaled up less
+PANEL_SIDE = 224  # pixels to which a panel's longer side is scaled up at most
 GIF_STEP_MS, GIF_END_MS = 80, 2500
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
-ANIMATIONS = {".gif": "GIF"}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
+GIF_FORMATS = {".gif": "GIF"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 TITLES = ("Input (noisy)", "Model prediction")
 _MARGIN, _TITLE_HEIGHT, _LABEL_WIDTH, _TEXT_SIZE = 12, 30, 34, 15
 
 
-def check_output(path: Path, formats: Mapping[str, str] = PICTURES) -> None:
-    """Check before long work that a picture can be written to `path`.
+def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
+    """Check that an image can be written to `path`, before generating it.
+
+    Args:
+        path: The file.
+        formats: Pillow's format by suffix.
 
     Raises:
-        MinidiffError: its suffix names no format that is written here, or nothing can be written there.
+        MinidiffError: The suffix is not supported, or the file cannot be written.
     """
     _format_for(path, formats)
     try:
@@ -46,30 +50,38 @@ def check_output(path: Path, formats: Mapping[str, str] = PICTURES) -> None:
 
 
 def grid_image(images: bytes, n: int, height: int, width: int) -> Image.Image:
-    """`n` uint8 images as one grid, dark ink on white, 8 in a row, or as square as can be beyond 64."""
+    """Arrange `n` uint8 images in a grid, inverted to dark on white; 8 per row up to 64 images, else square."""
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     sheet = Image.new("L", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), 0)
     size = height * width
-    for place in range(n):
-        digit = Image.frombytes("L", (width, height), images[place * size : (place + 1) * size])
-        row, column = divmod(place, columns)
-        sheet.paste(digit, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    for index in range(n):
+        image = Image.frombytes("L", (width, height), images[index * size : (index + 1) * size])
+        row, column = divmod(index, columns)
+        sheet.paste(image, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
     return ImageOps.invert(sheet)
 
 
 def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
-    """Write the state after one step as a PNG; by default the last, which is the samples.
+    """Write the images at one step as a grid.
+
+    Args:
+        path: The file; without a suffix, PNG.
+        denoising: The recorded trajectory.
+        index: Step; -1: the last, which holds the samples.
 
     Raises:
-        MinidiffError: the file cannot be written, as for every function here.
+        MinidiffError: The suffix is not supported, or the file cannot be written.
     """
     grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
     return _write(path, _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size)))))
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
-    """Write the tutorial's figure as a PNG: a row a step, each state beside the prediction made from it.
+    """Write the tutorial's figure: one row per step, with x beside the prediction made from it.
+
+    Raises:
+        MinidiffError: There is no step, the suffix is not supported, or the file cannot be written.
 
     Source: the tutorial's section 3.6.
     """
@@ -81,7 +93,7 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
         for state, after in zip(denoising.frames, denoising.frames[1:], strict=False)
     ]
     if not rows:
-        raise MinidiffError("there is no step to draw yet; wait for the first prediction")
+        raise MinidiffError("there is no step to export yet; wait for the first prediction")
     cell_width, cell_height = rows[0][0].size
     columns = [_LABEL_WIDTH + _MARGIN, _LABEL_WIDTH + 2 * _MARGIN + cell_width]
     width = columns[1] + cell_width + _MARGIN
@@ -100,8 +112,12 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
 
 
 def write_gif(path: Path, denoising: Denoising) -> Path:
-    """Write the whole denoising as a GIF that repeats: the state above, the prediction below."""
-    pictures = []
+    """Write the trajectory as a looping GIF, with x above and the prediction below.
+
+    Raises:
+        MinidiffError: The suffix is not supported, or the file cannot be written.
+    """
+    sheets = []
     for frame in denoising.frames:
         prediction = frame.prediction or denoising.frames[min(1, len(denoising.frames) - 1)].prediction or frame.x
         parts = [grid_image(images, denoising.n, denoising.height, denoising.width) for images in (frame.x, prediction)]
@@ -109,14 +125,14 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
         sheet = Image.new("L", (width, 2 * height + 3 * GAP), 255)
         sheet.paste(parts[0], (0, 0))
         sheet.paste(parts[1], (0, height + 3 * GAP))
-        pictures.append(_scaled(sheet, GIF_SCALE))
-    durations = [GIF_STEP_MS] * (len(pictures) - 1) + [GIF_END_MS]
+        sheets.append(_scaled(sheet, GIF_SCALE))
+    durations = [GIF_STEP_MS] * (len(sheets) - 1) + [GIF_END_MS]
     return _write(
         path,
-        pictures[0],
-        ANIMATIONS,
+        sheets[0],
+        GIF_FORMATS,
         save_all=True,
-        append_images=pictures[1:],
+        append_images=sheets[1:],
         duration=durations,
         loop=0,
         optimize=False,
@@ -124,43 +140,47 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
 
 
 def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]]) -> Path:
-    """Write pictures of any size side by side as a PNG, each under its title: what a bench of the lab shows.
+    """Write images of any sizes side by side, each under its title.
 
     Args:
-        path: the file.
-        panels: title, height and width, and the uint8 pixels row by row, white for the largest.
+        path: The file; without a suffix, PNG.
+        panels: Title, (height, width) and uint8 pixels in row-major order.
 
     Raises:
-        MinidiffError: there is none, or the file cannot be written.
+        MinidiffError: There is no panel, the suffix is not supported, or the file cannot be written.
     """
     if not panels:
-        raise MinidiffError("there is nothing to draw yet; wait for the first answer")
+        raise MinidiffError("there is nothing to export yet; wait for the first result")
     font = ImageFont.load_default(_TEXT_SIZE)
-    pictures = []
+    images = []
     for title, (height, width), pixels in panels:
-        picture = _scaled(Image.frombytes("L", (width, height), pixels), max(1, PANEL_SIDE // max(height, width)))
-        pictures.append((title, picture, max(picture.width, math.ceil(font.getlength(title)))))
-    size = sum(width for *_, width in pictures) + _MARGIN * (len(pictures) + 1)
-    sheet = Image.new("L", (size, _TITLE_HEIGHT + max(picture.height for _, picture, _ in pictures) + 2 * _MARGIN), 255)
+        image = _scaled(Image.frombytes("L", (width, height), pixels), max(1, PANEL_SIDE // max(height, width)))
+        images.append((title, image, max(image.width, math.ceil(font.getlength(title)))))
+    size = sum(width for *_, width in images) + _MARGIN * (len(images) + 1)
+    sheet = Image.new("L", (size, _TITLE_HEIGHT + max(image.height for _, image, _ in images) + 2 * _MARGIN), 255)
     draw, left = ImageDraw.Draw(sheet), _MARGIN
-    for title, picture, width in pictures:
+    for title, image, width in images:
         draw.text((left, _MARGIN + 8), title, fill=0, font=font, anchor="lm")
-        sheet.paste(picture, (left, _TITLE_HEIGHT + _MARGIN))
+        sheet.paste(image, (left, _TITLE_HEIGHT + _MARGIN))
         left += width + _MARGIN
     return _write(path, sheet)
 
 
 def write_script(path: Path, lines: Sequence[str]) -> Path:
-    """Write lines of Python.
+    """Write lines of a script.
 
     Raises:
-        MinidiffError: the file cannot be written.
+        MinidiffError: The file cannot be written.
     """
     return _write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_csv(path: Path, history: RunHistory) -> Path:
-    """Write a run's windows and epochs as CSV, in the order of their steps; a window has no validation loss."""
+    """Write a run's windows and epochs as CSV, ordered by step; only epochs have a validation loss.
+
+    Raises:
+        MinidiffError: The file cannot be written.
+    """
     columns = (
         "event",
         "time",
@@ -188,7 +208,7 @@ def _scaled(image: Image.Image, factor: int) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = PICTURES, **options: Any) -> Path:
+def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = FORMATS, **options: Any) -> Path:
     content = io.BytesIO()
     format_ = _format_for(path, formats)
     image.save(content, format_, **_SAVE_OPTIONS.get(format_, {}), **options)
@@ -196,11 +216,11 @@ def _write(path: Path, image: Image.Image, formats: Mapping[str, str] = PICTURES
 
 
 def _format_for(path: Path, formats: Mapping[str, str]) -> str:
-    """Pillow's name of the format that the suffix of `path` stands for; without a suffix, the first of `formats`."""
+    """Pillow's format name for the suffix of `path`; the first of `formats` without a suffix."""
     suffix = path.suffix.lower()
     if suffix and suffix not in formats:
         known = ", ".join(formats)
-        raise MinidiffError(f"cannot write {path}: {suffix} is not a format it can be written in; end it in {known}")
+        raise MinidiffError(f"cannot write {path}: unsupported format {suffix}; use one of: {known}")
     return formats[suffix] if suffix else next(iter(formats.values()))
 
 
@@ -212,4 +232,4 @@ def _write_bytes(path: Path, content: bytes) -> Path:
 
 
 def _unwritable(path: Path, error: OSError) -> MinidiffError:
-    return MinidiffError(f"cannot write {path}: {error.strerror}; choose another name or place")
+    return MinidiffError(f"cannot write {path}: {error.strerror}; choose another path")

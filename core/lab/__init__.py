@@ -1,4 +1,4 @@
-"""Convolution, transposed convolution, corruption and the inside of a network, step by step, for scripts and the UI.
+"""Convolution, transposed convolution, corruption and network internals, step by step, for scripts and the UI.
 
 It may import `core.diffusion` and what is below it.
 """

@@ -1,4 +1,4 @@
-"""A convolution window by window: what lies under the kernel, what it is multiplied by, and the map as it fills."""
+"""A convolution one window at a time."""
 
 from __future__ import annotations
 
@@ -11,47 +11,45 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.compute.arrays import as_tensor
-from core.convolution import Geometry, Kernel, checked, output_size
+from core.convolution import Geometry, Kernel, check_kernel, output_size
 from core.errors import MinidiffError
 
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-_PLAIN = Geometry()
+_DEFAULT = Geometry()
 
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionStep:
-    """One position of the kernel; values are in the image's own range and type."""
+    """One position of the kernel; tensors have the image's dtype."""
 
-    position: tuple[int, int]  # row and column of the output
-    origin: tuple[int, int]  # of the window's first pixel, in the padded image
-    window: Tensor  # (kh, kw), what lies under the kernel, `dilation` pixels apart
-    products: Tensor  # (kh, kw), window times kernel
+    position: tuple[int, int]  # row and column in the output
+    origin: tuple[int, int]  # row and column of the window's first pixel in the padded image
+    window: Tensor  # (kh, kw), pixels under the kernel, `dilation` apart
+    products: Tensor  # (kh, kw), window * kernel
     total: float  # their sum, as conv2d computes it
-    output: Tensor  # (H', W'), the map so far; NaN where nothing was computed yet
+    output: Tensor  # (H', W'), the output so far; NaN where not computed yet
 
 
 def convolve_steps(
-    image: ArrayLike, kernel: ArrayLike | Kernel, geometry: Geometry = _PLAIN, *, flip: bool = False
+    image: ArrayLike, kernel: ArrayLike | Kernel, geometry: Geometry = _DEFAULT, *, flip: bool = False
 ) -> Iterator[ConvolutionStep]:
-    """Lay a kernel on every window of an image, row by row.
+    """Convolve an image with a kernel, one window at a time in row-major order.
 
-    As in `torch.nn.functional.conv2d`, which does the arithmetic, this is cross-correlation: the kernel is laid on as
-    it is written. A mathematician's convolution turns it by 180 degrees first, which makes no difference to a net that
-    learns its kernels.
+    Like `torch.nn.functional.conv2d`, which computes the values, this is cross-correlation: the kernel is not flipped.
 
     Args:
-        image: (H, W), floating point, of any range; a tensor or a NumPy array, as the kernel.
-        kernel: (kh, kw), from 1 to 7 of either, values from -1000 to 1000.
-        geometry: stride, padding and dilation.
-        flip: turn the kernel first, as the tutorial's section 1.1 defines convolution.
+        image: (H, W), floating point; a tensor or a NumPy array.
+        kernel: (kh, kw), 1 to 7 each, values from -1000 to 1000; a tensor, an array or nested sequences.
+        geometry: Stride, padding and dilation.
+        flip: Rotate the kernel by 180 degrees first, as in the definition of convolution in the tutorial's section 1.1.
 
     Returns:
-        A generator of H' W' records, H' and W' as `core.convolution.output_size` tells.
+        An iterator over H' * W' records, with H' and W' from `core.convolution.output_size`.
 
     Raises:
-        MinidiffError: the image or the kernel is none, or the window does not fit into the padded image.
+        MinidiffError: The image or the kernel is invalid, or the window does not fit into the padded image.
     """
     image = checked_image(image)
     weight = kernel_tensor(kernel, image)
@@ -59,35 +57,35 @@ def convolve_steps(
         weight = weight.flip(0, 1)
     height, width = (output_size(*sides, geometry) for sides in zip(image.shape, weight.shape, strict=True))
     stride, dilation = geometry.stride, geometry.dilation
-    whole_image = padded(image, geometry)[None, None]
+    padded_image = padded(image, geometry)[None, None]
     with torch.autocast(image.device.type, enabled=False):
-        whole = functional.conv2d(whole_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
-    columns = functional.unfold(whole_image, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
+        whole = functional.conv2d(padded_image, weight[None, None], stride=stride, dilation=dilation)[0, 0]  # (H', W')
+    columns = functional.unfold(padded_image, weight.shape, dilation, stride=stride)[0]  # (kh kw, H' W')
     windows = columns.T.reshape(height * width, *weight.shape)
     return _slide(windows, windows * weight, whole, stride)
 
 
 def _slide(windows: Tensor, products: Tensor, whole: Tensor, stride: int) -> Iterator[ConvolutionStep]:
-    so_far = torch.full_like(whole, torch.nan)
+    output = torch.full_like(whole, torch.nan)
     height, width = whole.shape
     positions = ((row, column) for row in range(height) for column in range(width))
     for position, window, terms, total in zip(positions, windows, products, whole.flatten().tolist(), strict=True):
         row, column = position
-        so_far[row, column] = total
-        yield ConvolutionStep(position, (row * stride, column * stride), window, terms, total, so_far.clone())
+        output[row, column] = total
+        yield ConvolutionStep(position, (row * stride, column * stride), window, terms, total, output.clone())
 
 
 def padded(image: Tensor, geometry: Geometry) -> Tensor:
-    """The image with what is added to its sides, (H + 2 padding, W + 2 padding)."""
+    """The padded image, (H + 2 padding, W + 2 padding)."""
     mode = "constant" if geometry.padding_mode == "zeros" else "reflect"
     return functional.pad(image[None, None], (geometry.padding,) * 4, mode)[0, 0]
 
 
 def checked_image(image: ArrayLike) -> Tensor:
-    """The image as a tensor, without its history, if it has shape (H, W) and floating-point values.
+    """Validate an image, and return it as a detached tensor.
 
     Raises:
-        MinidiffError: it is something else.
+        MinidiffError: It does not have shape (H, W) and a floating-point dtype.
     """
     image = as_tensor(image, "an image")
     if image.dim() != 2 or image.numel() == 0 or not image.is_floating_point():
@@ -98,14 +96,14 @@ def checked_image(image: ArrayLike) -> Tensor:
 
 
 def kernel_tensor(kernel: ArrayLike | Kernel, image: Tensor) -> Tensor:
-    """The kernel as a tensor, (kh, kw), of the image's type and where the image is.
+    """Validate a kernel, and return it as a tensor, (kh, kw), with the image's dtype and device.
 
     Raises:
-        MinidiffError: it has another shape or size, or numbers that are too large.
+        MinidiffError: It has the wrong shape or size, or a number is too large.
     """
     if not isinstance(kernel, list | tuple):
         weights = as_tensor(kernel, "a kernel")
         if weights.dim() != 2:
-            raise MinidiffError(f"a kernel needs shape (kh, kw), not {tuple(weights.shape)}; take one channel of it")
+            raise MinidiffError(f"a kernel needs shape (kh, kw), not {tuple(weights.shape)}; select one channel")
         kernel = tuple(map(tuple, weights.tolist()))
-    return torch.tensor(checked(kernel), dtype=image.dtype, device=image.device)
+    return torch.tensor(check_kernel(kernel), dtype=image.dtype, device=image.device)

@@ -1,4 +1,4 @@
-"""A net layer by layer, as a table: what each puts out, how many weights it has, and what it costs."""
+"""A table of a network's modules: output shapes, parameters and operations."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.config.training import IMAGE_SIZE
-from core.lab.hooks import first_tensor, put, run, watched
+from core.config.datasets import IMAGE_SIZE
+from core.lab.hooks import first_tensor, forward_hooks, prepare_inputs, run_network
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One module of a net, with all that it holds."""
+    """One module, including its children."""
 
-    name: str  # as in `named_modules`; "" for the net itself
-    depth: int  # 0 for the net itself
-    kind: str  # its class
-    shape: tuple[int, ...] | None  # of its last output, without the batch; None: it never ran by itself
+    name: str  # as in `named_modules`; "" for the network itself
+    depth: int  # 0 for the network itself
+    kind: str  # class name
+    shape: tuple[int, ...] | None  # of its last output, without the batch; None if it was not called
     parameters: int
     operations: int  # floating-point operations for one image
 
 
 def layer_table(net: nn.Module, shape: tuple[int, int, int] = (1, IMAGE_SIZE, IMAGE_SIZE)) -> tuple[LayerRow, ...]:
-    """Every module of a net in the order of its parts, each before what it holds.
+    """List all modules of a network, parents before children.
 
-    Operations are the multiplications and additions of convolutions and matrix products, attention included, as
-    torch's FlopCounterMode counts them; norms, activations, biases and sums are left out. A module that holds others
-    counts theirs too, so that the first row's numbers are those of the whole net.
+    Operations are the multiplications and additions of convolutions and matrix products, including attention, as
+    counted by torch's FlopCounterMode; norms, activations, biases and sums are not counted. Values of a module include
+    its children, so the first row is the whole network.
 
     Args:
-        net: a net of the registry; it is run once, on zeros.
-        shape: channels, height and width of an image.
+        net: A network of the registry; it runs once, on zeros.
+        shape: Channels, height and width of an image.
 
     Raises:
-        MinidiffError: the net cannot take images of this shape.
+        MinidiffError: The network does not support this shape.
     """
     modules = dict(net.named_modules())
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
-    def note(module: nn.Module, output: object) -> None:
+    def store(module: nn.Module, output: object) -> None:
         tensor = first_tensor(output)
         if tensor is not None:
             shapes[module] = tuple(tensor.shape[1:])
 
-    given = put(net, torch.zeros(1, *shape, dtype=torch.float32, device="cpu"), 0.5, None)
+    inputs = prepare_inputs(net, torch.zeros(1, *shape, dtype=torch.float32, device="cpu"), 0.5, None)
     counter = FlopCounterMode(display=False)
-    # The fused attention of a CPU is not counted; that of plain matrix products is.
-    with torch.no_grad(), watched(dict.fromkeys(modules.values(), note)), sdpa_kernel(SDPBackend.MATH), counter:
-        run(net, *given)
+    # FlopCounterMode does not count the fused attention of CPUs, only matrix products.
+    with torch.no_grad(), forward_hooks(dict.fromkeys(modules.values(), store)), sdpa_kernel(SDPBackend.MATH), counter:
+        run_network(net, *inputs)
     counted = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
     operations = partial(_operations, counted=counted, root=type(net).__name__)
     return tuple(
@@ -69,10 +69,10 @@ def layer_table(net: nn.Module, shape: tuple[int, int, int] = (1, IMAGE_SIZE, IM
 
 
 def _operations(module: nn.Module, name: str, *, counted: dict[str, int], root: str) -> int:
-    """What was counted for a module; a list of modules never runs by itself, and has what its members have."""
-    known = counted.get(f"{root}.{name}" if name else root)
-    if known is not None:
-        return known
+    """Operations of a module; a ModuleList is not called, so its children are summed."""
+    count = counted.get(f"{root}.{name}" if name else root)
+    if count is not None:
+        return count
     return sum(
         _operations(child, f"{name}.{part}" if name else part, counted=counted, root=root)
         for part, child in module.named_children()

@@ -1,4 +1,4 @@
-"""A transposed convolution value by value: each spreads a kernel over the output, and where they meet they add up."""
+"""A transposed convolution one input value at a time."""
 
 from __future__ import annotations
 
@@ -17,48 +17,47 @@ from core.lab.convolution import checked_image, kernel_tensor
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-SCALES = (1, 4)  # the least and the greatest of `upsample_convolve`
+SCALES = (1, 4)  # minimum and maximum scale of `upsample_convolve`
 
 
 @dataclass(frozen=True, slots=True)
 class TransposedStep:
-    """One value of the image that is spread; values are in the image's own range and type."""
+    """One input value; tensors have the image's dtype."""
 
-    position: tuple[int, int]  # row and column of the image
-    value: float  # the pixel there
-    spread: Tensor  # (kh, kw), the kernel times this value
-    origin: tuple[int, int]  # where the spread's first number lands, in the output before `padding` is cut off
-    output: Tensor  # (H', W'), the sums so far
-    overlaps: Tensor  # (H', W') int64, how many kernels have reached each pixel so far
+    position: tuple[int, int]  # row and column in the image
+    value: float  # of the pixel
+    spread: Tensor  # (kh, kw), value * kernel
+    origin: tuple[int, int]  # row and column of `spread` in the output before cropping `padding`
+    output: Tensor  # (H', W'), the sum so far
+    overlaps: Tensor  # (H', W') int64, number of values added to each pixel so far
 
 
 def transposed_convolve_steps(
     image: ArrayLike, kernel: ArrayLike | Kernel, *, stride: int = 2, padding: int = 0, dilation: int = 1
 ) -> Iterator[TransposedStep]:
-    """Spread an image's values over a larger output one after another, as `conv_transpose2d` does all at once.
+    """Transposed convolution, adding one input value times the kernel at a time, in row-major order.
 
-    The last record's output is that of `torch.nn.functional.conv_transpose2d` but for the order of its sums. It has the
-    size of what a convolution of the same kernel, stride, padding and dilation would have shrunk to the image; it is
-    not its inverse.
+    The last record's output equals `torch.nn.functional.conv_transpose2d` up to the order of summation. Its size is
+    the one that a convolution with the same kernel and options maps to the image's; it is not the inverse.
 
     Args:
-        image: (H, W), floating point, of any range.
-        kernel: (kh, kw), from 1 to 7 of either, values from -1000 to 1000.
-        stride: pixels of the output from one kernel to the next, 1 to 4.
-        padding: pixels cut off each side of the output, 0 to 6.
-        dilation: from one number of a kernel to the next, 1 to 3.
+        image: (H, W), floating point; a tensor or a NumPy array.
+        kernel: (kh, kw), 1 to 7 each, values from -1000 to 1000; a tensor, an array or nested sequences.
+        stride: 1 to 4.
+        padding: Pixels cropped from each side of the output, 0 to 6.
+        dilation: 1 to 3.
 
     Returns:
-        A generator of H W records; H' and W' are as `core.convolution.grown_size` tells.
+        An iterator over H * W records, with H' and W' from `core.convolution.grown_size`.
 
     Raises:
-        MinidiffError: the image or the kernel is none, an option lies outside its range, or nothing would be left.
+        MinidiffError: The image or the kernel is invalid, an option is out of range, or the output would be empty.
 
     Source: Dumoulin and Visin 2016, chapter 4; the tutorial's section 2.1.
     """
     image = checked_image(image)
     weight = kernel_tensor(kernel, image)
-    height, width = _grown(image.shape, weight.shape, stride, padding, dilation)
+    height, width = _output_size(image.shape, weight.shape, stride, padding, dilation)
     whole = image.new_zeros(height + 2 * padding, width + 2 * padding)
     spreads = image.reshape(-1, 1, 1) * weight  # (H W, kh, kw)
     return _spread(image, spreads, whole, stride, padding, dilation)
@@ -74,62 +73,70 @@ def _spread(
     for index, (value, spread) in enumerate(zip(image.flatten().tolist(), spreads, strict=True)):
         row, column = divmod(index, columns)
         top, left = row * stride, column * stride
-        landing = slice(top, top + tall, dilation), slice(left, left + wide, dilation)
-        whole[landing] += spread
-        counts[landing] += 1
+        target = slice(top, top + tall, dilation), slice(left, left + wide, dilation)
+        whole[target] += spread
+        counts[target] += 1
         yield TransposedStep((row, column), value, spread, (top, left), whole[inner].clone(), counts[inner].clone())
 
 
 def overlap_counts(
     size: tuple[int, int], kernel: tuple[int, int], *, stride: int = 2, padding: int = 0, dilation: int = 1
 ) -> Tensor:
-    """How many kernels of a transposed convolution reach each pixel of its output, (H', W') int64.
+    """Number of input values that contribute to each output pixel of a transposed convolution.
 
-    Where the kernel's side is no multiple of the stride the counts alternate: the checkerboard of Odena et al. 2016,
-    unless the kernel's numbers balance it, as those of gaussian blur do with stride 2.
+    If the kernel size is not a multiple of the stride, counts alternate and cause checkerboard artifacts (Odena et al.
+    2016), unless the kernel's values compensate, as gaussian blur does for stride 2.
 
     Args:
-        size: height and width of the image.
-        kernel: height and width of the kernel.
-        stride, padding, dilation: as for `transposed_convolve_steps`.
+        size: Height and width of the image.
+        kernel: Height and width of the kernel.
+        stride, padding, dilation: As for `transposed_convolve_steps`.
+
+    Returns:
+        (H', W') int64.
 
     Raises:
-        MinidiffError: a value lies outside its range, or nothing would be left.
+        MinidiffError: A value is out of range, or the output would be empty.
     """
-    _grown(size, kernel, stride, padding, dilation)
+    _output_size(size, kernel, stride, padding, dilation)
     image, weight = (torch.ones(1, 1, *sides, dtype=torch.float64, device="cpu") for sides in (size, kernel))
     counts = functional.conv_transpose2d(image, weight, stride=stride, padding=padding, dilation=dilation)
     return counts[0, 0].round().long()
 
 
 def upsample_convolve(image: ArrayLike, kernel: ArrayLike | Kernel, scale: int = 2) -> Tensor:
-    """The image enlarged by repeating pixels and then convolved, (scale H, scale W): no checkerboard.
+    """Nearest-neighbour upsampling followed by a convolution, which avoids checkerboard artifacts.
 
-    BasicUNet and UNet2D grow their maps in this way. Zeros are padded, so that the size stays; with a kernel of even
-    size one more below and to the right.
+    BasicUNet and UNet2D upsample in this way. Zero padding keeps the size; for kernels of even size there is one more
+    row or column at the bottom and right.
 
     Args:
-        image: (H, W), floating point.
+        image: (H, W), floating point; a tensor or a NumPy array.
         kernel: (kh, kw), as for `transposed_convolve_steps`.
-        scale: how often a pixel is repeated along each side, 1 to 4.
+        scale: Upsampling factor, 1 to 4.
+
+    Returns:
+        (scale * H, scale * W).
 
     Raises:
-        MinidiffError: the image or the kernel is none, or the scale lies outside its range.
+        MinidiffError: The image or the kernel is invalid, or the scale is out of range.
 
     Source: Odena et al. 2016.
     """
     image = checked_image(image)
     weight = kernel_tensor(kernel, image)
-    least, most = SCALES
-    if not isinstance(scale, int) or not least <= scale <= most:
-        raise MinidiffError(f"scale is a whole number from {least} to {most}, not {scale!r}")
-    large = functional.interpolate(image[None, None], scale_factor=scale, mode="nearest")
+    low, high = SCALES
+    if not isinstance(scale, int) or not low <= scale <= high:
+        raise MinidiffError(f"scale must be a whole number from {low} to {high}, not {scale!r}")
+    upsampled = functional.interpolate(image[None, None], scale_factor=scale, mode="nearest")
     tall, wide = weight.shape
-    padded = functional.pad(large, ((wide - 1) // 2, wide // 2, (tall - 1) // 2, tall // 2))
+    padded = functional.pad(upsampled, ((wide - 1) // 2, wide // 2, (tall - 1) // 2, tall // 2))
     with torch.autocast(image.device.type, enabled=False):
         return functional.conv2d(padded, weight[None, None])[0, 0]
 
 
-def _grown(size: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int, dilation: int) -> tuple[int, int]:
+def _output_size(
+    size: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int, dilation: int
+) -> tuple[int, int]:
     height, width = (grown_size(*sides, stride, padding, dilation) for sides in zip(size, kernel, strict=True))
     return height, width

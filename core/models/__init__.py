@@ -1,5 +1,5 @@
-"""Networks, and the files that hold their weights.
+"""Networks and their weights files.
 
-Each maps noisy images, (B, C, H, W), to a prediction of the same shape; how a prediction is meant is a matter of
-`core.diffusion`. It may import `core.compute` and what is below it.
+Networks map noisy images, (B, C, H, W), to a prediction of the same shape; `core.diffusion` interprets the prediction.
+It may import `core.compute` and what is below it.
 """

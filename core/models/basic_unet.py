@@ -1,4 +1,4 @@
-"""BasicUNet: the teaching net, six 5x5 convolutions with two skips, which learns to undo noise without a clock."""
+"""BasicUNet: the tutorial's small network of six 5x5 convolutions, without noise-level conditioning."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from torch.nn import functional
 
 
 class BasicUNet(nn.Module):
-    """A small UNet of 5x5 convolutions with SiLU after every one, the last included.
+    """A small UNet of 5x5 convolutions, each followed by SiLU, including the last.
 
-    Down: one convolution a level, 2x max-pooling between levels. Up: the mirror image, with 2x nearest upsampling
-    before every convolution but the first, where the matching level's activation is added. With the default channels it
-    has 309,057 parameters. Source: the tutorial's section 3.4.
+    Down path: one convolution per level, 2x max-pooling between levels. Up path: one convolution per level, 2x nearest
+    upsampling between levels; the skip connection is added after upsampling. 309,057 parameters with the default
+    channels.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: channels of the prediction.
-        channels: channels of each level, from the finest; height and width must divide by 2 ** (levels - 1).
+        in_channels: Channels of the image.
+        out_channels: Channels of the prediction.
+        channels: Channels per level, finest first; height and width must be divisible by 2 ** (levels - 1).
+
+    Raises:
+        ValueError: There is no level, or a number of channels is below 1.
+
+    Source: the tutorial's section 3.4.
     """
 
-    skips = True  # False: nothing is added on the way up, to see what the skips are for
+    skips = True  # False: no skip connections, to show their effect
 
     def __init__(self, in_channels: int = 1, out_channels: int = 1, channels: Sequence[int] = (32, 64, 64)) -> None:
         super().__init__()
         if not channels or min(in_channels, out_channels, *channels) < 1:
-            raise ValueError("there must be at least one level, and every width at least 1")
+            raise ValueError("at least one level is needed, and every width must be at least 1")
         down = [in_channels, *channels]
         up = [*reversed(channels), out_channels]
         self.down = nn.ModuleList(nn.Conv2d(a, b, kernel_size=5, padding=2) for a, b in pairwise(down))
@@ -37,12 +42,12 @@ class BasicUNet(nn.Module):
         """Predict the clean image.
 
         Args:
-            x: noisy images, (B, in_channels, H, W), values around [0, 1].
-            amount: ignored; every net of the registry takes one.
-            labels: ignored; likewise.
+            x: Noisy images, (B, in_channels, H, W), values around [0, 1].
+            t: Ignored; part of the registry's interface.
+            labels: Ignored; part of the registry's interface.
 
         Returns:
-            (B, out_channels, H, W), at least -0.28, the least value of SiLU.
+            (B, out_channels, H, W), at least -0.28, the minimum of SiLU.
         """
         skips: list[Tensor] = []
         for convolution in self.down:

@@ -1,4 +1,4 @@
-"""PatchUNet: a residual UNet made for 28x28 images, which works on 2x2 patches and knows amount and class."""
+"""PatchUNet: a residual UNet on 2x2 patches of 28x28 images, conditioned on noise level and class."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.config.datasets import CLASSES, NULL_CLASS
 PATCH = 2
 EMBEDDING = 128
 FREQUENCIES = 32
-GROUP = 16  # channels that are normalised together
-LONGEST_WAVE, SHORTEST_WAVE = 2 * math.pi, 2 * math.pi / 1000  # in amounts of noise
+GROUP = 16  # channels per group of GroupNorm
+LONGEST_WAVE, SHORTEST_WAVE = 2 * math.pi, 2 * math.pi / 1000  # wavelengths of the embedding of t
 
 
 class Block(nn.Module):
-    """x plus two normalised 3x3 convolutions of it, scaled and shifted by the embedding; at first the identity.
+    """Residual block with FiLM conditioning (Perez et al. 2018); the residual branch is 0 at initialization.
 
-    Source: the residual block of Dhariwal and Nichol 2021, section 3, with FiLM (Perez et al. 2018).
+    Source: Dhariwal and Nichol 2021, section 3.
     """
 
     def __init__(self, wide: int, narrow: int) -> None:
@@ -43,19 +43,23 @@ class Block(nn.Module):
 
 
 class PatchUNet(nn.Module):
-    """A UNet of two levels, 14x14 patches and 7x7, with a skip between them.
+    """A UNet of two levels, 14x14 and 7x7, with one skip connection.
 
-    Patches are cut and put together by pixel (un)shuffling (Shi et al. 2016), so no convolution runs at full size.
+    Pixel unshuffling and shuffling (Shi et al. 2016) convert between pixels and 2x2 patches, so no convolution runs at
+    full resolution.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: channels of the prediction.
-        channels: channels at 14x14 and at 7x7, multiples of 16.
-        blocks: residual blocks on the way down, at 7x7, and on the way up.
+        in_channels: Channels of the image.
+        out_channels: Channels of the prediction.
+        channels: Channels at 14x14 and at 7x7, multiples of 16.
+        blocks: Residual blocks of the down path, the middle and the up path.
+
+    Raises:
+        ValueError: `channels` are not two multiples of 16.
     """
 
-    frequencies: Tensor  # (FREQUENCIES,), radians an amount of 1
-    skips = True  # False: zeros pass the skip, to see what it is for
+    frequencies: Tensor  # (FREQUENCIES,), in radians per unit of t
+    skips = True  # False: zeros in place of the skip connection, to show its effect
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class PatchUNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) != 2 or any(width < GROUP or width % GROUP for width in channels):
-            raise ValueError(f"channels are two multiples of {GROUP}")
+            raise ValueError(f"channels must be two multiples of {GROUP}")
         fine, coarse = channels
         down, middle, up = blocks
         longest, shortest = math.log10(LONGEST_WAVE), math.log10(SHORTEST_WAVE)
@@ -87,9 +91,9 @@ class PatchUNet(nn.Module):
         """Predict from noisy images.
 
         Args:
-            x: (B, in_channels, 28, 28), in the path's range.
-            amount: how much noise, (B,) or one number for all, in [0, 1].
-            labels: class of each image, (B,) int64, 0 to 9, or 10 for none; None means none for all.
+            x: (B, in_channels, 28, 28), in the path's value range.
+            t: Noise level in [0, 1], (B,) or one number for all.
+            labels: Classes, (B,) int64, 0 to 9 or 10 for the null class; None: the null class for all.
 
         Returns:
             (B, out_channels, 28, 28).
@@ -107,7 +111,7 @@ class PatchUNet(nn.Module):
         return functional.pixel_shuffle(self.out(functional.silu(self.norm(x))), PATCH)
 
     def _embed(self, x: Tensor, t: Tensor | float, labels: Tensor | None) -> Tensor:
-        """What every block is told: (B, EMBEDDING)."""
+        """Embedding of noise level and class, (B, EMBEDDING)."""
         t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
             labels = torch.full((len(x),), NULL_CLASS, device=x.device)
@@ -117,7 +121,7 @@ class PatchUNet(nn.Module):
 
 
 def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    """A layer that begins as 0, so that a new block changes nothing."""
+    """Initialize a layer to 0."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""diffusers' UNet2DModel in the sizes of the tutorial, with the registry's plain tensor interface."""
+"""diffusers' UNet2DModel with the registry's interface, by default in the tutorial's size."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
-from core.config.datasets import CLASSES, NULL_CLASS
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import CLASSES, IMAGE_SIZE, NULL_CLASS
 
-TIMESTEPS = 1000  # diffusers' clocks count noise in thousandths
+TIMESTEPS = 1000  # diffusers' timesteps at noise level 1
 
 
 class UNet2D(nn.Module):
-    """A UNet2DModel that returns the prediction itself; the wrapped net is `.unet`.
+    """A UNet2DModel, `.unet`, that returns a tensor.
 
-    On a CPU attention and normalisation stay in float32 when the rest is in bfloat16: torch is several times slower
-    there in bfloat16, with heads of 8 channels and groups of one or two.
+    On a CPU attention and normalization run in float32 even under bfloat16 autocast: in bfloat16 torch is several times
+    slower there, with heads of 8 channels and groups of one or two.
+
+    Args:
+        unet: The UNet2DModel.
+        class_conditional: Whether it has a class embedding.
     """
 
-    skips = True  # False: zeros pass all skips, to see what they are for
+    skips = True  # False: zeros in place of the skip connections, to show their effect
 
     def __init__(self, unet: nn.Module, class_conditional: bool) -> None:
         super().__init__()
@@ -37,23 +40,30 @@ class UNet2D(nn.Module):
                 module.set_processor(Float32Attention())  # type: ignore[no-untyped-call, arg-type] # no types
 
     def forward(self, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
-        """Predict from `x`, (B, C, H, W), with `amount`, (B,) or a number, of noise in it; the result has x's shape.
+        """Predict from noisy images.
 
-        A class-conditional network takes `labels`, (B,) int64: 0 to 9, or 10 for none.
+        Args:
+            x: (B, C, H, W), in the path's value range.
+            t: Noise level in [0, 1], (B,) or one number for all.
+            labels: Classes of a class-conditional network, (B,) int64, 0 to 9 or 10 for the null class; None: the null
+                class for all.
+
+        Returns:
+            (B, C, H, W).
         """
         if self._class_conditional and labels is None:
             labels = torch.full((len(x),), NULL_CLASS, device=x.device)
         timestep = t * TIMESTEPS
-        with nullcontext() if self.skips else _skips_cut(self.unet):
+        with nullcontext() if self.skips else _zero_skips(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction
 
 
 @contextmanager
-def _skips_cut(unet: nn.Module) -> Iterator[None]:
-    """Hand zeros to the way up instead of what the way down kept: the input's, every layer's and every level's."""
+def _zero_skips(unet: nn.Module) -> Iterator[None]:
+    """Pass zeros to the up blocks in place of the skip connections."""
     blocks = unet.get_submodule("up_blocks").children()
-    hooks = [block.register_forward_pre_hook(_zero_kept, with_kwargs=True) for block in blocks]
+    hooks = [block.register_forward_pre_hook(_zero_residuals, with_kwargs=True) for block in blocks]
     try:
         yield
     finally:
@@ -61,17 +71,19 @@ def _skips_cut(unet: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _zero_kept(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a block of the way up is called with; of that, only what was kept is a tuple of tensors."""
-    return tuple(map(_zeros, given)), {name: _zeros(value) for name, value in named.items()}
+def _zero_residuals(
+    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Zero the skip connections, which are the only tuples of tensors among an up block's arguments."""
+    return tuple(map(_zeros, args)), {name: _zeros(value) for name, value in kwargs.items()}
 
 
 def _zeros(value: Any) -> Any:
     return tuple(map(torch.zeros_like, value)) if isinstance(value, tuple) else value
 
 
-def _in_float32(_: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
-    return (given[0].float(),) if given[0].device.type == "cpu" else given
+def _in_float32(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return (args[0].float(),) if args[0].device.type == "cpu" else args
 
 
 class Float32Attention(AttnProcessor2_0):
@@ -85,7 +97,7 @@ class Float32Attention(AttnProcessor2_0):
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """As diffusers calls it; the result is in float32 on a CPU, and elsewhere of the type it came in."""
+        """As in diffusers; the result is float32 on a CPU, and has the input's dtype elsewhere."""
         inputs = (encoder_hidden_states, attention_mask, temb)
         if hidden_states.device.type != "cpu":
             plain: Tensor = super().__call__(attn, hidden_states, *inputs)
@@ -102,18 +114,18 @@ def unet2d(
     layers_per_block: int = 2,
     class_conditional: bool = False,
 ) -> UNet2D:
-    """UNet2DModel for 28x28 images: attention at every level but the finest; 1,707,009 parameters by default.
+    """UNet2DModel for 28x28 images, with attention at all levels but the finest; 1,707,009 parameters by default.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: channels of the prediction.
-        channels: channels of each level, from the finest; multiples of 32.
-        layers_per_block: residual layers of a level.
-        class_conditional: also take labels, including the null class.
+        in_channels: Channels of the image.
+        out_channels: Channels of the prediction.
+        channels: Channels per level, finest first; multiples of 32.
+        layers_per_block: Residual layers per level.
+        class_conditional: Add a class embedding, including the null class.
 
     Source: the tutorial's section 3.5.
     """
-    attended = len(channels) - 1
+    attention_levels = len(channels) - 1
     return UNet2D(
         UNet2DModel(  # type: ignore[no-untyped-call, arg-type] # diffusers ships no types
             sample_size=IMAGE_SIZE,
@@ -122,8 +134,8 @@ def unet2d(
             layers_per_block=layers_per_block,
             block_out_channels=tuple(channels),
             num_class_embeds=CLASSES + 1 if class_conditional else None,
-            down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * attended,
-            up_block_types=("AttnUpBlock2D",) * attended + ("UpBlock2D",),
+            down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * attention_levels,
+            up_block_types=("AttnUpBlock2D",) * attention_levels + ("UpBlock2D",),
         ),
         class_conditional,
     )

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the config in the header, written whole or not at all, read with suspicion."""
+"""Weights files: safetensors with the config in the header, written atomically, read as untrusted input."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch import Tensor, nn
 from core.config.legacy import upgrade
 from core.config.training import TrainConfig
 from core.errors import CheckpointError, ConfigError
-from core.models.registry import sketch
+from core.models.registry import build_meta_model
 from core.models.weights_layout import (
-    Found,
+    TensorInfo,
     check_finite,
     check_layout,
     check_opening,
-    described,
-    described_in,
-    net_layout,
+    expected_layout,
+    file_tensor_infos,
+    tensor_infos,
 )
 from core.runs.directory import MODEL
 from core.runs.events import GREATEST
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import parse_json
 
-Content = tuple[dict[str, Tensor], TrainConfig, int, dict[str, Any]]  # tensors, config, step, what else was written
-Check = Callable[[Path, TrainConfig, int, dict[str, Any], Mapping[str, Found]], None]
+Content = tuple[dict[str, Tensor], TrainConfig, int, dict[str, Any]]  # tensors, config, step, extra values
+Check = Callable[[Path, TrainConfig, int, dict[str, Any], Mapping[str, TensorInfo]], None]
 
 FORMAT, VERSION = "minidiff", 1
 
@@ -39,10 +39,18 @@ FORMAT, VERSION = "minidiff", 1
 def write_tensors(
     path: Path, kind: str, tensors: Mapping[str, Tensor], config: TrainConfig, step: int, **more: Any
 ) -> None:
-    """Write tensors with a header that says what they are; the old file stays until the new one is on disk.
+    """Write a weights file atomically.
+
+    Args:
+        path: The file; an existing one is replaced.
+        kind: "model" or "state".
+        tensors: Tensors by name, on any device.
+        config: The run's config, stored without `root` and `data_root`.
+        step: Training step of the weights.
+        more: Extra JSON values for the header.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+        OSError: The disk is full or the folder cannot be written; the old file is unchanged.
     """
     header = {
         "format": FORMAT,
@@ -57,75 +65,87 @@ def write_tensors(
 
 
 def read_weights(path: Path) -> Content:
-    """Read a model's weights: tensors on the CPU, the config, the step and what else the header holds.
+    """Read a model's weights.
+
+    Returns:
+        Tensors on the CPU, the config, the step, and the extra values of the header.
 
     Raises:
-        CheckpointError: as `read_tensors`.
+        CheckpointError: As for `read_tensors`.
     """
     return read_tensors(path, "model", _check_weights)
 
 
 def read_tensors(path: Path, kind: str, check: Check) -> Content:
-    """Read what `write_tensors` wrote as `kind`.
+    """Read a file that `write_tensors` wrote.
 
-    `check` is given the path, the config, the step, what else was written, and the tensors' types and shapes, before
-    any tensor is read, and raises a CheckpointError for what does not go together.
+    Args:
+        path: The file.
+        kind: Expected kind.
+        check: Called as check(path, config, step, more, infos) before any tensor is read; `infos` are types and shapes
+            by name. Raises CheckpointError for an inconsistent file.
+
+    Returns:
+        Tensors on the CPU, the config, the step, and the extra values of the header.
 
     Raises:
-        CheckpointError: the file is missing, cut short, not safetensors, of another kind, from a newer version, or
-            refused by `check`.
+        CheckpointError: The file is missing, truncated, not safetensors, of another kind, of a newer version, or fails
+            `check`.
     """
     try:
-        check_opening(path, follow=kind == "model")  # which a person may name; a state is its run's own
+        check_opening(path, follow=kind == "model")  # only the path of a model can come from the user
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CheckpointError(
-                    f"{path} is a safetensors file, but minidiff did not write it; name a run or its {MODEL}"
+                    f"{path} is a safetensors file, but not one of minidiff; name a run or its {MODEL}"
                 )
             if not 1 <= int(header["version"]) <= VERSION:
                 raise CheckpointError(
-                    f"{path} has format {header['version']}, and this minidiff knows up to {VERSION}; update minidiff"
+                    f"{path} has format {header['version']}, but only up to {VERSION} is supported; update minidiff"
                 )
             if header["kind"] != kind:
-                raise CheckpointError(
-                    f"{path} holds a {header['kind']}, and a {kind} was asked for; name the other file"
-                )
+                raise CheckpointError(f"{path} is a {header['kind']} file, not a {kind} file; name the other file")
             step, more = int(header["step"]), parse_json(header["more"])
             if not 0 <= step <= GREATEST or not isinstance(more, dict):
                 raise ValueError(f"step {step}")
             options = parse_json(header["config"])
             if not isinstance(options, dict):
-                raise ValueError(f"a config that is {type(options).__name__}")
+                raise ValueError(f"the config is a {type(options).__name__}")
             config = TrainConfig(**upgrade(options))
-            check(path, config, step, more, described_in(file))
+            check(path, config, step, more, file_tensor_infos(file))
             with torch.device("cpu"):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return tensors, config, step, more
     except FileNotFoundError:
-        raise CheckpointError(f"there is no {path}; `minidiff runs` lists what is there") from None
+        raise CheckpointError(f"there is no {path}; list runs with `minidiff runs`") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path} is damaged, cut short or not a safetensors file ({error}); take another checkpoint"
+            f"{path} is damaged, truncated or not a safetensors file ({error}); use another checkpoint"
         ) from None
     except (KeyError, ValueError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{path} has a header that makes no sense ({error}); take another checkpoint") from None
+        raise CheckpointError(f"{path} has an invalid header ({error}); use another checkpoint") from None
 
 
 def _check_weights(
-    path: Path, config: TrainConfig, step: int, more: Mapping[str, Any], found: Mapping[str, Found]
+    path: Path, config: TrainConfig, step: int, more: Mapping[str, Any], infos: Mapping[str, TensorInfo]
 ) -> None:
-    check_layout(path, net_layout(sketch(config.model, **config.model_options)), found)
+    check_layout(path, expected_layout(build_meta_model(config.model, **config.model_options)), infos)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a net.
+    """Copy weights into a network.
+
+    Args:
+        net: The network.
+        tensors: Weights by name.
+        path: Their file, for error messages.
 
     Raises:
-        CheckpointError: they belong to a net of other layers or sizes, or are not all numbers.
+        CheckpointError: Names, types or shapes do not match the network, or a value is not finite.
     """
-    check_layout(path, net_layout(net), described(tensors))
+    check_layout(path, expected_layout(net), tensor_infos(tensors))
     check_finite(path, tensors)
     net.load_state_dict(dict(tensors))

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from core.compute.device_memory import memory_free, memory_held, too_large, within_memory
+from core.compute.device_memory import memory_free, memory_held, out_of_memory_error, within_memory
 from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data import datasets
 from core.diffusion.frames import to_uint8
 from core.errors import NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
-from core.evaluation.scores import Progressed, Reference, prepare, quick_scores
+from core.evaluation.scores import EvaluationProgress, Reference, prepare, quick_scores
 from core.generators import WithResult
 from core.runs.directory import STATE
 from core.runs.events import (
@@ -100,7 +100,7 @@ class TrainingLoop:
         self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
         self._devices = self._distributed.gather_results(self._distributed.device_name(device))
         train = closing(self._train(device, saved))
-        with TorchSettings(self.config) as settings, within_memory(too_large(self.config)), train as events:
+        with TorchSettings(self.config) as settings, within_memory(out_of_memory_error(self.config)), train as events:
             for event in events:
                 with settings.released():
                     yield event
@@ -358,7 +358,7 @@ class TrainingLoop:
         )
 
     def _with_requests(
-        self, trainer: Trainer, work: Generator[Progressed | Event, None, T]
+        self, trainer: Trainer, work: Generator[EvaluationProgress | Event, None, T]
     ) -> Generator[Event, None, T]:
         """Run part of an evaluation, handling requests between its steps; warns before what takes minutes."""
         announced = ""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.compute.device_memory import is_out_of_memory, memory_held
 from core.compute.precision import in_precision
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import IMAGE_SIZE
 from core.diffusion.samplers import call_network
 from core.training.trainer import Trainer
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from core.compute.precision import pick_precision
-from core.compute.torch_settings import circumstances, usable_threads
+from core.compute.torch_settings import describe_environment, usable_threads
 from core.config.training import TrainConfig
 from core.errors import DeviceUnavailable
 from core.runs.events import Resumed, Started, Warned
@@ -71,8 +71,8 @@ def warnings_at_start(
     if saved.epochs != config.epochs:
         schedule = "; the learning rate is now that of a run of this length" if config.lr_schedule == "linear" else ""
         yield Warned(message=f"the run's length changes from {saved.epochs} to {config.epochs} epochs{schedule}")
-    now = circumstances(device.type, torch.__version__, processes)
-    for name, before in circumstances(saved.device, saved.torch, saved.processes).items():
+    now = describe_environment(device.type, torch.__version__, processes)
+    for name, before in describe_environment(saved.device, saved.torch, saved.processes).items():
         if before != now[name]:
             yield Warned(
                 message=f"this run began {before} and continues {now[name]}: its numbers will not be "

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.config.training import TrainConfig
 from core.errors import CheckpointError
-from core.models.registry import sketch
+from core.models.registry import build_meta_model
 from core.models.weights import Content, read_tensors
-from core.models.weights_layout import EXACT, ExpectedTensor, Found, check_layout, net_layout
+from core.models.weights_layout import EXACT, ExpectedTensor, TensorInfo, check_layout, expected_layout
 from core.runs.events import GREATEST
 from core.training.optimizer import Optimizer
 
@@ -29,7 +29,7 @@ def read_state(path: Path) -> Content:
 
 
 def _check_state(
-    path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, Found]
+    path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, TensorInfo]
 ) -> None:
     check_progress(path, progress, step)
     wanted = state_layout(config, step)
@@ -41,8 +41,8 @@ def _check_state(
 
 def state_layout(config: TrainConfig, step: int) -> dict[str, ExpectedTensor]:
     """The tensors of the state of a run with this config after `step` steps."""
-    net = sketch(config.model, **config.model_options)
-    weights = net_layout(net, EXACT)
+    net = build_meta_model(config.model, **config.model_options)
+    weights = expected_layout(net, EXACT)
     moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
     return state_parts(weights, weights if config.ema else {}, moments)
 

@@ -17,9 +17,9 @@ from core.compute.compile_cache import secure_compile_cache
 from core.compute.device_memory import is_out_of_memory
 from core.compute.precision import in_precision
 from core.compute.seeding import CORRUPTION, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
-from core.compute.torch_settings import own_modes
-from core.config.datasets import NULL_CLASS
-from core.config.training import IMAGE_SIZE, TrainConfig
+from core.compute.torch_settings import training_mode
+from core.config.datasets import IMAGE_SIZE, NULL_CLASS
+from core.config.training import TrainConfig
 from core.data.augmentation import padded, shifted
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target
@@ -71,7 +71,7 @@ class Trainer:
         self.labels = torch.empty(0, dtype=torch.int64, device=device)
         self.step = 0
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        with own_modes(device):
+        with training_mode(device):
             net = build_model(config.model, generator=generator_for(config.seed, WEIGHTS, 0), **config.model_options)
             self.net = net.to(device).to(memory_format=self.layout)
             self.ema_net = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
@@ -85,7 +85,7 @@ class Trainer:
 
     def take(self, images: Tensor, labels: Tensor) -> None:
         """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
-        with own_modes(self.device):
+        with training_mode(self.device):
             self.images = padded(images, self.config.augment_shift).to(self.device)
             self.labels = labels.to(self.device)
 
@@ -134,7 +134,7 @@ class Trainer:
         Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
         average either, and the loss is NaN. Where memory runs out, `micro_batch` is halved if the config allows it.
         """
-        with own_modes(self.device):
+        with training_mode(self.device):
             return self._advance()
 
     def _advance(self) -> tuple[Tensor, int]:
@@ -271,7 +271,7 @@ class Trainer:
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
-        with own_modes(self.device):
+        with training_mode(self.device):
             fill(self.net, parts["net"], source)
             if self.config.ema:
                 fill(self.ema_net, parts["kept"], source)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from core.compute.device_memory import too_large, within_memory
+from core.compute.device_memory import out_of_memory_error, within_memory
 from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data import datasets
@@ -34,7 +34,7 @@ def run_worker(distributed: DistributedContext) -> None:
     with Interrupts(patient=True), distributed.process_group():
         config = TrainConfig(**distributed.receive()).changed(ema=0)
         device = _answered(distributed, lambda: _pick_device(distributed, config))
-        with TorchSettings(config), within_memory(too_large(config)):
+        with TorchSettings(config), within_memory(out_of_memory_error(config)):
             trainer = Trainer(config, device, distributed)
             message = distributed.receive()
             if message is None:  # stopped while the data was being downloaded

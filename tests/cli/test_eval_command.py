@@ -128,11 +128,11 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path
     [
         ("eval untrained --limit 120 --n 21", "n must lie between 2 and 20"),
         ("eval untrained --limit 120 --n 0", "n must lie between 2 and 20"),
-        ("eval untrained --limit 120 --n 20 --cas", "untrained is not asked for classes"),
+        ("eval untrained --limit 120 --n 20 --cas", "untrained is not class-conditional"),
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
         ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),
         ("eval untrained --device tpu", "unknown device"),
-        ("eval nothing", "models here: default-mnist, quick-mnist"),
+        ("eval nothing", "available: default-mnist, quick-mnist"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(

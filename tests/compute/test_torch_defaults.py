@@ -30,7 +30,7 @@ from core import (
     transposed_convolve_steps,
 )
 from core.compute.seeding import generator_for
-from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, fits
+from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, incompatibility
 from core.convolution import named_kernel
 from core.data.datasets import Dataset
 from core.diffusion.loaded_model import LoadedModel
@@ -142,7 +142,7 @@ def sampled() -> Any:
     for path, prediction in (("mix", "clean"), ("flow", "velocity"), ("vp", "v")):
         loaded = model(path=path, prediction=prediction)
         for sampler in SAMPLER_NAMES:
-            if fits(sampler, path) is None:
+            if incompatibility(sampler, path) is None:
                 *_, last = sample(loaded, n=2, steps=3, seed=5, sampler=sampler)
                 values.append((last.x, last.prediction))
         digits = load_dataset("glyphs", split="test", limit=2)
@@ -164,7 +164,7 @@ def loaded_and_seen() -> Any:
     return (
         [value for _, value in sorted(loaded.net.state_dict().items())],
         loaded.mean_image,
-        [(point.x, point.prediction, point.walked, point.error) for point in points],
+        [(point.x, point.prediction, point.sampled, point.error) for point in points],
         feature_maps(loaded.net, x, 0.5),
         receptive_field(loaded, x, (14, 14), 0.5),
         convolved.output,
@@ -199,7 +199,7 @@ def test_samples_are_the_same_under_any_setting(setting: Callable[[], AbstractCo
         assert found(sampled()) == expected
 
 
-def scheduled() -> Any:
+def scheduler_sampler() -> Any:
     values = []
     for path, options in (("flow", {}), ("vp", {"path": "vp", "prediction": "v"})):
         loaded = model(**options)
@@ -214,9 +214,9 @@ def scheduled() -> Any:
 def test_schedulers_of_diffusers_are_the_same_under_any_setting(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
-    expected = plainly(scheduled)
+    expected = plainly(scheduler_sampler)
     with setting():
-        assert found(scheduled()) == expected
+        assert found(scheduler_sampler()) == expected
 
 
 @each_setting

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from repository import REPOSITORY
 
 from core import MinidiffError
-from core.config.training import IMAGE_SIZE, PREDICTIONS, TrainConfig
+from core.config.datasets import IMAGE_SIZE
+from core.config.training import PREDICTIONS, TrainConfig
 from core.errors import ConfigError
 
 
@@ -74,7 +75,7 @@ def test_changed_checks_again() -> None:
         ({"name": "a\n"}, ["name"]),
         ({"channels": ()}, ["channels"]),
         ({"channels": (0,)}, ["channels", "0"]),
-        ({"preset": "quick", "channels": (32,) * 4}, ["channels", "28 divides by 4 but not by 8"]),
+        ({"preset": "quick", "channels": (32,) * 4}, ["channels", "28 is divisible by 4 but not by 8"]),
         ({"preset": "tutorial", "channels": (8, 8)}, ["channels", "multiples of 32"]),
         ({"preset": "quick", "layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
         ({"channels": (8, 8)}, ["channels", "patch_unet", "multiples of 16"]),

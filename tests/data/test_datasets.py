@@ -158,7 +158,7 @@ def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
     with pytest.raises(DatasetError, match=f"Tiny is not in {root}") as caught:
         load_dataset("tiny", root)
     assert f"minidiff download tiny --data-root {root}" in str(caught.value)
-    assert ("which is no folder" in str(caught.value)) == (there in ("nothing", "a file"))
+    assert ("which is not a folder" in str(caught.value)) == (there in ("nothing", "a file"))
     assert datasets.search_roots(str(root)) == [root]
 
 
@@ -178,7 +178,7 @@ def test_a_plain_root_with_another_sets_genuine_files_holds_that_set(alone: Path
 
 def test_another_sets_file_in_a_named_folder_is_an_error(alone: Path) -> None:
     fill(alone / "root" / "Tiny" / "raw", "other")
-    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte is the file of Other, not of Tiny"):
+    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte belongs to Other, not Tiny"):
         load_dataset("tiny", alone / "root")
 
 
@@ -229,7 +229,7 @@ def test_a_file_cut_short_is_refused_by_name(alone: Path, name: str) -> None:
     folder = fill(alone / "root" / name.title() / "raw", name)
     path = folder / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DatasetError, match=r"train-labels-idx1-ubyte is cut short"):
+    with pytest.raises(DatasetError, match=r"train-labels-idx1-ubyte is truncated"):
         load_dataset(name, alone / "root")
 
 
@@ -272,7 +272,7 @@ def test_a_raw_file_that_nothing_can_prove_is_taken_only_from_the_sets_own_folde
 def test_a_label_above_nine_is_refused(alone: Path) -> None:
     folder = fill(alone / "root" / "Archived" / "raw", "archived")
     (folder / "train-labels-idx1-ubyte").write_bytes(header((12,)) + bytes([0] * 11 + [10]))
-    with pytest.raises(DatasetError, match="holds the label 10"):
+    with pytest.raises(DatasetError, match="has the label 10"):
         load_dataset("archived", alone / "root")
 
 
@@ -280,7 +280,7 @@ def test_a_file_that_changes_between_finding_and_reading_is_refused(alone: Path)
     folder = fill(alone / "root", "tiny")
     located, _ = find("tiny", folder)
     (folder / "train-images-idx3-ubyte").write_bytes(content("other", "train", "images"))
-    with pytest.raises(DatasetError, match="changed while it was being used"):
+    with pytest.raises(DatasetError, match="changed during use"):
         read(located, "train")
 
 
@@ -354,7 +354,7 @@ def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: P
 
 def test_a_set_asked_for_by_name_is_never_replaced(alone: Path) -> None:
     fill(Path("data") / "Tiny" / "raw", "tiny", splits=("test",))
-    with pytest.raises(DatasetError, match=r"Tiny is not in data \(only its test split\)") as caught:
+    with pytest.raises(DatasetError, match=r"Tiny is not in data \(only the test split\)") as caught:
         load_dataset("tiny")
     assert "\n" not in str(caught.value)
 

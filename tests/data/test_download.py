@@ -218,7 +218,7 @@ def test_a_silent_server_is_given_up_after_the_read_timeout(mirror: Mirror, thro
 def test_a_cache_that_cannot_be_written_is_an_error_with_the_remedy(through: Path) -> None:
     through.parent.mkdir(parents=True)
     through.write_text("a file where the folder should be")
-    with pytest.raises(DatasetError, match=r"cannot be written.*point XDG_CACHE_HOME"):
+    with pytest.raises(DatasetError, match=r"cannot be written.*set XDG_CACHE_HOME"):
         list(download("mnist", through))
 
 

@@ -79,14 +79,14 @@ def test_arbitrary_bytes_are_read_exactly_or_refused(tmp_path: Path, stored: byt
 
 @pytest.mark.parametrize("length", range(len(WHOLE)))
 def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, length: int) -> None:
-    assert "cut short" in refusal(put(tmp_path, WHOLE[:length]))
-    assert "cut short" in refusal(put(tmp_path, gzip.compress(WHOLE[:length]), "packed.gz"))
+    assert "truncated" in refusal(put(tmp_path, WHOLE[:length]))
+    assert "truncated" in refusal(put(tmp_path, gzip.compress(WHOLE[:length]), "packed.gz"))
 
 
 def test_bytes_left_over_are_refused(tmp_path: Path) -> None:
-    assert "left over: 47 where 46" in refusal(put(tmp_path, WHOLE + b"x"))
-    assert "left over" in refusal(put(tmp_path, WHOLE + bytes(200_000)))
-    assert "left over" in refusal(put(tmp_path, gzip.compress(WHOLE + b"x")))
+    assert "too long: 47 bytes instead of 46" in refusal(put(tmp_path, WHOLE + b"x"))
+    assert "too long" in refusal(put(tmp_path, WHOLE + bytes(200_000)))
+    assert "too long" in refusal(put(tmp_path, gzip.compress(WHOLE + b"x")))
 
 
 def test_a_gzip_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_a_gzip_bomb_is_never_inflated(tmp_path: Path, start: bytes) -> None:
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        (b"\x89PNG" + WHOLE, "not an IDX file: it begins with 89 50 4e 47"),
+        (b"\x89PNG" + WHOLE, "not an IDX file: it starts with 89 50 4e 47"),
         (b"\0\0\x0d" + WHOLE[3:], "type 0x0d"),
-        (header((5, 6)) + VALUES, "2 dimensions where 3"),
-        (header((3, 5, 2)) + VALUES, "3 x 5 x 2 where 5 x 3 x 2"),
+        (header((5, 6)) + VALUES, "2 dimensions instead of 3"),
+        (header((3, 5, 2)) + VALUES, "3 x 5 x 2 instead of 5 x 3 x 2"),
     ],
 )
 def test_another_header_is_refused(tmp_path: Path, stored: bytes, expected: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core import MinidiffError, corrupt
-from core.diffusion.corruption import mix
+from core.diffusion.prob_paths import PATHS
 
 X = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(1))
 NOISE = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(2))
@@ -56,9 +56,9 @@ def test_noise_of_another_shape_is_refused() -> None:
         corrupt(X, torch.rand(3), NOISE[:1])
 
 
-def test_the_training_steps_mix_is_the_same_without_the_check() -> None:
+def test_a_training_step_on_the_path_mix_corrupts_in_the_same_way() -> None:
     amount = torch.tensor([0.0, 0.25, 1.0])
-    assert torch.equal(mix(X, amount, NOISE), corrupt(X, amount, NOISE))
+    assert torch.equal(PATHS["mix"].interpolate(X, NOISE, amount), corrupt(X, amount, NOISE))
 
 
 def test_arrays_and_one_number_for_all_are_taken() -> None:
@@ -74,8 +74,8 @@ def test_arrays_and_one_number_for_all_are_taken() -> None:
     ("arguments", "words"),
     [
         (((X * 255).byte(), 0.5), r"x needs floating-point values in \[0, 1\], not torch.uint8; divide bytes by 255"),
-        ((X * 255, 0.5), r"x has values from .* to .*, but images lie in \[0, 1\]; divide bytes by 255"),
-        ((X * 2 - 1, 0.5), r"images lie in \[0, 1\]"),
+        ((X * 255, 0.5), r"x has values from .* to .*, but images must be in \[0, 1\]; divide bytes by 255"),
+        ((X * 2 - 1, 0.5), r"images must be in \[0, 1\]"),
         (([[1.0]], 0.5), "x must be a tensor or a NumPy array, not list"),
         ((X, True), "amount must be a number"),
         ((X, "0.5"), "amount must be a number"),

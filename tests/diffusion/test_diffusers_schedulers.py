@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from core import load_model, sample
-from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, fits, noise_levels
-from core.diffusion.diffusers_schedulers import scheduled
+from core.config.sampling import DIFFUSERS, SCHEDULERS, Sampling, evaluations, incompatibility, noise_levels
+from core.diffusion.diffusers_schedulers import scheduler_sampler
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
@@ -55,7 +55,7 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
     road = PATHS[path]
     net = Ideal(road, "v" if path == "vp" else "velocity")
     x = road.sample_noise((n, 1, 4, 4), torch.Generator().manual_seed(1))
-    sampler = SAMPLERS.get(name) or scheduled(name)
+    sampler = SAMPLERS.get(name) or scheduler_sampler(name)
     generators = step_generators(torch.Generator().manual_seed(0))
     return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
 
@@ -63,7 +63,7 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
 @pytest.mark.parametrize("name", SCHEDULERS["vp"])
 def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) -> None:
     needed(name)
-    assert fits(DIFFUSERS + name, "vp") is None
+    assert incompatibility(DIFFUSERS + name, "vp") is None
     found, net = walked(name, "vp", noise_levels(STEPS))
     assert len(found) == STEPS
     assert len(net.asked) == evaluations(Sampling(DIFFUSERS + name, STEPS, 1.0, 1.0), "vp")
@@ -105,7 +105,7 @@ def test_noise_that_a_scheduler_adds_comes_from_the_seed(name: str, path: str) -
 
 def test_the_schedulers_that_a_refusal_names_are_there() -> None:
     with pytest.raises(MinidiffError) as refusal:
-        scheduled("NothingScheduler")
+        scheduler_sampler("NothingScheduler")
     named = re.findall(r"diffusers:(\w+)", str(refusal.value))
     assert len(named) >= 8
     assert [name for name in named if not hasattr(diffusers, name)] == []
@@ -114,7 +114,7 @@ def test_the_schedulers_that_a_refusal_names_are_there() -> None:
 @pytest.mark.parametrize("name", ["NothingScheduler", "UNet2DModel", "", "__version__", "PNDM"])
 def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
     with pytest.raises(MinidiffError, match=r"no scheduler .*diffusers:UniPCMultistepScheduler") as error:
-        scheduled(name)
+        scheduler_sampler(name)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -122,7 +122,7 @@ def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
 def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> None:
     assert len(KINDS) > 20
     for name in KINDS:
-        reason = fits(DIFFUSERS + name, path)
+        reason = incompatibility(DIFFUSERS + name, path)
         if name in SCHEDULERS[path]:
             assert reason is None
         else:
@@ -137,17 +137,17 @@ def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> 
         ("CogVideoXDDIMScheduler", "vp", "shifts the amounts of noise by itself"),
         ("CogVideoXDPMScheduler", "vp", "takes steps that need more than the last prediction"),
         ("DPMSolverSDEScheduler", "vp", "adds noise that does not follow from the seed"),
-        ("PNDMScheduler", "vp", "chooses other steps"),
-        ("DDIMInverseScheduler", "vp", "goes from images to noise"),
-        ("FlowMatchEulerDiscreteScheduler", "vp", "does not know the path vp"),
-        ("DDIMScheduler", "flow", "does not know the path flow"),
-        ("EDMEulerScheduler", "vp", "is not one of the schedulers that are tested on the path vp"),
-        ("NothingScheduler", "flow", "is not one of the schedulers that are tested on the path flow"),
-        ("DDIMScheduler", "mix", "start from Gaussian noise"),
+        ("PNDMScheduler", "vp", "does not take the requested steps"),
+        ("DDIMInverseScheduler", "vp", "maps images to noise"),
+        ("FlowMatchEulerDiscreteScheduler", "vp", "does not support the path vp"),
+        ("DDIMScheduler", "flow", "does not support the path flow"),
+        ("EDMEulerScheduler", "vp", "is not tested on the path vp"),
+        ("NothingScheduler", "flow", "is not tested on the path flow"),
+        ("DDIMScheduler", "mix", "need Gaussian noise"),
     ],
 )
 def test_a_refusal_gives_the_reason(name: str, path: str, words: str) -> None:
-    assert words in (fits(DIFFUSERS + name, path) or "")
+    assert words in (incompatibility(DIFFUSERS + name, path) or "")
 
 
 class OnVP(nn.Module):
@@ -201,19 +201,19 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
         pytest.skip("every package that a scheduler needs is installed")
     for name in lacking:
         with pytest.raises(
-            MinidiffError, match=f"diffusers' {name} needs scipy: pip install scipy; on the path vp take"
+            MinidiffError, match=f"diffusers' {name} needs scipy: pip install scipy; on the path vp use"
         ):
-            scheduled(name)
+            scheduler_sampler(name)
 
 
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("PNDMScheduler", "vp", "chooses other steps"),
-        ("DDIMInverseScheduler", "vp", "chooses other steps"),
-        ("IPNDMScheduler", "vp", "does not know the path vp"),
-        ("EDMEulerScheduler", "vp", "does not know the path vp"),
-        ("FlowMatchEulerDiscreteScheduler", "vp", "does not know the path vp"),
+        ("PNDMScheduler", "vp", "does not take the requested steps"),
+        ("DDIMInverseScheduler", "vp", "does not take the requested steps"),
+        ("IPNDMScheduler", "vp", "does not support the path vp"),
+        ("EDMEulerScheduler", "vp", "does not support the path vp"),
+        ("FlowMatchEulerDiscreteScheduler", "vp", "does not support the path vp"),
         ("FlowMatchHeunDiscreteScheduler", "flow", "does not take steps"),
         ("DDIMScheduler", "flow", "does not take steps"),
     ],
@@ -221,7 +221,7 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
-        scheduled(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
+        scheduler_sampler(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -229,4 +229,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave shift at 1"):
-        scheduled("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))
+        scheduler_sampler("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

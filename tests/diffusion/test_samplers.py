@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config.datasets import NULL_CLASS
-from core.config.sampling import SAMPLER_NAMES, Sampling, evaluations, fits, noise_levels
+from core.config.sampling import SAMPLER_NAMES, Sampling, evaluations, incompatibility, noise_levels
 from core.config.training import PREDICTIONS
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, Sampler, step_generators
@@ -215,7 +215,7 @@ def test_heun_is_diffusers_heun(steps: int) -> None:
 def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_says(
     name: str, path: str, shift: float
 ) -> None:
-    if fits(name, path):
+    if incompatibility(name, path):
         pytest.skip("does not fit")
     asked = []
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample
 from core.config.sampling import (
     GUIDED,
-    LEAST_NOISE_LEVEL,
+    MIN_NOISE_LEVEL,
     SAMPLER_NAMES,
-    SHIFTS,
+    SHIFT_RANGE,
     Sampling,
     defaults_for,
     evaluations,
-    fits,
+    incompatibility,
     is_guided,
     noise_levels,
     resolve_sampling,
@@ -183,7 +183,7 @@ def test_the_net_is_asked_at_timestep_zero_once_a_step() -> None:
 def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, sampler: str | None) -> None:
     prediction = "v" if path == "vp" else "clean"
     model = loaded(path=path, prediction=prediction)
-    if sampler is not None and (reason := fits(sampler, path)):
+    if sampler is not None and (reason := incompatibility(sampler, path)):
         with pytest.raises(MinidiffError) as error:
             sample(model, n=1, sampler=sampler)
         assert str(error.value) == reason
@@ -209,7 +209,7 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
 
     model = LoadedModel(Knowing(), TrainConfig(path=path, prediction="clean", precision="float32"), 1, "knowing")
     for sampler in SAMPLER_NAMES:
-        if fits(sampler, path) is None:
+        if incompatibility(sampler, path) is None:
             *_, last = sample(model, n=2, steps=6, sampler=sampler, contrast=0.0)
             assert last.prediction is not None
             torch.testing.assert_close(last.prediction, image.expand_as(last.prediction), atol=1e-6, rtol=0)
@@ -281,7 +281,7 @@ def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"path": "vp", "prediction": "v"}, "contrast is for the path flow, not vp; leave it at 0"),
+        ({"path": "vp", "prediction": "v"}, "contrast needs the path flow, not vp; leave it at 0"),
         ({"path": "mix", "prediction": "clean"}, "not mix"),
         ({"path": "flow", "prediction": "noise"}, "not the noise"),
     ],
@@ -321,7 +321,7 @@ def test_noise_added_on_the_way_is_the_seeds_whatever_the_number_of_images(sampl
 def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
     config = TrainConfig(**options, path=path, prediction=prediction)
     own = defaults_for(config)
-    assert fits(own.sampler, path) is None
+    assert incompatibility(own.sampler, path) is None
     assert resolve_sampling(config, 2) == (own, (0, 1) if config.class_conditional else None)
     if path == "mix":
         assert own == Sampling("mix", 40, 1.0, 1.0)
@@ -369,9 +369,9 @@ def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(p
     ("options", "words"),
     [
         ({"sampler": "hein"}, "did you mean heun"),
-        ({"sampler": "xyz"}, "no sampler 'xyz'; take mix"),
-        ({"sampler": "diffusers:NothingScheduler"}, "NothingScheduler is not one of the schedulers"),
-        ({"sampler": "diffusers:FlowMatchNothingScheduler"}, "FlowMatchNothingScheduler is not one of"),
+        ({"sampler": "xyz"}, "no sampler 'xyz'; choose one of: mix"),
+        ({"sampler": "diffusers:NothingScheduler"}, "NothingScheduler is not tested on the path"),
+        ({"sampler": "diffusers:FlowMatchNothingScheduler"}, "FlowMatchNothingScheduler is not tested on"),
         ({"guidance": -1.0}, "guidance must be a number from 0"),
         ({"guidance": float("nan")}, "guidance must be"),
         ({"guidance": float("inf")}, "guidance must be"),
@@ -413,7 +413,7 @@ START = torch.rand(2, 1, 28, 28)
         ({"start": START, "start_t": 0.0}, "start_t"),
         ({"start": START, "start_t": 1.5}, "start_t"),
         ({"start": START, "start_t": float("nan")}, "start_t"),
-        ({"start_t": 0.5}, "give `start` too"),
+        ({"start_t": 0.5}, "pass `start` too"),
         ({"start": START[0]}, "shape"),
         ({"start": START[:0]}, "shape"),
         ({"start": torch.rand(2, 3, 28, 28)}, "shape"),
@@ -490,7 +490,7 @@ def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, t: float) -> 
 def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, t: float) -> None:
     model, normal = loaded(**PATH_OPTIONS[path]), torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     for start in (normal, digits() * 255, digits() * 255 - 127, digits() * torch.nan, digits() + 5, normal * 1e30):
-        with pytest.raises(MinidiffError, match=r"start has values from .* no images in \[0, 1\]") as caught:
+        with pytest.raises(MinidiffError, match=r"start has values from .* not images in \[0, 1\]") as caught:
             sample(model, start=start, start_t=t)
         assert "core.diffusion.sampling.noised" in str(caught.value)
 
@@ -518,7 +518,7 @@ def test_noise_of_another_kind_is_refused_with_the_kind_expected(path: str) -> N
         ({"noise": [0.0]}, "noise must be a tensor or a NumPy array, not list"),
         ({"start": "noise"}, "start must be a tensor or a NumPy array, not str"),
         ({"noise": torch.randn(2, 1, 28, 28), "start": torch.rand(2, 1, 28, 28)}, "give one of them"),
-        ({"noise": torch.randn(2, 1, 28, 28), "start_t": 0.5}, "give `start` too"),
+        ({"noise": torch.randn(2, 1, 28, 28), "start_t": 0.5}, "pass `start` too"),
         ({"start": torch.rand(2, 1, 28, 28), "start_t": 1e-300}, r"start_t must lie in \[0.0001, 1\]"),
         ({"start": torch.rand(2, 1, 28, 28), "start_t": "half"}, "start_t must be a number"),
         ({"n": 8.5}, "n must be a whole number, not 8.5"),
@@ -562,14 +562,14 @@ def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
 
 
 @each_path
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", SHIFT_RANGE)
 @pytest.mark.parametrize("steps", [1, 12])
 def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: str, shift: float, steps: int) -> None:
     falling = noise_levels(steps, shift)
     assert all(before > after for before, after in pairwise(falling))
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
-        if fits(sampler, path) is None:
+        if incompatibility(sampler, path) is None:
             *_, last = sample(model, n=1, steps=steps, shift=shift, sampler=sampler)
             assert bool(last.x.isfinite().all())
 
@@ -578,8 +578,8 @@ def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: 
 def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
-        if fits(sampler, path) is None:
-            *_, last = sample(model, start=digits(2), start_t=LEAST_NOISE_LEVEL, steps=20, shift=0.001, sampler=sampler)
+        if incompatibility(sampler, path) is None:
+            *_, last = sample(model, start=digits(2), start_t=MIN_NOISE_LEVEL, steps=20, shift=0.001, sampler=sampler)
             assert bool(last.x.isfinite().all())
 
 
@@ -609,7 +609,7 @@ def test_images_do_not_depend_on_how_many_are_computed_at_once(
     """Images are made of the same noise; sums of floats may differ in last digits, so within 1e-4."""
     if sampler == "diffusers":
         sampler += ":EulerAncestralDiscreteScheduler" if path == "vp" else ":FlowMatchEulerDiscreteScheduler"
-    if fits(sampler, path):
+    if incompatibility(sampler, path):
         pytest.skip("it does not fit the path")
     model, labels = loaded(**PATH_OPTIONS[path]), [3, 1, 4, 1, 5, 9, 2]
     options: dict[str, Any] = {"seed": 5, "steps": 3, "sampler": sampler, "labels": labels}

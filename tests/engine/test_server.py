@@ -154,7 +154,7 @@ def test_it_samples_with_the_requested_options(
     ("changes", "words"),
     [
         ({"sampler": "hein"}, "did you mean heun"),
-        ({"sampler": "diffusers:DDIMScheduler"}, "does not know the path flow"),
+        ({"sampler": "diffusers:DDIMScheduler"}, "does not support the path flow"),
         ({"sampler": 5}, "sampler must be text, not 5"),
         ({"guidance": -1}, "guidance must be"),
         ({"guidance": "much"}, 'guidance must be a number, not "much"'),

@@ -107,11 +107,11 @@ def test_reading_in_batches_is_reading_at_once() -> None:
     torch.manual_seed(0)
     net, images = Classifier("mlp").eval(), glyphs(50).images
     at_once, parts = (
-        feature_classifiers.joined(feature_classifiers.read(net, images)),
-        list(feature_classifiers.read(net, images, batch=20)),
+        feature_classifiers.concatenate(feature_classifiers.classify_batches(net, images)),
+        list(feature_classifiers.classify_batches(net, images, batch=20)),
     )
     assert [len(part.classes) for part in parts] == [20, 20, 10]
-    together = feature_classifiers.joined(parts)
+    together = feature_classifiers.concatenate(parts)
     torch.testing.assert_close(together.features, at_once.features)
     assert torch.equal(together.classes, at_once.classes)
     with torch.no_grad():
@@ -235,7 +235,7 @@ def test_a_cache_that_cannot_be_written_is_one_line_before_any_training(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     data = Dataset(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
-    with pytest.raises(CheckpointError, match="point XDG_CACHE_HOME at a folder you can write"):
+    with pytest.raises(CheckpointError, match="set XDG_CACHE_HOME to a writable folder"):
         next(feature_classifiers.get_classifier("mlp", "glyphs", data, data))
 
 

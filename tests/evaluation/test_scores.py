@@ -17,7 +17,7 @@ from core.config.sampling import Sampling
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.sampling import sample
 from core.evaluation import feature_classifiers, scores
-from core.evaluation.scores import Evaluation, Progressed, Reference, evaluate, measure, prepare
+from core.evaluation.scores import Evaluation, EvaluationProgress, Reference, evaluate, measure, prepare
 from core.runs.events import Warned
 
 T = TypeVar("T")
@@ -69,16 +69,16 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
     poor = [
         shape
         for shape in feature_classifiers.SHAPES
-        if reference.classifiers[shape].accuracy < feature_classifiers.LEAST_ACCURACY
+        if reference.classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY
     ]
-    assert [f"the {shape} classifier for glyphs, trained on 300 images, is right on only" for shape in poor] == [
-        message[: message.index(" only") + 5] for message in warnings
+    assert [f"the {shape} classifier for glyphs, trained on 300 images, has" for shape in poor] == [
+        message[: message.index(" has") + 4] for message in warnings
     ]
     steps = [step for step in steps if not isinstance(step, Warned)]
-    assert all(isinstance(step, Progressed) and 0 < step.done <= step.total for step in steps)
+    assert all(isinstance(step, EvaluationProgress) and 0 < step.done <= step.total for step in steps)
     assert list(dict.fromkeys(step.doing for step in steps)) == [
         "sampling",
-        *(f"reading {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
+        *(f"classifying {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
     ]
     assert {step.doing: step.done for step in steps} == {step.doing: step.total for step in steps}
     assert (found.model, found.dataset, found.n, found.sampling) == (
@@ -111,7 +111,7 @@ def test_classifiers_are_trained_once_with_their_progress(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def said() -> set[str]:
-        return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Progressed)}
+        return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, EvaluationProgress)}
 
     training = {f"training the {shape} classifier for glyphs" for shape in feature_classifiers.SHAPES}
     assert training <= said()
@@ -124,14 +124,14 @@ def test_classifiers_of_a_few_images_are_warned_of(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
-    assert all("trained on 20 images, is right on only" in message and "--limit" in message for message in warned)
+    assert all("trained on 20 images, accuracy of only" in message and "--limit" in message for message in warned)
     for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
 def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "BATCH", 4)
-    parts = list(scores.drawn(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
+    parts = list(scores.sample_uint8(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
     assert [len(part) for part in parts] == [4, 4, 2]
     for index, part in enumerate(parts):
         *_, end = sample(model, n=len(part), steps=2, seed=5 + index)
@@ -172,7 +172,9 @@ def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> 
 
 def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
     images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
-    seen = feature_classifiers.joined(feature_classifiers.read(reference.classifiers[shape].net, images)).classes
+    seen = feature_classifiers.concatenate(
+        feature_classifiers.classify_batches(reference.classifiers[shape].net, images)
+    ).classes
     asked = seen.clone()
     asked[:12] = (asked[:12] + 1) % 10
     assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
@@ -188,8 +190,8 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
     expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
     assert found.samples["conv"].cas == found.floor["conv"].cas == expected
     assert found.samples["mlp"].cas is found.floor["mlp"].cas is None
-    said = {step.doing for step in steps if isinstance(step, Progressed)}
-    assert {f"training a classifier on {what} alone" for what in ("samples", "real images")} <= said
+    said = {step.doing for step in steps if isinstance(step, EvaluationProgress)}
+    assert {f"training a classifier on {what} only" for what in ("samples", "real images")} <= said
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
 
 
@@ -200,7 +202,7 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
 def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
     model: LoadedModel, reference: Reference, n: int
 ) -> None:
-    words = f"between 2 and {VALIDATION}, the real images held out of glyphs, not {n}$"
+    words = f"from 2 to {VALIDATION}, the number of validation images of glyphs, not {n}$"
     with pytest.raises(MinidiffError, match=words):
         next(evaluate(model, n, steps=1, limit=LIMIT))
 
@@ -217,7 +219,7 @@ def test_cas_of_a_model_that_is_asked_for_no_classes_is_one_line_before_any_work
         evaluate(model, 10, steps=1, cas=True, limit=LIMIT),
         measure(noise(10), None, reference, "a", cas=True),
     ):
-        with pytest.raises(MinidiffError, match="is not asked for classes") as error:
+        with pytest.raises(MinidiffError, match="is not class-conditional") as error:
             next(steps)
         assert len(str(error.value).splitlines()) == 1
 

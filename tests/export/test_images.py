@@ -126,7 +126,7 @@ def test_the_figure_has_dark_titles_over_both_columns(tmp_path: Path) -> None:
 
 def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None:
     started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
-    with pytest.raises(MinidiffError, match="no step to draw"):
+    with pytest.raises(MinidiffError, match="no step to export"):
         write_figure(tmp_path / "figure.png", started)
     assert list(tmp_path.iterdir()) == []
 

@@ -137,10 +137,15 @@ def test_a_whole_digit_takes_milliseconds() -> None:
         (torch.rand(0, 4), ((1.0,),), {}, "not \\(0, 4\\)"),
         (torch.rand(4, 4), torch.rand(1, 3, 3), {}, "take one channel"),
         (torch.rand(4, 4), torch.rand(8, 8), {}, "not 8 by 8"),
-        (torch.rand(4, 4), ((1.0, 2.0), (3.0,)), {}, "equally long"),
+        (torch.rand(4, 4), ((1.0, 2.0), (3.0,)), {}, "equal lengths"),
         (torch.rand(4, 4), ((float("nan"),),), {}, "found nan"),
         (torch.rand(4, 4), torch.rand(5, 5), {}, "a window of 5 does not fit"),
-        (torch.rand(4, 9), torch.rand(1, 1), {"padding": 4, "padding_mode": "reflect"}, "4 pixels leave 3 to mirror"),
+        (
+            torch.rand(4, 9),
+            torch.rand(1, 1),
+            {"padding": 4, "padding_mode": "reflect"},
+            "4 pixels can be reflected by up to 3",
+        ),
     ],
 )
 def test_what_cannot_be_convolved_is_refused_at_the_call(

@@ -204,5 +204,5 @@ def test_without_skips_answers_otherwise_and_puts_them_back_after_an_exception(
 
 
 def test_a_net_without_skips_has_none_to_switch() -> None:
-    with pytest.raises(MinidiffError, match="Linear has no skips"), without_skips(nn.Linear(1, 1)):
+    with pytest.raises(MinidiffError, match="Linear has no skip connections"), without_skips(nn.Linear(1, 1)):
         pass

@@ -52,12 +52,12 @@ def test_amount_0_is_the_image_and_amount_1_holds_none_of_it(path: str, image: T
 def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, image: Tensor) -> None:
     road = PATHS[path]
     points = list(corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path, seed=3))
-    assert [(point.t, point.signal, point.noise) for point in points] == [
+    assert [(point.t, point.alpha, point.sigma) for point in points] == [
         (a, *road.alpha_sigma(a)) for a in NOISE_LEVELS
     ]
     noise = road.sample_noise((1, 28, 28), torch.Generator().manual_seed(3))
     for point in points:
-        expected = road.denormalize(road.normalize(image) * point.signal + noise * point.noise)
+        expected = road.denormalize(road.normalize(image) * point.alpha + noise * point.sigma)
         torch.testing.assert_close(point.x, expected, rtol=0, atol=1e-6)
 
 
@@ -81,16 +81,16 @@ def test_a_walk_is_that_of_sampling(image: Tensor) -> None:
     model = small("flow", "velocity")
     still, moved = corruption_sweep(model, image, (0.0, 0.6), label=2, seed=1, steps=3)
     *_, last = sample(model, steps=3, seed=1, start=moved.x[None], start_t=0.6, labels=2)
-    assert moved.walked is not None
-    assert torch.equal(moved.walked, last.x[0])
-    assert moved.walked_error == pytest.approx((last.x[0] - image).square().mean().item())
-    assert still.walked is not None
-    assert torch.equal(still.walked, still.x)
+    assert moved.sampled is not None
+    assert torch.equal(moved.sampled, last.x[0])
+    assert moved.sampled_error == pytest.approx((last.x[0] - image).square().mean().item())
+    assert still.sampled is not None
+    assert torch.equal(still.sampled, still.x)
 
 
 def test_on_another_path_there_is_nothing_to_predict(image: Tensor) -> None:
     for point in corruption_sweep(small("flow", "velocity"), image, NOISE_LEVELS, path="vp"):
-        assert point.prediction is point.error is point.walked is point.walked_error is None
+        assert point.prediction is point.error is point.sampled is point.sampled_error is None
 
 
 def test_one_batch_answers_as_single_images_do(image: Tensor) -> None:
@@ -116,7 +116,7 @@ def test_the_shipped_model_errs_more_the_more_noise_there_is() -> None:
     errors = [point.error for point in points if point.error is not None]
     assert errors == sorted(errors)
     assert errors[0] < 0.01
-    assert len(errors) == len([point.walked for point in points if point.walked is not None]) == 3
+    assert len(errors) == len([point.sampled for point in points if point.sampled is not None]) == 3
 
 
 def test_a_curve_of_21_points_takes_milliseconds(image: Tensor) -> None:
@@ -144,10 +144,10 @@ def test_what_cannot_be_swept_is_refused_at_the_call(image: Tensor) -> None:
         (lambda: corruption_sweep(bare, (image * 255).byte(), NOISE_LEVELS), "of torch.uint8"),
         (lambda: corruption_sweep(bare, image, (0.5, 1.5)), "found 1.5"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="flaw"), "did you mean flow"),
-        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="vp", steps=4), "walks back along mix, not vp"),
+        (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="vp", steps=4), "samples on the path mix, not vp"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, steps=0), "steps must be at least 1"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, label=3), "without classes"),
-        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class is a number from 0 to 9"),
+        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class must be a number from 0 to 9"),
     ):
         with pytest.raises(MinidiffError, match=words):
             call()

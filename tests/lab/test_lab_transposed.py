@@ -110,13 +110,13 @@ def test_upsampling_and_convolving_has_scale_times_the_size(sides: tuple[int, in
 
 def test_what_cannot_be_grown_is_refused_at_the_call() -> None:
     image, kernel = torch.rand(2, 2), torch.rand(3, 3)
-    with pytest.raises(MinidiffError, match="stride is a whole number from 1 to 4, not 5"):
+    with pytest.raises(MinidiffError, match="stride must be a whole number from 1 to 4, not 5"):
         transposed_convolve_steps(image, kernel, stride=5)
-    with pytest.raises(MinidiffError, match="nothing left without 3 on each side"):
+    with pytest.raises(MinidiffError, match="empty after cropping 3 on each side"):
         transposed_convolve_steps(image, kernel, padding=3)
     with pytest.raises(MinidiffError, match="needs shape \\(H, W\\)"):
         transposed_convolve_steps(image[None], kernel)
     with pytest.raises(MinidiffError, match="a kernel has 1 to 7"):
         overlap_counts((2, 2), (8, 3))
-    with pytest.raises(MinidiffError, match="scale is a whole number from 1 to 4, not 0"):
+    with pytest.raises(MinidiffError, match="scale must be a whole number from 1 to 4, not 0"):
         upsample_convolve(image, kernel, 0)

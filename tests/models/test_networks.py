@@ -253,7 +253,7 @@ def test_a_configs_options_build_its_model() -> None:
     [
         ("patch_unet", {"channels": (16,)}, "two"),
         ("patch_unet", {"channels": (16, 24)}, "multiples of 16"),
-        ("gan", {}, "models are patch_unet, basic_unet, unet2d"),
+        ("gan", {}, "choose one of: patch_unet, basic_unet, unet2d"),
         ("basic_unet", {"widths": (8,)}, "widths"),
         ("basic_unet", {"channels": 8}, "channels"),
         ("basic_unet", {"channels": ()}, "at least one level"),
@@ -273,5 +273,5 @@ def test_a_sketch_leaves_what_its_module_made_at_import_on_the_processor(
     (tmp_path / "made_at_import.py").write_text("import torch\nTABLE = torch.zeros(1)\nbuild = torch.nn.Identity\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(registry._BUILDERS, "identity", ("made_at_import", "build"))
-    registry.sketch("identity")
+    registry.build_meta_model("identity")
     assert sys.modules["made_at_import"].TABLE.device.type == "cpu"

@@ -349,7 +349,7 @@ def test_error_says_when_the_environment_hides_the_gpus(
     torch_sees(0)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(DeviceUnavailable, match="CUDA_VISIBLE_DEVICES='' shows none"):
+    with pytest.raises(DeviceUnavailable, match="CUDA_VISIBLE_DEVICES='' hides it"):
         pick_device("cuda:0")
 
 

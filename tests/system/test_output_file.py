@@ -134,9 +134,9 @@ def test_the_suffix_chooses_the_format(tmp_path: Path, name: str, kind: str) -> 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--output z.tiff", ".tiff is not a format"),
-        ("--gif z.png", "end it in .gif"),
-        ("--figure z.gif", "end it in .png"),
+        ("--output z.tiff", "unsupported format .tiff"),
+        ("--gif z.png", "use one of: .gif"),
+        ("--figure z.gif", "use one of: .png"),
         ("--output folder", "it is a folder"),
     ],
 )

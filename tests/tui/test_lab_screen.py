@@ -85,7 +85,7 @@ async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_ow
         await on.answered()
         await on.fill("size", "4")
         assert on.is_wrong
-        assert "sobel x exists in sizes 3, 5, 7" in on.description
+        assert "sobel x has sizes 3, 5, 7" in on.description
         await on.fill("size", "3")
         await on.fill("numbers", "1 0; 0 -1")
         assert names.chosen == OWN
@@ -96,7 +96,7 @@ async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         before = on.bench.shown
         for text, said in (
-            ("1 2; 3", "equally long"),
+            ("1 2; 3", "equal lengths"),
             ("__import__('os')", "is not a number"),
             ("1 " * 9, "up to 7"),
             ("", "needs a number"),

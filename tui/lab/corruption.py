@@ -305,8 +305,8 @@ class CorruptionBench(Bench[CorruptionReply]):
             *subject.script,
             f'model = load_model("{subject.model}", device="cpu")',
             f"for point in corruption_sweep(model, image[None], [{t}], {options}):",
-            '    print("t", point.t, "alpha", point.signal, "sigma", point.noise)',
-            '    print("one step", point.error, "sampled", point.walked_error)',
+            '    print("t", point.t, "alpha", point.alpha, "sigma", point.sigma)',
+            '    print("one step", point.error, "sampled", point.sampled_error)',
         ]
 
 

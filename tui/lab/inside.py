@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.config.training import IMAGE_SIZE
+from core.config.datasets import IMAGE_SIZE
 from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized

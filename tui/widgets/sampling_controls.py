@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
 from core.config.datasets import CLASSES
-from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, fits
+from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, incompatibility
 from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, builtin_directories
@@ -191,7 +191,7 @@ class SamplingControls(Container):
             sampler.offer([NOT_KNOWN], NOT_KNOWN)
             label.offer([NOT_KNOWN], NOT_KNOWN)
         else:
-            unfit = [name for name in SAMPLER_NAMES if fits(name, config.path)]
+            unfit = [name for name in SAMPLER_NAMES if incompatibility(name, config.path)]
             kept = before is not None and sampler.chosen not in (before.sampler, *unfit)
             sampler.offer(SAMPLER_NAMES, sampler.chosen if kept else own.sampler)
             sampler.grey(unfit)
