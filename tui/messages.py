@@ -12,9 +12,9 @@ from core.runs.trajectory import Denoising, Frame
 from tui.arrays import Array
 
 if TYPE_CHECKING:
-    from core.runs.directory import RunSummary, Status
     from core.runs.events import Event
     from core.runs.history import RunHistory
+    from core.runs.status import RunSummary, Status
 
 
 @dataclass

@@ -24,6 +24,8 @@ from core.errors import MinidiffError, RunError
 from core.runs import directory, launcher
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.history import loss_text
+from core.runs.requests import request
+from core.runs.status import how_to_resume, list_runs, run_status, summarize
 from core.runs.store import create_run
 from core.system.signals import Interrupts, loading
 from core.text import memory_size, sanitize
@@ -66,13 +68,13 @@ def train(
     launcher.check_processes(config.nproc)
     if detach:
         return launch.detach(create_run(config))
-    if config.nproc > 1 and not launcher.place().launcher:
+    if config.nproc > 1 and not launcher.rank_info().launcher:
         with Interrupts() as interrupts:
             return _follow(launch.together(create_run(config), interrupts))
     with loading():
         from core.training.api import train as begin
 
-    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
         return _follow(begin(config, interrupts=interrupts))
 
 
@@ -90,7 +92,7 @@ def resume(
 ) -> int:
     """Resume a run from its last checkpoint, or train it for more epochs."""
     path = directory.find_run(name, directory.root_directory(root))
-    if not launcher.place().launcher:
+    if not launcher.rank_info().launcher:
         processes, note = launcher.resolve_processes(name, launcher.config_to_resume(path, epochs), nproc)
         if note:
             print(note, file=sys.stderr)
@@ -103,7 +105,7 @@ def resume(
     with loading():
         from core.training.api import resume as go_on
 
-    with Interrupts(patient=launcher.place().size > 1) as interrupts:
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
         return _follow(go_on(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
 
 
@@ -111,31 +113,31 @@ def resume(
 def stop(name: str, /, *, root: Root = None) -> int:
     """Ask a run's trainer to write a checkpoint and end; waits until it has."""
     path = directory.find_run(name, directory.root_directory(root))
-    directory.request(path, "stop")
+    request(path, "stop")
     deadline = time.monotonic() + STOP_SECONDS
-    while directory.run_status(path).alive:
+    while run_status(path).alive:
         if time.monotonic() > deadline:
             raise RunError(
                 f"{name} has been asked to stop, but has not yet; "
                 f"`minidiff watch {shlex.quote(name)}` shows when it does"
             )
         time.sleep(POLL_SECONDS)
-    summary = directory.summarize(path)
-    print(f"{name} is {summary.status} at step {summary.step:,}; {directory.how_to_resume(path, summary.status)}")
+    summary = summarize(path)
+    print(f"{name} is {summary.status} at step {summary.step:,}; {how_to_resume(path, summary.status)}")
     return 0
 
 
 @app.command
 def pause(name: str, /, *, root: Root = None) -> None:
     """Ask a run's trainer to write a checkpoint and wait."""
-    directory.request(directory.find_run(name, directory.root_directory(root)), "pause")
+    request(directory.find_run(name, directory.root_directory(root)), "pause")
     print(f"asked {name} to pause; `minidiff continue {shlex.quote(name)}` goes on")
 
 
 @app.command(name="continue")
 def continue_(name: str, /, *, root: Root = None) -> None:
     """Ask a paused run's trainer to go on."""
-    directory.request(directory.find_run(name, directory.root_directory(root)), "continue")
+    request(directory.find_run(name, directory.root_directory(root)), "continue")
     print(f"asked {name} to continue")
 
 
@@ -237,9 +239,9 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 @app.command(name="runs")
 def runs_(*, root: Root = None, as_json: Json = False) -> None:
     """List the runs under the root, the one with the newest event first."""
-    found = directory.list_runs(directory.root_directory(root))
+    found = list_runs(directory.root_directory(root))
     if unreadable := directory.unreadable_directories(directory.root_directory(root)):
-        print(f"minidiff: {directory.unreadable_in_words([path.name for path in unreadable])}", file=sys.stderr)
+        print(f"minidiff: {directory.unreadable_message([path.name for path in unreadable])}", file=sys.stderr)
     if as_json:
         _print_json([dataclasses.asdict(run) for run in found])
     elif not found:
@@ -340,7 +342,7 @@ def _follow(events: Generator[Event, None, None]) -> int:
         last = show_all(events)
     if isinstance(last, Failed):
         raise MinidiffError(last.message)
-    if not isinstance(last, Finished | Stopped) and launcher.place().rank == 0:
+    if not isinstance(last, Finished | Stopped) and launcher.rank_info().rank == 0:
         print("the trainer is gone without a word", file=sys.stderr)
         return 1
     return 0
@@ -358,7 +360,7 @@ def _tail(path: Path) -> Generator[Event, None, None]:
         if not events:
             if not alive:  # and it has been read once more since it was found so
                 return
-            alive = directory.run_status(path).alive
+            alive = run_status(path).alive
         time.sleep(POLL_SECONDS)
 
 

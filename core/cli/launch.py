@@ -11,7 +11,9 @@ from core.errors import RunError
 from core.runs import directory
 from core.runs.events import Event, Failed
 from core.runs.history import LogTail
-from core.runs.launcher import launch, said
+from core.runs.launcher import last_error_line, launch
+from core.runs.requests import request
+from core.runs.status import Status, lock_holder, run_status
 from core.system.signals import Interrupts
 
 START_SECONDS = 60.0  # to wait for a detached trainer to take its run; importing torch from a cold disk is slow
@@ -34,12 +36,12 @@ def detach(
     started = _length(path)
     trainer = launch(path, device=device, force=force, processes=processes, epochs=epochs)
     deadline = time.monotonic() + START_SECONDS
-    trains = (directory.Status.RUNNING, directory.Status.PAUSED)
-    while not _holds(path, trainer.pid) or directory.run_status(path) not in trains:
+    trains = (Status.RUNNING, Status.PAUSED)
+    while not _holds(path, trainer.pid) or run_status(path) not in trains:
         if trainer.poll() is not None:
             if trainer.returncode == 0:
                 break  # so short a run that it is over already
-            raise RunError(said(path, started) or "the trainer ended without a word")
+            raise RunError(last_error_line(path, started) or "the trainer ended without a word")
         if time.monotonic() > deadline:
             raise RunError(
                 f"the trainer has not started within {START_SECONDS:.0f} s; see {path / directory.TRAINER_LOG}"
@@ -84,8 +86,8 @@ def together(
             events, _ = log.read()
             for last in events:
                 yield last
-            if interrupts.received is not None and not asked and directory.run_status(path).alive:
-                directory.request(path, "stop")
+            if interrupts.received is not None and not asked and run_status(path).alive:
+                request(path, "stop")
                 asked = True
             time.sleep(0 if ended else POLL_SECONDS)
     finally:
@@ -93,13 +95,15 @@ def together(
             trainers.terminate()  # which has them write a checkpoint and end
             trainers.wait()
     if trainers.returncode != 0 and not isinstance(last, Failed):
-        raise RunError(said(path, started) or f"the trainers ended without a word; see {path / directory.TRAINER_LOG}")
+        raise RunError(
+            last_error_line(path, started) or f"the trainers ended without a word; see {path / directory.TRAINER_LOG}"
+        )
     interrupts.raise_received()
 
 
 def _holds(path: Path, pid: int) -> bool:
     """Whether the run was last taken by the process `pid`, or by one that it launched."""
-    holder = directory.lock_holder(path)
+    holder = lock_holder(path)
     return pid in (holder.get("pid"), holder.get("launcher"))
 
 

@@ -42,6 +42,14 @@ def open_for_writing(path: Path) -> BinaryIO:
     return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
 
 
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def _descriptor(path: Path, flags: int, mode: int = 0) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, mode)  # a pipe would wait for its other end

@@ -16,8 +16,8 @@ from PIL import Image
 
 from core.cli import run
 from core.runs import directory
-from core.runs.directory import Status, run_status
 from core.runs.history import RunHistory
+from core.runs.status import Status, run_status
 
 COMMANDS = [
     *("train", "resume", "stop", "pause", "continue", "watch"),
@@ -221,14 +221,14 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("sample done --n 1000000000000", "n must be at most 100,000"),
         ("sample nothing", "models here: default-mnist, done"),
         ("sample " + "x" * 300, "name"),
-        ("stop done", "no trainer holds done"),
-        ("pause done", "no trainer holds done"),
-        ("continue done", "no trainer holds done"),
-        ("stop nothing", "runs there: done"),
-        ("watch nothing", "runs there: done"),
-        ("resume nothing", "runs there: done"),
-        ("resume ../done", "cannot name a run"),
-        ("watch a/b", "cannot name a run"),
+        ("stop done", "done is not running"),
+        ("pause done", "done is not running"),
+        ("continue done", "done is not running"),
+        ("stop nothing", "existing runs: done"),
+        ("watch nothing", "existing runs: done"),
+        ("resume nothing", "existing runs: done"),
+        ("resume ../done", "not a valid run name"),
+        ("watch a/b", "not a valid run name"),
         ("resume done", "done is finished"),
         ("resume done --detach", "done is finished"),
         ("train --name done", "exists already"),

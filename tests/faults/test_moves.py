@@ -12,8 +12,8 @@ import pytest
 from counts import count
 from trainer_pool import QUICK, Job, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
-from core.runs.directory import Status, run_status
 from core.runs.events import Failed
+from core.runs.status import Status, run_status
 
 LONGER = {**QUICK, "epochs": 8}
 PATIENCE = 60.0
