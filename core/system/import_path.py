@@ -41,7 +41,7 @@ class Shadow(NamedTuple):
         return f"`import {self.module}` finds {self.path}, not the {self.module} that minidiff needs"
 
 
-CURE = "rename it, or take its folder off PYTHONPATH"
+FIX = "rename it, or remove its folder from PYTHONPATH"
 
 
 def leave_current_folder() -> None:

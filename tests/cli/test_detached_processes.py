@@ -105,7 +105,7 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     assert run(["train", *FOREVER, "--name", "a"]) == 0
     monkeypatch.delenv("MINIDIFF_DETACH")
     pid = lock_holder(path)["pid"]
-    assert f"a trains in process {pid}" in capsys.readouterr().out
+    assert f"a is training in process {pid}" in capsys.readouterr().out
     assert os.getsid(pid) == pid != os.getsid(0)
 
     assert f"being trained by process {pid}" in complaint(capsys, "resume", "a")
