@@ -168,7 +168,6 @@ def test_options_come_from_flags_before_a_file_and_the_environment(
     (tmp_path / "mine.toml").write_text("epochs = 1\nseed = 5\nbatch_size = 7\n")
     monkeypatch.setenv("MINIDIFF_LEARNING_RATE", "0.005")
     assert run(["train", *TINY, "--config", str(tmp_path / "mine.toml"), "--seed", "6", "--name", "a"]) == 0
-    from core import TrainConfig
 
     config = TrainConfig.from_toml(home / "a" / directory.CONFIG)
     assert (config.epochs, config.seed, config.batch_size, config.learning_rate) == (1, 6, 32, 0.005)
