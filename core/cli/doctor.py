@@ -85,7 +85,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem or, at level \"hint\", a possible improvement, and how to fix it."""
+    """A problem, or a hint at a possible improvement, and how to fix it."""
 
     what: str
     cure: str
@@ -130,7 +130,7 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
         *data_problems,
         *_root_problems(runs, free),
         *_terminal_problems(terminal),
-        *(Problem(what, cure, "hint") for what, cure in logout_warnings()),
+        *(Problem(what, fix, "hint") for what, fix in logout_warnings()),
     ]
     return Report(
         versions={**versions, **packages},
@@ -302,15 +302,15 @@ def _gpu_problems(devices: list[DeviceInfo], torch: Torch, driver: tuple[int, in
     gpus = [device for device in devices if device.kind == "cuda"]
     failure = nvml_failure()
     if not gpus and failure is not None and Path("/proc/driver/nvidia/version").exists():
-        cure = "if the driver was just updated, reboot; in a container, enable the driver's utility capability"
-        return [Problem(f"an NVIDIA driver is loaded, but NVML does not work: {failure}", cure)]
+        fix = "if the driver was just updated, reboot; in a container, enable the driver's utility capability"
+        return [Problem(f"an NVIDIA driver is loaded, but NVML does not work: {failure}", fix)]
     if torch.version is None or torch.devices or not gpus:
         problems = [Problem(f"torch warns: {text}", "install a build of torch for this GPU") for text in torch.warnings]
         return problems if torch.devices else []
     unusable = f"NVML lists {', '.join(gpu.name for gpu in gpus)}, but torch {torch.version} cannot use it"
     if torch.cuda is None:
-        cure = "install a CUDA build of torch and torchvision together (pytorch.org has the command)"
-        return [Problem(f"{unusable}: this torch is not built for CUDA", cure)]
+        fix = "install a CUDA build of torch and torchvision together (pytorch.org has the command)"
+        return [Problem(f"{unusable}: this torch is not built for CUDA", fix)]
     if all(gpu.device is None for gpu in gpus):
         setting = os.environ.get("CUDA_VISIBLE_DEVICES")
         return [Problem(f"{unusable}: CUDA_VISIBLE_DEVICES={setting!r} hides it", "unset CUDA_VISIBLE_DEVICES")]
@@ -318,20 +318,20 @@ def _gpu_problems(devices: list[DeviceInfo], torch: Torch, driver: tuple[int, in
         what = f"{unusable}: its driver supports CUDA {driver[0]}.{driver[1]}, and torch is built for {torch.cuda}"
         return [Problem(what, f"update the driver, or install a torch built for CUDA {driver[0]}")]
     warning = f" ({torch.warnings[0]})" if torch.warnings else ""
-    cure = 'run `python -c "import torch; torch.zeros(1).cuda()"` for the driver\'s message'
-    return [Problem(f"{unusable}{warning}", cure)]
+    fix = 'run `python -c "import torch; torch.zeros(1).cuda()"` for the driver\'s message'
+    return [Problem(f"{unusable}{warning}", fix)]
 
 
 def _root_problems(root: Path, free: int | None) -> list[Problem]:
     """Whether runs can be written to `root`, and whether there is enough space."""
     folder = disk_usage.nearest_existing(root)
-    cure = "choose another folder with --root or MINIDIFF_HOME"
+    fix = "choose another folder with --root or MINIDIFF_HOME"
     if not folder.is_dir():
-        return [Problem(f"runs cannot be written to {root}: {folder} is a file", cure)]
+        return [Problem(f"runs cannot be written to {root}: {folder} is a file", fix)]
     if not os.access(folder, os.W_OK | os.X_OK):
-        return [Problem(f"runs cannot be written to {root}: {folder} is not writable", cure)]
+        return [Problem(f"runs cannot be written to {root}: {folder} is not writable", fix)]
     if free is not None and free < LITTLE_SPACE:
-        return [Problem(f"only {file_size(free)} of disk space are free in {root}", f"free disk space, or {cure}")]
+        return [Problem(f"only {file_size(free)} of disk space is free in {root}", f"free disk space, or {fix}")]
     return []
 
 
@@ -341,8 +341,8 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         return []  # a pipe or a file
     if terminal.term in ("dumb", "unknown", ""):
         what = f"TERM={terminal.term or '(not set)'} supports neither colours nor cursor movement"
-        cure = "use a terminal that sets TERM, or run `export TERM=xterm-256color` if yours supports it"
-        return [Problem(what, cure)]
+        fix = "use a terminal that sets TERM, or run `export TERM=xterm-256color` if yours supports it"
+        return [Problem(what, fix)]
     problems = []
     if not terminal.utf8:
         what = f"the output's encoding is {terminal.encoding}, not UTF-8: images cannot be drawn with block characters"
@@ -352,11 +352,11 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
         what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colours"
-        cure = (
+        fix = (
             "if your terminal supports true colour, run `export COLORTERM=truecolor` here, or add `SendEnv COLORTERM` "
             "to your ~/.ssh/config and `AcceptEnv COLORTERM` to the server's sshd_config"
         )
-        problems.append(Problem(what, cure, "hint"))
+        problems.append(Problem(what, fix, "hint"))
     return problems
 
 

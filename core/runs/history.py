@@ -268,7 +268,7 @@ def in_words(event: Event) -> str:
             return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{memory}"
         case Download():
             if event.name == "glyphs":
-                return f"drawing digits: {event.received / (event.total or 1):.0%}"
+                return f"rendering digits: {event.received / (event.total or 1):.0%}"
             total = f" of {file_size(event.total)}" if event.total else ""
             return f"downloading {event.file}: {file_size(event.received)}{total}"
         case Progress():

@@ -72,9 +72,9 @@ class RunSummary:
     sampleable: bool  # whether the run has weights
 
 
-def run_status(path: Path, *, ours: bool = False) -> Status:
-    """The current status of the run; with `ours` the caller holds the lock itself and is not a trainer."""
-    locked = not ours and is_locked(path)  # before reading the log: a trainer logs how it ended, then unlocks
+def run_status(path: Path, *, own_lock: bool = False) -> Status:
+    """The current status of the run; with `own_lock` the caller holds the lock itself and is not a trainer."""
+    locked = not own_lock and is_locked(path)  # before reading the log: a trainer logs how it ended, then unlocks
     return _status(path, read_log_ends(path / EVENTS), locked)
 
 

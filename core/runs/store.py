@@ -71,9 +71,8 @@ def create_run(config: TrainConfig) -> Path:
     resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""
     taken = RunError(f"{path} exists already; choose another --name{resumes}")
     data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
-    config = config.changed(
-        name=name, root=None, data_root=data_root
-    )  # the run may be resumed from another working directory
+    # The data root is made absolute because the run may be resumed from another working directory.
+    config = config.changed(name=name, root=None, data_root=data_root)
     created = False
     try:
         with contextlib.suppress(FileExistsError):
@@ -105,7 +104,7 @@ def _is_free(path: Path, *, locked: bool = False) -> bool:
         CONFIG in names
         and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has run
         and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
-        and run_status(path, ours=locked) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+        and run_status(path, own_lock=locked) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
         and not path.is_symlink()
     )
 
