@@ -22,8 +22,9 @@ from core import TrainConfig, load_model, sample, train  # noqa: E402
 from core.config.sampling import defaults_for, describe_sampling, evaluations  # noqa: E402
 from core.diffusion.frames import quantized  # noqa: E402
 from core.diffusion.loaded_model import LoadedModel  # noqa: E402
-from core.runs.directory import MODEL, request  # noqa: E402
+from core.runs.directory import MODEL  # noqa: E402
 from core.runs.events import Checkpoint, DatasetLoaded, Event, Finished, Progress  # noqa: E402
+from core.runs.requests import request  # noqa: E402
 
 NAME, SAMPLING_BATCH = "run", 250
 FOREVER = 1_000_000  # epochs: the clock ends the training

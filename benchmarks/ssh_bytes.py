@@ -23,8 +23,8 @@ from pseudo_terminal import HOME, PseudoTerminal
 from ssh_server import NoServerError, Server, free_port, serving
 
 from core.config.training import TrainConfig
-from core.runs.directory import request
 from core.runs.launcher import launch
+from core.runs.requests import request
 from core.runs.store import create_run
 
 SIZES = ((80, 24), (120, 40))

@@ -35,10 +35,11 @@ from pseudo_terminal import PseudoTerminal
 from terminal_frames import HEIGHT, KINDS, WIDGETS, WIDTH
 
 from core.config.training import TrainConfig
-from core.runs.directory import EVENTS, request
+from core.runs.directory import EVENTS
 from core.runs.events import Progress
 from core.runs.history import LogTail
 from core.runs.launcher import launch
+from core.runs.requests import request
 from core.runs.store import create_run
 
 HOME = Path(__file__).resolve().parent

@@ -18,9 +18,10 @@ from core.diffusion.frames import record
 from core.evaluation.feature_classifiers import available_classifier, classify
 from core.export.images import write_csv, write_grid
 from core.models.weights import read_weights, write_tensors
-from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL, Status, run_status
+from core.runs.directory import BUILTIN, CONFIG, EVENTS, MODEL
 from core.runs.events import DatasetLoaded, Event, Finished, to_line
 from core.runs.history import RunHistory, merged
+from core.runs.status import Status, run_status
 from core.runs.trajectory import RECORDING, save_recording
 from core.system.atomic_write import write_atomically
 

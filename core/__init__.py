@@ -1,4 +1,4 @@
-"""minidiff's headless half: everything a script needs, loaded only when it is first named (PEP 562)."""
+"""The headless part of minidiff: the public API, imported lazily (PEP 562)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "BasicUNet": "core.models.basic_unet",
     "MinidiffError": "core.errors",
     "TrainConfig": "core.config.training",
@@ -50,14 +50,14 @@ _HOMES = {
     "transposed_convolve_steps": "core.lab.transposed",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that holds the public `name` and return that name's object."""
-    if name not in _HOMES:
+    """Import a public name on first access."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'core' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

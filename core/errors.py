@@ -1,4 +1,4 @@
-"""The family of errors that users of `core` need to catch: each is one sentence that says what to do."""
+"""The exceptions of `core`. Their messages are one sentence that names the problem and what to do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from core.text import sanitize
 
 
 class MinidiffError(Exception):
-    """Base of every error this project raises on purpose; its text is written for a person.
+    """Base class of all errors that this project raises on purpose.
 
-    It may quote names and values from files of others, so it is one line that a terminal only draws.
+    The message may quote untrusted names and values, so it is sanitized to one printable line.
     """
 
     def __init__(self, text: str) -> None:
@@ -19,47 +19,47 @@ class MinidiffError(Exception):
 
 
 class DeviceUnavailable(MinidiffError):
-    """The device asked for is not here; the text lists those that are."""
+    """The requested device is not available; the message lists the available ones."""
 
 
 class DatasetError(MinidiffError):
-    """A data set's files are missing, cut short, altered or of another kind; the text names file and remedy."""
+    """A data set's files are missing, truncated, modified or of another format."""
 
 
 class ConfigError(MinidiffError):
-    """An option is unknown or has a value outside its range; the text names the option and what it takes."""
+    """An option is unknown or its value is out of range."""
 
 
 class CheckpointError(MinidiffError):
-    """A checkpoint is missing, cut short, of another model or written by a newer version."""
+    """A checkpoint is missing, truncated, from another model or written by a newer version."""
 
 
 class RunError(MinidiffError):
-    """A run directory cannot be used as asked: it exists, is missing, is locked, or cannot be written."""
+    """A run directory already exists, is missing, is locked or cannot be written."""
 
 
 class NotFinite(MinidiffError):
-    """Samples hold NaN or infinity, as from a model that diverged or from extreme sampling options.
+    """Samples contain NaN or infinity, for example from a diverged model or extreme sampling options.
 
     Args:
-        sampling: how they were sampled, in words.
+        sampling: description of the sampling options.
     """
 
     def __init__(self, sampling: str = "") -> None:
-        how = f" ({sampling})" if sampling else ""
-        super().__init__(f"the samples are not finite{how}; choose other sampling options or an earlier checkpoint")
+        details = f" ({sampling})" if sampling else ""
+        super().__init__(f"the samples are not finite{details}; choose other sampling options or an earlier checkpoint")
 
 
 class TrainingError(MinidiffError):
-    """Training cannot go on: the loss is no longer a number, or the device ran out of memory."""
+    """Training failed: the loss is not finite, or the device is out of memory."""
 
 
 class ProcessLost(MinidiffError):
-    """Another process of the same training is gone, and this one cannot go on without it."""
+    """Another process of distributed training exited unexpectedly."""
 
 
 def hint(name: str, known: Iterable[str], *, otherwise: str = "there are") -> str:
-    """What to write instead of `name`: the nearest of `known`, or after `otherwise` all of them."""
+    """A suggestion for the unknown `name`: the closest of `known`, else all of them after `otherwise`."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"{otherwise} {', '.join(known)}"

@@ -1,7 +1,7 @@
-"""The public names of `core` as `minidiff`, and the commands: installed as the module `minidiff`.
+"""Installed as the module `minidiff`: the public names of `core`, and the entry points of the commands.
 
-`core` and `tui` are names that other projects use too. This one is this project's own, and finds its two packages also
-where others of their names come first on the import path. In a clone that is not installed there is no such module.
+Other projects may also have packages named `core` or `tui`. This module finds the right ones even if others come first
+on the import path. It does not exist in a clone that is not installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 _OWN_FILES = (
     ("core", "system", "import_path.py"),
     ("tui", "terminal", "driver.py"),
-)  # by which this project's packages are known
+)  # identify this project's packages
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def tui() -> None:
 def _command(module: str) -> None:
     home = _home()
     sys.path.insert(0, home)
-    for package in ("core", "tui"):  # from here on, their modules are found through them
+    for package in ("core", "tui"):  # their submodules are then found through them
         importlib.import_module(package)
     sys.path.remove(home)
     importlib.import_module("core.system.import_path").leave_current_folder()
@@ -38,21 +38,23 @@ def _command(module: str) -> None:
 
 
 def _home() -> str:
-    """The folder on the import path that holds this project's packages; others with a `core` may come before it."""
+    """The folder on the import path with this project's packages; folders with another `core` are skipped."""
     for entry in sys.path:
         if all(os.path.isfile(os.path.join(entry, *file)) for file in _OWN_FILES):
             return entry
-    raise ImportError("minidiff is not installed whole: its package `core` is not on the import path; install it again")
+    raise ImportError(
+        "incomplete installation: minidiff's package `core` is not on the import path; reinstall minidiff"
+    )
 
 
 def _core() -> Any:
-    """The package `core`, unless another of that name is or would be imported in its place."""
+    """The package `core`; raises ImportError if `import core` finds another package."""
     core = importlib.import_module("core")
     home = os.path.realpath(_home())
     if os.path.realpath(getattr(core, "__file__", None) or "") != os.path.join(home, "core", "__init__.py"):
         raise ImportError(
             f"minidiff needs its own package `core` in {home}, but `import core` finds {core.__file__}; "
-            "rename that one, or take its folder off the import path"
+            "rename that one, or remove its folder from the import path"
         )
     return core
 

@@ -1,33 +1,33 @@
-"""Text for people: sanitized for terminals, and sizes in words."""
+"""Text for display: sanitized for terminals, and formatted sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-MOST_CHARACTERS = 4_000  # of a text on its way to a screen: an error, a name, a warning
+MAX_CHARACTERS = 4_000  # of a displayed text: an error, a name, a warning
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def sanitize(text: str) -> str:
-    """`text` as one line of characters that a terminal only draws, at most `MOST_CHARACTERS` of them.
+    """`text` as one line of printable characters, at most `MAX_CHARACTERS`.
 
-    Line ends and tabs become spaces. Whatever else does not print becomes U+FFFD: escape sequences, signs that turn the
-    direction of writing, halves of surrogate pairs.
+    Newlines and tabs become spaces. All other unprintable characters become U+FFFD: escape sequences, bidirectional
+    controls, lone surrogates.
     """
-    if len(text) > MOST_CHARACTERS:
-        text = text[: MOST_CHARACTERS - 1] + "…"
+    if len(text) > MAX_CHARACTERS:
+        text = text[: MAX_CHARACTERS - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else " " if sign.isspace() else _REPLACEMENT for sign in text)
+    return "".join(char if char.isprintable() else " " if char.isspace() else _REPLACEMENT for char in text)
 
 
 def memory_size(size: float | None) -> str:
-    """Bytes of memory, such as "812 MiB" or "1.5 GiB"; "N/A" where they are not known."""
+    """Bytes of memory, such as "812 MiB" or "1.5 GiB"; "N/A" if None."""
     return "N/A" if size is None else _scaled(size, 1024, ("bytes", "KiB", "MiB", "GiB", "TiB"))
 
 
 def file_size(size: float) -> str:
-    """Bytes of a file or a disk, such as "9.9 MB" or "1.5 GB"."""
+    """Bytes on disk, such as "9.9 MB" or "1.5 GB"."""
     return _scaled(size, 1000, ("bytes", "kB", "MB", "GB", "TB"))
 
 

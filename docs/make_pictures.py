@@ -26,10 +26,11 @@ from textual.pilot import Pilot
 from core import TrainConfig, train
 from core.errors import MinidiffError
 from core.export.images import write_figure, write_gif
-from core.runs.directory import BUILTIN, EVENTS, builtin_directories, request
+from core.runs.directory import BUILTIN, EVENTS, builtin_directories
 from core.runs.events import Epoch
 from core.runs.history import RunHistory
 from core.runs.launcher import launch
+from core.runs.requests import request
 from core.runs.store import create_run
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.app import MinidiffApp

@@ -13,6 +13,7 @@ from repository import REPOSITORY
 
 from core.config.training import TrainConfig
 from core.runs import directory
+from core.runs.status import is_locked, lock_holder
 
 TINY = {
     "preset": "quick",
@@ -90,8 +91,8 @@ def trainers(home: Path) -> Iterator[Path]:
     """`home`, and at the end whatever trainer still holds one of its runs is killed."""
     yield home
     for path in directory.run_directories(home):
-        if directory.is_locked(path):
-            os.kill(directory.lock_holder(path)["pid"], signal.SIGKILL)
+        if is_locked(path):
+            os.kill(lock_holder(path)["pid"], signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,10 @@ Feed = Callable[[random.Random], object]  # makes one input, and hands it to wha
 def events(folder: Path) -> Feed:
     """A log: line by line, as one file that grows, folded and told in words, and the summary of its run."""
     from core.config.training import TrainConfig
-    from core.runs.directory import EVENTS, summarize
+    from core.runs.directory import EVENTS
     from core.runs.events import from_line
     from core.runs.history import LogTail, RunHistory, in_words
+    from core.runs.status import summarize
     from core.training.api import train
 
     tiny = TrainConfig(

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.pseudo_terminal import PATIENCE, PseudoTerminal
-from core.runs.directory import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.directory import CONFIG, EVENTS
 from core.runs.events import Epoch, Event, Finished, Paused
 from core.runs.history import LogTail
+from core.runs.requests import request
+from core.runs.status import Status, lock_holder, run_status
 from tui.__main__ import _parser
 from tui.app import MODES
 

@@ -78,7 +78,7 @@ def test_importing_core_loads_neither_torch_nor_pydantic() -> None:
 def test_listing_devices_and_runs_loads_no_torch() -> None:
     program = (
         "import sys; from core import list_devices, TrainConfig; import core.runs.history, core.runs.trajectory;"
-        "from core.runs.directory import list_runs; from pathlib import Path;"
+        "from core.runs.status import list_runs; from pathlib import Path;"
         "list_devices(); list_runs(Path('/nowhere'));"
         "print({'torch', 'numpy', 'torchvision', 'diffusers', 'safetensors'} & set(sys.modules))"
     )

@@ -63,7 +63,7 @@ def test_a_folder_that_may_not_be_read_is_left_out_and_said_once(shared: Path) -
     assert done.returncode == 0
     assert "open" in done.stdout
     assert "finished" in done.stdout
-    assert done.stderr == "minidiff: left out 1 folder that you may not look into: private\n"
+    assert done.stderr == "minidiff: skipped 1 folder without read permission: private\n"
     done = as_nobody("runs", "--json", "--root", str(shared))
     assert '"name": "open"' in done.stdout
 
@@ -74,7 +74,7 @@ def test_the_other_runs_can_be_watched_and_named(shared: Path) -> None:
     assert "finished after 4 steps" in done.stdout
     done = as_nobody("watch", "other", "--root", str(shared))
     assert done.returncode == 1
-    assert "runs there: open" in done.stderr
+    assert "existing runs: open" in done.stderr
     done = as_nobody("watch", "private", "--root", str(shared))
     assert done.returncode == 1
     assert done.stderr == (
@@ -108,7 +108,7 @@ def test_the_runs_screen_shows_the_others_and_says_once_what_it_left_out(shared:
         with PseudoTerminal(*arguments, command=command, columns=120, lines=40, env=places) as terminal:
             terminal.wait_for("Welcome")
             terminal.press("enter")
-            terminal.wait_for("left out 1 folder that you may not look into: private")
+            terminal.wait_for("skipped 1 folder without read permission: private")
             text = terminal.wait_for(lambda text: "● finished" in text and "● unreadable" in text)
             assert "open" in text
             terminal.press("down")

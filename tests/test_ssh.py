@@ -15,8 +15,9 @@ from test_end_to_end import until_log
 
 from benchmarks.pseudo_terminal import HOME, PseudoTerminal
 from benchmarks.ssh_server import NoServerError, Server, serving
-from core.runs.directory import request, run_status
 from core.runs.events import Epoch
+from core.runs.requests import request
+from core.runs.status import run_status
 
 FROZEN_SECONDS = 60.0  # 20 until the app is silent, some more until the server gives up; without silence, never
 TRAINING = """

@@ -134,9 +134,10 @@ def _version() -> str:
 def _print_next_steps(app: MinidiffApp) -> list[str]:
     """What stays in the terminal: a run that a trainer holds, if there is one, and the way back to it."""
     from core.errors import MinidiffError
-    from core.runs.directory import EVENTS, Status
+    from core.runs.directory import EVENTS
     from core.runs.history import current_epoch
     from core.runs.log_ends import read_log_ends
+    from core.runs.status import Status
     from tui.io.run_list import list_runs
 
     try:

@@ -10,9 +10,9 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from core.engine.protocol import LabReply, SamplingInfo
-    from core.runs.directory import RunSummary, Status
     from core.runs.events import Event
     from core.runs.history import RunHistory
+    from core.runs.status import RunSummary, Status
     from core.runs.trajectory import Frame
 
 

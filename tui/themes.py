@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from core.runs.directory import Status
+from core.runs.status import Status
 
 # The theme's variable for each state of a run.
 STATUS_COLORS = {

@@ -1,7 +1,7 @@
-"""The headless command `minidiff`: parses, calls `core`, and turns errors into one line and an exit code.
+"""The headless command `minidiff`: parses arguments, calls `core`, and reports errors in one line with an exit code.
 
-Exit codes: 0 done, 1 an error that the line on stderr explains, 2 an option or the command line itself is wrong,
-130 Ctrl-C; a trainer that another signal ended, its checkpoint written, gives 128 + the signal's number.
+Exit codes: 0 success, 1 an error described on stderr, 2 an invalid option or command line, 130 Ctrl-C, and 128 + N for
+a trainer that received signal N and wrote a checkpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, MinidiffError
-from core.system.import_path import CURE, LIBRARIES, shadows
+from core.system.import_path import FIX, LIBRARIES, shadows
 from core.system.streams import prepare_streams
 from core.text import sanitize
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
     arguments = sys.argv[1:] if arguments is None else arguments
     closed = prepare_streams()
-    if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which leave a run even if nobody sees it
+    if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which write a run even without output
         sys.exit(_show_error("standard output is closed; `> /dev/null` discards what is printed", ERROR))
     try:
         code = run(arguments)
@@ -36,16 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; its exit code. Whatever a user can get wrong comes back as one line on stderr."""
+    """Run one command and return its exit code; user errors are printed as one line on stderr."""
     if files := [shadow for shadow in shadows() if shadow.is_file and shadow.module in LIBRARIES]:
-        return _show_error(f"{files[0]}; {CURE}", ERROR)
+        return _show_error(f"{files[0]}; {FIX}", ERROR)
     try:
         return _run(arguments)
     except (ImportError, AttributeError):
-        found = [shadow for shadow in shadows() if shadow.module not in ("core", "tui")]  # ours are imported by now
-        if not found:
+        others = [shadow for shadow in shadows() if shadow.module not in ("core", "tui")]  # already imported
+        if not others:
             raise
-        return _show_error(f"{found[0]}; {CURE}", ERROR)
+        return _show_error(f"{others[0]}; {FIX}", ERROR)
 
 
 def _run(arguments: list[str]) -> int:
@@ -67,42 +67,42 @@ def _run(arguments: list[str]) -> int:
         return _show_error(str(error), ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has gone, as with `minidiff runs | head`
+    except BrokenPipeError:  # the reader of a pipe exited, as with `minidiff runs | head`
         _drop_output()
         return DONE
-    except OSError as error:  # stdout on a full disk, or a folder that may not be read
+    except OSError as error:  # stdout on a full disk, or a folder without read permission
         _drop_output()
         return _show_error(f"{error.filename or 'output'}: {error.strerror}", ERROR)
 
 
 def _unknown_option(error: UnknownOptionError) -> str:
-    """Name the option that was meant: by its earlier name, initials (`--lr`), a part (`--dropout`), or its spelling."""
+    """Suggest an option by its earlier name, initials (`--lr`), part of its name (`--dropout`), or spelling."""
     from core.config.legacy import OPTIONS, SAMPLING
 
-    given = (error.token.keyword or error.token.value).partition("=")[0]
+    option = (error.token.keyword or error.token.value).partition("=")[0]
     names = [name for argument in error.argument_collection if argument.parse for name in argument.names]
-    negative = given.startswith("--no-")
-    renamed = (OPTIONS | SAMPLING).get(given.lstrip("-").removeprefix("no-").replace("-", "_"), "")
+    negative = option.startswith("--no-")
+    renamed = (OPTIONS | SAMPLING).get(option.lstrip("-").removeprefix("no-").replace("-", "_"), "")
     flag = f"--{'no-' if negative else ''}{renamed.replace('_', '-')}"
     if renamed and flag in names:
-        return f"{given} is now {flag}"
-    short = given.lstrip("-").replace("-", "").lower()
-    meant = [name for name in names if "".join(part[:1] for part in name.split("-")) == short]
-    meant += [name for name in names if len(short) > 2 and short in name.replace("-", "")]
-    meant += difflib.get_close_matches(given, names, n=1, cutoff=0.7)
-    suggestion = f"did you mean {meant[0]}?" if meant else "`--help` lists the options of a command"
-    return f"Unknown option: {given}; {suggestion}"
+        return f"{option} is now {flag}"
+    short = option.lstrip("-").replace("-", "").lower()
+    candidates = [name for name in names if "".join(part[:1] for part in name.split("-")) == short]
+    candidates += [name for name in names if len(short) > 2 and short in name.replace("-", "")]
+    candidates += difflib.get_close_matches(option, names, n=1, cutoff=0.7)
+    suggestion = f"did you mean {candidates[0]}?" if candidates else "`--help` lists the options of a command"
+    return f"Unknown option: {option}; {suggestion}"
 
 
 def _drop_output() -> None:
-    """Let Python's own flush at exit, which would fail again, write to nowhere."""
+    """Redirect stdout to /dev/null, so that Python's flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _show_error(words: str, code: int) -> int:
-    print(f"minidiff: {sanitize(words)}", file=sys.stderr)
+def _show_error(message: str, code: int) -> int:
+    print(f"minidiff: {sanitize(message)}", file=sys.stderr)
     return code
 
 
-def _one_line(words: str) -> str:
-    return " ".join(words.split()).rstrip(" ,.?")
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(" ,.?")

@@ -1,4 +1,4 @@
-"""Every command of `minidiff`; flags of `train` are the fields of TrainConfig."""
+"""The commands of `minidiff`. The options of `train` are the fields of TrainConfig."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 from cyclopts.config import Env
 
 from core import __version__
@@ -24,6 +24,8 @@ from core.errors import MinidiffError, RunError
 from core.runs import directory, launcher
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.history import loss_text
+from core.runs.requests import request
+from core.runs.status import how_to_resume, list_runs, run_status, summarize
 from core.runs.store import create_run
 from core.system.signals import Interrupts, loading
 from core.text import memory_size, sanitize
@@ -31,49 +33,75 @@ from core.text import memory_size, sanitize
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-STOP_SECONDS = 60.0  # to wait for a trainer to finish its step and write its checkpoint
+STOP_SECONDS = 60.0  # for a trainer to finish its step and write a checkpoint
 POLL_SECONDS = 0.1
 
 app = App(
     name="minidiff",
-    help="Train, watch and sample small diffusion models. The screen is `minidiff-tui`.",
+    help="Train, monitor and sample small diffusion models. The terminal UI is `minidiff-tui`.",
     version=__version__,
-    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True, show_env_var=False),
 )
-Root = Annotated[Path | None, Parameter(help="folder that holds the runs: else $MINIDIFF_HOME, else ./checkpoints")]
+Root = Annotated[Path | None, Parameter(help="folder with the runs; default: $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
-Steps = Annotated[int | None, Parameter(help="steps from noise to image; default: the model's own")]
-Way = Annotated[SamplingOptions | None, Parameter(name="*")]
+Label = Annotated[
+    int | None, Parameter(name="--class", help="0 to 9; -1: unconditional; default: cycle through all classes")
+]
+Steps = Annotated[int | None, Parameter(help="sampling steps; default: depends on the model")]
+Options = Annotated[SamplingOptions | None, Parameter(name="*")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 
 
-# Only the options of a recipe: MINIDIFF_MODEL, say, must not become the model that `sample` takes.
+def _group_options() -> dict[str, Group]:
+    """Group the options of `train` in its help by the groups in TrainConfig; returns the groups by name."""
+    groups: dict[str, Group] = {}
+    for field in TrainConfig.model_fields.values():
+        assert isinstance(field.json_schema_extra, dict)
+        name = str(field.json_schema_extra["group"])
+        if name not in groups:
+            groups[name] = Group.create_ordered(name)
+        field.metadata.append(Parameter(group=groups[name]))  # where cyclopts looks; core.config does not import it
+    return groups
+
+
+GROUPS = _group_options()
+
+
+# Environment variables are only for `train`: MINIDIFF_MODEL, for example, must not be the model that `sample` loads.
 @app.command(config=Env("MINIDIFF_", command=False))
 def train(
     *,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
-    config_file: Annotated[Path | None, Parameter(name="--config", help="TOML file with options; flags win")] = None,
-    detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
+    config_file: Annotated[
+        Path | None, Parameter(name="--config", group=GROUPS["Run"], help="TOML file with options; flags override it")
+    ] = None,
+    detach: Annotated[
+        bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
+    ] = False,
 ) -> int:
-    """Train a model and keep everything in a run directory."""
+    """Train a model and save everything in a run directory.
+
+    Every option can also be set by an environment variable `MINIDIFF_<OPTION>`, such as
+    `MINIDIFF_BATCH_SIZE=128`. Flags override it.
+    """
     check_environment()
-    chosen = {name: getattr(config, name) for name in config.model_fields_set}
+    values = {name: getattr(config, name) for name in config.model_fields_set}
     if config_file is not None:
         base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
-        chosen = {**{name: getattr(base, name) for name in base.model_fields_set}, **chosen}
-    chosen["root"] = directory.root_directory(chosen.get("root"))
-    config = TrainConfig(**chosen)
+        values = {**{name: getattr(base, name) for name in base.model_fields_set}, **values}
+    values["root"] = directory.root_directory(values.get("root"))
+    config = TrainConfig(**values)
     launcher.check_processes(config.nproc)
     if detach:
         return launch.detach(create_run(config))
-    if config.nproc > 1 and not launcher.place().launcher:
+    if config.nproc > 1 and not launcher.rank_info().launcher:
         with Interrupts() as interrupts:
-            return _follow(launch.together(create_run(config), interrupts))
+            return _follow(launch.launch_and_follow(create_run(config), interrupts))
     with loading():
-        from core.training.api import train as begin
+        from core.training.api import train as start_training
 
-    with Interrupts(patient=launcher.place().size > 1) as interrupts:
-        return _follow(begin(config, interrupts=interrupts))
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
+        return _follow(start_training(config, interrupts=interrupts))
 
 
 @app.command
@@ -83,14 +111,14 @@ def resume(
     *,
     root: Root = None,
     device: Device = None,
-    epochs: Annotated[int | None, Parameter(help="train up to so many epochs, also a finished run")] = None,
-    nproc: Annotated[int | None, Parameter(help="processes that train together; default: as many as before")] = None,
-    force: Annotated[bool, Parameter(negative=(), help="take a run whose lock names another host")] = False,
+    epochs: Annotated[int | None, Parameter(help="new total number of epochs; also extends a finished run")] = None,
+    nproc: Annotated[int | None, Parameter(help="number of training processes; default: as before")] = None,
+    force: Annotated[bool, Parameter(negative=(), help="resume even if the lock names another host")] = False,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Resume a run from its last checkpoint, or train it for more epochs."""
     path = directory.find_run(name, directory.root_directory(root))
-    if not launcher.place().launcher:
+    if not launcher.rank_info().launcher:
         processes, note = launcher.resolve_processes(name, launcher.config_to_resume(path, epochs), nproc)
         if note:
             print(note, file=sys.stderr)
@@ -99,49 +127,49 @@ def resume(
             return launch.detach(path, **options)
         if processes > 1:
             with Interrupts() as interrupts:
-                return _follow(launch.together(path, interrupts, **options))
+                return _follow(launch.launch_and_follow(path, interrupts, **options))
     with loading():
-        from core.training.api import resume as go_on
+        from core.training.api import resume as resume_training
 
-    with Interrupts(patient=launcher.place().size > 1) as interrupts:
-        return _follow(go_on(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
+        return _follow(resume_training(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
 
 
 @app.command
 def stop(name: str, /, *, root: Root = None) -> int:
-    """Ask a run's trainer to write a checkpoint and end; waits until it has."""
+    """Write a checkpoint and stop a run; waits until it has stopped."""
     path = directory.find_run(name, directory.root_directory(root))
-    directory.request(path, "stop")
+    request(path, "stop")
     deadline = time.monotonic() + STOP_SECONDS
-    while directory.run_status(path).alive:
+    while run_status(path).alive:
         if time.monotonic() > deadline:
             raise RunError(
-                f"{name} has been asked to stop, but has not yet; "
+                f"{name} has not stopped within {STOP_SECONDS:.0f} s; "
                 f"`minidiff watch {shlex.quote(name)}` shows when it does"
             )
         time.sleep(POLL_SECONDS)
-    summary = directory.summarize(path)
-    print(f"{name} is {summary.status} at step {summary.step:,}; {directory.how_to_resume(path, summary.status)}")
+    summary = summarize(path)
+    print(f"{name} is {summary.status} at step {summary.step:,}; {how_to_resume(path, summary.status)}")
     return 0
 
 
 @app.command
 def pause(name: str, /, *, root: Root = None) -> None:
-    """Ask a run's trainer to write a checkpoint and wait."""
-    directory.request(directory.find_run(name, directory.root_directory(root)), "pause")
-    print(f"asked {name} to pause; `minidiff continue {shlex.quote(name)}` goes on")
+    """Write a checkpoint and pause a run."""
+    request(directory.find_run(name, directory.root_directory(root)), "pause")
+    print(f"pausing {name}; `minidiff continue {shlex.quote(name)}` continues it")
 
 
 @app.command(name="continue")
 def continue_(name: str, /, *, root: Root = None) -> None:
-    """Ask a paused run's trainer to go on."""
-    directory.request(directory.find_run(name, directory.root_directory(root)), "continue")
-    print(f"asked {name} to continue")
+    """Continue a paused run."""
+    request(directory.find_run(name, directory.root_directory(root)), "continue")
+    print(f"continuing {name}")
 
 
 @app.command
 def watch(name: str, /, *, root: Root = None) -> int:
-    """Show a run as it goes on; Ctrl-C ends the watching, not the run."""
+    """Show the progress of a run; Ctrl-C stops watching, not the run."""
     path = directory.find_run(name, directory.root_directory(root))
     return _follow(_tail(path))
 
@@ -151,20 +179,20 @@ def sample(
     model: str = directory.BUILTIN[0],
     /,
     *,
-    n: Annotated[int, Parameter(help="images, at most 100,000")] = 8,
+    n: Annotated[int, Parameter(help="number of images, at most 100,000")] = 8,
     steps: Steps = None,
-    way: Way = None,
-    label: Annotated[int | None, Parameter(name="--class", help="0 to 9; -1: any; default: in turn")] = None,
-    seed: Annotated[int, Parameter(help="of all noise")] = 0,
+    options: Options = None,
+    label: Label = None,
+    seed: Annotated[int, Parameter(help="random seed of the noise")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
-    output: Annotated[Path | None, Parameter(help="PNG of the samples; samples.png if no file is named")] = None,
-    figure: Annotated[Path | None, Parameter(help="PNG with a row for each step")] = None,
-    gif: Annotated[Path | None, Parameter(help="GIF of the whole denoising")] = None,
+    output: Annotated[Path | None, Parameter(help="PNG grid of the samples; default: samples.png")] = None,
+    figure: Annotated[Path | None, Parameter(help="PNG with one row per step")] = None,
+    gif: Annotated[Path | None, Parameter(help="GIF of the denoising trajectory")] = None,
     root: Root = None,
 ) -> None:
-    """Draw samples with a run, a built-in model (default-mnist) or a .safetensors file."""
+    """Generate samples from a run, a built-in model (default-mnist) or a .safetensors file."""
     with loading():
-        from core.cli.sampling import sampled
+        from core.cli.sampling import generate
         from core.diffusion.loaded_model import find_model, load_model
         from core.export import images
 
@@ -182,7 +210,7 @@ def sample(
     weights = "EMA" if loaded.config.ema else "online"
     print(sanitize(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
     every_step = figure is not None or gif is not None
-    denoising = sampled(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(way or {}))
+    denoising = generate(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(options or {}))
     for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):
         if path is not None:
             print(f"wrote {write(path, denoising)}")
@@ -193,25 +221,25 @@ def eval_(
     model: str,
     /,
     *,
-    n: Annotated[int, Parameter(help="samples, and real images for the floor")] = 10_000,
+    n: Annotated[int, Parameter(help="number of samples, and of real images for the baseline")] = 10_000,
     steps: Steps = None,
-    way: Way = None,
-    seed: Annotated[int, Parameter(help="of all noise")] = 0,
-    cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples alone")] = False,
-    data_root: Annotated[Path | None, Parameter(help="folder that holds the data set's files")] = None,
+    options: Options = None,
+    seed: Annotated[int, Parameter(help="random seed of the noise")] = 0,
+    cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples (CAS)")] = False,
+    data_root: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None,
     limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how far a model's samples are from real images, beside how far real images are from one another."""
+    """Evaluate a model's samples against real images, beside a real-vs-real baseline."""
     with loading():
         from core.cli import evaluation
         from core.diffusion.loaded_model import load_model
         from core.evaluation.scores import evaluate
 
     loaded = load_model(model, device, root)
-    steps_taken = evaluate(
+    events = evaluate(
         loaded,
         n,
         steps=steps,
@@ -219,18 +247,18 @@ def eval_(
         cas=cas,
         data_root=data_root,
         limit=limit,
-        **(way or {}),
+        **(options or {}),
     )
-    found = evaluation.shown(steps_taken, quiet=as_json)
+    result = evaluation.follow(events, quiet=as_json)
     if as_json:
-        _print_json(dataclasses.asdict(found))
+        _print_json(dataclasses.asdict(result))
     else:
-        print("\n".join([*evaluation.table(found), *evaluation.notes(found)]))
+        print("\n".join([*evaluation.table(result), *evaluation.notes(result)]))
 
 
 @app.command
 def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")], root: Root = None) -> None:
-    """Write a run's losses and pace as CSV."""
+    """Write a run's losses and throughput as CSV."""
     from core.export.images import write_csv
     from core.runs.history import RunHistory
 
@@ -240,13 +268,13 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 
 @app.command(name="runs")
 def runs_(*, root: Root = None, as_json: Json = False) -> None:
-    """List the runs under the root, the one with the newest event first."""
-    found = directory.list_runs(directory.root_directory(root))
+    """List the runs, most recently updated first."""
+    summaries = list_runs(directory.root_directory(root))
     if unreadable := directory.unreadable_directories(directory.root_directory(root)):
-        print(f"minidiff: {directory.unreadable_in_words([path.name for path in unreadable])}", file=sys.stderr)
+        print(f"minidiff: {directory.unreadable_message([path.name for path in unreadable])}", file=sys.stderr)
     if as_json:
-        _print_json([dataclasses.asdict(run) for run in found])
-    elif not found:
+        _print_json([dataclasses.asdict(run) for run in summaries])
+    elif not summaries:
         print(f"no runs under {directory.root_directory(root)}; `minidiff train` starts one")
     else:
         _print_table(
@@ -262,22 +290,22 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
                     run.loss,
                     run.validation_loss,
                 )
-                for run in found
+                for run in summaries
             ],
         )
 
 
 @app.command
 def devices(*, as_json: Json = False) -> None:
-    """List GPUs and the CPU with their memory, load, temperature and power."""
+    """List the GPUs and the CPU with their memory, utilization, temperature and power."""
     from core.system.devices import list_devices
 
-    found = list_devices()
+    infos = list_devices()
     if as_json:
-        _print_json([dataclasses.asdict(device) for device in found])
+        _print_json([dataclasses.asdict(device) for device in infos])
         return
     _print_table(
-        ("device", "name", "memory used", "of", "load", "temperature", "power"),
+        ("device", "name", "memory used", "total", "utilization", "temperature", "power"),
         [
             (
                 device.device or "hidden",
@@ -288,21 +316,21 @@ def devices(*, as_json: Json = False) -> None:
                 _rounded(device.temperature, "°C"),
                 _rounded(device.power, "W"),
             )
-            for device in found
+            for device in infos
         ],
     )
 
 
 @app.command
 def doctor(*, root: Root = None, as_json: Json = False) -> int:
-    """Report versions, devices, data and terminal, and what is known to be bad, with its cure; 1 if something is."""
-    from core.cli import doctor as physician
+    """Report versions, devices, data, terminal and known problems with their fixes; exits with 1 if there is one."""
+    from core.cli import doctor as doctor_report
 
-    report = physician.report(directory.root_directory(root))
+    report = doctor_report.report(directory.root_directory(root))
     if as_json:
         _print_json(dataclasses.asdict(report))
     else:
-        print("\n".join(physician.lines(report)))
+        print("\n".join(doctor_report.lines(report)))
     return int(any(problem.level == "problem" for problem in report.problems))
 
 
@@ -311,28 +339,28 @@ def download(
     dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
     /,
     *,
-    data_root: Annotated[Path | None, Parameter(help="folder to look in and download to: else the cache")] = None,
+    data_root: Annotated[Path | None, Parameter(help="folder to search and download to; default: the cache")] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a data set to the user's cache or to --data-root, unless it is on disk already."""
-    from core.cli.progress import show_for_output
+    """Download a data set to the user's cache or to --data-root, unless it is already there."""
+    from core.cli.progress import event_display
     from core.data import datasets
 
     if dataset == "glyphs" and data_root is not None:
-        raise MinidiffError("glyphs are drawn to the user's cache, not downloaded; leave --data-root out")
-    finding = datasets.locate(dataset, data_root, download_to_root=True)
-    with show_for_output() as show:
+        raise MinidiffError("glyphs are rendered into the user's cache, not downloaded; omit --data-root")
+    events = datasets.locate(dataset, data_root, download_to_root=True)
+    with event_display() as display:
         while True:
             try:
-                event = next(finding)
-            except StopIteration as found:
-                located: datasets.Located = found.value
+                event = next(events)
+            except StopIteration as end:
+                located: datasets.Located = end.value
                 break
             if not as_json:
-                show.add(event)
-    said = {"dataset": located.name, "directory": str(located.directory), "sha256": located.sha256("train")}
+                display.add(event)
     if as_json:
-        _print_json(said)
+        sha256 = located.sha256("train")
+        _print_json({"dataset": located.name, "directory": str(located.directory), "sha256": sha256})
     else:
         print(f"{located.name} is in {located.directory}")
 
@@ -340,18 +368,18 @@ def download(
 def _follow(events: Generator[Event, None, None]) -> int:
     from core.cli.progress import show_all
 
-    with closing(events):  # so that a trainer whose reader has gone writes its checkpoint now
+    with closing(events):  # makes the trainer write a checkpoint if showing its events fails
         last = show_all(events)
     if isinstance(last, Failed):
         raise MinidiffError(last.message)
-    if not isinstance(last, Finished | Stopped) and launcher.place().rank == 0:
-        print("the trainer is gone without a word", file=sys.stderr)
+    if not isinstance(last, Finished | Stopped) and launcher.rank_info().rank == 0:
+        print("the process exited unexpectedly", file=sys.stderr)
         return 1
     return 0
 
 
 def _tail(path: Path) -> Generator[Event, None, None]:
-    """A run's events, those that are there and those to come, until its last word or its trainer's death."""
+    """Yield a run's existing and new events until its trainer exits."""
     from core.runs.history import LogTail
 
     log = LogTail(path / directory.EVENTS)
@@ -360,9 +388,9 @@ def _tail(path: Path) -> Generator[Event, None, None]:
         events, _ = log.read()
         yield from events
         if not events:
-            if not alive:  # and it has been read once more since it was found so
+            if not alive:  # and the log was read once more after that
                 return
-            alive = directory.run_status(path).alive
+            alive = run_status(path).alive
         time.sleep(POLL_SECONDS)
 
 
@@ -381,7 +409,7 @@ def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None
         table.add_row(*(Text(_cell(value)) for value in row))
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a pipe has no width of its own, and cells must not be cut
+        console.width = 200  # a pipe has no width, and cells must not be truncated
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""A report on this installation: versions, devices, data, terminal, and known-bad combinations with their cure."""
+"""A report on this installation: versions, devices, data, terminal, and known problems with their fixes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from core.data.datasets import search_roots
 from core.runs.directory import root_directory
 from core.system import disk_usage, subprocesses
 from core.system.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
-from core.system.import_path import CURE, HOME, shadows
-from core.system.logout import what_ends_trainers
+from core.system.import_path import FIX, HOME, shadows
+from core.system.logout import logout_warnings
 from core.system.terminal import Terminal, describe_terminal
 from core.text import file_size, memory_size
 
@@ -42,9 +42,9 @@ PACKAGES = (
     "cyclopts",
     "tomli-w",
 )
-LITTLE_SPACE = 500 * 1024**2  # bytes; a run of the largest preset and its checkpoints take a tenth of that
+LITTLE_SPACE = 500 * 1024**2  # bytes; a run of the largest preset takes a tenth of that
 
-# Prints what torch says of itself as one line of JSON, then tries torchvision; so one start of torch tells both.
+# Prints facts about torch as one line of JSON, then imports torchvision, so torch is imported only once.
 _PROBE = """
 import json, sys, warnings
 import torch
@@ -62,12 +62,12 @@ print("torchvision", flush=True)
 
 @dataclass(frozen=True, slots=True)
 class Torch:
-    """What a fresh process says when it imports torch and torchvision."""
+    """Facts about torch and torchvision, imported in a fresh process."""
 
-    version: str | None = None  # with its local part, such as +cpu; None where the import failed
+    version: str | None = None  # including the build, such as +cpu; None if the import failed
     cuda: str | None = None  # the CUDA version it is built for
     hip: str | None = None
-    devices: tuple[str, ...] = ()  # names of the CUDA devices that it can use
+    devices: tuple[str, ...] = ()  # names of the usable CUDA devices
     mps: bool = False
     warnings: tuple[str, ...] = ()
     error: str | None = None  # the last line of a failed `import torch`
@@ -76,7 +76,7 @@ class Torch:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The splits of one data set in one folder. Sizes and label files were checked; training checks every byte."""
+    """The splits of one data set in one folder; only file sizes and labels are checked here, training verifies all."""
 
     name: str
     directory: str
@@ -85,7 +85,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, or (a hint) that could be better, and what to do."""
+    """A problem, or a hint at a possible improvement, and how to fix it."""
 
     what: str
     cure: str
@@ -94,23 +94,23 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the doctor looked at; `dataclasses.asdict` of it is JSON."""
+    """The whole report; `dataclasses.asdict` makes it serializable as JSON."""
 
-    versions: dict[str, str | None]  # None for what is not installed
+    versions: dict[str, str | None]  # None if not installed
     torch: Torch
     devices: list[DeviceInfo]
     data: list[Data]
-    data_roots: list[str]  # every folder that was searched, in order
+    data_roots: list[str]  # the searched folders, in order
     terminal: Terminal
-    root: str  # where runs are kept
+    root: str  # folder with the runs
     root_free: int | None  # bytes
     problems: list[Problem]
 
 
 def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
-    """Look at everything; takes as long as torch takes to import, and at most `limit` seconds for that.
+    """Collect the report. Importing torch takes most of the time, at most `limit` seconds.
 
-    `root` is where runs are kept, by default as everywhere: $MINIDIFF_HOME, else ./checkpoints.
+    `root` is the folder with the runs, by default $MINIDIFF_HOME, else ./checkpoints.
     """
     versions = {"minidiff": __version__, "python": platform.python_version(), "platform": platform.platform()}
     packages = {name: _version(name) for name in PACKAGES}
@@ -120,7 +120,7 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
     roots = search_roots()
     data, data_problems = find_data(roots)
     runs = root_directory(root)
-    space = disk_usage.room(runs)
+    space = disk_usage.disk_space(runs)
     free = None if space is None else space[0]
     shadowed = _shadow_problems()
     problems = [
@@ -130,14 +130,14 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
         *data_problems,
         *_root_problems(runs, free),
         *_terminal_problems(terminal),
-        *(Problem(what, cure, "hint") for what, cure in what_ends_trainers()),
+        *(Problem(what, fix, "hint") for what, fix in logout_warnings()),
     ]
     return Report(
         versions={**versions, **packages},
         torch=torch,
         devices=devices,
         data=data,
-        data_roots=[str(place) for place in roots],
+        data_roots=[str(folder) for folder in roots],
         terminal=terminal,
         root=str(runs),
         root_free=free,
@@ -149,53 +149,54 @@ def lines(report: Report) -> list[str]:
     """The report as plain text."""
     terminal = report.terminal
     size = f"{terminal.columns}x{terminal.rows}" if terminal.columns is not None else "no terminal"
-    marks = [mark for mark, there in (("tmux", terminal.tmux), ("SSH", terminal.ssh)) if there]
-    shown = [f"{terminal.colors} colours", size, terminal.encoding, *marks]
+    sessions = [name for name, active in (("tmux", terminal.tmux), ("SSH", terminal.ssh)) if active]
+    features = [f"{terminal.colors} colours", size, terminal.encoding, *sessions]
     free = "N/A" if report.root_free is None else file_size(report.root_free)
     out = ["Versions", *(f"  {name:<16} {version or 'not installed'}" for name, version in report.versions.items())]
     out += ["Devices", *(f"  {_device_line(device)}" for device in report.devices)]
     out.append(f"  {_torch_line(report.torch)}")
-    out += ["Data", *(f"  {found.name:<16} {' and '.join(found.splits)} in {found.directory}" for found in report.data)]
+    out += ["Data", *(f"  {data.name:<16} {' and '.join(data.splits)} in {data.directory}" for data in report.data)]
     if not report.data:
-        out.append(f"  none in {', '.join(report.data_roots)}: `minidiff download` fetches it, glyphs need none")
-    out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(shown)}"]
+        folders = ", ".join(report.data_roots)
+        out.append(f"  none in {folders}: run `minidiff download`, or use glyphs, which need no files")
+    out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(features)}"]
     blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
-    out.append("  " + ", ".join(f"{name} {'can' if there else 'cannot'} be shown" for name, there in blocks))
+    out.append("  " + ", ".join(f"{name} {'supported' if usable else 'not supported'}" for name, usable in blocks))
     out += ["Runs", f"  in {report.root}, {free} free"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
-        out += [f"  {problem.level}: {problem.what}", f"    cure: {problem.cure}"]
+        out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.cure}"]
     return out
 
 
 def probe_torch(limit: float) -> Torch:
-    """Import torch and torchvision in a process of their own, for at most `limit` seconds."""
+    """Import torch and torchvision in a separate process, for at most `limit` seconds."""
     command = subprocesses.python("-c", _PROBE)
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
     except subprocess.TimeoutExpired as expired:
         output = expired.stdout.decode(errors="replace") if isinstance(expired.stdout, bytes) else expired.stdout
         return _read_probe(output or "", f"the import took more than {limit:g} s")
-    last = answer.stderr.strip().splitlines()[-1:] or [f"the process ended with status {answer.returncode}"]
-    return _read_probe(answer.stdout, last[0])
+    last = result.stderr.strip().splitlines()[-1:] or [f"the process exited with code {result.returncode}"]
+    return _read_probe(result.stdout, last[0])
 
 
 def _read_probe(output: str, failure: str) -> Torch:
-    """What the probe printed; `failure` is how it ended if it did not reach its end."""
-    said = output.splitlines()
-    facts: dict[str, Any] | None = next((json.loads(line) for line in said if line.startswith('{"version"')), None)
+    """Parse the probe's output; `failure` describes how it ended if the output is incomplete."""
+    lines = output.splitlines()
+    facts: dict[str, Any] | None = next((json.loads(line) for line in lines if line.startswith('{"version"')), None)
     if facts is None:
         return Torch(error=failure)
     return Torch(
         **{**facts, "devices": tuple(facts["devices"]), "warnings": tuple(facts["warnings"])},
-        vision_error=None if "torchvision" in said else failure,
+        vision_error=None if "torchvision" in lines else failure,
     )
 
 
 def find_data(roots: list[Path], sources: dict[str, Source] = SOURCES) -> tuple[list[Data], list[Problem]]:
-    """The published data sets in `roots`, and raw files among them whose size is wrong."""
-    found = []
-    problems = {}  # by path: a plain folder is looked at once for each set
+    """The data sets in `roots`, and problems with uncompressed files of the wrong size."""
+    data = []
+    problems = {}  # by path, because a plain folder is searched once per data set
     for root in roots:
         for name, source in sources.items():
             for directory, named in ((root / source.folder / "raw", True), (root, False)):
@@ -205,17 +206,17 @@ def find_data(roots: list[Path], sources: dict[str, Source] = SOURCES) -> tuple[
                     if _is_file(directory, labels, named) and _has_size(directory, images)
                 )
                 if splits:
-                    found.append(Data(name, str(directory), splits))
+                    data.append(Data(name, str(directory), splits))
                 for file in (file for pair in source.splits.values() for file in pair):
-                    path = directory / file.name  # raw only: in a plain folder an archive may be another set's
+                    path = directory / file.name  # not archives: in a plain folder one may belong to another data set
                     if path.is_file() and path.stat().st_size != _raw_size(file):
                         what = f"{path} has {path.stat().st_size} bytes instead of {_raw_size(file)}"
                         problems[path] = Problem(what, "delete it, then run `minidiff download`")
-    return found, list(problems.values())
+    return data, list(problems.values())
 
 
 def _raw_size(file: File) -> int:
-    return 4 + 4 * len(file.shape) + math.prod(file.shape)  # the IDX header, then a byte a value
+    return 4 + 4 * len(file.shape) + math.prod(file.shape)  # the IDX header, then one byte per value
 
 
 def _has_size(directory: Path, file: File) -> bool:
@@ -224,7 +225,7 @@ def _has_size(directory: Path, file: File) -> bool:
 
 
 def _is_file(directory: Path, file: File, named: bool) -> bool:
-    """Whether the folder holds this small file: by digest, or where none is published, by size if `named` after it."""
+    """Whether the folder has this small file, by digest; if none is published, by size in a folder `named` after it."""
     if not _has_size(directory, file):
         return False
     for path, sha256 in ((directory / file.name, file.sha256), (directory / f"{file.name}.gz", file.archive_sha256)):
@@ -253,12 +254,12 @@ def _needed_torch() -> str | None:
 
 
 def _package_problems(packages: dict[str, str | None], torch: Torch) -> list[Problem]:
-    """Packages that are missing or do not fit each other."""
-    together = "run `pip install --force-reinstall torch torchvision`: installed together they match"
+    """Packages that are missing or incompatible."""
+    reinstall = "run `pip install --force-reinstall torch torchvision` to install matching versions"
     missing = [name for name, version in packages.items() if version is None]
     problems = [Problem(f"{name} is not installed", f"run `pip install {name}`") for name in missing]
     if torch.error is not None and packages["torch"] is not None:
-        problems.append(Problem(f"torch {packages['torch']} cannot be imported: {torch.error}", together))
+        problems.append(Problem(f"torch {packages['torch']} cannot be imported: {torch.error}", reinstall))
     version, vision = torch.version or packages["torch"], packages["torchvision"]
     if version is None or vision is None:
         return problems
@@ -266,30 +267,30 @@ def _package_problems(packages: dict[str, str | None], torch: Torch) -> list[Pro
     vision_build = vision.partition("+")[2]
     needed = _needed_torch()
     if needed is not None and needed != public:
-        problems.append(Problem(f"torchvision {vision} belongs to torch {needed}, but torch is {version}", together))
+        problems.append(Problem(f"torchvision {vision} belongs to torch {needed}, but torch is {version}", reinstall))
     elif vision_build and build and build != vision_build:
-        problems.append(Problem(f"torch {version} and torchvision {vision} are different builds", together))
+        problems.append(Problem(f"torch {version} and torchvision {vision} are different builds", reinstall))
     elif torch.vision_error is not None:
         what = f"torchvision {vision} cannot be imported with torch {version}: {torch.vision_error}"
         if "torchvision::nms does not exist" in torch.vision_error:
             what += " (the two are different builds, such as one for CPUs and one for CUDA)"
-        problems.append(Problem(what, together))
+        problems.append(Problem(what, reinstall))
     return problems
 
 
 def _shadow_problems() -> list[Problem]:
-    """Modules that Python imports in place of those that are meant; what the probe says of torch may come of them."""
-    return [Problem(str(shadow), CURE) for shadow in shadows()]
+    """Modules that shadow those needed; errors of the torch probe may be caused by them."""
+    return [Problem(str(shadow), FIX) for shadow in shadows()]
 
 
 def _current_folder_hints() -> list[Problem]:
-    """Files of the current folder that scripts, and `python -m` of a command there, would import."""
+    """Files in the current folder that scripts and `python -m` would import."""
     if os.path.realpath(os.curdir) == os.path.realpath(HOME):
         return []
     return [
         Problem(
             f"{shadow.path} would be imported as `{shadow.module}` by scripts in this folder",
-            "rename it; the commands `minidiff` and `minidiff-tui` do not import it",
+            "rename it; `minidiff` and `minidiff-tui` do not import it",
             "hint",
         )
         for shadow in shadows([os.curdir])
@@ -297,77 +298,77 @@ def _current_folder_hints() -> list[Problem]:
 
 
 def _gpu_problems(devices: list[DeviceInfo], torch: Torch, driver: tuple[int, int] | None) -> list[Problem]:
-    """GPUs that are here but cannot be computed on, and why; `driver` is the newest CUDA that the driver supports."""
+    """GPUs that torch cannot use, and why; `driver` is the latest CUDA version that the driver supports."""
     gpus = [device for device in devices if device.kind == "cuda"]
     failure = nvml_failure()
     if not gpus and failure is not None and Path("/proc/driver/nvidia/version").exists():
-        cure = "if the driver was just updated, restart the machine; in a container, pass the driver's tools into it"
-        return [Problem(f"an NVIDIA driver is loaded, but NVML does not work: {failure}", cure)]
+        fix = "if the driver was just updated, reboot; in a container, enable the driver's utility capability"
+        return [Problem(f"an NVIDIA driver is loaded, but NVML does not work: {failure}", fix)]
     if torch.version is None or torch.devices or not gpus:
         problems = [Problem(f"torch warns: {text}", "install a build of torch for this GPU") for text in torch.warnings]
         return problems if torch.devices else []
-    seen = f"NVML sees {', '.join(gpu.name for gpu in gpus)}, but torch {torch.version} cannot use it"
+    unusable = f"NVML lists {', '.join(gpu.name for gpu in gpus)}, but torch {torch.version} cannot use it"
     if torch.cuda is None:
-        cure = "install a CUDA build of torch and torchvision together (pytorch.org has the command)"
-        return [Problem(f"{seen}: this torch is not built for CUDA", cure)]
+        fix = "install a CUDA build of torch and torchvision together (pytorch.org has the command)"
+        return [Problem(f"{unusable}: this torch is not built for CUDA", fix)]
     if all(gpu.device is None for gpu in gpus):
         setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return [Problem(f"{seen}: CUDA_VISIBLE_DEVICES={setting!r} shows none of it", "unset CUDA_VISIBLE_DEVICES")]
+        return [Problem(f"{unusable}: CUDA_VISIBLE_DEVICES={setting!r} hides it", "unset CUDA_VISIBLE_DEVICES")]
     if driver is not None and driver[0] < int(torch.cuda.partition(".")[0]):
-        what = f"{seen}: its driver supports CUDA {driver[0]}.{driver[1]}, and torch is built for {torch.cuda}"
+        what = f"{unusable}: its driver supports CUDA {driver[0]}.{driver[1]}, and torch is built for {torch.cuda}"
         return [Problem(what, f"update the driver, or install a torch built for CUDA {driver[0]}")]
-    said = f" ({torch.warnings[0]})" if torch.warnings else ""
-    return [Problem(f"{seen}{said}", 'run `python -c "import torch; torch.zeros(1).cuda()"` for the driver\'s message')]
+    warning = f" ({torch.warnings[0]})" if torch.warnings else ""
+    fix = 'run `python -c "import torch; torch.zeros(1).cuda()"` for the driver\'s message'
+    return [Problem(f"{unusable}{warning}", fix)]
 
 
 def _root_problems(root: Path, free: int | None) -> list[Problem]:
-    """A folder of runs that cannot be written to, or hardly."""
-    place = disk_usage.nearest(root)
-    cure = "choose another folder with --root or MINIDIFF_HOME"
-    if not place.is_dir():
-        return [Problem(f"runs cannot be kept in {root}: {place} is a file", cure)]
-    if not os.access(place, os.W_OK | os.X_OK):
-        return [Problem(f"runs cannot be kept in {root}: {place} is not writable", cure)]
+    """Whether runs can be written to `root`, and whether there is enough space."""
+    folder = disk_usage.nearest_existing(root)
+    fix = "choose another folder with --root or MINIDIFF_HOME"
+    if not folder.is_dir():
+        return [Problem(f"runs cannot be written to {root}: {folder} is a file", fix)]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [Problem(f"runs cannot be written to {root}: {folder} is not writable", fix)]
     if free is not None and free < LITTLE_SPACE:
-        return [Problem(f"only {file_size(free)} are free for runs in {root}", f"free some space, or {cure}")]
+        return [Problem(f"only {file_size(free)} of disk space is free in {root}", f"free disk space, or {fix}")]
     return []
 
 
 def _terminal_problems(terminal: Terminal) -> list[Problem]:
-    """What makes the screen poorer than it could be, or impossible."""
+    """Terminal settings that limit the UI."""
     if not terminal.stdout_is_terminal:
-        return []  # a pipe or a file: what the screen could do is unknown
+        return []  # a pipe or a file
     if terminal.term in ("dumb", "unknown", ""):
-        what = f"TERM={terminal.term or '(not set)'} promises no colours and no cursor movement"
-        return [Problem(what, "use a terminal that sets TERM, or `export TERM=xterm-256color` if yours can do more")]
+        what = f"TERM={terminal.term or '(not set)'} supports neither colours nor cursor movement"
+        fix = "use a terminal that sets TERM, or run `export TERM=xterm-256color` if yours supports it"
+        return [Problem(what, fix)]
     problems = []
     if not terminal.utf8:
-        what = f"the output's encoding is {terminal.encoding}, not UTF-8: digits cannot be drawn with blocks"
-        problems.append(Problem(what, "run `export LC_ALL=C.UTF-8` (under tmux also start it as `tmux -u`)"))
+        what = f"the output's encoding is {terminal.encoding}, not UTF-8: images cannot be drawn with block characters"
+        problems.append(Problem(what, "run `export LC_ALL=C.UTF-8` (and start tmux as `tmux -u`)"))
     if terminal.term == "linux":
-        what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: greys and small digits are coarse"
+        what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: images are coarse"
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
-        what = f"SSH did not pass COLORTERM on, so the screen uses {terminal.colors} colours"
-        cure = (
-            "if your terminal has true colour, `export COLORTERM=truecolor` here, or put `SendEnv COLORTERM` into "
-            "your ~/.ssh/config and `AcceptEnv COLORTERM` into the server's sshd_config"
+        what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colours"
+        fix = (
+            "if your terminal supports true colour, run `export COLORTERM=truecolor` here, or add `SendEnv COLORTERM` "
+            "to your ~/.ssh/config and `AcceptEnv COLORTERM` to the server's sshd_config"
         )
-        problems.append(Problem(what, cure, "hint"))
+        problems.append(Problem(what, fix, "hint"))
     return problems
 
 
 def _torch_line(torch: Torch) -> str:
-    """What torch is built for and which GPUs it can use."""
     if torch.version is None:
         return f"{'torch':<16} cannot be imported: {torch.error}"
-    built = f"CUDA {torch.cuda}" if torch.cuda else f"ROCm {torch.hip}" if torch.hip else "no NVIDIA or AMD GPU"
+    build = f"CUDA {torch.cuda}" if torch.cuda else f"ROCm {torch.hip}" if torch.hip else "no NVIDIA or AMD GPU"
     usable = [*torch.devices, *(["MPS"] if torch.mps else [])]
-    return f"{'torch':<16} {torch.version}, built for {built}, can use {', '.join(usable) or 'no GPU here'}"
+    return f"{'torch':<16} {torch.version}, built for {build}, usable GPUs: {', '.join(usable) or 'none'}"
 
 
 def _device_line(device: DeviceInfo) -> str:
-    """One device as text; what is unknown is N/A."""
     used, total = map(memory_size, (device.memory_used, device.memory_total))
     readings = [f"{used} of {total} used"]
     for value, unit in ((device.utilization, "%"), (device.temperature, "°C"), (device.power, "W")):

@@ -1,4 +1,4 @@
-"""What `minidiff eval` shows: a bar on a terminal and plain lines elsewhere while it runs, then a table."""
+"""Output of `minidiff eval`: progress as a bar on a terminal, as plain lines elsewhere, then a table of metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.runs.history import in_words
 
 Step = EvaluationProgress | Event | Evaluation
 
-# Each row's heading, what it shows of a set of images, and how.
+# Heading, value and number format of each row.
 ROWS: tuple[tuple[str, Callable[[Scores], float | None], str], ...] = (
     ("Frechet", lambda scores: scores.frechet, ".4f"),
     ("KID x 1000", lambda scores: scores.kernel * 1000, ".3f"),
@@ -26,78 +26,78 @@ ROWS: tuple[tuple[str, Callable[[Scores], float | None], str], ...] = (
 )
 
 
-def shown(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
-    """Follow an evaluation to its end, showing how far it is unless `quiet`; what it found."""
-    with _nothing() if quiet else showing("finding the data") as add:
+def follow(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
+    """Run an evaluation to its end, showing progress unless `quiet`, and return its result."""
+    with _no_display() if quiet else progress_display("loading the data") as add:
         for step in steps:
             if isinstance(step, Evaluation):
                 return step
             add(step)
-    raise AssertionError("an evaluation ends with what it found")
+    raise AssertionError("the last step of an evaluation is its result")
 
 
-def showing(doing: str) -> AbstractContextManager[Callable[[EvaluationProgress | Event], None]]:
-    """A bar on a terminal, which begins with what is being done, and plain lines elsewhere; takes each step."""
-    return _bar(doing) if sys.stdout.isatty() else _lines()
+def progress_display(task: str) -> AbstractContextManager[Callable[[EvaluationProgress | Event], None]]:
+    """A bar labelled `task` on a terminal, plain lines elsewhere; the returned function shows one step."""
+    return _bar(task) if sys.stdout.isatty() else _lines()
 
 
-def table(found: Evaluation) -> list[str]:
-    """The figures in aligned lines: of the samples and of the floor beside them, as each classifier sees them."""
-    rows = [("", *(f"{what} ({shape})" for shape in SHAPES for what in ("samples", "floor")))]
-    sets = [scores for shape in SHAPES for scores in (found.samples[shape], found.floor[shape])]
-    for heading, value, form in ROWS:
-        values = [value(scores) for scores in sets]
-        if any(one is not None for one in values):  # there is no CAS unless it was asked for
-            rows.append((heading, *("N/A" if one is None else format(one, form) for one in values)))
-    read = [cell for shape in SHAPES for cell in ("", f"{found.accuracy[shape]:.2%}")]  # real images, so the floor's
-    rows.append(("classifier accuracy", *read))
+def table(result: Evaluation) -> list[str]:
+    """The metrics in aligned lines: samples and real-vs-real baseline, for each feature classifier."""
+    rows = [("", *(f"{name} ({shape})" for shape in SHAPES for name in ("samples", "baseline")))]
+    columns = [scores for shape in SHAPES for scores in (result.samples[shape], result.floor[shape])]
+    for heading, metric, form in ROWS:
+        values = [metric(scores) for scores in columns]
+        if any(value is not None for value in values):  # CAS only if requested
+            rows.append((heading, *("N/A" if value is None else format(value, form) for value in values)))
+    accuracy = [cell for shape in SHAPES for cell in ("", f"{result.accuracy[shape]:.2%}")]  # on real images
+    rows.append(("test accuracy", *accuracy))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
-def notes(found: Evaluation) -> list[str]:
-    """What the figures hold for: the number of samples, how and how long they were drawn, and who looked at them."""
-    counts = "  ".join(f"{digit}: {count:,}" for digit, count in enumerate(found.samples[SHAPES[0]].classes))
-    pace = found.n / found.seconds if found.seconds else 0
-    hashes = ", ".join(f"{shape} {found.sha256[shape][:12]}" for shape in SHAPES)
+def notes(result: Evaluation) -> list[str]:
+    """Lines below the table: samples per class, the sampling options and rate, and the feature classifiers."""
+    counts = "  ".join(f"{label}: {count:,}" for label, count in enumerate(result.samples[SHAPES[0]].classes))
+    rate = result.n / result.seconds if result.seconds else 0
+    hashes = ", ".join(f"{shape} {result.sha256[shape][:12]}" for shape in SHAPES)
     return [
-        f"samples by class ({SHAPES[0]})  {counts}",
-        f"n {found.n:,} of {found.model} against the test split of {found.dataset}; {found.sampling}; "
-        f"drawn in {found.seconds:.1f} s, {pace:,.0f} a second; classifiers {hashes}",
+        f"samples per class ({SHAPES[0]})  {counts}",
+        f"{result.n:,} samples of {result.model} against the test split of {result.dataset}; {result.sampling}; "
+        f"{result.seconds:.1f} s, {rate:,.0f} images/s; baseline: real-vs-real; feature classifiers {hashes}",
     ]
 
 
-def _words(step: EvaluationProgress | Event) -> str:
+def _text(step: EvaluationProgress | Event) -> str:
     if isinstance(step, EvaluationProgress):
         return f"{step.doing}: {step.done:,} of {step.total:,}"
     return in_words(step)
 
 
 @contextmanager
-def _nothing() -> Iterator[Callable[[EvaluationProgress | Event], None]]:
+def _no_display() -> Iterator[Callable[[EvaluationProgress | Event], None]]:
     yield lambda step: None
 
 
 @contextmanager
 def _lines() -> Iterator[Callable[[EvaluationProgress | Event], None]]:
-    """A line when something new begins, and at most one in ten seconds for how far it is."""
-    printed, doing = 0.0, ""
+    """Prints a line when a new task starts, and at most one progress line in ten seconds."""
+    printed, current = 0.0, ""
 
     def add(step: EvaluationProgress | Event) -> None:
-        nonlocal printed, doing
+        nonlocal printed, current
         now = time.monotonic()
-        what = step.doing if isinstance(step, EvaluationProgress) else step.kind
-        if what == doing and now - printed < PLAIN_SECONDS:
+        task = step.doing if isinstance(step, EvaluationProgress) else step.kind
+        if task == current and now - printed < PLAIN_SECONDS:
             return
-        printed, doing = now, what
-        print(_words(step), flush=True)
+        printed, current = now, task
+        print(_text(step), flush=True)
 
     yield add
 
 
 @contextmanager
-def _bar(opening: str) -> Iterator[Callable[[EvaluationProgress | Event], None]]:
-    """rich's progress bar for what is being done now, with a line above it for each warning."""
+def _bar(first_task: str) -> Iterator[Callable[[EvaluationProgress | Event], None]]:
+    """A rich progress bar for the current task, with warnings printed above it."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -106,18 +106,18 @@ def _bar(opening: str) -> Iterator[Callable[[EvaluationProgress | Event], None]]
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[pace]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
     )
     with Bar(*columns, TimeRemainingColumn(compact=True), transient=True) as bar:
-        task, doing = bar.add_task(opening, total=None, pace=""), ""
+        task, current = bar.add_task(first_task, total=None, rate=""), ""
 
         def add(step: EvaluationProgress | Event) -> None:
-            nonlocal doing
+            nonlocal current
             if isinstance(step, EvaluationProgress):
-                if step.doing != doing:  # so that the time that remains is that of this part
-                    doing = step.doing
-                    bar.reset(task, total=step.total, description=doing)
-                bar.update(task, completed=step.done, pace=f"{step.done:,}/{step.total:,}")
+                if step.doing != current:  # the remaining time is that of the current task
+                    current = step.doing
+                    bar.reset(task, total=step.total, description=current)
+                bar.update(task, completed=step.done, rate=f"{step.done:,}/{step.total:,}")
             elif isinstance(step, Download):
                 bar.update(task, completed=step.received, total=step.total, description=in_words(step))
             else:

@@ -1,4 +1,4 @@
-"""What a run's events look like on a terminal, as a progress bar, and elsewhere, as plain lines."""
+"""Shows a run's events: as a progress bar on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from core.runs.events import (
 )
 from core.runs.history import RunHistory, in_words, loss_text
 
-PLAIN_SECONDS = 10.0  # between two lines about the same epoch
+PLAIN_SECONDS = 10.0  # minimum between two progress lines
 
 
-class Show(Protocol):
-    """Something that shows events as they come."""
+class EventDisplay(Protocol):
+    """Shows events as they arrive."""
 
-    def __enter__(self) -> Show: ...
+    def __enter__(self) -> EventDisplay: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -40,25 +40,25 @@ class Show(Protocol):
         """Show one event."""
 
 
-def show_for_output() -> Show:
-    """A progress bar where stdout is a terminal, plain lines elsewhere."""
+def event_display() -> EventDisplay:
+    """A progress bar if stdout is a terminal, else plain lines."""
     return ProgressBar() if sys.stdout.isatty() else PlainLines()
 
 
 def show_all(events: Iterable[Event]) -> Event | None:
-    """Show events to their end; the last one."""
+    """Show all events and return the last one, if any."""
     last = None
-    with show_for_output() as show:
+    with event_display() as display:
         for last in events:
-            show.add(last)
+            display.add(last)
     return last
 
 
 class PlainLines:
-    """A line for each thing that happens, and at most one in ten seconds for the pace."""
+    """Prints one line per event, with at most one progress line in ten seconds."""
 
     def __init__(self) -> None:
-        self._spoke = 0.0
+        self._last_time = 0.0
 
     def __enter__(self) -> PlainLines:
         return self
@@ -72,14 +72,14 @@ class PlainLines:
         if isinstance(event, Preview):
             return
         if isinstance(event, Progress | Download):
-            if time.monotonic() - self._spoke < PLAIN_SECONDS:
+            if time.monotonic() - self._last_time < PLAIN_SECONDS:
                 return
-            self._spoke = time.monotonic()
+            self._last_time = time.monotonic()
         print(in_words(event), flush=True)
 
 
 class ProgressBar:
-    """rich's progress bar for the whole run, with a line above it for each thing that happens."""
+    """A rich progress bar for the whole run, with other events printed above it."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -88,10 +88,10 @@ class ProgressBar:
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[pace]}", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
-        self._task = self._bar.add_task("warming up", total=None, pace="")
+        self._task = self._bar.add_task("warming up", total=None, rate="")
         self._history = RunHistory()
 
     def __enter__(self) -> ProgressBar:
@@ -109,7 +109,7 @@ class ProgressBar:
             case Progress():
                 total = self._history.total_steps
                 epochs = self._history.started.epochs if self._history.started else "?"
-                pace = (
+                rate = (
                     f"step {event.step:,}/{total or 0:,}  loss {loss_text(event.loss)}  "
                     f"{event.images_per_second:,.0f} img/s"
                 )
@@ -118,15 +118,15 @@ class ProgressBar:
                     completed=event.step,
                     total=total,
                     description=f"epoch {event.epoch}/{epochs}",
-                    pace=pace,
-                    visible=True,  # again, in a run that had been stopped
+                    rate=rate,
+                    visible=True,  # again, after a stop in the log
                 )
             case Download():
                 self._bar.update(
-                    self._task, completed=event.received, total=event.total, description=in_words(event), pace=""
+                    self._task, completed=event.received, total=event.total, description=in_words(event), rate=""
                 )
             case DatasetLoaded():
-                self._bar.update(self._task, completed=0, total=None, description="warming up", pace="")
+                self._bar.update(self._task, completed=0, total=None, description="warming up", rate="")
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
             case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)

@@ -26,7 +26,7 @@ from core.models.weights_layout import (
     tensor_infos,
 )
 from core.runs.directory import MODEL
-from core.runs.events import GREATEST
+from core.runs.events import MAX_COUNT
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import parse_json
 
@@ -107,7 +107,7 @@ def read_tensors(path: Path, kind: str, check: Check) -> Content:
             if header["kind"] != kind:
                 raise CheckpointError(f"{path} is a {header['kind']} file, not a {kind} file; name the other file")
             step, more = int(header["step"]), parse_json(header["more"])
-            if not 0 <= step <= GREATEST or not isinstance(more, dict):
+            if not 0 <= step <= MAX_COUNT or not isinstance(more, dict):
                 raise ValueError(f"step {step}")
             options = parse_json(header["config"])
             if not isinstance(options, dict):

@@ -15,18 +15,18 @@ from core.config.legacy import EVENT_FIELDS
 from core.system.safe_io import parse_json
 from core.text import sanitize
 
-LINE_BYTES = 1_048_576  # of a line; those that a trainer writes have 10,000 at most, all of them ASCII
-IMAGE_BYTES = 65_536  # of a preview; eight digits take 6,272
-GREATEST = 2**53  # number of steps, bytes or whatever is counted: beyond, floats skip some
-LATEST = 253_402_300_799.0  # the last second of the year 9999
-LARGEST = 3.5e38  # loss: beyond what float32 holds
+LINE_BYTES = 1_048_576  # maximum; trainers write lines of at most 10,000, in ASCII
+IMAGE_BYTES = 65_536  # maximum of a preview; eight MNIST images take 6,272
+MAX_COUNT = 2**53  # of steps, bytes and so on; larger integers are not exact as floats
+MAX_TIME = 253_402_300_799.0  # the last second of the year 9999
+MAX_FLOAT = 3.5e38  # just above the maximum of float32
 POSITIVE = ("epochs", "steps_per_epoch")  # counts that are at least 1
-MEASURED = ("seconds", "images_per_second")  # numbers that are finite and not negative
+NON_NEGATIVE = ("seconds", "images_per_second")  # numbers that are finite and at least 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event has: the moment it happened, in seconds since the epoch (UTC)."""
+    """Base of all events; `time` is in seconds since the epoch (UTC)."""
 
     kind: ClassVar[str] = ""
     time: float = field(default_factory=time.time)
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
-    """A trainer took the run and begins at step 0."""
+    """Training started at step 0."""
 
     kind: ClassVar[str] = "started"
     name: str
@@ -43,12 +43,12 @@ class Started(Event):
     parameters: int
     epochs: int
     torch: str = ""  # version
-    devices: str = ""  # the devices of all processes, where several train together
+    devices: str = ""  # of all processes, in distributed training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed(Event):
-    """A trainer took the run again; whatever earlier lines say beyond `step` is void."""
+    """Training resumed at `step`; earlier events beyond it are void."""
 
     kind: ClassVar[str] = "resumed"
     name: str
@@ -63,7 +63,7 @@ class Resumed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetLoaded(Event):
-    """The data is in memory: how many images of which set, from where, and the training images' SHA-256."""
+    """The data set is in memory. `sha256` is that of the training images."""
 
     kind: ClassVar[str] = "dataset"
     name: str
@@ -72,12 +72,12 @@ class DatasetLoaded(Event):
     test: int
     sha256: str
     steps_per_epoch: int
-    memory: int | None = None  # bytes that the training will take at its peak, estimated; data included
+    memory: int | None = None  # estimated peak of the training in bytes, including the data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download(Event):
-    """Bytes of one file received so far; `total` is None while the server has not said."""
+    """Bytes of one file received so far; `total` is None until the server reports it."""
 
     kind: ClassVar[str] = "download"
     name: str
@@ -88,7 +88,7 @@ class Download(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """One window of steps: mean, least and greatest loss, and the pace."""
+    """One window of steps: mean, minimum and maximum loss, and throughput."""
 
     kind: ClassVar[str] = "progress"
     step: int  # steps done
@@ -98,12 +98,12 @@ class Progress(Event):
     loss_max: float
     images_per_second: float
     learning_rate: float
-    memory: int | None  # bytes held on the device, or by the process on a CPU
+    memory: int | None  # bytes allocated on the device, or used by the process on a CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch(Event):
-    """An epoch ended: its average training loss and the validation loss on the test split."""
+    """An epoch is complete: its average training loss, and the validation loss on the test split."""
 
     kind: ClassVar[str] = "epoch"
     epoch: int  # from 1
@@ -115,7 +115,7 @@ class Epoch(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview(Event):
-    """Samples from the same noise in every epoch: `count` images, uint8, row by row."""
+    """Samples from the same noise in every epoch: uint8 of shape (count, height, width)."""
 
     kind: ClassVar[str] = "preview"
     epoch: int
@@ -128,20 +128,20 @@ class Preview(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated(Event):
-    """Samples were measured against the test split, as `minidiff eval` does with more of them."""
+    """Samples were compared with the test split, as by `minidiff eval` but with fewer samples."""
 
     kind: ClassVar[str] = "evaluated"
     epoch: int
     step: int
     n: int
-    frechet: float  # compare only those of the same n
-    agreement: float  # share recognised as the class asked for; NaN for a model without classes
+    frechet: float  # comparable only at the same n
+    agreement: float  # fraction classified as the requested class; NaN without class conditioning
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(Event):
-    """The state after `step` steps is on disk."""
+    """The state after `step` steps was saved."""
 
     kind: ClassVar[str] = "checkpoint"
     step: int
@@ -149,7 +149,7 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused(Event):
-    """The trainer waits, with its state on disk."""
+    """Training paused, with its state saved."""
 
     kind: ClassVar[str] = "paused"
     step: int
@@ -157,7 +157,7 @@ class Paused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continued(Event):
-    """The trainer goes on after a pause."""
+    """Training continued after a pause."""
 
     kind: ClassVar[str] = "continued"
     step: int
@@ -165,7 +165,7 @@ class Continued(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned(Event):
-    """Something the user should know, though training goes on."""
+    """A problem that does not end the training."""
 
     kind: ClassVar[str] = "warning"
     message: str
@@ -173,7 +173,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """The run was stopped before its end; its state is on disk and it can be resumed."""
+    """Training stopped early, with its state saved; it can be resumed."""
 
     kind: ClassVar[str] = "stopped"
     step: int
@@ -182,7 +182,7 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """Every epoch is done."""
+    """All epochs are complete."""
 
     kind: ClassVar[str] = "finished"
     step: int
@@ -191,7 +191,7 @@ class Finished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """The run ended with an error; `message` is the error's own text."""
+    """Training ended with an error; `message` is the error's text."""
 
     kind: ClassVar[str] = "failed"
     step: int
@@ -218,14 +218,14 @@ TYPES: dict[str, type[Event]] = {
         Failed,
     )
 }
-_KNOWN = {kind: {spec.name: str(spec.type) for spec in dataclasses.fields(cls)} for kind, cls in TYPES.items()}
+_FIELDS = {kind: {spec.name: str(spec.type) for spec in dataclasses.fields(cls)} for kind, cls in TYPES.items()}
 LIFECYCLE = (Started, Resumed, Paused, Continued, Stopped, Finished, Failed)
 
 
 def to_line(event: Event) -> str:
-    """One line of JSON ending in a newline; bytes are deflated base64, numbers that are not finite become null.
+    """The event as a line of JSON with its newline. Bytes become deflated base64, non-finite numbers null.
 
-    Times are kept to the millisecond, other numbers to 7 digits, float32's own precision.
+    Times are rounded to the millisecond, other floats to 7 significant digits, the precision of float32.
     """
     record: dict[str, Any] = {"event": event.kind}
     for spec in dataclasses.fields(event):
@@ -233,71 +233,70 @@ def to_line(event: Event) -> str:
         if isinstance(value, bytes):
             value = base64.b64encode(zlib.compress(value, 9)).decode("ascii")
         elif isinstance(value, float):
-            digits = round(value, 3) if spec.name == "time" else float(f"{value:.7g}")
-            value = digits if math.isfinite(value) else None
+            rounded = round(value, 3) if spec.name == "time" else float(f"{value:.7g}")
+            value = rounded if math.isfinite(value) else None
         record[spec.name] = value
     return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def from_line(line: str) -> Event | None:
-    """The event that `line` holds, or None for a damaged line or a kind this version does not know.
+    """Parse and validate a line; None if it is damaged or of an unknown kind.
 
-    Nothing that a line says is taken on trust: counts lie in 0 to `GREATEST` (those of `POSITIVE` in 1 to `GREATEST`),
-    times of day in 0 to `LATEST`, texts are `sanitize`, images inflate to no more than `IMAGE_BYTES`, a loss beyond
-    `LARGEST` is read as NaN, and a window's least loss is not above its greatest.
+    Counts lie in [0, `MAX_COUNT`] (those in `POSITIVE` in [1, `MAX_COUNT`]), times in [0, `MAX_TIME`]. Texts are
+    sanitized, images inflate to at most `IMAGE_BYTES`, floats beyond `MAX_FLOAT` become NaN, and `loss_min` is at most
+    `loss_max`.
     """
     if len(line) > LINE_BYTES:
         return None
     try:
         record = parse_json(line)
         kind = record.pop("event")
-        known = _KNOWN[kind]
+        types = _FIELDS[kind]
         record = {EVENT_FIELDS.get(name, name): value for name, value in record.items()}
-        event = TYPES[kind](**{name: _read(value, known[name]) for name, value in record.items() if name in known})
+        event = TYPES[kind](**{name: _read(value, types[name]) for name, value in record.items() if name in types})
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
-    return event if _is_possible(event) else None
+    return event if _is_valid(event) else None
 
 
-def _is_possible(event: Event) -> bool:
-    """Whether a trainer can have written this event."""
-    if not 0 <= event.time <= LATEST:
+def _is_valid(event: Event) -> bool:
+    if not 0 <= event.time <= MAX_TIME:
         return False
     if any(getattr(event, name, 1) < 1 for name in POSITIVE):
         return False
-    if not all(0 <= getattr(event, name, 0.0) <= LARGEST for name in MEASURED):  # false of NaN
+    if not all(0 <= getattr(event, name, 0.0) <= MAX_FLOAT for name in NON_NEGATIVE):  # NaN fails, too
         return False
     match event:
         case Preview():
             sizes = event.count, event.height, event.width
             return min(sizes) >= 1 and len(event.images) == math.prod(sizes)
         case Progress():
-            return not event.loss_min > event.loss_max  # true of NaN
+            return not event.loss_min > event.loss_max  # NaN is valid here
         case _:
             return True
 
 
-def _read(value: Any, wanted: str) -> Any:
-    """A JSON value as the field type `wanted`, one of those used above."""
+def _read(value: Any, field_type: str) -> Any:
+    """Convert a JSON value to one of the field types used above."""
     kind = type(value)
-    if wanted == "float" and (kind is float or kind is int):
-        return float(value) if abs(value) <= LARGEST else math.nan  # which tells NaN itself, too
-    if wanted == "float" and value is None:
+    if field_type == "float" and (kind is float or kind is int):
+        return float(value) if abs(value) <= MAX_FLOAT else math.nan  # also for NaN itself
+    if field_type == "float" and value is None:
         return math.nan
-    if wanted == "str" and kind is str:
+    if field_type == "str" and kind is str:
         return sanitize(value)
-    if wanted == "bytes":
-        return _inflated(base64.b64decode(value))
-    if wanted == "int | None" and value is None:
+    if field_type == "bytes":
+        return _inflate(base64.b64decode(value))
+    if field_type == "int | None" and value is None:
         return None
-    if wanted in ("int", "int | None") and kind is int and 0 <= value <= GREATEST:
+    if field_type in ("int", "int | None") and kind is int and 0 <= value <= MAX_COUNT:
         return value
-    raise TypeError(f"not a value for {wanted}")
+    raise TypeError(f"invalid value for {field_type}")
 
 
-def _inflated(content: bytes) -> bytes:
+def _inflate(content: bytes) -> bytes:
     inflater = zlib.decompressobj()
     images = inflater.decompress(content, IMAGE_BYTES)
     if not inflater.eof:
-        raise ValueError("the images are cut short, or too many")
+        raise ValueError("the images are truncated or too large")
     return images

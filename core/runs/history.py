@@ -1,4 +1,4 @@
-"""What a run's log says, folded into the series that plots, tables and exports need."""
+"""The history of a run from its event log: series for plots, tables and exports."""
 
 from __future__ import annotations
 
@@ -34,51 +34,50 @@ from core.runs.events import (
 from core.system.safe_io import opened
 from core.text import file_size, memory_size
 
-PACE_WINDOWS = 50  # that the remaining time is estimated from
-BLOCK_BYTES = 1_048_576  # of a log that are looked at together
-LONGEST_GAP = 3600.0  # seconds between two windows; in a longer one the clock was set, or the machine slept
+RATE_WINDOWS = 50  # to estimate the remaining time from
+BLOCK_BYTES = 1_048_576  # read from a log at a time
+MAX_GAP = 3600.0  # seconds between two windows; in a longer gap the clock changed, or the machine was suspended
 
 
 class LogTail:
-    """Reads what has been appended to an event log since the last read; a line without its newline is not read yet."""
+    """Reads the events appended to a log since the last read; a line without its newline is left for the next read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
         self._inode = 0
-        self._skipping = False  # whether `_offset` lies within a line too long to be an event
+        self._skipping = False  # whether `_offset` is inside a line that is too long to be an event
 
     def read(self) -> tuple[list[Event], bool]:
-        """The events appended since the last call, and whether the log was begun anew (so that readers start over).
+        """The events appended since the last call, and whether the log was replaced or truncated (readers start over).
 
-        A log that does not exist yet has no events. Whatever it holds, no more than a line and a block of it are in
-        memory at once, besides its events.
+        A log that does not exist has no events. Besides the events, at most one line and one block are in memory.
 
         Raises:
-            OSError: it cannot be read, or is a symbolic link or no ordinary file.
+            OSError: it cannot be read, or is a symbolic link or not a regular file.
         """
         try:
             with opened(self.path) as log:
                 status = os.fstat(log.fileno())
-                anew = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
-                if anew:
+                restarted = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
+                if restarted:
                     self._offset, self._skipping = 0, False
                 self._inode = status.st_ino
                 log.seek(self._offset)
-                events = list(self._whole_lines(log, status.st_size - self._offset))
+                events = list(self._complete_lines(log, status.st_size - self._offset))
         except FileNotFoundError:
-            self._inode = 0  # whatever comes here next is another log, even if it is given the same number
+            self._inode = 0  # the next file at this path is another log, even with the same inode number
             return [], False
-        return events, anew
+        return events, restarted
 
-    def _whole_lines(self, log: BinaryIO, length: int) -> Iterator[Event]:
-        """The events in the next `length` bytes, block by block; moves `_offset` to the line that is not whole yet."""
+    def _complete_lines(self, log: BinaryIO, length: int) -> Iterator[Event]:
+        """The events in the next `length` bytes; moves `_offset` to the start of the incomplete last line."""
         rest = b""
         while length > 0 and (block := log.read(min(length, BLOCK_BYTES))):
             length -= len(block)
-            whole, end, rest = (rest + block).rpartition(b"\n")
-            self._offset += len(whole) + len(end)
-            lines = whole.decode("utf-8", errors="replace").split("\n")
+            complete, end, rest = (rest + block).rpartition(b"\n")
+            self._offset += len(complete) + len(end)
+            lines = complete.decode("utf-8", errors="replace").split("\n")
             for line in lines[1:] if self._skipping else lines:
                 if (event := from_line(line)) is not None:
                     yield event
@@ -89,7 +88,7 @@ class LogTail:
 
 
 def merged(windows: Sequence[Progress]) -> Progress:
-    """Consecutive windows as one: their mean loss and pace, the least and the greatest loss."""
+    """Merge consecutive windows into one: mean loss and throughput, minimum and maximum loss."""
     last = windows[-1]
     if len(windows) == 1:
         return last
@@ -103,36 +102,36 @@ def merged(windows: Sequence[Progress]) -> Progress:
 
 
 class ThinnedSeries:
-    """A run's windows, neighbours merged again and again so that there are never more than `limit`, an even number.
+    """A run's windows reduced to at most `limit` points (an even number) by repeatedly merging neighbours.
 
-    Point i stands for the windows from i * `share` on, up to those of point i + 1. Windows whose loss is not a number
-    are left out of a point, unless all of its windows are so.
+    Point i covers the windows from i * `windows_per_point` up to the start of point i + 1. Windows with a non-finite
+    loss are ignored, unless a point has no others.
     """
 
     def __init__(self, limit: int = 2_048) -> None:
         self._limit = limit
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self.share = 1  # windows in each of `_points`
+    def _reset(self) -> None:
+        self.windows_per_point = 1
         self._points: list[Progress] = []
-        self._open: list[Progress] = []  # of the point that is not full yet
-        self._known = 0
+        self._open: list[Progress] = []  # windows of the point that is not full yet
+        self._count = 0  # windows processed so far
         self._last: Progress | None = None
 
     def of(self, windows: Sequence[Progress]) -> list[Progress]:
-        """`windows` thinned; those that were given before, at the start of the sequence, cost nothing."""
-        if self._known > len(windows) or (self._known and windows[self._known - 1] is not self._last):
-            self._begin()  # a resumed run dropped some
-        for window in windows[self._known :]:
+        """Thin `windows`; those already processed by the previous call are not processed again."""
+        if self._count > len(windows) or (self._count and windows[self._count - 1] is not self._last):
+            self._reset()  # a resumed run dropped some windows
+        for window in windows[self._count :]:
             self._open.append(window)
-            if len(self._open) >= self.share:
+            if len(self._open) >= self.windows_per_point:
                 self._points.append(_finite_merged(self._open))
                 self._open = []
             if len(self._points) >= self._limit:
                 self._points = [_finite_merged(self._points[i : i + 2]) for i in range(0, len(self._points), 2)]
-                self.share *= 2
-        self._known = len(windows)
+                self.windows_per_point *= 2
+        self._count = len(windows)
         self._last = windows[-1] if windows else None
         return [*self._points, _finite_merged(self._open)] if self._open else self._points
 
@@ -142,34 +141,34 @@ def _finite_merged(windows: Sequence[Progress]) -> Progress:
 
 
 class RunHistory:
-    """The series of one run; `resumed` drops what an earlier trainer logged beyond the step it was resumed from."""
+    """The series of one run; a `resumed` event drops everything logged earlier beyond its step."""
 
     def __init__(self) -> None:
         self.progress: list[Progress] = []
         self.epochs: list[Epoch] = []
         self.previews: list[Preview] = []
-        self.notes: list[Event] = []  # everything a person reads as a log, in order
+        self.notes: list[Event] = []  # the events shown in the UI's log, in order
         self.started: Started | Resumed | None = None
         self.dataset: DatasetLoaded | None = None
         self.lifecycle: Event | None = None  # the last event that changed the run's status
         self.download: Download | None = None
         self.last: Event | None = None
-        self._steady: Progress | None = None  # the first window since training began, or went on after a pause
+        self._steady: Progress | None = None  # the first window since training started or continued after a pause
 
     @classmethod
     def of(cls, path: Path) -> RunHistory:
-        """The history that the log at `path` holds now."""
+        """Read the history from the log at `path`."""
         history = cls()
         history.extend(LogTail(path).read()[0])
         return history
 
     def extend(self, events: Iterable[Event]) -> None:
-        """Fold events in, oldest first."""
+        """Add events, oldest first."""
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Fold one event in."""
+        """Add one event."""
         self.last = event
         if isinstance(event, LIFECYCLE):
             self.lifecycle = event
@@ -211,13 +210,13 @@ class RunHistory:
 
     @property
     def step(self) -> int:
-        """Steps done, as far as the log tells."""
-        done = [
+        """The number of steps done."""
+        steps = [
             event.step for event in (self.lifecycle, self.started) if isinstance(event, Resumed | Stopped | Finished)
         ]
         if self.progress:
-            done.append(self.progress[-1].step)
-        return max(done, default=0)
+            steps.append(self.progress[-1].step)
+        return max(steps, default=0)
 
     @property
     def total_steps(self) -> int | None:
@@ -228,50 +227,50 @@ class RunHistory:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end at the pace of the last windows; None while there is no pace."""
+        """Remaining training time, estimated from the rate of the last windows; None without at least two windows."""
         total = self.total_steps
         if total is None or self._steady is None:
             return None
-        windows = [window for window in self.progress[-PACE_WINDOWS:] if window.step >= self._steady.step]
+        windows = [window for window in self.progress[-RATE_WINDOWS:] if window.step >= self._steady.step]
         seconds = steps = 0.0
         for before, after in itertools.pairwise(windows):
-            if 0 < after.time - before.time < LONGEST_GAP:
+            if 0 < after.time - before.time < MAX_GAP:
                 seconds += after.time - before.time
                 steps += after.step - before.step
         return (total - self.progress[-1].step) * seconds / steps if steps > 0 else None
 
 
 def current_epoch(epochs: int, window: Progress | None, done: int) -> int:
-    """The epoch, from 1, that a trainer is at.
+    """The current epoch, from 1.
 
     Args:
-        epochs: how many the run has.
-        window: the newest progress, None before the first.
-        done: how many epochs are complete.
+        epochs: total number of epochs.
+        window: the last window, None before the first.
+        done: number of completed epochs.
     """
     return min(epochs, window.epoch if window else done + 1)
 
 
 def loss_text(loss: float) -> str:
-    """A loss with five decimals, or with an exponent where those would make it longer than a line has room for."""
+    """Format a loss with five decimals, or with an exponent if it is very large."""
     return f"{loss:.5f}" if not abs(loss) >= 1e6 else f"{loss:.5g}"
 
 
 def in_words(event: Event) -> str:
-    """One line for a person's log."""
+    """Describe an event in one line."""
     match event:
         case Started():
             return f"started on {event.devices or event.device} with {event.parameters:,} parameters"
         case Resumed():
             return f"resumed at step {event.step:,} on {event.devices or event.device}"
         case DatasetLoaded():
-            needed = f"; needs about {memory_size(event.memory)} of memory" if event.memory is not None else ""
-            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{needed}"
+            memory = f"; needs about {memory_size(event.memory)} of memory" if event.memory is not None else ""
+            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{memory}"
         case Download():
             if event.name == "glyphs":
-                return f"drawing digits: {event.received / (event.total or 1):.0%}"
-            share = f" of {file_size(event.total)}" if event.total else ""
-            return f"downloading {event.file}: {file_size(event.received)}{share}"
+                return f"rendering digits: {event.received / (event.total or 1):.0%}"
+            total = f" of {file_size(event.total)}" if event.total else ""
+            return f"downloading {event.file}: {file_size(event.received)}{total}"
         case Progress():
             return f"step {event.step:,}: loss {loss_text(event.loss)}, {event.images_per_second:,.0f} images/s"
         case Epoch():
@@ -280,8 +279,8 @@ def in_words(event: Event) -> str:
         case Preview():
             return f"epoch {event.epoch}: {event.count} preview samples"
         case Evaluated():
-            read = "" if math.isnan(event.agreement) else f", {event.agreement:.1%} recognised as asked"
-            return f"epoch {event.epoch}: Frechet distance {event.frechet:.3f} of {event.n:,} samples{read}"
+            agreement = "" if math.isnan(event.agreement) else f", agreement {event.agreement:.1%}"
+            return f"epoch {event.epoch}: Frechet distance {event.frechet:.3f} from {event.n:,} samples{agreement}"
         case Checkpoint():
             return f"checkpoint at step {event.step:,}"
         case Paused():

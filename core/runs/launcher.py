@@ -1,4 +1,4 @@
-"""Starts trainers as processes of their own, one or several together, and tells such a process its place."""
+"""Launches trainers as separate processes, and reads a process's rank from its environment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from core.errors import ConfigError, RunError
 from core.runs import directory, locks
 from core.runs.events import Finished
+from core.runs.status import last_lifecycle, summarize
 from core.system import subprocesses
 from core.system.devices import cores, gpu_handles
 from core.system.disk_usage import remedy
@@ -21,27 +22,27 @@ from core.text import sanitize
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
-COMPLAINT = "minidiff: "  # begins the line in which the command says what is wrong
-LOST = "another process of this training is gone"  # begins a complaint that another process has the cause of
-LOG_BYTES = 65_536  # of the end of trainer.log
-RENDEZVOUS = "MINIDIFF_RENDEZVOUS"  # names the file through which the processes that core.runs.supervisor started meet
-OVERSUBSCRIPTION = 4  # processes for each core or GPU, at most
+ERROR_PREFIX = "minidiff: "  # of an error line on stderr
+PROCESS_LOST = "another training process exited unexpectedly"  # prefix of an error caused by another process's error
+LOG_BYTES = 65_536  # read from the end of trainer.log
+RENDEZVOUS = "MINIDIFF_RENDEZVOUS"  # variable with the path of the file store that core.runs.supervisor creates
+OVERSUBSCRIPTION = 4  # maximum number of processes per core or GPU
 
 
 @dataclass(frozen=True, slots=True)
 class RankInfo:
-    """Which process this is, from 0, of how many; on this machine and in all."""
+    """Rank and world size of this process, in total and on this machine."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    restarts: int = 0  # of the whole training by its launcher
-    launcher: int | None = None  # the launcher's process id; None without one
+    restarts: int = 0  # of all processes by the launcher
+    launcher: int | None = None  # process id of the launcher, if any
 
 
-def place() -> RankInfo:
-    """This process's place: alone, unless `core.runs.supervisor` or torchrun started it."""
+def rank_info() -> RankInfo:
+    """The rank of this process; rank 0 of 1 unless `core.runs.supervisor` or torchrun started it."""
     if RENDEZVOUS not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
         return RankInfo()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
@@ -57,14 +58,14 @@ def launch(
     processes: int | None = None,
     epochs: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a trainer on a run as a process in a session of its own, which outlives the caller and its terminal.
+    """Start a trainer on a run as a process in a new session, which outlives the caller and its terminal.
 
-    The run is locked for it at once, so that it is `starting` from now on and requests reach the new trainer. Where
-    several processes train together, as `processes` or else the run's config has it, their supervisor is returned.
+    The caller locks the run for it, so the status is `starting` immediately and requests reach the new trainer. With
+    more than one process (`processes`, else the run's config), the returned process is their supervisor.
 
     Raises:
         ConfigError: `processes` is more than this machine can run, or the run's config is not valid.
-        RunError: the run is finished, another trainer holds it, it cannot be written, or no process can be started.
+        RunError: the run is finished, is already running or cannot be written, or no process can be started.
     """
     count, _ = resolve_processes(path.name, config_to_resume(path, epochs), processes)
     arguments = ["resume", "--root", str(path.parent.resolve()), "--nproc", str(count)]
@@ -75,12 +76,15 @@ def launch(
     if force:
         arguments += ["--force"]
     arguments += ["--", path.name]
-    # Options given through the environment are in the run's config already; --detach must not be obeyed a second time.
-    places = ("MINIDIFF_HOME", "MINIDIFF_DATA")
-    given = subprocesses.environment().items()
-    kept = {name: value for name, value in given if name in places or not name.startswith("MINIDIFF_")}
+    # Options from the environment are already in the run's config, and --detach must not apply twice.
+    folders = ("MINIDIFF_HOME", "MINIDIFF_DATA")
+    environment = {
+        name: value
+        for name, value in subprocesses.environment().items()
+        if name in folders or not name.startswith("MINIDIFF_")
+    }
     if count > 1:
-        kept.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
         command = subprocesses.command("core.runs.supervisor", str(count), *arguments)
     else:
         command = subprocesses.command("core", *arguments)
@@ -93,7 +97,7 @@ def launch(
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=kept | {locks.INHERITED: str(lock.fileno())},
+                env=environment | {locks.INHERITED: str(lock.fileno())},
                 pass_fds=[lock.fileno()],
             )
     except OSError as error:
@@ -101,18 +105,19 @@ def launch(
 
 
 def config_to_resume(path: Path, epochs: int | None = None) -> TrainConfig:
-    """The config that the run at `path` is resumed with, up to `epochs` epochs if given.
+    """The config to resume the run at `path` with; `epochs` overrides its number of epochs.
 
     Raises:
-        ConfigError: it is not valid.
-        RunError: that many epochs are trained already.
+        ConfigError: the config is not valid.
+        RunError: that many epochs are already done.
     """
     from core.config.training import TrainConfig
 
     config = TrainConfig.from_toml(path / directory.CONFIG)
     if epochs is not None:
         config = config.changed(epochs=epochs)
-    finished, done = isinstance(directory.last_lifecycle(path), Finished), directory.summarize(path).epoch or 0
+    finished = isinstance(last_lifecycle(path), Finished)
+    done = summarize(path).epoch or 0
     if config.epochs <= done and (finished or epochs is not None):
         raise RunError(
             f"{path.name} {'is finished' if finished else 'is trained'}: {done} epochs are done; "
@@ -121,40 +126,39 @@ def config_to_resume(path: Path, epochs: int | None = None) -> TrainConfig:
     return config
 
 
-def resolve_processes(name: str, config: TrainConfig, asked: int | None) -> tuple[int, str]:
-    """How many processes train run `name`: as many as asked for, else as its config says; and a note, if any.
+def resolve_processes(name: str, config: TrainConfig, requested: int | None) -> tuple[int, str]:
+    """The number of processes to train run `name` with, as requested or else from its config, and a note for the user.
 
-    A config may come from another machine, so that more processes than this one can run are not started.
+    The config may come from a larger machine, so its number is limited to what this machine can run.
 
     Raises:
-        ConfigError: `asked` is more than this machine can run.
+        ConfigError: `requested` is more than this machine can run.
     """
-    if asked is not None:
-        check_processes(asked)
-        return asked, ""
-    if config.nproc <= most_processes():
+    if requested is not None:
+        check_processes(requested)
+        return requested, ""
+    if config.nproc <= max_processes():
         return config.nproc, ""
     return cores(), (
-        f"{name} was trained in {config.nproc:,} processes; this machine has {cores()} cores, so {cores()} are used "
+        f"{name} was trained with {config.nproc:,} processes; this machine has {cores()} cores, so {cores()} are used "
         "(--nproc sets another number)"
     )
 
 
 def check_processes(count: int) -> None:
-    """Refuse more processes than this machine can run.
+    """Check that this machine can run `count` processes.
 
     Raises:
-        ConfigError: there are too many.
+        ConfigError: `count` is too large.
     """
-    if count > most_processes():
+    if count > max_processes():
         raise ConfigError(
-            f"nproc: {count:,} processes are too many for this machine's {cores()} cores; use at most "
-            f"{most_processes()}"
+            f"nproc: {count:,} processes are too many for this machine's {cores()} cores; use at most {max_processes()}"
         )
 
 
-def most_processes() -> int:
-    """The most processes that may train together on this machine."""
+def max_processes() -> int:
+    """The maximum number of training processes on this machine."""
     return OVERSUBSCRIPTION * max(cores(), len(gpu_handles()))
 
 
@@ -162,13 +166,16 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def said(path: Path, since: int) -> str | None:
-    """What trainers wrote last to the run's trainer.log beyond `since` bytes: a cause, a complaint, or any line."""
+def last_error_line(path: Path, since: int) -> str | None:
+    """The last error in the run's trainer.log after byte `since`, else its last line; None if there is none.
+
+    Errors caused by another process's error are returned only if there are no others.
+    """
     try:
         lines = [line.strip() for line in read_end(path / directory.TRAINER_LOG, LOG_BYTES, since).split("\n")]
     except OSError:
         return None
-    complaints = [line.removeprefix(COMPLAINT) for line in lines if line.startswith(COMPLAINT)]
-    causes = [line for line in complaints if not line.startswith(LOST)]
-    spoken = causes or complaints or [line for line in lines if line]
-    return sanitize(spoken[-1]) if spoken else None
+    errors = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
+    causes = [line for line in errors if not line.startswith(PROCESS_LOST)]
+    candidates = causes or errors or [line for line in lines if line]
+    return sanitize(candidates[-1]) if candidates else None

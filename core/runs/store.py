@@ -1,4 +1,4 @@
-"""Makes, renames and deletes run directories."""
+"""Creates, renames and deletes run directories."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from core.runs.directory import (
     LOCK,
     RESERVE,
     TRAINER_LOG,
-    Status,
     builtin_directories,
     check_name,
-    how_to_resume,
     root_directory,
-    run_status,
 )
+from core.runs.status import Status, how_to_resume, run_status
 from core.system.disk_usage import remedy
 from core.system.safe_io import opened_to_append
 
@@ -33,11 +31,11 @@ if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
 
-STEM_CHARACTERS = 56  # of a name that is made up, which leaves room for a number
+STEM_CHARACTERS = 56  # maximum in a generated name, before the number
 
 
 def free_name(root: Path, stem: str) -> str:
-    """The first of stem-1, stem-2, ... that no entry of `root` bears, without what a new run's name cannot hold."""
+    """The first unused name of stem-1, stem-2, ... in `root`, with invalid characters of `stem` replaced."""
     stem = re.sub("[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:STEM_CHARACTERS] or "run"
     number = 1
     while (root / f"{stem}-{number}").exists():
@@ -46,10 +44,10 @@ def free_name(root: Path, stem: str) -> str:
 
 
 def check_new_name(name: str) -> str:
-    """`name` itself, if a new run can have it.
+    """Return `name` if it is valid for a new run.
 
     Raises:
-        RunError: it cannot name a run, or it names a built-in model, which the run would be mistaken for.
+        RunError: it is not a valid run name, or is the name of a built-in model.
     """
     if name in BUILTIN:
         raise RunError(f"{name} is the name of a built-in model; choose another --name")
@@ -57,10 +55,10 @@ def check_new_name(name: str) -> str:
 
 
 def create_run(config: TrainConfig) -> Path:
-    """Make the directory of a new run and write its config there; the trainer does the rest.
+    """Create the directory of a new run and write its config.
 
-    A directory of that name that is empty, or whose trainer is gone and never came to a checkpoint, holds nothing that
-    took time, and is begun anew. Of several that want one name at the same time one gets it.
+    A directory of that name is reused if it is empty, or if its run ended before the first checkpoint. If several
+    processes create the same run at the same time, one succeeds.
 
     Raises:
         RunError: the name is taken, or the directory cannot be written.
@@ -73,12 +71,13 @@ def create_run(config: TrainConfig) -> Path:
     resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""
     taken = RunError(f"{path} exists already; choose another --name{resumes}")
     data_root = config.data_root and Path(os.path.expanduser(config.data_root)).absolute()
-    config = config.changed(name=name, root=None, data_root=data_root)  # the run may be resumed from elsewhere
-    made = False
+    # The data root is made absolute because the run may be resumed from another working directory.
+    config = config.changed(name=name, root=None, data_root=data_root)
+    created = False
     try:
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
-            made = True
+            created = True
         if not path.is_dir() or not _is_free(path):
             raise taken
         with opened_to_append(path / LOCK) as lock:
@@ -90,43 +89,42 @@ def create_run(config: TrainConfig) -> Path:
             os.truncate(path / LOCK, 0)
             write_atomically(path / CONFIG, config.to_toml().encode())
     except OSError as error:
-        if made and not (path / CONFIG).exists():
+        if created and not (path / CONFIG).exists():
             shutil.rmtree(path, ignore_errors=True)
         raise RunError(f"cannot write {path}: {error.strerror}; {remedy(error)}, or choose another --root") from None
     return path
 
 
 def _is_free(path: Path, *, locked: bool = False) -> bool:
-    """Whether a directory holds nothing that took time; `locked`: by us."""
+    """Whether a directory is empty, or its run ended before the first checkpoint; `locked`: by this process."""
     names = {entry.name for entry in path.iterdir()}
     if names <= {LOCK, f".{CONFIG}.tmp"}:
-        return True  # another's attempt that came to nothing, or nothing at all
+        return True  # empty, or an earlier attempt that failed
     return (
         CONFIG in names
-        and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has been here
+        and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has run
         and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
-        and run_status(path, ours=locked) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+        and run_status(path, own_lock=locked) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
         and not path.is_symlink()
     )
 
 
 def rename_run(path: Path, name: str) -> Path:
-    """Give a run another name, in its folder's name and in its config; returns its new path.
+    """Rename a run, both its folder and the name in its config; returns the new path.
 
     Raises:
-        RunError: a trainer holds it, it is a built-in model, the name cannot name a run or is taken, or the folder
-            cannot be written.
+        RunError: it is running, it is a built-in model, the name is invalid or taken, or the folder cannot be written.
     """
     from core.config.training import TrainConfig
     from core.system.atomic_write import write_atomically
 
     if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
-        raise RunError(f"{path.name} ships with minidiff and keeps its name")
+        raise RunError(f"{path.name} ships with minidiff and cannot be renamed")
     if run_status(path).alive:
-        raise RunError(f"a trainer holds {path.name}; stop it first")
+        raise RunError(f"{path.name} is running; stop it first")
     new = path.with_name(check_new_name(name))
     if new.exists():
-        raise RunError(f"there is a {name} in {path.parent} already; choose another name")
+        raise RunError(f"{new} exists already; choose another name")
     try:
         renamed = TrainConfig.from_toml(path / CONFIG).changed(name=name)
         path.rename(new)
@@ -137,15 +135,15 @@ def rename_run(path: Path, name: str) -> Path:
 
 
 def delete_run(path: Path) -> None:
-    """Remove a run and all it holds.
+    """Delete a run and all its files.
 
     Raises:
-        RunError: a trainer holds it, it is a built-in model, or it cannot be removed.
+        RunError: it is running, it is a built-in model, or it cannot be deleted.
     """
     if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
-        raise RunError(f"{path.name} ships with minidiff and is not deleted")
+        raise RunError(f"{path.name} ships with minidiff and cannot be deleted")
     if run_status(path).alive:
-        raise RunError(f"a trainer holds {path.name}; stop it first")
+        raise RunError(f"{path.name} is running; stop it first")
     try:
         shutil.rmtree(path)
     except OSError as error:

@@ -1,48 +1,49 @@
-"""Summaries of many runs, of which those that have ended are read only once."""
+"""Summaries of many runs, with those of ended runs cached."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, RunSummary, Status, list_runs, summarize
+from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL
+from core.runs.status import RunSummary, Status, list_runs, summarize
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
-_DEPENDS_ON_MORE_THAN_FILES = (Status.STARTING, Status.RUNNING, Status.PAUSED)  # on the time, or on a lock that is held
+_NOT_CACHED = (Status.STARTING, Status.RUNNING, Status.PAUSED)  # depends on the time or on a held lock
 
 
 class SummaryCache:
-    """Keeps the summaries of runs that no trainer holds, and reads a run again only after one of its files changed.
+    """Caches the summaries of runs that are not running, and rereads a run only after one of its files changed.
 
-    A trainer that takes a run writes to its lock, so a lock that was free and has not changed is still free.
+    A trainer writes to the lock when it takes it, so an unchanged lock that was free is still free.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[_Signature, RunSummary]] = {}
+        self._cache: dict[Path, tuple[_Signature, RunSummary]] = {}
 
     def summarize(self, path: Path) -> RunSummary:
-        """The same as `core.runs.directory.summarize(path)`."""
+        """Same as `core.runs.status.summarize`."""
         signature = _signature(path)
-        known = self._known.get(path)
-        if known is not None and known[0] == signature:
-            return known[1]
+        cached = self._cache.get(path)
+        if cached is not None and cached[0] == signature:
+            return cached[1]
         summary = summarize(path)
-        if summary.updated is None or summary.status in _DEPENDS_ON_MORE_THAN_FILES:
-            self._known.pop(path, None)
+        if summary.updated is None or summary.status in _NOT_CACHED:
+            self._cache.pop(path, None)
         else:
-            self._known[path] = signature, summary
+            self._cache[path] = signature, summary
         return summary
 
     def list_runs(self, root: Path) -> list[RunSummary]:
-        """The same as `core.runs.directory.list_runs(root)`; runs that are no longer there are forgotten.
+        """Same as `core.runs.status.list_runs`; runs that no longer exist are dropped from the cache.
 
         Raises:
             RunError: `root` cannot be read.
         """
-        found = list_runs(root, self.summarize)
-        for path in self._known.keys() - {Path(run.path) for run in found}:
-            self._known.pop(path, None)
-        return found
+        runs = list_runs(root, self.summarize)
+        for path in self._cache.keys() - {Path(run.path) for run in runs}:
+            self._cache.pop(path, None)
+        return runs
 
 
 def _signature(path: Path) -> _Signature:
@@ -50,7 +51,7 @@ def _signature(path: Path) -> _Signature:
 
 
 def _file_signature(path: str) -> tuple[int, int, int] | None:
-    """Inode, size and time of the last change, of the content or of the permissions; None where there is no file."""
+    """Inode, size and time of the last change of content or permissions; None if there is no file."""
     try:
         status = os.lstat(path)
     except OSError:

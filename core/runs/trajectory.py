@@ -1,4 +1,4 @@
-"""A denoising held as uint8 frames, so that it can be drawn, exported and replayed without torch."""
+"""A denoising trajectory as uint8 frames, which is displayed, exported and replayed without torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from core.text import sanitize
 
 RECORDING = "denoising.json"
 VERSION = 1
-FILE_BYTES = 16_777_216  # of a recording; those that ship have half a million at most
-IMAGE_BYTES = 67_108_864  # of all frames: 1,000 steps of 64 digits, say
+FILE_BYTES = 16_777_216  # maximum of a recording; those that ship have at most half a million
+IMAGE_BYTES = 67_108_864  # maximum of all frames, such as 1,000 steps of 64 MNIST images
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One record of a denoising: `n` images one after another, row by row, 0 black ink's absence to 255 full ink."""
+    """One step of a denoising trajectory: uint8 images of shape (n, height, width), 0 background to 255 foreground."""
 
     index: int  # 0 is the start
-    t: float  # noise left in x, 1 to 0
+    t: float  # noise level of x, from 1 to 0
     x: bytes  # n * height * width
-    prediction: bytes | None  # what the net made of the previous frame's x; None in frame 0
-    read: tuple[tuple[int, int], ...] | None = None  # what a classifier takes each prediction for, and percent sure
+    prediction: bytes | None  # the network's prediction from the previous frame's x; None in frame 0
+    read: tuple[tuple[int, int], ...] | None = None  # predicted class and confidence in percent of each prediction
 
 
 @dataclass(frozen=True, slots=True)
 class Denoising:
-    """A whole denoising, or as much of it as there is so far."""
+    """A denoising trajectory, complete or in progress."""
 
     model: str
     seed: int
@@ -44,12 +44,12 @@ class Denoising:
 
     @property
     def complete(self) -> bool:
-        """Whether the last step is there."""
+        """Whether the trajectory includes the last step."""
         return len(self.frames) == self.steps + 1
 
 
 def save_recording(denoising: Denoising, path: Path) -> None:
-    """Write a denoising as JSON with deflated, base64 frames."""
+    """Write a trajectory as JSON with deflated base64 frames."""
     content = {
         "version": VERSION,
         **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width")},
@@ -63,7 +63,7 @@ def save_recording(denoising: Denoising, path: Path) -> None:
 
 
 def load_recording(path: Path) -> Denoising:
-    """Read what `save_recording` wrote.
+    """Read a recording written by `save_recording`.
 
     Raises:
         CheckpointError: the file is missing, damaged or of a newer version.
@@ -72,16 +72,17 @@ def load_recording(path: Path) -> Denoising:
         content = parse_json(read_whole(path, FILE_BYTES, follow=True))
         if content["version"] > VERSION:
             raise CheckpointError(f"{path} was written by a newer minidiff; update this one")
-        n, height, width, steps, seed = (_whole(content[name]) for name in ("n", "height", "width", "steps", "seed"))
+        n, height, width, steps, seed = (_integer(content[name]) for name in ("n", "height", "width", "steps", "seed"))
         noise_levels = [float(t) for t in content["amounts"]]
         size, count = n * height * width, len(noise_levels)
         if min(size, count) < 1 or size * count > IMAGE_BYTES:
-            raise ValueError("sizes make no sense")
+            raise ValueError("invalid sizes")
         x, prediction = _unpack(content["x"], size * count), _unpack(content["prediction"], size * (count - 1))
-        read = [None, *(tuple((int(c), int(sure)) for c, sure in frame) for frame in content.get("read", []))]
+        classified = content.get("read", [])
+        read = [None, *(tuple((int(c), int(percent)) for c, percent in frame) for frame in classified)]
         read += [None] * (len(noise_levels) - len(read))
         if len(read) != len(noise_levels) or any(frame is not None and len(frame) != n for frame in read):
-            raise ValueError("frames and readings disagree")
+            raise ValueError("frames and classifications do not match")
         frames = tuple(
             Frame(i, t, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i])
             for i, t in enumerate(noise_levels)
@@ -90,7 +91,7 @@ def load_recording(path: Path) -> Denoising:
     except OSError as error:
         raise CheckpointError(f"cannot read the recording {path}: {error.strerror}") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, zlib.error) as error:
-        raise CheckpointError(f"{path} is not a recorded denoising ({error}); record it again") from None
+        raise CheckpointError(f"{path} is not a valid recording ({error}); record it again") from None
 
 
 def _pack(content: bytes) -> str:
@@ -101,11 +102,11 @@ def _unpack(content: str, size: int) -> bytes:
     inflater = zlib.decompressobj()
     images = inflater.decompress(base64.b64decode(content), size + 1)
     if not inflater.eof or len(images) != size:
-        raise ValueError("frames and sizes disagree")
+        raise ValueError("frames and sizes do not match")
     return images
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError("a count is no whole number")
+        raise ValueError("a count is not a whole number")
     return value

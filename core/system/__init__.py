@@ -1,5 +1,5 @@
-"""The machine: devices, processes, signals, terminals, and files that are read with bounds and written atomically.
+"""The machine: devices, processes, signals, the terminal, and bounded and atomic file I/O.
 
-Nothing here knows of diffusion, runs or options. No module here may load torch. It may import `core.errors` and
+Nothing here depends on diffusion, runs or options. No module here may load torch. It may import `core.errors` and
 `core.text`.
 """

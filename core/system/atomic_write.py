@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole, whatever happens while they are written."""
+"""Writes files atomically: after a crash, the file has either its old or its new content."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from core.system.safe_io import open_for_writing
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, force it to disk, then rename it over `path`.
+    """Write `content` to a temporary file beside `path`, sync it, and rename it to `path`.
 
-    A regular file that is replaced passes its permissions on. A temporary file left by a crash is removed by the next
-    write, as is a link of its name or of `path`'s: nothing is written through one. On an error the old file stays as
-    it was.
+    The permissions of a regular file that is replaced are kept. A temporary file left by a crash is replaced, and so
+    are symbolic links: they are not followed. On an error the old file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -27,7 +26,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        with contextlib.suppress(OSError):  # what refused the write may refuse this, too
+        with contextlib.suppress(OSError):  # the cause of the first error may also prevent this
             temporary.unlink()
         raise
     directory = os.open(path.parent, os.O_RDONLY)
@@ -38,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _permissions(path: Path) -> int | None:
-    """The permissions of the regular file at `path`; None where there is none."""
+    """The permissions of the regular file at `path`; None if there is none."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The processors here: what each is doing, read without torch, and which one to compute on."""
+"""The GPUs and the CPU of this machine, with their memory, utilization, temperature and power; no torch needed."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ import psutil
 from core.system import cuda_visibility, subprocesses
 from core.text import sanitize
 
-_SHORTEST_CPU_WINDOW = 0.1  # seconds; a shorter window counts a handful of clock ticks
-_CUDA_QUERY_LIMIT = 20.0  # seconds; starting the driver takes some on machines with many sleeping GPUs
+_MIN_CPU_WINDOW = 0.1  # seconds; shorter windows have only a few clock ticks
+_CUDA_TIMEOUT = 20.0  # seconds; starting the driver is slow on machines with many idle GPUs
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """One processor at one moment. Whatever could not be read is None, never 0."""
+    """One GPU or the CPU at one moment. Values that cannot be read are None, never 0."""
 
     name: str  # "NVIDIA H100 80GB HBM3", or the CPU's model
-    device: str | None  # what `pick_device` takes: "cuda:0", "mps", "cpu"; None where CUDA does not show this GPU
+    device: str | None  # as for `pick_device`: "cuda:0", "mps", "cpu"; None if the GPU is not visible to CUDA
     kind: str  # "cuda", "mps" or "cpu"
-    uuid: str | None = None  # NVML's, beginning with "GPU-" or "MIG-"
+    uuid: str | None = None  # from NVML, with the prefix "GPU-" or "MIG-"
     memory_used: int | None = None  # bytes
     memory_total: int | None = None  # bytes
-    utilization: float | None = None  # percent; for a CPU the mean of all cores since the previous call
+    utilization: float | None = None  # percent; for the CPU the mean over all cores since the previous call
     temperature: float | None = None  # degrees Celsius
     power: float | None = None  # watts
 
 
 class Part(NamedTuple):
-    """What CUDA can show as one device: a whole GPU or one MIG instance of it."""
+    """One CUDA device: a whole GPU or one of its MIG instances."""
 
     handle: Any
     name: str
@@ -48,7 +48,7 @@ class Part(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A physical GPU as NVML numbers it (by PCI bus); `parts` is itself, or its MIG instances when MIG is on."""
+    """A physical GPU in NVML's order (by PCI bus); `parts` is itself, or its MIG instances if MIG is enabled."""
 
     whole: Part
     mig: bool
@@ -56,10 +56,10 @@ class Gpu(NamedTuple):
 
 
 def list_devices() -> list[DeviceInfo]:
-    """Every GPU that NVML sees, Apple's GPU on its own machines, and the CPU last. Imports no torch.
+    """Every NVIDIA GPU that NVML lists, an Apple GPU, and the CPU last. Does not import torch.
 
-    A GPU that is split by MIG appears as its instances. No NVML, no driver or a driver that differs from NVML's
-    version mean no GPUs. The first call of a process measures the CPU for 0.1 s; later ones do not wait.
+    A GPU with MIG is listed as its instances. Without NVML or a driver of the same version no GPUs are listed. The
+    first call in a process measures the CPU for 0.1 s; later calls return immediately.
     """
     devices = list_gpus()
     if sys.platform == "darwin" and platform.machine() == "arm64":
@@ -77,24 +77,24 @@ def list_devices() -> list[DeviceInfo]:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def nvml_failure() -> str | None:
-    """Why NVML gives no GPUs, in its own words; None when it works."""
+    """NVML's error message; None if it works."""
     return _nvml()[1]
 
 
 def cuda_driver() -> tuple[int, int] | None:
-    """The newest CUDA version that the installed NVIDIA driver supports, as (major, minor); None without a driver."""
+    """The latest CUDA version that the NVIDIA driver supports, as (major, minor); None without a driver."""
     version = read_nvml("nvmlSystemGetCudaDriverVersion_v2") if _nvml()[0] is not None else None
     return None if version is None else (version // 1000, version % 1000 // 10)
 
 
 @functools.cache
 def _nvml() -> tuple[Any, str | None]:
-    """The initialised NVML module and None, or None and why there is none. Tried once in a process."""
+    """The initialized NVML module and None, or None and the error; tried once per process."""
     try:
         pynvml = importlib.import_module("pynvml")
     except ImportError as error:
@@ -107,7 +107,7 @@ def _nvml() -> tuple[Any, str | None]:
 
 
 def gpu_handles() -> list[tuple[str | None, Any]]:
-    """UUID and NVML's handle of every GPU and MIG instance."""
+    """UUID and NVML handle of every GPU or MIG instance."""
     if _nvml()[0] is None:
         return []
     parts = [part for gpu in _scan_gpus() for part in (gpu.parts or [gpu.whole])]
@@ -115,7 +115,7 @@ def gpu_handles() -> list[tuple[str | None, Any]]:
 
 
 def read_nvml(function: str, *arguments: Any) -> Any:
-    """What NVML's `function` returns, or None where this GPU, driver or user cannot have it."""
+    """Call an NVML function; None if this GPU or driver does not support it, or the user lacks permission."""
     nvml, _ = _nvml()
     try:
         return getattr(nvml, function)(*arguments)
@@ -124,19 +124,19 @@ def read_nvml(function: str, *arguments: Any) -> Any:
 
 
 def list_gpus() -> list[DeviceInfo]:
-    """NVML's GPUs and MIG instances, each with the number that CUDA gives it in this process's environment."""
+    """NVML's GPUs and MIG instances, each with its CUDA index in this process's environment."""
     if _nvml()[0] is None:
         return []
     gpus = _scan_gpus()
-    numbers = {uuid: f"cuda:{number}" for number, uuid in enumerate(_visible(gpus))}
-    return [_measure(part, numbers) for gpu in gpus for part in (gpu.parts or [gpu.whole])]
+    names = {uuid: f"cuda:{index}" for index, uuid in enumerate(_visible(gpus))}
+    return [_measure(part, names) for gpu in gpus for part in (gpu.parts or [gpu.whole])]
 
 
 def _scan_gpus() -> list[Gpu]:
     gpus = []
     for index in range(read_nvml("nvmlDeviceGetCount") or 0):
         handle = read_nvml("nvmlDeviceGetHandleByIndex", index)
-        if handle is None:  # fallen off the bus, or not ours to see: it keeps its number
+        if handle is None:  # lost from the bus, or no permission: it keeps its index
             gpus.append(Gpu(Part(None, f"NVIDIA GPU {index}", None), False, []))
             continue
         name = read_nvml("nvmlDeviceGetName", handle) or f"NVIDIA GPU {index}"
@@ -157,8 +157,8 @@ def _scan_instances(whole: Part) -> list[Part]:
     return instances
 
 
-def _measure(part: Part, numbers: dict[str, str]) -> DeviceInfo:
-    device = numbers.get(part.uuid) if part.uuid is not None else None
+def _measure(part: Part, names: dict[str, str]) -> DeviceInfo:
+    device = names.get(part.uuid) if part.uuid is not None else None
     name = sanitize(part.name)
     if part.handle is None:
         return DeviceInfo(name=name, device=device, kind="cuda", uuid=part.uuid)
@@ -180,36 +180,36 @@ def _measure(part: Part, numbers: dict[str, str]) -> DeviceInfo:
 
 
 def _visible(gpus: list[Gpu]) -> list[str]:
-    """NVML's UUIDs of the devices CUDA shows here, in CUDA's order: entry N is cuda:N.
+    """NVML's UUIDs of the devices visible to CUDA, in CUDA's order: entry N is cuda:N.
 
-    Where torch has already started CUDA in this process, its own UUIDs say so. Otherwise the environment does, except
-    where it cannot be known from there: CUDA's default order puts the GPU it thinks fastest first, and how many MIG
-    instances one process is shown depends on the driver. There CUDA is asked, once, in a process of its own.
+    If torch has started CUDA in this process, its UUIDs are used. Otherwise the environment decides, unless the order
+    depends on the driver: CUDA puts the fastest GPU first by default, and the number of visible MIG instances varies.
+    In that case the driver is queried once, in a separate process.
     """
     order = _torch_order()
-    if order is None and not _order_is_plain(gpus):
+    if order is None and not _is_pci_order(gpus):
         settings = (os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"))
         order = _driver_order(settings)
-    bare = {part.uuid.partition("-")[2]: part.uuid for gpu in gpus for part in gpu.parts if part.uuid is not None}
-    if order is not None and all(uuid in bare for uuid in order):
-        return [bare[uuid] for uuid in order]
-    return cuda_visibility.visible(
+    by_suffix = {part.uuid.partition("-")[2]: part.uuid for gpu in gpus for part in gpu.parts if part.uuid is not None}
+    if order is not None and all(uuid in by_suffix for uuid in order):
+        return [by_suffix[uuid] for uuid in order]
+    return cuda_visibility.visible_uuids(
         [(gpu.whole.uuid, gpu.mig, [part.uuid for part in gpu.parts if part.uuid is not None]) for gpu in gpus],
         os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
 
 
 def _torch_order() -> list[str] | None:
-    """The bare UUIDs of torch's CUDA devices in its order, None unless torch has started CUDA in this process."""
+    """UUIDs without prefix of torch's CUDA devices; None unless torch has started CUDA in this process."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    started = getattr(cuda, "is_initialized", None)  # absent while another thread is still importing torch
+    started = getattr(cuda, "is_initialized", None)  # missing while another thread imports torch
     if cuda is None or started is None or not started():
         return None
     return [str(cuda.get_device_properties(index).uuid) for index in range(cuda.device_count())]
 
 
-def _order_is_plain(gpus: list[Gpu]) -> bool:
-    """Whether CUDA's order is NVML's: by PCI bus when told so, when there is nothing to prefer, and without MIG."""
+def _is_pci_order(gpus: list[Gpu]) -> bool:
+    """Whether CUDA's order is NVML's: no MIG, and PCI order is set or all GPUs are the same model."""
     if any(gpu.mig for gpu in gpus):
         return False
     return os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({gpu.whole.name for gpu in gpus}) <= 1
@@ -217,22 +217,22 @@ def _order_is_plain(gpus: list[Gpu]) -> bool:
 
 @functools.cache
 def _driver_order(settings: tuple[str | None, str | None]) -> list[str] | None:
-    """The bare UUIDs that CUDA's driver shows under this process's `settings` (the cache's key), None if it fails."""
+    """UUIDs without prefix from the driver in this environment (`settings` is the cache key); None on failure."""
     command = subprocesses.python(str(Path(cuda_visibility.__file__)))
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_CUDA_QUERY_LIMIT, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_CUDA_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.split()
+    return result.stdout.split()
 
 
 @functools.cache
 def _cpu_name() -> str:
-    """The processor's model as its system calls it."""
+    """The CPU model."""
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        return answer.stdout.strip() or platform.machine()
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -240,29 +240,31 @@ def _cpu_name() -> str:
 
 
 class _CpuSampler:
-    """Mean use of all cores between calls, whichever thread calls: psutil's own begins at 0 in each new thread."""
+    """Mean utilization of all cores between calls from any thread; psutil's own restarts at 0 in each thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: tuple[float, float, float] | None = None  # when, busy seconds, all seconds
+        self._last: tuple[float, float, float] | None = None  # time, busy seconds, total seconds
         self._percent: float | None = None
 
     def percent(self) -> float | None:
         with self._lock:
             if self._last is None:
                 self._last = self._sample()
-                time.sleep(_SHORTEST_CPU_WINDOW)
-            then, busy_then, total_then = self._last
+                time.sleep(_MIN_CPU_WINDOW)
+            last_time, last_busy, last_total = self._last
             now, busy, total = self._sample()
-            if now - then >= _SHORTEST_CPU_WINDOW and total > total_then:
-                self._percent = min(100.0, max(0.0, 100 * (busy - busy_then) / (total - total_then)))
+            if now - last_time >= _MIN_CPU_WINDOW and total > last_total:
+                self._percent = min(100.0, max(0.0, 100 * (busy - last_busy) / (total - last_total)))
                 self._last = now, busy, total
             return self._percent
 
     @staticmethod
     def _sample() -> tuple[float, float, float]:
         times = psutil.cpu_times()._asdict()
-        total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # both are in user, nice
+        total = (
+            sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
+        )  # included in user and nice
         return time.monotonic(), total - times["idle"] - times.get("iowait", 0.0), total
 
 

@@ -1,4 +1,4 @@
-"""The disk under a folder, which need not be there yet, and what to do where it cannot be written."""
+"""Disk space, and advice for files that cannot be written."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import shutil
 from pathlib import Path
 
 
-def nearest(path: Path) -> Path:
-    """`path`, or the closest folder above it that exists."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+def nearest_existing(path: Path) -> Path:
+    """`path`, or its closest parent that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
-def room(path: Path) -> tuple[int, int] | None:
-    """Bytes free and in all on the disk that `path` is on or would be; None where the system does not tell."""
+def disk_space(path: Path) -> tuple[int, int] | None:
+    """Free and total bytes of the disk for `path`, which need not exist; None if unknown."""
     try:
-        usage = shutil.disk_usage(nearest(path))
+        usage = shutil.disk_usage(nearest_existing(path))
     except OSError:
         return None
     return usage.free, usage.total
 
 
 def remedy(error: OSError) -> str:
-    """What to do about a file that could not be written, in a few words."""
+    """A short instruction for a file that could not be written."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return "free space"
         case errno.ENOENT:
-            return "put the folder back"
+            return "restore the folder"
         case errno.EISDIR | errno.ENOTDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ELOOP | errno.EINVAL:
             return f"move {error.filename2 or error.filename or 'it'} away"
         case errno.EACCES | errno.EPERM | errno.EROFS:

@@ -1,4 +1,4 @@
-"""Where Python imports from: not from the current folder, and what stands in the way of the libraries used here."""
+"""Python's import path: removes the current folder, and finds modules that shadow needed ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the folder that holds `core`
-# Modules that are imported here, and the names of their distributions; all of them are packages.
+# Imported packages and the names of their distributions.
 LIBRARIES = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -27,27 +27,27 @@ LIBRARIES = {
 
 
 class Shadow(NamedTuple):
-    """A file that Python imports although another module is meant."""
+    """A file that Python would import instead of the needed module."""
 
     module: str
     path: str
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a lone file, which none of the libraries is."""
+        """Whether it is a single file; the libraries are all packages."""
         return os.path.basename(self.path) != "__init__.py"
 
     def __str__(self) -> str:
         return f"`import {self.module}` finds {self.path}, not the {self.module} that minidiff needs"
 
 
-CURE = "rename it, or take its folder off PYTHONPATH"
+FIX = "rename it, or remove its folder from PYTHONPATH"
 
 
 def leave_current_folder() -> None:
-    """Take the folder that `python -m` was started in off the import path: a torch.py there is not meant.
+    """Remove the folder that `python -m` was started in from the import path, so that a torch.py there is ignored.
 
-    It stays where this package itself lies in it, as in a clone. To be called before other imports.
+    It is kept if it contains this package, as in a clone. Call this before other imports.
     """
     if sys.flags.safe_path or not sys.path:
         return
@@ -57,34 +57,34 @@ def leave_current_folder() -> None:
 
 
 def shadows(path: list[str] | None = None) -> list[Shadow]:
-    """What comes first on the import path in place of our own packages, of a library, or of Python's own modules."""
+    """Files on the import path that shadow this project's packages, a library or a standard-library module."""
     entries = [os.path.abspath(entry or os.curdir) for entry in (sys.path if path is None else path)]
-    found = []
+    shadowing = []
     for module in ("core", "tui"):
-        places = list(filter(None, (_module_in(entry, module) for entry in entries)))
-        if places and not os.path.realpath(places[0]).startswith(os.path.join(os.path.realpath(HOME), module)):
-            found.append(Shadow(module, places[0]))
+        files = list(filter(None, (_module_in(entry, module) for entry in entries)))
+        if files and not os.path.realpath(files[0]).startswith(os.path.join(os.path.realpath(HOME), module)):
+            shadowing.append(Shadow(module, files[0]))
     for module, distribution in LIBRARIES.items():
-        places = list(filter(None, (_module_in(entry, module) for entry in entries)))
-        if not places:
+        files = list(filter(None, (_module_in(entry, module) for entry in entries)))
+        if not files:
             continue
-        shadow = Shadow(module, places[0])
-        if shadow.is_file or (len(places) > 1 and not _has_metadata(places[0], distribution)):
-            found.append(shadow)
+        shadow = Shadow(module, files[0])
+        if shadow.is_file or (len(files) > 1 and not _has_metadata(files[0], distribution)):
+            shadowing.append(shadow)
     library = os.path.dirname(os.__file__)
     if library in entries:
         entries = entries[: entries.index(library)]
     for entry in entries:
         if os.path.isdir(entry) and os.path.realpath(entry) != os.path.realpath(HOME):
             names = {name.removesuffix(".py") for name in os.listdir(entry) if name.endswith(".py")}
-            found += [
+            shadowing += [
                 Shadow(name, os.path.join(entry, f"{name}.py")) for name in sorted(names & sys.stdlib_module_names)
             ]
-    return found
+    return shadowing
 
 
 def _module_in(entry: str, module: str) -> str | None:
-    """The file that `import module` would read from a folder of the import path, if there is one."""
+    """The file that `import module` would load from one folder of the import path, if any."""
     for name in (os.path.join(module, "__init__.py"), f"{module}.py"):
         if os.path.isfile(path := os.path.join(entry, name)):
             return path
@@ -92,9 +92,9 @@ def _module_in(entry: str, module: str) -> str | None:
 
 
 def _has_metadata(path: str, distribution: str) -> bool:
-    """Whether a package's folder lies beside what an installer writes of it."""
+    """Whether the package has an installer's metadata beside it."""
     entry = os.path.dirname(os.path.dirname(path))
-    beginnings = f"{distribution}-", f"{distribution}."
+    prefixes = f"{distribution}-", f"{distribution}."
     return any(
-        name.lower().startswith(beginnings) and name.endswith((".dist-info", ".egg-info")) for name in os.listdir(entry)
+        name.lower().startswith(prefixes) and name.endswith((".dist-info", ".egg-info")) for name in os.listdir(entry)
     )

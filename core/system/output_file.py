@@ -1,4 +1,4 @@
-"""Writes files whose names a user chose: exported pictures, tables and scripts."""
+"""Writes files at paths given by the user: exported images, tables and scripts."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from core.system.atomic_write import write_atomically
 
 
 def resolve_output(path: Path) -> Path:
-    """`path` with `~` expanded; raises OSError where nothing can be written there, so that no work is done in vain."""
-    path = Path(os.path.expanduser(path))  # unlike Path.expanduser, this leaves an unknown ~user as it is
+    """Expand `~` in `path`, and raise OSError before any work is done if it cannot be written."""
+    path = Path(os.path.expanduser(path))  # unlike Path.expanduser, keeps an unknown ~user
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            missing = os.readlink(path)
-            raise OSError(errno.ENOENT, f"it is a link to {missing}, which does not exist", str(path)) from None
+            target = os.readlink(path)
+            raise OSError(errno.ENOENT, f"it is a link to {target}, which does not exist", str(path)) from None
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
             raise OSError(errno.ENOTDIR, f"{folder} is not a folder", str(path)) from None
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise OSError(errno.EACCES, f"you may not write in {folder}", str(path)) from None
+            raise OSError(errno.EACCES, f"no permission to write in {folder}", str(path)) from None
         return path
     if stat.S_ISDIR(mode):
         raise OSError(errno.EISDIR, "it is a folder; name a file in it", str(path))
     if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
-        raise OSError(errno.EINVAL, "it is a disk or a socket, not a file", str(path))
-    # Root may write everything, but a file without any write permission was protected on purpose.
+        raise OSError(errno.EINVAL, "it is a block device or a socket, not a file", str(path))
+    # Root can write everything, but a file without any write permission was protected on purpose.
     if not os.access(path, os.W_OK) or (stat.S_ISREG(mode) and not mode & 0o222):
         raise OSError(errno.EACCES, "it is read-only", str(path))
     return path
 
 
 def write_output(path: Path, content: bytes) -> Path:
-    """Write `content` to `path`, whose missing folders are made; returns the path with `~` expanded.
+    """Write `content` to `path`, creating missing folders; returns the path with `~` expanded.
 
-    A regular file is replaced as a whole and keeps its permissions. Everything else that exists is written through and
-    stays what it is: a character device such as /dev/null, a named pipe that a process reads, a symbolic link, and a
-    file with further hard links or another owner.
+    A regular file is replaced atomically and keeps its permissions. Everything else is written in place: a character
+    device such as /dev/null, a named pipe with a reader, a symbolic link, and a file with several hard links or
+    another owner.
 
     Raises:
-        OSError: it is a folder, a block device, a socket, read-only, or a link or pipe that leads nowhere; or the disk
-            is full.
+        OSError: it is a folder, a block device, a socket, read-only, a dangling link or a pipe without a reader; or the
+            disk is full.
     """
     path = resolve_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write_output(path: Path, content: bytes) -> Path:
         descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "it is a pipe that no process reads", str(path)) from None
+            raise OSError(errno.ENXIO, "it is a pipe without a reader", str(path)) from None
         raise
     os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "wb") as file:
@@ -64,10 +64,10 @@ def write_output(path: Path, content: bytes) -> Path:
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Whether `path` is new, or a regular file of ours with no other name, in a folder where a rename is allowed."""
+    """Whether `path` is new, or this user's regular file with a single hard link in a writable folder."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return True
-    ours = (found.st_uid, found.st_nlink) == (os.geteuid(), 1)
-    return stat.S_ISREG(found.st_mode) and ours and os.access(path.parent, os.W_OK)
+    is_own = (status.st_uid, status.st_nlink) == (os.geteuid(), 1)
+    return stat.S_ISREG(status.st_mode) and is_own and os.access(path.parent, os.W_OK)

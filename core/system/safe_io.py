@@ -10,30 +10,30 @@ import tomllib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-CONFIG_BYTES = 8_192  # of a run's config.toml, which takes 500; TOML's reader is slow on much more of dotted keys
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a run: nothing that leads out of its root or steers a terminal
+CONFIG_BYTES = 8_192  # maximum of a config.toml, which takes 500; the TOML parser is slow on many dotted keys
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a run: no path separators, no control characters
 
 
 def opened(path: Path, *, follow: bool = False) -> BinaryIO:
-    """Open a file to read. What is no ordinary file is not waited for, and a symbolic link only followed if asked.
+    """Open a regular file for reading, without blocking on pipes; symbolic links are only followed with `follow`.
 
     Raises:
-        OSError: it is not there, may not be read, is a link, or is no ordinary file.
+        OSError: it is missing, unreadable, a symbolic link or not a regular file.
     """
     return os.fdopen(_descriptor(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW)), "rb")
 
 
 def opened_to_append(path: Path, mode: int = 0o666) -> BinaryIO:
-    """Open a file to add to it and to read it, unbuffered, and make it with `mode` less the umask where there is none.
+    """Open a regular file for appending and reading, unbuffered; a new file gets `mode` minus the umask.
 
     Raises:
-        OSError: it may not be written, is a symbolic link, or is no ordinary file.
+        OSError: it is not writable, a symbolic link or not a regular file.
     """
     return os.fdopen(_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, mode), "a+b", buffering=0)
 
 
 def open_for_writing(path: Path) -> BinaryIO:
-    """Make a file to write, in the place of one of that name; a link there is removed, not followed.
+    """Create a file for writing, replacing an existing file or symbolic link at `path`.
 
     Raises:
         OSError: it cannot be written.
@@ -42,53 +42,61 @@ def open_for_writing(path: Path) -> BinaryIO:
     return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
 
 
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def _descriptor(path: Path, flags: int, mode: int = 0) -> int:
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, mode)  # a pipe would wait for its other end
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, mode)  # opening a pipe would block
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(error.errno, "it is a symbolic link", str(path)) from None
         if error.errno == errno.ENXIO:
-            raise OSError(error.errno, "it is not an ordinary file", str(path)) from None
+            raise OSError(error.errno, "it is not a regular file", str(path)) from None
         raise
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        what = "it is a directory" if stat.S_ISDIR(kind) else "it is not an ordinary file"
-        raise OSError(errno.EINVAL, what, str(path))
+        message = "it is a directory" if stat.S_ISDIR(mode) else "it is not a regular file"
+        raise OSError(errno.EINVAL, message, str(path))
     return descriptor
 
 
-def read_whole(path: Path, most: int, *, follow: bool = False) -> bytes:
-    """The content of a file of at most `most` bytes.
+def read_whole(path: Path, limit: int, *, follow: bool = False) -> bytes:
+    """Read a file of at most `limit` bytes.
 
     Raises:
-        OSError: as `opened`, or the file is larger.
+        OSError: as for `opened`, or the file is larger.
     """
     with opened(path, follow=follow) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
     return content
 
 
-def read_end(path: Path, most: int, start: int = 0) -> str:
-    """The last `most` bytes of a file from byte `start` on, as text; empty where there are none.
+def read_end(path: Path, limit: int, start: int = 0) -> str:
+    """The last bytes of a file after byte `start`, at most `limit`, as text.
 
     Raises:
-        OSError: as `opened`.
+        OSError: as for `opened`.
     """
     with opened(path) as file:
         end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - most))
-        return file.read(most).decode("utf-8", errors="replace")
+        file.seek(max(start, end - limit))
+        return file.read(limit).decode("utf-8", errors="replace")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is none, or nested too deeply.
+        ValueError: it is invalid or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -97,14 +105,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_toml(path: Path, *, follow: bool = False) -> dict[str, Any]:
-    """What a config of at most `CONFIG_BYTES` says.
+    """Read a TOML file of at most `CONFIG_BYTES`.
 
     Raises:
-        OSError: as `read_whole`.
-        ValueError: it is not TOML, or nested too deeply.
+        OSError: as for `read_whole`.
+        ValueError: it is invalid or nested too deeply.
     """
     content = read_whole(path, CONFIG_BYTES, follow=follow)
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows begin a file with a byte order mark
+        return tomllib.loads(content.decode("utf-8-sig"))  # some Windows editors write a byte order mark
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

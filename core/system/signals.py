@@ -1,4 +1,4 @@
-"""Signals turned into a flag, so that Ctrl-C never falls into the middle of a step or a write."""
+"""Deferred signal handling, so that Ctrl-C does not interrupt a step or a write."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """While entered, the first signal is only remembered; a second Ctrl-C interrupts at once, unless `patient`.
+    """Context manager that records the first signal; a second Ctrl-C interrupts immediately unless `patient`.
 
-    Outside the main thread, where Python delivers no signals, it remembers nothing. Processes that a launcher started
-    are patient: one Ctrl-C reaches them twice, from the terminal and from the launcher.
+    Outside the main thread, where Python delivers no signals, it does nothing. Processes started by a launcher are
+    patient because they receive one Ctrl-C twice, from the terminal and from the launcher.
 
-    A generator enters it and releases it at each `yield`, so that its caller's own handlers are in force while it is
-    suspended. A caller that wants signals to be remembered then too enters one itself and passes it to the generator;
-    entered twice, it is released by nobody but who entered it first.
+    A generator enters it and releases it at each `yield`, so that the caller's handlers are active while it is
+    suspended. A caller that also wants signals recorded then enters one itself and passes it to the generator: if
+    entered more than once, `released` does nothing.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
         self.received: signal.Signals | None = None
         self._patient = patient
         self._before: dict[signal.Signals, object] = {}
-        self._depth = 0  # how many times it is entered
+        self._depth = 0  # number of times entered
 
     def __enter__(self) -> Interrupts:
         if self._depth == 0:
@@ -43,7 +43,7 @@ class Interrupts:
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Inside the `with` block the handlers from before are in force, unless it is entered more than once."""
+        """Restore the previous handlers inside the `with` block, unless entered more than once."""
         if self._depth > 1:
             yield
             return
@@ -56,22 +56,22 @@ class Interrupts:
     def _install(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                # nohup stays in force, and so does a handler that is not Python's, which could not be put back.
+                # Keep SIG_IGN (nohup), and handlers not installed by Python, which could not be restored.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._remember)
+                    self._before[number] = signal.signal(number, self._record)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # what signal.signal itself returned
+            signal.signal(number, handler)  # type: ignore[arg-type] # as returned by signal.signal
         self._before.clear()
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
 
     def raise_received(self) -> None:
-        """Raise what the signal would have raised: KeyboardInterrupt, or SystemExit with 128 + its number."""
+        """Raise KeyboardInterrupt or SystemExit(128 + signal number) if a signal was received."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:
@@ -80,16 +80,16 @@ class Interrupts:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """While libraries are imported, Ctrl-C ends the process at once, when there is nothing to keep yet.
+    """While importing libraries, let Ctrl-C kill the process immediately; there is nothing to save yet.
 
-    An exception in the middle of an import would be swallowed there, or leave half a library behind.
+    A KeyboardInterrupt during an import could be swallowed, or leave a partially imported library.
     """
     before = signal.getsignal(signal.SIGINT)
-    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    if ours:
+    replace = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if replace:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        if ours:
+        if replace:
             signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""The standard streams as the commands need them: all three open, and able to write any text."""
+"""Prepares the standard streams: all three are open, and any text can be written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))  # by descriptor
 
 
 def prepare_streams() -> set[int]:
-    """Open /dev/null in place of each standard stream that is closed, and return their descriptors.
+    """Open /dev/null for each closed standard stream, and return their descriptors.
 
-    Without that, the next file to be opened would take the number, and be read and written as if it were the stream.
-    What the output's encoding lacks is written as look-alikes from now on.
+    Otherwise the next opened file would get the descriptor of the stream. Characters missing in the output encoding
+    are replaced by similar ones from now on.
     """
     closed = set()
     for descriptor, (name, mode) in enumerate(_STREAMS):

@@ -1,4 +1,4 @@
-"""Runs a module of this package in a process of its own that ends when we end, however we end."""
+"""Starts modules of this package in child processes that exit when the parent does, even if it is killed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from core.system.import_path import HOME
 
 
 def python(*arguments: str) -> list[str]:
-    """The command line of this Python interpreter with `arguments`; every child process of ours starts with it.
+    """The command line of this Python interpreter with `arguments`, used for all child processes.
 
-    -P keeps the current folder and the script's own off the import path: a json.py or torch.py there is not ours.
+    -P keeps the current folder and the script's folder off the import path, so that a torch.py there is ignored.
     """
     return [sys.executable, "-P", *arguments]
 
@@ -27,30 +27,30 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Our environment, with `core` to be found also where only the current folder made it importable."""
+    """This process's environment, with the folder of `core` on PYTHONPATH."""
     home = os.path.realpath(HOME)
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home}
 
 
 def start(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start `python -m module arguments`, its stdout and stderr going to `output`, deaf to Ctrl-C.
+    """Start `python -m module arguments` with stdout and stderr redirected to `output`, not receiving Ctrl-C.
 
-    The module calls `follow_parent`. Found from any working directory; our own script is not run a second time, as
-    multiprocessing would.
+    The module must call `follow_parent`. It is found from any working directory, and unlike with multiprocessing the
+    parent's script does not run again.
     """
     return subprocess.Popen(
         command(module, *arguments),
-        stdin=subprocess.PIPE,  # its closing tells the child that we are gone
+        stdin=subprocess.PIPE,  # closed when the parent exits
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment(),
-        start_new_session=True,  # Ctrl-C reaches only us, and we end the child
+        start_new_session=True,  # Ctrl-C only reaches the parent, which ends the child
     )
 
 
 def running(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the child still runs after waiting up to `seconds` for its end."""
+    """Whether the child is still running after waiting up to `seconds`."""
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -59,7 +59,7 @@ def running(child: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child if it still runs, and let go of it."""
+    """Kill the child if it is still running, and release its resources."""
     child.kill()
     child.wait()
     if child.stdin:
@@ -67,10 +67,10 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def follow_parent(scratch: Path) -> None:
-    """In a child: once the parent is gone, even killed, remove the unfinished work in `scratch` and end."""
+    """In a child: when the parent exits or is killed, delete `scratch` and exit."""
 
     def follow() -> None:
-        os.read(0, 1)  # returns when the parent's end of the pipe closes; sys.stdin's lock would abort our own exit
+        os.read(0, 1)  # returns when the parent closes the pipe; reading sys.stdin would block the interpreter's exit
         shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 

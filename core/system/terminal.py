@@ -1,4 +1,4 @@
-"""What the terminal can show, as far as the environment tells: no probes, whose answers go astray on slow links."""
+"""The terminal's capabilities, from the environment only: queries are unreliable on slow connections."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 _BLOCKS = "▀▄█"
 _QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
-# By their own documentation and terminfo entries, also where COLORTERM is not passed on, as over SSH.
+# From their documentation and terminfo entries; needed without COLORTERM, as over SSH.
 _TRUECOLOR = re.compile(r"(foot|alacritty|wezterm|(xterm-)?ghostty|xterm-kitty)(-.*)?|.*-direct\d*")
-_CONSOLE = "cp437"  # the characters of the Linux console's own font; others that are loaded have hardly more
+_CONSOLE = "cp437"  # the characters in the Linux console's default font; other fonts have hardly more
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Terminal:
 
     term: str  # TERM, empty when not set
     colorterm: str  # COLORTERM, empty when not set
-    colors: str  # what the app will use: "truecolor", "256", "16" or "none"
+    colors: str  # that the UI uses: "truecolor", "256", "16" or "none"
     encoding: str  # of the standard output
     utf8: bool
-    blocks: bool  # whether half blocks, which the digits are drawn with, can be written
-    quadrants: bool  # whether quarter blocks can, which small digits are drawn with
-    columns: int | None  # None where no stream is a terminal
+    blocks: bool  # whether half blocks can be written
+    quadrants: bool  # whether quarter blocks can be written
+    columns: int | None  # None if no stream is a terminal
     rows: int | None
     stdin_is_terminal: bool
     stdout_is_terminal: bool
@@ -34,7 +34,7 @@ class Terminal:
 
 
 def describe_terminal() -> Terminal:
-    """The terminal as this process's environment and streams present it."""
+    """Describe the terminal from this process's environment and streams."""
     term = os.environ.get("TERM", "")
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     columns, rows = _size()
@@ -57,14 +57,14 @@ def describe_terminal() -> Terminal:
 
 
 def drawable(term: str, encoding: str) -> str | None:
-    """The codec whose characters the terminal can show; None where it can show any that its font has."""
+    """The codec whose characters the terminal can display; None if not limited."""
     if not _is_utf8(encoding):
         return encoding
     return _CONSOLE if term == "linux" or term.startswith("linux-") else None
 
 
 def drawing(term: str, encoding: str) -> str:
-    """The way to draw digits that works there: "auto", "half" where the font lacks quarter blocks, or "ascii"."""
+    """How to draw images: "auto", "half" if the font has no quarter blocks, or "ascii"."""
     codec = drawable(term, encoding)
     if codec is None or _encodable(_BLOCKS + _QUADRANTS, codec):
         return "auto"
@@ -72,16 +72,16 @@ def drawing(term: str, encoding: str) -> str:
 
 
 def colors(term: str) -> str:
-    """How many colours the app uses: "truecolor", "256", "16" or "none".
+    """The colours that the UI uses: "truecolor", "256", "16" or "none".
 
-    By the variables that rich and Textual read (NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, the end of TERM), and by
-    the names of terminals that have true colour, which those libraries do not know.
+    From the variables that rich and Textual read (NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, the suffix of TERM), and
+    the names of terminals with true colour, which those libraries do not know.
     """
-    chosen = os.environ.get("TEXTUAL_COLOR_SYSTEM", "").lower()
+    override = os.environ.get("TEXTUAL_COLOR_SYSTEM", "").lower()
     if os.environ.get("NO_COLOR"):
         return "none"
-    if chosen in ("truecolor", "256", "standard"):
-        return {"standard": "16"}.get(chosen, chosen)
+    if override in ("truecolor", "256", "standard"):
+        return {"standard": "16"}.get(override, override)
     if term.lower() in ("dumb", "unknown"):
         return "none"
     if os.environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):

@@ -8,9 +8,10 @@ from pathlib import Path
 from core.compute.device import pick_device
 from core.config.training import TrainConfig
 from core.errors import ConfigError, RunError
-from core.runs.directory import last_lifecycle, root_directory, run_of_launcher
+from core.runs.directory import root_directory
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.launcher import config_to_resume
+from core.runs.status import last_lifecycle, run_of_launcher
 from core.runs.store import create_run
 from core.runs.writer import RunWriter
 from core.system.signals import Interrupts

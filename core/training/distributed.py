@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core.compute.device import pick_device
 from core.errors import DeviceUnavailable, ProcessLost, TrainingError
-from core.runs.launcher import LOST, RENDEZVOUS, RankInfo, place
+from core.runs.launcher import PROCESS_LOST, RENDEZVOUS, RankInfo, rank_info
 
 REFUSAL = "refused: "  # prefix of the message of a process that cannot take part
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64)}  # of a state
@@ -38,7 +38,7 @@ class DistributedContext:
     """
 
     def __init__(self, where: RankInfo | None = None) -> None:
-        self.place = where or place()
+        self.place = where or rank_info()
         self.size = self.place.size
         self._words: dist.ProcessGroup | None = None  # for messages, on the CPU
         self._gradients: dist.ProcessGroup | None = None  # for gradients, on the device
@@ -213,5 +213,5 @@ def _raise_lost(error: RuntimeError) -> NoReturn:
     """Raise ProcessLost if the error is from a collective operation, else the error itself."""
     if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Gloo", "NCCL")):
         reason = re.sub(r"^.*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
-        raise ProcessLost(f"{LOST} ({reason})") from None
+        raise ProcessLost(f"{PROCESS_LOST} ({reason})") from None
     raise error

@@ -13,7 +13,7 @@ from core.errors import CheckpointError
 from core.models.registry import build_meta_model
 from core.models.weights import Content, read_tensors
 from core.models.weights_layout import EXACT, ExpectedTensor, TensorInfo, check_layout, expected_layout
-from core.runs.events import GREATEST
+from core.runs.events import MAX_COUNT
 from core.training.optimizer import Optimizer
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def state_parts(net: Mapping[str, T], kept: Mapping[str, T], optimizer: Mapping[
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
-Count = Annotated[int, Field(ge=0, le=GREATEST)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0)]
 Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # ends up in a warning on a terminal
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from command_line import TINY, Capture, complaint, environment
 from PIL import Image
 
 from core.cli import run
+from core.config.training import TrainConfig
 from core.runs import directory
-from core.runs.directory import Status, run_status
 from core.runs.history import RunHistory
+from core.runs.status import Status, run_status
 
 COMMANDS = [
     *("train", "resume", "stop", "pause", "continue", "watch"),
@@ -39,6 +41,17 @@ def test_version_is_the_packages(capsys: Capture) -> None:
 
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_the_help_of_train_is_grouped_and_names_the_environment_variables_once(capsys: Capture) -> None:
+    assert run(["train", "--help"]) == 0
+    page = capsys.readouterr().out
+    groups = [field.json_schema_extra["group"] for field in TrainConfig.model_fields.values()]  # type: ignore[index]
+    titles = re.findall(r"^╭─ (\w+) ─", page, re.MULTILINE)
+    assert titles == list(dict.fromkeys(groups))
+    assert page.index("╭─ Data ") < page.index("--limit") < page.index("╭─ Model ") < page.index("--size")
+    assert page.count("MINIDIFF_<OPTION>") == 1
+    assert "env var" not in page
 
 
 def test_runs_as_json(home: Path, capsys: Capture) -> None:
@@ -132,7 +145,7 @@ def test_watching_a_run_whose_trainer_is_gone_is_an_error(home: Path, capsys: Ca
     log = home / "done" / directory.EVENTS
     log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line))
     assert run(["watch", "done"]) == 1
-    assert "gone without a word" in capsys.readouterr().err
+    assert "the process exited unexpectedly" in capsys.readouterr().err
 
 
 def test_train_prints_plain_lines_where_there_is_no_terminal(home: Path, capsys: Capture) -> None:
@@ -155,7 +168,6 @@ def test_options_come_from_flags_before_a_file_and_the_environment(
     (tmp_path / "mine.toml").write_text("epochs = 1\nseed = 5\nbatch_size = 7\n")
     monkeypatch.setenv("MINIDIFF_LEARNING_RATE", "0.005")
     assert run(["train", *TINY, "--config", str(tmp_path / "mine.toml"), "--seed", "6", "--name", "a"]) == 0
-    from core import TrainConfig
 
     config = TrainConfig.from_toml(home / "a" / directory.CONFIG)
     assert (config.epochs, config.seed, config.batch_size, config.learning_rate) == (1, 6, 32, 0.005)
@@ -221,21 +233,21 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("sample done --n 1000000000000", "n must be at most 100,000"),
         ("sample nothing", "available: default-mnist, done"),
         ("sample " + "x" * 300, "name"),
-        ("stop done", "no trainer holds done"),
-        ("pause done", "no trainer holds done"),
-        ("continue done", "no trainer holds done"),
-        ("stop nothing", "runs there: done"),
-        ("watch nothing", "runs there: done"),
-        ("resume nothing", "runs there: done"),
-        ("resume ../done", "cannot name a run"),
-        ("watch a/b", "cannot name a run"),
+        ("stop done", "done is not running"),
+        ("pause done", "done is not running"),
+        ("continue done", "done is not running"),
+        ("stop nothing", "existing runs: done"),
+        ("watch nothing", "existing runs: done"),
+        ("resume nothing", "existing runs: done"),
+        ("resume ../done", "not a valid run name"),
+        ("watch a/b", "not a valid run name"),
         ("resume done", "done is finished"),
         ("resume done --detach", "done is finished"),
         ("train --name done", "exists already"),
         ("train --name done --detach", "exists already"),
         ("metrics done --output .", "folder"),
         ("download cifar", "cifar"),
-        ("download glyphs --data-root .", "glyphs are drawn to the user's cache"),
+        ("download glyphs --data-root .", "glyphs are rendered into the user's cache"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(

@@ -16,8 +16,8 @@ from command_line import FOREVER, TINY, Capture, command, complaint, environment
 
 from core.cli import run
 from core.runs import directory
-from core.runs.directory import Status, run_status
 from core.runs.events import Stopped
+from core.runs.status import Status, is_locked, lock_holder, run_status
 
 
 def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -66,7 +66,7 @@ def test_a_training_whose_streams_are_closed_trains_and_writes_into_none_of_its_
     assert run_status(home / "a") == Status.FINISHED
     lines = (home / "a" / directory.EVENTS).read_text().splitlines()
     assert len(events(home / "a")) == len(lines), "each line is an event"
-    assert directory.lock_holder(home / "a")["log"] == 0
+    assert lock_holder(home / "a")["log"] == 0
 
 
 def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
@@ -104,8 +104,8 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not obey
     assert run(["train", *FOREVER, "--name", "a"]) == 0
     monkeypatch.delenv("MINIDIFF_DETACH")
-    pid = directory.lock_holder(path)["pid"]
-    assert f"a trains in process {pid}" in capsys.readouterr().out
+    pid = lock_holder(path)["pid"]
+    assert f"a is training in process {pid}" in capsys.readouterr().out
     assert os.getsid(pid) == pid != os.getsid(0)
 
     assert f"being trained by process {pid}" in complaint(capsys, "resume", "a")
@@ -123,7 +123,7 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     assert "a is stopped at step" in capsys.readouterr().out
     stopped = events(path)[-1]
     assert isinstance(stopped, Stopped)
-    assert not directory.is_locked(path)
+    assert not is_locked(path)
 
     config = (path / directory.CONFIG).read_text()
     (path / directory.CONFIG).write_text(config.replace("epochs = 1000000", f"epochs = {stopped.step // 2 + 20}"))

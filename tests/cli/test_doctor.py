@@ -20,7 +20,7 @@ from core.cli import doctor
 from core.cli.doctor import Problem, Torch
 from core.config import datasets
 from core.system.devices import DeviceInfo
-from core.system.logout import what_ends_trainers
+from core.system.logout import logout_warnings
 from core.system.terminal import Terminal, colors, describe_terminal
 
 GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
@@ -131,7 +131,7 @@ def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> 
     assert "hidden" in text
     assert "NVIDIA H100: N/A of N/A used, N/A, N/A, N/A" in text
     assert "train and test in /d" in text
-    assert "problem: it broke\n    cure: mend it" in text
+    assert "problem: it broke\n    fix: mend it" in text
 
 
 def test_doctor_imports_no_torch() -> None:
@@ -297,7 +297,7 @@ def test_little_space_is_named_in_megabytes(tmp_path: Path) -> None:
         ({"term": ""}, "TERM=(not set)", "problem"),
         ({"term": "linux", "colors": "16"}, "bare console", "hint"),
         ({"encoding": "iso8859-1", "utf8": False}, "iso8859-1, not UTF-8", "problem"),
-        ({"ssh": True, "colors": "256", "colorterm": ""}, "SSH did not pass COLORTERM on", "hint"),
+        ({"ssh": True, "colors": "256", "colorterm": ""}, "SSH did not forward COLORTERM", "hint"),
     ],
 )
 def test_a_poor_terminal_is_named(change: dict[str, Any], words: str, level: str) -> None:
@@ -372,14 +372,14 @@ def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, m
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr("core.system.logout.LINGER", tmp_path / "linger")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    ((what, cure),) = what_ends_trainers()
+    ((what, cure),) = logout_warnings()
     assert "KillUserProcesses" in what
     assert "enable-linger" in cure
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / getpass.getuser()).touch()
-    assert what_ends_trainers() == []
+    assert logout_warnings() == []
     monkeypatch.setenv("SLURM_JOB_ID", "42")
-    assert "job 42" in what_ends_trainers()[0][0]
+    assert "job 42" in logout_warnings()[0][0]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["samples", "(conv)"])
     assert any(line.startswith("sampling: 20 of 20") for line in lines[:start])
     headings, frechet, kid, precision, recall, agreement, accuracy, classes, last = lines[start:]
-    assert headings.split() == "samples (conv) floor (conv) samples (mlp) floor (mlp)".split()
+    assert headings.split() == "samples (conv) baseline (conv) samples (mlp) baseline (mlp)".split()
     assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
 
     asked = subprocess.run(
@@ -86,19 +86,19 @@ def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_
     assert kid.split() == ["KID", "x", "1000", *(f"{one['kernel'] * 1000:.3f}" for one in sets)]
     assert precision.split() == ["precision", *(f"{one['precision']:.2%}" for one in sets)]
     assert recall.split() == ["recall", *(f"{one['recall']:.2%}" for one in sets)]
-    floors = [f"{found['floor'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
-    assert agreement.split() == ["agreement", "N/A", floors[0], "N/A", floors[1]]
+    baselines = [f"{found['floor'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
+    assert agreement.split() == ["agreement", "N/A", baselines[0], "N/A", baselines[1]]
     assert accuracy.split() == [
-        "classifier",
+        "test",
         "accuracy",
         *(f"{found['accuracy'][shape]:.2%}" for shape in found["accuracy"]),
     ]
     counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(found["samples"]["conv"]["classes"]))
     assert classes.endswith(counts)
     for words in (
-        "n 20 of untrained",
+        "20 samples of untrained",
         "mix, 1 steps, 1 evaluations each, seed 3",
-        "drawn in",
+        "images/s",
         *(f"{s} {h[:12]}" for s, h in found["sha256"].items()),
     ):
         assert words in last

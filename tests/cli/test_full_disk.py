@@ -12,8 +12,8 @@ from command_line import TINY, command, environment, events
 
 from core.cli import run
 from core.runs import directory
-from core.runs.directory import Status, run_status
 from core.runs.events import Failed
+from core.runs.status import Status, run_status
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
@@ -73,6 +73,7 @@ def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp
         "from core.training.api import train\n"
         "from core import TrainConfig\n"
         "from core.runs import directory\n"
+        "from core.runs.status import summarize\n"
         "from core.errors import MinidiffError\n"
         "config = TrainConfig(preset='quick', dataset='glyphs', limit=64, batch_size=32, channels=(16, 16),\n"
         "                     device='cpu', threads=1, epochs=1000, root='/mnt', name='a')\n"
@@ -87,7 +88,7 @@ def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp
         "                except OSError: pass\n"
         "except MinidiffError as error:\n"
         "    print('raised', error)\n"
-        "summary = directory.summarize(Path('/mnt/a'))\n"
+        "summary = summarize(Path('/mnt/a'))\n"
         "print(summary.status, summary.error)\n"
         "print(kept == [Path('/mnt/a', name).read_bytes() for name in (directory.MODEL, directory.STATE)])\n"
         "Path('/mnt/filler').unlink()\n"

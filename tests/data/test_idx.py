@@ -147,7 +147,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images")
-    assert "not an ordinary file" in refusal(tmp_path / "images")
+    assert "not a regular file" in refusal(tmp_path / "images")
 
 
 def test_a_header_of_absurd_sizes_is_refused(tmp_path: Path) -> None:

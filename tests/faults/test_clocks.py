@@ -7,8 +7,8 @@ from pathlib import Path
 from counts import count
 from trainer_pool import TrainerPool, assert_kept, assert_same_end, log_of
 
-from core.runs.directory import Status, list_runs, run_status
 from core.runs.history import RunHistory
+from core.runs.status import Status, list_runs, run_status
 
 
 def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(

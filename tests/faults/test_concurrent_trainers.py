@@ -14,9 +14,11 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 from trainer_pool import QUICK, Job, TrainerPool, assert_kept, assert_same_end, log_of
 
-from core.runs.directory import CONFIG, EVENTS, Status, lock_holder, request, run_status
+from core.runs.directory import CONFIG, EVENTS
 from core.runs.events import Event, Finished, Resumed, Started, Stopped
 from core.runs.history import LogTail, RunHistory
+from core.runs.requests import request
+from core.runs.status import Status, lock_holder, run_status
 from tui.io.run_watcher import RunWatcher
 from tui.messages import EventsAppended
 

@@ -12,8 +12,9 @@ import pytest
 from counts import count
 from trainer_pool import Ended, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
-from core.runs.directory import MODEL, STATE, Status, run_status, summarize
+from core.runs.directory import MODEL, STATE
 from core.runs.events import Checkpoint, Failed
+from core.runs.status import Status, run_status, summarize
 
 ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT, "broken": errno.EIO}
 

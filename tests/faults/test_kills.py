@@ -14,8 +14,9 @@ import pytest
 from counts import count
 from trainer_pool import QUICK, TINY, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
-from core.runs.directory import RESERVE, STATE, Status, run_status
+from core.runs.directory import RESERVE, STATE
 from core.runs.events import Checkpoint
+from core.runs.status import Status, run_status
 
 # A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
 RECIPES: dict[str, dict[str, Any]] = {

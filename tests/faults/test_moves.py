@@ -12,8 +12,8 @@ import pytest
 from counts import count
 from trainer_pool import QUICK, Job, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
-from core.runs.directory import Status, run_status
 from core.runs.events import Failed
+from core.runs.status import Status, run_status
 
 LONGER = {**QUICK, "epochs": 8}
 PATIENCE = 60.0
@@ -46,7 +46,7 @@ def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_whe
         ended = trainer_pool.wait(job)
         assert ended.code == 1
         assert ended.said.startswith(f"minidiff: cannot write a checkpoint to {old}: No such file or directory")
-        assert "put the folder back" in ended.said
+        assert "restore the folder" in ended.said
         assert len(ended.said.splitlines()) == 1
         assert_kept(new, ended.seen)
         last = log_of(new)[-1]

@@ -11,8 +11,9 @@ from trainer_pool import QUICK, TrainerPool, log_of, tensors
 
 from core.config.training import TrainConfig
 from core.errors import TrainingError
-from core.runs.directory import MODEL, Status, run_status
+from core.runs.directory import MODEL
 from core.runs.events import Checkpoint, DatasetLoaded, Finished, Warned
+from core.runs.status import Status, run_status
 from core.training import loss_window
 from core.training.api import resume, train
 

@@ -17,8 +17,9 @@ from trainer_pool import HERE, TrainerPool, assert_same_end, epochs_of, losses
 from core import load_model, sample
 from core.config.training import TrainConfig
 from core.models.weights import read_weights, write_tensors
-from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, STATE, Status, list_runs, run_status, summarize
+from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, STATE
 from core.runs.events import from_line
+from core.runs.status import Status, list_runs, run_status, summarize
 from core.training.state import read_state
 
 OLD = HERE / "old_runs"

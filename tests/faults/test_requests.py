@@ -16,10 +16,13 @@ from test_moves import until_seen
 from trainer_pool import QUICK, TrainerPool, assert_kept, assert_same_end, log_of
 
 from core.cli import run
+from core.errors import RunError
 from core.runs import directory
-from core.runs.directory import CONTROL, EVENTS, LOCK, RequestName, Status, request, run_status
+from core.runs.directory import CONTROL, EVENTS, LOCK
 from core.runs.events import Continued, Paused, Stopped, Warned
 from core.runs.launcher import launch
+from core.runs.requests import RequestName, request
+from core.runs.status import Status, is_locked, lock_holder, run_status
 
 ENDLESS = {**QUICK, "epochs": 100_000}
 LONGER = {**QUICK, "epochs": 8}
@@ -94,7 +97,7 @@ def test_a_run_that_was_asked_much_while_it_was_stopped_ends_where_it_would_have
             try:
                 ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
                 request(path, "continue")
-            except (ProcessLookupError, psutil.NoSuchProcess, directory.RunError):
+            except (ProcessLookupError, psutil.NoSuchProcess, RunError):
                 pass  # it has ended already
             assert trainer_pool.wait(job).code == 0
         assert_same_end(path, tmp_path / "whole")
@@ -133,7 +136,7 @@ def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_
     until_seen(job, "progress")
     request(path, "checkpoint")
     (path / CONTROL).chmod(0o666)
-    with pytest.raises(directory.RunError, match="delete it and ask again"):
+    with pytest.raises(RunError, match="delete it and retry"):
         request(path, "stop")
     (path / CONTROL).unlink()
     request(path, "stop")
@@ -204,7 +207,7 @@ def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_
         if how == "replaced":
             (path / name).touch()
     if names == (LOCK,):  # whoever looks before the trainer does finds the run held all the same
-        assert directory.is_locked(path)
+        assert is_locked(path)
         rival = trainer_pool.train(path, LONGER)
         assert rival.code == 1
         assert "being trained" in rival.said or "just starting" in rival.said
@@ -245,10 +248,10 @@ def test_the_command_does_not_start_a_second_trainer_after_the_lock_was_deleted(
 ) -> None:
     assert run(["train", *FOREVER, "--name", "a", "--detach"]) == 0
     capsys.readouterr()
-    pid = directory.lock_holder(trainers / "a")["pid"]
+    pid = lock_holder(trainers / "a")["pid"]
     (trainers / "a" / LOCK).unlink()
     said = complaint(capsys, "resume", "a", "--detach")
     assert f"being trained by process {pid}" in said or "just starting" in said
-    wait_until(lambda: directory.lock_holder(trainers / "a").get("pid") == pid, "the lock is there again")
+    wait_until(lambda: lock_holder(trainers / "a").get("pid") == pid, "the lock is there again")
     assert run_status(trainers / "a") is Status.RUNNING
     assert run(["stop", "a"]) == 0

@@ -18,8 +18,9 @@ from trainer_pool import QUICK, TrainerPool, assert_kept
 from benchmarks.pseudo_terminal import PseudoTerminal
 from core.cli import run
 from core.runs import directory
-from core.runs.directory import STATE, Status, run_status
+from core.runs.directory import STATE
 from core.runs.events import Stopped
+from core.runs.status import Status, is_locked, lock_holder, run_status
 from core.training.api import resume
 from core.training.state import read_state
 
@@ -42,7 +43,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
     for turn in range(count(2, 25)):
         path = tmp_path / f"{number.name}-{turn}"
         job = trainer_pool.start(path, ENDLESS, each_step=bool(turn % 2))
-        wait_until(lambda path=path: directory.is_locked(path), "a trainer holds the run")  # type: ignore[misc]
+        wait_until(lambda path=path: is_locked(path), "a trainer holds the run")  # type: ignore[misc]
         time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the instant itself
         os.kill(job.pid, number)
         ended = trainer_pool.wait(job)
@@ -100,8 +101,8 @@ def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
         assert run(["train", *FOREVER, "--name", path.name, "--detach"]) == 0
-        os.kill(directory.lock_holder(path)["pid"], number)
-        wait_until(lambda path=path: not directory.is_locked(path), "it has let go")  # type: ignore[misc]
+        os.kill(lock_holder(path)["pid"], number)
+        wait_until(lambda path=path: not is_locked(path), "it has let go")  # type: ignore[misc]
         assert_clean((path / directory.TRAINER_LOG).read_text())
         assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
 
@@ -120,7 +121,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
             time.sleep(generator.uniform(0.0, 0.2))  # the instant itself
             try:
                 os.kill(job.pid, signal.SIGSTOP)
-                if directory.is_locked(path):
+                if is_locked(path):
                     assert run_status(path).alive
                 os.kill(job.pid, signal.SIGCONT)
             except ProcessLookupError:

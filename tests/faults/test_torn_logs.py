@@ -13,9 +13,10 @@ from counts import FULL, count
 from trainer_pool import TrainerPool, assert_same_end, losses, tensors
 
 from core.export.images import write_csv
-from core.runs.directory import CONTROL, EVENTS, LOCK, Status, list_runs, run_status, summarize
+from core.runs.directory import CONTROL, EVENTS, LOCK
 from core.runs.events import to_line
 from core.runs.history import LogTail, RunHistory, ThinnedSeries
+from core.runs.status import Status, list_runs, run_status, summarize
 
 GARBAGE: dict[str, bytes] = {
     "binary": bytes(range(256)).replace(b"\n", b"") + b"\n",

@@ -331,7 +331,7 @@ def test_a_header_whose_values_make_no_sense_is_refused(tmp_path: Path, changes:
 def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     refusal(tmp_path / "x")
-    with pytest.raises(CheckpointError, match="not an ordinary file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         read_weights(tmp_path / "x")
 
 

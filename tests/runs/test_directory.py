@@ -20,7 +20,7 @@ import pytest
 from core import TrainConfig
 from core.errors import MinidiffError, RunError
 from core.runs import directory, locks, log_ends
-from core.runs.directory import RequestName, Status, find_run, list_runs, request, run_status, summarize
+from core.runs.directory import find_run
 from core.runs.events import (
     Checkpoint,
     Continued,
@@ -38,7 +38,8 @@ from core.runs.events import (
     to_line,
 )
 from core.runs.launcher import launch
-from core.runs.requests import CONTROL_BYTES
+from core.runs.requests import CONTROL_BYTES, RequestName, request
+from core.runs.status import Status, is_locked, list_runs, lock_holder, run_status, summarize
 from core.runs.store import create_run, delete_run, free_name
 from core.runs.writer import RESERVE_BYTES, RunWriter
 from core.training.api import resume, train
@@ -146,9 +147,9 @@ def test_a_run_of_another_host_needs_force(run: Path) -> None:
     with pytest.raises(RunError, match=r"faraway.*--force"), RunWriter(run):
         pass
     with RunWriter(run, force=True):
-        assert directory.is_locked(run)
-        assert directory.lock_holder(run)["pid"] == os.getpid()
-    assert not directory.is_locked(run)
+        assert is_locked(run)
+        assert lock_holder(run)["pid"] == os.getpid()
+    assert not is_locked(run)
 
 
 def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
@@ -169,10 +170,10 @@ def summarize_events(path: Path) -> list[Event]:
 def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path) -> None:
     with open(run / directory.LOCK, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        assert not directory.is_locked(run)
+        assert not is_locked(run)
     with RunWriter(run):
-        assert directory.is_locked(run)
-        assert directory.is_locked(run)
+        assert is_locked(run)
+        assert is_locked(run)
 
 
 def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
@@ -223,7 +224,7 @@ def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, smal
     (run / directory.EVENTS).write_bytes(b"\n" * small_files)
     with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), RunWriter(run) as held:
         held.append(STARTED)
-    assert not directory.is_locked(run)
+    assert not is_locked(run)
     assert not (run / directory.RESERVE).exists()
 
 
@@ -255,11 +256,11 @@ def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trai
     try:
         assert run_status(run) == Status.STARTING
         with RunWriter(run) as held:
-            assert directory.lock_holder(run)["pid"] == os.getpid()
+            assert lock_holder(run)["pid"] == os.getpid()
             assert requests_of(held) == ["stop"]
     finally:
         del os.environ[locks.INHERITED]
-    assert not directory.is_locked(run)
+    assert not is_locked(run)
 
 
 def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
@@ -330,7 +331,7 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
         held.append(STARTED)
         os.chown(ask(run), 12345, -1)
         assert requests_of(held) == []
-        with pytest.raises(RunError, match=r"control\.jsonl is not the trainer's own.*delete it"):
+        with pytest.raises(RunError, match=r"control\.jsonl is not owned by the trainer's user.*delete it"):
             request(run, "stop")
         os.chown(run / directory.CONTROL, os.geteuid(), -1)
         assert requests_of(held) == ["stop"]
@@ -341,7 +342,7 @@ def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> N
         held.append(STARTED)
         ask(run).chmod(0o666)
         assert requests_of(held) == []
-        with pytest.raises(RunError, match="anyone may write it"):
+        with pytest.raises(RunError, match="world-writable"):
             request(run, "pause")
         (run / directory.CONTROL).unlink()
         request(run, "pause")
@@ -466,7 +467,7 @@ def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, 
 def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
     (run / directory.LOCK).write_text(lock)
-    assert directory.lock_holder(run) == {}
+    assert lock_holder(run) == {}
     with locked(run):
         assert run_status(run) == Status.STARTING
 
@@ -497,7 +498,7 @@ def test_a_renamed_run_is_resumed_under_its_new_name(finished_run: Path, tmp_pat
 def test_a_folder_whose_name_cannot_be_shown_is_passed_over(run: Path, name: str) -> None:
     run.rename(run.parent / name)
     assert list_runs(run.parent) == []
-    with pytest.raises(RunError, match="runs there: none yet"):
+    with pytest.raises(RunError, match="existing runs: none yet"):
         find_run("b", run.parent)
 
 
@@ -513,19 +514,19 @@ def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
 @pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])
 def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: Event) -> None:
     log(run, ending)
-    with pytest.raises(RunError, match=r"no trainer holds a.*resume"):
+    with pytest.raises(RunError, match=r"a is not running.*resume"):
         request(run, "stop")
     assert not (run / directory.CONTROL).exists()
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", ".hidden", "a\n", "a\0"])
 def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(RunError, match="not a valid run name"):
         find_run(name, tmp_path)
 
 
 def test_a_missing_run_lists_those_that_are_there(run: Path) -> None:
-    with pytest.raises(RunError, match=r"no run b .*runs there: a$"):
+    with pytest.raises(RunError, match=r"no run b .*existing runs: a$"):
         find_run("b", run.parent)
 
 
@@ -716,7 +717,7 @@ def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
     log(run, STARTED, Stopped(step=0, reason="asked"))
     before = (run / directory.EVENTS).stat().st_size
     with RunWriter(run) as held:
-        assert directory.lock_holder(run)["log"] == before
+        assert lock_holder(run)["log"] == before
         assert run_status(run) == Status.STARTING
         held.append(resumed(0))
         assert run_status(run) == Status.RUNNING

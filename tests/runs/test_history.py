@@ -181,7 +181,7 @@ def test_a_log_that_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: 
         os.mkfifo(path)
     else:
         path.mkdir()
-    words = {"link": "a symbolic link", "pipe": "not an ordinary file", "folder": "a directory"}
+    words = {"link": "a symbolic link", "pipe": "not a regular file", "folder": "a directory"}
     with pytest.raises(OSError, match=words[kind]):
         LogTail(path).read()
 

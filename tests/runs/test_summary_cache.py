@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from core import TrainConfig
-from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, Status, list_runs, summarize
+from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL
 from core.runs.events import Event, Finished, Started, Stopped, to_line
+from core.runs.status import Status, list_runs, summarize
 from core.runs.store import create_run, delete_run
 from core.runs.summary_cache import SummaryCache
 from core.runs.writer import RunWriter
@@ -94,4 +95,4 @@ def test_the_list_is_that_of_all_runs_as_they_are_now(run: Path, tiny: Callable[
     assert [summary.name for summary in cache.list_runs(root)] == ["b", "a"]
     delete_run(other)
     assert cache.list_runs(root) == list_runs(root)
-    assert set(cache._known) == {run}
+    assert set(cache._cache) == {run}

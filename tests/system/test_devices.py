@@ -202,7 +202,7 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, shown: list[str]) -> None:
-    assert cuda_visibility.visible([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == shown
+    assert cuda_visibility.visible_uuids([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == shown
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, show
     ],
 )
 def test_cuda_shows_one_mig_instance(setting: str | None, shown: list[str]) -> None:
-    assert cuda_visibility.visible([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == shown
+    assert cuda_visibility.visible_uuids([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == shown
 
 
 def test_numbers_follow_the_visible_list_and_hidden_gpus_have_none(

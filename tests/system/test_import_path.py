@@ -67,7 +67,7 @@ def test_a_package_or_a_module_of_pythons_own_in_the_way_is_named_in_one_line(la
     assert done.returncode == 1
     assert (
         done.stderr == f"minidiff: `import torch` finds {wrong / '__init__.py'}, not the torch that minidiff needs; "
-        "rename it, or take its folder off PYTHONPATH\n"
+        "rename it, or remove its folder from PYTHONPATH\n"
     )
     (wrong / "__init__.py").unlink()
     wrong.rmdir()

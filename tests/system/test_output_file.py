@@ -118,7 +118,7 @@ def test_a_folder_of_another_user_is_refused_before_any_work() -> None:
         path = Path(folder) / "new" / "x.png"
         command = [sys.executable, "-P", "-c", code, str(path)]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-        assert "you may not write in" in done.stdout, done.stderr
+        assert "no permission to write in" in done.stdout, done.stderr
         assert resolve_output(path) == path
 
 

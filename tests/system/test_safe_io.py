@@ -15,7 +15,7 @@ from core.config.training import TrainConfig
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import opened, opened_to_append, parse_json, read_end, read_toml, read_whole
-from core.text import MOST_CHARACTERS, sanitize
+from core.text import MAX_CHARACTERS, sanitize
 from core.training.api import train
 
 
@@ -26,7 +26,7 @@ def precious(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", ["", "plain", "café 数字 ◆ [bold]x[/]", "a" * MOST_CHARACTERS])
+@pytest.mark.parametrize("text", ["", "plain", "café 数字 ◆ [bold]x[/]", "a" * MAX_CHARACTERS])
 def test_text_that_prints_stays_as_it_is(text: str) -> None:
     assert sanitize(text) == text
 
@@ -41,7 +41,7 @@ def test_whatever_else_there_is_becomes_a_sign_that_prints() -> None:
 
 
 def test_a_long_text_is_cut() -> None:
-    assert len(sanitize("x" * 10**6)) == MOST_CHARACTERS
+    assert len(sanitize("x" * 10**6)) == MAX_CHARACTERS
     assert sanitize("x" * 10**6).endswith("…")
 
 
@@ -80,7 +80,7 @@ def test_only_ordinary_files_are_opened(tmp_path: Path, precious: Path) -> None:
     with listening:
         for path in (tmp_path / "pipe", tmp_path / "socket", tmp_path, Path("/dev/null"), Path("/dev/zero")):
             for way in (opened, opened_to_append):
-                with pytest.raises(OSError, match=r"not an ordinary file|directory"):
+                with pytest.raises(OSError, match=r"not a regular file|directory"):
                     way(path)
     for way in (opened, opened_to_append):
         with pytest.raises(OSError, match="symbolic link"):

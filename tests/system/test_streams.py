@@ -12,7 +12,7 @@ import pytest
 from command_line import TINY, environment
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.runs.directory import Status, run_status
+from core.runs.status import Status, run_status
 
 STREAMS = ("<&-", ">&-", "2>&-")
 CLOSED = [combination for count in range(4) for combination in itertools.combinations(STREAMS, count)]

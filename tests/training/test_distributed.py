@@ -21,7 +21,9 @@ from core.config.training import TrainConfig
 from core.runs import directory
 from core.runs.events import Checkpoint, Failed, Resumed, Stopped
 from core.runs.history import LogTail, RunHistory
-from core.runs.launcher import RENDEZVOUS, RankInfo, place, said
+from core.runs.launcher import RENDEZVOUS, RankInfo, last_error_line, rank_info
+from core.runs.requests import request
+from core.runs.status import Status, is_locked, lock_holder, run_status
 from core.system import subprocesses
 from core.system.devices import cores
 from core.training.api import resume, train
@@ -109,7 +111,7 @@ def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: 
     assert 0 < stopped.step < 208
     last = (tmp_path / "output").read_text().splitlines()[-1]
     assert last == f"stopped at step {stopped.step}: asked"
-    assert not directory.run_status(four).alive
+    assert not run_status(four).alive
     for _ in resume(four):
         pass
     assert "in 4 processes and continues in 1 process" in (four / directory.EVENTS).read_text()
@@ -126,7 +128,7 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
     for leader in (False, True):
         seen = steps_of(path, Checkpoint)
         wait_until(lambda seen=seen: steps_of(path, Checkpoint)[len(seen) :], "a checkpoint is there")
-        held = directory.lock_holder(path)
+        held = lock_holder(path)
         pids = {child.pid for child in psutil.Process(process.pid).children()}
         (other,) = pids - {held["pid"]}
         os.kill(held["pid"] if leader else other, signal.SIGKILL)
@@ -147,7 +149,7 @@ def own_launch(root: Path, name: str, **options: object) -> list[str]:
 
 def processes_of(path: Path) -> list[psutil.Process]:
     """The supervisor of a run's processes, and those."""
-    supervisor = psutil.Process(directory.lock_holder(path)["launcher"])
+    supervisor = psutil.Process(lock_holder(path)["launcher"])
     return [supervisor, *supervisor.children(recursive=True)]
 
 
@@ -164,7 +166,7 @@ def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_pa
         assert set(listening) <= {"127.0.0.1"}, listening
         store = Path(worker.environ()[RENDEZVOUS])
         assert store.parent.stat().st_mode & 0o777 == 0o700
-    directory.request(path, "stop")
+    request(path, "stop")
     wait_until(lambda: not store.parent.exists(), "it has stopped and cleaned up")
 
 
@@ -179,8 +181,8 @@ def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_r
         victim = next(it for it in processes_of(path)[1:] if it.environ()["RANK"] == str(rank))
         victim.kill()
         wait_until(lambda number=number: len(steps_of(path, Resumed)) == number, "they are back")
-        assert directory.is_locked(path)
-    directory.request(path, "stop")
+        assert is_locked(path)
+    request(path, "stop")
     assert process.wait(60) == 0
     assert isinstance(history(path).lifecycle, Stopped)
     said_last = (path / directory.TRAINER_LOG).read_text()
@@ -192,12 +194,12 @@ def test_a_paused_training_whose_process_is_killed_is_restarted_paused(tmp_path:
     path = tmp_path / "two"
     process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
-    directory.request(path, "pause")
-    wait_until(lambda: directory.run_status(path) is directory.Status.PAUSED, "it is paused")
+    request(path, "pause")
+    wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
     processes_of(path)[-1].kill()
     wait_until(lambda: bool(steps_of(path, Resumed)), "they are back")
-    wait_until(lambda: directory.run_status(path) is directory.Status.PAUSED, "it is paused again")
-    directory.request(path, "stop")
+    wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused again")
+    request(path, "stop")
     assert process.wait(60) == 0
 
 
@@ -209,7 +211,7 @@ def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path, star
         with contextlib.suppress(FileNotFoundError):
             (path / name).unlink()
     (path / directory.STATE).mkdir()
-    directory.request(path, "checkpoint")
+    request(path, "checkpoint")
     assert process.wait(60) == 1
     failed = history(path).lifecycle
     assert isinstance(failed, Failed)
@@ -254,17 +256,17 @@ def test_memory_that_runs_out_for_one_process_ends_all_with_a_sentence(tmp_path:
     output = (tmp_path / "output").read_text()
     assert "minidiff: a batch of 32 does not fit into memory; start again with --fit-memory" in output
     assert "core/training/trainer.py" not in output, "no traceback of ours"
-    assert not directory.run_status(tmp_path / "two").alive
+    assert not run_status(tmp_path / "two").alive
 
 
 def test_of_what_several_processes_complain_about_the_cause_is_told(tmp_path: Path) -> None:
     log = tmp_path / directory.TRAINER_LOG
-    log.write_text("minidiff: another process of this training is gone (closed)\n[a launcher's line]\n")
-    assert said(tmp_path, 0) == "another process of this training is gone (closed)"
+    log.write_text("minidiff: another training process exited unexpectedly (closed)\n[a launcher's line]\n")
+    assert last_error_line(tmp_path, 0) == "another training process exited unexpectedly (closed)"
     began = log.stat().st_size
     with log.open("a") as file:
-        file.write("minidiff: it does not fit\nminidiff: another process of this training is gone (closed)\n")
-    assert said(tmp_path, 0) == said(tmp_path, began) == "it does not fit"
+        file.write("minidiff: it does not fit\nminidiff: another training process exited unexpectedly (closed)\n")
+    assert last_error_line(tmp_path, 0) == last_error_line(tmp_path, began) == "it does not fit"
 
 
 def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:
@@ -285,7 +287,7 @@ def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None
 def test_a_process_is_alone_unless_torchrun_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
-    assert place() == RankInfo()
+    assert rank_info() == RankInfo()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert place() == RankInfo(3, 8, 1, 2, restarts=1, launcher=os.getppid())
+    assert rank_info() == RankInfo(3, 8, 1, 2, restarts=1, launcher=os.getppid())

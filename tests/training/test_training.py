@@ -17,9 +17,10 @@ from repository import REPOSITORY
 from core import TrainConfig, load_model, train
 from core.errors import CheckpointError, DatasetError, DeviceUnavailable, MinidiffError, RunError, TrainingError
 from core.models.weights import write_tensors
-from core.runs.directory import request, run_status, summarize
 from core.runs.events import Epoch, Event, Failed, Finished, Preview, Progress, Started, Stopped, Warned, to_line
 from core.runs.history import LogTail, RunHistory
+from core.runs.requests import request
+from core.runs.status import run_status, summarize
 from core.system.devices import cores
 from core.system.signals import SIGNALS, Interrupts
 from core.training.api import resume

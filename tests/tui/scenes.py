@@ -20,8 +20,9 @@ from core.config.sampling import Sampling
 from core.data.datasets import load_dataset
 from core.engine.lab import LabImage, lab_replies
 from core.engine.protocol import SamplingInfo
-from core.runs.directory import Status, builtin_directories
+from core.runs.directory import builtin_directories
 from core.runs.events import Failed, Stopped
+from core.runs.status import Status
 from core.runs.trajectory import RECORDING, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess

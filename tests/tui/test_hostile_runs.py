@@ -15,7 +15,7 @@ from waiting import until
 
 from core.runs.directory import EVENTS
 from core.runs.events import (
-    GREATEST,
+    MAX_COUNT,
     DatasetLoaded,
     Download,
     Epoch,
@@ -38,7 +38,7 @@ MARKUP = "[@click=app.quit]x[/] [/red] [bold"
 ESCAPES = "\x1b]0;title\x07\x1b[2J\u202e"
 
 
-ABSURD = (0, 1, 2, 5, 0.0, -1.0, 1e-300, 1e300, 3e38, -3e38, 1e12, None, GREATEST, 2**31, 1e-45, 253_402_300_799)
+ABSURD = (0, 1, 2, 5, 0.0, -1.0, 1e-300, 1e300, 3e38, -3e38, 1e12, None, MAX_COUNT, 2**31, 1e-45, 253_402_300_799)
 
 
 def hostile(greatest: int, largest: float, said: str) -> list[Event]:
@@ -75,8 +75,8 @@ def hostile(greatest: int, largest: float, said: str) -> list[Event]:
 def root(tmp_path: Path) -> Path:
     """A root with runs of texts and numbers that nobody means well."""
     for name, said in (("marked", MARKUP), ("steered", ESCAPES)):
-        run = write_run(tmp_path, name, hostile(GREATEST, 3e38, said), host=said, preset=said, dataset=said, seed=said)
-        append(run, Failed(step=GREATEST, message=said, time=6.0))
+        run = write_run(tmp_path, name, hostile(MAX_COUNT, 3e38, said), host=said, preset=said, dataset=said, seed=said)
+        append(run, Failed(step=MAX_COUNT, message=said, time=6.0))
     return tmp_path
 
 
@@ -102,13 +102,13 @@ async def test_a_hostile_run_is_shown_as_it_is_written(root: Path, name: str, si
 
 
 async def test_a_running_hostile_run_and_one_that_fetches_data_are_shown(tmp_path: Path) -> None:
-    path = write_run(tmp_path, "a", hostile(GREATEST, 3e38, MARKUP)[:2])
+    path = write_run(tmp_path, "a", hostile(MAX_COUNT, 3e38, MARKUP)[:2])
     with held(path):
         app = MinidiffApp(tmp_path, mode="train", run="a")
         async with app.run_test(size=(120, 40)) as pilot:
             stats = app.screen.query_one("#stats")
             await until(pilot, lambda: MARKUP in str(stats.render()), "the download is told")  # type: ignore[attr-defined]
-            append(path, *hostile(GREATEST, 3e38, MARKUP)[2:])
+            append(path, *hostile(MAX_COUNT, 3e38, MARKUP)[2:])
             await until(pilot, lambda: "step 9,007" in str(stats.render()), "it trains")  # type: ignore[attr-defined]
 
 

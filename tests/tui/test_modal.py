@@ -12,7 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Input, Select
 from waiting import PATIENCE, until
 
-from core.runs.directory import Status, run_directories, run_status
+from core.runs.directory import run_directories
+from core.runs.status import Status, run_status
 from core.runs.trajectory import Denoising, Frame
 from tui.app import MinidiffApp
 from tui.screens.export import ExportScreen

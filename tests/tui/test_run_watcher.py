@@ -14,8 +14,9 @@ from textual.app import App
 
 import tui.io.run_watcher
 from core.errors import RunError
-from core.runs.directory import TRAINER_LOG, Status
+from core.runs.directory import TRAINER_LOG
 from core.runs.events import Epoch, Paused, Preview
+from core.runs.status import Status
 from tui.io.run_watcher import EVENTS_A_MESSAGE, LaunchedTrainer, RunWatcher, exit_reason, start_trainer
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 

@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
 
 from core.config.training import TrainConfig
-from core.runs.directory import CONFIG, EVENTS, Status, run_status, summarize
+from core.runs.directory import CONFIG, EVENTS
 from core.runs.events import (
     LIFECYCLE,
     Download,
@@ -33,6 +33,7 @@ from core.runs.events import (
     Warned,
 )
 from core.runs.history import RunHistory
+from core.runs.status import Status, run_status, summarize
 from tui.app import MinidiffApp
 from tui.io.system_monitor import SystemMonitor
 from tui.screens.train import TrainScreen
@@ -280,7 +281,7 @@ async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: on_form(app))
         assert "there is no run gone" in said(app, "#message")
-        assert "runs there: a" in said(app, "#message")
+        assert "existing runs: a" in said(app, "#message")
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
@@ -322,7 +323,7 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
 
 
 def said_of_failure(path: Path) -> str:
-    from core.runs.directory import summarize
+    from core.runs.status import summarize
 
     return summarize(path).error or ""
 

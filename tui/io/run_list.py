@@ -8,7 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from core.runs.directory import EVENTS, RunSummary, Status, is_locked, newest_first, run_directories
+from core.runs.directory import EVENTS, run_directories
+from core.runs.status import RunSummary, Status, is_locked, newest_first
 from core.runs.summary_cache import SummaryCache
 from tui.io.run_watcher import exit_reasons
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from textual.message_pump import MessagePump
 
 from core.errors import RunError
-from core.runs.directory import CONFIG, EVENTS, TRAINER_LOG, Status, lock_holder, run_status
+from core.runs.directory import CONFIG, EVENTS, TRAINER_LOG
 from core.runs.events import LIFECYCLE, Event
 from core.runs.history import LogTail, RunHistory
-from core.runs.launcher import launch, said
+from core.runs.launcher import last_error_line, launch
+from core.runs.status import Status, lock_holder, run_status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 POLL_SECONDS = 0.2
@@ -39,7 +40,7 @@ class LaunchedTrainer:
         """What the trainer complained of in trainer.log, or how it ended if it wrote nothing."""
         code = self.process.returncode
         silent = f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
-        return (said(path, self.log_start) or silent).removeprefix("error: ")
+        return (last_error_line(path, self.log_start) or silent).removeprefix("error: ")
 
 
 _started: dict[Path, LaunchedTrainer] = {}  # the newest trainer started from this process on each run

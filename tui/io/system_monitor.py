@@ -50,7 +50,7 @@ class SystemMonitor:
     def read_more(self, root: Path) -> None:
         """Read processes, runs and the disk of `root`, which only the Devices screen shows."""
         from core.errors import RunError
-        from core.system.disk_usage import room
+        from core.system.disk_usage import disk_space
         from core.system.gpu_processes import gpu_processes
         from tui.io.run_list import list_runs
 
@@ -63,7 +63,7 @@ class SystemMonitor:
         for run in alive:
             for device in (run.device or "").split(", "):  # those of several processes
                 self.users.setdefault(device, []).append(run.name)
-        self.disk = room(root)
+        self.disk = disk_space(root)
 
 
 def key(device: DeviceInfo) -> str:

@@ -16,8 +16,10 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
-from core.runs.directory import RequestName, RunSummary, Status, request, unreadable_directories, unreadable_in_words
+from core.runs.directory import unreadable_directories, unreadable_message
 from core.runs.history import RunHistory
+from core.runs.requests import RequestName, request
+from core.runs.status import RunSummary, Status
 from core.runs.store import delete_run, rename_run
 from core.text import sanitize
 from tui.actions import bindings
@@ -165,7 +167,7 @@ class RunsScreen(Screen[None]):
 
     def on_runs_listed(self, message: RunsListed) -> None:
         if message.unreadable:
-            self.notify(unreadable_in_words(message.unreadable), severity="warning")
+            self.notify(unreadable_message(message.unreadable), severity="warning")
         table, empty = self.query_one(RunTable), self.query_one("#empty", Static)
         appeared = not self.query_one("#both").display and bool(message.runs)
         self.query_one("#both").display = bool(message.runs)

@@ -16,9 +16,11 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
 from core.errors import MinidiffError
-from core.runs.directory import CONFIG, MODEL, RequestName, Status, find_run, request
+from core.runs.directory import CONFIG, MODEL, find_run
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
 from core.runs.history import RunHistory, in_words
+from core.runs.requests import RequestName, request
+from core.runs.status import Status
 from core.runs.store import create_run, free_name
 from tui.actions import bindings
 from tui.io.run_list import list_runs

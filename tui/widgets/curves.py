@@ -136,7 +136,7 @@ class Series:
                 first, last = max(0, first - 1), min(len(progress), last + 1)
                 return progress[first:last], [range(at, at + 1) for at in range(first, last)]
         points = self._thinned.of(progress)
-        share = self._thinned.share
+        share = self._thinned.windows_per_point
         return points, [range(share * at, min(share * (at + 1), len(progress))) for at in range(len(points))]
 
     def smoothed(self, history: RunHistory, quantity: str, weight: float, members: Sequence[range]) -> list[float]:

@@ -10,8 +10,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.runs.directory import RunSummary, Status, config_options
+from core.runs.directory import config_options
 from core.runs.history import RunHistory
+from core.runs.status import RunSummary, Status
 from core.text import sanitize
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel

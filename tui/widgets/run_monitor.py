@@ -9,9 +9,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Label, ProgressBar, Static
 
-from core.runs.directory import Status
 from core.runs.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
 from core.runs.history import RunHistory, current_epoch, in_words
+from core.runs.status import Status
 from core.text import memory_size
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel

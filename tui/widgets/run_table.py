@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.widgets import DataTable
 
-from core.runs.directory import RunSummary, Status
+from core.runs.status import RunSummary, Status
 from tui.actions import bindings
 from tui.themes import STATUS_COLORS, theme_style
 from tui.widgets.curves import label
