@@ -72,7 +72,7 @@ class ConvolutionBench(KernelBench):
                 yield ImageCanvas(id="map")
                 yield Static("as written, which is what conv2d computes", id="other-caption", classes="caption")
                 yield ImageCanvas(id="other")
-        yield Timeline(self._pacer, still=self._still, tells="")
+        yield Timeline(self._pacer, still=self._still, quantity="")
 
     # What it asks
 
@@ -98,7 +98,7 @@ class ConvolutionBench(KernelBench):
             self.timeline.load(steps, [0.0] * (steps + 1))
             self.timeline.seek(round(OPENS_AT * steps))
         else:
-            self.timeline.stretch(steps, [0.0] * (steps + 1))
+            self.timeline.replace_steps(steps, [0.0] * (steps + 1))
         self.draw()
 
     def draw(self) -> None:

@@ -118,7 +118,7 @@ class CorruptionBench(Bench):
             self.timeline.load(len(noise_levels) - 1, noise_levels)
             self.timeline.seek(OPENS_AT)
         else:
-            self.timeline.stretch(len(noise_levels) - 1, noise_levels)
+            self.timeline.replace_steps(len(noise_levels) - 1, noise_levels)
         self.draw()
 
     @property
@@ -150,7 +150,7 @@ class CorruptionBench(Bench):
         values, arrays, at = self.shown.values, self.shown.arrays, self._at
         paths, (height, width) = values["paths"], arrays["digit"].shape
         noisy = b"".join(ink(arrays[f"noisy {name}"].part(at).values) for name in paths)
-        self.query_one("#noisy", DigitGrid).show(noisy, len(paths), height, width)
+        self.query_one("#noisy", DigitGrid).set_images(noisy, len(paths), height, width)
         self._above("noisy", list(map(self._mixed, paths)), paths.index(values["own"]))
 
     def _draw_back(self) -> None:
@@ -171,7 +171,7 @@ class CorruptionBench(Bench):
             found["the digit" if label is None else f"the digit, a {label}"] = ink(arrays["digit"].values)
         else:
             found = {self._mixed(own): ink(arrays[f"noisy {own}"].part(at).values), **found}
-        self.query_one("#back", DigitGrid).show(b"".join(found.values()), 3, height, width)
+        self.query_one("#back", DigitGrid).set_images(b"".join(found.values()), 3, height, width)
         self._above("back", list(found), None if self._has(MEDIUM) else 0)
 
     def _mixed(self, path: str) -> str:

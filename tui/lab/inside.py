@@ -221,7 +221,7 @@ class InsideBench(Bench):
         else:
             _, height, width = tiles.shape
             n = fitting(tiles, *grid.size)
-            grid.show(self._tones[self.view][: n * height * width], n, height, width)
+            grid.set_images(self._tones[self.view][: n * height * width], n, height, width)
             said = self._found(tiles, n)
         key = Content.assemble(("v ", "bold $accent"), (self.view, "$foreground"))
         self.query_one(".tiles .caption", Static).update(Content.assemble(key, " ", said), layout=False)

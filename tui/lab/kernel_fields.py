@@ -61,7 +61,7 @@ class KernelFields:
         names = self._bench.query_one("#kernel", CompactSelect)
         if changed is numbers:
             if self.chosen not in (OWN, LAYER) and numbers.value != self._text:
-                names.offer(names.values, OWN)
+                names.set_values(names.values, OWN)
             return True
         if changed is names or changed is size:
             if self.chosen == LAYER:
@@ -83,7 +83,7 @@ class KernelFields:
         """Other random numbers."""
         self._seed = random.randrange(SEEDS)
         names = self._bench.query_one("#kernel", CompactSelect)
-        names.offer(names.values, "random")
+        names.set_values(names.values, "random")
         self.follow(names)
 
     def script(self, subject: LabInput) -> tuple[list[str], list[str]]:

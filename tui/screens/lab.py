@@ -175,7 +175,7 @@ class LabScreen(Playback):
             runs = []
         names = list(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
         model = self.query_one("#model", CompactSelect)
-        model.offer(names, model.chosen if model.chosen in names else names[0])
+        model.set_values(names, model.chosen if model.chosen in names else names[0])
 
     # What the engine is asked, and says
 
@@ -312,7 +312,9 @@ class LabScreen(Playback):
             return
         start = str(Path.cwd() / f"lab-{self.bench.NAME}")
         question = "Write the picture (.png) and the Python (.py) as"
-        await self.app.push_screen(NameDialog(question, start, longest=LONGEST), partial(self._export, panels, script))
+        await self.app.push_screen(
+            NameDialog(question, start, max_length=LONGEST), partial(self._export, panels, script)
+        )
 
     def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
         if stem:
