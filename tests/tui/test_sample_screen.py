@@ -372,7 +372,7 @@ async def test_the_whole_bar_is_in_sight_at_every_width(model_root: Path, width:
         for name in ("model", "sampler", "steps", "guidance", "class", "digits", "seed", "cost"):
             part = bar.query_one(f"#{name}")
             assert bar.region.contains_region(part.region)
-            assert part.region.width >= {"model": 14, "sampler": 8, "class": 10, "cost": 8}.get(name, 4)
+            assert part.region.width >= {"model": 14, "sampler": 8, "class": 10, "cost": 6}.get(name, 4)
 
 
 async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usable(

@@ -382,7 +382,7 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
 
 
 @pytest.mark.parametrize(
-    ("team", "told"),
+    ("devices", "told"),
     [
         ("cuda:0, cuda:1", "2 processes (cuda:0, cuda:1)"),
         (EIGHT, "8 processes"),

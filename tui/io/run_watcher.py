@@ -38,7 +38,7 @@ class LaunchedTrainer:
     def exit_message(self, path: Path) -> str:
         """Return the error in trainer.log, or the exit status if there is none."""
         code = self.process.returncode
-        default = f"the trainer exited at once with status {code}; `minidiff resume {path.name}` shows why"
+        default = f"the trainer exited with exit status {code}; `minidiff resume {path.name}` shows why"
         return (said(path, self.log_start) or default).removeprefix("error: ")
 
 

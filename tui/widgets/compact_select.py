@@ -19,7 +19,8 @@ class CompactSelect(Select[str]):
     """
 
     def __init__(self, values: Iterable[str], value: str, *, id: str, empty: str = "", disabled: bool = False) -> None:
-        options = [(value or empty, value) for value in values]
+        self._values = list(values)
+        options = [(value or empty, value) for value in self._values]
         super().__init__(options, value=value, allow_blank=False, compact=True, id=id, disabled=disabled)
 
     @property
@@ -30,12 +31,13 @@ class CompactSelect(Select[str]):
     @property
     def values(self) -> list[str]:
         """All options, including disabled ones."""
-        return [str(value) for _, value in self._options]
+        return list(self._values)
 
     def set_values(self, values: Iterable[str], value: str) -> None:
         """Replace the options and select `value`, without posting `Select.Changed`."""
         with self.prevent(Select.Changed):
-            self.set_options((value, value) for value in values)
+            self._values = list(values)
+            self.set_options((value, value) for value in self._values)
             self.value = value
 
     def disable_options(self, values: Collection[str]) -> None:

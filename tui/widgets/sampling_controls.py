@@ -219,7 +219,7 @@ class SamplingControls(Container):
         self._update_cost()
 
     def set_request(self, request: SampleRequest) -> None:
-        """Show the steps, digits and seed of a request, whose model is not submitted again."""
+        """Show the steps, digits and seed of a request; its model and the current choices count as submitted."""
         for name, value in (("steps", request.steps), ("digits", request.n), ("seed", request.seed)):
             self._field(name).value = str(value)
         if self._defaults is None:
