@@ -48,7 +48,7 @@ async def test_a_resumed_run_does_not_double_back():
         for xs, _ in plot.series(60).values():
             assert xs == sorted(xs)
         assert plot.series(60)["epoch"][0] == [1.0]
-        assert len({x for x in plot.series(10_000)["now"][0] if x > 1}) == 59
+        assert len({x for x in plot.series(10_000)["loss"][0] if x > 1}) == 59
 
 
 async def test_the_plot_draws_curves_against_epochs_and_survives_every_size():
@@ -95,8 +95,8 @@ async def test_keys_zoom_pan_and_show_everything_again():
         await pilot.press("full_stop", "full_stop")
         assert plot.view.span == (4.0, 6.0)
         assert "zoomed" in legend(pilot.app)
-        inside = [x for x in plot.series(500)["now"][0] if 4 <= x <= 6]
-        assert len(plot.series(500)["now"][0]) <= len(inside) + 4  # a point beyond either edge
+        inside = [x for x in plot.series(500)["loss"][0] if 4 <= x <= 6]
+        assert len(plot.series(500)["loss"][0]) <= len(inside) + 4  # a point beyond either edge
         await pilot.press("comma", *["comma"] * 30)
         assert plot.view.span == (0.0, 2.0)
         await pilot.press("0")
@@ -126,7 +126,7 @@ async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
         await pilot.press("u", "m", "y")
         await pilot.pause()
         assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
-        assert {"now", "smoothed", "epoch", "validation"} == set(plot.series(60))
+        assert {"loss", "smoothed", "epoch", "validation"} == set(plot.series(60))
         assert "smoothed 0.9 · linear" in legend(pilot.app)
         assert "step 0" in drawn(pilot.app)
         await pilot.press("M", "M")

@@ -226,7 +226,7 @@ async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
             again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
             append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
             await until(pilot, lambda: app.train.history.step == 493)
-        xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
+        xs = app.train.query_one(CurvePlot).series(1000)["loss"][0]
         assert xs == sorted(xs)
         assert said(app, "#preview") == "samples after epoch 1"
 

@@ -175,7 +175,7 @@ def build_curves(history: RunHistory, view: View, series: SeriesCache | None = N
             losses = [window.loss for window in windows]
             lows, highs = [window.loss_min for window in windows], [window.loss_max for window in windows]
             epochs = [event.step / unit for event in history.epochs]
-            curves = [Curve("now", "plot-window", xs, losses, lows=lows, highs=highs)]
+            curves = [Curve("loss", "plot-window", xs, losses, lows=lows, highs=highs)]
             if view.smoothing:
                 smooth = series.smoothed(history, "loss", view.smoothing, members)
                 curves.append(Curve("smoothed", "plot-smoothed", xs, smooth))
