@@ -109,7 +109,7 @@ class FrameApp(App[None]):
         self._next += 1
         shown = self.query_one("#shown")
         if isinstance(shown, DigitGrid):
-            shown.show(picture, DIGITS)
+            shown.set_images(picture, DIGITS)
             return
         from PIL import Image
 

@@ -134,7 +134,7 @@ ACTIONS = (
     Action("plot.unit", "u", "by_step", "Epochs/steps", "Against epochs, or against steps", footer=False),
     Action("plot.smoother", "m", "smooth(1)", "Smoother", "A longer moving average", footer=False),
     Action("plot.rougher", "M", "smooth(-1)", "Rougher", "A shorter moving average", footer=False),
-    Action("plot.quantity", "v", "quantity", "Next quantity", "Loss, images a second, learning rate, distance"),
+    Action("plot.quantity", "v", "quantity", "Next quantity", "Loss, images/s, learning rate, distance"),
     Action("table.watch", "enter", "select_cursor", "Watch", "Watch the run under the cursor"),
     Action("runs.resume", "r", "resume", "Resume", RESUME),
     Action("runs.pause", "p", "ask('pause')", "Pause", PAUSE),

@@ -38,7 +38,7 @@ from tui.terminal.crash_report import report
 from tui.terminal.driver import TerminalDriver
 from tui.terminal.frame_pacing import QUERY, FramePacer
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
-from tui.themes import CONTRAST, DARK, LIGHT, OWN
+from tui.themes import CONTRAST, DARK, LIGHT, THEMES
 from tui.widgets.modal import SafeCommandPalette
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
@@ -80,7 +80,7 @@ class MinidiffApp(App[None]):
         self.add_mode("runs", self._runs_screen)
         self.add_mode("devices", self._devices_screen)
         self.add_mode("lab", self._lab_screen)
-        for theme in OWN:
+        for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._theme()
         self.drawing = self.settings.drawing
@@ -173,7 +173,7 @@ class MinidiffApp(App[None]):
 
     def _ask(self) -> None:
         driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.takes_output:  # else it would not be written, nor answered
+        if isinstance(driver, TerminalDriver) and driver.accepts_output:  # else it would not be written, nor answered
             driver.write(QUERY)
             self.pacer.query_sent(time.monotonic())
 
@@ -185,8 +185,8 @@ class MinidiffApp(App[None]):
     def _draw_missed(self) -> None:
         """Draw the whole screen again if some of it was not written, and the terminal takes output again."""
         driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.missed and driver.takes_output:
-            driver.missed = False
+        if isinstance(driver, TerminalDriver) and driver.output_dropped and driver.accepts_output:
+            driver.output_dropped = False
             self.refresh(layout=True)
 
     async def action_quit(self) -> None:

@@ -1,4 +1,4 @@
-"""The app's colours: dark, light, high contrast, and safe for the colour-blind; all from the 256-colour table."""
+"""The app's themes: dark, light, high contrast and colour-blind safe, all from the 256-colour table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.theme import Theme
 
 from core.runs.status import Status
 
-# The theme's variable for each state of a run.
+# Theme variable of each run status.
 STATUS_COLORS = {
     Status.RUNNING: "success",
     Status.STARTING: "primary",
@@ -25,7 +25,7 @@ STATUS_COLORS = {
 
 
 def _theme(name: str, *, dark: bool, **colors: str) -> Theme:
-    """A theme whose footer, cursor and plots follow from its few colours."""
+    """Create a theme; the colours of footer, cursors and plots derive from `colors`."""
     variables = {
         "footer-background": colors["surface"],
         "footer-key-foreground": colors["primary"],
@@ -63,7 +63,7 @@ def _theme(name: str, *, dark: bool, **colors: str) -> Theme:
     )
 
 
-# Every colour stands in the 256-colour table, so that the look survives SSH, which forgets truecolor.
+# All colours are in the 256-colour table, so themes look the same over SSH, which drops COLORTERM.
 DARK = _theme(
     "minidiff-dark",
     dark=True,
@@ -118,7 +118,7 @@ CONTRAST = _theme(
     line="#bcbcbc",
     faint="#a8a8a8",
 )
-# After the palette of Okabe and Ito (2008), whose hues all common kinds of colour blindness tell apart.
+# Based on the palette of Okabe and Ito (2008), distinguishable with all common forms of colour blindness.
 SAFE = _theme(
     "minidiff-safe",
     dark=True,
@@ -137,14 +137,14 @@ SAFE = _theme(
     line="#3a3a3a",
     faint="#4e4e4e",
 )
-OWN = (DARK, LIGHT, CONTRAST, SAFE)
+THEMES = (DARK, LIGHT, CONTRAST, SAFE)
 
 
 def theme_color(variables: Mapping[str, str], name: str) -> Color:
-    """A colour by its name in the variables of the app's theme, which may know nothing of ours."""
+    """Return the colour of a theme variable; themes without it fall back to `DARK`."""
     return Color.parse({**DARK.variables, **variables}[name])
 
 
 def theme_style(variables: Mapping[str, str], name: str) -> Style:
-    """That colour as a style of Rich, for what is drawn by it."""
+    """Return the colour of a theme variable as a Rich style."""
     return Style(color=theme_color(variables, name).rich_color)

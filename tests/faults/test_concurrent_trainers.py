@@ -144,7 +144,7 @@ async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_sam
     killed = {"trace": "", "kind": "kill", "at": len(points) // 3}
     assert (await asyncio.to_thread(trainer_pool.train, path, LONGER, fault=killed)).code == -9
     listeners = [Listener() for _ in range(READERS)]
-    watchers = [asyncio.create_task(RunWatcher(cast(MessagePump, it), path).follow()) for it in listeners]
+    watchers = [asyncio.create_task(RunWatcher(cast(MessagePump, it), path).watch()) for it in listeners]
     await asyncio.to_thread(trainer_pool.train, path, LONGER, fault=killed)
     assert (await asyncio.to_thread(trainer_pool.train, path)).code == 0
     async with asyncio.timeout(PATIENCE):

@@ -27,7 +27,7 @@ from core.runs.trajectory import RECORDING, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
-from tui.io.system_monitor import REMEMBERED, History, SystemMonitor
+from tui.io.system_monitor import HISTORY_LENGTH, DeviceHistory, SystemMonitor
 from tui.messages import FrameSampled, LabReplied, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
@@ -56,18 +56,18 @@ class Machine(SystemMonitor):
         """Tell of two minutes in which the load rose and fell; of the part no load is known."""
         self.devices = list(DEVICES)
         for number, device in enumerate(DEVICES):
-            loads = [20.0 + second * (number + 2) % 80 for second in range(REMEMBERED)]
-            history = self.histories.setdefault(device.uuid or "cpu", History())
-            history.utilization.extend(loads if device.utilization is not None else [None] * REMEMBERED)
-            history.memory.extend([100 * (device.memory_used or 0) / (device.memory_total or 1)] * REMEMBERED)
+            loads = [20.0 + second * (number + 2) % 80 for second in range(HISTORY_LENGTH)]
+            history = self.histories.setdefault(device.uuid or "cpu", DeviceHistory())
+            history.utilization.extend(loads if device.utilization is not None else [None] * HISTORY_LENGTH)
+            history.memory.extend([100 * (device.memory_used or 0) / (device.memory_total or 1)] * HISTORY_LENGTH)
 
-    def read_more(self, root: Path) -> None:
+    def read_processes(self, root: Path) -> None:
         """Tell of who computes there."""
         self.processes = [
             GpuProcess("GPU-0", 4711, "python -m core resume running", "student", 30 * GIB),
             GpuProcess("GPU-0", 815, None, None, None),
         ]
-        self.users = {"cuda:0": ["running"]}
+        self.runs = {"cuda:0": ["running"]}
         self.disk = 412 * GIB, 894 * GIB
 
 
@@ -85,7 +85,7 @@ def scenery(place: Path) -> Iterator[Path]:
         here.setattr(time, "time", lambda: NOW)
         here.setenv("TZ", "UTC")
         time.tzset()
-        here.setattr(DevicePanel, "meter", Machine())
+        here.setattr(DevicePanel, "monitor", Machine())
         here.chdir(place)
         root = Path("runs")
         _write_runs(root)
@@ -129,7 +129,7 @@ def open_app(name: str, root: Path, *, theme: str = "minidiff-dark") -> Minidiff
 
 async def enter(name: str, pilot: Pilots) -> None:
     """Bring a scene about."""
-    await until(pilot, lambda: bool(DevicePanel.meter.devices), "the devices are read")
+    await until(pilot, lambda: bool(DevicePanel.monitor.devices), "the devices are read")
     await SCENES[name](pilot)
     for field in pilot.app.screen.query(Input):
         field.cursor_blink = False

@@ -182,9 +182,9 @@ async def leave(on: Stagehand) -> None:
 @scene("sample", "sample.change")
 async def change(on: Stagehand) -> None:
     await on.press("home", "right", "d")
-    assert on.app.screen.query_one(DenoisingView).shows_change
+    assert on.app.screen.query_one(DenoisingView).show_change
     await on.press("d")
-    assert not on.app.screen.query_one(DenoisingView).shows_change
+    assert not on.app.screen.query_one(DenoisingView).show_change
 
 
 @scene("sample", "sample.zoom", *(action.id for action in ACTIONS if action.place == "zoom"))
@@ -348,7 +348,7 @@ async def look(on: Stagehand) -> None:
     on.plot.focus()
     await on.press("y", "u", "m", "v")
     view = on.plot.view
-    assert (view.log, view.by_step, view.smoothing, view.quantity) == (False, True, 0.9, "images a second")
+    assert (view.log, view.by_step, view.smoothing, view.quantity) == (False, True, 0.9, "images/s")
     await on.press("y", "u", "M", "v", "v", "v")
     assert on.plot.view.quantity == "loss"
     assert on.plot.view.smoothing == 0.6

@@ -19,7 +19,7 @@ from textual.widgets import OptionList, Static
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.io.system_monitor import History, SystemMonitor
+from tui.io.system_monitor import DeviceHistory, SystemMonitor
 from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
 from tui.screens.room import TooSmallScreen
@@ -68,9 +68,9 @@ async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         panel = app.screen.query_one(DevicePanel)
-        await until(pilot, lambda: bool(panel.meter.devices), "the devices are read")
+        await until(pilot, lambda: bool(panel.monitor.devices), "the devices are read")
         assert "GiB" in panel.render().plain
-        DevicePanel.meter.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
+        DevicePanel.monitor.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
         assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
         assert "0%" not in panel.render().plain
 
@@ -83,7 +83,7 @@ async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width:
         name="NVIDIA H200", device="cuda:0", kind="cuda", uuid="GPU-1", memory_used=2 * 2**30, memory_total=140 * 2**30,
         utilization=22.0, temperature=42.0, power=137.0,
     )  # fmt: skip
-    meter = SystemMonitor(devices=[gpu], histories={"GPU-1": History()}, users={"cuda:0": ["night"]})
+    meter = SystemMonitor(devices=[gpu], histories={"GPU-1": DeviceHistory()}, runs={"cuda:0": ["night"]})
     app = App[None]()
     async with app.run_test(size=(width, 30)) as pilot:
         card = DeviceCard()

@@ -63,7 +63,7 @@ def test_a_line_reads_back_as_its_cells(draw, system: str) -> None:
     codes = {level: painted_grey(level, system) for level in range(LEVELS + 1)}
     for x, cell in enumerate(cells):
         seen = screen.buffer[0][x]
-        wanted = painted(cell.text, codes[cell.front], codes[cell.behind])
+        wanted = painted(cell.text, codes[cell.foreground], codes[cell.background])
         assert painted(seen.data, seen.fg, seen.bg) == wanted, (x, cell)
 
 
@@ -119,13 +119,13 @@ def test_noise_takes_two_thirds_of_what_a_style_a_cell_takes() -> None:
 @pytest.mark.parametrize("pixels", product((0, 15), repeat=4))
 def test_quadrants_of_two_levels_are_exact(pixels: tuple[int, int, int, int]) -> None:
     cell = quadrant(pixels)
-    assert painted(cell.text, str(cell.front), str(cell.behind)) == [str(pixel) for pixel in pixels]
+    assert painted(cell.text, str(cell.foreground), str(cell.background)) == [str(pixel) for pixel in pixels]
 
 
 def test_a_cell_and_its_counterpart_show_the_same() -> None:
     for cell in (*halves(random.Random(2), 50), *quadrants(random.Random(3), 200)):
-        front, behind = str(cell.front), str(cell.behind)
-        assert painted(cell.text, front, behind) == painted(cell.exchanged, behind, front)
+        front, behind = str(cell.foreground), str(cell.background)
+        assert painted(cell.text, front, behind) == painted(cell.inverse, behind, front)
 
 
 def test_of_more_levels_the_nearest_two_are_taken() -> None:
@@ -133,7 +133,7 @@ def test_of_more_levels_the_nearest_two_are_taken() -> None:
     for _ in range(30):
         pixels = tuple(levels.randrange(LEVELS) for _ in range(4))
         cell = quadrant(pixels)
-        shown = [int(level) for level in painted(cell.text, str(cell.front), str(cell.behind))]
+        shown = [int(level) for level in painted(cell.text, str(cell.foreground), str(cell.background))]
         error = sum((a - b) ** 2 for a, b in zip(shown, pixels, strict=True))
         for front, behind, shape in product(range(LEVELS), range(LEVELS), QUADRANTS):
             other = [int(level) for level in painted(shape, str(front), str(behind))]
@@ -142,7 +142,7 @@ def test_of_more_levels_the_nearest_two_are_taken() -> None:
 
 def test_where_no_image_is_the_background_stays() -> None:
     cell = quadrant((GAP, GAP, 3, 5))
-    assert painted(cell.text, str(cell.front), str(cell.behind)) == ["16", "16", "4", "4"]
+    assert painted(cell.text, str(cell.foreground), str(cell.background)) == ["16", "16", "4", "4"]
     assert quadrant((GAP,) * 4) == half(GAP, GAP)
 
 

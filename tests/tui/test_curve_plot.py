@@ -44,16 +44,16 @@ async def test_a_resumed_run_does_not_double_back():
     events += [window(STEPS_PER_EPOCH + 12 * step, 0.02, 100.0 + step) for step in range(1, 60)]
     async with PlotApp().run_test() as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of(events))
+        plot.set_history(history_of(events))
         for xs, _ in plot.series(60).values():
             assert xs == sorted(xs)
         assert plot.series(60)["epoch"][0] == [1.0]
-        assert len({x for x in plot.series(10_000)["now"][0] if x > 1}) == 59
+        assert len({x for x in plot.series(10_000)["loss"][0] if x > 1}) == 59
 
 
 async def test_the_plot_draws_curves_against_epochs_and_survives_every_size():
     async with PlotApp().run_test(size=(80, 12)) as pilot:
-        pilot.app.query_one(CurvePlot).show(history_of(training(6)))
+        pilot.app.query_one(CurvePlot).set_history(history_of(training(6)))
         for size in ((80, 12), (20, 4), (3, 2), (1, 1), (200, 60)):
             await pilot.resize_terminal(*size)
             await pilot.pause()
@@ -69,7 +69,7 @@ async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
         Epoch(epoch=2, step=938, loss=math.nan, validation_loss=math.nan, seconds=1.0),
     ]
     async with PlotApp().run_test(size=(80, 12)) as pilot:
-        pilot.app.query_one(CurvePlot).show(history_of(events))
+        pilot.app.query_one(CurvePlot).set_history(history_of(events))
         await pilot.pause()
         assert has_curve(drawn(pilot.app))
 
@@ -77,26 +77,26 @@ async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
 async def test_a_run_with_nothing_but_nan_says_so_and_an_empty_one_says_what_it_waits_for():
     async with PlotApp().run_test(size=(80, 12)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(RunHistory(), "warming up")
+        plot.set_history(RunHistory(), "warming up")
         await pilot.pause()
         assert "warming up" in drawn(pilot.app)
-        plot.show(history_of([started(0.0), dataset(1.0), window(1, math.nan, 2.0)]))
+        plot.set_history(history_of([started(0.0), dataset(1.0), window(1, math.nan, 2.0)]))
         await pilot.pause()
-        assert "not a number" in drawn(pilot.app)
+        assert "NaN" in drawn(pilot.app)
 
 
 async def test_keys_zoom_pan_and_show_everything_again():
     async with PlotApp().run_test(size=(80, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of(training(8)))
+        plot.set_history(history_of(training(8)))
         plot.focus()
         await pilot.press("plus", "plus")
         assert plot.view.span == (3.0, 5.0)
         await pilot.press("full_stop", "full_stop")
         assert plot.view.span == (4.0, 6.0)
         assert "zoomed" in legend(pilot.app)
-        inside = [x for x in plot.series(500)["now"][0] if 4 <= x <= 6]
-        assert len(plot.series(500)["now"][0]) <= len(inside) + 4  # a point beyond either edge
+        inside = [x for x in plot.series(500)["loss"][0] if 4 <= x <= 6]
+        assert len(plot.series(500)["loss"][0]) <= len(inside) + 4  # a point beyond either edge
         await pilot.press("comma", *["comma"] * 30)
         assert plot.view.span == (0.0, 2.0)
         await pilot.press("0")
@@ -107,7 +107,7 @@ async def test_the_cursor_reads_values():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         history = history_of(training(8))
-        plot.show(history)
+        plot.set_history(history)
         plot.focus()
         await pilot.press("left", *["left"] * 50)
         assert plot.view.cursor == pytest.approx(4.0)
@@ -121,12 +121,12 @@ async def test_the_cursor_reads_values():
 async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of(training(4)))
+        plot.set_history(history_of(training(4)))
         plot.focus()
         await pilot.press("u", "m", "y")
         await pilot.pause()
         assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
-        assert {"now", "smoothed", "epoch", "validation"} == set(plot.series(60))
+        assert {"loss", "smoothed", "epoch", "validation"} == set(plot.series(60))
         assert "smoothed 0.9 · linear" in legend(pilot.app)
         assert "step 0" in drawn(pilot.app)
         await pilot.press("M", "M")
@@ -137,9 +137,9 @@ async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         history = history_of(training(4))
-        plot.show(history)
+        plot.set_history(history)
         plot.focus()
-        for quantity in ("images a second", "learning rate"):
+        for quantity in ("images/s", "learning rate"):
             await pilot.press("v")
             await pilot.pause()
             assert plot.view.quantity == quantity
@@ -149,7 +149,7 @@ async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_
         assert "--eval-every" in drawn(pilot.app)
         measured = Evaluated(epoch=2, step=2 * STEPS_PER_EPOCH, n=2_000, frechet=0.31, agreement=0.97, seconds=20.0)
         history.add(measured)
-        plot.show(history)
+        plot.set_history(history)
         await pilot.pause()
         assert "distance .3100" in legend(pilot.app)
 
@@ -157,7 +157,7 @@ async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_
 async def test_several_runs_are_told_apart_by_name_and_colour():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.overlay({"first": history_of(training(3)), "second": history_of(training(5))})
+        plot.set_histories({"first": history_of(training(3)), "second": history_of(training(5))})
         await pilot.pause()
         assert [curve.name for curve in plot.curves] == ["first", "second"]
         assert len({plot.color(curve.color) for curve in plot.curves}) == 2
@@ -168,7 +168,7 @@ async def test_several_runs_are_told_apart_by_name_and_colour():
 async def test_the_wheel_zooms_around_the_pointer():
     async with PlotApp().run_test(size=(90, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of(training(8)))
+        plot.set_history(history_of(training(8)))
         await pilot.click(CurvePlot, offset=(48, 5))
         assert plot.view.cursor == pytest.approx(4.0, abs=0.2)
 
@@ -176,7 +176,7 @@ async def test_the_wheel_zooms_around_the_pointer():
 async def test_curves_reach_both_ends_of_the_axis_at_every_size():
     async with PlotApp().run_test(size=(80, 14)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of(training(4)))
+        plot.set_history(history_of(training(4)))
         for columns, lines in ((60, 10), (80, 14), (97, 21), (160, 40)):
             await pilot.resize_terminal(columns, lines)
             await pilot.pause()
@@ -191,9 +191,11 @@ async def test_curves_reach_both_ends_of_the_axis_at_every_size():
 async def test_losses_of_zero_or_less_are_not_called_nan_on_a_logarithmic_axis():
     async with PlotApp().run_test(size=(80, 12)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.show(history_of([started(0.0), dataset(1.0), *(window(step, -1.0, 2.0 + step) for step in range(1, 20))]))
+        plot.set_history(
+            history_of([started(0.0), dataset(1.0), *(window(step, -1.0, 2.0 + step) for step in range(1, 20))])
+        )
         await pilot.pause()
-        assert "is 0 or less" in drawn(pilot.app)
+        assert "is 0 or negative" in drawn(pilot.app)
         plot.action_log()
         await pilot.pause()
         assert has_curve(drawn(pilot.app))

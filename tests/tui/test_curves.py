@@ -15,11 +15,11 @@ from tui.widgets.curves import (
     Curve,
     MovingAverage,
     View,
-    curves_of,
-    label,
+    build_curves,
+    downsample,
     loss_ticks,
     round_ticks,
-    thinned,
+    tick_label,
 )
 
 ALL = (0.0, 9_999.0)
@@ -29,7 +29,7 @@ def test_thinning_keeps_the_least_and_greatest_of_every_column():
     rng = random.Random(1)
     xs = [float(x) for x in range(10_000)]
     ys = [rng.random() for _ in xs]
-    kept_x, kept_y = thinned(Curve("", "", xs, ys), ALL, 50)
+    kept_x, kept_y = downsample(Curve("", "", xs, ys), ALL, 50)
     assert len(kept_x) <= 102
     assert kept_x == sorted(kept_x)
     for column in range(50):
@@ -40,21 +40,21 @@ def test_thinning_keeps_the_least_and_greatest_of_every_column():
 
 def test_an_envelope_is_drawn_from_least_to_greatest():
     curve = Curve("", "", [0.0, 1.0], [5.0, 6.0], lows=[4.0, 5.0], highs=[7.0, 8.0])
-    assert thinned(curve, (0.0, 1.0), 40) == ([0.0, 0.0, 1.0, 1.0], [4.0, 7.0, 5.0, 8.0])
+    assert downsample(curve, (0.0, 1.0), 40) == ([0.0, 0.0, 1.0, 1.0], [4.0, 7.0, 5.0, 8.0])
 
 
 def test_short_series_are_drawn_as_they_are():
-    assert thinned(Curve("", "", [1.0, 2.0], [3.0, 4.0]), (0.0, 2.0), 40) == ([1.0, 2.0], [3.0, 4.0])
+    assert downsample(Curve("", "", [1.0, 2.0], [3.0, 4.0]), (0.0, 2.0), 40) == ([1.0, 2.0], [3.0, 4.0])
 
 
 def test_what_is_not_finite_is_no_point():
-    assert thinned(Curve("", "", [1.0, 2.0, 3.0], [0.5, math.nan, math.inf]), (0.0, 3.0), 40) == ([1.0], [0.5])
+    assert downsample(Curve("", "", [1.0, 2.0, 3.0], [0.5, math.nan, math.inf]), (0.0, 3.0), 40) == ([1.0], [0.5])
 
 
 def test_a_span_keeps_one_point_beyond_either_edge():
     curve = Curve("", "", [float(x) for x in range(10)], [1.0] * 10)
-    assert thinned(curve, (3.5, 5.5), 40)[0] == [3.0, 4.0, 5.0, 6.0]
-    assert thinned(curve, (20.0, 30.0), 40) == ([], [])
+    assert downsample(curve, (3.5, 5.5), 40)[0] == [3.0, 4.0, 5.0, 6.0]
+    assert downsample(curve, (20.0, 30.0), 40) == ([], [])
 
 
 def smoothed(losses: list[float], weight: float) -> Sequence[float]:
@@ -92,11 +92,11 @@ def test_a_smoothed_loss_is_the_same_however_one_zooms(count: int):
     rng = random.Random(1)
     history = RunHistory()
     history.extend(window(step, rng.gauss(1, 0.3), 0.0) for step in range(1, count + 1))
-    whole = next(curve for curve in curves_of(history, View(smoothing=0.97)) if curve.name == "smoothed")
+    whole = next(curve for curve in build_curves(history, View(smoothing=0.97)) if curve.name == "smoothed")
     assert len(whole.xs) <= 2_048
     for middle in (count // 3, count - 50):
         near = View(smoothing=0.97, span=(middle - 20.0, middle + 20.0))
-        zoomed = next(curve for curve in curves_of(history, near) if curve.name == "smoothed")
+        zoomed = next(curve for curve in build_curves(history, near) if curve.name == "smoothed")
         values = dict(zip(zoomed.xs, zoomed.ys, strict=True))
         common = [(x, y) for x, y in zip(whole.xs, whole.ys, strict=True) if x in values]
         assert len(common) >= 10
@@ -157,4 +157,4 @@ def test_ticks_are_few_round_numbers_within_the_axis(low: float, high: float):
     ],
 )
 def test_labels_are_short(value: float, text: str):
-    assert label(value) == text
+    assert tick_label(value) == text

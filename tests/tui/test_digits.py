@@ -7,7 +7,7 @@ from textual.app import App, ComposeResult
 from textual.geometry import Size
 
 from tui.terminal.cells import GREYS, NEAREST
-from tui.widgets.digits import DigitGrid, fit, scaled
+from tui.widgets.digits import DigitGrid, fit, rescale
 
 
 class GridApp(App[None]):
@@ -44,7 +44,7 @@ async def test_an_image_at_full_size_is_drawn_grey_for_grey() -> None:
     image = bytes((7 * x + 11 * y) % 256 for y in range(28) for x in range(28))
     app = GridApp()
     async with app.run_test(size=(28, 14)):
-        app.grid.show(image, 1)
+        app.grid.set_images(image, 1)
         drawn = pixels(app.grid)
     expected = [[(GREYS[NEAREST[image[y * 28 + x]]],) * 3 for x in range(28)] for y in range(28)]
     assert drawn == expected
@@ -54,7 +54,7 @@ async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
     images = b"".join(bytes([GREYS[i + 4]]) * 784 for i in range(8))
     app = GridApp(4)
     async with app.run_test(size=(4 * 28 + 3 * 2, 29)):
-        app.grid.show(images, 8)
+        app.grid.set_images(images, 8)
         drawn = pixels(app.grid)
     for i in range(8):
         row, column = divmod(i, 4)
@@ -66,7 +66,7 @@ async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
 async def test_captions_stand_below_their_images_where_there_is_room() -> None:
     app = GridApp(2)
     async with app.run_test(size=(28 * 2 + 2, 30)) as pilot:
-        app.grid.show(bytes([255]) * 784 * 4, 4, captions=["0", "1", "2", "any"])
+        app.grid.set_images(bytes([255]) * 784 * 4, 4, captions=["0", "1", "2", "any"])
         lines = ["".join(segment.text for segment in app.grid.render_line(y)) for y in range(30)]
         assert [y for y, line in enumerate(lines) if line.strip(" ▀")] == [14, 29]
         assert lines[14].split() == ["0", "1"]
@@ -75,7 +75,7 @@ async def test_captions_stand_below_their_images_where_there_is_room() -> None:
         assert lines[29].split() == ["2", "any"]
         await pilot.resize_terminal(28 * 2 + 2, 29)  # the images stay as large
         await pilot.pause()
-        assert not app.grid.captioned
+        assert not app.grid.captions_visible
         assert app.grid.render_line(0).cell_length == 58
         assert sum(row.count((255, 255, 255)) for row in pixels(app.grid)) == 4 * 784
 
@@ -84,7 +84,7 @@ async def test_captions_stand_below_their_images_where_there_is_room() -> None:
 async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
     app = GridApp()
     async with app.run_test(size=size):
-        app.grid.show(bytes(range(196)) * 4 * 8, 8)
+        app.grid.set_images(bytes(range(196)) * 4 * 8, 8)
         for y in range(size[1]):
             assert app.grid.render_line(y).cell_length == size[0]
 
@@ -92,7 +92,7 @@ async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
 async def test_a_resize_fits_the_images_anew() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)) as pilot:
-        app.grid.show(bytes([255]) * 784 * 4, 4)
+        app.grid.set_images(bytes([255]) * 784 * 4, 4)
         small = fit(4, Size(28, 28), 28, 28)
         await pilot.resize_terminal(60, 30)
         await pilot.pause()
@@ -105,10 +105,10 @@ async def test_only_lines_that_changed_are_drawn_anew() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)):
         image = bytearray(784)
-        app.grid.show(bytes(image), 1)
+        app.grid.set_images(bytes(image), 1)
         kept = [app.grid.render_line(y) for y in range(14)]
         image[10 * 28 + 3] = 255
-        app.grid.show(bytes(image), 1)
+        app.grid.set_images(bytes(image), 1)
         fresh = [y for y in range(14) if app.grid.render_line(y) is not kept[y]]
     assert fresh == [5]
 
@@ -116,7 +116,7 @@ async def test_only_lines_that_changed_are_drawn_anew() -> None:
 async def test_ink_is_black_on_a_light_theme() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)) as pilot:
-        app.grid.show(bytes(784), 1)
+        app.grid.set_images(bytes(784), 1)
         assert pixels(app.grid)[5][5] == (0, 0, 0)
         app.theme = "textual-light"
         await pilot.pause()
@@ -127,7 +127,7 @@ async def test_ink_is_black_on_a_light_theme() -> None:
 async def test_what_is_smaller_than_the_image_is_drawn_in_quadrants(size: tuple[int, int], drawn: str) -> None:
     app = GridApp()
     async with app.run_test(size=size):
-        app.grid.show(bytes(392) + bytes([255]) * 392, 1)
+        app.grid.set_images(bytes(392) + bytes([255]) * 392, 1)
         text = "".join(segment.text for y in range(size[1]) for segment in app.grid.render_line(y))
     assert app.grid._drawn == drawn
     assert len(text) == size[0] * size[1]
@@ -136,9 +136,9 @@ async def test_what_is_smaller_than_the_image_is_drawn_in_quadrants(size: tuple[
 async def test_quadrants_show_an_edge_within_a_cell() -> None:
     app = GridApp()
     async with app.run_test(size=(14, 7)):
-        app.grid.show(bytes([0] * 14 + [255] * 14) * 28, 1)
+        app.grid.set_images(bytes([0] * 14 + [255] * 14) * 28, 1)
         assert {segment.text for segment in app.grid.render_line(3)} == {" "}
-        app.grid.show(bytes([0] * 13 + [255] * 15) * 28, 1)
+        app.grid.set_images(bytes([0] * 13 + [255] * 15) * 28, 1)
         assert "▐" in {segment.text for segment in app.grid.render_line(3)}
 
 
@@ -147,7 +147,7 @@ async def test_without_colours_ink_is_dense_on_either_theme(drawing: str, ink: s
     app = GridApp()
     async with app.run_test(size=(28, 14)) as pilot:
         app.grid.drawing = drawing
-        app.grid.show(bytes(392) + bytes([255]) * 392, 1)
+        app.grid.set_images(bytes(392) + bytes([255]) * 392, 1)
         for theme in ("textual-dark", "textual-light"):
             app.theme = theme
             await pilot.pause()
@@ -159,18 +159,18 @@ async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.Monk
     monkeypatch.setenv("NO_COLOR", "1")
     app = GridApp()
     async with app.run_test(size=(28, 14)):
-        app.grid.show(bytes([255]) * 784, 1)
+        app.grid.set_images(bytes([255]) * 784, 1)
         assert {segment.text for segment in app.grid.render_line(3)} == {"█" * 28}
 
 
 def test_halving_takes_means() -> None:
     image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
-    assert scaled(image, 4, 4, 2, 2) == [bytes([50, 200]), bytes([50, 200])]
+    assert rescale(image, 4, 4, 2, 2) == [bytes([50, 200]), bytes([50, 200])]
 
 
 def test_bytes_that_are_not_the_images_announced_are_refused() -> None:
     with pytest.raises(ValueError, match="1568 bytes, not 5"):
-        DigitGrid().show(b"12345", 2)
+        DigitGrid().set_images(b"12345", 2)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 64])

@@ -90,13 +90,13 @@ def test_a_terminal_that_never_answers_is_asked_no_more() -> None:
     assert pacer.needs_query(1.0)
     assert not pacer.needs_query(NO_REPLY_SECONDS + 0.1)
     assert pacer.can_draw(NO_REPLY_SECONDS + 0.2)
-    assert pacer.pace == NO_REPLY_RATE
+    assert pacer.frame_rate == NO_REPLY_RATE
 
 
 def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
     pacer = FramePacer()
     pacer.reply_received(1.0)
-    assert pacer.pace == FASTEST
+    assert pacer.frame_rate == FASTEST
     assert pacer.delay == 0
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from textual_plotext.plot import Plot
 
-from tui.terminal.raster import BRAILLE, QUARTERS, Raster, styled
+from tui.terminal.raster import BRAILLE, QUARTERS, Raster, ansi_to_text
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -25,7 +25,7 @@ def lit(drawn: Raster, across: int = 2, up: int = 4) -> set[tuple[int, int]]:
     codes = {text: (left, right) for left, row in enumerate(patterns) for right, text in enumerate(row)}
     return {
         (spot.column * across + side, spot.line * up + bit)
-        for spot in drawn.spots()
+        for spot in drawn.cells()
         for side, bits in enumerate(codes[spot.text])
         for bit in range(up)
         if bits >> bit & 1
@@ -104,8 +104,8 @@ def test_the_later_line_covers_the_earlier_one():
     drawn = raster()
     drawn.draw([0.0, 1.0], [0.5, 0.5], RED, coarse=True)
     drawn.draw([0.0, 0.4], [0.5, 0.5], BLUE)
-    assert {spot.color for spot in drawn.spots() if spot.column < 4} == {BLUE}
-    assert {spot.color for spot in drawn.spots() if spot.column > 4} == {RED}
+    assert {spot.color for spot in drawn.cells() if spot.column < 4} == {BLUE}
+    assert {spot.color for spot in drawn.cells() if spot.column > 4} == {RED}
 
 
 def test_escape_sequences_become_the_styles_that_rich_reads_from_them():
@@ -113,7 +113,7 @@ def test_escape_sequences_become_the_styles_that_rich_reads_from_them():
     plot.plotsize(40, 10)
     plot.plot([0, 1, 2], [1, 3, 2], color=(10, 200, 30))
     built = plot.build()
-    ours, richs = styled(built), Text.from_ansi(built)
+    ours, richs = ansi_to_text(built), Text.from_ansi(built)
     assert ours.plain == richs.plain.rstrip("\n")
     console = Console()
     for at in range(len(ours)):

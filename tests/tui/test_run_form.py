@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from selects import disabled_options
 from test_train_screen import TrainApp, field, on_form, said
 from textual.widgets import Input, Select, Static, Switch
 
@@ -80,11 +81,11 @@ async def test_what_was_left_out_stays_left_out_and_what_was_given_is_read_back(
     async with app.run_test():
         form = form_of(app)
         assert all(form.values()[name] is None for name in given)
-        form.fill(given)
+        form.set_values(given)
         assert {name: form.values()[name] for name in given} == given
-        form.fill({"compile": True})
+        form.set_values({"compile": True})
         assert form.values()["compile"] is True
-        form.fill(dict.fromkeys(given))
+        form.set_values(dict.fromkeys(given))
         assert form.config() == TrainConfig(root=tmp_path)
 
 
@@ -110,14 +111,14 @@ async def test_a_group_unfolds_by_key_and_by_mouse_and_all_of_them_at_once(tmp_p
         await pilot.press("enter", "down")
         assert app.focused is choice(app, "path")
         await pilot.press("up", "space")
-        assert not recipe.open
+        assert not recipe.expanded
         await pilot.click(data)
         await pilot.pause()
         assert field(app, "limit").region.area
         await pilot.press("ctrl+o")
-        assert all(fold.open for fold in folds(app))
+        assert all(fold.expanded for fold in folds(app))
         await pilot.press("ctrl+o")
-        assert not any(fold.open for fold in folds(app))
+        assert not any(fold.expanded for fold in folds(app))
 
 
 async def test_folding_does_not_leave_the_keys_in_a_field_that_is_out_of_sight(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ async def test_a_form_with_room_for_everything_shows_everything(tmp_path: Path) 
         assert max(row.bottom for row in rows) <= app.train.query_one("#start").region.y
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
-        assert not any(fold.open for fold in folds(app))
+        assert not any(fold.expanded for fold in folds(app))
 
 
 async def test_a_fold_names_what_was_changed_below_it(tmp_path: Path) -> None:
@@ -178,8 +179,8 @@ async def test_predictions_that_the_path_does_not_support_are_greyed_out(tmp_pat
             await pilot.pause()
             for name, fit in (("prediction", set(predictions)), ("weighting", {"prediction", *predictions})):
                 greyed = set(choice(app, name).values) - fit
-                assert set(choice(app, name).greyed) == greyed
-                reason = "".join(f"; {value} is not for the path {path}" for value in greyed)
+                assert set(disabled_options(choice(app, name))) == greyed
+                reason = "".join(f"; path {path} does not support {value}" for value in greyed)
                 assert help_of(app, name) == f"{TrainConfig.model_fields[name].description}{reason}"
 
 
@@ -190,7 +191,7 @@ async def test_a_prediction_that_the_new_path_lacks_moves_to_one_that_it_has_and
         await pilot.pause()
         assert choice(app, "path").value == "vp"
         assert choice(app, "prediction").value == PREDICTIONS["vp"][0]
-        assert "prediction is now clean: velocity is not for the path vp" in said(app, "#message")
+        assert "prediction is now clean: path vp does not support velocity" in said(app, "#message")
         assert form_of(app).config().prediction == "clean"
         await pilot.press("down")
         assert said(app, "#message").startswith("prediction: what the network predicts")
@@ -230,8 +231,8 @@ async def test_what_a_model_has_no_use_for_is_greyed_out_and_left_out(
         assert config.size == ("base" if model == "patch_unet" else None)
         assert config.class_conditional is (model != "basic_unet")
         if model == "basic_unet":
-            assert "basic_unet takes no class" in said(app, "#message")
-            assert help_of(app, "class_conditional") == "basic_unet takes no class"
+            assert "basic_unet is unconditional" in said(app, "#message")
+            assert help_of(app, "class_conditional") == "basic_unet is unconditional"
         choice(app, "model").value = "patch_unet"  # and back: nothing was lost
         await pilot.pause()
         assert form_of(app).config() == TrainConfig(size="base", root=tmp_path)

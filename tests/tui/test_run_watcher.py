@@ -17,7 +17,7 @@ from core.errors import RunError
 from core.runs.directory import TRAINER_LOG
 from core.runs.events import Epoch, Paused, Preview
 from core.runs.status import Status
-from tui.io.run_watcher import EVENTS_A_MESSAGE, LaunchedTrainer, RunWatcher, exit_reason, start_trainer
+from tui.io.run_watcher import EVENTS_PER_MESSAGE, LaunchedTrainer, RunWatcher, exit_reason, start_trainer
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 
@@ -49,7 +49,7 @@ async def listener():
 
 async def test_what_the_log_holds_is_told_first_and_then_what_is_appended(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
-    listener.run_worker(RunWatcher(listener, path).follow())
+    listener.run_worker(RunWatcher(listener, path).watch())
     first = await listener.next_of(EventsAppended)
     assert [event.kind for event in first.events] == ["started", "dataset"]
     assert not first.live
@@ -60,17 +60,17 @@ async def test_what_the_log_holds_is_told_first_and_then_what_is_appended(tmp_pa
 
 
 async def test_a_long_log_comes_in_pieces_in_order(tmp_path: Path, listener: Listener):
-    events = [started(1.0), *(window(step, 0.1, step) for step in range(1, EVENTS_A_MESSAGE + 10))]
-    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).follow())
+    events = [started(1.0), *(window(step, 0.1, step) for step in range(1, EVENTS_PER_MESSAGE + 10))]
+    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).watch())
     first = await listener.next_of(EventsAppended)
     second = await listener.next_of(EventsAppended)
-    assert len(first.events) == EVENTS_A_MESSAGE
-    assert [*first.events, *second.events][-1].step == EVENTS_A_MESSAGE + 9
+    assert len(first.events) == EVENTS_PER_MESSAGE
+    assert [*first.events, *second.events][-1].step == EVENTS_PER_MESSAGE + 9
 
 
 async def test_a_log_that_is_begun_again_is_told_as_such(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
-    listener.run_worker(RunWatcher(listener, path).follow())
+    listener.run_worker(RunWatcher(listener, path).watch())
     assert not (await listener.next_of(EventsAppended)).reset
     (path / "events.jsonl").unlink()
     append(path, started(9.0))
@@ -82,7 +82,7 @@ async def test_a_log_that_is_begun_again_is_told_as_such(tmp_path: Path, listene
 async def test_the_status_follows_the_lock_and_the_log(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0)])
     with held(path):
-        listener.run_worker(RunWatcher(listener, path).follow())
+        listener.run_worker(RunWatcher(listener, path).watch())
         assert (await listener.next_of(StatusChanged)).status is Status.RUNNING
         append(path, Paused(step=0))
         assert (await listener.next_of(StatusChanged)).status is Status.PAUSED
@@ -91,10 +91,10 @@ async def test_the_status_follows_the_lock_and_the_log(tmp_path: Path, listener:
 
 async def test_a_run_that_is_deleted_is_told(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0)])
-    listener.run_worker(RunWatcher(listener, path).follow())
+    listener.run_worker(RunWatcher(listener, path).watch())
     await listener.next_of(EventsAppended)
     shutil.rmtree(path)
-    assert "a is no longer there" in (await listener.next_of(RunVanished)).reason
+    assert "run a no longer exists" in (await listener.next_of(RunVanished)).reason
 
 
 def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, listener, monkeypatch):
     path = write_run(tmp_path, "a", training(1.2, began=1000.0))
     short_lived(path, "the device cuda is not here\n", monkeypatch)
-    listener.run_worker(RunWatcher(listener, path).follow())
+    listener.run_worker(RunWatcher(listener, path).watch())
     assert (await listener.next_of(TrainerLost)).reason == "the device cuda is not here"
     assert exit_reason(path) == "the device cuda is not here"
 
@@ -118,7 +118,7 @@ async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, l
 async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(tmp_path, listener, monkeypatch):
     path = write_run(tmp_path, "a")
     short_lived(path, "", monkeypatch)
-    listener.run_worker(RunWatcher(listener, path).follow())
+    listener.run_worker(RunWatcher(listener, path).watch())
     assert "exit status 1; `minidiff resume a`" in (await listener.next_of(TrainerLost)).reason
     assert "exit status 1" in (exit_reason(path) or "")
 
@@ -132,7 +132,7 @@ def test_a_run_whose_directory_cannot_be_written_says_so(tmp_path: Path):
 
 async def test_previews_and_epochs_reach_the_screen_unchanged(tmp_path: Path, listener: Listener):
     events = training(1)
-    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).follow())
+    listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).watch())
     told = (await listener.next_of(EventsAppended)).events
     for kind in (Epoch, Preview):
         assert [event.epoch for event in told if isinstance(event, kind)] == [1]

@@ -123,7 +123,7 @@ async def test_a_failed_run_is_told_in_the_error_s_own_words_and_one_elsewhere_w
         await choose(pilot, app, "failed")
         assert OUT_OF_MEMORY in app.about()
         await choose(pilot, app, "elsewhere")
-        assert "on bigbox, last heard" in app.about()
+        assert "on bigbox, last update" in app.about()
         await choose(pilot, app, "interrupted")
         assert "r resumes from the last checkpoint" in app.about()
 

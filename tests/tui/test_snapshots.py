@@ -51,23 +51,23 @@ class Gallery(App[None]):
 
     def on_mount(self) -> None:
         if self.part == "digits":
-            self.query_one(DigitGrid).show(digits(8, 0.7, seed=3), 8)
+            self.query_one(DigitGrid).set_images(digits(8, 0.7, seed=3), 8)
             self.query_one(Timeline).load(40, [1 - step / 40 for step in range(41)])
             self.query_one(Timeline).seek(29)
         if self.part == "loss":
             history = RunHistory()
             history.extend(training(30))
-            self.query_one(CurvePlot).show(history)
+            self.query_one(CurvePlot).set_history(history)
         if self.part == "form":  # a picture is not of how the recipe is tuned
             form = self.query_one(RunForm)
-            form.fill({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})
+            form.set_values({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})
             if self.size.height > 50:  # everything is in sight
-                form.fill({"optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.01, "ema": 0.05})
+                form.set_values({"optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.01, "ema": 0.05})
         if self.part == "bars":
             for bar, config in zip(
                 self.query(SamplingControls), (TrainConfig(), TrainConfig(preset="quick")), strict=True
             ):
-                bar.fill(SampleRequest(model=bar.model or "", steps=40))
+                bar.set_request(SampleRequest(model=bar.model or "", steps=40))
                 bar.set_config(config)
 
 

@@ -129,7 +129,7 @@ async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_download
             await until(pilot, lambda: "warming up" in said(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
             await until(pilot, lambda: "3.0 MB of 9.9 MB" in said(app, "#stats"))
-            assert "getting the data" in said(app, "#title")
+            assert "downloading data" in said(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
             await until(pilot, lambda: "no MNIST here" in said(app, "#banner"))
             assert app.train.query_one("#banner").display
@@ -192,7 +192,7 @@ async def test_a_trainer_that_is_gone_without_a_word_is_noticed(tmp_path: Path):
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             trainer.close()
             await until(pilot, lambda: app.bells == 1)
-            assert "is gone without a word" in said(app, "#banner")
+            assert "was killed, or the machine went down" in said(app, "#banner")
             assert "r resumes from step 469" in said(app, "#banner")
 
 
@@ -227,7 +227,7 @@ async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
             again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
             append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
             await until(pilot, lambda: app.train.history.step == 493)
-        xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
+        xs = app.train.query_one(CurvePlot).series(1000)["loss"][0]
         assert xs == sorted(xs)
         assert said(app, "#preview") == "samples after epoch 1"
 
@@ -272,7 +272,7 @@ async def test_a_run_that_is_deleted_while_watched_leads_back_to_the_form(tmp_pa
         await until(pilot, lambda: app.train.status is Status.INTERRUPTED)
         shutil.rmtree(path)
         await until(pilot, lambda: on_form(app))
-        assert "a is no longer there" in said(app, "#message")
+        assert "run a no longer exists" in said(app, "#message")
 
 
 async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path: Path):
@@ -341,7 +341,7 @@ async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
     path = tmp_path / "mine"
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        app.train.query_one(RunForm).begin_with(tiny(name="mine", epochs=100_000).model_dump(exclude_defaults=True))
+        app.train.query_one(RunForm).load_defaults(tiny(name="mine", epochs=100_000).model_dump(exclude_defaults=True))
         await pilot.pause()
         await pilot.press("ctrl+s", "x")
         assert app.notices[-1] == "asked mine to stop"
@@ -383,7 +383,7 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
 
 
 @pytest.mark.parametrize(
-    ("team", "told"),
+    ("devices", "told"),
     [
         ("cuda:0, cuda:1", "2 processes (cuda:0, cuda:1)"),
         (EIGHT, "8 processes"),
@@ -399,5 +399,5 @@ async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: f" · {told} · 309,057 parameters" in said(app, "#title"))
             meter = SystemMonitor()
-            meter.read_more(tmp_path)
-    assert meter.users == {device: ["together"] for device in devices.split(", ")}
+            meter.read_processes(tmp_path)
+    assert meter.runs == {device: ["together"] for device in devices.split(", ")}

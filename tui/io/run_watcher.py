@@ -1,4 +1,4 @@
-"""Follows a run directory's files off the event loop and tells a screen what happened there, in messages."""
+"""Watches run directories in threads and posts messages about changes."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from core.runs.status import Status, lock_holder, run_status
 from tui.messages import EventsAppended, RunVanished, StatusChanged, TrainerLost
 
 POLL_SECONDS = 0.2
-STATUS_SECONDS = 1.0  # locks are let go of without any file changing, so the status is asked for again and again
-EVENTS_A_MESSAGE = 2_000  # a long log is told in pieces, so that the screen stays responsive meanwhile
+STATUS_SECONDS = 1.0  # the status is polled, because releasing a lock changes no file
+EVENTS_PER_MESSAGE = 2_000  # long logs are split, to keep the screen responsive
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchedTrainer:
-    """A trainer process started from here, and how many bytes its run's events and trainer.log had before."""
+    """A trainer started by this process, with the sizes in bytes of events.jsonl and trainer.log before the start."""
 
     process: subprocess.Popen[bytes]
     events_start: int
     log_start: int
 
     def has_written(self, path: Path) -> bool:
-        """Whether it wrote to the run's log of events, which is the first that a trainer does with a run."""
+        """Whether the trainer has written to events.jsonl, which it does first."""
         return _size(path / EVENTS) != self.events_start
 
     def exit_message(self, path: Path) -> str:
-        """What the trainer complained of in trainer.log, or how it ended if it wrote nothing."""
+        """Return the error in trainer.log, or the exit status if there is none."""
         code = self.process.returncode
-        silent = f"the trainer ended at once with exit status {code}; `minidiff resume {path.name}` shows why"
-        return (last_error_line(path, self.log_start) or silent).removeprefix("error: ")
+        default = f"the trainer exited with exit status {code}; `minidiff resume {path.name}` shows why"
+        return (last_error_line(path, self.log_start) or default).removeprefix("error: ")
 
 
-_started: dict[Path, LaunchedTrainer] = {}  # the newest trainer started from this process on each run
+_started: dict[Path, LaunchedTrainer] = {}  # by run: the last trainer started by this process
 
 
 def start_trainer(path: Path, *, force: bool = False) -> None:
-    """Start a trainer on the run at `path`; whoever watches the run learns if it ends before it takes the run.
+    """Start a trainer on the run at `path`; watchers of the run post `TrainerLost` if it exits before it takes the run.
 
-    `force` takes the run although another host's trainer held it last.
+    `force` takes over a run last held by a trainer on another host.
 
     Raises:
-        RunError: its trainer.log cannot be written, or no process can be started.
+        RunError: trainer.log cannot be written, or the process cannot be started.
     """
     try:
         sizes = _size(path / EVENTS), _size(path / TRAINER_LOG)
@@ -64,7 +64,7 @@ def start_trainer(path: Path, *, force: bool = False) -> None:
 
 
 def exit_reason(path: Path) -> str | None:
-    """Why the trainer started from here on the run at `path` ended without a line in the log; None if it did not."""
+    """Return why the trainer started by this process exited before it wrote an event; None if it did not."""
     trainer = _started.get(path)
     if trainer is None or trainer.process.poll() is None:
         return None
@@ -72,7 +72,7 @@ def exit_reason(path: Path) -> str | None:
 
 
 def exit_reasons() -> dict[Path, str]:
-    """`reason_lost` of each run whose trainer was started from here, where there is a reason."""
+    """Return `exit_reason` of each run that has one."""
     reasons = {path: exit_reason(path) for path in list(_started)}
     return {path: reason for path, reason in reasons.items() if reason is not None}
 
@@ -86,7 +86,7 @@ def _size(path: Path) -> int:
 
 @dataclass(slots=True)
 class RunUpdate:
-    """What one look at a run directory found; `status` is None where it was not asked for."""
+    """The result of one poll of a run directory; `status` is None if it was not polled."""
 
     events: list[Event]
     reset: bool
@@ -95,91 +95,90 @@ class RunUpdate:
 
 
 class RunWatcher:
-    """Follows one run and posts `EventsAppended`, `StatusChanged`, `TrainerLost` and `RunVanished` to `target`."""
+    """Watches one run and posts `EventsAppended`, `StatusChanged`, `TrainerLost` and `RunVanished` to `target`."""
 
     def __init__(self, target: MessagePump, path: Path) -> None:
         self.target = target
         self.path = path
         self._launched = _started.get(path)
         self._tail = LogTail(path / EVENTS)
-        self._told: tuple[Status | None, str | None] = (None, None)
-        self._asked = 0.0  # when the status was last asked for, on the monotonic clock
+        self._posted_status: tuple[Status | None, str | None] = (None, None)
+        self._status_time = 0.0  # time of the last status poll, on the monotonic clock
 
-    async def follow(self) -> None:
-        """Look again and again until cancelled, or until the directory is gone."""
+    async def watch(self) -> None:
+        """Poll until cancelled or until the directory is gone."""
         live = False
         while True:
             try:
-                reading = await asyncio.to_thread(self._look)
+                update = await asyncio.to_thread(self._poll)
             except OSError as error:
                 self.target.post_message(RunVanished(self.path, f"cannot read {self.path}: {error.strerror}"))
                 return
-            if reading is None:
-                self.target.post_message(RunVanished(self.path, f"the run {self.path.name} is no longer there"))
+            if update is None:
+                self.target.post_message(RunVanished(self.path, f"run {self.path.name} no longer exists"))
                 return
-            self._tell(reading, live)
+            self._post(update, live)
             live = True
             await asyncio.sleep(POLL_SECONDS)
 
-    def _look(self) -> RunUpdate | None:
-        """Read what is new; runs in a thread. None when the run is gone."""
-        ended = (
-            self._launched is not None and self._launched.process.poll() is not None
-        )  # before its last lines are read
+    def _poll(self) -> RunUpdate | None:
+        """Read what is new, in a thread; returns None if the run is gone."""
+        # Checked before its last events are read.
+        exited = self._launched is not None and self._launched.process.poll() is not None
         events, reset = self._tail.read()
         if not events and not (self.path / CONFIG).is_file():
             return None
         if self._launched is not None:
-            self._check_launched(self._launched, ended)
-        lately = time.monotonic() - self._asked < STATUS_SECONDS
-        if lately and not ended and not any(isinstance(event, LIFECYCLE) for event in events):
+            self._check_launched(self._launched, exited)
+        recent = time.monotonic() - self._status_time < STATUS_SECONDS
+        if recent and not exited and not any(isinstance(event, LIFECYCLE) for event in events):
             return RunUpdate(events, reset, None, None)
-        self._asked = time.monotonic()
+        self._status_time = time.monotonic()
         for started in list(_started.values()):
-            started.process.poll()  # collects a trainer that ended, so that none stays as a zombie
+            started.process.poll()  # reaps zombies
         status = run_status(self.path)
-        if status is Status.INTERRUPTED:  # or it ended between the look at the log and the look at the lock
+        if status is Status.INTERRUPTED:  # the trainer may have exited between reading the log and the lock
             status = run_status(self.path)
         if self._launched is not None and not status.alive:
             status = Status.STARTING
         return RunUpdate(events, reset, status, lock_holder(self.path).get("host"))
 
-    def _check_launched(self, trainer: LaunchedTrainer, ended: bool) -> None:
-        """Mind the trainer until it wrote to the log; if it ended before that, say what it said."""
+    def _check_launched(self, trainer: LaunchedTrainer, exited: bool) -> None:
+        """Post `TrainerLost` if the trainer exited before it wrote an event; stop checking once it wrote one."""
         has_written = trainer.has_written(self.path)
-        if ended and not has_written:
+        if exited and not has_written:
             self.target.post_message(TrainerLost(self.path, trainer.exit_message(self.path)))
-        if ended or has_written:
+        if exited or has_written:
             self._launched = None
 
-    def _tell(self, reading: RunUpdate, live: bool) -> None:
-        for start in range(0, max(1, len(reading.events)), EVENTS_A_MESSAGE):
-            piece = reading.events[start : start + EVENTS_A_MESSAGE]
-            reset = reading.reset and start == 0
-            if piece or reset:
-                self.target.post_message(EventsAppended(self.path, piece, reset, live))
-        if reading.status is not None and (reading.status, reading.host) != self._told:
-            self._told = (reading.status, reading.host)
-            self.target.post_message(StatusChanged(self.path, reading.status, reading.host))
+    def _post(self, update: RunUpdate, live: bool) -> None:
+        for start in range(0, max(1, len(update.events)), EVENTS_PER_MESSAGE):
+            chunk = update.events[start : start + EVENTS_PER_MESSAGE]
+            reset = update.reset and start == 0
+            if chunk or reset:
+                self.target.post_message(EventsAppended(self.path, chunk, reset, live))
+        if update.status is not None and (update.status, update.host) != self._posted_status:
+            self._posted_status = (update.status, update.host)
+            self.target.post_message(StatusChanged(self.path, update.status, update.host))
 
 
 class HistoryReader:
-    """The histories of several runs, each read on from where it was left."""
+    """Reads the histories of several runs incrementally."""
 
     def __init__(self) -> None:
-        self._read: dict[str, tuple[LogTail, RunHistory]] = {}
+        self._readers: dict[str, tuple[LogTail, RunHistory]] = {}
 
     def read(self, paths: Iterable[str]) -> dict[str, RunHistory]:
-        """The histories of the runs at `paths` as their logs tell them now; for a thread. Others are forgotten."""
-        kept = {path: self._read.get(path) or (LogTail(Path(path) / EVENTS), RunHistory()) for path in paths}
-        for path, (tail, history) in kept.items():
+        """Return the current histories of the runs at `paths`, and drop all others; call it in a thread."""
+        readers = {path: self._readers.get(path) or (LogTail(Path(path) / EVENTS), RunHistory()) for path in paths}
+        for path, (tail, history) in readers.items():
             try:
                 events, reset = tail.read()
-            except OSError:  # whoever chooses this run learns why
+            except OSError:  # shown when the run is opened
                 continue
             if reset:
                 history = RunHistory()
-                kept[path] = tail, history
+                readers[path] = tail, history
             history.extend(events)
-        self._read = kept
-        return {path: history for path, (_, history) in kept.items()}
+        self._readers = readers
+        return {path: history for path, (_, history) in readers.items()}

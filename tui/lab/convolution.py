@@ -72,7 +72,7 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
                 yield ImageCanvas(id="map")
                 yield Static("not flipped, as conv2d computes it", id="other-caption", classes="caption")
                 yield ImageCanvas(id="other")
-        yield Timeline(self._pacer, still=self._still, tells="")
+        yield Timeline(self._pacer, still=self._still, quantity="")
 
     def request(self, subject: LabInput) -> ConvolutionRequest:
         """The request that the fields describe."""
@@ -100,7 +100,7 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
             self.timeline.load(steps, [0.0] * (steps + 1))
             self.timeline.seek(round(INITIAL_POSITION * steps))
         else:
-            self.timeline.stretch(steps, [0.0] * (steps + 1))
+            self.timeline.replace_steps(steps, [0.0] * (steps + 1))
         self.draw()
 
     def draw(self) -> None:

@@ -117,7 +117,7 @@ class CorruptionBench(Bench[CorruptionReply]):
             self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
             self.timeline.seek(INITIAL_POSITION)
         else:
-            self.timeline.stretch(len(reply.noise_levels) - 1, list(reply.noise_levels))
+            self.timeline.replace_steps(len(reply.noise_levels) - 1, list(reply.noise_levels))
         self.draw()
 
     @property
@@ -147,7 +147,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         """The noisy image on each path, with its coefficients."""
         paths, (height, width) = list(reply.noisy), reply.image.shape
         noisy = b"".join(from_unit(images[self._position].values) for images in reply.noisy.values())
-        self.query_one("#noisy", DigitGrid).show(noisy, len(paths), height, width)
+        self.query_one("#noisy", DigitGrid).set_images(noisy, len(paths), height, width)
         self._set_captions("noisy", [self._mixture(reply, path) for path in paths], paths.index(reply.path))
 
     def _draw_restored(self, reply: CorruptionReply) -> None:
@@ -168,7 +168,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         else:
             noisy = from_unit(reply.noisy[reply.path][position].values)
             images = {self._mixture(reply, reply.path): noisy, **images}
-        self.query_one("#back", DigitGrid).show(b"".join(images.values()), 3, height, width)
+        self.query_one("#back", DigitGrid).set_images(b"".join(images.values()), 3, height, width)
         self._set_captions("back", list(images), None if self._has_room(MEDIUM) else 0)
 
     def _mixture(self, reply: CorruptionReply, path: str) -> str:

@@ -218,7 +218,7 @@ class InsideBench(Bench[InsideReply]):
         else:
             _, height, width = tiles.shape
             n = count_fitting(tiles.shape, *grid.size)
-            grid.show(self._tiles[self.view][: n * height * width], n, height, width)
+            grid.set_images(self._tiles[self.view][: n * height * width], n, height, width)
             text = self._tiles_caption(reply, tiles, n)
         key = Content.assemble(("v ", "bold $accent"), (self.view, "$foreground"))
         self.query_one(".tiles .caption", Static).update(Content.assemble(key, " ", text), layout=False)

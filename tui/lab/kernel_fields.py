@@ -64,7 +64,7 @@ class KernelFields:
         names = self._bench.query_one("#kernel", CompactSelect)
         if changed is numbers:
             if self.chosen not in (CUSTOM, LAYER) and numbers.value != self._text:
-                names.offer(names.values, CUSTOM)
+                names.set_values(names.values, CUSTOM)
             return True
         if changed is names or changed is size:
             if self.chosen == LAYER:
@@ -86,7 +86,7 @@ class KernelFields:
         """Choose new random numbers."""
         self._seed = random.randrange(SEEDS)
         names = self._bench.query_one("#kernel", CompactSelect)
-        names.offer(names.values, "random")
+        names.set_values(names.values, "random")
         self.update(names)
 
     def script(self, subject: LabInput) -> tuple[list[str], list[str]]:

@@ -9,8 +9,8 @@ from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
 from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, plotted
-from tui.widgets.curves import label, round_ticks
+from tui.widgets.axes import Axes, Line, draw_plot
+from tui.widgets.curves import round_ticks, tick_label
 
 MIN_SIZE = (16, 4)  # columns and rows; smaller plots stay empty
 
@@ -63,7 +63,7 @@ class SmallPlot(PlotextPlot):
             (0.0, 1.0),
             (0.0, high),
             {at: f"{at:g}" for at in across},
-            {tick: label(tick) if tick else "0" for tick in ticks},
+            {tick: tick_label(tick) if tick else "0" for tick in ticks},
             self._cursor,
         )
-        return plotted(self, lines, axes, theme_color(variables, "plot-axes").rgb)
+        return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb)

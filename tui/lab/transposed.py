@@ -78,7 +78,7 @@ class TransposedBench(KernelBench[TransposedReply]):
             with Vertical(id="beside"):
                 yield _view("overlaps")
                 yield _view("upsampled")
-        yield Timeline(self._pacer, still=self._still, tells="")
+        yield Timeline(self._pacer, still=self._still, quantity="")
 
     def request(self, subject: LabInput) -> TransposedRequest:
         """The request that the fields describe."""
@@ -138,7 +138,7 @@ class TransposedBench(KernelBench[TransposedReply]):
             small = reply.image.values
             self.timeline.seek(max(at for at, value in enumerate(small) if value >= max(small) / 3))
         else:
-            self.timeline.stretch(steps, [0.0] * (steps + 1))
+            self.timeline.replace_steps(steps, [0.0] * (steps + 1))
         self.draw()
 
     def draw(self) -> None:

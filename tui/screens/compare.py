@@ -108,9 +108,9 @@ class CompareScreen(Playback, ClosesOnce[None]):
         models = (self._request.model, others[0] if others else self._request.model)
         for side, model in zip(SIDES, models, strict=True):
             bar = self.bar(side)
-            bar.fill(dataclasses.replace(self._request, model=model))
-            bar.choose(model)
-        self.bar("right").follow()
+            bar.set_request(dataclasses.replace(self._request, model=model))
+            bar.select_model(model)
+        self.bar("right").disable_digits_and_seed()
         self.call_after_refresh(self.action_sample)  # until this returns the app takes no keys
 
     def on_unmount(self) -> None:
@@ -200,7 +200,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             picture = frame.x if self._states else frame.prediction or blank
             read = [] if self._states else [f"{label} {sure}%" for label, sure in frame.read or ()]
             grid = self.query_one(f"#{side}-digits", DigitGrid)
-            grid.show(picture, denoising.n, denoising.height, denoising.width, read)
+            grid.set_images(picture, denoising.n, denoising.height, denoising.width, read)
 
     def _caption(self) -> None:
         for side in SIDES:
@@ -237,7 +237,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
         if model is not None:
             bar.set_config(await asyncio.to_thread(config_of, model, self.root))
         request = bar.read()
-        bar.fill(request)
+        bar.set_request(request)
         return request
 
     async def _next(self) -> None:

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from core.text import file_size, memory_size
 from tui.actions import bindings
-from tui.io.system_monitor import REMEMBERED, SystemMonitor, key
+from tui.io.system_monitor import HISTORY_LENGTH, SystemMonitor, device_key
 from tui.widgets.devices import DevicePanel, device_line
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
@@ -56,7 +56,7 @@ class Track(Widget):
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render(self) -> Content:
-        """As many of the newest as there are columns, at most `REMEMBERED` of them over the whole width."""
+        """As many of the newest as there are columns, at most `HISTORY_LENGTH` of them over the whole width."""
         self._rows = self._bars()
         return Content("\n".join(self._rows)) if self._rows else Content.styled("N/A", "$foreground 50%")
 
@@ -65,8 +65,8 @@ class Track(Widget):
         width, height = self.size
         if not any(value is not None for value in self._values):
             return []
-        past = [None] * (REMEMBERED - len(self._values)) + self._values
-        shown = [past[len(past) - 1 - (width - 1 - x) * REMEMBERED // max(width, REMEMBERED)] for x in range(width)]
+        past, length = [None] * (HISTORY_LENGTH - len(self._values)) + self._values, HISTORY_LENGTH
+        shown = [past[len(past) - 1 - (width - 1 - x) * length // max(width, length)] for x in range(width)]
         rows = []
         for row in reversed(range(height)):
             filled = (0.0 if value is None else value / 100 * height * 8 - 8 * row for value in shown)
@@ -101,7 +101,7 @@ class DeviceCard(Vertical):
     def show(self, device: DeviceInfo, meter: SystemMonitor) -> None:
         """Show what was read of `device`."""
         width = max(20, self.content_size.width)
-        runs = meter.users.get(device.device or "", [])
+        runs = meter.runs.get(device.device or "", [])
         used = Content.assemble(("  ◀ in use by ", "$accent"), (", ".join(runs), "bold $accent")) if runs else Content()
         line = device_line(device, width - used.cell_length)
         about = Content("  load, the last two minutes")
@@ -109,10 +109,10 @@ class DeviceCard(Vertical):
             line, about, used = device_line(device, width), about + used, Content()
         update_text(self.query_one(".values", Static), line + used, layout=False)
         update_text(self.query_one(".about-load", Static), about, layout=False)
-        history = meter.histories[key(device)]
+        history = meter.histories[device_key(device)]
         for name, values in (("load", history.utilization), ("memory", history.memory)):
             self.query_one(f".{name}", Track).show(values)
-        mine = meter.on(device)
+        mine = meter.processes_on(device)
         lines = [_process(process, width) for process in mine[:MOST_PROCESSES]]
         if len(mine) > MOST_PROCESSES:
             lines.append(Content.styled(f"  and {len(mine) - MOST_PROCESSES} more", "$foreground 50%"))
@@ -154,7 +154,7 @@ class DevicesScreen(Screen[None]):
         """The cards take the keys that scroll."""
         self.query_one("#cards").focus()
 
-    async def on_device_panel_read(self) -> None:
+    async def on_device_panel_updated(self) -> None:
         """Show what was read."""
         await self._show()
 
@@ -163,7 +163,7 @@ class DevicesScreen(Screen[None]):
         self.call_after_refresh(self._show)
 
     async def _show(self) -> None:
-        meter = DevicePanel.meter
+        meter = DevicePanel.monitor
         cards = list(self.query(DeviceCard))
         if len(cards) != len(meter.devices):
             await self.query_one("#cards").remove_children()
@@ -182,7 +182,7 @@ class DevicesScreen(Screen[None]):
 
 def _process_lines(device: DeviceInfo, meter: SystemMonitor) -> int:
     """How many lines a card says of the processes on its device."""
-    count = len(meter.on(device))
+    count = len(meter.processes_on(device))
     return min(count, MOST_PROCESSES + 1) if count else int(device.kind == "cuda")
 
 

@@ -173,7 +173,7 @@ class LabScreen(Playback):
             runs = []
         names = list(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
         model = self.query_one("#model", CompactSelect)
-        model.offer(names, model.chosen if model.chosen in names else names[0])
+        model.set_values(names, model.chosen if model.chosen in names else names[0])
 
     # Requests and replies
 
@@ -307,7 +307,9 @@ class LabScreen(Playback):
             return
         start = str(Path.cwd() / f"lab-{self.bench.NAME}")
         question = "Save the image (.png) and the Python code (.py) as"
-        await self.app.push_screen(NameDialog(question, start, longest=MAX_PATH), partial(self._export, panels, script))
+        await self.app.push_screen(
+            NameDialog(question, start, max_length=MAX_PATH), partial(self._export, panels, script)
+        )
 
     def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
         if stem:

@@ -33,7 +33,7 @@ class Playback(Screen[None]):
 
     def action_faster(self, by: int) -> None:
         """Play faster, or slower where `by` is negative."""
-        self.timeline.faster(by)
+        self.timeline.change_speed(by)
 
     def action_leave_field(self) -> None:
         """Give the keys back to the screen."""

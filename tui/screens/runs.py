@@ -97,7 +97,7 @@ class RunsScreen(Screen[None]):
         self.set_interval(LIST_SECONDS, self._poll)
 
     def on_screen_resume(self) -> None:
-        self.query_one(RunTable).sort_again()
+        self.query_one(RunTable).reset_order()
         self._list_now()
 
     def _poll(self) -> None:
@@ -107,7 +107,7 @@ class RunsScreen(Screen[None]):
                 self._overlay()
             elif self._stale:
                 self._stale = False
-                self.query_one(RunDetails).show_history(self._history)
+                self.query_one(RunDetails).set_history(self._history)
 
     def _list_now(self) -> None:
         self._changed = True
@@ -161,7 +161,7 @@ class RunsScreen(Screen[None]):
     def on_histories_read(self, message: HistoriesRead) -> None:
         marked = list(self.query_one(RunTable).marked)
         if list(message.histories) == marked:
-            self.query_one(RunDetails).overlay(message.histories)
+            self.query_one(RunDetails).set_histories(message.histories)
         elif marked:
             self._overlay()  # another was marked meanwhile
 
@@ -175,7 +175,7 @@ class RunsScreen(Screen[None]):
         if not message.runs:
             nothing = f"No runs in {self.root} yet.\n\nPress n to fill in a form and train the first one."
             empty.update(message.problem or nothing)
-        table.show(message.runs)
+        table.update_runs(message.runs)
         if appeared:
             table.focus()
         self._show_highlighted()
@@ -185,7 +185,7 @@ class RunsScreen(Screen[None]):
 
     def _show_highlighted(self) -> None:
         run = self.query_one(RunTable).highlighted
-        self.query_one(RunDetails).show(run)
+        self.query_one(RunDetails).set_run(run)
         offered = None if run is None else (run.path, run.status, run.sampleable)
         if offered != self._offered:
             self._offered = offered
@@ -195,14 +195,14 @@ class RunsScreen(Screen[None]):
             self._watched = path
             self._history = RunHistory()
             if not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).show_history(self._history)
+                self.query_one(RunDetails).set_history(self._history)
             if path is not None:
                 self._follow(path)
 
     @work(group="details", exclusive=True)
     async def _follow(self, path: Path) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        await RunWatcher(self, path).follow()
+        await RunWatcher(self, path).watch()
 
     def on_events_appended(self, message: EventsAppended) -> None:
         if message.path == self._watched:
@@ -210,7 +210,7 @@ class RunsScreen(Screen[None]):
                 self._history = RunHistory()
             self._history.extend(message.events)
             if not message.live and not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).show_history(self._history)
+                self.query_one(RunDetails).set_history(self._history)
             self._stale = message.live
 
     def on_run_vanished(self, message: RunVanished) -> None:
@@ -307,11 +307,11 @@ class RunsScreen(Screen[None]):
 
     def action_mark(self) -> None:
         table = self.query_one(RunTable)
-        table.mark()
+        table.toggle_mark()
         if table.marked:
             self._overlay()
         else:
-            self.query_one(RunDetails).show_history(self._history)
+            self.query_one(RunDetails).set_history(self._history)
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -325,14 +325,14 @@ class RunsScreen(Screen[None]):
         self.query_one(RunTable).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_one(RunTable).narrow(event.value)
+        self.query_one(RunTable).set_filter(event.value)
         self._show_highlighted()
 
     def on_input_submitted(self) -> None:
         self.query_one(RunTable).focus()
 
     def action_sort(self) -> None:
-        self.notify(f"sorted by {self.query_one(RunTable).sort_next()}", timeout=2)
+        self.notify(f"sorted by {self.query_one(RunTable).cycle_order()}", timeout=2)
 
     def action_fork(self) -> None:
         run = self.query_one(RunTable).highlighted

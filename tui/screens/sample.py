@@ -104,7 +104,7 @@ class SampleScreen(Playback):
     def on_mount(self) -> None:
         """Play the recording."""
         home = builtin_directories().get(FIRST)
-        self.bar.fill(SampleRequest(model=FIRST, steps=40))
+        self.bar.set_request(SampleRequest(model=FIRST, steps=40))
         try:
             if home is None:
                 raise MinidiffError(f"The built-in model {FIRST} is not here.")
@@ -112,7 +112,7 @@ class SampleScreen(Playback):
         except MinidiffError as error:
             self._show_nothing(str(error))
         else:
-            self.bar.fill(SampleRequest(model=FIRST, steps=recording.steps, n=recording.n, seed=recording.seed))
+            self.bar.set_request(SampleRequest(model=FIRST, steps=recording.steps, n=recording.n, seed=recording.seed))
             self._show(recording)
             self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
@@ -139,7 +139,7 @@ class SampleScreen(Playback):
         except MinidiffError as error:
             self._show_error(error)
             runs = []
-        self.bar.offer(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
+        self.bar.set_models(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
 
     async def _update_controls(self) -> None:
         """Let the bar offer what the chosen model can do."""
@@ -183,13 +183,13 @@ class SampleScreen(Playback):
         return self.denoising
 
     def _say(self, source: str, colour: str, *more: str) -> None:
-        self.query_one(DenoisingView).say(Content.styled(source, colour), *more)
+        self.query_one(DenoisingView).set_source(Content.styled(source, colour), *more)
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw the step that the timeline is at."""
         if self.denoising is not None and message.position < len(self.denoising.frames):
             frames, at = self.denoising.frames, message.position
-            self.query_one(DenoisingView).show(self.denoising, frames[at], frames[at - 1] if at else None)
+            self.query_one(DenoisingView).set_frame(self.denoising, frames[at], frames[at - 1] if at else None)
 
     def on_resize(self, event: events.Resize) -> None:
         """Do without blank lines where there are few."""
@@ -210,7 +210,7 @@ class SampleScreen(Playback):
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Follow a new denoising from its start."""
         info = message.info
-        self.query_one(DenoisingView).ask(info.labels)
+        self.query_one(DenoisingView).set_labels(info.labels)
         self._show(info.denoising)
         self._asked = message.summary if self._from.image is None else f"from {self._from}, {message.summary}"
         self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
@@ -221,7 +221,7 @@ class SampleScreen(Playback):
         if self.denoising is not None:
             frames = (*self.denoising.frames, message.frame)
             self.denoising = dataclasses.replace(self.denoising, frames=frames)
-            self.timeline.add(message.frame.t)
+            self.timeline.add_step(message.frame.t)
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
         """Say how long it took."""
@@ -235,7 +235,7 @@ class SampleScreen(Playback):
             if not self.denoising.complete:  # sampling began and failed, so what is shown has no end
                 self._say("● failed", "$error", message.notice)
             with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
-                self.bar.choose(self.denoising.model)
+                self.bar.select_model(self.denoising.model)
                 await self._update_controls()
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
@@ -252,7 +252,7 @@ class SampleScreen(Playback):
         """Sample from `model`, as another screen asked."""
         await self._offer_models()
         try:
-            self.bar.choose(model)
+            self.bar.select_model(model)
         except MinidiffError as error:
             self._show_error(error)
             return
@@ -267,7 +267,7 @@ class SampleScreen(Playback):
             self._show_error(error)
             return
         self._opened = self._requested = True
-        self.bar.fill(request)
+        self.bar.set_request(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
         if self.denoising is not None:
@@ -290,7 +290,7 @@ class SampleScreen(Playback):
     def action_change(self) -> None:
         """Show what each step changes, or no more."""
         stage = self.query_one(DenoisingView)
-        stage.show_change(not stage.shows_change)
+        stage.show_change = not stage.show_change
 
     async def action_compare(self) -> None:
         """Set another model, or other settings, beside this one."""

@@ -86,7 +86,7 @@ class TrainScreen(Screen[None]):
     def on_mount(self) -> None:
         self.set_interval(TELL_SECONDS, self._tell)
         if self._defaults:
-            self.query_one(RunForm).begin_with(self._defaults)
+            self.query_one(RunForm).load_defaults(self._defaults)
         if self._run_named is not None:
             self.show_run(self._run_named)
 
@@ -133,7 +133,7 @@ class TrainScreen(Screen[None]):
             form.show_error(str(error))
             return
         values = config.model_dump(exclude={"name", "root", "preset"})
-        form.fork(config.preset, {**values, "name": free_name(self.root, run)})
+        form.load_options(config.preset, {**values, "name": free_name(self.root, run)})
 
     def watch_path(self, path: Path) -> None:
         """Show the run at `path` from its first event on, and follow it."""
@@ -143,16 +143,16 @@ class TrainScreen(Screen[None]):
         self._host = self._lost = self._drawn = None
         self._restart()
         self._switch("monitor")
-        self.query_one(RunMonitor).show(path.name, self.history, self.status, None, None)
+        self.query_one(RunMonitor).update_run(path.name, self.history, self.status, None, None)
         self._follow(path)
 
     @work(group="watch", exclusive=True)
     async def _follow(self, path: Path) -> None:
-        await RunWatcher(self, path).follow()
+        await RunWatcher(self, path).watch()
 
     def _restart(self) -> None:
         self.history = RunHistory()
-        self.query_one(RunLog).restart()
+        self.query_one(RunLog).reset()
 
     def _switch(self, to: str) -> None:
         self._form_wanted = to == "form"
@@ -176,7 +176,7 @@ class TrainScreen(Screen[None]):
             self._stale = True  # told of in its turn
             return
         self._show()
-        self.query_one(RunLog).add(self.history.notes[known:])
+        self.query_one(RunLog).write_events(self.history.notes[known:])
         if self._drawn is None:
             self._draw()
         if not self._sampleable and any(isinstance(event, Checkpoint) for event in message.events):
@@ -230,7 +230,7 @@ class TrainScreen(Screen[None]):
         self._stale = False
         if self.path is not None:
             monitor = self.query_one(RunMonitor)
-            monitor.show(self.path.name, self.history, self.status, self._host, self._lost)
+            monitor.update_run(self.path.name, self.history, self.status, self._host, self._lost)
 
     def _draw(self) -> None:
         """Draw the curves if they changed and are in sight."""
@@ -239,10 +239,10 @@ class TrainScreen(Screen[None]):
         if self.status is Status.ELSEWHERE:
             self._show()  # how long ago it was heard of changes without an event
         now = (len(self.history.progress), self.history.last, self.status)
-        due = self._drawn_at + self.query_one(CurvePlot).cost / DRAW_SHARE
+        due = self._drawn_at + self.query_one(CurvePlot).render_seconds / DRAW_SHARE
         if now != self._drawn and (self._drawn is None or time.monotonic() >= due):
             self._drawn, self._drawn_at = now, time.monotonic()
-            self.query_one(RunMonitor).draw(self.history, self.status)
+            self.query_one(RunMonitor).update_curves(self.history, self.status)
 
     # What a person asks for
 
@@ -283,7 +283,7 @@ class TrainScreen(Screen[None]):
         self.query_one(RunForm).submit()
 
     def action_unfold(self) -> None:
-        self.query_one(RunForm).unfold()
+        self.query_one(RunForm).toggle_all()
 
     def on_run_form_submitted(self, message: RunForm.Submitted) -> None:
         message.stop()
@@ -321,7 +321,7 @@ class TrainScreen(Screen[None]):
             self.post_message(ModelChosen(self.path.name))
 
     def action_preview(self, by: int) -> None:
-        self.query_one(RunMonitor).turn_preview(by)
+        self.query_one(RunMonitor).step_preview(by)
 
     def action_new(self) -> None:
         self._switch("form")

@@ -81,8 +81,8 @@ class ZoomScreen(Modal[None]):
         }
         for name, image in pictures.items():
             grid = self.query_one(f"#zoom-{name} DigitGrid", DigitGrid)
-            grid.show(image, 1, denoising.height, denoising.width)
-            grid.mark(*self._at)
+            grid.set_images(image, 1, denoising.height, denoising.width)
+            grid.set_marker(*self._at)
         read = frame.read[self._digit] if frame.read else None
         sure = f", read as {read[0]} ({read[1]}% sure)" if read else ""
         box = self.query_one(Vertical)

@@ -1,4 +1,4 @@
-"""The terminal: images in character cells, the pace of frames, the driver, and what happens when it goes away.
+"""Terminal output and input: images in character cells, frame pacing, the driver, and shutdown.
 
-No module here knows of runs or models.
+No module here depends on runs or models.
 """

@@ -1,4 +1,4 @@
-"""From grey pixels to cells of text: half blocks, quadrants, shades or ASCII, in as few bytes as a line can be told."""
+"""Converts grey pixels to text cells (half blocks, quadrants, shades or ASCII), encoded in few bytes per line."""
 
 from __future__ import annotations
 
@@ -13,204 +13,211 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-# The 26 greys that a 256-colour terminal has, the brighter ones up to 2 more, so that Rich, which takes the 26 for
-# evenly spaced, does not choose their darker neighbours. Sixteen of them are the levels drawn.
+# The 26 greys of a 256-colour terminal. The brighter ones are up to 2 higher, because Rich assumes evenly spaced greys
+# and would choose the next darker one. Images are drawn in 16 of them.
 TERMINAL_GREYS = (0, *(max(8 + 10 * i, math.ceil(10.2 * (i + 0.5))) for i in range(24)), 255)
 LEVELS = 16
 GREYS = tuple(TERMINAL_GREYS[round(level * (len(TERMINAL_GREYS) - 1) / (LEVELS - 1))] for level in range(LEVELS))
-# From an image's byte to the level of the nearest grey, for ink that is white and for ink that is black.
+# Level of the nearest grey for each pixel value: white on black, and black on white.
 NEAREST = bytes(min(range(LEVELS), key=lambda level: abs(GREYS[level] - value)) for value in range(256))
 INVERTED = bytes(LEVELS - 1 - level for level in NEAREST)
-GAP = LEVELS  # the level that stands for "no image here", and
-MARK = LEVELS + 1  # the one for a pixel that is pointed at
-TINTED = LEVELS + 2  # the first of the levels once more, for pixels that are framed: in amber instead of grey
-CODES = TINTED + LEVELS  # of all these
+GAP = LEVELS  # background, outside of any image
+MARK = LEVELS + 1  # a marked pixel
+TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of grey
+CODES = TINTED + LEVELS  # number of levels in total
 DRAWINGS = ("half", "quadrant", "shade", "ascii")
 RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
-# By which of upper left, upper right, lower left and lower right are in front: 8, 4, 2, 1.
+# Indexed by the quarters in the foreground: upper left 8, upper right 4, lower left 2, lower right 1.
 QUADRANTS = " ▗▖▄▝▐▞▟▘▚▌▙▀▜▛█"
 RGB = tuple[int, int, int]
 
 
 class Cell(NamedTuple):
-    """A character and its two levels, and the character that shows the same with the two exchanged."""
+    """A character with foreground and background levels; `inverse` looks the same with the two swapped."""
 
     text: str
-    front: int
-    behind: int
-    exchanged: str
+    foreground: int
+    background: int
+    inverse: str
 
 
 def half(upper: int, lower: int) -> Cell:
-    """The cell of two pixels, one above the other."""
+    """Return the cell for two pixels, one above the other."""
     return Cell(" ", upper, upper, "█") if upper == lower else Cell("▀", upper, lower, "▄")
 
 
 @functools.lru_cache(1 << 14)
 def quadrant(pixels: tuple[int, int, int, int]) -> Cell:
-    """The cell nearest to two times two pixels, in reading order: of two levels, the means of what they stand for.
+    """Return the best two-level approximation of 2x2 pixels in reading order; a level is the mean of its pixels.
 
-    What is no image, or marked, keeps its colour.
+    Background and marked pixels keep their colour.
     """
     if MARK in pixels:
         others = [pixel for pixel in pixels if pixel < GAP]
-        behind = round(sum(others) / len(others)) if others else MARK if GAP not in pixels else GAP
-        return _split(pixels, [pixel == MARK for pixel in pixels], MARK, behind)
-    there = [pixel for pixel in pixels if pixel != GAP]
-    if not there:
+        background = round(sum(others) / len(others)) if others else MARK if GAP not in pixels else GAP
+        return _split(pixels, [pixel == MARK for pixel in pixels], MARK, background)
+    image = [pixel for pixel in pixels if pixel != GAP]
+    if not image:
         return half(GAP, GAP)
-    if len(there) < len(pixels):
-        return _split(pixels, [pixel != GAP for pixel in pixels], round(sum(there) / len(there)), GAP)
+    if len(image) < len(pixels):
+        return _split(pixels, [pixel != GAP for pixel in pixels], round(sum(image) / len(image)), GAP)
     if min(pixels) == max(pixels):
         return half(pixels[0], pixels[0])
-    best, error = half(0, 0), math.inf
-    for least in sorted(set(pixels))[1:]:
-        bright = [pixel for pixel in pixels if pixel >= least]
-        dark = [pixel for pixel in pixels if pixel < least]
-        front, behind = round(sum(bright) / len(bright)), round(sum(dark) / len(dark))
-        found = sum((pixel - (front if pixel >= least else behind)) ** 2 for pixel in pixels)
-        if found < error:
-            best, error = _split(pixels, [pixel >= least for pixel in pixels], front, behind), found
+    best, best_error = half(0, 0), math.inf
+    for threshold in sorted(set(pixels))[1:]:
+        bright = [pixel for pixel in pixels if pixel >= threshold]
+        dark = [pixel for pixel in pixels if pixel < threshold]
+        foreground, background = round(sum(bright) / len(bright)), round(sum(dark) / len(dark))
+        error = sum((pixel - (foreground if pixel >= threshold else background)) ** 2 for pixel in pixels)
+        if error < best_error:
+            mask = [pixel >= threshold for pixel in pixels]
+            best, best_error = _split(pixels, mask, foreground, background), error
     return best
 
 
-def _split(pixels: Sequence[int], in_front: Sequence[bool], front: int, behind: int) -> Cell:
-    if front == behind:
-        return half(front, front)
-    shape = sum(bit for bit, inside in zip((8, 4, 2, 1), in_front, strict=True) if inside)
-    return Cell(QUADRANTS[shape], front, behind, QUADRANTS[15 - shape])
+def _split(pixels: Sequence[int], mask: Sequence[bool], foreground: int, background: int) -> Cell:
+    if foreground == background:
+        return half(foreground, foreground)
+    shape = sum(bit for bit, inside in zip((8, 4, 2, 1), mask, strict=True) if inside)
+    return Cell(QUADRANTS[shape], foreground, background, QUADRANTS[15 - shape])
 
 
 def amber(grey: int) -> RGB:
-    """The colour of a grey in a frame."""
+    """Return the colour of a framed pixel."""
     return 95 + 160 * grey // 255, 48 + 167 * grey // 255, 95 * grey // 255
 
 
 class _Segments(dict[Cell, Segment]):
-    """Makes the segment of a cell when it is first asked for."""
+    """Creates the segment of a cell on first access."""
 
-    def __init__(self, front: Sequence[Color], behind: Sequence[Color]) -> None:
+    def __init__(self, foreground: Sequence[Color], background: Sequence[Color]) -> None:
         super().__init__()
-        self._front, self._behind = front, behind
+        self._foreground, self._background = foreground, background
 
     def __missing__(self, cell: Cell) -> Segment:
-        style = Style(color=self._front[cell.front], bgcolor=self._behind[cell.behind])
+        style = Style(color=self._foreground[cell.foreground], bgcolor=self._background[cell.background])
         segment = self[cell] = Segment(cell.text, style)
         return segment
 
 
 class CellPalette:
-    """The levels as colours: `back` where no image is, and `mark`. `palette` keeps one for each pair.
+    """The colour of each level; create it with `palette`, which caches.
 
-    `through` leaves the terminal's own background where no image is, in whole cells; a character cannot have that
-    colour in front, so half a cell has `back`.
+    With `transparent`, empty cells keep the terminal's default background. That colour cannot be a foreground, so a
+    cell that is half empty uses `gap`.
+
+    Attributes:
+        foreground: Foreground colour of each level.
+        background: Background colour of each level.
+        segments: Segment of each cell, created on first access.
     """
 
-    def __init__(self, back: RGB, mark: RGB, *, through: bool = False) -> None:
-        self.front = [
-            Color.from_rgb(*rgb) for rgb in (*((grey,) * 3 for grey in GREYS), back, mark, *map(amber, GREYS))
+    def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False) -> None:
+        self.foreground = [
+            Color.from_rgb(*rgb) for rgb in (*((grey,) * 3 for grey in GREYS), gap, mark, *map(amber, GREYS))
         ]
-        self.behind = list(self.front)
-        if through:
-            self.behind[GAP] = Color.default()
-        self.segments = _Segments(self.front, self.behind)  # each cell as Rich has it
+        self.background = list(self.foreground)
+        if transparent:
+            self.background[GAP] = Color.default()
+        self.segments = _Segments(self.foreground, self.background)
         self._codes: dict[ColorSystem, tuple[list[str], list[str]]] = {}
 
     def codes(self, system: ColorSystem) -> tuple[list[str], list[str]]:
-        """What comes between `ESC [` and `m` for each level, in front and behind."""
+        """Return the SGR parameters of each level, as foreground and as background."""
         if system not in self._codes:
-            front = [";".join(color.downgrade(system).get_ansi_codes()) for color in self.front]
-            behind = [";".join(color.downgrade(system).get_ansi_codes(foreground=False)) for color in self.behind]
-            self._codes[system] = front, behind
+            foreground = [";".join(color.downgrade(system).get_ansi_codes()) for color in self.foreground]
+            background = [
+                ";".join(color.downgrade(system).get_ansi_codes(foreground=False)) for color in self.background
+            ]
+            self._codes[system] = foreground, background
         return self._codes[system]
 
 
 @functools.cache
-def palette(back: RGB, mark: RGB = (255, 175, 95), *, through: bool = False) -> CellPalette:
-    """The palette on a background."""
-    return CellPalette(back, mark, through=through)
+def palette(gap: RGB, mark: RGB = (255, 175, 95), *, transparent: bool = False) -> CellPalette:
+    """Return the palette for a background colour."""
+    return CellPalette(gap, mark, transparent=transparent)
 
 
 class CellStrip(Strip):
-    """A line of cells, told to the terminal without naming again a colour that is still set.
+    """A line of cells, rendered with as few colour changes as possible.
 
-    Of the two ways to draw a cell, a character or its counterpart with the colours exchanged, the one is taken that
-    needs fewer new colours. That takes two thirds of the bytes that a style for each cell takes. What Textual has in a
-    strip besides, a segment for each cell and seven caches, is made when it is first asked for: a line that is drawn
-    whole and once needs none of it.
+    A cell can be drawn as a character or as its inverse with the colours swapped; the one that needs fewer colour
+    changes is used. That takes two thirds of the bytes of one style per cell. The segments and caches of `Strip` are
+    created on first access: a line that is drawn whole and once needs none of them.
     """
 
-    __slots__ = ("_cells", "_palette", "_told")
+    __slots__ = ("_cells", "_palette", "_rendered")
 
     def __init__(self, cells: Sequence[Cell], colors: CellPalette) -> None:
         self._cells = cells
         self._cell_length = len(cells)
         self._palette = colors
-        self._told: tuple[ColorSystem, str] | None = None
+        self._rendered: tuple[ColorSystem, str] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """What is not there yet of a strip."""
+        """Initialize the base class on first access to one of its attributes."""
         if name not in Strip.__slots__:
             raise AttributeError(f"a CellStrip has no {name}")
         super().__init__(map(self._palette.segments.__getitem__, self._cells), len(self._cells))
         return getattr(self, name)
 
     def divide(self, cuts: Iterable[int]) -> Sequence[Strip]:
-        """The strip in parts that end at `cuts`; itself where that is the whole."""
+        """Divide the strip at `cuts`; returns the strip itself if nothing is cut."""
         ends = list(cuts)
         return [self] if ends == [len(self._cells)] else super().divide(ends)
 
     def render(self, console: Console) -> str:
-        """The line as it is sent to `console`'s terminal."""
+        """Render the line with the escape sequences of the console's colour system."""
         system = console._color_system or ColorSystem.TRUECOLOR  # as Strip has it
-        if self._told is None or self._told[0] is not system:
-            self._told = system, tell(self._cells, *self._palette.codes(system))
-        return self._told[1]
+        if self._rendered is None or self._rendered[0] is not system:
+            self._rendered = system, encode_cells(self._cells, *self._palette.codes(system))
+        return self._rendered[1]
 
 
-def tell(cells: Iterable[Cell], front_codes: Sequence[str], back_codes: Sequence[str]) -> str:
-    """The cells as text with escape sequences, ending in a reset."""
-    said: list[str] = []
-    say = said.append
-    front = behind = -1
-    for text, one, other, exchanged in cells:
-        if one == other:
-            if one == behind:
-                say(text)
-            elif one == front and one != GAP:  # whose colour in front may be another
-                say(exchanged)
+def encode_cells(cells: Iterable[Cell], foreground_codes: Sequence[str], background_codes: Sequence[str]) -> str:
+    """Return the cells as text with escape sequences, ending in a reset."""
+    output: list[str] = []
+    append = output.append
+    foreground = background = -1  # levels that are set
+    for text, front, back, inverse in cells:
+        if front == back:
+            if front == background:
+                append(text)
+            elif front == foreground and front != GAP:  # as a foreground, GAP may have another colour
+                append(inverse)
             else:
-                behind = one
-                say(f"\x1b[{back_codes[one]}m{text}")
-        elif one == front:
-            if other != behind:
-                behind = other
-                say(f"\x1b[{back_codes[other]}m")
-            say(text)
-        elif other == front:
-            if one != behind:
-                behind = one
-                say(f"\x1b[{back_codes[one]}m")
-            say(exchanged)
-        elif other == behind:
-            front = one
-            say(f"\x1b[{front_codes[one]}m{text}")
-        elif one == behind:
-            front = other
-            say(f"\x1b[{front_codes[other]}m{exchanged}")
+                background = front
+                append(f"\x1b[{background_codes[front]}m{text}")
+        elif front == foreground:
+            if back != background:
+                background = back
+                append(f"\x1b[{background_codes[back]}m")
+            append(text)
+        elif back == foreground:
+            if front != background:
+                background = front
+                append(f"\x1b[{background_codes[front]}m")
+            append(inverse)
+        elif back == background:
+            foreground = front
+            append(f"\x1b[{foreground_codes[front]}m{text}")
+        elif front == background:
+            foreground = back
+            append(f"\x1b[{foreground_codes[back]}m{inverse}")
         else:
-            front, behind = one, other
-            say(f"\x1b[{front_codes[one]};{back_codes[other]}m{text}")
-    say("\x1b[0m")
-    return "".join(said)
+            foreground, background = front, back
+            append(f"\x1b[{foreground_codes[front]};{background_codes[back]}m{text}")
+    append("\x1b[0m")
+    return "".join(output)
 
 
 def ramp(drawing: str, upper: bytes, lower: bytes, *, dark: bool) -> str:
-    """A line without colours: each character as dense as its two pixels are bright, or dark on a light background.
+    """Render a line without colours: denser characters for brighter pixels, or for darker ones on a light background.
 
-    What is framed stands between brackets, which take the place of its first and last character.
+    Brackets replace the first and last character of a framed part.
     """
-    letters = RAMPS[drawing]
+    characters = RAMPS[drawing]
     line = []
     framed = [max(pair) >= TINTED for pair in zip(upper, lower, strict=True)]
     for at, pair in enumerate(zip(upper, lower, strict=True)):
@@ -224,10 +231,10 @@ def ramp(drawing: str, upper: bytes, lower: bytes, *, dark: bool) -> str:
             line.append(" ")
         else:
             total = sum(level - TINTED if level >= TINTED else level for level in pair)
-            line.append(letters[_density(total, len(letters), dark)])
+            line.append(characters[_density(total, len(characters), dark)])
     return "".join(line)
 
 
 def _density(total: int, count: int, dark: bool) -> int:
-    most = 2 * (LEVELS - 1)
-    return round((total if dark else most - total) / most * (count - 1))
+    maximum = 2 * (LEVELS - 1)
+    return round((total if dark else maximum - total) / maximum * (count - 1))

@@ -1,4 +1,4 @@
-"""What becomes of an error nobody foresaw: the traceback goes into a file, the user gets one line."""
+"""Crash reports: the traceback goes to a file, the user sees one line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from core import __version__
 
 
 def report(error: BaseException) -> str:
-    """Write the traceback of `error` to a file of its own, and say in one line what happened and where that file is."""
+    """Write the traceback of `error` to a new temporary file and return a one-line message that names it."""
     text = f"minidiff {__version__}\n\n" + "".join(traceback.format_exception(error))
-    what = f"minidiff-tui ended by a fault of its own ({type(error).__name__}); training, if any, goes on."
+    summary = f"minidiff-tui crashed ({type(error).__name__}); training runs, if any, continue."
     try:
         handle, name = tempfile.mkstemp(prefix="minidiff-tui-", suffix=".log")
         os.close(handle)
         Path(name).write_text(text, encoding="utf-8")
     except OSError as failure:
-        return f"{what} The details could not be written: {failure.strerror}."
-    return f"{what} Please report it with {name}"
+        return f"{summary} The traceback could not be written: {failure.strerror}."
+    return f"{summary} Please report it with {name}"

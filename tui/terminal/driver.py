@@ -1,8 +1,7 @@
-"""The terminal driver: Textual's, hardened against input that is not text or too much of it, and against a terminal
-that takes no output.
+"""The terminal driver: Textual's Linux driver, hardened against invalid or excessive input and blocked output.
 
-Private parts of Textual are used in this module alone, as seen in 8.2.5 to 8.2.8: `XTermParser`, `exit_event`,
-`_key_thread`, `_run_input_thread`, `_writer_thread` and its queue, and the app's `_handle_exception`.
+Uses private APIs of Textual, checked with 8.2.5 to 8.2.8: `XTermParser`, `exit_event`, `_key_thread`,
+`_run_input_thread`, `_writer_thread` and its queue, and the app's `_handle_exception`.
 """
 
 from __future__ import annotations
@@ -30,48 +29,48 @@ if TYPE_CHECKING:
     from tui.app import MinidiffApp
 
 READ_BYTES = 4096
-POLL_SECONDS = 0.1  # how often the input thread looks whether it should end; also how late a lone escape key may be
-MOST_TYPED = 64  # characters in one read; more of them were pasted, not typed
-PASTE_GAP_SECONDS = 0.02  # without input, after which a paste is complete
-PASTE_CHARACTERS = 4096  # of a paste; the rest is dropped: no field takes more
-MOST_UNHANDLED = 64  # messages in the app's queues; while there are more, nothing is read
-UNHANDLED_SECONDS = 0.01  # between two looks at those queues
-WIDEST = 1000  # columns or lines of a terminal; one that reports more, or none, is not believed
-LONGEST_SEQUENCE = 32  # characters of an escape sequence, as Textual's parser has it
+POLL_SECONDS = 0.1  # interval at which the input thread checks for exit; also the delay of a lone escape key
+MAX_TYPED = 64  # characters in one read; more are treated as a paste
+PASTE_GAP_SECONDS = 0.02  # a paste ends after this long without input
+MAX_PASTE = 4096  # characters of a paste; the rest is dropped, as no field holds more
+MAX_UNHANDLED = 64  # reading stops while the app has more messages queued
+UNHANDLED_SECONDS = 0.01  # interval between checks of the queues
+MAX_SIDE = 1000  # columns or rows; a reported size beyond this is ignored
+MAX_SEQUENCE = 32  # characters of an escape sequence, as in Textual's parser
 
 _X10_REPORT = re.compile(rb"\x1b\[M(?:.{3}|.{0,2}\Z)", re.DOTALL)
 
 
 class InputDecoder:
-    """Turns the bytes that a terminal sends into text, with U+FFFD for what is not of the encoding.
+    """Decodes the bytes of terminal input incrementally; invalid bytes become U+FFFD.
 
-    The three bytes after `ESC [ M` are the button and place of a mouse report in the X10 protocol, not text; beyond
-    column 95 they are not even ASCII. Textual makes nothing of such a report, so they become spaces.
+    In the X10 mouse protocol, `ESC [ M` is followed by three bytes for button and position, which are not ASCII beyond
+    column 95. Textual ignores such reports, so the three bytes become spaces.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:
         self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-        self._before = b""  # the last bytes, in which a report may have begun
+        self._tail = b""  # the last bytes, which may hold the start of a report
 
     def decode(self, data: bytes) -> str:
-        """The text of the next bytes; a character that is not complete yet comes with the bytes that complete it."""
-        both = _X10_REPORT.sub(lambda found: b"\x1b[M".ljust(len(found[0])), self._before + data)
-        text = self._decoder.decode(both[len(self._before) :])
-        self._before = both[-5:]
+        """Decode the next bytes; an incomplete character is returned with the bytes that complete it."""
+        both = _X10_REPORT.sub(lambda match: b"\x1b[M".ljust(len(match[0])), self._tail + data)
+        text = self._decoder.decode(both[len(self._tail) :])
+        self._tail = both[-5:]
         return text
 
 
-def _is_possible(size: Size) -> bool:
-    return 0 < size.width <= WIDEST and 0 < size.height <= WIDEST
+def _is_plausible(size: Size) -> bool:
+    return 0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE
 
 
 class TerminalDriver(LinuxDriver):
-    """Reads keys, pastes and mouse reports, and writes what is drawn.
+    """Reads keys, pastes and mouse reports, and writes output without blocking.
 
-    - Bytes that are no text, and escape sequences with impossible numbers, are never an error.
-    - More than `MOST_TYPED` characters in one read are one `Paste`, as with bracketed paste, not as many keys.
-    - While the app has `MOST_UNHANDLED` messages to handle, nothing more is read, so its queues stay short.
-    - `write` never blocks: what the terminal does not take, or does not answer, is not written, and `missed` is set.
+    - Invalid bytes and escape sequences with out-of-range numbers are never an error.
+    - More than `MAX_TYPED` characters in one read are posted as one `Paste`, as with bracketed paste.
+    - While more than `MAX_UNHANDLED` messages are queued in the app, nothing is read.
+    - `write` drops output that the terminal does not accept, and sets `output_dropped`.
     """
 
     def __init__(
@@ -81,15 +80,15 @@ class TerminalDriver(LinuxDriver):
         self._minidiff = app
         self._pacer = app.pacer
         self._parser = XTermParser(debug)
-        self._batch: list[Message] = []  # what the bytes read last amount to
-        self._ending = False
-        self.missed = False
-        """Whether something was not written, so that the whole screen has to be drawn again."""
+        self._batch: list[Message] = []  # messages parsed from the last read
+        self._stopping = False
+        self.output_dropped = False
+        """Whether output was dropped, so the whole screen has to be redrawn."""
 
-    # Input, in a thread of its own
+    # Input, in its own thread
 
     def _run_input_thread(self) -> None:
-        """Read, and end the app as for any other error should reading fail."""
+        """Read input; an error is handled like any other error of the app."""
         try:
             self.run_input_thread()
         except BaseException as error:
@@ -97,10 +96,10 @@ class TerminalDriver(LinuxDriver):
             raise
 
     def run_input_thread(self) -> None:
-        """Read until the app ends, or until the terminal hangs up, on which `tui.terminal.shutdown` ends the app."""
+        """Read until the app exits or the terminal hangs up, which `tui.terminal.shutdown` handles."""
         self._parser = XTermParser(self._debug)
         decoder = InputDecoder(getattr(sys.__stdin__, "encoding", None) or "utf-8")
-        pasted: str | None = None  # of a paste without brackets that is still coming
+        pasted: str | None = None  # text so far of an unbracketed paste; None if there is none
         recent = ""
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
@@ -120,53 +119,53 @@ class TerminalDriver(LinuxDriver):
                     self._batch.append(events.Paste(pasted))
                     pasted = None
                 if pasted is not None and "\x1b" not in recent + text:
-                    pasted += text  # nothing for the parser: it would make a key of each character
+                    pasted += text  # bypasses the parser, which would make a key of each character
                 else:
                     self._parse(text)
-                    pasted = self._without_pasted_keys(pasted)
-                recent = (recent + text)[-LONGEST_SEQUENCE:]
-                pasted = None if pasted is None else pasted[:PASTE_CHARACTERS]
+                    pasted = self._extract_paste(pasted)
+                recent = (recent + text)[-MAX_SEQUENCE:]
+                pasted = None if pasted is None else pasted[:MAX_PASTE]
                 self._deliver()
 
     def _parse(self, text: str) -> None:
-        """Add the messages that `text` amounts to, or without any those whose time is up, to the batch."""
-        for character in text:  # one by one, so that an impossible sequence takes nothing with it
+        """Parse `text` into the batch; empty text flushes a pending escape sequence that timed out."""
+        for character in text:  # one at a time, so an invalid sequence discards nothing else
             try:
                 self._process(self._parser.feed(character))
-            except (ValueError, ArithmeticError):  # numbers that mean nothing, such as a key beyond Unicode
+            except (ValueError, ArithmeticError):  # out-of-range numbers, such as a key beyond Unicode
                 self._parser = XTermParser(self._debug)
         if not text:
             self._process(self._parser.tick())
 
     def _process(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            if not isinstance(message, events.Resize) or _is_possible(message.size):
+            if not isinstance(message, events.Resize) or _is_plausible(message.size):
                 self.process_message(message)
 
-    def _without_pasted_keys(self, pasted: str | None) -> str | None:
-        """Take the keys out of the batch if they were pasted; what was pasted so far, None if they were typed."""
+    def _extract_paste(self, pasted: str | None) -> str | None:
+        """Move pasted keys from the batch to the paste and return its text; None if the keys were typed."""
         keys = [message for message in self._batch if isinstance(message, events.Key)]
         characters = (key.character or "" for key in keys)
         text = "".join(character for character in characters if character.isprintable() or character in "\r\n\t")
-        if pasted is None and len(text) <= MOST_TYPED:
+        if pasted is None and len(text) <= MAX_TYPED:
             return None
         self._batch = [message for message in self._batch if not isinstance(message, events.Key)]
         return (pasted or "") + text.replace("\r", "\n")
 
     def send_message(self, message: Message) -> None:
-        """Pass a message on to the app, with all others that came with it."""
+        """Add a message of the input thread to the batch; post others at once."""
         if threading.current_thread() is self._key_thread:
             self._batch.append(message)
         else:
             super().send_message(message)
 
     def _deliver(self) -> None:
-        """Let the app take the batch, and wait until it has handled enough of it."""
+        """Post the batch to the app, and wait until the app has handled enough of it."""
         if not self._batch:
             return
         batch, self._batch = self._batch, []
         delivery = asyncio.run_coroutine_threadsafe(self._post(batch), self._loop)
-        while not self.exit_event.is_set():  # at the end, the app itself waits for this thread
+        while not self.exit_event.is_set():  # on exit the app joins this thread
             try:
                 delivery.result(POLL_SECONDS)
             except TimeoutError:
@@ -178,13 +177,13 @@ class TerminalDriver(LinuxDriver):
         self._pacer.input_received(time.monotonic())
         for message in batch:
             if isinstance(message, events.Paste):
-                message.text = message.text[:PASTE_CHARACTERS]
+                message.text = message.text[:MAX_PASTE]
             self._app.post_message(message)
-            while self._unhandled() > MOST_UNHANDLED:
+            while self._unhandled() > MAX_UNHANDLED:
                 await asyncio.sleep(UNHANDLED_SECONDS)
 
     def _unhandled(self) -> int:
-        """Messages in the queues that keys go through: the app's, then that of the focused widget or the screen."""
+        """Number of messages queued in the app and in the focused widget, or in the screen."""
         if not self._app.screen_stack:
             return self._app.message_queue_size
         return self._app.message_queue_size + (self._app.focused or self._app.screen).message_queue_size
@@ -192,34 +191,34 @@ class TerminalDriver(LinuxDriver):
     # Output
 
     @property
-    def takes_output(self) -> bool:
-        """Whether what is written now would reach the terminal without waiting, as far as one can tell."""
+    def accepts_output(self) -> bool:
+        """Whether the write queue has room and the terminal responds."""
         if self._writer_thread is None or self._writer_thread._queue.full():
             return False
         return not self._pacer.is_unresponsive(time.monotonic())
 
     def write(self, data: str) -> None:
-        """Write to the terminal, unless it takes nothing, in characters that it can show."""
+        """Write to the terminal, replacing characters that it cannot show; drop the output if it would block."""
         codec = "ascii" if self._minidiff.drawing == "ascii" else self._minidiff.codec
         if codec is not None:
             data = data.encode(codec, HANDLER).decode(codec)
-        if self._ending or self.takes_output:
+        if self._stopping or self.accepts_output:
             super().write(data)
         else:
-            self.missed = True
+            self.output_dropped = True
 
     def start_application_mode(self) -> None:
-        """Take the terminal over."""
-        self._ending = False
+        """Set up the terminal."""
+        self._stopping = False
         self._pacer.discard_queries()
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def disable_input(self) -> None:
-        """Stop reading; what is written from now on restores the terminal, and is written whatever happens."""
-        self._ending = True
+        """Stop reading; later output restores the terminal and is always written."""
+        self._stopping = True
         super().disable_input()
 
     def stop_application_mode(self) -> None:
-        """Give the terminal back."""
-        self._ending = True
+        """Restore the terminal."""
+        self._stopping = True
         super().stop_application_mode()

@@ -1,109 +1,113 @@
-"""How fast the terminal takes what is drawn: pictures are followed by a question, and the answers set the pace."""
+"""Frame pacing: a cursor position query follows each frame, and the response time sets the frame rate."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 
-QUERY = "\x1b[6n"  # where the cursor is: every terminal answers, once it has drawn all that came before
-FASTEST, SLOWEST = 30.0, 4.0  # pictures a second
-QUEUED_SECONDS = 0.1  # of waiting in line that are taken for a link too slow for the present pace
-STALLED_SECONDS = 0.25  # beyond the link's own delay without an answer: nothing more is drawn meanwhile
-NO_REPLY_SECONDS = 3.0  # without a first answer: this terminal gives none, and is asked no more
-NO_REPLY_RATE = 12.0  # pictures a second for such a terminal
-QUERY_SECONDS = 10.0  # between two questions, at least one, also where no pictures are drawn
-UNRESPONSIVE_SECONDS = 10.0  # without an answer or any other input, after which nothing at all is written
+QUERY = "\x1b[6n"  # cursor position query; the terminal replies after it has drawn everything before
+FASTEST, SLOWEST = 30.0, 4.0  # frames per second
+QUEUED_SECONDS = 0.1  # queueing delay above which the frame rate is lowered
+STALLED_SECONDS = 0.25  # overdue reply, beyond the base delay: no frames are drawn meanwhile
+NO_REPLY_SECONDS = 3.0  # without a first reply, the terminal is not queried again
+NO_REPLY_RATE = 12.0  # frames per second for such a terminal
+QUERY_SECONDS = 10.0  # longest interval between queries, even if no frames are drawn
+UNRESPONSIVE_SECONDS = 10.0  # without a reply or other input, after which nothing is written
 
 
 class FramePacer:
-    """The pace that the terminal keeps up with, from `SLOWEST` to `fastest` pictures a second.
+    """Adapts the frame rate to the terminal, from `SLOWEST` to `fastest` frames per second.
 
-    Times are seconds of one clock that only goes forward. What an answer takes beyond the fastest is time spent in
-    line, in a link that is slower than what is written to it: then the pace falls, and else it rises. So nothing queues
-    up, whatever the link's delay: the newest picture is drawn next, and those in between are not.
+    All times are seconds on a monotonic clock. The fastest reply gives the base delay of the connection; anything
+    beyond it is queueing. The frame rate falls when replies queue and rises otherwise, so output never piles up: the
+    newest frame is drawn next and those in between are skipped.
+
+    Attributes:
+        fastest: Highest frame rate, in frames per second.
+        replies_missing: Whether the terminal never replied; the frame rate is then `NO_REPLY_RATE`.
     """
 
     def __init__(self, fastest: float = FASTEST) -> None:
         self.fastest = max(SLOWEST, fastest)
         self.replies_missing = False
-        self._pace = self.fastest
-        self._queries: deque[float] = deque()  # when, of the questions without an answer
+        self._rate = self.fastest
+        self._queries: deque[float] = deque()  # send times of unanswered queries
         self._base_delay: float | None = None
         self._drawn = float("-inf")
-        self._query_due = False  # whether a picture was drawn since the last question
+        self._query_due = False  # whether a frame was drawn since the last query
         self._last_query = float("-inf")
-        self._last_input = float("-inf")  # when anything came from the terminal
+        self._last_input = float("-inf")  # time of the last input of any kind
 
     @property
-    def pace(self) -> float:
-        """Pictures a second."""
-        return min(NO_REPLY_RATE, self.fastest) if self.replies_missing else self._pace
+    def frame_rate(self) -> float:
+        """Current frame rate, in frames per second."""
+        return min(NO_REPLY_RATE, self.fastest) if self.replies_missing else self._rate
 
     @property
     def delay(self) -> float:
-        """Seconds that the terminal takes to answer when nothing is in line; 0 before it is known."""
+        """Base response time in seconds, without queueing; 0 until it is known."""
         return self._base_delay or 0.0
 
     @property
     def waiting(self) -> bool:
-        """Whether an answer is still to come."""
+        """Whether a reply is pending."""
         return bool(self._queries)
 
     def needs_query(self, now: float) -> bool:
-        """Whether what was just written should be followed by `QUERY`: if it was a picture, and now and then."""
+        """Whether to send `QUERY` now: after each frame, and every `QUERY_SECONDS`."""
         self._stop_querying(now)
         due = not self._queries and now - self._last_query > QUERY_SECONDS
         return (self._query_due or due) and not self.replies_missing
 
     def query_sent(self, now: float) -> None:
-        """A question was written."""
+        """Record that a query was sent."""
         self._query_due = False
         self._queries.append(now)
         self._last_query = now
 
     def input_received(self, now: float) -> None:
-        """Something came from the terminal: an answer, a key, a new size.
+        """Record input from the terminal: a reply, a key or a new size.
 
-        After a silence, questions may have been lost, with a terminal that was detached or that went to sleep.
+        If the terminal was unresponsive (detached or suspended), pending queries may be lost and are discarded.
         """
         if self.is_unresponsive(now):
             self.discard_queries()
         self._last_input = now
 
     def discard_queries(self) -> None:
-        """Expect no answers to what was asked so far: the terminal was given to another program meanwhile."""
+        """Drop pending queries, for example after another program used the terminal."""
         self._queries.clear()
 
     def is_unresponsive(self, now: float) -> bool:
-        """Whether a terminal that has answered before gives no sign any more, and should be written nothing.
+        """Whether a terminal that replied before has stopped responding; nothing should be written to it.
 
-        SSH finds a connection dead only if nothing is written on it: its keepalives are sent on idle ones.
+        SSH sends keepalives only on idle connections, so it detects a dead connection only if nothing is written.
         """
         if not self._queries or self._base_delay is None:
             return False
         return now - max(self._queries[0], self._last_input) > UNRESPONSIVE_SECONDS
 
     def reply_received(self, now: float) -> None:
-        """An answer came, to the oldest question."""
+        """Record the reply to the oldest pending query."""
         if not self._queries:
-            return  # to a question of somebody else
-        took = now - self._queries.popleft()
-        self._base_delay = took if self._base_delay is None else min(self._base_delay, took)
-        if took - self.delay > QUEUED_SECONDS:
-            self._pace = max(SLOWEST, self._pace / 1.5)
+            return  # reply to another program's query
+        elapsed = now - self._queries.popleft()
+        self._base_delay = elapsed if self._base_delay is None else min(self._base_delay, elapsed)
+        if elapsed - self.delay > QUEUED_SECONDS:
+            self._rate = max(SLOWEST, self._rate / 1.5)
         else:
-            self._pace = min(self.fastest, self._pace * 1.1)
+            self._rate = min(self.fastest, self._rate * 1.1)
 
     def can_draw(self, now: float) -> bool:
-        """Whether a picture may be drawn now."""
+        """Whether a frame may be drawn now."""
         self._stop_querying(now)
-        on_their_way = 1 + math.ceil(self.delay * self.pace)
+        in_flight = 1 + math.ceil(self.delay * self.frame_rate)
         stalled = bool(self._queries) and now - self._queries[0] > self.delay + STALLED_SECONDS
-        full = len(self._queries) >= (on_their_way if self._base_delay is not None else 1)
-        return not stalled and not full and now - self._drawn >= 0.95 / self.pace
+        full = len(self._queries) >= (in_flight if self._base_delay is not None else 1)
+        return not stalled and not full and now - self._drawn >= 0.95 / self.frame_rate
 
     def frame_drawn(self, now: float) -> None:
-        """A picture was drawn."""
+        """Record that a frame was drawn."""
         self._drawn = now
         self._query_due = True
 

@@ -1,4 +1,4 @@
-"""A line that folds options away, names them, and unfolds them."""
+"""A collapsible group of form options."""
 
 from __future__ import annotations
 
@@ -12,46 +12,52 @@ from textual.widgets import Static
 
 
 class CollapsibleOptions(Static, can_focus=True):
-    """Names the options folded away below it, those that were changed with their values; unfolds them."""
+    """One line that expands or collapses a group of options; posts `Toggled`.
+
+    While collapsed, it lists the names of the options, those with changed values first.
+
+    Attributes:
+        names: Names of the options in the group.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "turn", "Fold or unfold", show=False),
-        Binding("right", "turn(True)", show=False),
-        Binding("left", "turn(False)", show=False),
+        Binding("enter,space", "toggle_group", "Expand or collapse", show=False),
+        Binding("right", "expand_group", show=False),
+        Binding("left", "collapse_group", show=False),
     ]
 
     class Toggled(Message):
-        """A group was folded or unfolded."""
+        """Posted when the user expanded or collapsed the group."""
 
-    def __init__(self, names: list[str], rest: Widget) -> None:
+    def __init__(self, names: list[str], options: Widget) -> None:
         super().__init__(classes="fold")
         self.names = names
-        self._rest = rest
+        self._options = options
         self._changed: dict[str, str] = {}
 
     @property
-    def open(self) -> bool:
-        """Whether the options below are in sight."""
-        return self._rest.display
+    def expanded(self) -> bool:
+        """Whether the options are visible."""
+        return self._options.display
 
-    def turn(self, unfold: bool) -> None:
-        """Show or hide the options below."""
-        if not unfold and self._rest.has_focus_within:
+    def set_expanded(self, expanded: bool) -> None:
+        """Expand or collapse the group."""
+        if not expanded and self._options.has_focus_within:
             self.focus()
-        self._rest.display = unfold
-        self._tell()
+        self._options.display = expanded
+        self._update_line()
 
-    def name_changed(self, changed: dict[str, str]) -> None:
-        """Name the values among these options that are not the preset's."""
+    def set_changed(self, changed: dict[str, str]) -> None:
+        """Set the options whose values differ from the preset, and their values."""
         self._changed = changed
-        self._tell()
+        self._update_line()
 
-    def _tell(self) -> None:
-        if self.open:
+    def _update_line(self) -> None:
+        if self.expanded:
             self.update(Content.styled("▾ fewer", "$primary"), layout=False)
             return
         parts: list[tuple[str, str]] = [(f"▸ {len(self.names)} more".ljust(10), "$primary")]
-        # What was changed comes first, where it is seen at every width.
+        # Changed options come first, where they are visible at every width.
         for number, name in enumerate(sorted(self.names, key=lambda name: name not in self._changed)):
             parts.append(("  " if not number else ", ", "$foreground 45%"))
             if name in self._changed:
@@ -60,11 +66,21 @@ class CollapsibleOptions(Static, can_focus=True):
                 parts.append((name.replace("_", " "), "$foreground 45%"))
         self.update(Content.assemble(*parts), layout=False)
 
-    def action_turn(self, unfold: bool | None = None) -> None:
-        """Unfold, or fold what is unfolded."""
-        self.turn(not self.open if unfold is None else unfold)
+    def action_toggle_group(self) -> None:
+        """Expand or collapse the group."""
+        self._toggle(not self.expanded)
+
+    def action_expand_group(self) -> None:
+        """Expand the group."""
+        self._toggle(True)
+
+    def action_collapse_group(self) -> None:
+        """Collapse the group."""
+        self._toggle(False)
+
+    def _toggle(self, expanded: bool) -> None:
+        self.set_expanded(expanded)
         self.post_message(self.Toggled())
 
     def on_click(self) -> None:
-        """Unfold, or fold what is unfolded."""
-        self.action_turn()
+        self.action_toggle_group()

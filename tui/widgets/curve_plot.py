@@ -1,4 +1,4 @@
-"""Curves of one run or several, to be zoomed, panned, smoothed and read off; plotext draws them."""
+"""Interactive plots of one or several runs: zoom, pan, smoothing and a cursor."""
 
 from __future__ import annotations
 
@@ -21,32 +21,37 @@ from textual_plotext import PlotextPlot
 from core.runs.history import RunHistory
 from tui.actions import bindings
 from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, plotted
+from tui.widgets.axes import Axes, Line, draw_plot
 from tui.widgets.curves import (
     Curve,
-    Series,
+    SeriesCache,
     View,
-    curves_of,
-    label,
+    build_curves,
+    downsample,
     loss_ticks,
-    overlaid,
+    overlay_curves,
     round_ticks,
-    steps_a_unit,
-    thinned,
+    steps_per_unit,
+    tick_label,
 )
 
-MARGIN = 10  # columns that the y labels and the frame take
-STEP = 0.01  # share of the span that the cursor moves by
-# One colour a run; entries of the 256-colour table, told apart on dark and light alike.
+MARGIN = 10  # columns for the y labels and the axis
+STEP = 0.01  # fraction of the span per cursor step
+# One colour per run, from the 256-colour table; distinct on dark and light backgrounds.
 RUN_COLORS = ("plot-average", "plot-validation", "plot-run-3", "plot-run-4", "plot-run-5", "plot-run-6")
 
 
 class CurvePlot(PlotextPlot, can_focus=True):
-    """Draws what `show` or `overlay` was given, as `view` says; drawn anew only when something changed."""
+    """Plots the history of one run or of several; posts `ViewChanged`.
+
+    Attributes:
+        view: Quantity, axes, smoothing, span and cursor.
+        render_seconds: Duration of the last render, in seconds.
+    """
 
     @dataclass
-    class Viewed(Message):
-        """The plot is looked at otherwise now."""
+    class ViewChanged(Message):
+        """Posted when the curves or the view changed."""
 
         plot: CurvePlot
 
@@ -60,117 +65,114 @@ class CurvePlot(PlotextPlot, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.view = View()
         self._histories: Mapping[str, RunHistory] = {}
-        self._series: dict[str, Series] = {}  # by run
-        self._waiting = ""
-        self._curves: list[Curve] | None = None  # None: to be made anew
-        self.cost = 0.0  # seconds that the last drawing took
+        self._series: dict[str, SeriesCache] = {}  # by run
+        self._placeholder = ""
+        self._curves: list[Curve] | None = None  # None: to be rebuilt
+        self.render_seconds = 0.0
 
-    def show(self, history: RunHistory, waiting: str = "") -> None:
-        """Draw one run; while it holds no point, show the text `waiting`."""
-        self._histories, self._waiting = {"": history}, waiting
-        self._change(self.view)
+    def set_history(self, history: RunHistory, placeholder: str = "") -> None:
+        """Plot one run; show `placeholder` while it has no points."""
+        self._histories, self._placeholder = {"": history}, placeholder
+        self._rebuild(self.view)
 
-    def overlay(self, histories: Mapping[str, RunHistory]) -> None:
-        """Draw several runs, a curve each, by their names."""
-        self._histories, self._waiting = dict(histories), "these runs have no such curve"
-        self._change(self.view)
+    def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
+        """Plot several runs by name, one curve each."""
+        self._histories, self._placeholder = dict(histories), "no such curve in these runs"
+        self._rebuild(self.view)
 
     @property
     def curves(self) -> list[Curve]:
-        """What is drawn, all of it."""
+        """All curves, not limited to the visible span."""
         if self._curves is None:
             if len(self._histories) == 1:
                 ((name, history),) = self._histories.items()
-                self._curves = curves_of(history, self.view, self._series[name])
+                self._curves = build_curves(history, self.view, self._series[name])
             else:
-                self._curves = overlaid(self._histories, self.view, RUN_COLORS, self._series)
+                self._curves = overlay_curves(self._histories, self.view, RUN_COLORS, self._series)
         return self._curves
 
     @property
     def extent(self) -> tuple[float, float]:
-        """From 0 to the last point."""
+        """Range of the x axis, from 0 to the last point."""
         ends = [self._end(history) for history in self._histories.values()]
         return 0.0, max(ends, default=0.0) or 1.0
 
     def _end(self, history: RunHistory) -> float:
         steps = [events[-1].step for events in (history.progress, history.epochs) if events]
-        return max(steps, default=0) / steps_a_unit(history, self.view)
+        return max(steps, default=0) / steps_per_unit(history, self.view)
 
-    def _change(self, view: View) -> None:
+    def _rebuild(self, view: View) -> None:
         self.view = view
-        self._series = {name: self._series.get(name) or Series() for name in self._histories}
+        self._series = {name: self._series.get(name) or SeriesCache() for name in self._histories}
         self._curves = None
         self.refresh()
-        self.post_message(self.Viewed(self))
+        self.post_message(self.ViewChanged(self))
 
-    def _look(self, view: View) -> None:
-        """Look at the same curves otherwise."""
+    def _set_view(self, view: View) -> None:
+        """Change the view, reusing the curves if the span is the same."""
         self._curves = self._curves if view.span == self.view.span else None
         self.view = view
         self.refresh()
-        self.post_message(self.Viewed(self))
+        self.post_message(self.ViewChanged(self))
 
-    # What a person asks
+    # Actions
 
     def action_zoom(self, by: int) -> None:
-        """Look closer, or from farther away."""
-        self._look(self.view.zoomed(self.extent, by))
+        """Zoom in, or out if `by` is negative."""
+        self._set_view(self.view.zoomed(self.extent, by))
 
     def action_pan(self, by: int) -> None:
-        """Look further to the right, or to the left."""
-        self._look(self.view.panned(self.extent, by))
+        """Pan right, or left if `by` is negative."""
+        self._set_view(self.view.panned(self.extent, by))
 
     def action_cursor(self, by: int) -> None:
-        """Move the cursor whose values the legend tells."""
-        self._look(self.view.moved(self.extent, by * STEP))
+        """Move the cursor; the legend shows the values there."""
+        self._set_view(self.view.moved(self.extent, by * STEP))
 
     def action_all(self) -> None:
-        """Everything again, without a cursor."""
-        self._look(replace(self.view, span=None, cursor=None))
+        """Reset the zoom and remove the cursor."""
+        self._set_view(replace(self.view, span=None, cursor=None))
 
     def action_log(self) -> None:
-        """A logarithmic axis, or a linear one."""
-        self._look(replace(self.view, log=not self.view.log))
+        """Switch the y axis between logarithmic and linear."""
+        self._set_view(replace(self.view, log=not self.view.log))
 
     def action_by_step(self) -> None:
-        """Against steps, or against epochs."""
-        self._change(replace(self.view, by_step=not self.view.by_step, span=None, cursor=None))
+        """Switch the x axis between steps and epochs."""
+        self._rebuild(replace(self.view, by_step=not self.view.by_step, span=None, cursor=None))
 
     def action_smooth(self, by: int) -> None:
-        """Smoother, or less so."""
-        self._change(self.view.smoother(by))
+        """Increase the smoothing, or decrease it if `by` is negative."""
+        self._rebuild(self.view.smoother(by))
 
     def action_quantity(self) -> None:
-        """The next quantity."""
-        self._change(self.view.next_quantity())
+        """Show the next quantity."""
+        self._rebuild(self.view.next_quantity())
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """From farther away."""
         event.stop()
         self.action_zoom(-1)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Closer, around the pointer."""
         event.stop()
-        self._point(event.x)
+        self._move_cursor_to(event.x)
         self.action_zoom(1)
 
     def on_click(self, event: events.Click) -> None:
-        """The cursor goes to the pointer."""
-        self._point(event.x)
+        self._move_cursor_to(event.x)
 
-    def _point(self, column: int) -> None:
+    def _move_cursor_to(self, column: int) -> None:
         left, right = self.view.span or self.extent
         width = max(1, self.size.width - MARGIN)
-        share = min(1.0, max(0.0, (column - MARGIN + 2) / width))
-        self._look(replace(self.view, cursor=left + share * (right - left)))
+        fraction = min(1.0, max(0.0, (column - MARGIN + 2) / width))
+        self._set_view(replace(self.view, cursor=left + fraction * (right - left)))
 
-    # How it is drawn
+    # Rendering
 
     def series(self, columns: int) -> dict[str, tuple[list[float], list[float]]]:
-        """The curves by name, as they are drawn in so many columns; logarithms where the axis is logarithmic."""
+        """Return visible xs and ys by curve name, downsampled to `columns`; log10 of y on a logarithmic axis."""
         span = self.view.span or self.extent
-        return {curve.name: thinned(curve, span, columns, log=self._is_log) for curve in self.curves}
+        return {curve.name: downsample(curve, span, columns, log=self._is_log) for curve in self.curves}
 
     @property
     def _in_steps(self) -> bool:
@@ -181,67 +183,67 @@ class CurvePlot(PlotextPlot, can_focus=True):
         return self.view.log and self.view.quantity in ("loss", "distance")
 
     def render(self) -> RenderResult:
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
-            return self._rendered()
+            return self._render_plot()
         finally:
-            self.cost = time.perf_counter() - began
+            self.render_seconds = time.perf_counter() - start
 
-    def _rendered(self) -> RenderResult:
+    def _render_plot(self) -> RenderResult:
         width, height = self.size
         drawn = self.series(max(1, width - MARGIN))
         heights = [y for _, ys in drawn.values() for y in ys]
         if not heights or width < MARGIN + 6 or height < 4:
-            said = Text(self._reason(), justify="center")
-            return Align.center(said, vertical="middle", height=height)
+            message = Text(self._empty_message(), justify="center")
+            return Align.center(message, vertical="middle", height=height)
         lines = [
             Line(*drawn[curve.name], self.color(curve.color), dots=curve.dots, coarse=curve.lows is not None)
             for curve in self.curves
         ]
-        return plotted(self, lines, self._axes(heights), self.color("plot-axes"))
+        return draw_plot(self, lines, self._axes(heights), self.color("plot-axes"))
 
-    def _reason(self) -> str:
-        """Why there is no curve."""
+    def _empty_message(self) -> str:
+        """The reason why no curve is visible."""
         if any(curve.xs for curve in self.curves):
             if self.view.span is not None:
-                return "nothing here; 0 shows everything"
+                return "no points in this range; 0 resets the zoom"
             if self._is_log and any(math.isfinite(y) for curve in self.curves for y in curve.ys):
-                return f"the {self.view.quantity} is 0 or less\ny draws a linear axis"
-            return f"the {self.view.quantity} is not a number"
+                return f"{self.view.quantity} is 0 or negative\ny switches to a linear axis"
+            return f"{self.view.quantity} is NaN or infinite"
         if self.view.quantity == "distance" and any(history.progress for history in self._histories.values()):
-            return "no distance was measured\n--eval-every measures while training"
-        return self._waiting
+            return "no distance measured\n--eval-every enables it during training"
+        return self._placeholder
 
     def _axes(self, heights: Sequence[float]) -> Axes:
-        """The axes, with room around a flat or single value."""
+        """The axes; a flat or single value gets a margin."""
         width, height = self.size
         low, high = min(heights), max(heights)
-        room = 0.05 if self._is_log else 0.05 * abs(high) or 1.0
-        if high - low < 0.4 * room:
-            low, high = low - room, high + room
+        margin = 0.05 if self._is_log else 0.05 * abs(high) or 1.0
+        if high - low < 0.4 * margin:
+            low, high = low - margin, high + margin
         left, right = self.view.span or self.extent
         count = max(2, height // 3)
         if self._is_log:
             ticks = loss_ticks(10**low, 10**high, count)
-            places = [math.log10(tick) for tick in ticks]
+            positions = [math.log10(tick) for tick in ticks]
         else:
-            places = ticks = round_ticks(low, high, count)
-        across = round_ticks(left, right, max(2, width // 12))
-        names = [f"{tick:,.0f}" if tick == int(tick) else f"{tick:.3g}" for tick in across]
+            positions = ticks = round_ticks(low, high, count)
+        x_ticks = round_ticks(left, right, max(2, width // 12))
+        names = [f"{tick:,.0f}" if tick == int(tick) else f"{tick:.3g}" for tick in x_ticks]
         return Axes(
             (left, right),
             (low, high),
-            dict(zip(across, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]], strict=True)),
-            dict(zip(places, map(label, ticks), strict=True)),
+            dict(zip(x_ticks, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]], strict=True)),
+            dict(zip(positions, map(tick_label, ticks), strict=True)),
             self.view.cursor,
         )
 
     def color(self, name: str) -> tuple[int, int, int]:
-        """A colour of the theme."""
+        """RGB value of a theme variable."""
         return theme_color(self.app.theme_variables, name).rgb
 
     def legend(self) -> Text:
-        """The curves' names in their colours with the newest values, or those at the cursor, for a line above."""
+        """The legend line: curve names in their colours, with the values at the cursor or the newest ones."""
         line = Text(no_wrap=True, overflow="ellipsis")
         if self.view.cursor is not None:
             unit = "step" if self._in_steps else "epoch"
@@ -251,55 +253,52 @@ class CurvePlot(PlotextPlot, can_focus=True):
             style = "rgb({},{},{})".format(*self.color(curve.color))
             line.append(f"{'•' if curve.dots else '━'} {curve.name}", style=style)
             line.append("  " if value is None else f" {_value(value)}  ")
-        line.append(self._how())
+        line.append(self._view_flags())
         line.rstrip()
         return line
 
-    def _how(self) -> str:
-        """In what way the curves are looked at, where that is not the usual one."""
-        said = []
+    def _view_flags(self) -> str:
+        """View settings that differ from the defaults."""
+        flags = []
         if self.view.smoothing != View.smoothing:
-            said.append(f"smoothed {self.view.smoothing:g}")
+            flags.append(f"smoothed {self.view.smoothing:g}")
         if not self.view.log and self.view.quantity in ("loss", "distance"):
-            said.append("linear")
+            flags.append("linear")
         if self.view.span is not None:
-            said.append("zoomed")
-        return " · ".join(said)
+            flags.append("zoomed")
+        return " · ".join(flags)
 
 
 class CurvePanel(Vertical):
-    """A plot with its legend above."""
+    """A `CurvePlot` with its legend above."""
 
     DEFAULT_CSS = """
     CurvePanel { width: 1fr; height: 1fr; & #legend { height: 1; width: 1fr; text-wrap: nowrap; } }
     """
 
     def compose(self) -> ComposeResult:
-        """The legend, then the plot."""
         yield Static(id="legend")
         yield CurvePlot()
 
     @property
     def plot(self) -> CurvePlot:
-        """The plot."""
+        """The plot in this panel."""
         return self.query_one(CurvePlot)
 
     def on_mount(self) -> None:
-        """Follow changes of theme."""
-        self.watch(self.app, "theme", self._wear, init=False)
+        self.watch(self.app, "theme", self._theme_changed, init=False)
 
-    def _wear(self) -> None:
-        self.call_after_refresh(self._tell)
+    def _theme_changed(self) -> None:
+        self.call_after_refresh(self._update_legend)
 
-    def on_curve_plot_viewed(self, message: CurvePlot.Viewed) -> None:
-        """Say what the plot shows now."""
+    def on_curve_plot_view_changed(self, message: CurvePlot.ViewChanged) -> None:
         message.stop()
-        self._tell()
+        self._update_legend()
 
-    def _tell(self) -> None:
-        known = any(curve.xs for curve in self.plot.curves)
-        self.query_one("#legend", Static).update(self.plot.legend() if known else "", layout=False)
+    def _update_legend(self) -> None:
+        has_points = any(curve.xs for curve in self.plot.curves)
+        self.query_one("#legend", Static).update(self.plot.legend() if has_points else "", layout=False)
 
 
 def _value(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if abs(value) < 1 else label(value)
+    return f"{value:.4f}".replace("0.", ".", 1) if abs(value) < 1 else tick_label(value)

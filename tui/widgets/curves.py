@@ -1,4 +1,4 @@
-"""A run's history as curves: the quantities there are, smoothed, cut to a span and thinned to columns."""
+"""Builds curves from a run's history: quantities, smoothing, spans and downsampling to columns."""
 
 from __future__ import annotations
 
@@ -12,57 +12,66 @@ from operator import itemgetter
 from core.runs.events import Evaluated, Progress
 from core.runs.history import RunHistory, ThinnedSeries
 
-QUANTITIES = ("loss", "images a second", "learning rate", "distance")
-SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of what came before, in an exponential moving average
-ZOOM = 2.0  # how much narrower a span becomes
-PAN = 0.25  # share of a span
-FEW = 2_000  # windows that are drawn one by one
+QUANTITIES = ("loss", "images/s", "learning rate", "distance")
+SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of past values in an exponential moving average
+ZOOM = 2.0  # factor per zoom step
+PAN = 0.25  # fraction of the span per pan step
+MAX_UNMERGED = 2_000  # windows in a span that are drawn without merging
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in ascending x; those whose y is not finite are no points."""
+    """A curve of points in ascending x; points with non-finite y are not drawn."""
 
     name: str
-    color: str  # of the theme's variables
+    color: str  # a theme variable
     xs: Sequence[float]
     ys: Sequence[float]
-    dots: bool = False  # drawn as points; else as a line
-    lows: Sequence[float] | None = None  # with `highs`: the least and greatest that each y stands for
+    dots: bool = False  # drawn as separate points, not as a line
+    lows: Sequence[float] | None = None  # with `highs`: minimum and maximum of the values that each y summarizes
     highs: Sequence[float] | None = None
 
     def at(self, x: float | None) -> float | None:
-        """The finite y nearest to `x`; the newest y, finite or not, where `x` is None; None if there is no point."""
+        """Return the finite y nearest to `x`, or the newest y if `x` is None; None without points."""
         if x is None:
             return self.ys[-1] if self.ys else None
-        points = ((abs(known - x), y) for known, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y))
+        points = ((abs(point - x), y) for point, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y))
         return min(points, default=(0.0, None))[1]
 
 
 @dataclass(frozen=True)
 class View:
-    """How curves are looked at; span and cursor are in the axis' own unit, None for everything and no cursor."""
+    """View settings of a plot.
+
+    Attributes:
+        quantity: One of `QUANTITIES`.
+        by_step: Whether the x axis counts steps; otherwise epochs, if the size of the data set is known.
+        log: Whether the y axis is logarithmic.
+        smoothing: One of `SMOOTHINGS`.
+        span: Visible part of the x axis, in its unit; None for all.
+        cursor: Position of the cursor on the x axis, in its unit; None for no cursor.
+    """
 
     quantity: str = "loss"
-    by_step: bool = False  # else by epoch, where the data set's size is known
+    by_step: bool = False
     log: bool = True
     smoothing: float = 0.6
     span: tuple[float, float] | None = None
     cursor: float | None = None
 
     def zoomed(self, extent: tuple[float, float], by: int) -> View:
-        """Half as wide a span around the cursor or the middle, or twice as wide where `by` is negative."""
+        """Zoom in by `by` steps around the cursor or the centre, or out if `by` is negative."""
         left, right = self.span or extent
-        middle = self.cursor if self.cursor is not None and left <= self.cursor <= right else (left + right) / 2
+        center = self.cursor if self.cursor is not None and left <= self.cursor <= right else (left + right) / 2
         factor = ZOOM**-by
-        return self._within((middle - (middle - left) * factor, middle + (right - middle) * factor), extent)
+        return self._within((center - (center - left) * factor, center + (right - center) * factor), extent)
 
     def panned(self, extent: tuple[float, float], by: int) -> View:
-        """A quarter of the span further to the right, or to the left where `by` is negative."""
+        """Pan right by `by` quarters of the span, or left if `by` is negative."""
         left, right = self.span or extent
-        way = PAN * by * (right - left)
-        way = max(extent[0] - left, min(extent[1] - right, way))
-        return self._within((left + way, right + way), extent)
+        offset = PAN * by * (right - left)
+        offset = max(extent[0] - left, min(extent[1] - right, offset))
+        return self._within((left + offset, right + offset), extent)
 
     def _within(self, span: tuple[float, float], extent: tuple[float, float]) -> View:
         left, right = max(span[0], extent[0]), min(span[1], extent[1])
@@ -70,93 +79,94 @@ class View:
             return replace(self, span=None)
         return self if right - left < (extent[1] - extent[0]) / 1e4 else replace(self, span=(left, right))
 
-    def moved(self, extent: tuple[float, float], share: float) -> View:
-        """The cursor moved on by a share of the span; the first time it appears at the right end."""
+    def moved(self, extent: tuple[float, float], fraction: float) -> View:
+        """Move the cursor by a fraction of the span; a new cursor starts at the right end."""
         left, right = self.span or extent
         if self.cursor is None:
             return replace(self, cursor=right)
-        return replace(self, cursor=max(left, min(right, self.cursor + share * (right - left))))
+        return replace(self, cursor=max(left, min(right, self.cursor + fraction * (right - left))))
 
     def next_quantity(self) -> View:
-        """The same span of the next quantity."""
+        """Show the next quantity over the same span."""
         return replace(self, quantity=QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)])
 
     def smoother(self, by: int) -> View:
-        """The next of `SMOOTHINGS`, or the one before."""
-        at = SMOOTHINGS.index(self.smoothing) + by
-        return replace(self, smoothing=SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, at))])
+        """Move `by` places through `SMOOTHINGS`."""
+        index = SMOOTHINGS.index(self.smoothing) + by
+        return replace(self, smoothing=SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, index))])
 
 
 class MovingAverage:
-    """An exponential moving average of one quantity of all windows, without the bias of its start.
+    """Exponential moving average of one quantity over all windows, with bias correction.
 
-    The bias is corrected as in Kingma and Ba 2015, section 3. What is not finite stays as it is and does not count.
+    The bias is corrected as in Kingma and Ba 2015, section 3. Non-finite values are kept but not averaged.
     """
 
     def __init__(self, quantity: str, weight: float) -> None:
         self._quantity = quantity  # a field of `Progress`
         self.weight = weight
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._values: list[float] = []
-        self._average = self._known = 0.0
+        self._average = self._weight_sum = 0.0
         self._last: Progress | None = None
 
     def of(self, windows: Sequence[Progress]) -> Sequence[float]:
-        """The average at each window; those that were given before, at the start of the sequence, cost nothing."""
-        known = len(self._values)
-        if known > len(windows) or (known and windows[known - 1] is not self._last):
-            self._begin()  # a resumed run dropped some
+        """Return the average at each window; only windows added since the last call are computed."""
+        count = len(self._values)
+        if count > len(windows) or (count and windows[count - 1] is not self._last):
+            self._reset()  # a resumed run dropped some windows
         for window in windows[len(self._values) :]:
             value: float = getattr(window, self._quantity)
             if math.isfinite(value):
                 self._average = self.weight * self._average + (1 - self.weight) * value
-                self._known = self.weight * self._known + (1 - self.weight)
-                value = self._average / self._known
+                self._weight_sum = self.weight * self._weight_sum + (1 - self.weight)
+                value = self._average / self._weight_sum
             self._values.append(value)
             self._last = window
         return self._values
 
 
-class Series:
-    """What is kept of one run from drawing to drawing, so that only new windows cost something."""
+class SeriesCache:
+    """Downsampled windows and moving averages of one run, updated incrementally between frames."""
 
     def __init__(self) -> None:
         self._thinned = ThinnedSeries()
-        self._averages: dict[str, MovingAverage] = {}  # by quantity, each with the weight asked for last
+        self._averages: dict[str, MovingAverage] = {}  # by quantity, with the last requested weight
 
     def windows(self, history: RunHistory, span: tuple[float, float] | None) -> tuple[Sequence[Progress], list[range]]:
-        """The windows to draw, merged unless `span`, in steps, holds few, and which of the log's each stands for."""
+        """Return the windows to draw and the log indices each covers; merged unless `span`, in steps, holds few."""
         progress = history.progress
         if span is not None:
             first = bisect_left(progress, span[0], key=lambda window: window.step)
             last = bisect_right(progress, span[1], key=lambda window: window.step)
-            if last - first <= FEW:
+            if last - first <= MAX_UNMERGED:
                 first, last = max(0, first - 1), min(len(progress), last + 1)
-                return progress[first:last], [range(at, at + 1) for at in range(first, last)]
+                return progress[first:last], [range(index, index + 1) for index in range(first, last)]
         points = self._thinned.of(progress)
         share = self._thinned.windows_per_point
         return points, [range(share * at, min(share * (at + 1), len(progress))) for at in range(len(points))]
 
     def smoothed(self, history: RunHistory, quantity: str, weight: float, members: Sequence[range]) -> list[float]:
-        """The moving average over all windows at the last finite one of each group, the same however one zooms."""
-        kept = self._averages.get(quantity)
-        if kept is None or kept.weight != weight:
-            kept = self._averages[quantity] = MovingAverage(quantity, weight)
-        average = kept.of(history.progress)
+        """Return the moving average over all windows at the last finite window of each group, at any zoom."""
+        cached = self._averages.get(quantity)
+        if cached is None or cached.weight != weight:
+            cached = self._averages[quantity] = MovingAverage(quantity, weight)
+        average = cached.of(history.progress)
         return [
-            next((average[at] for at in reversed(group) if math.isfinite(average[at])), math.nan) for group in members
+            next((average[index] for index in reversed(group) if math.isfinite(average[index])), math.nan)
+            for group in members
         ]
 
 
-def curves_of(history: RunHistory, view: View, series: Series | None = None) -> list[Curve]:
-    """The curves of one run; of a long one with its windows merged, unless the span holds few.
+def build_curves(history: RunHistory, view: View, series: SeriesCache | None = None) -> list[Curve]:
+    """Return the curves of one run; windows of a long run are merged, unless the span holds few.
 
-    `series` is kept from call to call, so that only what is new costs something.
+    Pass the same `series` on each call to process only new windows.
     """
-    unit = steps_a_unit(history, view)
-    series = series or Series()
+    unit = steps_per_unit(history, view)
+    series = series or SeriesCache()
     span = None if view.span is None else (view.span[0] * unit, view.span[1] * unit)
     windows, members = series.windows(history, span)
     xs = [window.step / unit for window in windows]
@@ -165,12 +175,12 @@ def curves_of(history: RunHistory, view: View, series: Series | None = None) -> 
             losses = [window.loss for window in windows]
             lows, highs = [window.loss_min for window in windows], [window.loss_max for window in windows]
             epochs = [event.step / unit for event in history.epochs]
-            found = [Curve("now", "plot-window", xs, losses, lows=lows, highs=highs)]
+            curves = [Curve("loss", "plot-window", xs, losses, lows=lows, highs=highs)]
             if view.smoothing:
                 smooth = series.smoothed(history, "loss", view.smoothing, members)
-                found.append(Curve("smoothed", "plot-smoothed", xs, smooth))
-            found.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
-            found.append(
+                curves.append(Curve("smoothed", "plot-smoothed", xs, smooth))
+            curves.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
+            curves.append(
                 Curve(
                     "validation",
                     "plot-validation",
@@ -179,10 +189,10 @@ def curves_of(history: RunHistory, view: View, series: Series | None = None) -> 
                     dots=True,
                 )
             )
-            return found
-        case "images a second":
-            paces = series.smoothed(history, "images_per_second", view.smoothing, members)
-            return [Curve("images/s", "plot-average", xs, paces)]
+            return curves
+        case "images/s":
+            rates = series.smoothed(history, "images_per_second", view.smoothing, members)
+            return [Curve("images/s", "plot-average", xs, rates)]
         case "learning rate":
             return [Curve("learning rate", "plot-average", xs, [window.learning_rate for window in windows])]
         case _:
@@ -193,29 +203,29 @@ def curves_of(history: RunHistory, view: View, series: Series | None = None) -> 
             ]
 
 
-def overlaid(
-    histories: Mapping[str, RunHistory], view: View, colors: Sequence[str], series: Mapping[str, Series]
+def overlay_curves(
+    histories: Mapping[str, RunHistory], view: View, colors: Sequence[str], series: Mapping[str, SeriesCache]
 ) -> list[Curve]:
-    """One curve a run: its windows for the loss, and its only curve for all else."""
-    found = []
+    """Return one curve per run; for the loss, the smoothed one if there is smoothing."""
+    curves = []
     for number, (name, history) in enumerate(histories.items()):
-        curve = curves_of(history, view, series.get(name))[1 if view.quantity == "loss" and view.smoothing else 0]
-        found.append(replace(curve, name=name, color=colors[number % len(colors)], lows=None, highs=None))
-    return found
+        curve = build_curves(history, view, series.get(name))[1 if view.quantity == "loss" and view.smoothing else 0]
+        curves.append(replace(curve, name=name, color=colors[number % len(colors)], lows=None, highs=None))
+    return curves
 
 
-def steps_a_unit(history: RunHistory, view: View) -> int:
-    """Steps in one unit of the x axis: 1, or those of an epoch."""
+def steps_per_unit(history: RunHistory, view: View) -> int:
+    """Return the number of steps in one unit of the x axis: 1, or steps per epoch."""
     return history.dataset.steps_per_epoch if history.dataset and not view.by_step else 1
 
 
-def thinned(
+def downsample(
     curve: Curve, span: tuple[float, float], columns: int, *, log: bool = False
 ) -> tuple[list[float], list[float]]:
-    """The curve within `span` at no more than two points a column: the least and the greatest y, in the order of x.
+    """Return xs and ys of the curve within `span`, with at most two points per column: minimum and maximum y.
 
-    Of a curve with lows and highs, the least low and the greatest high. The nearest points beyond the span are kept,
-    so that a line reaches the edges. With `log` the logarithms of what is above 0.
+    Of a curve with lows and highs, these are the lowest low and the highest high. The nearest point beyond either edge
+    is kept, so lines reach the edges. With `log`, returns base-10 logarithms of the positive values.
     """
     points = list(_points(curve, log))
     first = bisect_left(points, span[0], key=itemgetter(0))
@@ -230,21 +240,21 @@ def thinned(
         kept = []
         for _, column in groupby(points, lambda point: max(-1, min(columns, int((point[0] - span[0]) * scale)))):
             members = list(column)
-            least, greatest = min(members, key=itemgetter(1)), max(members, key=itemgetter(2))
-            kept += sorted({(least[0], least[1]), (greatest[0], greatest[2])})
+            low, high = min(members, key=itemgetter(1)), max(members, key=itemgetter(2))
+            kept += sorted({(low[0], low[1]), (high[0], high[2])})
     return [x for x, _ in kept], [math.log10(y) if log else y for _, y in kept]
 
 
 def _points(curve: Curve, log: bool) -> Iterator[tuple[float, float, float]]:
-    """x, least and greatest of each point that can be drawn."""
-    lowest = 0.0 if log else -math.inf
+    """Yield x, minimum and maximum of each point that can be drawn."""
+    minimum = 0.0 if log else -math.inf
     for point in zip(curve.xs, curve.lows or curve.ys, curve.highs or curve.ys, strict=True):
-        if lowest < point[1] and point[2] < math.inf:  # neither is true of NaN
+        if minimum < point[1] and point[2] < math.inf:  # both are false for NaN
             yield point
 
 
 def loss_ticks(low: float, high: float, count: int) -> list[float]:
-    """Up to about `count` round numbers between `low` and `high`, both above 0, for a logarithmic axis."""
+    """Return up to about `count` round numbers between `low` and `high`, both positive, for a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
@@ -253,12 +263,12 @@ def loss_ticks(low: float, high: float, count: int) -> list[float]:
             break
     if len(inside) < 2:  # less than a third of a decade: evenly spaced
         inside = round_ticks(low, high, count)
-    every = math.ceil(len(inside) / max(1, count))
-    return inside[::every]
+    stride = math.ceil(len(inside) / max(1, count))
+    return inside[::stride]
 
 
 def round_ticks(low: float, high: float, count: int) -> list[float]:
-    """At most about `count` numbers from `low` to `high` at steps of 1, 2 or 5 times a power of ten."""
+    """Return at most about `count` numbers from `low` to `high`, in steps of 1, 2 or 5 times a power of ten."""
     if high <= low:
         return [low]
     raw = (high - low) / max(1, count)
@@ -269,8 +279,8 @@ def round_ticks(low: float, high: float, count: int) -> list[float]:
     return ticks if len(ticks) > 1 else [low, high]
 
 
-def label(value: float) -> str:
-    """A short number for an axis: .018, 1.5, 1,200, 2e-5, 3.5e38."""
+def tick_label(value: float) -> str:
+    """Format a number for an axis: .018, 1.5, 1,200, 2e-5, 3.5e38."""
     if 0 < abs(value) < 1e-3:
         return _short(f"{value:.2g}")
     text = f"{value:,.0f}" if 999.5 <= abs(value) < 999_999.5 else f"{value:.3g}"
@@ -278,7 +288,7 @@ def label(value: float) -> str:
 
 
 def _short(text: str) -> str:
-    """The text of a number without a leading 0, and without zeros and plus signs in its exponent."""
+    """Remove the leading 0 of a number, and zeros and plus signs of its exponent."""
     mantissa, _, exponent = text.partition("e")
     if exponent:
         return f"{mantissa}e{int(exponent)}"

@@ -1,4 +1,4 @@
-"""The device line: what each GPU is doing, or the CPU and memory where there is no GPU."""
+"""The device line: utilization and memory of each GPU, or of the CPU without a GPU."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from tui.io.system_monitor import SECONDS, SystemMonitor
 if TYPE_CHECKING:
     from core.system.devices import DeviceInfo
 
-BAR = 8  # cells of a utilisation bar
+BAR = 8  # width of a utilization bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-TALL = 32  # rows of a terminal that has room for a line a device
-MOST_LINES = 8
+TALL = 32  # terminal height from which each GPU has its own line
+MAX_LINES = 8
 
 
 class DevicePanel(Widget):
-    """Reads the devices once a second, in a thread, while its screen is in sight; N/A where a value is unknown."""
+    """Displays the devices, read in a thread once per second while its screen is on the stack; posts `Updated`.
+
+    Attributes:
+        monitor: Shared by all instances, so new screens have values at once.
+    """
 
     DEFAULT_CSS = """
     DevicePanel {
@@ -32,47 +36,46 @@ class DevicePanel(Widget):
         width: 1fr; background: $surface; color: $foreground 70%; padding: 0 1;
     }
     """
-    meter: ClassVar[SystemMonitor] = SystemMonitor()  # shared, so that a screen opened later shows values at once
+    monitor: ClassVar[SystemMonitor] = SystemMonitor()
 
     @dataclass
-    class Read(Message):
-        """The meter has new values."""
+    class Updated(Message):
+        """Posted when `monitor` has new values."""
 
     def __init__(self, root: Path | None = None) -> None:
         super().__init__()
-        self._root = root  # of the runs, where processes and runs are to be read too
+        self._root = root  # of the runs; None reads only the devices
         self._reading = False
 
     def on_mount(self) -> None:
-        """Begin to read once the screen has been drawn."""
         self.call_after_refresh(self._read)
         self.set_interval(SECONDS, self._read)
 
     def _read(self) -> None:
         if self.screen in self.app.screen_stack and not self._reading:
-            self._reading = True  # a driver that hangs shall not gather threads
+            self._reading = True  # at most one thread, even if a driver hangs
             self._sample()
 
     @work(group="devices")
     async def _sample(self) -> None:
-        before = len(self.meter.devices)
+        old_count = len(self.monitor.devices)
         try:
-            await asyncio.to_thread(self.meter.read)
+            await asyncio.to_thread(self.monitor.read)
             if self._root is not None:
-                await asyncio.to_thread(self.meter.read_more, self._root)
+                await asyncio.to_thread(self.monitor.read_processes, self._root)
         finally:
             self._reading = False
-        self.refresh(layout=len(self.meter.devices) != before)
-        self.post_message(self.Read())
+        self.refresh(layout=len(self.monitor.devices) != old_count)
+        self.post_message(self.Updated())
 
     def render(self) -> Content:
-        """One line, or a line a GPU where the terminal is tall."""
-        shown = [device for device in self.meter.devices if device.kind == "cuda"] or self.meter.devices
+        """Render one line, or one per GPU in a tall terminal."""
+        shown = [device for device in self.monitor.devices if device.kind == "cuda"] or self.monitor.devices
         if not shown:
-            return Content.styled("reading the devices", "$foreground 40%")
+            return Content.styled("reading devices", "$foreground 40%")
         width = self.content_size.width
         if self.app.size.height >= TALL and len(shown) > 1:
-            return Content("\n").join([device_line(device, width) for device in shown[:MOST_LINES]])
+            return Content("\n").join([device_line(device, width) for device in shown[:MAX_LINES]])
         if len(shown) == 1:
             return device_line(shown[0], width)
         cells = [_brief(device) for device in shown]
@@ -84,16 +87,18 @@ class DevicePanel(Widget):
 
 
 def device_line(device: DeviceInfo, width: int) -> Content:
-    """A device with its bars, shortened from the name on when `width` cells do not hold it."""
+    """Render a device in one line; the name is truncated or omitted if it does not fit."""
     label = (device.device or "gpu").upper().replace("CUDA:", "GPU ")
     use = Content.assemble(*_bar(device.utilization), f" {_percent(device.utilization)}")
     memory = Content.assemble(("mem ", "$foreground 45%"), _memory(device))
-    rest = []
+    sensors = []
     if device.kind == "cuda":
-        rest = [_degrees(device), _watts(device)]
-    values = Content("  ").join([use, memory, *map(Content, rest)])
-    room = width - len(label) - values.cell_length - 4
-    name = device.name if len(device.name) <= room else device.name[: max(0, room - 1)] + "…" if room >= 8 else ""
+        sensors = [_degrees(device), _watts(device)]
+    values = Content("  ").join([use, memory, *map(Content, sensors)])
+    name_width = width - len(label) - values.cell_length - 4
+    name = device.name
+    if len(name) > name_width:
+        name = name[: name_width - 1] + "…" if name_width >= 8 else ""
     head = Content.assemble((label, "bold"), "  ", (f"{name}  " if name else "", "$foreground 45%"))
     return head + values
 
@@ -110,8 +115,8 @@ def _bar(percent: float | None) -> list[tuple[str, str]]:
     eighths = round(min(100.0, max(0.0, percent)) / 100 * BAR * 8)
     full, part = divmod(eighths, 8)
     bar = "█" * full + (EIGHTHS[part] if part else "")
-    colour = "$success" if percent < 80 else "$warning"
-    return [(bar, f"{colour} on $panel"), (" " * (BAR - len(bar)), "on $panel")]
+    color = "$success" if percent < 80 else "$warning"
+    return [(bar, f"{color} on $panel"), (" " * (BAR - len(bar)), "on $panel")]
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Questions: yes or no before anything is lost, a name, and where to start from."""
+"""Dialogs: confirmation, a name, and the start of a trajectory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.widgets.modal import Modal
 
 @dataclass(frozen=True)
 class Start:
-    """What a denoising starts from: pure noise, or test images, this one first, noised to an amount."""
+    """Start of a trajectory: pure noise, or test images from index `image` on, corrupted to noise level `t`."""
 
     image: int | None = None
     t: float = 1.0
@@ -26,7 +26,7 @@ class Start:
 
 
 class Dialog(Modal[ScreenResultType]):
-    """A box in the middle, with a question and, below it, a detail."""
+    """A centred dialog with a question and details."""
 
     DEFAULT_CSS = """
     Dialog {
@@ -43,7 +43,7 @@ class Dialog(Modal[ScreenResultType]):
 
 
 class ConfirmDialog(Dialog[bool]):
-    """Asks `question`; True if the answer is yes. What changes nothing is focused first."""
+    """Asks for confirmation; returns True for yes. The safe button has the initial focus."""
 
     DEFAULT_CSS = """
     ConfirmDialog {
@@ -80,7 +80,7 @@ class ConfirmDialog(Dialog[bool]):
 
 
 class NameDialog(Dialog[str | None]):
-    """Asks for a name of up to `longest` characters, beginning with the present one; None if it was left."""
+    """Asks for a name of up to `max_length` characters; returns None if cancelled."""
 
     DEFAULT_CSS = """
     NameDialog {
@@ -88,17 +88,17 @@ class NameDialog(Dialog[str | None]):
         Input:focus { background: $primary 30%; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, question: str, name: str, *, longest: int = 64) -> None:
+    def __init__(self, question: str, name: str, *, max_length: int = 64) -> None:
         super().__init__()
-        self._question, self._name, self._longest = question, name, longest
+        self._question, self._name, self._max_length = question, name, max_length
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(self._question, classes="question", markup=False)
-            yield Input(self._name, max_length=self._longest, select_on_focus=True, compact=True)
-            yield Label("enter takes it · esc leaves", classes="detail")
+            yield Input(self._name, max_length=self._max_length, select_on_focus=True, compact=True)
+            yield Label("enter confirms · esc cancels", classes="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -106,7 +106,7 @@ class NameDialog(Dialog[str | None]):
 
 
 class StartDialog(Dialog["Start | None"]):
-    """Asks from which test image, noised how far, to start; an empty image stands for pure noise."""
+    """Asks for a test image and a noise level to start from; an empty image means pure noise."""
 
     DEFAULT_CSS = """
     StartDialog {
@@ -116,38 +116,38 @@ class StartDialog(Dialog["Start | None"]):
         Input:focus { background: $primary 30%; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, start: Start) -> None:
         super().__init__()
-        self._given = start
+        self._start = start
 
     def compose(self) -> ComposeResult:
-        image = "" if self._given.image is None else str(self._given.image)
+        image = "" if self._start.image is None else str(self._start.image)
         with Vertical():
-            yield Label("Start from a real digit", classes="question")
+            yield Label("Start from a test image", classes="question")
             with Horizontal():
-                yield Label("test image, 0 to 999")
+                yield Label("Test image, 0 to 999")
                 yield Input(
-                    image, id="image", type="integer", max_length=3, placeholder="none: pure noise", compact=True
+                    image, id="image", type="integer", max_length=3, placeholder="none (pure noise)", compact=True
                 )
             with Horizontal():
-                yield Label("noise, above 0 to 1")
-                yield Input(f"{self._given.t:g}", id="amount", type="number", max_length=5, compact=True)
-            yield Label("enter takes it · esc leaves", classes="detail", id="told")
+                yield Label("Noise level, above 0 to 1")
+                yield Input(f"{self._start.t:g}", id="amount", type="number", max_length=5, compact=True)
+            yield Label("enter confirms · esc cancels", classes="detail", id="message")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         image, t = (self.query_one(f"#{name}", Input).value.strip() for name in ("image", "amount"))
         try:
-            share = float(t)
+            level = float(t)
         except ValueError:
-            share = 0.0
-        if not 0 < share <= 1:
-            self.query_one("#told", Label).update(f"noise takes a number above 0, at most 1, not {t or 'nothing'}")
+            level = 0.0
+        if not 0 < level <= 1:
+            self.query_one("#message", Label).update(f"noise level must be above 0 and at most 1, not {t or 'nothing'}")
             self.query_one("#amount", Input).focus()
         elif image and not image.isdecimal():
-            self.query_one("#told", Label).update(f"the test image takes a whole number from 0 to 999, not {image}")
+            self.query_one("#message", Label).update(f"test image must be a whole number from 0 to 999, not {image}")
             self.query_one("#image", Input).focus()
         else:
-            self.dismiss(Start(int(image) if image else None, share if image else 1.0))
+            self.dismiss(Start(int(image) if image else None, level if image else 1.0))

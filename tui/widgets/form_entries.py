@@ -1,4 +1,4 @@
-"""How an option of the config stands in the form: which widget holds it, and how its value is written and read."""
+"""Form entries: the widget of each config option, and how values are read and written."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-# What an entry shows for an option that was left out; in full it says that in its help.
+# Placeholder of an option that is not set; its help text explains it.
 EMPTY = {
     "size": "auto (small)",
     "compile": "auto",
-    "channels": "the model's own",
-    "layers_per_block": "the model's own",
+    "channels": "model default",
+    "layers_per_block": "model default",
     "limit": "all",
-    "data_root": "searched for",
-    "micro_batch": "the whole batch",
-    "threads": "as torch chooses",
-    "warmup_steps": "100, or less",
-    "name": "chosen for you",
+    "data_root": "auto",
+    "micro_batch": "whole batch",
+    "threads": "torch default",
+    "warmup_steps": "auto (up to 100)",
+    "name": "auto",
 }
 TRISTATE = {"": None, "on": True, "off": False}
 
 
 class FormSelect(CompactSelect, inherit_bindings=False):
-    """A choice whose arrow keys are left to the form, to move between its rows."""
+    """A select that leaves the arrow keys to the form, where they move between rows."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", "Choose", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", "Show options", show=False)]
 
 
 def entry_for(name: str, field: FieldInfo, placeholder: str = "") -> Widget:
-    """The widget that holds option `name`, with the option's default in it."""
+    """Create the widget of option `name`, holding its default."""
     kind, optional = _kind(field)
-    key, empty = f"field-{name}", EMPTY.get(name, placeholder or "none")
+    widget_id, empty = f"field-{name}", EMPTY.get(name, placeholder or "none")
     if typing.get_origin(kind) is typing.Literal or (kind is bool and optional):
         values = typing.get_args(kind) or ("on", "off")
-        return FormSelect(("", *values) if optional else values, str(field.default or ""), id=key, empty=empty)
+        return FormSelect(("", *values) if optional else values, str(field.default or ""), id=widget_id, empty=empty)
     if kind is bool:
-        return Switch(bool(field.default), animate=False, id=key)
-    default = "" if field.default is None else shown(field.default)
-    return Input(default, placeholder=empty if optional else "", compact=True, select_on_focus=False, id=key)
+        return Switch(bool(field.default), animate=False, id=widget_id)
+    default = "" if field.default is None else format_value(field.default)
+    return Input(default, placeholder=empty if optional else "", compact=True, select_on_focus=False, id=widget_id)
 
 
 def read(entry: Widget, field: FieldInfo) -> Any:
-    """The entry's value: None where it is empty and may be; text that is none of its kind, for the config to refuse."""
+    """Return the value of an entry; None if it is empty and optional, and text if it cannot be converted."""
     kind, optional = _kind(field)
     if isinstance(entry, Switch):
         return entry.value
     if isinstance(entry, CompactSelect):
         return TRISTATE[entry.chosen] if kind is bool else entry.chosen or None
     assert isinstance(entry, Input)
-    return _typed(entry.value.strip(), kind, optional)
+    return _convert(entry.value.strip(), kind, optional)
 
 
 def write(entry: Widget, value: Any) -> None:
-    """Let the entry hold `value`."""
+    """Set the value of an entry."""
     if isinstance(entry, Input):
-        entry.value = "" if value is None else shown(value)
+        entry.value = "" if value is None else format_value(value)
     elif isinstance(entry, CompactSelect):
-        entry.value = shown(value) if value is not None else ""
+        entry.value = format_value(value) if value is not None else ""
     elif isinstance(entry, Switch):
         entry.value = bool(value)
 
 
-def shown(value: Any) -> str:
-    """A value as it is written in the form."""
+def format_value(value: Any) -> str:
+    """Format a value as the form shows it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple | list):
@@ -83,31 +83,31 @@ def shown(value: Any) -> str:
 
 
 def group_of(field: FieldInfo) -> str:
-    """The group that the config puts the option in."""
+    """Return the group of an option in the config."""
     extra = field.json_schema_extra
     return str(extra["group"]) if isinstance(extra, dict) else ""
 
 
-def idle_entries(values: Mapping[str, Any]) -> dict[str, str]:
-    """Options that mean nothing beside the other `values`, with the reason."""
+def unused_options(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that have no effect with the other `values`, and the reasons."""
     model = values["model"]
-    idle = {}
+    unused = {}
     if model != "patch_unet":
-        idle["size"] = f"{model} has channels instead of a size"
+        unused["size"] = f"{model} uses channels instead of size"
     if model != "unet2d":
-        idle["layers_per_block"] = f"{model} has no such option; unet2d has"
+        unused["layers_per_block"] = "only unet2d has this option"
     if model == "basic_unet":
-        idle["time_conditioning"] = "basic_unet is never told how much noise there is"
-        idle["class_conditional"] = "basic_unet takes no class"
+        unused["time_conditioning"] = "basic_unet has no time conditioning"
+        unused["class_conditional"] = "basic_unet is unconditional"
     if not values["class_conditional"]:
-        idle["label_dropout"] = "without classes there are no labels to hide"
+        unused["label_dropout"] = "needs class_conditional"
     if values["optimizer"] == "adam":
-        idle["weight_decay"] = "adam has none; adamw has"
-    return idle
+        unused["weight_decay"] = "only adamw has weight decay"
+    return unused
 
 
-# What an idle option holds; those that are not here keep their value, which does no harm.
-WHILE_IDLE: dict[str, Any] = {
+# Values of options while they are unused; other options keep theirs.
+UNUSED_VALUES: dict[str, Any] = {
     "size": None,
     "layers_per_block": None,
     "time_conditioning": False,
@@ -115,8 +115,8 @@ WHILE_IDLE: dict[str, Any] = {
 }
 
 
-def fitting_choices(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """By option, the choices that fit the other `values`; the first takes the place of one that fits no more."""
+def allowed_choices(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the choices allowed by the other `values`, by option; the first one replaces a disallowed choice."""
     from core.config.training import PREDICTIONS
 
     allowed = PREDICTIONS[values["path"]]
@@ -124,7 +124,7 @@ def fitting_choices(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _kind(field: FieldInfo) -> tuple[Any, bool]:
-    """The field's type without its None, and whether None is allowed."""
+    """Return the field's type without None, and whether None is allowed."""
     kind = field.annotation
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         rest = [part for part in typing.get_args(kind) if part is not types.NoneType]
@@ -132,8 +132,8 @@ def _kind(field: FieldInfo) -> tuple[Any, bool]:
     return kind, False
 
 
-def _typed(text: str, kind: Any, optional: bool) -> Any:
-    """`text` as a value of `kind`; where it cannot be one it stays text, for the config to refuse in its own words."""
+def _convert(text: str, kind: Any, optional: bool) -> Any:
+    """Convert `text` to `kind`; invalid text is returned as is, and the config reports the error."""
     if not text and optional:
         return None
     if typing.get_origin(kind) is tuple:

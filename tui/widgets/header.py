@@ -1,4 +1,4 @@
-"""The top line: the project's name and the screens as tabs."""
+"""The header: the app name and a tab per screen."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ TABS = (
     ("devices", "4", "Devices"),
     ("lab", "5", "Lab"),
 )
-ROOMY = 100  # columns; with fewer the tabs stand close together, so that the note has room
+WIDE = 100  # columns; below, the tabs have no gaps, to leave space for the note
 
 
 class Header(Widget):
-    """One line; the tab of `mode` is lit, and a click on another goes there. `note` stands at the right."""
+    """One line with a tab per screen and a note on the right; a click on a tab switches to its mode.
+
+    Attributes:
+        mode: The highlighted mode.
+    """
 
     DEFAULT_CSS = """
     Header {
@@ -34,7 +38,7 @@ class Header(Widget):
 
     @property
     def note(self) -> str:
-        """What stands at the right; left out where there is no room."""
+        """Text on the right; hidden if it does not fit."""
         return self._note
 
     @note.setter
@@ -45,25 +49,24 @@ class Header(Widget):
 
     @property
     def _gap(self) -> str:
-        """What stands between two tabs, and twice before the first."""
-        return " " if self.size.width >= ROOMY else ""
+        """Space between tabs, and twice before the first."""
+        return " " if self.size.width >= WIDE else ""
 
     def render(self) -> Content:
-        """The line at the present width."""
+        """Render the line."""
         parts: list[Content | tuple[str, str]] = [(" minidiff ", "bold $primary"), (2 * self._gap, "")]
         for mode, key, title in TABS:
-            lit = mode == self.mode
-            parts.append((f" {key} ", "bold $foreground on $primary 30%" if lit else "$foreground 40%"))
-            parts.append((f"{title} ", "bold $foreground on $primary 30%" if lit else "$foreground 75%"))
+            active = mode == self.mode
+            parts.append((f" {key} ", "bold $foreground on $primary 30%" if active else "$foreground 40%"))
+            parts.append((f"{title} ", "bold $foreground on $primary 30%" if active else "$foreground 75%"))
             parts.append((self._gap, ""))
         line = Content.assemble(*parts)
-        room = self.size.width - line.cell_length - cell_len(self._note) - 1
-        if self._note and room >= 1:
-            line = Content.assemble(line, " " * room, (self._note, "$foreground 60%"), " ")
+        padding = self.size.width - line.cell_length - cell_len(self._note) - 1
+        if self._note and padding >= 1:
+            line = Content.assemble(line, " " * padding, (self._note, "$foreground 60%"), " ")
         return line
 
     def on_click(self, event: events.Click) -> None:
-        """Go to the tab under the pointer."""
         start = len(" minidiff ") + 2 * len(self._gap)
         for mode, key, title in TABS:
             end = start + len(key) + 2 + len(title) + 1

@@ -1,4 +1,4 @@
-"""The bottom line: the keys of the place that has the focus, as many as fit, and always help and the way out."""
+"""The footer: as many keys of the focused widget and screen as fit, and always those of the app."""
 
 from __future__ import annotations
 
@@ -11,84 +11,83 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-BETWEEN = 2  # cells from one entry to the next
+GAP = 2  # cells between entries
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the line says of one key, or of a group of keys."""
+    """A key, or a group of keys, with its label."""
 
-    key: str  # pressed where the entry is clicked
-    shown: str
+    key: str  # pressed when the entry is clicked
+    display: str
     label: str
 
     @property
     def content(self) -> Content:
-        """The key, then what it does."""
+        """The key and its label."""
         key, label = "$footer-key-foreground bold", "$footer-description-foreground"
-        return Content.assemble((self.shown, key), (f" {self.label}", label))
+        return Content.assemble((self.display, key), (f" {self.label}", label))
 
 
 class KeyBar(Widget):
-    """Follows the bindings of its screen; a click on an entry is a press of its key."""
+    """Displays the active bindings of its screen; a click on an entry simulates its key. Posts no messages."""
 
     DEFAULT_CSS = """
     KeyBar { height: 1; width: 1fr; dock: bottom; background: $footer-background; text-wrap: nowrap; padding: 0 1; }
     """
 
     def on_mount(self) -> None:
-        """Follow the screen."""
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 
     def _bindings_changed(self, _: Screen[object]) -> None:
         self.refresh()
 
     def _entries(self) -> tuple[list[Entry], list[Entry]]:
-        """Those of the place, and those of the app, which hold everywhere."""
-        here: dict[str, list[ActiveBinding]] = {}
-        everywhere: dict[str, list[ActiveBinding]] = {}
+        """Return the entries of the focused widget and screen, and those of the app."""
+        local: dict[str, list[ActiveBinding]] = {}
+        app_wide: dict[str, list[ActiveBinding]] = {}
         for active in self.screen.active_bindings.values():
             if active.binding.show and active.enabled and active.binding.description:
                 group = active.binding.group
-                place = everywhere if active.node is self.app else here
-                place.setdefault(group.description if group else active.binding.description, []).append(active)
-        return list(self._named(here)), list(self._named(everywhere))
+                groups = app_wide if active.node is self.app else local
+                groups.setdefault(group.description if group else active.binding.description, []).append(active)
+        return list(self._merge(local)), list(self._merge(app_wide))
 
-    def _named(self, groups: dict[str, list[ActiveBinding]]) -> Iterator[Entry]:
+    def _merge(self, groups: dict[str, list[ActiveBinding]]) -> Iterator[Entry]:
+        """Yield one entry per label, with the shortest key of each action."""
         for label, actives in groups.items():
-            shortest: dict[str, tuple[str, str]] = {}  # by action: how its key is shown, and the key
+            shortest: dict[str, tuple[str, str]] = {}  # by action: displayed key and key
             for active in actives:
-                shown = self.app.get_key_display(active.binding)
-                known = shortest.get(active.binding.action)
-                if known is None or len(shown) < len(known[0]):
-                    shortest[active.binding.action] = shown, active.binding.key
+                display = self.app.get_key_display(active.binding)
+                current = shortest.get(active.binding.action)
+                if current is None or len(display) < len(current[0]):
+                    shortest[active.binding.action] = display, active.binding.key
             keys = list(shortest.values())
-            yield Entry(keys[0][1], "".join(shown for shown, _ in keys), label)
+            yield Entry(keys[0][1], "".join(display for display, _ in keys), label)
 
-    def _fitting(self) -> list[tuple[int, Entry]]:
-        """The entries that there is room for, with the columns they begin at."""
-        here, everywhere = self._entries()
-        room = self.content_size.width - sum(entry.content.cell_length for entry in everywhere)
-        room -= BETWEEN * max(0, len(everywhere) - 1)
-        placed, at = [], 0
-        for entry in here:
-            end = at + entry.content.cell_length
-            if end + BETWEEN > room:
+    def _visible_entries(self) -> list[tuple[int, Entry]]:
+        """Return the entries that fit, with their first columns."""
+        local, app_wide = self._entries()
+        width = self.content_size.width - sum(entry.content.cell_length for entry in app_wide)
+        width -= GAP * max(0, len(app_wide) - 1)
+        placed, column = [], 0
+        for entry in local:
+            end = column + entry.content.cell_length
+            if end + GAP > width:
                 break
-            placed.append((at, entry))
-            at = end + BETWEEN
-        for entry in everywhere:
-            placed.append((at, entry))
-            at += entry.content.cell_length + BETWEEN
+            placed.append((column, entry))
+            column = end + GAP
+        for entry in app_wide:
+            placed.append((column, entry))
+            column += entry.content.cell_length + GAP
         return placed
 
     def render(self) -> Content:
-        """The line."""
-        parts = [entry.content for _, entry in self._fitting()]
-        return Content(" " * BETWEEN).join(parts)
+        """Render the line."""
+        parts = [entry.content for _, entry in self._visible_entries()]
+        return Content(" " * GAP).join(parts)
 
     def on_click(self, event: events.Click) -> None:
-        """Press the key under the pointer."""
-        for at, entry in self._fitting():
-            if at <= event.x - self.gutter.left < at + entry.content.cell_length:
+        for column, entry in self._visible_entries():
+            if column <= event.x - self.gutter.left < column + entry.content.cell_length:
                 self.app.simulate_key(entry.key)

@@ -1,4 +1,4 @@
-"""Overlays that close once: a second Enter, pressed before the first was heard, must not close what lies below."""
+"""Modal screens that close only once, so a key pressed twice does not also close the screen below."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from textual.screen import ModalScreen, Screen, ScreenResultType
 
 
 class ClosesOnce(Screen[ScreenResultType]):
-    """A screen whose `dismiss` does nothing the second time, or when it is not on top."""
+    """A screen that ignores `dismiss` if it was dismissed before or is not the current screen."""
 
     _dismissed = False
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
-        """Close, and hand over `result`, unless that has happened already."""
+        """Dismiss the screen with `result`, unless it was dismissed already."""
         if self._dismissed or not self.is_current:
             return AwaitComplete()
         self._dismissed = True
@@ -21,11 +21,14 @@ class ClosesOnce(Screen[ScreenResultType]):
 
 
 class Modal(ModalScreen[ScreenResultType], ClosesOnce[ScreenResultType]):
-    """A modal screen that closes once; Textual takes the style of the first class only."""
+    """A modal screen that closes only once.
+
+    `ModalScreen` comes first, because Textual uses the style of the first base class only.
+    """
 
 
 class TextPage(Modal[None]):
-    """A page in a frame, which scrolls where the terminal is too small for it."""
+    """A framed page of text that scrolls if it does not fit."""
 
     DEFAULT_CSS = """
     TextPage {
@@ -41,13 +44,13 @@ class TextPage(Modal[None]):
 
 
 class SafeCommandPalette(CommandPalette):
-    """Textual's command palette, which closes once, and turns no page of a list that was never drawn."""
+    """Textual's command palette, closing only once and safe in small terminals."""
 
     def dismiss(self, result: None = None) -> AwaitComplete:
-        """Close, unless that has happened already."""
+        """Dismiss the palette, unless it is no longer the current screen."""
         return super().dismiss(result) if self.is_current else AwaitComplete()
 
     def _action_command_list(self, action: str) -> None:
-        # Where the terminal has no room for the list, Textual 8.2.8 looks for lines that it has not laid out.
+        # If the list has no visible region, Textual 8.2.8 reads lines that were never laid out.
         if self.query_one(CommandList).scrollable_content_region:
             super()._action_command_list(action)

@@ -1,4 +1,4 @@
-"""What is known of the run under the table's cursor: its state in words, its config, curves and newest digits."""
+"""Details of the highlighted run: status, config, curves and newest samples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tui.widgets.digits import DigitGrid
 from tui.widgets.run_monitor import ago
 from tui.widgets.text_line import update_text
 
-# Options that tell one run from another at a glance; the rest is in config.toml.
-TOLD = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
+# The options shown; config.toml has all of them.
+SHOWN_OPTIONS = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
 
 
 class RunDetails(Vertical):
-    """Shows the summary given to `show` at once, and the history when it has been read."""
+    """Displays the summary of a run and, once it is loaded, its history; posts no messages."""
 
     SCOPED_CSS = False  # the rules for sizes look at the screen's classes
     DEFAULT_CSS = """
@@ -52,8 +52,8 @@ class RunDetails(Vertical):
             yield CurvePanel()
             yield DigitGrid()
 
-    def show(self, run: RunSummary | None) -> None:
-        """Say what the table knows of `run`, in full."""
+    def set_run(self, run: RunSummary | None) -> None:
+        """Show the summary of `run`; None hides the widget."""
         self.display = run is not None
         if run is None:
             return
@@ -61,36 +61,34 @@ class RunDetails(Vertical):
             self._run, self._options = run, _options(Path(run.path))
         update_text(self.query_one("#about", Static), _about(run, self._options))
 
-    def show_history(self, history: RunHistory) -> None:
-        """Draw the curves and the newest digits."""
-        self.query_one(CurvePanel).plot.show(history, "no step was logged yet")
+    def set_history(self, history: RunHistory) -> None:
+        """Show the curves and the newest samples."""
+        self.query_one(CurvePanel).plot.set_history(history, "no steps logged yet")
         grid = self.query_one(DigitGrid)
         if history.previews:
             preview = history.previews[-1]
-            grid.show(preview.images, preview.count, preview.height, preview.width)
+            grid.set_images(preview.images, preview.count, preview.height, preview.width)
         else:
             grid.clear()
 
-    def overlay(self, histories: Mapping[str, RunHistory]) -> None:
-        """Draw the curves of several runs, by their paths, in place of the one's; the digits stay."""
-        self.query_one(CurvePanel).plot.overlay({Path(path).name: history for path, history in histories.items()})
+    def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
+        """Show the curves of several runs, by path, instead; the samples stay."""
+        self.query_one(CurvePanel).plot.set_histories({Path(path).name: history for path, history in histories.items()})
 
 
 def _about(run: RunSummary, options: list[str]) -> Content:
-    """The run's name and state, why it is in that state, and what can be done; then its config."""
+    """Name, status, its reason and the next step; then the options."""
     text = Content.assemble((run.name, "bold"), "  ", (f"● {run.status}", f"${STATUS_COLORS[run.status]}"))
-    heard = "" if run.updated is None else ago(run.updated)
+    updated = "" if run.updated is None else ago(run.updated)
     match run.status:
         case Status.FAILED | Status.UNREADABLE:
             text += Content.styled(f"\n{run.error}", "$error")
         case Status.INTERRUPTED:
-            text += Content(
-                f"\nits trainer is gone without a word, last heard {heard}; r resumes from the last checkpoint"
-            )
+            text += Content(f"\ntrainer exited unexpectedly, last update {updated}; r resumes from the last checkpoint")
         case Status.ELSEWHERE:
-            text += Content(f"\non {run.host}, last heard {heard}; r takes it over, once no trainer works on it there")
+            text += Content(f"\non {run.host}, last update {updated}; r takes it over if its trainer there has exited")
         case Status.STOPPED:
-            text += Content(f"\nstopped {heard}; r resumes from the last checkpoint")
+            text += Content(f"\nstopped {updated}; r resumes from the last checkpoint")
         case _:
             pass
     steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
@@ -100,13 +98,13 @@ def _about(run: RunSummary, options: list[str]) -> Content:
 def _options(path: Path) -> list[str]:
     options = config_options(path)
     if options is None:
-        return ["its config cannot be read"]
-    values = {name: options[name] for name in TOLD if name in options}
-    return [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()]
+        return ["config.toml is unreadable"]
+    values = {name: options[name] for name in SHOWN_OPTIONS if name in options}
+    return [f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in values.items()]
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     try:
         return sanitize("-".join(map(str, value)) if isinstance(value, list) else str(value))
-    except (ValueError, RecursionError):  # TOML can write thousands of digits, and tables in tables in tables
+    except (ValueError, RecursionError):  # huge integers, deeply nested tables
         return "?"

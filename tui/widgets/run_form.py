@@ -1,4 +1,4 @@
-"""The form of a new run, made from `TrainConfig`: a row a field, grouped and explained as the config declares them."""
+"""The form of a new run, generated from `TrainConfig`: one row per field, with the config's groups and descriptions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,21 @@ from textual.widgets import Button, Input, Label, Select, Static, Switch
 from core.errors import ConfigError
 from tui.widgets.collapsible import CollapsibleOptions
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.form_entries import WHILE_IDLE, entry_for, fitting_choices, group_of, idle_entries, read, shown, write
+from tui.widgets.form_entries import (
+    UNUSED_VALUES,
+    allowed_choices,
+    entry_for,
+    format_value,
+    group_of,
+    read,
+    unused_options,
+    write,
+)
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
-# What most people change, and the root, which would be folded away alone; the rest of each group is folded below it.
+# Always visible: the most common options, and the root, which would be alone in its group. The rest is collapsible.
 FIRST = (
     "preset",
     "class_conditional",
@@ -38,11 +47,11 @@ FIRST = (
     "name",
     "root",
 )
-ALL_FIT = 55  # lines of a form that has room for every option
+ALL_FIT = 55  # height of a form that fits every option
 
 
 class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
-    """The form's rows; what does not fit scrolls by pages, while the arrows move between the rows."""
+    """The scrollable rows of the form; page keys scroll, arrow keys move between rows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "page_up", show=False),
@@ -50,17 +59,20 @@ class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
     ]
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Draw all that is in sight anew.
+        """Refresh all visible rows.
 
-        Textual leaves rows that moved as they were when, before it comes to draw, the layout changes too and a
-        widget's place was asked for: the places it then compares with are the new ones already.
+        If the layout changes between scrolling and drawing, and a widget's region is read meanwhile, Textual compares
+        the new regions with themselves and does not redraw rows that moved.
         """
         super().watch_scroll_y(old_value, new_value)
         self.refresh()
 
 
 class RunForm(Vertical):
-    """Fields for every option of a run; what cannot be read is explained below, and what was typed stays."""
+    """A form with one entry per option of a run; posts `Submitted`.
+
+    Errors are shown below the form; invalid input is kept.
+    """
 
     SCOPED_CSS = False  # the rules for sizes look at the screen's classes
     DEFAULT_CSS = """
@@ -80,14 +92,14 @@ class RunForm(Vertical):
         .row > Switch > .switch--slider { color: $foreground 50%; background: $panel-lighten-2; }
         .row > Switch.-on > .switch--slider { color: $success; }
         .row > Switch:focus { border: none; background: $primary 45%; }
-        .row.-idle .name { color: $foreground 40%; }
+        .row.-unused .name { color: $foreground 40%; }
         CompactSelect SelectCurrent { background: $surface; padding: 0; border: none; }
         .help { width: 1fr; color: $text-muted; margin-left: 2; text-wrap: nowrap; text-overflow: ellipsis; }
-        .row.-idle .help { color: $foreground 40%; text-style: italic; }
+        .row.-unused .help { color: $foreground 40%; text-style: italic; }
         .fold { height: 1; margin-left: 10; text-wrap: nowrap; text-overflow: ellipsis; }
         .fold:hover { background: $surface; }
         .fold:focus { background: $primary 45%; }
-        #told { height: 3; padding: 0 1; }
+        #footer { height: 3; padding: 0 1; }
         #start { min-width: 18; margin-right: 2; }
         #message { width: 1fr; height: 3; content-align: left middle; color: $text-muted; }
         #message.-wrong { color: $text-error; text-style: bold; }
@@ -116,7 +128,7 @@ class RunForm(Vertical):
     ]
 
     class Submitted(Message):
-        """A person wants a run with what the form says."""
+        """Posted when the user submits valid options; read them with `config`."""
 
     def __init__(self, root: Path, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -124,9 +136,9 @@ class RunForm(Vertical):
         self._entries: dict[str, Widget] = {}
         self._rows: dict[str, Horizontal] = {}
         self._helps: dict[str, Label] = {}
-        self._set_aside: dict[str, Any] = {}  # what idle options held, for when they mean something again
-        self._turned = False  # whether a person folded or unfolded anything
-        self._told_at: Widget | None = None  # the entry whose change the message tells of
+        self._saved_values: dict[str, Any] = {}  # values of unused options, restored when they are used again
+        self._user_toggled = False  # whether the user expanded or collapsed anything
+        self._message_entry: Widget | None = None  # the focused entry that caused the message
 
     def compose(self) -> ComposeResult:
         from core.config.training import TrainConfig
@@ -135,16 +147,16 @@ class RunForm(Vertical):
         with FormRows():
             for group, members in groupby(fields, lambda name: group_of(fields[name])):
                 names = list(members)
-                rest = [name for name in names if name not in FIRST]
+                collapsible = [name for name in names if name not in FIRST]
                 with Vertical(classes="part"):
                     for number, name in enumerate(name for name in names if name in FIRST):
                         yield self._row(name, group if not number else "")
-                    if rest:
-                        folded = Vertical(*(self._row(name) for name in rest), classes="rest")
-                        folded.display = False
-                        yield CollapsibleOptions(rest, folded)
-                        yield folded
-        with Horizontal(id="told"):
+                    if collapsible:
+                        rows = Vertical(*(self._row(name) for name in collapsible), classes="rest")
+                        rows.display = False
+                        yield CollapsibleOptions(collapsible, rows)
+                        yield rows
+        with Horizontal(id="footer"):
             yield Button("Start training", id="start", variant="success")
             yield Static("", id="message", markup=False)
 
@@ -153,9 +165,9 @@ class RunForm(Vertical):
 
         field = TrainConfig.model_fields[name]
         entry = self._entries[name] = entry_for(name, field, str(self._root))
-        told = self._helps[name] = Label(field.description or "", classes="help", markup=False)
+        help_text = self._helps[name] = Label(field.description or "", classes="help", markup=False)
         title = Label(name.replace("_", " "), classes="name")
-        row = self._rows[name] = Horizontal(Label(group, classes="group"), title, entry, told, classes="row")
+        row = self._rows[name] = Horizontal(Label(group, classes="group"), title, entry, help_text, classes="row")
         return row
 
     def on_mount(self) -> None:
@@ -165,56 +177,56 @@ class RunForm(Vertical):
     # Values
 
     def values(self) -> dict[str, Any]:
-        """What the fields hold, by option: empty ones that may be left out are None, numbers are numbers."""
-        found = self._held()
-        if found["root"] is None:
-            found["root"] = self._root
-        return found
+        """Return the values by option; empty optional entries are None."""
+        values = self._read_entries()
+        if values["root"] is None:
+            values["root"] = self._root
+        return values
 
-    def _held(self) -> dict[str, Any]:
+    def _read_entries(self) -> dict[str, Any]:
         from core.config.training import TrainConfig
 
         return {name: read(self._entries[name], field) for name, field in TrainConfig.model_fields.items()}
 
     def config(self) -> TrainConfig:
-        """The config that the form describes.
+        """Return the config.
 
         Raises:
-            ConfigError: a value is outside its range; the text names the option.
+            ConfigError: A value is invalid; the message names the option.
         """
         from core.config.training import TrainConfig
 
         return TrainConfig(**self.values())
 
-    def fill(self, values: dict[str, Any]) -> None:
-        """Write the given options into their fields; the others keep what they hold."""
+    def set_values(self, values: dict[str, Any]) -> None:
+        """Set the given options; others keep their values."""
         for name, value in values.items():
-            if name in self._set_aside:
-                self._set_aside[name] = value
+            if name in self._saved_values:
+                self._saved_values[name] = value
             else:
                 write(self._entries[name], value)
 
-    def begin_with(self, defaults: dict[str, Any]) -> None:
-        """Fill in what the settings file says; what it says wrongly is complained of."""
+    def load_defaults(self, defaults: dict[str, Any]) -> None:
+        """Fill in the defaults of the settings file, or show what is wrong with them."""
         from core.config.training import PRESETS, TrainConfig
 
         try:
-            known = TrainConfig(**defaults)
+            config = TrainConfig(**defaults)
         except ConfigError as error:
             self.show_error(f"[training] of the settings file: {error}")
             return
         names = {*defaults, *(name for preset in PRESETS.values() for name in preset)} - {"preset", "root"}
-        self.fork(known.preset, {name: getattr(known, name) for name in sorted(names)})
+        self.load_options(config.preset, {name: getattr(config, name) for name in sorted(names)})
 
-    def fork(self, preset: str, values: dict[str, Any]) -> None:
-        """Write a preset and the given options, without what choosing the preset would fill in."""
+    def load_options(self, preset: str, values: dict[str, Any]) -> None:
+        """Set the preset and the given options, without filling in the preset's other values."""
         with self.prevent(Select.Changed):
             write(self._entries["preset"], preset)
-        self.fill(values)
+        self.set_values(values)
         self._resolve()
 
-    def _preset(self) -> dict[str, Any]:
-        """Every option as the chosen preset has it."""
+    def _preset_values(self) -> dict[str, Any]:
+        """The value of every option in the selected preset."""
         from core.config.training import PRESETS, TrainConfig
 
         preset = str(read(self._entries["preset"], TrainConfig.model_fields["preset"]))
@@ -223,11 +235,11 @@ class RunForm(Vertical):
 
     @on(Select.Changed, "#field-preset")
     def _refill(self) -> None:
-        """Put what the chosen preset sets into the form; what only other presets set goes back to its default."""
+        """Apply the selected preset; options set only by other presets return to their defaults."""
         from core.config.training import PRESETS
 
-        chosen = self._preset()
-        self.fill({name: chosen[name] for preset in PRESETS.values() for name in preset})
+        values = self._preset_values()
+        self.set_values({name: values[name] for preset in PRESETS.values() for name in preset})
 
     @on(Select.Changed)
     @on(Switch.Changed)
@@ -237,88 +249,88 @@ class RunForm(Vertical):
         self._resolve()
 
     def _resolve(self) -> None:
-        """Grey out what does not go with what else is chosen, move what cannot stay, and say so."""
-        notes = [*self._fit_choices(), *self._let_idle()]
-        self._name_changes()
+        """Disable options and choices that the other values rule out, and show what changed."""
+        notes = [*self._resolve_choices(), *self._resolve_unused()]
+        self._update_changes()
         if notes:
             self.clear_error()
-            self._say("; ".join(notes), wrong=False)
-            self._told_at = self.screen.focused
+            self._show_message("; ".join(notes), is_error=False)
+            self._message_entry = self.screen.focused
 
-    def _fit_choices(self) -> Iterator[str]:
-        """Grey out the choices that do not fit; what was moved for that."""
-        held = self._held()
-        for name, allowed in fitting_choices(held).items():
+    def _resolve_choices(self) -> Iterator[str]:
+        """Disable choices that are not allowed; yields a note for each entry that had to change."""
+        values = self._read_entries()
+        for name, allowed in allowed_choices(values).items():
             entry = self._entries[name]
             assert isinstance(entry, CompactSelect)
-            unfit = [value for value in entry.values if value not in allowed]
-            lacking = f"{' and '.join(unfit)} is not for the path {held['path']}"
-            entry.grey(unfit)
-            self._explain(name, f"{_described(name)}; {lacking}" if unfit else _described(name))
-            if entry.chosen in unfit:
+            disallowed = [value for value in entry.values if value not in allowed]
+            reason = f"path {values['path']} does not support {' or '.join(disallowed)}"
+            entry.disable_options(disallowed)
+            self._set_help(name, f"{_description(name)}; {reason}" if disallowed else _description(name))
+            if entry.chosen in disallowed:
                 entry.value = allowed[0]
-                yield f"{name} is now {allowed[0]}: {lacking}"
+                yield f"{name} is now {allowed[0]}: {reason}"
 
-    def _let_idle(self) -> Iterator[str]:
-        """Grey out the options that mean nothing now, and bring back those that do; what was lost by that."""
-        idle = idle_entries(self._held())
+    def _resolve_unused(self) -> Iterator[str]:
+        """Disable options without effect and restore the others; yields a note for each value that was dropped."""
+        unused = unused_options(self._read_entries())
         for name, entry in self._entries.items():
-            if (name in idle) == entry.disabled:
+            if (name in unused) == entry.disabled:
                 continue
-            if name in idle and name in WHILE_IDLE:
-                self._set_aside[name] = held = self._held()[name]
-                write(entry, WHILE_IDLE[name])
-                if held != WHILE_IDLE[name]:
-                    yield f"{name}: {idle[name]}"
-            elif name in self._set_aside:
-                write(entry, self._set_aside.pop(name))
-            entry.disabled = name in idle
-            self._rows[name].set_class(entry.disabled, "-idle")
-            self._explain(name, idle.get(name, _described(name)))
+            if name in unused and name in UNUSED_VALUES:
+                self._saved_values[name] = value = self._read_entries()[name]
+                write(entry, UNUSED_VALUES[name])
+                if value != UNUSED_VALUES[name]:
+                    yield f"{name}: {unused[name]}"
+            elif name in self._saved_values:
+                write(entry, self._saved_values.pop(name))
+            entry.disabled = name in unused
+            self._rows[name].set_class(entry.disabled, "-unused")
+            self._set_help(name, unused.get(name, _description(name)))
 
-    def _explain(self, name: str, text: str) -> None:
+    def _set_help(self, name: str, text: str) -> None:
         self._helps[name].update(text, layout=False)
 
-    def _name_changes(self) -> None:
-        preset, held = self._preset(), self._held()
+    def _update_changes(self) -> None:
+        preset, values = self._preset_values(), self._read_entries()
         changed = {
-            name: shown(held[name])
+            name: format_value(values[name])
             for name, entry in self._entries.items()
-            if not entry.disabled and held[name] != preset[name]
+            if not entry.disabled and values[name] != preset[name]
         }
-        for fold in self.query(CollapsibleOptions):
-            fold.name_changed({name: value for name, value in changed.items() if name in fold.names})
+        for group in self.query(CollapsibleOptions):
+            group.set_changed({name: value for name, value in changed.items() if name in group.names})
 
-    # Folding
+    # Expanding and collapsing
 
     def on_resize(self, event: events.Resize) -> None:
-        """Show every option where all have room, until a person folds or unfolds."""
-        if not self._turned:
-            for fold in self.query(CollapsibleOptions):
-                fold.turn(event.size.height >= ALL_FIT)
+        """Expand all groups if everything fits, unless the user has toggled a group."""
+        if not self._user_toggled:
+            for group in self.query(CollapsibleOptions):
+                group.set_expanded(event.size.height >= ALL_FIT)
 
     @on(CollapsibleOptions.Toggled)
-    def _note_turn(self) -> None:
-        self._turned = True
+    def _group_toggled(self) -> None:
+        self._user_toggled = True
 
-    def unfold(self) -> None:
-        """Show every option, or fold all groups if nothing is folded."""
-        self._turned = True
-        folds = list(self.query(CollapsibleOptions))
-        unfold = not all(fold.open for fold in folds)
-        for fold in folds:
-            fold.turn(unfold)
+    def toggle_all(self) -> None:
+        """Expand all groups, or collapse them if all are expanded."""
+        self._user_toggled = True
+        groups = list(self.query(CollapsibleOptions))
+        expanded = not all(group.expanded for group in groups)
+        for group in groups:
+            group.set_expanded(expanded)
 
     def _reveal(self, name: str) -> None:
-        for fold in self.query(CollapsibleOptions):
-            if name in fold.names:
-                fold.turn(True)
+        for group in self.query(CollapsibleOptions):
+            if name in group.names:
+                group.set_expanded(True)
 
-    # What is said
+    # Messages
 
     def show_error(self, message: str) -> None:
-        """Show what is wrong, and go to the field that the message begins with."""
-        self._say(message, wrong=True)
+        """Show an error and focus the field that the message names first."""
+        self._show_message(message, is_error=True)
         option = message.split(":", 1)[0].split(" ")[-1]
         for name, entry in self._entries.items():
             entry.set_class(name == option, "-wrong")
@@ -327,31 +339,32 @@ class RunForm(Vertical):
                 entry.focus()
 
     def clear_error(self) -> None:
-        self._say("", wrong=False)
+        """Remove the message and the marks of invalid entries."""
+        self._show_message("", is_error=False)
         for entry in self.query(".-wrong"):
             entry.remove_class("-wrong")
 
-    def _say(self, text: str, *, wrong: bool) -> None:
-        self._told_at = None
+    def _show_message(self, text: str, *, is_error: bool) -> None:
+        self._message_entry = None
         line = self.query_one("#message", Static)
-        line.set_class(wrong, "-wrong")
+        line.set_class(is_error, "-wrong")
         line.update(text, layout=False)
 
     @on(Input.Changed)
-    def _typing(self) -> None:
+    def _input_changed(self) -> None:
         if self.query_one("#message").has_class("-wrong"):
             self.clear_error()
-        self._name_changes()
+        self._update_changes()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """Explain the focused field in full, for where its row has no room for that."""
-        if self.query_one("#message").has_class("-wrong") or self._told_at is event.widget:
+        """Show the full help text of the focused entry, which may not fit in its row."""
+        if self.query_one("#message").has_class("-wrong") or self._message_entry is event.widget:
             return
         if isinstance(event.widget, CollapsibleOptions):
-            self._say(f"enter shows {', '.join(event.widget.names)}", wrong=False)
+            self._show_message(f"enter shows {', '.join(event.widget.names)}", is_error=False)
         for name, entry in self._entries.items():
             if entry is event.widget:
-                self._say(f"{name}: {self._helps[name].render()}", wrong=False)
+                self._show_message(f"{name}: {self._helps[name].render()}", is_error=False)
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#start")
@@ -360,7 +373,7 @@ class RunForm(Vertical):
         self.submit()
 
     def submit(self) -> None:
-        """Ask for a run, unless a value is wrong, which is then explained."""
+        """Post `Submitted`, or show an error if a value is invalid."""
         try:
             self.config()
         except ConfigError as error:
@@ -370,7 +383,7 @@ class RunForm(Vertical):
         self.post_message(self.Submitted())
 
 
-def _described(name: str) -> str:
+def _description(name: str) -> str:
     from core.config.training import TrainConfig
 
     return TrainConfig.model_fields[name].description or ""

@@ -1,4 +1,4 @@
-"""Everything about one run as it trains: its state, progress, loss curves, newest preview digits and log."""
+"""Live view of a run: status, progress, curves, samples and log."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tui.widgets.digits import DigitGrid
 from tui.widgets.run_log import RunLog
 from tui.widgets.text_line import update_text
 
-NAMED = 4  # processes whose devices have room in the title
+MAX_NAMED = 4  # processes whose devices are listed in the title
 
 
 class RunMonitor(Vertical):
-    """Shows what it is given; it reads nothing itself."""
+    """Displays the state of a run; reads nothing itself and posts no messages."""
 
     SCOPED_CSS = False  # the rules for sizes look at the screen's classes
     DEFAULT_CSS = """
@@ -64,38 +64,47 @@ class RunMonitor(Vertical):
                 yield DigitGrid()
 
     def on_mount(self) -> None:
-        self._epoch_shown: tuple[int, float] | None = None
+        self._shown_preview: tuple[int, float] | None = None  # epoch and time
         self._previews: list[Preview] = []
-        self._preview_chosen: int | None = None  # the epoch whose samples a person looks at; None: the newest
-        self._banner_shown = "", False
+        self._selected_epoch: int | None = None  # epoch of the selected samples; None follows the newest
+        self._shown_banner = "", False
         self.query_one("#banner").display = False
 
-    def show(self, name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> None:
-        """Show the state of run `name`; `lost` is why its trainer ended before it began, None if it did not."""
-        if lost is not None:
+    def update_run(
+        self, name: str, history: RunHistory, status: Status, host: str | None, start_error: str | None
+    ) -> None:
+        """Update everything but the curves and the log.
+
+        Args:
+            name: Name of the run.
+            history: Its history.
+            status: Its status.
+            host: The host of its trainer, None if unknown.
+            start_error: Why the trainer failed to start, None if it did not fail.
+        """
+        if start_error is not None:
             status = Status.FAILED
         self._show_title(name, history, status, host)
         self._show_progress(history, status)
         update_text(self.query_one("#stats", Static), " · ".join(_stats(history, status)), layout=False)
-        self._show_banner(*_notice(name, history, status, host, lost))
+        self._show_banner(*_notice(name, history, status, start_error))
         self._show_preview(history, alive=status.alive)
 
-    def draw(self, history: RunHistory, status: Status) -> None:
-        """Draw the curves."""
-        waiting = _waiting(history, status)
-        self.query_one(CurvePanel).plot.show(history, waiting)
+    def update_curves(self, history: RunHistory, status: Status) -> None:
+        """Update the curves."""
+        self.query_one(CurvePanel).plot.set_history(history, _placeholder(history, status))
 
     def _show_title(self, name: str, history: RunHistory, status: Status, host: str | None) -> None:
         phase = _phase(history, status)
         if status is Status.ELSEWHERE:
-            heard = "" if history.last is None else f", last heard {ago(history.last.time)}"
-            phase = f"on {host}{heard}"
-        about = [history.dataset.name] if history.dataset else []
+            updated = "" if history.last is None else f", last update {ago(history.last.time)}"
+            phase = f"on {host}{updated}"
+        details = [history.dataset.name] if history.dataset else []
         if history.started is not None:
-            about += [_where(history.started), f"{history.started.parameters:,} parameters"]
+            details += [_devices(history.started), f"{history.started.parameters:,} parameters"]
         color = f"${STATUS_COLORS[status]}"
         title = Content.assemble(
-            (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(about), "$foreground 60%")
+            (name, "bold"), "  ", (f"● {phase}", color), "  ", (" · ".join(details), "$foreground 60%")
         )
         update_text(self.query_one("#title", Static), title, layout=False)
 
@@ -108,13 +117,13 @@ class RunMonitor(Vertical):
         else:
             bar.update(total=None if status.alive else 1, progress=0)
 
-    def _show_banner(self, text: str, wrong: bool) -> None:
-        if (text, wrong) == self._banner_shown:
-            return  # a layout for nothing, twice a second
-        self._banner_shown = text, wrong
+    def _show_banner(self, text: str, is_error: bool) -> None:
+        if (text, is_error) == self._shown_banner:
+            return  # avoids a layout on every update
+        self._shown_banner = text, is_error
         banner = self.query_one("#banner", Static)
         banner.display = bool(text)
-        banner.set_class(wrong, "-error")
+        banner.set_class(is_error, "-error")
         banner.update(text)
 
     def _show_preview(self, history: RunHistory, *, alive: bool) -> None:
@@ -122,81 +131,81 @@ class RunMonitor(Vertical):
         self._previews = history.previews
         self.query_one("#samples").display = alive or bool(history.previews)
         if not history.previews:
-            label.update("samples come with each epoch", layout=False)
-            if self._epoch_shown is not None:
+            label.update("samples after each epoch", layout=False)
+            if self._shown_preview is not None:
                 grid.clear()
-            self._epoch_shown = self._preview_chosen = None
+            self._shown_preview = self._selected_epoch = None
             return
         preview = history.previews[-1]
-        if self._preview_chosen is not None:
-            preview = next((one for one in history.previews if one.epoch == self._preview_chosen), preview)
-        if self._epoch_shown != (preview.epoch, preview.time):
-            self._epoch_shown = preview.epoch, preview.time
+        if self._selected_epoch is not None:
+            preview = next((one for one in history.previews if one.epoch == self._selected_epoch), preview)
+        if self._shown_preview != (preview.epoch, preview.time):
+            self._shown_preview = preview.epoch, preview.time
             label.update(f"samples after epoch {preview.epoch}", layout=False)
-            grid.show(preview.images, preview.count, preview.height, preview.width)
+            grid.set_images(preview.images, preview.count, preview.height, preview.width)
 
-    def turn_preview(self, by: int) -> None:
-        """Show the samples of an epoch before or after those shown; the newest are followed again at the end."""
+    def step_preview(self, by: int) -> None:
+        """Show the samples `by` epochs later, or earlier if negative; at the newest, new samples are followed again."""
         epochs = [preview.epoch for preview in self._previews]
         if not epochs:
             return
-        at = epochs.index(self._preview_chosen) if self._preview_chosen in epochs else len(epochs) - 1
-        at = max(0, min(len(epochs) - 1, at + by))
-        self._preview_chosen = None if at == len(epochs) - 1 else epochs[at]
-        preview = self._previews[at]
-        self._epoch_shown = preview.epoch, preview.time
+        index = epochs.index(self._selected_epoch) if self._selected_epoch in epochs else len(epochs) - 1
+        index = max(0, min(len(epochs) - 1, index + by))
+        self._selected_epoch = None if index == len(epochs) - 1 else epochs[index]
+        preview = self._previews[index]
+        self._shown_preview = preview.epoch, preview.time
         self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}", layout=False)
-        self.query_one(DigitGrid).show(preview.images, preview.count, preview.height, preview.width)
+        self.query_one(DigitGrid).set_images(preview.images, preview.count, preview.height, preview.width)
 
 
 def _phase(history: RunHistory, status: Status) -> str:
     if status is Status.RUNNING and history.dataset is None and history.download is not None:
-        return "getting the data"
+        return "downloading data"
     if status is Status.RUNNING and _is_warming_up(history):
         return "warming up"
     return str(status)
 
 
 def _is_warming_up(history: RunHistory) -> bool:
-    """Whether the trainer that holds the run has not reported a step yet."""
+    """Whether the current trainer has not reported a step yet."""
     if history.started is None or not history.progress:
         return True
     return history.progress[-1].time < history.started.time
 
 
-def _where(started: Started | Resumed) -> str:
-    """The trainer's device, or how many processes train together, and on what."""
+def _devices(started: Started | Resumed) -> str:
+    """The device, or the number of processes and their devices."""
     devices = started.devices.split(", ")
     if len(devices) == 1:
         return started.device
-    return f"{len(devices)} processes" + (f" ({started.devices})" if len(devices) <= NAMED else "")
+    return f"{len(devices)} processes" + (f" ({started.devices})" if len(devices) <= MAX_NAMED else "")
 
 
-def _waiting(history: RunHistory, status: Status) -> str:
-    """What to say where the curves will be."""
+def _placeholder(history: RunHistory, status: Status) -> str:
+    """Text shown while there are no curves."""
     if not status.alive:
-        return "no step was logged"
+        return "no steps logged"
     if history.download is not None and history.dataset is None:
         return in_words(history.download)
-    return "warming up\nthe curves begin with the first steps"
+    return "warming up\ncurves appear after the first steps"
 
 
 def _stats(history: RunHistory, status: Status) -> list[str]:
     if history.download is not None and history.dataset is None and status.alive:
         return [in_words(history.download)]
     if history.started is None:
-        return ["the trainer is loading"] if status.alive else []
+        return ["the trainer is starting"] if status.alive else []
     total = history.total_steps
     epochs = history.started.epochs
     done = history.epochs[-1].epoch if history.epochs else 0
     window = history.progress[-1] if history.progress else None
-    at = current_epoch(epochs, window, done) if status.alive else done
-    parts = [f"epoch {at} of {epochs}", f"step {history.step:,}" + (f" of {total:,}" if total else "")]
+    epoch = current_epoch(epochs, window, done) if status.alive else done
+    parts = [f"epoch {epoch} of {epochs}", f"step {history.step:,}" + (f" of {total:,}" if total else "")]
     if window and status in (Status.RUNNING, Status.PAUSED, Status.ELSEWHERE) and not _is_warming_up(history):
         if status is not Status.PAUSED:
             parts.append(f"{window.images_per_second:,.0f} images/s")
-            left = history.seconds_left
-            parts.append("" if left is None else f"{duration(left)} left")
+            remaining = history.seconds_left
+            parts.append("" if remaining is None else f"{duration(remaining)} left")
         if window.memory is not None:
             parts.append(memory_size(window.memory))
     if isinstance(history.lifecycle, Finished):
@@ -204,25 +213,25 @@ def _stats(history: RunHistory, status: Status) -> list[str]:
     return [part for part in parts if part]
 
 
-def _notice(name: str, history: RunHistory, status: Status, host: str | None, lost: str | None) -> tuple[str, bool]:
-    """The banner's text, empty for none, and whether it tells of an error."""
+def _notice(name: str, history: RunHistory, status: Status, start_error: str | None) -> tuple[str, bool]:
+    """Return the text of the banner, empty for none, and whether it is an error."""
     saved = max((note.step for note in history.notes if isinstance(note, Checkpoint | Resumed)), default=None)
-    again = f"r resumes from step {saved:,}" if saved else "r starts it again"
-    if lost is not None:
-        return f"the trainer did not start: {lost}", True
+    hint = f"r resumes from step {saved:,}" if saved else "r restarts it"
+    if start_error is not None:
+        return f"the trainer did not start: {start_error}", True
     if isinstance(history.lifecycle, Failed) and status is Status.FAILED:
-        return f"{history.lifecycle.message}  ({again})", True
+        return f"{history.lifecycle.message}  ({hint})", True
     if status is Status.INTERRUPTED:
-        return f"the trainer of {name} is gone without a word: killed, or the machine went down; {again}", True
+        return f"the trainer of {name} was killed, or the machine went down; {hint}", True
     if status is Status.STOPPED and isinstance(history.lifecycle, Stopped):
-        return f"{in_words(history.lifecycle)}; {again}", False
+        return f"{in_words(history.lifecycle)}; {hint}", False
     warnings = [note.message for note in history.notes if isinstance(note, Warned)]
     more = f"  (and {len(warnings) - 1} more, in the log)" if len(warnings) > 1 else ""
     return (warnings[-1] + more, False) if warnings else ("", False)
 
 
 def duration(seconds: float) -> str:
-    """`seconds` in the two largest units that say enough: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    """Format a duration in one or two units: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
     whole = max(0, round(seconds))
     if whole < 100:
         return f"{whole} s"
@@ -234,7 +243,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: float) -> str:
-    """How long ago `moment`, in seconds since the epoch, was, in its largest unit: it seldom changes."""
-    passed = time.time() - moment
-    amount, unit, *_ = duration(passed).split(" ")
-    return "now" if passed < 2 else f"{amount} {unit} ago"
+    """Format the time since `moment`, a Unix timestamp, in its largest unit, so it changes rarely."""
+    elapsed = time.time() - moment
+    amount, unit, *_ = duration(elapsed).split(" ")
+    return "now" if elapsed < 2 else f"{amount} {unit} ago"

@@ -1,4 +1,4 @@
-"""What to sample: model, sampler, steps, guidance, class, digits and seed, in one line or two, and what it costs."""
+"""Sampling settings: model, sampler, steps, guidance, class, number of digits and seed, and the resulting NFE."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tui.widgets.compact_select import CompactSelect
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
-NEW_SEEDS = 10_000  # seeds of four digits are easy to read out and to type again
+NEW_SEEDS = 10_000  # random seeds are below this, so they are easy to type
 LIMITS = {"steps": (1, 1000), "digits": (1, 64), "seed": (0, 2**63 - 1)}
-IN_TURN, ANY, NO_CLASSES, NOT_KNOWN = "in turn", "any", "none", "…"  # beside the classes themselves
-ONE_LINE, LOOSE, TIGHT = 117, 140, 72  # columns: one line from here; with more room; two lines without
+IN_TURN, ANY, NO_CLASSES, UNKNOWN = "in turn", "any", "none", "…"  # options besides the classes
+ONE_LINE, WIDE, NARROW = 117, 140, 72  # widths: one line from here; with wide gaps; two lines with narrow gaps
 
 
 class SamplingControls(Container):
-    """Holds a request to be changed; posts `Submitted` when enter is pressed in a field or something else chosen."""
+    """Displays and edits a `SampleRequest`; posts `Submitted`."""
 
     @dataclass
     class Submitted(Message):
-        """The user wants what the bar says now."""
+        """Posted when enter is pressed in a field, or another model, sampler or class is selected."""
 
     DEFAULT_CSS = """
     SamplingControls {
@@ -64,7 +64,7 @@ class SamplingControls(Container):
             & .second { margin: 0 1 0 2; }
             & #seed { width: 8; }
         }
-        &.-one-line.-close, &.-tight {
+        &.-one-line.-close, &.-narrow {
             & Label { margin: 0 1 0 1; }
             & .first { margin: 0 1 0 0; }
             & #sampler { width: 8; }
@@ -78,8 +78,8 @@ class SamplingControls(Container):
             & #seed { width: 7; }
             & #model { width: 1fr; max-width: 100%; }
         }
-        &.-tight #sampler-label, &.-tight #how .first { display: none; }
-        &.-tight #sampler { margin-left: 1; }
+        &.-narrow #sampler-label, &.-narrow #how .first { display: none; }
+        &.-narrow #sampler { margin-left: 1; }
         & Select:disabled SelectCurrent, & Input:disabled { background: $surface; }
     }
     """
@@ -87,13 +87,12 @@ class SamplingControls(Container):
     def __init__(self, models: Iterable[str], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._models = list(models)
-        self._config: TrainConfig | None = None  # of the model that the bar suits
-        self._own: Sampling | None = None  # that model's defaults
-        self._submitted = {"model": next(iter(self._models), ""), "sampler": NOT_KNOWN, "class": NOT_KNOWN}
-        self._steps = ""  # what nobody chose
+        self._config: TrainConfig | None = None  # of the selected model, None if unknown
+        self._defaults: Sampling | None = None  # of that model
+        self._submitted = {"model": next(iter(self._models), ""), "sampler": UNKNOWN, "class": UNKNOWN}
+        self._default_steps = ""  # the steps that were filled in, not typed
 
     def compose(self) -> ComposeResult:
-        """Labelled fields: how to sample, then what."""
         first = self._models[0] if self._models else Select.NULL
         with Horizontal(id="how"):
             yield Label("model", classes="first")
@@ -106,41 +105,41 @@ class SamplingControls(Container):
                 id="model",
             )
             yield Label("sampler", id="sampler-label")
-            yield CompactSelect([NOT_KNOWN], NOT_KNOWN, id="sampler", disabled=True)
+            yield CompactSelect([UNKNOWN], UNKNOWN, id="sampler", disabled=True)
             yield Label("steps")
             yield Input(id="steps", compact=True, type="integer", max_length=4)
             yield Label("guidance")
             yield Input(id="guidance", compact=True, type="number", max_length=6, disabled=True)
         with Horizontal(id="what"):
             yield Label("class", classes="first second")
-            yield CompactSelect([NOT_KNOWN], NOT_KNOWN, id="class", disabled=True)
+            yield CompactSelect([UNKNOWN], UNKNOWN, id="class", disabled=True)
             yield Label("digits")
             yield Input(id="digits", compact=True, type="integer", max_length=2)
             yield Label("seed")
             yield Input(id="seed", compact=True, type="integer", max_length=19)
             cost = Static(id="cost")
-            cost.tooltip = "how often the net is evaluated for each digit"
+            cost.tooltip = "Number of function evaluations: network calls per digit"
             yield cost
 
     @property
     def model(self) -> str | None:
-        """The model chosen; None while there is none."""
+        """The selected model; None if there are no models."""
         value: object = self.query_one("#model", Select).value
         return value if isinstance(value, str) else None
 
     @property
     def models(self) -> list[str]:
-        """The models on offer."""
+        """The available models."""
         return list(self._models)
 
-    def follow(self) -> None:
-        """Let another bar say how many digits and which seed."""
+    def disable_digits_and_seed(self) -> None:
+        """Disable the fields that another instance controls."""
         for name in ("digits", "seed"):
             self._field(name).disabled = True
 
     @property
     def seed(self) -> str:
-        """What the seed's field holds."""
+        """The text of the seed field."""
         return self._field("seed").value
 
     @seed.setter
@@ -153,68 +152,67 @@ class SamplingControls(Container):
     def _choice(self, name: str) -> CompactSelect:
         return self.query_one(f"#{name}", CompactSelect)
 
-    def offer(self, models: Iterable[str]) -> None:
-        """Let the user choose among `models`; the one chosen stays, if it is among them."""
-        chosen = self.model
+    def set_models(self, models: Iterable[str]) -> None:
+        """Set the available models; keeps the selection if possible."""
+        selected = self.model
         self._models = list(models)
         if self._models:
             select = self.query_one("#model", Select)
             with self.prevent(Select.Changed):
                 select.set_options((name, name) for name in self._models)
-                select.value = chosen if chosen in self._models else self._models[0]
+                select.value = selected if selected in self._models else self._models[0]
 
-    def choose(self, model: str) -> None:
-        """Choose a model without submitting.
+    def select_model(self, model: str) -> None:
+        """Select a model without posting `Submitted`.
 
         Raises:
-            MinidiffError: it is not on offer.
+            MinidiffError: The model is not available.
         """
         if model not in self._models:
-            raise MinidiffError(f"{model} has no weights to sample from yet; a run writes them at its first checkpoint")
+            raise MinidiffError(f"{model} has no weights yet; a run writes them at its first checkpoint")
         with self.prevent(Select.Changed):
             self.query_one("#model", Select).value = model
 
     def set_config(self, config: TrainConfig | None) -> None:
-        """Offer what a model trained with `config` can do, None if that is not known.
+        """Adapt the fields to a model trained with `config`; None if the config is unknown.
 
-        What the bar says stays, if it fits; what fits no more, or was only the last model's default, becomes this
-        model's default.
+        Values that the model does not support, or that were the previous model's defaults, become its defaults.
         """
         if config == self._config:
             return
-        before, self._config = self._own, config
-        own = self._own = None if config is None else defaults_for(config)
+        previous, self._config = self._defaults, config
+        defaults = self._defaults = None if config is None else defaults_for(config)
         sampler, label, guidance, steps = self._choice("sampler"), self._choice("class"), "", self._field("steps")
         for name in ("sampler", "guidance", "class"):
             self.query_one(f"#{name}").disabled = config is None
-        if config is None or own is None:
-            sampler.offer([NOT_KNOWN], NOT_KNOWN)
-            label.offer([NOT_KNOWN], NOT_KNOWN)
+        if config is None or defaults is None:
+            sampler.set_values([UNKNOWN], UNKNOWN)
+            label.set_values([UNKNOWN], UNKNOWN)
         else:
-            unfit = [name for name in SAMPLER_NAMES if incompatibility(name, config.path)]
-            kept = before is not None and sampler.chosen not in (before.sampler, *unfit)
-            sampler.offer(SAMPLER_NAMES, sampler.chosen if kept else own.sampler)
-            sampler.grey(unfit)
-            if steps.value.strip() == self._steps:
-                steps.value = str(own.steps)
-            self._steps = str(own.steps)
+            unsupported = [name for name in SAMPLER_NAMES if incompatibility(name, config.path)]
+            keep = previous is not None and sampler.chosen not in (previous.sampler, *unsupported)
+            sampler.set_values(SAMPLER_NAMES, sampler.chosen if keep else defaults.sampler)
+            sampler.disable_options(unsupported)
+            if steps.value.strip() == self._default_steps:
+                steps.value = str(defaults.steps)
+            self._default_steps = str(defaults.steps)
             names = [IN_TURN, *map(str, range(CLASSES)), ANY] if config.class_conditional else [NO_CLASSES]
-            label.offer(names, label.chosen if label.chosen in names else names[0])
+            label.set_values(names, label.chosen if label.chosen in names else names[0])
             typed = self._field("guidance").value.strip()
-            kept = before is not None and config.class_conditional and typed not in ("", f"{before.guidance:g}")
-            guidance = typed if kept else f"{own.guidance:g}"
+            keep = previous is not None and config.class_conditional and typed not in ("", f"{previous.guidance:g}")
+            guidance = typed if keep else f"{defaults.guidance:g}"
             for name in ("guidance", "class"):
                 self.query_one(f"#{name}").disabled = not config.class_conditional
         self._field("guidance").value = guidance
         self._submitted |= {"sampler": sampler.chosen, "class": label.chosen}
-        self._tell_cost()
+        self._update_cost()
 
-    def fill(self, request: SampleRequest) -> None:
-        """Show a request; its model is the one chosen last."""
+    def set_request(self, request: SampleRequest) -> None:
+        """Show the steps, digits and seed of a request; its model and the current choices count as submitted."""
         for name, value in (("steps", request.steps), ("digits", request.n), ("seed", request.seed)):
             self._field(name).value = str(value)
-        if self._own is None:
-            self._steps = str(request.steps)
+        if self._defaults is None:
+            self._default_steps = str(request.steps)
         self._submitted = {
             "model": request.model,
             "sampler": self._choice("sampler").chosen,
@@ -222,19 +220,19 @@ class SamplingControls(Container):
         }
 
     def read(self) -> SampleRequest:
-        """What the fields say; a field that is wrong gets the focus.
+        """Return the request in the fields; an invalid field gets the focus.
 
         Raises:
-            MinidiffError: there is no model, a field's value is out of its range, or the model cannot do it.
+            MinidiffError: There is no model, a value is out of range, or the model does not support it.
         """
         if self.model is None:
             raise MinidiffError("there is no model to sample from; train one first (key 2)")
         values: dict[str, int] = {}
-        for name, (least, most) in LIMITS.items():
+        for name, (minimum, maximum) in LIMITS.items():
             text = self._field(name).value.strip()
-            if not text.isdecimal() or not least <= int(text) <= most:
+            if not text.isdecimal() or not minimum <= int(text) <= maximum:
                 self._field(name).focus()
-                raise MinidiffError(f"{name} takes a whole number from {least} to {most:,}, not {text!r}")
+                raise MinidiffError(f"{name} must be a whole number from {minimum} to {maximum:,}, not {text!r}")
             values[name] = int(text)
         request = SampleRequest(model=self.model, steps=values["steps"], n=values["digits"], seed=values["seed"])
         if self._config is None:
@@ -255,13 +253,13 @@ class SamplingControls(Container):
             guidance = math.nan
         if not 0 <= guidance < math.inf:
             field.focus()
-            raise MinidiffError(f"guidance takes a number from 0, not {field.value!r}")
+            raise MinidiffError(f"guidance must be a number of at least 0, not {field.value!r}")
         return guidance
 
     @on(Input.Changed)
     @on(Select.Changed)
-    def _tell_cost(self) -> None:
-        """Say how often the net is evaluated for each digit."""
+    def _update_cost(self) -> None:
+        """Show the number of function evaluations per digit."""
         steps, guidance = self._field("steps").value.strip(), self._field("guidance").value
         text = ""
         if self._config is not None and steps.isdecimal() and int(steps):
@@ -270,26 +268,22 @@ class SamplingControls(Container):
             except ValueError:
                 scale = 1.0
             if self._choice("class").chosen == ANY:
-                scale = 1.0  # guidance has nothing to push towards
+                scale = 1.0  # no class to guide towards
             count = evaluations(Sampling(self._choice("sampler").chosen, int(steps), scale, 1.0), self._config.path)
-            text = f"{count:,} {'evals' if self.has_class('-close') else 'evaluations' if count > 1 else 'evaluation'}"
+            text = f"NFE {count:,}"
         self.query_one("#cost", Static).update(text)
 
     def on_resize(self, event: events.Resize) -> None:
-        """One line where there is room for it."""
         width = event.size.width
         self.set_class(width >= ONE_LINE, "-one-line")
-        self.set_class(ONE_LINE <= width < LOOSE, "-close")
-        self.set_class(width < TIGHT, "-tight")
-        self._tell_cost()
+        self.set_class(ONE_LINE <= width < WIDE, "-close")
+        self.set_class(width < NARROW, "-narrow")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in a field submits."""
         event.stop()
         self.post_message(self.Submitted())
 
     def on_select_changed(self, event: Select.Changed) -> None:
-        """Another model, sampler or class submits."""
         event.stop()
         name = event.select.id or ""
         if isinstance(event.value, str) and event.value != self._submitted[name]:
@@ -298,7 +292,11 @@ class SamplingControls(Container):
 
 
 def config_of(model: str, root: Path) -> TrainConfig:
-    """What a built-in model, else a run under the root, was trained with."""
-    from core.config.training import TrainConfig  # brings pydantic, which the first screen does without
+    """Load the config of a built-in model, or else of a run under `root`.
+
+    Raises:
+        MinidiffError: The config cannot be read.
+    """
+    from core.config.training import TrainConfig  # imports pydantic, which the first screen does not need
 
     return TrainConfig.from_toml(builtin_directories().get(model, root / model) / CONFIG)

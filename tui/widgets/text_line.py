@@ -1,4 +1,4 @@
-"""Changes the text of a widget only where it differs, so that a screen at rest writes nothing."""
+"""Updates of static text that skip unchanged content, so an idle screen writes no output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 
 def update_text(widget: Static, text: Content | str, *, layout: bool = True) -> None:
-    """Show `text`, without markup; `layout` is False if the widget's size does not depend on it."""
-    new, shown = Content(text) if isinstance(text, str) else text, widget.content
-    if not isinstance(shown, Content) or not shown.is_same(new):
+    """Set the text of a widget, without markup, if it changed; `layout=False` if its size does not depend on it."""
+    new, current = Content(text) if isinstance(text, str) else text, widget.content
+    if not isinstance(current, Content) or not current.is_same(new):
         widget.update(new, layout=layout)

@@ -1,4 +1,4 @@
-"""The timeline of a denoising: plays, pauses, steps and scrubs over its steps, and says where it stands."""
+"""A playback timeline over the steps of a trajectory."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from textual.widget import Widget
 
 from tui.terminal.frame_pacing import FramePacer
 
-SECONDS_A_PLAY = 4.0  # that a whole denoising takes when its steps allow
-FASTEST, SLOWEST = 0.08, 0.4  # seconds a step
-REST = 1.6  # seconds on the last step before a loop begins again
+PLAY_SECONDS = 4.0  # duration of a whole trajectory, within the limits below
+FASTEST, SLOWEST = 0.08, 0.4  # seconds per step
+LOOP_PAUSE = 1.6  # seconds on the last step before a loop restarts
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-TICKS = 60  # looks a second at whether the next step is due
+TICKS = 60  # timer ticks per second while playing
 
 
 class Timeline(Widget):
-    """Holds the position among the steps there are so far; posts `Moved` at each change of it.
+    """Displays and controls the position within a trajectory; posts `Moved`.
 
-    Playing waits at the newest step until a further one comes, and rests on the last. Steps are left out where `link`
-    cannot take them as fast as they are due.
+    Playback waits at the newest available step for the next one, and pauses on the last. It skips steps that `pacer`
+    cannot draw in time.
+
+    Attributes:
+        position: Current step, from 0 to `steps`.
+        playing: Whether playback is running.
+        looping: Whether playback restarts after the last step.
+        speed: Playback speed, one of `SPEEDS`.
+        steps: Number of steps of the whole trajectory.
     """
 
     @dataclass
     class Moved(Message):
-        """The position is now `position`."""
+        """Posted when the position changed, or the current step became available."""
 
         position: int
 
@@ -46,97 +53,97 @@ class Timeline(Widget):
     speed = reactive(1.0)
 
     def __init__(
-        self, pacer: FramePacer | None = None, *, still: bool = False, tells: str = "noise", id: str | None = None
+        self, pacer: FramePacer | None = None, *, still: bool = False, quantity: str = "noise", id: str | None = None
     ) -> None:
         super().__init__(id=id)
-        self._tells = tells  # what the amounts are of; empty where there are none worth telling
+        self._quantity = quantity  # label of the noise levels; empty to hide them
         self._pacer = pacer or FramePacer()
-        self._still = still  # nothing plays by itself: what is new is shown at its end
+        self._still = still  # no automatic playback: new steps are shown at once
         self.steps = 0
-        self._noise_levels: list[float] = []  # one a step that is there
+        self._noise_levels: list[float] = []  # one per available step
         self._clock: Timer | None = None
-        self._due = 0.0  # steps and parts of a step that playing has come to
-        self._looked = 0.0  # when that was
-        self._rested = 0.0
-        self._bar = (0, 0)  # first column and length of the bar, for the mouse
+        self._due = 0.0  # playback position in fractional steps
+        self._last_tick = 0.0  # monotonic time
+        self._paused_at_end = 0.0  # seconds
+        self._bar = (0, 0)  # first column and length of the bar
 
     @property
     def newest(self) -> int:
-        """The last step there is so far."""
+        """The newest available step."""
         return max(0, len(self._noise_levels) - 1)
 
     @property
-    def pace(self) -> float:
-        """Seconds a step while playing."""
-        return min(SLOWEST, max(FASTEST, SECONDS_A_PLAY / max(1, self.steps))) / self.speed
+    def seconds_per_step(self) -> float:
+        """Seconds per step during playback."""
+        return min(SLOWEST, max(FASTEST, PLAY_SECONDS / max(1, self.steps))) / self.speed
 
     def load(self, steps: int, noise_levels: list[float] | None = None) -> None:
-        """Begin a denoising of `steps` steps at its start, playing; `amounts` are the noise of the steps there are."""
+        """Load a trajectory and play it from the start; `noise_levels` are those of the available steps."""
         self.steps = steps
         self._noise_levels = list(noise_levels or [])
-        self._rested = 0.0
-        self._go(self.newest if self._still else 0, always=True)
+        self._paused_at_end = 0.0
+        self._jump(self.newest if self._still else 0, always=True)
         if self._still:
             self.pause()
         else:
             self.play()
 
-    def stretch(self, steps: int, noise_levels: list[float]) -> None:
-        """Other steps, all of them there, at the same part of the way, playing or not as before."""
-        share = self.position / self.steps if self.steps else 0.0
+    def replace_steps(self, steps: int, noise_levels: list[float]) -> None:
+        """Replace the trajectory with a complete one; keeps the relative position and whether it plays."""
+        fraction = self.position / self.steps if self.steps else 0.0
         self.steps, self._noise_levels = steps, list(noise_levels)
-        self._go(round(share * steps), always=True)
+        self._jump(round(fraction * steps), always=True)
         self.refresh()
 
-    def add(self, t: float) -> None:
-        """A further step is there."""
+    def add_step(self, t: float) -> None:
+        """Add an available step with noise level `t`."""
         self._noise_levels.append(t)
         if self._still and not self.playing and self.position == self.newest - 1:
-            self._go(self.newest)
+            self._jump(self.newest)
         if self.newest == self.position:
             self.post_message(self.Moved(self.position))
         self.refresh()
 
     def play(self) -> None:
-        """Play from here, or from the start when on the last step."""
+        """Play from the current step, or from the start if on the last."""
         if not self._noise_levels and not self.steps:
             return
         if self.steps and self.position >= self.steps:
-            self._go(0)
+            self._jump(0)
         self.playing = True
-        self._looked = time.monotonic()
+        self._last_tick = time.monotonic()
         if self._clock is None:
             self._clock = self.set_interval(1 / TICKS, self._tick)
 
     def pause(self) -> None:
-        """Stay here."""
+        """Pause playback."""
         self.playing = False
         if self._clock is not None:
             self._clock.stop()
             self._clock = None
 
     def toggle(self) -> None:
-        """Play, or pause."""
+        """Play or pause."""
         if self.playing:
             self.pause()
         else:
             self.play()
 
     def seek(self, position: int) -> None:
-        """Pause at a step, the nearest there is."""
+        """Pause at a step, or at the nearest available one."""
         self.pause()
-        self._go(min(self.newest, max(0, position)))
+        self._jump(min(self.newest, max(0, position)))
 
-    def faster(self, by: int) -> None:
-        """Play at the next speed up, or down where `by` is negative."""
+    def change_speed(self, by: int) -> None:
+        """Move `by` places through `SPEEDS`."""
         self.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, SPEEDS.index(self.speed) + by))]
 
     def _tick(self) -> None:
         now = time.monotonic()
-        passed, self._looked = now - self._looked, now
+        elapsed, self._last_tick = now - self._last_tick, now
         if not self.screen.is_current:
-            return  # nobody sees it
-        self._due = min(self._due + passed / self.pace, float(self.newest))
+            return  # not visible
+        self._due = min(self._due + elapsed / self.seconds_per_step, float(self.newest))
         if self.position < self.newest:
             if int(self._due) > self.position and self._pacer.can_draw(now):
                 self._move(int(self._due))
@@ -144,12 +151,12 @@ class Timeline(Widget):
             if not self.looping:
                 self.pause()
                 return
-            self._rested += passed
-            if self._rested >= REST:
-                self._go(0)
+            self._paused_at_end += elapsed
+            if self._paused_at_end >= LOOP_PAUSE:
+                self._jump(0)
 
-    def _go(self, position: int, *, always: bool = False) -> None:
-        self._due, self._rested = float(position), 0.0
+    def _jump(self, position: int, *, always: bool = False) -> None:
+        self._due, self._paused_at_end = float(position), 0.0
         if position != self.position or always:
             self._move(position)
 
@@ -159,17 +166,17 @@ class Timeline(Widget):
         self.post_message(self.Moved(position))
 
     def render(self) -> Content:
-        """Play or pause, the bar, the step and the noise left."""
+        """Render the play state, the bar, the step and the noise level."""
         width = self.content_size.width
-        sign = "▶" if self.playing else "‖" if self.position < self.steps else "■"
+        symbol = "▶" if self.playing else "‖" if self.position < self.steps else "■"
         if not self.steps:
             return Content.styled("no steps yet", "$foreground 40%")
         digits = len(str(self.steps))
         t = f"{self._noise_levels[self.position]:.2f}" if self.position < len(self._noise_levels) else "…"
-        quiet = "$foreground 50%"
-        label = [("step ", quiet), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", quiet)]
-        if self._tells:
-            label += [(f"   {self._tells} ", quiet), (t, "bold")]
+        muted = "$foreground 50%"
+        label = [("step ", muted), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", muted)]
+        if self._quantity:
+            label += [(f"   {self._quantity} ", muted), (t, "bold")]
         if self.speed != 1:
             label.append((f"   {self.speed:g}x", "$accent"))
         label.append(("   loop", "$accent" if self.looping else "$foreground 25%"))
@@ -177,50 +184,46 @@ class Timeline(Widget):
         length = width - text.cell_length - 5
         if length < 8:
             self._bar = (0, 0)
-            return Content.assemble((sign, "$accent"), " ", text)
+            return Content.assemble((symbol, "$accent"), " ", text)
         self._bar = (3, length)
         last = length - 1
-        at = round(self.position / self.steps * last)
-        there = max(at, round(self.newest / self.steps * last))
-        bar = [("━" * at, "$primary"), ("●", "bold $primary"), ("━" * (there - at), "$foreground 30%")]
-        bar += [("╌" * (last - there), "$foreground 20%")]
-        return Content.assemble((sign, "bold $accent"), "  ", *bar, "  ", text)
+        cursor = round(self.position / self.steps * last)
+        available = max(cursor, round(self.newest / self.steps * last))
+        bar = [("━" * cursor, "$primary"), ("●", "bold $primary"), ("━" * (available - cursor), "$foreground 30%")]
+        bar += [("╌" * (last - available), "$foreground 20%")]
+        return Content.assemble((symbol, "bold $accent"), "  ", *bar, "  ", text)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Scrub from here, or play and pause when the sign is hit."""
+        """Scrub on the bar, toggle playback on the symbol, toggle looping on `loop`."""
         if event.get_content_offset(self) is None:
             return
         if event.x - self.gutter.left < self._bar[0]:
             self.toggle()
-        elif self._over(event.x) is not None:
+        elif self._bar_column(event.x) is not None:
             self.capture_mouse()
             self._scrub(event.x)
         elif event.x >= self.size.width - len(" loop "):
             self.looping = not self.looping
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Scrub while the button is held."""
         if self.app.mouse_captured is self:
             self._scrub(event.x)
 
     def on_mouse_up(self) -> None:
-        """Let go."""
         self.release_mouse()
 
     def on_mouse_scroll_down(self) -> None:
-        """A step on."""
         self.seek(self.position + 1)
 
     def on_mouse_scroll_up(self) -> None:
-        """A step back."""
         self.seek(self.position - 1)
 
-    def _over(self, x: int) -> int | None:
+    def _bar_column(self, x: int) -> int | None:
         column = x - self.gutter.left - self._bar[0]
         return column if 0 <= column < self._bar[1] else None
 
     def _scrub(self, x: int) -> None:
         start, length = self._bar
         if length > 1:
-            share = (x - self.gutter.left - start) / (length - 1)
-            self.seek(round(share * self.steps))
+            fraction = (x - self.gutter.left - start) / (length - 1)
+            self.seek(round(fraction * self.steps))
