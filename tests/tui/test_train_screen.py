@@ -213,7 +213,7 @@ async def test_a_failed_run_shows_the_error_s_own_words_and_can_be_resumed(tmp_p
         assert "CUDA out of memory [512 MB]" in said(app, "#banner")
         assert "r resumes from step 938" in said(app, "#banner")
         assert app.train.check_action("resume", ())
-        assert not app.train.check_action("ask", ("stop",))
+        assert not app.train.check_action("request", ("stop",))
 
 
 async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
@@ -343,12 +343,12 @@ async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
         app.train.query_one(RunForm).begin_with(tiny(name="mine", epochs=100_000).model_dump(exclude_defaults=True))
         await pilot.pause()
         await pilot.press("ctrl+s", "x")
-        assert app.notices[-1] == "asked mine to stop"
+        assert app.notices[-1] == "mine: stop requested"
         await wait_for_end(pilot, app)
         assert run_status(path) is Status.STOPPED
         assert summarize(path).step <= 2
         await pilot.press("r", "x")
-        assert app.notices[-1] == "asked mine to stop"
+        assert app.notices[-1] == "mine: stop requested"
         await wait_for_end(pilot, app)
         started, ended, begun_again, ended_again = (
             event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)
