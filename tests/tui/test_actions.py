@@ -240,7 +240,7 @@ async def compare(on: Stagehand) -> None:
 
     def is_done(seed: int | None = None) -> bool:
         shown = list(screen.shown.values())
-        whole = len(shown) == 2 and all(denoising.complete for denoising in shown) and not screen._waiting
+        whole = len(shown) == 2 and all(denoising.complete for denoising in shown) and not screen._pending
         return whole and (seed is None or {denoising.seed for denoising in shown} == {seed})
 
     await on.until(is_done, "both sides are sampled")
@@ -250,7 +250,7 @@ async def compare(on: Stagehand) -> None:
     await on.press("n")
     await on.until(lambda: is_done(int(screen.bar("left").seed)), "the new seed is sampled on both sides")
     await on.press("home", "d")
-    assert screen._states
+    assert screen._show_states
     seed = int(screen.bar("left").seed)
     screen.query_one("#left-bar #seed", Input).value = str(seed + 1)
     await on.press("enter")

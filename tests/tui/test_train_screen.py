@@ -382,21 +382,21 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
 
 
 @pytest.mark.parametrize(
-    ("team", "told"),
+    ("devices", "description"),
     [
         ("cuda:0, cuda:1", "2 processes (cuda:0, cuda:1)"),
         (EIGHT, "8 processes"),
     ],
 )
 async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
-    tmp_path: Path, devices: str, told: str
+    tmp_path: Path, devices: str, description: str
 ):
     first, *rest = training(1.1, name="together")
     path = write_run(tmp_path, "together", [dataclasses.replace(first, device="cuda:0", devices=devices), *rest])
     app = TrainApp(tmp_path, "together")
     with held(path):
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: f" · {told} · 309,057 parameters" in said(app, "#title"))
+            await until(pilot, lambda: f" · {description} · 309,057 parameters" in said(app, "#title"))
             meter = SystemMonitor()
             meter.read_more(tmp_path)
     assert meter.users == {device: ["together"] for device in devices.split(", ")}
