@@ -139,7 +139,7 @@ async def test_the_frame_tells_every_key_in_the_smallest_terminal() -> None:
     async with drawing() as (app, _):
         text = app.export_screenshot(simplify=True).replace("&#160;", " ")
         assert "arrow keys or mouse" in text
-        assert "space pen · backspace clear · enter accept · esc cancel" in text
+        assert "space pen · backspace clear · enter accept · esc close" in text
 
 
 async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class DrawScreen(Modal[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_subtitle = "space pen · backspace clear · enter accept · esc cancel"
+            box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
             with Center():
                 yield self._canvas
 
