@@ -290,7 +290,7 @@ def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_pat
     with open_app(tmp_path, "--settings", str(missing), columns=200) as terminal:
         assert terminal.exit_status() == 2
         terminal.draw()
-        assert f"there is no settings file {missing}" in terminal.text
+        assert f"settings file {missing} does not exist" in terminal.text
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""The command `minidiff-tui`: looks at its arguments and its terminal, then opens the app."""
+"""The command `minidiff-tui`: parses its arguments, checks the terminal and runs the app."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCREENS = ("sample", "train", "runs", "devices", "lab")
 
 
 def main() -> None:
-    """Open the app; exit code 2 where there is no terminal to open it on."""
+    """Run the app. Exits with 2 if there is no usable terminal or the settings are invalid."""
     prepare_streams()
     arguments = _parser().parse_args()
     if arguments.print_settings:
@@ -35,18 +35,16 @@ def main() -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print(
-            "minidiff-tui needs a terminal and found none; the command without a screen is `minidiff` "
+            "minidiff-tui needs a terminal; without one, use the headless command `minidiff` "
             "(try `minidiff sample default-mnist --output grid.png`)",
             file=sys.stderr,
         )
         sys.exit(2)
     if os.environ.get("TERM", "") in ("", "dumb"):
-        print(
-            "minidiff-tui cannot draw on TERM=dumb; set TERM, or use the headless command `minidiff`", file=sys.stderr
-        )
+        print("minidiff-tui cannot draw on TERM=dumb; set TERM or use the headless command `minidiff`", file=sys.stderr)
         sys.exit(2)
     _describe_terminal_to_textual()
-    for name in ("COLUMNS", "LINES"):  # which a shell may export, and which would hold whatever the window's size is
+    for name in ("COLUMNS", "LINES"):  # a shell may export them, and they would override the window size
         os.environ.pop(name, None)
     from core.runs.directory import root_directory
     from tui.app import HUNG_UP, MinidiffApp
@@ -58,39 +56,37 @@ def main() -> None:
         root_directory(arguments.root), mode=mode, run=arguments.run, settings=settings, welcome=is_first_start()
     )
     app.run(mouse=not arguments.no_mouse)
-    if app.return_code != HUNG_UP:  # there is nobody left to tell
+    if app.return_code != HUNG_UP:  # otherwise the terminal is gone
         for line in _print_next_steps(app):
             print(line)
     sys.exit(app.return_code or 0)
 
 
 def _describe_terminal_to_textual() -> None:
-    """Let Textual use the colours that this terminal has; it reads the variable when it is first imported."""
+    """Set TEXTUAL_COLOR_SYSTEM for this terminal. Textual reads it when it is imported."""
     from core.system.terminal import colors
 
-    found = colors(os.environ["TERM"])
-    if found in ("truecolor", "256"):
-        os.environ["TEXTUAL_COLOR_SYSTEM"] = found
+    color_system = colors(os.environ["TERM"])
+    if color_system in ("truecolor", "256"):
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = color_system
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """What the settings file says, but for what the command line says; a file that is wrong ends the program.
+    """Merge the settings file and the command line, which takes precedence. Exits with 2 if either is invalid.
 
-    The theme that was chosen on the screen holds where neither names one; `--theme auto` forgets it.
+    If neither names a theme, the last theme chosen in the app is used; `--theme auto` deletes it.
     """
     from core.errors import ConfigError
     from tui.settings import AUTO, KINDS, check, load_settings, settings_path
     from tui.state import forget_theme, remembered_theme
 
-    said = {name: value for name in KINDS if (value := getattr(arguments, name, None)) is not None}
+    overrides = {name: value for name in KINDS if (value := getattr(arguments, name, None)) is not None}
     try:
         if arguments.settings and not arguments.settings.exists():
-            raise ConfigError(
-                f"there is no settings file {arguments.settings}; --print-settings prints one to start from"
-            )
-        for name, value in said.items():
+            raise ConfigError(f"settings file {arguments.settings} does not exist; --print-settings prints a template")
+        for name, value in overrides.items():
             check(name, value)
-        settings = replace(load_settings(arguments.settings or settings_path()), **said)
+        settings = replace(load_settings(arguments.settings or settings_path()), **overrides)
         if arguments.theme == AUTO:
             forget_theme()
     except ConfigError as error:
@@ -104,23 +100,28 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="minidiff-tui", description="Watch a small diffusion model sample and train. Headless: `minidiff`."
+        prog="minidiff-tui",
+        description="Train, sample and inspect small diffusion models. The headless command is `minidiff`.",
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where runs are kept ($MINIDIFF_HOME, ./checkpoints)")
-    parser.add_argument("--screen", choices=SCREENS, help="the screen to open on (sample)")
-    parser.add_argument("--run", metavar="NAME", help="a run to watch")
-    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, to select text")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="root directory of the runs (default: $MINIDIFF_HOME or ./checkpoints)"
+    )
+    parser.add_argument("--screen", choices=SCREENS, help="screen to open (default: sample)")
+    parser.add_argument("--run", metavar="NAME", help="run to watch")
+    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, for selecting text")
     parser.add_argument(
         "--theme",
-        help="the colours: auto, minidiff-dark, minidiff-light and others of --print-settings",
+        help="auto, minidiff-dark, minidiff-light or another one listed by --print-settings",
     )
-    parser.add_argument("--drawing", help="how digits are drawn: auto, half, quadrant, shade, ascii")
+    parser.add_argument("--drawing", help="how images are drawn: auto, half, quadrant, shade or ascii")
     parser.add_argument(
-        "--frames", type=float, dest="frames_per_second", metavar="N", help="pictures a second, at most (30)"
+        "--frames", type=float, dest="frames_per_second", metavar="N", help="maximum frame rate (default: 30)"
     )
-    parser.add_argument("--reduced-motion", action="store_true", default=None, help="nothing plays by itself")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="the settings file")
-    parser.add_argument("--print-settings", action="store_true", help="print a settings file to start from")
+    parser.add_argument("--reduced-motion", action="store_true", default=None, help="no autoplay and no animations")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file to use")
+    parser.add_argument(
+        "--print-settings", action="store_true", help="print a settings file with all defaults and exit"
+    )
     parser.add_argument("--version", action="version", version=f"minidiff {_version()}")
     return parser
 
@@ -132,7 +133,7 @@ def _version() -> str:
 
 
 def _print_next_steps(app: MinidiffApp) -> list[str]:
-    """What stays in the terminal: a run that a trainer holds, if there is one, and the way back to it."""
+    """Lines to print after the app exits: the active run, if any, and the commands that return to it."""
     from core.errors import MinidiffError
     from core.runs.directory import EVENTS
     from core.runs.history import current_epoch
@@ -143,7 +144,7 @@ def _print_next_steps(app: MinidiffApp) -> list[str]:
     try:
         alive = {run.name: run for run in list_runs(app.root) if run.status.alive}
     except MinidiffError:
-        return []  # an unreadable root was shown on the screen; there is no run to name
+        return []  # the app has already reported it
     run = alive.get(app.watched or "") or next(iter(alive.values()), None)
     if run is None:
         return []
@@ -157,15 +158,15 @@ def _print_next_steps(app: MinidiffApp) -> list[str]:
     def command(verb: str) -> str:
         return shlex.join(["minidiff", verb, *root, *name])
 
-    watch = f"Watch it again: {shlex.join(['minidiff-tui', f'--run={run.name}', *root])}"
+    watch = f"Watch it: {shlex.join(['minidiff-tui', f'--run={run.name}', *root])}"
     match run.status:
         case Status.PAUSED:
             state, then = "it stays paused", f"Continue it: {command('continue')}"
         case Status.ELSEWHERE:
             state, then = f"its trainer is on {run.host}", ""
         case _:
-            state, then = "its training continues without the screen", f"Stop it: {command('stop')}"
-    return [f"{run.name} is {run.status}, {progress}; {state} in {run.path}", f"{watch}   {then}".rstrip()]
+            state, then = "training continues in the background", f"Stop it: {command('stop')}"
+    return [f"{run.name} is {run.status}, {progress}; {state} ({run.path})", f"{watch}   {then}".rstrip()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The app: its three screens as modes, the keys that hold everywhere, the palette's commands, and a quiet end."""
+"""The Textual app: screens as modes, global actions, palette commands, redrawing and shutdown."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from textual.widgets import OptionList
 from core.system.terminal import drawable, drawing
 from tui.actions import bindings
 from tui.messages import ForkChosen, ModelChosen, RunChosen
-from tui.screens.help import TEXTUALS_OWN, HelpScreen
-from tui.screens.room import TooSmallScreen, is_small
+from tui.screens.help import TEXTUAL_ACTIONS, HelpScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.too_small import TooSmallScreen, is_small
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.state import remember_theme
@@ -42,19 +42,28 @@ from tui.themes import CONTRAST, DARK, LIGHT, THEMES
 from tui.widgets.modal import SafeCommandPalette
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
-MISSED_SECONDS = 1.0  # between two looks at whether what was not written can be drawn
-ANSWER_SECONDS = 0.5  # for the terminal's last answer, which the shell would else read as typed
-HUNG_UP = 128 + signal.SIGHUP  # the exit status when the terminal is gone
+REDRAW_SECONDS = 1.0  # interval of checks whether dropped output can be redrawn
+REPLY_SECONDS = 0.5  # wait on exit for the last terminal reply, which the shell would otherwise read as input
+HUNG_UP = 128 + signal.SIGHUP  # exit status after the terminal is gone
 
 
 class MinidiffApp(App[None]):
-    """Sample, Train and Runs over the runs in `root`; opens on `mode`, watching `run` where one is named."""
+    """The app for the runs in `root`.
+
+    Args:
+        root: the root directory of the runs.
+        mode: the screen to open, a key of `MODES`.
+        run: the run to watch on the Train screen.
+        settings: the user's settings; default settings if None.
+        welcome: show the welcome page first.
+    """
 
     TITLE = "minidiff"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-normal"), (120, "-wide")]  # noqa: RUF012 - as App declares it
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
-    drawing = reactive("auto")  # how digits are drawn, on every screen
+    drawing = reactive("auto")
+    """How images are drawn on all screens, one of `DRAWING_CHOICES`."""
 
     def __init__(
         self,
@@ -65,15 +74,15 @@ class MinidiffApp(App[None]):
         settings: Settings | None = None,
         welcome: bool = False,
     ) -> None:
-        self.DEFAULT_MODE = mode  # type: ignore[misc] # so that no other screen is made, nor an engine for it
+        self.DEFAULT_MODE = mode  # type: ignore[misc] # creates no other screen, and no engine for it
         super().__init__(driver_class=TerminalDriver)
         self.root = root
         self.settings = settings or Settings()
         self.pacer = FramePacer(self.settings.frames_per_second)
         term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
-        self.codec = drawable(term, encoding)  # of the characters that the terminal can show; None for all
-        self.best_drawing = drawing(term, encoding)  # what `auto` stands for, as far as the terminal decides it
-        self.watched = run  # the run that the Train screen showed last; told to the user on leaving
+        self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
+        self.best_drawing = drawing(term, encoding)  # what `auto` means for this terminal
+        self.watched = run  # the last run shown on the Train screen; printed on exit
         self._welcome = welcome
         self.add_mode("sample", self._sample_screen)
         self.add_mode("train", self._train_screen)
@@ -82,31 +91,31 @@ class MinidiffApp(App[None]):
         self.add_mode("lab", self._lab_screen)
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self._theme()
+        self.theme = self._initial_theme()
         self.drawing = self.settings.drawing
         self.set_keymap(self.settings.keys)
         if self.settings.reduced_motion:
             self.animation_level = "none"
 
-    def _theme(self) -> str:
-        """The theme that was set or chosen before, else the one that suits the terminal."""
+    def _initial_theme(self) -> str:
+        """The theme from the settings, or the default for this terminal."""
         if self.settings.theme in self.available_themes:
             return self.settings.theme
-        if self.console.color_system != "standard":  # 16 colours, which are the terminal's own
+        if self.console.color_system != "standard":  # not limited to the terminal's 16 colours
             return DARK.name
-        return CONTRAST.name if self.no_color else "ansi-dark"  # without colours, those cannot be told from another
+        return CONTRAST.name if self.no_color else "ansi-dark"  # ansi-dark needs colours
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """The colours of plots for themes that have none."""
-        own = DARK if self.current_theme.dark else LIGHT
-        return {name: color for name, color in own.variables.items() if name == "muted" or name.startswith("plot-")}
+        """Default plot colours for themes that define none."""
+        base = DARK if self.current_theme.dark else LIGHT
+        return {name: color for name, color in base.variables.items() if name == "muted" or name.startswith("plot-")}
 
     def _sample_screen(self) -> Screen[None]:
         still, silence = self.settings.reduced_motion, self.settings.engine_silence
         return SampleScreen(self.root, self.pacer, still=still, engine_silence=silence)
 
     def _train_screen(self) -> Screen[None]:
-        from tui.screens.train import TrainScreen  # brings pydantic, which the first screen does without
+        from tui.screens.train import TrainScreen  # imports pydantic, which the first screen does not need
 
         return TrainScreen(self.root, self.watched, self.settings.training)
 
@@ -127,24 +136,24 @@ class MinidiffApp(App[None]):
         return LabScreen(self.root, self.pacer, still=still, engine_silence=silence)
 
     def on_mount(self) -> None:
-        """Welcome who is new, and make sure that the app never outlives its terminal."""
+        """Show the welcome page at the first start, and exit when the terminal goes away."""
         if self._welcome:
             self.push_screen(WelcomeScreen())
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self.theme_changed_signal.subscribe(self, self._remember_theme)
-            self._ask()
-            self.set_interval(MISSED_SECONDS, self._draw_missed)
+            self._query_terminal()
+            self.set_interval(REDRAW_SECONDS, self._redraw_dropped)
 
     def _remember_theme(self, theme: Theme) -> None:
         try:
             remember_theme(theme.name)
         except OSError as error:
-            self.notify(f"the theme cannot be remembered: {error.filename}: {error.strerror}", severity="warning")
+            self.notify(f"cannot save the theme: {error.filename}: {error.strerror}", severity="warning")
 
     def clear_selection(self) -> None:
-        """Forget what text was selected."""
-        if self.screen_stack:  # from Python 3.12 on, fields are filled in while the first screen is not in it yet
+        """Clear the text selection."""
+        if self.screen_stack:  # on Python 3.12+ fields are filled before the first screen is on the stack
             super().clear_selection()
 
     async def run_action(
@@ -153,51 +162,51 @@ class MinidiffApp(App[None]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Do what a key, a click or the palette asks for."""
+        """Run an action, except paging in an option list without height, which fails in Textual."""
         if isinstance(default_namespace, OptionList) and not default_namespace.scrollable_content_region:
-            return True  # a list that a resize left without room cannot say what lies a page away
+            return True
         return await super().run_action(action, default_namespace, namespaces)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Ask for more room where there is too little."""
+        """Cover the screen if the terminal is too small."""
         self.pacer.input_received(time.monotonic())  # a reattached terminal sends its size
-        self._draw_missed()
+        self._redraw_dropped()
         if is_small(event.size) and not isinstance(self.screen, TooSmallScreen):
             self.push_screen(TooSmallScreen())
 
     def post_display_hook(self) -> None:
-        """Let the terminal say when it has drawn a picture."""
+        """After a frame, query the terminal to measure when it has drawn it."""
         if self.pacer.needs_query(time.monotonic()):
-            self._ask()
-        self._draw_missed()
+            self._query_terminal()
+        self._redraw_dropped()
 
-    def _ask(self) -> None:
+    def _query_terminal(self) -> None:
         driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.accepts_output:  # else it would not be written, nor answered
+        if isinstance(driver, TerminalDriver) and driver.accepts_output:  # otherwise it would be dropped
             driver.write(QUERY)
             self.pacer.query_sent(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
-        """Take the terminal's answer."""
+        """Handle the reply to a query."""
         self.pacer.reply_received(time.monotonic())
-        self._draw_missed()
+        self._redraw_dropped()
 
-    def _draw_missed(self) -> None:
-        """Draw the whole screen again if some of it was not written, and the terminal takes output again."""
+    def _redraw_dropped(self) -> None:
+        """Redraw the whole screen if output was dropped and the terminal accepts output again."""
         driver = self._driver
         if isinstance(driver, TerminalDriver) and driver.output_dropped and driver.accepts_output:
             driver.output_dropped = False
             self.refresh(layout=True)
 
     async def action_quit(self) -> None:
-        """Leave, once the terminal has answered what it was asked."""
-        end = time.monotonic() + ANSWER_SECONDS
-        while self.pacer.waiting and time.monotonic() < end:
+        """Exit, once the terminal has replied to the last query."""
+        deadline = time.monotonic() + REPLY_SECONDS
+        while self.pacer.waiting and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         self.exit()
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """End the app, also on a terminal that nobody reads."""
+        """Exit the app, even if the terminal accepts no output."""
         if not self.is_headless:
             end_if_stuck(return_code)
         super().exit(result, return_code, message)
@@ -211,21 +220,21 @@ class MinidiffApp(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Show a notice as it is written, whatever is asked: it may quote what stands in files."""
+        """Show a notification. `markup` is ignored, because messages may quote file contents."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def _fatal_error(self) -> None:
-        # Textual would print the traceback with the values of every variable.
+        # Textual would print a traceback with the values of all local variables.
         if not self.is_headless:
             end_if_stuck(1)
         self.panic(Text(report(self._exception or RuntimeError("unknown"))))
 
     def action_show(self, mode: str) -> None:
-        """Go to a screen; what it shows goes on meanwhile."""
+        """Switch to a screen. The current one keeps running."""
         self.switch_mode(mode)
 
     async def on_fork_chosen(self, message: ForkChosen) -> None:
-        """Fill in the form of a new run as another was."""
+        """Open the form for a new run, filled in with the options of another run."""
         from tui.screens.train import TrainScreen
 
         await self.switch_mode("train")
@@ -233,30 +242,28 @@ class MinidiffApp(App[None]):
             self.screen.fork(message.run)
 
     def watch_drawing(self) -> None:
-        """Draw all again where frames, too, are drawn in other characters from now on."""
+        """Redraw everything, including borders, which `ascii` draws differently."""
         if self.is_running:
             self.refresh(layout=True)
 
     def action_drawing(self) -> None:
-        """Draw digits in the next way there is."""
+        """Switch to the next drawing mode."""
         self.drawing = DRAWING_CHOICES[(DRAWING_CHOICES.index(self.drawing) + 1) % len(DRAWING_CHOICES)]
-        self.notify(
-            f"digits are drawn in {self.drawing}" if self.drawing != "auto" else "digits are drawn as suits", timeout=2
-        )
+        self.notify(f"drawing mode: {self.drawing}", timeout=2)
 
     async def action_help(self) -> None:
-        """Lay the keys of this screen over it."""
+        """Show the help for this screen."""
         if not isinstance(self.screen, HelpScreen):
             await self.push_screen(HelpScreen(self.screen))
 
     async def on_model_chosen(self, message: ModelChosen) -> None:
-        """Sample from a model that another screen named."""
+        """Switch to the Sample screen and sample from the model."""
         await self.switch_mode("sample")
         if isinstance(self.screen, SampleScreen):
             await self.screen.choose_model(message.model)
 
     async def on_run_chosen(self, message: RunChosen) -> None:
-        """Show a run on the Train screen."""
+        """Switch to the Train screen and show the run."""
         from tui.screens.train import TrainScreen
 
         self.watched = message.run
@@ -265,31 +272,31 @@ class MinidiffApp(App[None]):
             self.screen.show_run(message.run)
 
     async def action_command_palette(self) -> None:  # type: ignore[override] # it is awaited
-        """Open the palette, unless it is open here."""
+        """Open the command palette, unless it is open already."""
         if not isinstance(self.screen, SafeCommandPalette):
             await self.push_screen(SafeCommandPalette())
 
     async def action_change_theme(self) -> None:  # type: ignore[override] # it is awaited
-        """Let a theme be picked by its name."""
+        """Open a palette of themes."""
         await self.push_screen(SafeCommandPalette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: the screens, then whatever a key of this screen does, then the app's own."""
+        """Commands of the palette: screens, actions of this screen, global actions."""
         for mode, title in MODES.items():
             if mode != self.current_mode:
                 yield SystemCommand(title, f"Go to the {title} screen", lambda mode=mode: self.action_show(mode))
         for node, binding, enabled, tooltip in screen.active_bindings.values():
-            if enabled and binding.description and node is screen and binding.action not in TEXTUALS_OWN:
+            if enabled and binding.description and node is screen and binding.action not in TEXTUAL_ACTIONS:
                 yield SystemCommand(
                     binding.description,
                     tooltip or f"Key {self.get_key_display(binding)}",
                     lambda action=binding.action, node=node: self.call_later(self.run_action, action, node),
                 )
-        yield SystemCommand("Help", "The keys of this screen", self.action_help)
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Drawing", "Draw digits in half blocks, quadrants, shades or ASCII", self.action_drawing)
-        yield SystemCommand("Screenshot", "Save this screen as an SVG picture", self._save_screenshot)
-        yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
+        yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
+        yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
+        yield SystemCommand("Drawing", "Switch between half blocks, quadrants, shades and ASCII", self.action_drawing)
+        yield SystemCommand("Screenshot", "Save this screen as an SVG file", self._save_screenshot)
+        yield SystemCommand("Quit", "Quit; training continues", self.action_quit)
 
     def _save_screenshot(self) -> None:
-        self.set_timer(0.1, self.deliver_screenshot)  # once the palette is gone from the picture
+        self.set_timer(0.1, self.deliver_screenshot)  # after the palette has closed

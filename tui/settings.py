@@ -1,4 +1,4 @@
-"""The user's settings file: colours, drawing, pace, keys, and what the form of a new run starts from."""
+"""The user's settings file: theme, drawing, frame rate, key bindings and default options of new runs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tui.terminal.cells import DRAWINGS
 from tui.terminal.frame_pacing import FASTEST, SLOWEST
 
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
-AUTO = "auto"  # as suits the terminal
+AUTO = "auto"  # depends on the terminal
 DRAWING_CHOICES = (AUTO, *DRAWINGS)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person may set once for all; the command line has the last word on the first four."""
+    """All settings. Command-line options override the first four."""
 
     theme: str = AUTO
     drawing: str = AUTO
     frames_per_second: float = FASTEST
     reduced_motion: bool = False
     engine_silence: float = SILENCE_SECONDS
-    keys: Mapping[str, str] = field(default_factory=dict)  # by an action's id
-    training: Mapping[str, Any] = field(default_factory=dict)  # options of a run
+    keys: Mapping[str, str] = field(default_factory=dict)  # action id -> keys
+    training: Mapping[str, Any] = field(default_factory=dict)  # `TrainConfig` option -> value
 
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -44,17 +44,17 @@ CHOICES = {"theme": (AUTO, *THEMES), "drawing": DRAWING_CHOICES}
 
 
 def settings_path() -> Path:
-    """Where the file is looked for."""
+    """Default path of the settings file."""
     from platformdirs import user_config_dir
 
     return Path(user_config_dir("minidiff")) / "settings.toml"
 
 
 def load_settings(path: Path) -> Settings:
-    """The settings in the file at `path`; the defaults where there is none.
+    """Load the settings file at `path`. Returns the defaults if there is no such file.
 
     Raises:
-        ConfigError: the file cannot be read, or a setting does not exist or has a value it does not take.
+        ConfigError: the file is unreadable or invalid.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -73,9 +73,9 @@ def load_settings(path: Path) -> Settings:
 def _settings(tables: Mapping[str, Any]) -> Settings:
     for name, table in tables.items():
         if name not in ("screen", "keys", "training"):
-            raise ConfigError(f"there is no table [{name}]; {hint(name, ('screen', 'keys', 'training'))}")
+            raise ConfigError(f"unknown table [{name}]; {hint(name, ('screen', 'keys', 'training'))}")
         if not isinstance(table, dict):
-            raise ConfigError(f"{name} is a table; write [{name}] above its settings")
+            raise ConfigError(f"{name} must be a table; write [{name}] above its settings")
     screen = tables.get("screen", {})
     for name, value in screen.items():
         check(name, value)
@@ -83,48 +83,47 @@ def _settings(tables: Mapping[str, Any]) -> Settings:
     check_keymap(keys)
     for name, value in keys.items():
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f'keys: {name} takes key names in quotes, such as "f5" or "ctrl+r,r", not {value!r}')
+            raise ConfigError(f'keys: {name} must be a string such as "f5" or "ctrl+r,r", not {value!r}')
     return Settings(**screen, keys=keys, training=upgrade(tables.get("training", {})))
 
 
 def check(name: str, value: object) -> None:
-    """Whether a setting of the screen takes a value.
+    """Check one setting of the table [screen].
 
     Raises:
-        ConfigError: there is no such setting, or it does not.
+        ConfigError: the setting is unknown or `value` is invalid.
     """
     if name not in KINDS:
-        raise ConfigError(f"there is no setting {name}; {hint(name, KINDS)}")
-    wanted = KINDS[name]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        words = {str: "text in quotes", bool: "true or false"}.get(wanted[0], "a number")
-        raise ConfigError(f"{name} takes {words}, not {value!r}")
+        raise ConfigError(f"unknown setting {name}; {hint(name, KINDS)}")
+    types = KINDS[name]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        expected = {str: "a string", bool: "true or false"}.get(types[0], "a number")
+        raise ConfigError(f"{name} must be {expected}, not {value!r}")
     if name in CHOICES and value not in CHOICES[name]:
-        raise ConfigError(f"there is no {name} {value!r}; {hint(str(value), CHOICES[name])}")
+        raise ConfigError(f"unknown {name} {value!r}; {hint(str(value), CHOICES[name])}")
     if name == "frames_per_second" and isinstance(value, int | float) and not SLOWEST <= value <= 60:
-        raise ConfigError(f"frames_per_second takes {SLOWEST:g} to 60, not {value}")
+        raise ConfigError(f"frames_per_second must be from {SLOWEST:g} to 60, not {value}")
     if name == "engine_silence" and isinstance(value, int | float) and not 3 <= value <= 3600:
-        raise ConfigError(f"engine_silence takes 3 to 3600 seconds, not {value}")
+        raise ConfigError(f"engine_silence must be from 3 to 3600 seconds, not {value}")
 
 
 def as_file() -> str:
-    """A settings file with every setting at its default, to start from."""
+    """Text of a settings file that lists all settings with their defaults."""
     default = Settings()
     lines = [
         "[screen]",
         f'theme = "{default.theme}"  # auto, {", ".join(THEMES)}',
         f'drawing = "{default.drawing}"  # {", ".join(DRAWING_CHOICES)}',
-        f"frames_per_second = {default.frames_per_second:g}  # at most; a slow link gets fewer",
-        "reduced_motion = false  # true: nothing plays by itself",
-        f"engine_silence = {default.engine_silence:g}  # seconds; an engine silent for longer is started anew",
+        f"frames_per_second = {default.frames_per_second:g}  # maximum; lower on a slow connection",
+        "reduced_motion = false  # true: no autoplay and no animations",
+        f"engine_silence = {default.engine_silence:g}  # seconds without a reply until the engine is restarted",
         "",
-        "[keys]  # several with commas, by the names of Textual",
+        "[keys]  # Textual key names, separated by commas",
     ]
-    told: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
     for action in ACTIONS:
-        label = told.get(action.id)
-        told[action.id] = action.label if label is None else f"{label}, {action.label}"
+        labels.setdefault(action.id, []).append(action.label)
     for action in {action.id: action for action in ACTIONS}.values():
-        lines.append(f'# "{action.id}" = "{action.keys}"  # {told[action.id]}')
-    lines += ["", "[training]  # options of docs/options.md that the form starts from", "# epochs = 10"]
+        lines.append(f'# "{action.id}" = "{action.keys}"  # {", ".join(labels[action.id])}')
+    lines += ["", "[training]  # defaults of the form; see docs/options.md", "# epochs = 10"]
     return "\n".join(lines) + "\n"

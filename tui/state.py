@@ -1,4 +1,4 @@
-"""What the app remembers from one start to the next: that it was opened before, and the theme that was chosen."""
+"""State that the app keeps between sessions: whether the welcome was shown, and the last theme."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from pathlib import Path
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import read_whole
 
-LONGEST_NAME = 256  # bytes
+MAX_NAME_BYTES = 256
 
 
 def state_directory() -> Path:
-    """Where it is kept, on Linux ~/.local/state/minidiff."""
+    """Directory of the state files, on Linux ~/.local/state/minidiff."""
     from platformdirs import user_state_dir
 
     return Path(user_state_dir("minidiff"))
 
 
 def is_first_start() -> bool:
-    """Whether this user never opened the app before; from now on they did."""
-    seen = state_directory() / "welcomed"
-    if seen.exists():
+    """Return whether this user opens the app for the first time, and record that it was opened."""
+    marker = state_directory() / "welcomed"
+    if marker.exists():
         return False
     try:
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.touch()
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
     except OSError:
-        return False  # where nothing can be remembered, it would be said each time
+        return False  # otherwise the welcome would appear at every start
     return True
 
 
 def remembered_theme() -> str | None:
-    """The theme that was chosen last, None if none was; it need not exist in this version."""
+    """Name of the last theme chosen in the app, None if there is none. It may not exist in this version."""
     try:
-        return read_whole(_theme_file(), LONGEST_NAME).decode().strip() or None
+        return read_whole(_theme_file(), MAX_NAME_BYTES).decode().strip() or None
     except (OSError, ValueError):
         return None
 
 
 def remember_theme(name: str) -> None:
-    """Keep the theme for the next start.
+    """Save the theme for the next start.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     file = _theme_file()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def remember_theme(name: str) -> None:
 
 
 def forget_theme() -> None:
-    """Let the next start choose a theme that suits the terminal.
+    """Delete the saved theme, so that the next start uses the default.
 
     Raises:
         OSError: the file cannot be removed.

@@ -187,13 +187,13 @@ async def change(on: Stagehand) -> None:
     assert not on.app.screen.query_one(DenoisingView).show_change
 
 
-@scene("sample", "sample.zoom", *(action.id for action in ACTIONS if action.place == "zoom"))
+@scene("sample", "sample.zoom", *(action.id for action in ACTIONS if action.scope == "zoom"))
 async def zoom(on: Stagehand) -> None:
     await on.press("home", "right", "z")
     screen = on.app.screen
     assert isinstance(screen, ZoomScreen)
     await on.press("left", "up", "up", "right", "right", "down")
-    assert screen._at == (15, 13)
+    assert screen._pixel == (15, 13)
     await on.press("full_stop", "full_stop", "comma")
     assert "step 2 of" in str(screen.query_one("Vertical").border_title)
     await on.press("tab", "tab", "shift+tab")
@@ -232,7 +232,7 @@ async def sample(on: Stagehand) -> None:
     await on.until(lambda: screen.denoising is not None and screen.denoising.seed == 77, "seed 77 is sampled")
 
 
-@scene("sample", "sample.compare", *(action.id for action in ACTIONS if action.place == "compare"))
+@scene("sample", "sample.compare", *(action.id for action in ACTIONS if action.scope == "compare"))
 async def compare(on: Stagehand) -> None:
     await on.press("escape", "c")
     screen = on.app.screen
@@ -240,7 +240,7 @@ async def compare(on: Stagehand) -> None:
 
     def is_done(seed: int | None = None) -> bool:
         shown = list(screen.shown.values())
-        whole = len(shown) == 2 and all(denoising.complete for denoising in shown) and not screen._waiting
+        whole = len(shown) == 2 and all(denoising.complete for denoising in shown) and not screen._pending
         return whole and (seed is None or {denoising.seed for denoising in shown} == {seed})
 
     await on.until(is_done, "both sides are sampled")
@@ -250,7 +250,7 @@ async def compare(on: Stagehand) -> None:
     await on.press("n")
     await on.until(lambda: is_done(int(screen.bar("left").seed)), "the new seed is sampled on both sides")
     await on.press("home", "d")
-    assert screen._states
+    assert screen._show_states
     seed = int(screen.bar("left").seed)
     screen.query_one("#left-bar #seed", Input).value = str(seed + 1)
     await on.press("enter")
@@ -545,7 +545,7 @@ async def view(on: Stagehand) -> None:
     assert bench.views == before
 
 
-@scene("lab", "lab.skips", *(action.id for action in ACTIONS if action.place == "pixel"))
+@scene("lab", "lab.skips", *(action.id for action in ACTIONS if action.scope == "pixel"))
 async def inside(on: Stagehand) -> None:
     screen = on.app.screen
     assert isinstance(screen, LabScreen)
@@ -565,7 +565,7 @@ async def inside(on: Stagehand) -> None:
     assert bench.query_one("#answer", PixelPicker).frame == Region(13, 13, 1, 1)
 
 
-@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.place == "draw"))
+@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.scope == "draw"))
 async def draw(on: Stagehand) -> None:
     lab = on.app.screen
     assert isinstance(lab, LabScreen)
@@ -640,7 +640,7 @@ def test_every_action_has_a_scene() -> None:
 
 def test_every_action_is_bound_somewhere() -> None:
     for action in ACTIONS:
-        assert bindings(action.place)
+        assert bindings(action.scope)
 
 
 async def test_a_keymap_moves_an_action_to_another_key(root: Path) -> None:
@@ -656,5 +656,5 @@ async def test_a_keymap_moves_an_action_to_another_key(root: Path) -> None:
 
 def test_a_keymap_of_an_action_that_does_not_exist_is_refused() -> None:
     check_keymap(["app.help", "plot.log"])
-    with pytest.raises(ConfigError, match=r"no action 'app.hlep'; did you mean app.help\?"):
+    with pytest.raises(ConfigError, match=r"unknown action 'app.hlep'; did you mean app.help\?"):
         check_keymap(["app.hlep"])

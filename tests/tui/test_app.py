@@ -22,8 +22,8 @@ from tui.app import MinidiffApp
 from tui.io.system_monitor import DeviceHistory, SystemMonitor
 from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
-from tui.screens.room import TooSmallScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.too_small import TooSmallScreen
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 
@@ -107,7 +107,7 @@ async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_th
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(50, 30)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the sentence is there")
-        assert "60x20 cells and has 50x30" in str(app.screen.query_one("Static").render())
+        assert "60x20 cells, this terminal has 50x30" in str(app.screen.query_one("Static").render())
         await pilot.resize_terminal(70, 10)
         await until(pilot, lambda: "70x10" in str(app.screen.query_one("Static").render()), "the new size is told")
         await pilot.resize_terminal(60, 20)

@@ -68,9 +68,9 @@ async def test_the_pen_draws_only_with_ink_down() -> None:
         await pilot.press("left", "up")
         assert app.paper.pen == (13, 13)
         assert not app.ink()
-        assert app.title_said.endswith("ink is up")
+        assert app.title_said.endswith("pen up")
         await pilot.press("space")
-        assert app.title_said.endswith("ink is down")
+        assert app.title_said.endswith("pen down")
         assert app.ink()[13, 13] == 255
         await pilot.press("right", "right", "down", "space", "right", "right", "right")
         ink = app.ink()
@@ -123,7 +123,7 @@ async def test_backspace_clears_and_escape_leaves_without() -> None:
     async with drawing() as (app, pilot):
         await pilot.press("space", "right", "backspace")
         assert not app.ink()
-        assert app.title_said.endswith("ink is up")
+        assert app.title_said.endswith("pen up")
         await pilot.press("space", "escape")
         assert app.taken == [None]
 
@@ -138,8 +138,8 @@ async def test_what_was_drawn_last_is_there_again() -> None:
 async def test_the_frame_tells_every_key_in_the_smallest_terminal() -> None:
     async with drawing() as (app, _):
         text = app.export_screenshot(simplify=True).replace("&#160;", " ")
-        assert "arrows or mouse" in text
-        assert "space ink · backspace clear · enter take · esc leave" in text
+        assert "arrow keys or mouse" in text
+        assert "space pen · backspace clear · enter accept · esc close" in text
 
 
 async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path: Path) -> None:

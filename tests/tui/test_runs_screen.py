@@ -132,21 +132,21 @@ async def test_keys_are_offered_where_they_make_sense(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "running")
-        assert app.offers("ask", "pause")
-        assert app.offers("ask", "stop")
+        assert app.offers("request", "pause")
+        assert app.offers("request", "stop")
         assert app.offers("sample")
-        assert not app.offers("ask", "continue")
+        assert not app.offers("request", "continue")
         assert not app.offers("delete")
         assert not app.offers("resume")
         await choose(pilot, app, "paused")
-        assert app.offers("ask", "continue")
-        assert not app.offers("ask", "pause")
+        assert app.offers("request", "continue")
+        assert not app.offers("request", "pause")
         await choose(pilot, app, "failed")
         assert app.offers("resume")
         assert app.offers("delete")
         assert not app.offers("sample")  # it holds no weights
         await choose(pilot, app, "elsewhere")
-        assert not app.offers("ask", "stop")
+        assert not app.offers("request", "stop")
         assert not app.offers("delete")
 
 

@@ -80,7 +80,7 @@ def events_until(step: int) -> list[Event]:
 @pytest.mark.parametrize(
     ("paused", "host", "state", "then"),
     [
-        (False, None, "its training continues without the screen", "Stop it: minidiff stop --root"),
+        (False, None, "training continues in the background", "Stop it: minidiff stop --root"),
         (True, None, "it stays paused", "Continue it: minidiff continue --root"),
         (False, "gpu-7", "its trainer is on gpu-7", None),
     ],
@@ -100,7 +100,7 @@ def test_leaving_says_what_becomes_of_the_run_and_counts_epochs_as_the_screen_do
             app.draw()
             left = " ".join(app.text.split())
     assert shown is not None
-    assert f"{shown[0]}; {state} in" in left
-    assert "Watch it again: minidiff-tui '--run=a run' --root" in left
+    assert f"{shown[0]}; {state} (" in left
+    assert "Watch it: minidiff-tui '--run=a run' --root" in left
     assert (then or "") in left
     assert ("Stop it" in left) == (then is not None and then.startswith("Stop"))

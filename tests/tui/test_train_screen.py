@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
 
 from core.config.training import TrainConfig
-from core.runs.directory import CONFIG, EVENTS
+from core.runs.directory import CONFIG, EVENTS, Status, run_status, summarize
 from core.runs.events import (
     LIFECYCLE,
     Download,
@@ -33,7 +33,6 @@ from core.runs.events import (
     Warned,
 )
 from core.runs.history import RunHistory
-from core.runs.status import Status, run_status, summarize
 from tui.app import MinidiffApp
 from tui.io.system_monitor import SystemMonitor
 from tui.screens.train import TrainScreen
@@ -129,7 +128,7 @@ async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_download
             await until(pilot, lambda: "warming up" in said(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
             await until(pilot, lambda: "3.0 MB of 9.9 MB" in said(app, "#stats"))
-            assert "downloading data" in said(app, "#title")
+            assert "getting the data" in said(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
             await until(pilot, lambda: "no MNIST here" in said(app, "#banner"))
             assert app.train.query_one("#banner").display
@@ -192,7 +191,7 @@ async def test_a_trainer_that_is_gone_without_a_word_is_noticed(tmp_path: Path):
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             trainer.close()
             await until(pilot, lambda: app.bells == 1)
-            assert "was killed, or the machine went down" in said(app, "#banner")
+            assert "is gone without a word" in said(app, "#banner")
             assert "r resumes from step 469" in said(app, "#banner")
 
 
@@ -214,7 +213,7 @@ async def test_a_failed_run_shows_the_error_s_own_words_and_can_be_resumed(tmp_p
         assert "CUDA out of memory [512 MB]" in said(app, "#banner")
         assert "r resumes from step 938" in said(app, "#banner")
         assert app.train.check_action("resume", ())
-        assert not app.train.check_action("ask", ("stop",))
+        assert not app.train.check_action("request", ("stop",))
 
 
 async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
@@ -227,7 +226,7 @@ async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
             again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
             append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
             await until(pilot, lambda: app.train.history.step == 493)
-        xs = app.train.query_one(CurvePlot).series(1000)["loss"][0]
+        xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
         assert xs == sorted(xs)
         assert said(app, "#preview") == "samples after epoch 1"
 
@@ -272,7 +271,7 @@ async def test_a_run_that_is_deleted_while_watched_leads_back_to_the_form(tmp_pa
         await until(pilot, lambda: app.train.status is Status.INTERRUPTED)
         shutil.rmtree(path)
         await until(pilot, lambda: on_form(app))
-        assert "run a no longer exists" in said(app, "#message")
+        assert "a is no longer there" in said(app, "#message")
 
 
 async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path: Path):
@@ -281,7 +280,7 @@ async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: on_form(app))
         assert "there is no run gone" in said(app, "#message")
-        assert "existing runs: a" in said(app, "#message")
+        assert "runs there: a" in said(app, "#message")
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
@@ -323,7 +322,7 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
 
 
 def said_of_failure(path: Path) -> str:
-    from core.runs.status import summarize
+    from core.runs.directory import summarize
 
     return summarize(path).error or ""
 
@@ -344,12 +343,12 @@ async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
         app.train.query_one(RunForm).load_defaults(tiny(name="mine", epochs=100_000).model_dump(exclude_defaults=True))
         await pilot.pause()
         await pilot.press("ctrl+s", "x")
-        assert app.notices[-1] == "asked mine to stop"
+        assert app.notices[-1] == "mine: stop requested"
         await wait_for_end(pilot, app)
         assert run_status(path) is Status.STOPPED
         assert summarize(path).step <= 2
         await pilot.press("r", "x")
-        assert app.notices[-1] == "asked mine to stop"
+        assert app.notices[-1] == "mine: stop requested"
         await wait_for_end(pilot, app)
         started, ended, begun_again, ended_again = (
             event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)
@@ -383,21 +382,21 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
 
 
 @pytest.mark.parametrize(
-    ("devices", "told"),
+    ("devices", "description"),
     [
         ("cuda:0, cuda:1", "2 processes (cuda:0, cuda:1)"),
         (EIGHT, "8 processes"),
     ],
 )
 async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
-    tmp_path: Path, devices: str, told: str
+    tmp_path: Path, devices: str, description: str
 ):
     first, *rest = training(1.1, name="together")
     path = write_run(tmp_path, "together", [dataclasses.replace(first, device="cuda:0", devices=devices), *rest])
     app = TrainApp(tmp_path, "together")
     with held(path):
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: f" · {told} · 309,057 parameters" in said(app, "#title"))
+            await until(pilot, lambda: f" · {description} · 309,057 parameters" in said(app, "#title"))
             meter = SystemMonitor()
             meter.read_processes(tmp_path)
     assert meter.runs == {device: ["together"] for device in devices.split(", ")}

@@ -1,4 +1,4 @@
-"""Compare: two models, samplers, step counts or guidance scales from the same noise, on one timeline."""
+"""The Compare screen: two sampling configurations from the same noise, on one timeline."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
 SIDES = ("left", "right")
-LOW = 30  # rows; a terminal with fewer has no room for blank lines
+LOW = 30  # rows; below, blank lines are omitted
 
 
 class CompareScreen(Playback, ClosesOnce[None]):
-    """Two bars, two grids, one timeline: the right side takes its noise, and how many digits, from the left."""
+    """Two controls, two grids and one timeline. The right side uses the seed and number of digits of the left side."""
 
     HELP = (
-        "Two ways to denoise the same noise. The upper line says what stands on the left, the lower what stands on the "
-        "right. Where one takes more steps, the other waits for it: both show the same amount of noise."
+        "Two models, samplers, step counts or guidance scales, sampled from the same noise. The upper line of controls "
+        "applies to the left side, the lower to the right. Both sides are shown at the same noise level, so the side "
+        "with fewer steps changes less often."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "compare")
@@ -75,16 +76,15 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self._still = still
         self._request = request
         self._models = models
-        self._listened: Callable[[Message], object] | None = None  # who heard the engine before
-        self._times_asked = 0  # to sample both sides
-        self._waiting: list[tuple[str, SampleRequest]] = []  # what is still to be sampled
-        self._side = SIDES[0]  # which is being sampled
+        self._previous_callback: Callable[[Message], object] | None = None  # of the engine, restored on closing
+        self._generation = 0  # increases with each request to sample both sides
+        self._pending: list[tuple[str, SampleRequest]] = []  # sides not sampled yet
+        self._side = SIDES[0]  # the side being sampled
         self.shown: dict[str, Denoising] = {}
-        self._said: dict[str, str] = {}
-        self._states = False  # whether the noisy states are drawn instead of the predictions
+        self._descriptions: dict[str, str] = {}  # sampler, cost and time of each side
+        self._show_states = False  # noisy states instead of predictions
 
     def compose(self) -> ComposeResult:
-        """Two requests, two grids, the timeline."""
         yield Header("sample", "compare")
         for side in SIDES:
             yield SamplingControls(self._models, id=f"{side}-bar")
@@ -98,12 +98,12 @@ class CompareScreen(Playback, ClosesOnce[None]):
         yield KeyBar()
 
     def bar(self, side: str) -> SamplingControls:
-        """What a side is asked for."""
+        """The controls of a side."""
         return self.query_one(f"#{side}-bar", SamplingControls)
 
     def on_mount(self) -> None:
-        """Begin with the same model on both sides, or with another on the right where there is one."""
-        self._listened = self.engine.redirect(self.post_message)
+        """Fill in the controls, with another model on the right if there is one, and sample."""
+        self._previous_callback = self.engine.redirect(self.post_message)
         others = [model for model in self._models if model != self._request.model]
         models = (self._request.model, others[0] if others else self._request.model)
         for side, model in zip(SIDES, models, strict=True):
@@ -111,127 +111,127 @@ class CompareScreen(Playback, ClosesOnce[None]):
             bar.set_request(dataclasses.replace(self._request, model=model))
             bar.select_model(model)
         self.bar("right").disable_digits_and_seed()
-        self.call_after_refresh(self.action_sample)  # until this returns the app takes no keys
+        self.call_after_refresh(self.action_sample)  # later, because the app handles no keys until this handler returns
 
     def on_unmount(self) -> None:
-        """Let the screen below hear the engine again."""
-        self._hand_back()
+        """Return the engine to the screen below."""
+        self._release_engine()
 
-    def _hand_back(self) -> None:
-        if self._listened is not None:
-            self.engine.redirect(self._listened)
-            self._listened = None
-            self._times_asked += 1  # so that nothing more is asked from here
-            self._waiting.clear()
+    def _release_engine(self) -> None:
+        if self._previous_callback is not None:
+            self.engine.redirect(self._previous_callback)
+            self._previous_callback = None
+            self._generation += 1  # discards a request in preparation
+            self._pending.clear()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Do without blank lines where there are few."""
+        """Omit blank lines on a low terminal."""
         self.set_class(event.size.height < LOW, "-low")
 
-    # What the engine says
+    # Engine messages
 
     def on_engine_ready(self, message: EngineReady) -> None:
-        """It answers what it was asked next."""
+        """Show the device."""
         self.query_one(Header).note = f"engine ready on {message.device}"
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
-        """One side begins."""
+        """Start collecting the frames of a side."""
         self.shown[self._side] = message.info.denoising
-        self._said[self._side] = message.summary
-        self._caption()
+        self._descriptions[self._side] = message.summary
+        self._update_captions()
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
-        """Keep a step."""
+        """Add the frame to its side."""
         denoising = self.shown[self._side]
         frames = (*denoising.frames, message.frame)
         self.shown[self._side] = dataclasses.replace(denoising, frames=frames)
-        self.query_one(Header).note = f"sampling the {self._side}: {message.frame.index} of {denoising.steps}"
+        self.query_one(Header).note = f"sampling {self._side} side: step {message.frame.index} of {denoising.steps}"
 
     async def on_sampling_finished(self, message: SamplingFinished) -> None:
-        """The other side's turn, or play."""
-        self._said[self._side] += f", {message.seconds:.2f} s"
-        self._caption()
-        if self._waiting:
-            await self._next()
+        """Sample the other side, or play both."""
+        self._descriptions[self._side] += f", {message.seconds:.2f} s"
+        self._update_captions()
+        if self._pending:
+            await self._sample_next()
             return
         self.query_one(Header).note = "compare"
         longest = self.longest
         self.timeline.load(longest.steps, [frame.t for frame in longest.frames])
 
     def on_engine_refused(self, message: EngineRefused) -> None:
-        """Say what was wrong; nothing else is sampled."""
-        self._waiting.clear()
+        """Show the error and drop the pending side."""
+        self._pending.clear()
         self.notify(message.notice, severity="error", timeout=8)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so; what is left is sampled if another is on its way."""
+        """Show the reason; keep the pending side if the engine is being restarted."""
         if not message.restarted:
-            self._waiting.clear()
-        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
+            self._pending.clear()
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine exited"
         self.notify(message.notice, severity="warning", timeout=8)
 
-    # What is shown
+    # Display
 
     @property
     def ready(self) -> bool:
-        """Whether both sides have been sampled to their end."""
-        sampled = [denoising for denoising in self.shown.values() if denoising.complete]
-        return len(sampled) == len(SIDES) and not self._waiting
+        """Whether both sides are complete."""
+        complete = [denoising for denoising in self.shown.values() if denoising.complete]
+        return len(complete) == len(SIDES) and not self._pending
 
     @property
     def longest(self) -> Denoising:
-        """The side with more steps, which the timeline follows."""
+        """The trajectory with more steps, which defines the timeline."""
         return max(self.shown.values(), key=lambda denoising: denoising.steps)
 
     def frame_at(self, side: str, t: float) -> Frame:
-        """The newest frame of a side that holds at least so much noise."""
+        """The last frame of a side whose noise level is at least `t`."""
         frames = self.shown[side].frames
         return next((frame for frame in reversed(frames) if frame.t >= t - 1e-6), frames[0])
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
-        """Draw both sides at the amount of noise that the timeline is at."""
-        if len(self.shown) == len(SIDES) and not self._waiting and message.position < len(self.longest.frames):
+        """Draw both sides at the noise level of the current step."""
+        if len(self.shown) == len(SIDES) and not self._pending and message.position < len(self.longest.frames):
             self._draw(self.longest.frames[message.position].t)
 
     def _draw(self, t: float) -> None:
         for side in SIDES:
             denoising, frame = self.shown[side], self.frame_at(side, t)
             blank = bytes(denoising.n * denoising.height * denoising.width)
-            picture = frame.x if self._states else frame.prediction or blank
-            read = [] if self._states else [f"{label} {sure}%" for label, sure in frame.read or ()]
+            images = frame.x if self._show_states else frame.prediction or blank
+            captions = [] if self._show_states else [f"{label} {percent}%" for label, percent in frame.read or ()]
             grid = self.query_one(f"#{side}-digits", DigitGrid)
-            grid.set_images(picture, denoising.n, denoising.height, denoising.width, read)
+            grid.set_images(images, denoising.n, denoising.height, denoising.width, captions)
 
-    def _caption(self) -> None:
+    def _update_captions(self) -> None:
         for side in SIDES:
             if side in self.shown:
-                said = (f"  {self._said[side]}", "$foreground 50%")
-                text = Content.assemble((self.shown[side].model, "bold"), said)
+                description = (f"  {self._descriptions[side]}", "$foreground 50%")
+                text = Content.assemble((self.shown[side].model, "bold"), description)
                 self.query_one(f"#{side}-caption", Static).update(text)
 
-    # What a person asks
+    # Actions
 
     async def on_sampling_controls_submitted(self) -> None:
-        """Sample what the bars say."""
+        """Sample with the current values of the controls."""
         await self.action_sample()
 
     async def action_sample(self) -> None:
-        """Sample both sides anew, one after the other."""
-        self._times_asked += 1
-        mine = self._times_asked
+        """Sample both sides, one after the other."""
+        self._generation += 1
+        generation = self._generation
         try:
-            requests = [(side, await self._asked(side)) for side in SIDES]
+            requests = [(side, await self._read_request(side)) for side in SIDES]
         except MinidiffError as error:
             self.notify(str(error), severity="error", timeout=8)
             return
-        if mine != self._times_asked:
-            return  # it was asked again meanwhile, which is under way
+        if generation != self._generation:
+            return  # superseded by a newer request
         first = requests[0][1]
-        self._waiting = [(side, dataclasses.replace(asked, n=first.n, seed=first.seed)) for side, asked in requests]
+        self._pending = [(side, dataclasses.replace(request, n=first.n, seed=first.seed)) for side, request in requests]
         self.timeline.pause()
-        await self._next()
+        await self._sample_next()
 
-    async def _asked(self, side: str) -> SampleRequest:
+    async def _read_request(self, side: str) -> SampleRequest:
         bar = self.bar(side)
         model = bar.model
         if model is not None:
@@ -240,32 +240,32 @@ class CompareScreen(Playback, ClosesOnce[None]):
         bar.set_request(request)
         return request
 
-    async def _next(self) -> None:
-        self._side, request = self._waiting.pop(0)
+    async def _sample_next(self) -> None:
+        self._side, request = self._pending.pop(0)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
         await self.engine.sample(request)
 
     async def action_new_seed(self) -> None:
-        """Sample from other noise."""
+        """Sample with a random seed."""
         for side in SIDES:
             self.bar(side).seed = random.randrange(NEW_SEEDS)
         await self.action_sample()
 
     def action_state(self) -> None:
-        """Show the noisy states, or the predictions."""
-        self._states = not self._states
-        if len(self.shown) == len(SIDES) and not self._waiting:
+        """Switch between noisy states and predictions."""
+        self._show_states = not self._show_states
+        if len(self.shown) == len(SIDES) and not self._pending:
             self._draw(self.longest.frames[self.timeline.position].t)
 
     def action_leave_field(self) -> None:
-        """Give the keys back to the screen; where it has them, close it."""
+        """Remove the focus from the field; close the screen if no field has it."""
         if self.focused is None:
             self.action_close()
         else:
             super().action_leave_field()
 
     def action_close(self) -> None:
-        """Back to one model."""
-        self._hand_back()  # before that screen goes on
+        """Return to the Sample screen."""
+        self._release_engine()  # before the Sample screen resumes
         self.dismiss()

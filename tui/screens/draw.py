@@ -1,4 +1,4 @@
-"""Drawing a digit: a board of 28 by 28 pixels and a soft pen, moved by the arrows or the mouse."""
+"""The drawing dialog: a canvas of 28x28 pixels and a soft pen, controlled by the arrow keys or the mouse."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tui.lab.image_canvas import ImageCanvas
 from tui.widgets.modal import Modal
 
 SIDE = 28
-# How dark the pen makes a pixel so far from it, across and down: a line comes out about two pixels wide, as in MNIST.
+# Ink by offset from the pen: lines are about two pixels wide, as in MNIST.
 PEN = {(x, y): (255, 120, 40)[abs(x) + abs(y)] for x in (-1, 0, 1) for y in (-1, 0, 1)}
-AROUND = (4, 2)  # columns and rows that the frame takes
-NARROWEST = 60  # columns of the frame, for the keys in it
+BORDER = (4, 2)  # columns and rows of border and padding
+MIN_WIDTH = 60  # columns; the subtitle lists the keys
 
 
 class DrawingCanvas(ImageCanvas):
-    """The board: holds the ink and the pen; a held mouse button draws."""
+    """The canvas with its ink and pen. Dragging the mouse draws."""
 
     class Moved(Message):
-        """The pen is elsewhere, or up, or down."""
+        """The pen moved, or was lowered or raised."""
 
     def __init__(self, ink: bytes) -> None:
         super().__init__()
         self.ink = bytearray(ink)
         self.pen = SIDE // 2, SIDE // 2
-        self.down = False
+        self.pen_down = False
 
     def move(self, x: int, y: int, *, draws: bool) -> None:
-        """Take the pen to a pixel, the nearest there is, along a line; leave ink on the way if it `draws`."""
+        """Move the pen in a straight line to (x, y), clamped to the canvas; `draws`: leave ink on the way."""
         target = max(0, min(SIDE - 1, x)), max(0, min(SIDE - 1, y))
         if draws:
             (from_x, from_y), (to_x, to_y) = self.pen, target
@@ -48,36 +48,36 @@ class DrawingCanvas(ImageCanvas):
         self.redraw()
 
     def wipe(self) -> None:
-        """Take all ink away."""
+        """Remove all ink."""
         self.ink = bytearray(SIDE * SIDE)
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw ink and pen."""
+        """Draw the ink and the pen."""
         self.show_image(bytes(self.ink), (SIDE, SIDE), frame=Region(*self.pen, 1, 1))
         self.post_message(self.Moved())
 
     def _touch(self, x: int, y: int) -> None:
-        for (across, down), dark in PEN.items():
+        for (across, down), ink in PEN.items():
             column, row = x + across, y + down
             if 0 <= column < SIDE and 0 <= row < SIDE:
-                at = row * SIDE + column
-                self.ink[at] = max(self.ink[at], dark)
+                index = row * SIDE + column
+                self.ink[index] = max(self.ink[index], ink)
 
     def _pixel(self, event: events.MouseEvent) -> tuple[int, int]:
-        """The pixel under the pointer; of two in one cell the upper."""
-        times = max(1, self.size.width // SIDE)
-        return int(event.x) // times, 2 * int(event.y) // times
+        """The pixel under the mouse; the upper one if a cell shows two."""
+        scale = max(1, self.size.width // SIDE)
+        return int(event.x) // scale, 2 * int(event.y) // scale
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Begin a line."""
+        """Start a line."""
         event.stop()
         self.capture_mouse()
         self.pen = self._pixel(event)
         self.move(*self.pen, draws=True)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Draw on, without gaps however fast the mouse is."""
+        """Continue the line, without gaps."""
         if self.app.mouse_captured is self:
             self.move(*self._pixel(event), draws=True)
 
@@ -87,7 +87,7 @@ class DrawingCanvas(ImageCanvas):
 
 
 class DrawScreen(Modal[str | None]):
-    """Ends with the 784 bytes of what was drawn, in hexadecimal, or with None; begins with what was drawn last."""
+    """Edits `pixels`, 784 bytes in hexadecimal. Dismissed with the new pixels, or with None if cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("draw")
     DEFAULT_CSS = """
@@ -103,49 +103,46 @@ class DrawScreen(Modal[str | None]):
 
     def __init__(self, pixels: str | None = None) -> None:
         super().__init__()
-        self._paper = DrawingCanvas(bytes.fromhex(pixels) if pixels else bytes(SIDE * SIDE))
+        self._canvas = DrawingCanvas(bytes.fromhex(pixels) if pixels else bytes(SIDE * SIDE))
 
     def compose(self) -> ComposeResult:
-        """The board in its frame."""
         with Vertical() as box:
-            box.border_subtitle = "space ink · backspace clear · enter take · esc leave"
+            box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
             with Center():
-                yield self._paper
+                yield self._canvas
 
     def on_mount(self) -> None:
-        """Show what there is."""
-        self._paper.redraw()
+        self._canvas.redraw()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Make the board as large as it gets in whole pixels."""
+        """Scale the canvas by the largest integer that fits."""
         width, height = event.size
-        times = max(1, min((width - AROUND[0]) // SIDE, 2 * (height - AROUND[1]) // SIDE))
-        across, down = times * SIDE, times * SIDE // 2
-        self._paper.styles.width, self._paper.styles.height = across, down
+        scale = max(1, min((width - BORDER[0]) // SIDE, 2 * (height - BORDER[1]) // SIDE))
+        columns, rows = scale * SIDE, scale * SIDE // 2
+        self._canvas.styles.width, self._canvas.styles.height = columns, rows
         box = self.query_one(Vertical)
-        box.styles.width, box.styles.height = max(NARROWEST, across + AROUND[0]), down + AROUND[1]
+        box.styles.width, box.styles.height = max(MIN_WIDTH, columns + BORDER[0]), rows + BORDER[1]
 
     def on_drawing_canvas_moved(self) -> None:
-        """Say whether the pen draws."""
-        self.query_one(
-            Vertical
-        ).border_title = f"Draw a digit, arrows or mouse · ink is {'down' if self._paper.down else 'up'}"
+        """Show whether the pen is down."""
+        pen = "down" if self._canvas.pen_down else "up"
+        self.query_one(Vertical).border_title = f"Draw a digit with arrow keys or mouse · pen {pen}"
 
     def action_move(self, across: int, down: int) -> None:
-        """Move the pen, and draw if its ink is down."""
-        x, y = self._paper.pen
-        self._paper.move(x + across, y + down, draws=self._paper.down)
+        """Move the pen; draw if it is down."""
+        x, y = self._canvas.pen
+        self._canvas.move(x + across, y + down, draws=self._canvas.pen_down)
 
     def action_ink(self) -> None:
-        """Put ink down, or lift it."""
-        self._paper.down = not self._paper.down
+        """Lower or raise the pen."""
+        self._canvas.pen_down = not self._canvas.pen_down
         self.action_move(0, 0)
 
     def action_clear(self) -> None:
-        """Begin anew, with the pen up."""
-        self._paper.down = False
-        self._paper.wipe()
+        """Clear the canvas and raise the pen."""
+        self._canvas.pen_down = False
+        self._canvas.wipe()
 
     def action_take(self) -> None:
-        """Hand over what is drawn."""
-        self.dismiss(self._paper.ink.hex())
+        """Accept the drawing."""
+        self.dismiss(self._canvas.ink.hex())

@@ -1,4 +1,4 @@
-"""The export dialog: which picture of the denoising to write, and into which folder."""
+"""The export dialog: what to export and to which folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tui.widgets.modal import Modal
 
 @dataclass(frozen=True)
 class Export:
-    """What to write: "grid", "figure" or "gif", and the file."""
+    """The kind of export, "grid", "figure" or "gif", and the file to write."""
 
     kind: str
     path: Path
 
 
 class ExportScreen(Modal[Export | None]):
-    """Dismissed with the export chosen, or None."""
+    """Dismissed with the chosen export, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Close")]
     DEFAULT_CSS = """
@@ -53,24 +53,26 @@ class ExportScreen(Modal[Export | None]):
             "figure": f"{stem}-figure.png",
             "gif": f"{stem}.gif",
         }
-        whole = denoising.complete
+        complete = denoising.complete
         self._choices = [
             ("grid", f"Grid, step {index} as PNG", True),
-            ("figure", "Figure, a row a step as PNG", whole),
-            ("gif", "Animation as GIF", whole),
+            ("figure", "Figure with one row per step as PNG", complete),
+            ("gif", "Animation as GIF", complete),
         ]
 
     def compose(self) -> ComposeResult:
-        """Three choices and the folder."""
         with Vertical() as box:
             box.border_title = "Export"
-            box.border_subtitle = "enter writes · tab folder · esc closes"
+            box.border_subtitle = "enter exports · tab folder · esc closes"
             yield OptionList(
                 *(
                     Option(
                         Content.assemble(
                             title,
-                            (f"\n  {self._names[kind] if ready else 'once the last step is there'}", "$foreground 50%"),
+                            (
+                                f"\n  {self._names[kind] if ready else 'available after the last step'}",
+                                "$foreground 50%",
+                            ),
                         ),
                         id=kind,
                         disabled=not ready,
@@ -82,13 +84,13 @@ class ExportScreen(Modal[Export | None]):
             yield Input(str(Path.cwd()))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Write what was chosen."""
+        """Export the selected kind."""
         self._choose(str(event.option_id))
 
     def on_input_submitted(self) -> None:
-        """Write the highlighted choice into the folder typed."""
-        choice = self.query_one(OptionList).highlighted
-        self._choose(self._choices[choice or 0][0])
+        """Export the highlighted kind."""
+        highlighted = self.query_one(OptionList).highlighted
+        self._choose(self._choices[highlighted or 0][0])
 
     def _choose(self, kind: str) -> None:
         folder = Path(os.path.expanduser(self.query_one(Input).value.strip() or ".")).resolve()

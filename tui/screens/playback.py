@@ -1,4 +1,4 @@
-"""What the screens with a timeline have in common: the keys that play, step and jump."""
+"""Base class of the screens with a timeline: actions that play, step and seek."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Playback(Screen[None]):
 
     @property
     def timeline(self) -> Timeline:
-        """The timeline of what is shown."""
+        """The timeline of this screen."""
         return self.query_one(Timeline)
 
     def action_play(self) -> None:
@@ -20,21 +20,21 @@ class Playback(Screen[None]):
         self.timeline.toggle()
 
     def action_step(self, steps: int) -> None:
-        """Pause, a step further on or back."""
+        """Pause, and move by `steps`; negative: backward."""
         self.timeline.seek(self.timeline.position + steps)
 
     def action_seek(self, position: int) -> None:
-        """Pause at a step; -1 is the newest."""
+        """Pause, and move to a step; -1: the last one available."""
         self.timeline.seek(self.timeline.newest if position < 0 else position)
 
     def action_loop(self) -> None:
-        """Begin again after the last step, or rest there."""
+        """Toggle whether playback restarts after the last step."""
         self.timeline.looping = not self.timeline.looping
 
     def action_faster(self, by: int) -> None:
-        """Play faster, or slower where `by` is negative."""
+        """Change the playback speed by `by` levels; negative: slower."""
         self.timeline.change_speed(by)
 
     def action_leave_field(self) -> None:
-        """Give the keys back to the screen."""
+        """Remove the focus from the field."""
         self.set_focus(None)

@@ -1,4 +1,4 @@
-"""The Runs screen: every run under the root, and what can be done with it."""
+"""The Runs screen: a table of all runs under the root, with details and actions."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_details import RunDetails
 from tui.widgets.run_table import RunTable
 
-LIST_SECONDS = 1.0  # between two looks at the root
-FIRST_RUNS = 100  # shown before all are read
-SETTLE_SECONDS = 0.15  # that the cursor rests on a run before its whole log is read
+LIST_SECONDS = 1.0  # interval of polling the root
+FIRST_RUNS = 100  # shown before all runs are read
+SETTLE_SECONDS = 0.15  # delay after moving the cursor until the log is read
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
 class RunsScreen(Screen[None]):
-    """A live table of the runs; what has a key here is also in the palette."""
+    """A table of the runs that updates itself, and the details of the highlighted run."""
 
     TITLE = "Runs"
     SCOPED_CSS = False
@@ -63,32 +63,33 @@ class RunsScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
     HELP = (
-        "Every run under the root, the one heard of last first, and what is known of the one chosen.\n"
-        "Interrupted means that its trainer is gone without a word; it resumes from its last checkpoint."
+        "Runs in this root directory, most recently updated first. Press enter to open a run, m to mark it for "
+        "comparison; marked runs share one plot.\n"
+        "Interrupted means that the trainer exited unexpectedly. Press r to resume from the last checkpoint."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self._watched: Path | None = None  # the run whose log the details show
-        self._offered: tuple[str, Status, bool] | None = None  # what the footer's keys were chosen by
+        self._watched: Path | None = None  # the run shown in the details
+        self._bindings_for: tuple[str, Status, bool] | None = None  # path, status and sampleable, as of the footer
         self._history = RunHistory()
         self._histories = HistoryReader()  # of the marked runs
-        self._stale = False  # whether the details' pictures are older than their history
-        self._overlaying = False  # whether a thread reads the marked runs
-        self._listing = False  # whether a thread reads the list
-        self._changed = False  # whether something was changed from here since the list was read
-        self._listed = False  # whether all runs were read once
+        self._stale = False  # whether the history is newer than the details
+        self._reading_marked = False  # whether a thread is reading the marked runs
+        self._listing = False  # whether a thread is listing the runs
+        self._list_again = False  # whether the list is outdated by an action of this screen
+        self._listed = False  # whether all runs have been read once
 
     def compose(self) -> ComposeResult:
         yield Header("runs", str(self.root))
         with Container(id="both"):
             with Vertical(id="table"):
                 yield RunTable()
-                yield Input(id="filter", placeholder="words that the run's name, status, recipe or data hold")
+                yield Input(id="filter", placeholder="words in the name, status, recipe or data set")
             yield RunDetails()
-        yield Static("looking for runs", id="empty", markup=False)
+        yield Static("Loading runs…", id="empty", markup=False)
         yield DevicePanel()
         yield KeyBar()
 
@@ -104,40 +105,40 @@ class RunsScreen(Screen[None]):
         if self.is_current:
             self._list()
             if self.query_one(RunTable).marked:
-                self._overlay()
+                self._read_marked()
             elif self._stale:
                 self._stale = False
                 self.query_one(RunDetails).set_history(self._history)
 
     def _list_now(self) -> None:
-        self._changed = True
+        self._list_again = True
         self._list()
 
     @work(group="list")
     async def _list(self) -> None:
         if self._listing:
-            return  # a root on a slow disk must not gather threads; what has changed is read right after
+            return  # at most one thread, even on a slow disk; the loop below handles `_list_again`
         self._listing = True
         try:
             if not self._listed:
                 self.post_message(await asyncio.to_thread(self._read_newest))
             while True:
-                now, self._changed = self._changed, False
+                now, self._list_again = self._list_again, False
                 self.post_message(await asyncio.to_thread(self._read_runs, now))
-                if not self._changed:
+                if not self._list_again:
                     break
         finally:
             self._listing = False
 
     def _read_newest(self) -> RunsListed:
-        """Read enough to fill the screen; runs in a thread."""
+        """Read enough runs to fill the screen. Runs in a thread."""
         try:
             return RunsListed(list_newest_runs(self.root, FIRST_RUNS))
         except MinidiffError as error:
             return RunsListed([], str(error))
 
     def _read_runs(self, now: bool) -> RunsListed:
-        """Read the list; runs in a thread."""
+        """Read all runs. Runs in a thread."""
         try:
             runs = list_runs(self.root, now=now)
             if self._listed:
@@ -147,23 +148,23 @@ class RunsScreen(Screen[None]):
         except MinidiffError as error:
             return RunsListed([], str(error))
 
-    @work(group="overlay")
-    async def _overlay(self) -> None:
-        if self._overlaying:
-            return  # as for the list: one thread at a time
-        self._overlaying = True
+    @work(group="marked")
+    async def _read_marked(self) -> None:
+        if self._reading_marked:
+            return  # at most one thread
+        self._reading_marked = True
         try:
             marked = list(self.query_one(RunTable).marked)
             self.post_message(HistoriesRead(await asyncio.to_thread(self._histories.read, marked)))
         finally:
-            self._overlaying = False
+            self._reading_marked = False
 
     def on_histories_read(self, message: HistoriesRead) -> None:
         marked = list(self.query_one(RunTable).marked)
         if list(message.histories) == marked:
             self.query_one(RunDetails).set_histories(message.histories)
         elif marked:
-            self._overlay()  # another was marked meanwhile
+            self._read_marked()  # the marks have changed in the meantime
 
     def on_runs_listed(self, message: RunsListed) -> None:
         if message.unreadable:
@@ -173,8 +174,8 @@ class RunsScreen(Screen[None]):
         self.query_one("#both").display = bool(message.runs)
         empty.display = not message.runs
         if not message.runs:
-            nothing = f"No runs in {self.root} yet.\n\nPress n to fill in a form and train the first one."
-            empty.update(message.problem or nothing)
+            hint = f"No runs in {self.root} yet.\n\nPress n to train the first one."
+            empty.update(message.problem or hint)
         table.update_runs(message.runs)
         if appeared:
             table.focus()
@@ -186,9 +187,9 @@ class RunsScreen(Screen[None]):
     def _show_highlighted(self) -> None:
         run = self.query_one(RunTable).highlighted
         self.query_one(RunDetails).set_run(run)
-        offered = None if run is None else (run.path, run.status, run.sampleable)
-        if offered != self._offered:
-            self._offered = offered
+        state = None if run is None else (run.path, run.status, run.sampleable)
+        if state != self._bindings_for:
+            self._bindings_for = state
             self.refresh_bindings()
         path = Path(run.path) if run else None
         if path != self._watched:
@@ -217,26 +218,26 @@ class RunsScreen(Screen[None]):
         if message.path == self._watched:
             self._list_now()
 
-    # What a person asks for
+    # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "unfilter":
             return bool(self.query_one(RunTable).filter) or self.focused is self.query_one("#filter")
-        if action not in ("resume", "ask", "sample", "delete", "mark", "fork", "rename", "copy"):
+        if action not in ("resume", "request", "sample", "delete", "mark", "fork", "rename", "copy"):
             return super().check_action(action, parameters)
         run = self.query_one(RunTable).highlighted if self.is_mounted else None
         if run is None:
             return False
-        here = run.status.alive and run.status is not Status.ELSEWHERE
+        local = run.status.alive and run.status is not Status.ELSEWHERE
         match action, parameters:
             case "resume", _:
                 return run.status in (*RESUMABLE, Status.ELSEWHERE)
-            case "ask", ("pause",):
-                return here and run.status is not Status.PAUSED
-            case "ask", ("continue",):
+            case "request", ("pause",):
+                return local and run.status is not Status.PAUSED
+            case "request", ("continue",):
                 return run.status is Status.PAUSED
-            case "ask", _:
-                return here
+            case "request", _:
+                return local
             case "sample", _:
                 return run.sampleable
             case (("mark" | "fork" | "copy"), _):
@@ -256,10 +257,11 @@ class RunsScreen(Screen[None]):
             self._resume(run)
             return
         question = ConfirmDialog(
-            f"Take {run.name} over from {run.host}?",
-            "If a trainer still works on it there, both would write to it. Stop that one first.",
-            yes="Take over",
-            no="Leave it",
+            f"Resume {run.name} on this host?",
+            f"It was last trained on {run.host}. If that trainer is still active, stop it first: "
+            "otherwise both write to the run.",
+            yes="Resume",
+            no="Cancel",
         )
         await self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
 
@@ -271,15 +273,15 @@ class RunsScreen(Screen[None]):
         else:
             self.post_message(RunChosen(run.name))
 
-    def action_ask(self, what: RequestName) -> None:
+    def action_request(self, name: RequestName) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             try:
-                request(Path(run.path), what)
+                request(Path(run.path), name)
             except MinidiffError as error:
                 self.notify(str(error), severity="error")
             else:
-                self.notify(f"asked {run.name} to {what}", timeout=2)
+                self.notify(f"{run.name}: {name} requested", timeout=2)
             self._list_now()
 
     def action_sample(self) -> None:
@@ -292,9 +294,10 @@ class RunsScreen(Screen[None]):
         if run is None:
             return
         path = Path(run.path)
-        held = f"{run.epoch} of {run.epochs} epochs" if run.epochs else f"{run.step:,} steps"
+        progress = f"{run.epoch} of {run.epochs} epochs" if run.epochs else f"{run.step:,} steps"
         question = ConfirmDialog(
-            f"Delete {run.name}?", f"Its {held}, weights and log are removed from {path.parent}. There is no way back."
+            f"Delete {run.name}?",
+            f"Its weights and log ({progress}) are deleted from {path.parent}. This cannot be undone.",
         )
         await self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
 
@@ -309,7 +312,7 @@ class RunsScreen(Screen[None]):
         table = self.query_one(RunTable)
         table.toggle_mark()
         if table.marked:
-            self._overlay()
+            self._read_marked()
         else:
             self.query_one(RunDetails).set_history(self._history)
 
@@ -343,7 +346,7 @@ class RunsScreen(Screen[None]):
         run = self.query_one(RunTable).highlighted
         if run is not None:
             path = Path(run.path)
-            dialog = NameDialog(f"Another name for {run.name}", run.name)
+            dialog = NameDialog(f"Rename {run.name}", run.name)
             await self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
 
     def _rename(self, path: Path, name: str) -> None:
@@ -355,14 +358,14 @@ class RunsScreen(Screen[None]):
             self.notify(str(error), severity="error")
         self._list_now()
 
-    def action_copy(self, what: str) -> None:
+    def action_copy(self, content: str) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
-            path = os.path.abspath(run.path)  # not resolved: a linked run has its name only here
+            path = os.path.abspath(run.path)  # not resolved, to keep the name of a linked run
             resume = ["minidiff", "resume", run.name, "--root", os.path.dirname(path)]
-            copied = shlex.join([path] if what == "path" else resume)
-            self.app.copy_to_clipboard(copied)
-            self.notify(sanitize(f"copied: {copied}"), timeout=3)
+            text = shlex.join([path] if content == "path" else resume)
+            self.app.copy_to_clipboard(text)
+            self.notify(sanitize(f"copied: {text}"), timeout=3)
 
     def action_new(self) -> None:
         self.post_message(RunChosen(None))

@@ -1,4 +1,4 @@
-"""The Sample screen: a denoising played step by step, first the recorded one, then whatever the engine is asked for."""
+"""The Sample screen: plays sampling trajectories, at first a recording, then those requested from the engine."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
 
-FIRST = BUILTIN[0]  # what the app opens on
-LOW = 30  # rows; a terminal with fewer has no room for blank lines
-NOTICE_SECONDS = 8
+FIRST = BUILTIN[0]  # the model shown at startup
+LOW = 30  # rows; below, blank lines are omitted
+NOTICE_SECONDS = 8  # timeout of notifications
 
 
 class SampleScreen(Playback):
-    """Noisy state and prediction, the timeline under them, and what to sample above."""
+    """Sampling controls, the noisy state beside the prediction, and the timeline."""
 
     HELP = (
-        "A denoising, step by step: on the left the noisy state that the model is given, on the right the clean "
-        "digits it predicts. Each step moves the state part of the way towards the prediction.\n"
-        "Change what stands above and press enter; another model, sampler or class is sampled at once. Guidance "
-        "above 1 keeps closer to the class, for more evaluations of the net. What a model cannot do is grey."
+        "A sampling trajectory, step by step: on the left the noisy state, on the right the model's prediction of the "
+        "clean digits. Each step moves the state towards the prediction.\n"
+        "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
+        "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "
+        "disabled."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "sample")
@@ -77,17 +78,16 @@ class SampleScreen(Playback):
     ) -> None:
         super().__init__()
         self.root = root
-        self._pacer = pacer  # whose pace pictures keep
-        self._still = still  # nothing plays by itself
+        self._pacer = pacer  # limits the frame rate
+        self._still = still  # no autoplay
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
-        self.denoising: Denoising | None = None  # what is shown, as far as it is there
-        self._opened = False  # whether the engine was started behind the first picture
-        self._requested = False  # whether it was asked for anything yet
-        self._from = Start()  # what the next denoising starts from
-        self._asked = ""  # how what is shown was sampled
+        self.denoising: Denoising | None = None  # the trajectory shown; may be incomplete
+        self._engine_started = False  # whether the engine was started in the background
+        self._requested = False  # whether anything was requested from the engine
+        self._start = Start()  # what the next trajectory starts from
+        self._description = ""  # sampler and cost of the trajectory shown
 
     def compose(self) -> ComposeResult:
-        """What to sample, the two grids, the timeline, the devices."""
         yield Header("sample")
         yield SamplingControls(builtin_directories())
         yield DenoisingView()
@@ -98,42 +98,43 @@ class SampleScreen(Playback):
 
     @property
     def bar(self) -> SamplingControls:
-        """The line that says what to sample."""
+        """The sampling controls."""
         return self.query_one(SamplingControls)
 
     def on_mount(self) -> None:
         """Play the recording."""
-        home = builtin_directories().get(FIRST)
+        directory = builtin_directories().get(FIRST)
         self.bar.set_request(SampleRequest(model=FIRST, steps=40))
         try:
-            if home is None:
-                raise MinidiffError(f"The built-in model {FIRST} is not here.")
-            recording = load_recording(home / RECORDING)
+            if directory is None:
+                raise MinidiffError(f"The built-in model {FIRST} is missing.")
+            recording = load_recording(directory / RECORDING)
         except MinidiffError as error:
-            self._show_nothing(str(error))
+            self._show_empty(str(error))
         else:
             self.bar.set_request(SampleRequest(model=FIRST, steps=recording.steps, n=recording.n, seed=recording.seed))
             self._show(recording)
-            self._say("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
+            self._set_source("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
     def on_screen_resume(self) -> None:
-        """Start the engine behind the first picture; offer the runs that came to hold weights meanwhile."""
-        self.call_after_refresh(self._open)
+        """Start the engine once the first frame is drawn, and update the list of models."""
+        self.call_after_refresh(self._start_engine)
 
-    async def _open(self) -> None:
+    async def _start_engine(self) -> None:
         if not self.is_current:
             return
-        if not self._opened:
-            self._opened = True
+        if not self._engine_started:
+            self._engine_started = True
             self.query_one(Header).note = "engine is loading"
             await self.engine.start()
-        await self._offer_models()
+        await self._update_models()
 
     async def on_unmount(self) -> None:
-        """End the engine."""
+        """Stop the engine."""
         await self.engine.stop()
 
-    async def _offer_models(self) -> None:
+    async def _update_models(self) -> None:
+        """List the built-in models and all runs that have weights."""
         try:
             runs = await asyncio.to_thread(list_runs, self.root)
         except MinidiffError as error:
@@ -142,7 +143,7 @@ class SampleScreen(Playback):
         self.bar.set_models(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
 
     async def _update_controls(self) -> None:
-        """Let the bar offer what the chosen model can do."""
+        """Enable the options that the chosen model supports."""
         model, config = self.bar.model, None
         if model is None:
             return
@@ -150,107 +151,107 @@ class SampleScreen(Playback):
             config = await asyncio.to_thread(config_of, model, self.root)
         except MinidiffError as error:
             self._show_error(error)
-        if self.bar.model == model:  # and not another by now
+        if self.bar.model == model:  # not changed in the meantime
             self.bar.set_config(config)
 
     def _show_error(self, error: MinidiffError) -> None:
         self.notify(str(error), severity="error", timeout=NOTICE_SECONDS)
 
-    # What is shown
+    # Display
 
     def _show(self, denoising: Denoising) -> None:
         self.denoising = denoising
         self.remove_class("-empty")
         self.timeline.load(denoising.steps, [frame.t for frame in denoising.frames])
 
-    def _show_nothing(self, reason: str) -> None:
+    def _show_empty(self, reason: str) -> None:
         self.add_class("-empty")
-        cure = "Train a model (key 2), or install minidiff again to have the built-in one."
-        self.query_one("#empty", Static).update(
-            Content.assemble(("Nothing to play yet", "bold"), f"\n\n{reason}\n\n", cure)
-        )
+        fix = "Train a model (key 2), or reinstall minidiff to get the built-in one."
+        self.query_one("#empty", Static).update(Content.assemble(("No model yet", "bold"), f"\n\n{reason}\n\n", fix))
 
     def _show_waiting(self, model: str) -> None:
-        """Show no digits of the model before under the name of `model`."""
+        """Hide the digits of the previous model until `model` is sampled."""
         self.add_class("-empty")
         self.query_one("#empty", Static).update(Content.styled(f"Sampling from {model} …", "bold"))
 
     @property
     def _shown(self) -> Denoising | None:
-        """The denoising that is in sight and has frames."""
+        """The trajectory that is visible and has frames, if any."""
         if self.denoising is None or not self.denoising.frames or self.has_class("-empty"):
             return None
         return self.denoising
 
-    def _say(self, source: str, colour: str, *more: str) -> None:
+    def _set_source(self, source: str, colour: str, *more: str) -> None:
+        """Show where the trajectory comes from, and the longest of `more` that fits."""
         self.query_one(DenoisingView).set_source(Content.styled(source, colour), *more)
 
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
-        """Draw the step that the timeline is at."""
+        """Draw the current step."""
         if self.denoising is not None and message.position < len(self.denoising.frames):
-            frames, at = self.denoising.frames, message.position
-            self.query_one(DenoisingView).set_frame(self.denoising, frames[at], frames[at - 1] if at else None)
+            frames, index = self.denoising.frames, message.position
+            self.query_one(DenoisingView).set_frame(self.denoising, frames[index], frames[index - 1] if index else None)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Do without blank lines where there are few."""
+        """Omit blank lines on a low terminal."""
         self.set_class(event.size.height < LOW, "-low")
 
-    # What the engine says
+    # Engine messages
 
     async def on_engine_ready(self, message: EngineReady) -> None:
-        """Go live, unless the user is looking at a step of the recording."""
+        """Replace the recording by a live trajectory, unless the user has paused it."""
         self.query_one(Header).note = f"engine ready on {message.device}"
         await self._update_controls()
-        looking = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
-        if not self._requested and not looking and self.bar.model is not None:
+        paused = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
+        if not self._requested and not paused and self.bar.model is not None:
             if self.denoising is not None:
                 self.bar.seed = self.denoising.seed + 1
             await self.action_sample()
 
     def on_sampling_started(self, message: SamplingStarted) -> None:
-        """Follow a new denoising from its start."""
+        """Show a new trajectory from its first step."""
         info = message.info
         self.query_one(DenoisingView).set_labels(info.labels)
         self._show(info.denoising)
-        self._asked = message.summary if self._from.image is None else f"from {self._from}, {message.summary}"
-        self._say("● live", "$success", f"sampling, {self._asked}", self._asked, "sampling")
+        start = "" if self._start.image is None else f"from {self._start}, "
+        self._description = f"{start}{message.summary}"
+        self._set_source("● live", "$success", f"sampling, {self._description}", self._description, "sampling")
         self.query_one(Header).note = f"{info.parameters:,} parameters on {info.device}"
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
-        """Keep a further step; the timeline shows it in its turn."""
+        """Add the frame; the timeline shows it when it gets there."""
         if self.denoising is not None:
             frames = (*self.denoising.frames, message.frame)
             self.denoising = dataclasses.replace(self.denoising, frames=frames)
             self.timeline.add_step(message.frame.t)
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
-        """Say how long it took."""
-        took = f"in {message.seconds:.2f} s"
-        self._say("● live", "$success", f"{took}, {self._asked}", self._asked, took)
+        """Show the sampling time."""
+        duration = f"in {message.seconds:.2f} s"
+        self._set_source("● live", "$success", f"{duration}, {self._description}", self._description, duration)
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
-        """Say what was wrong, and name the model that is still shown."""
+        """Show the error, and select the model that is still shown."""
         if self.denoising is not None:
             self.remove_class("-empty")
-            if not self.denoising.complete:  # sampling began and failed, so what is shown has no end
-                self._say("● failed", "$error", message.notice)
-            with contextlib.suppress(MinidiffError):  # its run has been deleted meanwhile
+            if not self.denoising.complete:  # sampling failed after it had started
+                self._set_source("● failed", "$error", message.notice)
+            with contextlib.suppress(MinidiffError):  # its run was deleted in the meantime
                 self.bar.select_model(self.denoising.model)
                 await self._update_controls()
         self.notify(message.notice, severity="error", timeout=NOTICE_SECONDS)
 
     def on_engine_died(self, message: EngineDied) -> None:
-        """Say so, and whether another is on its way."""
-        self.query_one(Header).note = "engine is loading" if message.restarted else "engine ended"
+        """Show the reason, and whether the engine is being restarted."""
+        self.query_one(Header).note = "engine is loading" if message.restarted else "engine exited"
         if not message.restarted and self.denoising is not None:
             self.remove_class("-empty")
         self.notify(message.notice, severity="warning", timeout=NOTICE_SECONDS)
 
-    # What the user asks
+    # Actions
 
     async def choose_model(self, model: str) -> None:
-        """Sample from `model`, as another screen asked."""
-        await self._offer_models()
+        """Sample from `model`, chosen on another screen."""
+        await self._update_models()
         try:
             self.bar.select_model(model)
         except MinidiffError as error:
@@ -259,14 +260,14 @@ class SampleScreen(Playback):
         await self.action_sample()
 
     async def action_sample(self) -> None:
-        """Sample what the bar says."""
+        """Sample with the current values of the controls."""
         await self._update_controls()
         try:
             request = self.bar.read()
         except MinidiffError as error:
             self._show_error(error)
             return
-        self._opened = self._requested = True
+        self._engine_started = self._requested = True
         self.bar.set_request(request)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
@@ -275,64 +276,64 @@ class SampleScreen(Playback):
                 self._show_waiting(request.model)
             else:
                 self.remove_class("-empty")
-        start = self._from
+        start = self._start
         await self.engine.sample(dataclasses.replace(request, start_image=start.image, start_t=start.t))
 
     async def on_sampling_controls_submitted(self) -> None:
-        """Sample what the bar says."""
+        """Sample with the current values of the controls."""
         await self.action_sample()
 
     async def action_new_seed(self) -> None:
-        """Sample from other noise."""
+        """Sample with a random seed."""
         self.bar.seed = random.randrange(NEW_SEEDS)
         await self.action_sample()
 
     def action_change(self) -> None:
-        """Show what each step changes, or no more."""
-        stage = self.query_one(DenoisingView)
-        stage.show_change = not stage.show_change
+        """Show or hide the change of each step."""
+        view = self.query_one(DenoisingView)
+        view.show_change = not view.show_change
 
     async def action_compare(self) -> None:
-        """Set another model, or other settings, beside this one."""
+        """Open the Compare screen."""
         try:
             request = self.bar.read()
         except MinidiffError as error:
             self._show_error(error)
             return
         self.timeline.pause()
-        self._opened = self._requested = True
+        self._engine_started = self._requested = True
         compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._pacer, still=self._still)
-        await self.app.push_screen(compare, self._go_on if self.engine.busy else None)
+        await self.app.push_screen(compare, self._sample_again if self.engine.busy else None)
 
-    async def _go_on(self, _: object) -> None:
-        await self.action_sample()  # what was not answered yet
+    async def _sample_again(self, _: object) -> None:
+        await self.action_sample()  # Compare interrupted the last request
 
     async def action_start(self) -> None:
-        """Choose what to start from."""
-        await self.app.push_screen(StartDialog(self._from), self._start_from)
+        """Choose between pure noise and a noised test image."""
+        await self.app.push_screen(StartDialog(self._start), self._start_from)
 
     async def _start_from(self, start: Start | None) -> None:
         if start is not None:
-            self._from = start
+            self._start = start
             await self.action_sample()
 
     async def action_zoom(self) -> None:
-        """Look at one digit and its pixels."""
+        """Zoom into one digit."""
         if self._shown is None:
-            self.notify("there is nothing to look at yet", severity="error")
+            self.notify("no digits to show yet", severity="error")
             return
         self.timeline.pause()
         await self.app.push_screen(ZoomScreen(self._current, self.action_step))
 
     def _current(self) -> tuple[Denoising, int]:
-        assert self.denoising is not None, "the zoom opens on one"
+        assert self.denoising is not None
         return self.denoising, min(self.timeline.position, len(self.denoising.frames) - 1)
 
     async def action_export(self) -> None:
-        """Choose a picture to write."""
+        """Open the export dialog."""
         denoising, index = self._shown, self.timeline.position
         if denoising is None:
-            self.notify("there is nothing to export yet", severity="error")
+            self.notify("no digits to export yet", severity="error")
             return
         self.timeline.pause()
         await self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
@@ -343,16 +344,16 @@ class SampleScreen(Playback):
 
     @work(group="export")
     async def _write(self, export: Export, denoising: Denoising, index: int) -> None:
-        from core.export import images as pictures  # brings Pillow, which nothing else here needs
+        from core.export import images  # imports Pillow, which nothing else in this process needs
 
         try:
             match export.kind:
                 case "grid":
-                    await asyncio.to_thread(pictures.write_grid, export.path, denoising, index)
+                    await asyncio.to_thread(images.write_grid, export.path, denoising, index)
                 case "figure":
-                    await asyncio.to_thread(pictures.write_figure, export.path, denoising)
+                    await asyncio.to_thread(images.write_figure, export.path, denoising)
                 case _:
-                    await asyncio.to_thread(pictures.write_gif, export.path, denoising)
+                    await asyncio.to_thread(images.write_gif, export.path, denoising)
         except MinidiffError as error:
             self._show_error(error)
         else:

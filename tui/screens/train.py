@@ -1,4 +1,4 @@
-"""The Train screen: a form that starts a run, or the run that is being watched."""
+"""The Train screen: the form for a new run, or the run being watched."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tui.widgets.run_form import RunForm
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
 
-TELL_SECONDS = 1.0  # between two tellings of how far a run is, and two drawings of its curves, at least; and
-DRAW_SHARE = 0.02  # of the time at most goes into those, so that a long run's do not take from its training
+REFRESH_SECONDS = 1.0  # minimum interval between updates of progress and curves
+DRAW_FRACTION = 0.02  # maximum fraction of time spent on drawing curves, which compete with training for the CPU
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
 class TrainScreen(Screen[None]):
-    """Starts, watches and steers training; leaving it stops nothing."""
+    """Starts, shows and controls training. Leaving it does not stop training."""
 
     TITLE = "Train"
     DEFAULT_CSS = """
@@ -51,51 +51,51 @@ class TrainScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (72, "-normal"), (110, "-wide"), (180, "-broad")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-medium"), (48, "-tall")]  # noqa: RUF012
     HELP = (
-        "What a training can be told, and then the training itself: the loss of each window and epoch, the held-out "
-        "loss, and what the model draws after each epoch.\n"
-        "In the form, options that few change are folded away below each group: enter, space or a click on `more` "
-        "unfolds them, ctrl+o all of them. What does not go with what else is chosen is grey.\n"
-        "Training is a process of its own: leave, or lose the terminal, and it goes on."
+        "The options of a new run, or the progress of the current one: training loss, validation loss, and samples "
+        "after each epoch.\n"
+        "In the form, advanced options are collapsed below each group. Enter, space or a click on `more` expands a "
+        "group, ctrl+o expands all. Options that do not apply are disabled.\n"
+        "Training runs in a separate process. It continues when you quit or lose the terminal."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("train")
 
     def __init__(self, root: Path, run: str | None = None, defaults: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.root = root
-        self._defaults = dict(defaults or {})  # what the form starts from, beside the preset
+        self._defaults = dict(defaults or {})  # override the preset in the form
         self.path: Path | None = None  # the run being watched
         self.status = Status.STARTING
         self.history = RunHistory()
         self._host: str | None = None
-        self._lost: str | None = None
-        self._run_named = run
-        self._sampleable = False  # whether the run watched has a model
-        self._form_wanted = False  # a person asked for the form, so no run takes its place by itself
-        self._drawn: tuple[int, Event | None, Status] | None = None
+        self._start_error: str | None = None  # why the trainer ended before it took the run
+        self._initial_run = run
+        self._sampleable = False  # whether the watched run has a model
+        self._form_requested = False  # the user opened the form, so no run may replace it automatically
+        self._drawn: tuple[int, Event | None, Status] | None = None  # state of the run as of the curves
         self._drawn_at = 0.0  # on the monotonic clock
-        self._stale = False  # whether the run is farther than was told
+        self._stale = False  # whether the history is newer than the progress shown
 
     def compose(self) -> ComposeResult:
         yield Header("train")
-        with ContentSwitcher(initial="monitor" if self._run_named else "form"):
+        with ContentSwitcher(initial="monitor" if self._initial_run else "form"):
             yield RunForm(self.root, id="form")
             yield RunMonitor(id="monitor")
         yield DevicePanel()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.set_interval(TELL_SECONDS, self._tell)
+        self.set_interval(REFRESH_SECONDS, self._refresh_run)
         if self._defaults:
             self.query_one(RunForm).load_defaults(self._defaults)
-        if self._run_named is not None:
-            self.show_run(self._run_named)
+        if self._initial_run is not None:
+            self.show_run(self._initial_run)
 
     def on_screen_resume(self) -> None:
-        """Attach to what runs, unless something is being watched or filled in."""
-        if self.path is None and not self._form_wanted:
+        """Attach to an active run, unless a run is being watched or the form is in use."""
+        if self.path is None and not self._form_requested:
             self._find_running()
         self._drawn = None
-        self._draw()
+        self._draw_curves()
 
     @work(group="find", exclusive=True)
     async def _find_running(self) -> None:
@@ -105,11 +105,11 @@ class TrainScreen(Screen[None]):
             self.query_one(RunForm).show_error(str(error))
             return
         alive = [run for run in runs if run.status.alive]
-        if alive and self.path is None and not self._form_wanted:
+        if alive and self.path is None and not self._form_requested:
             self.watch_path(Path(alive[0].path))
 
     def show_run(self, run: str | None) -> None:
-        """Show run `run` of the root; None, or a name that no run has: the form of a new one."""
+        """Show the run named `run`, or the form if it is None or there is no such run."""
         try:
             path = None if run is None else find_run(run, self.root)
         except MinidiffError as error:
@@ -122,7 +122,7 @@ class TrainScreen(Screen[None]):
             self.watch_path(path)
 
     def fork(self, run: str) -> None:
-        """The form of a new run, filled in as run `run` was, but for its name."""
+        """Show the form, filled in with the options of the run named `run` and a new name."""
         from core.config.training import TrainConfig
 
         self._switch("form")
@@ -136,11 +136,11 @@ class TrainScreen(Screen[None]):
         form.load_options(config.preset, {**values, "name": free_name(self.root, run)})
 
     def watch_path(self, path: Path) -> None:
-        """Show the run at `path` from its first event on, and follow it."""
+        """Show the run at `path`, with all its events, and follow it."""
         self.path = path
         self._sampleable = os.path.isfile(path / MODEL)
         self.status = Status.STARTING
-        self._host = self._lost = self._drawn = None
+        self._host = self._start_error = self._drawn = None
         self._restart()
         self._switch("monitor")
         self.query_one(RunMonitor).update_run(path.name, self.history, self.status, None, None)
@@ -155,7 +155,7 @@ class TrainScreen(Screen[None]):
         self.query_one(RunLog).reset()
 
     def _switch(self, to: str) -> None:
-        self._form_wanted = to == "form"
+        self._form_requested = to == "form"
         self.query_one(ContentSwitcher).current = to
         if to == "form":
             self.query_one("#field-preset").focus()
@@ -163,7 +163,7 @@ class TrainScreen(Screen[None]):
             self.query_one(RunLog).focus()
         self.refresh_bindings()
 
-    # What the watcher tells
+    # Run watcher messages
 
     def on_events_appended(self, message: EventsAppended) -> None:
         if message.path != self.path:
@@ -173,38 +173,38 @@ class TrainScreen(Screen[None]):
         known = len(self.history.notes)
         self.history.extend(message.events)
         if message.live and all(isinstance(event, Progress) for event in message.events):
-            self._stale = True  # told of in its turn
+            self._stale = True  # shown at the next refresh
             return
-        self._show()
+        self._update_monitor()
         self.query_one(RunLog).write_events(self.history.notes[known:])
         if self._drawn is None:
-            self._draw()
+            self._draw_curves()
         if not self._sampleable and any(isinstance(event, Checkpoint) for event in message.events):
             self._sampleable = True
             self.refresh_bindings()
         if message.live:
             for event in message.events:
                 if isinstance(event, Finished | Failed):
-                    self._announce(in_words(event), wrong=isinstance(event, Failed))
+                    self._announce(in_words(event), error=isinstance(event, Failed))
 
     def on_status_changed(self, message: StatusChanged) -> None:
         if message.path != self.path:
             return
         if message.status is Status.STARTING and self.status in (Status.RUNNING, Status.PAUSED):
-            return  # the trainer has logged its end and is about to let go of the run
+            return  # the trainer has logged its end and is about to release the lock
         if message.status is Status.INTERRUPTED and self.status in (Status.RUNNING, Status.PAUSED):
-            self._announce("its trainer is gone without a word", wrong=True)
+            self._announce("the trainer exited unexpectedly", error=True)
         if message.status in (Status.RUNNING, Status.PAUSED):
-            self._lost = None
+            self._start_error = None
         self.status, self._host = message.status, message.host
-        self._show()
-        self._draw()
+        self._update_monitor()
+        self._draw_curves()
         self.refresh_bindings()
 
     def on_trainer_lost(self, message: TrainerLost) -> None:
         if message.path == self.path:
-            self._lost = message.reason
-            self._show()
+            self._start_error = message.reason
+            self._update_monitor()
             self.app.bell()
             self.refresh_bindings()
 
@@ -214,37 +214,37 @@ class TrainScreen(Screen[None]):
             self._switch("form")
             self.query_one(RunForm).show_error(message.reason)
 
-    def _announce(self, what: str, *, wrong: bool) -> None:
-        """Ring, and say it on whatever screen is in sight."""
+    def _announce(self, message: str, *, error: bool) -> None:
+        """Ring the bell and show a notification, on any screen."""
         assert self.path is not None
         self.app.bell()
-        self.app.notify(what, title=self.path.name, severity="error" if wrong else "information", timeout=10)
+        self.app.notify(message, title=self.path.name, severity="error" if error else "information", timeout=10)
 
-    def _tell(self) -> None:
-        """Show how far the run is, and draw, in one refresh of the screen."""
+    def _refresh_run(self) -> None:
+        """Update progress and curves in one refresh of the screen."""
         if self._stale and self.is_current:
-            self._show()
-        self._draw()
+            self._update_monitor()
+        self._draw_curves()
 
-    def _show(self) -> None:
+    def _update_monitor(self) -> None:
         self._stale = False
         if self.path is not None:
             monitor = self.query_one(RunMonitor)
-            monitor.update_run(self.path.name, self.history, self.status, self._host, self._lost)
+            monitor.update_run(self.path.name, self.history, self.status, self._host, self._start_error)
 
-    def _draw(self) -> None:
-        """Draw the curves if they changed and are in sight."""
+    def _draw_curves(self) -> None:
+        """Draw the curves if they are visible, have changed, and are due."""
         if self.path is None or not self.is_current:
             return
         if self.status is Status.ELSEWHERE:
-            self._show()  # how long ago it was heard of changes without an event
-        now = (len(self.history.progress), self.history.last, self.status)
-        due = self._drawn_at + self.query_one(CurvePlot).render_seconds / DRAW_SHARE
-        if now != self._drawn and (self._drawn is None or time.monotonic() >= due):
-            self._drawn, self._drawn_at = now, time.monotonic()
+            self._update_monitor()  # the age of its last event changes
+        state = (len(self.history.progress), self.history.last, self.status)
+        due = self._drawn_at + self.query_one(CurvePlot).render_seconds / DRAW_FRACTION
+        if state != self._drawn and (self._drawn is None or time.monotonic() >= due):
+            self._drawn, self._drawn_at = state, time.monotonic()
             self.query_one(RunMonitor).update_curves(self.history, self.status)
 
-    # What a person asks for
+    # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         on_form = self.query_one(ContentSwitcher).current == "form" if self.is_mounted else True
@@ -255,14 +255,14 @@ class TrainScreen(Screen[None]):
                 return on_form and self.focused is not None
             case "back", _:
                 return on_form and self.focused is None and self.path is not None
-            case "ask", ("pause",):
+            case "request", ("pause",):
                 return not on_form and self._is_alive and self.status is not Status.PAUSED
-            case "ask", ("continue",):
+            case "request", ("continue",):
                 return not on_form and self.status is Status.PAUSED
-            case "ask", _:
+            case "request", _:
                 return not on_form and self._is_alive
             case "resume", _:
-                return not on_form and (self._lost is not None or self.status in RESUMABLE)
+                return not on_form and (self._start_error is not None or self.status in RESUMABLE)
             case "sample", _:
                 return not on_form and self._sampleable
             case (("new" | "preview"), _):
@@ -271,7 +271,7 @@ class TrainScreen(Screen[None]):
 
     @property
     def _is_alive(self) -> bool:
-        return self._lost is None and self.status.alive
+        return self._start_error is None and self.status.alive
 
     def on_descendant_focus(self) -> None:
         self.refresh_bindings()
@@ -289,7 +289,7 @@ class TrainScreen(Screen[None]):
         message.stop()
         form = self.query_one(RunForm)
         if self.query_one(ContentSwitcher).current != "form":
-            return  # a key pressed twice: the run that it asked for is being watched
+            return  # submitted twice; the run is being watched already
         try:
             path = create_run(form.config())
             start_trainer(path)
@@ -298,14 +298,14 @@ class TrainScreen(Screen[None]):
             return
         self.watch_path(path)
 
-    def action_ask(self, what: RequestName) -> None:
+    def action_request(self, name: RequestName) -> None:
         if self.path is not None:
             try:
-                request(self.path, what)
+                request(self.path, name)
             except MinidiffError as error:
                 self.notify(str(error), severity="error")
             else:
-                self.notify(f"asked {self.path.name} to {what}", timeout=2)
+                self.notify(f"{self.path.name}: {name} requested", timeout=2)
 
     def action_resume(self) -> None:
         if self.path is not None:

@@ -1,4 +1,4 @@
-"""The welcome that a first start lays over the screen: what this is, and the few keys that lead everywhere."""
+"""The welcome page of the first start: what the app does, and its main keys."""
 
 from __future__ import annotations
 
@@ -15,49 +15,48 @@ from textual.widgets import Static
 from tui.actions import ACTIONS, bindings
 from tui.widgets.modal import TextPage
 
-PLACES = (
-    ("1", "Sample", "digits come out of noise, step by step"),
-    ("2", "Train", "a model of your own"),
-    ("3", "Runs", "what was trained here, side by side"),
-    ("4", "Devices", "what the machine is doing"),
-    ("5", "Lab", "convolution, noise and the net, taken apart"),
-    ("?", "Help", "the keys of the place where you are"),
-    ("q", "Quit", "leave; training goes on"),
+KEYS = (
+    ("1", "Sample", "watch a model denoise, step by step"),
+    ("2", "Train", "train your own model"),
+    ("3", "Runs", "manage and compare your runs"),
+    ("4", "Devices", "GPU and CPU status"),
+    ("5", "Lab", "convolution, noise and the inside of a network"),
+    ("?", "Help", "the keys of the current screen"),
+    ("q", "Quit", "training continues"),
 )
 TEXT = (
-    "A small diffusion model is drawing digits behind this: on the left the noise that it is given, on the right the "
-    "clean digits that it sees in it. Space stops it, arrows go step by step."
+    "Behind this page, a small diffusion model generates digits: on the left the noisy state, on the right the model's "
+    "prediction of the clean digits. Space pauses, the arrow keys step."
 )
 
 
 class WelcomeScreen(TextPage):
-    """Shown once; a key that works everywhere closes it too, and does what it says there."""
+    """Shown once. Global keys close it and then run their action."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("welcome")
     DEFAULT_CSS = """
     WelcomeScreen {
         & > VerticalScroll { width: 64; }
-        & #places { margin-top: 1; }
+        & #keys { margin-top: 1; }
     }
     """
 
     def compose(self) -> ComposeResult:
-        """A paragraph and the keys."""
         with VerticalScroll() as box:
             box.border_title = "Welcome to minidiff"
-            box.border_subtitle = "enter begins"
+            box.border_subtitle = "enter starts"
             yield Static(TEXT)
-            yield Static(Content("\n").join(Content.assemble(*row) for row in _rows()), id="places")
+            yield Static(Content("\n").join(Content.assemble(*row) for row in _rows()), id="keys")
 
     def on_key(self, event: events.Key) -> None:
-        """Let the screen below have what works everywhere."""
-        everywhere = {key for action in ACTIONS if action.place == "app" for key in action.keys.split(",")}
-        if event.key in everywhere:
+        """Close on a global key and pass it to the screen below."""
+        global_keys = {key for action in ACTIONS if action.scope == "app" for key in action.keys.split(",")}
+        if event.key in global_keys:
             event.stop()
             self.dismiss()
             self.app.simulate_key(event.key)
 
 
 def _rows() -> Iterator[tuple[tuple[str, str], ...]]:
-    for key, name, text in PLACES:
+    for key, name, text in KEYS:
         yield (f" {key}  ", "bold $primary"), (f"{name:<9}", "bold"), (text, "$foreground 70%")

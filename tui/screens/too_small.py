@@ -1,4 +1,4 @@
-"""What stands over every screen while the terminal is too small: how much room is needed, and how much there is."""
+"""Covers every screen while the terminal is too small."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from textual.widgets import Static
 
 from tui.widgets.modal import Modal
 
-LEAST = Size(60, 20)
+MINIMUM = Size(60, 20)  # columns and rows
 
 
 def is_small(size: Size) -> bool:
-    """Whether a terminal of this size shows too little of a screen."""
-    return size.width < LEAST.width or size.height < LEAST.height
+    """Return whether a terminal of this size is too small for the app."""
+    return size.width < MINIMUM.width or size.height < MINIMUM.height
 
 
 class TooSmallScreen(Modal[None]):
-    """Goes by itself as soon as there is room."""
+    """Shows the required and the current size; closes itself once the terminal is large enough."""
 
     DEFAULT_CSS = """
     TooSmallScreen Static {
@@ -26,14 +26,13 @@ class TooSmallScreen(Modal[None]):
     """
 
     def compose(self) -> ComposeResult:
-        """One sentence."""
         yield Static()
 
     def on_resize(self) -> None:
-        """Tell the size, or go."""
+        """Show the current size, or close."""
         size = self.app.size
         if not is_small(size):
             self.dismiss()
             return
-        needed = f"minidiff needs {LEAST.width}x{LEAST.height} cells and has {size.width}x{size.height}"
-        self.query_one(Static).update(f"{needed}: make the window larger, or its letters smaller")
+        sizes = f"minidiff needs {MINIMUM.width}x{MINIMUM.height} cells, this terminal has {size.width}x{size.height}."
+        self.query_one(Static).update(f"{sizes} Enlarge the window or use a smaller font.")
