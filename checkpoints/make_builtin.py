@@ -1,8 +1,7 @@
-"""Turns a finished run into a built-in model: `python checkpoints/make_builtin.py RUN default-mnist --half`.
+"""Creates a built-in model from a finished run: `python checkpoints/make_builtin.py RUN default-mnist --half`.
 
-Keeps the config as it is, and the weights too, or in half as many digits; thins the log to a few hundred windows,
-leaves out what belongs to the machine it was trained on, records a denoising for the screen to play, and draws the
-first 64 samples for the docs.
+Keeps the config and the weights, in float16 with --half; merges the log to a few hundred windows; removes
+machine-specific values; records a denoising trajectory for the UI; and generates 64 samples for the docs.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ SEED = 0
 
 
 def thinned(history: RunHistory, name: str) -> list[Event]:
-    """The run's story in a few hundred events."""
-    share = -(-len(history.progress) // WINDOWS)
-    windows = [merged(history.progress[i : i + share]) for i in range(0, len(history.progress), share)]
-    assert history.started is not None, "a finished run has begun"
-    assert history.dataset is not None, "and has seen its data"
-    assert isinstance(history.lifecycle, Finished), "as was checked"
+    """The run's log, merged to a few hundred events."""
+    size = -(-len(history.progress) // WINDOWS)
+    windows = [merged(history.progress[i : i + size]) for i in range(0, len(history.progress), size)]
+    assert history.started is not None, "a finished run has a start event"
+    assert history.dataset is not None, "and a data set"
+    assert isinstance(history.lifecycle, Finished), "checked by the caller"
     started = dataclasses.replace(history.started, name=name)
     dataset: DatasetLoaded = dataclasses.replace(history.dataset, source="MNIST/raw")
     middle = sorted([*windows, *history.epochs, history.previews[-1]], key=lambda event: event.time)
@@ -44,11 +43,11 @@ def thinned(history: RunHistory, name: str) -> list[Event]:
 
 
 def main() -> None:
-    """Make the built-in model from the run named on the command line."""
+    """Create the built-in model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="directory of a finished run on genuine MNIST")
-    parser.add_argument("name", choices=BUILTIN, help="which built-in model it becomes")
-    parser.add_argument("--half", action="store_true", help="keep the weights in float16, half as large")
+    parser.add_argument("run", type=Path, help="directory of a finished run on MNIST")
+    parser.add_argument("name", choices=BUILTIN, help="name of the built-in model")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16")
     arguments = parser.parse_args()
     run, name = arguments.run, arguments.name
     if run_status(run) != Status.FINISHED:
@@ -60,17 +59,17 @@ def main() -> None:
     write_atomically(target / CONFIG, config.to_toml().encode())
     write_atomically(target / EVENTS, "".join(map(to_line, thinned(history, name))).encode())
     tensors, _, step, _ = read_weights(run / MODEL)
-    kept = {key: value.half() if arguments.half else value for key, value in tensors.items()}
-    write_tensors(target / MODEL, "model", kept, config, step)
+    stored = {key: value.half() if arguments.half else value for key, value in tensors.items()}
+    write_tensors(target / MODEL, "model", stored, config, step)
     write_csv(target / "loss.csv", RunHistory.of(target / EVENTS))
 
     model = load_model(target, device="cpu")
     classifier = available_classifier("conv", model.config.dataset)
-    reader = None if classifier is None else partial(classify, classifier)
-    recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, classify=reader)
+    classes_of = None if classifier is None else partial(classify, classifier)
+    recording = record(sample(model, n=8, seed=SEED), model=name, seed=SEED, classify=classes_of)
     save_recording(recording, target / RECORDING)
-    pictures = HERE.parent / "docs" / "images"
-    write_grid(pictures / f"{name}-64.png", record(sample(model, n=64, seed=SEED), model=name, seed=SEED))
+    images = HERE.parent / "docs" / "images"
+    write_grid(images / f"{name}-64.png", record(sample(model, n=64, seed=SEED), model=name, seed=SEED))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Trains the two feature classifiers for MNIST: `python checkpoints/make_feature_classifiers.py [--data-root FOLDER]`.
+"""Trains the two feature classifiers of MNIST: `python checkpoints/make_feature_classifiers.py [--data-root FOLDER]`.
 
-They learn 50,000 of the training images; the 10,000 held out and the test split say how well they read: some minutes.
+Trains on 50,000 training images, and prints the accuracy on the other 10,000 and on the test split. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -15,43 +15,44 @@ from core.evaluation import feature_classifiers
 
 NAME = "mnist"
 HERE = Path(__file__).resolve().parent
-SECONDS = 10.0  # between two lines
+SECONDS = 10.0  # between progress lines
 
 
 def trained(shape: feature_classifiers.Shape, data: Dataset) -> feature_classifiers.Classifier:
-    """A classifier of this shape, with a line now and then on how far it has come."""
-    fitting, has_written = feature_classifiers.fit(shape, data), time.monotonic()
+    """Train a classifier, and print progress."""
+    training, last_report = feature_classifiers.fit(shape, data), time.monotonic()
     while True:
         try:
-            done, total = next(fitting)
+            done, total = next(training)
         except StopIteration as end:
             net: feature_classifiers.Classifier = end.value
             return net
-        if time.monotonic() - has_written > SECONDS:
-            has_written = time.monotonic()
+        if time.monotonic() - last_report > SECONDS:
+            last_report = time.monotonic()
             print(f"{shape}: step {done:,} of {total:,}", flush=True)
 
 
 def main() -> None:
-    """Train both shapes and write them beside this script."""
+    """Train both classifiers and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", type=Path, help="folder that holds the files of MNIST")
+    parser.add_argument("--data-root", type=Path, help="folder with the files of MNIST")
     parser.add_argument("--output", type=Path, default=HERE / "feature_classifiers", help="folder to write to")
-    asked = parser.parse_args()
-    train, test = (load_dataset(NAME, asked.data_root, split=split) for split in ("train", "test"))
-    learned, validation_loss = (
+    arguments = parser.parse_args()
+    train, test = (load_dataset(NAME, arguments.data_root, split=split) for split in ("train", "test"))
+    training, validation = (
         Dataset(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
     )
-    asked.output.mkdir(exist_ok=True)
+    arguments.output.mkdir(exist_ok=True)
     for shape in feature_classifiers.SHAPES:
-        began = time.monotonic()
-        net = trained(shape, learned)
-        right = feature_classifiers.accuracy(net, test)
-        path = asked.output / f"{NAME}-{shape}.safetensors"
-        feature_classifiers.write_classifier(path, net, NAME, feature_classifiers.images_sha256(train), right)
-        seconds = time.monotonic() - began
-        unseen = feature_classifiers.accuracy(net, validation_loss)
-        print(f"{shape}: test {right:.2%}, held out {unseen:.2%}, {seconds:.0f} s; wrote {path}", flush=True)
+        start = time.monotonic()
+        net = trained(shape, training)
+        test_accuracy = feature_classifiers.accuracy(net, test)
+        path = arguments.output / f"{NAME}-{shape}.safetensors"
+        feature_classifiers.write_classifier(path, net, NAME, feature_classifiers.images_sha256(train), test_accuracy)
+        seconds = time.monotonic() - start
+        validation_accuracy = feature_classifiers.accuracy(net, validation)
+        print(f"{shape}: test accuracy {test_accuracy:.2%}, validation {validation_accuracy:.2%}, {seconds:.0f} s")
+        print(f"wrote {path}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Corrupts real digits more and more, and measures how far one prediction and a whole walk get back to them."""
+"""Corrupts digits at several noise levels, and measures the error of one prediction and of sampling."""
 
 import torch
 
@@ -6,7 +6,7 @@ from core import corrupt, load_dataset, load_model, sample
 
 model = load_model("quick-mnist", device="cpu")
 digits = load_dataset("glyphs", split="test", limit=32).images / 255  # (32, 1, 28, 28)
-print("amount  noisy  one step  24 steps   (mean squared error to the true digit)")
+print("     t    noisy  one step  24 steps   (mean squared error)")
 for t in (0.2, 0.4, 0.6, 0.8):
     noise = torch.rand(digits.shape, generator=torch.Generator().manual_seed(0))
     start = corrupt(digits, torch.full((32,), t), noise)

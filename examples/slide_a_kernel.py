@@ -1,4 +1,4 @@
-"""Slides a kernel over a drawn digit: one window with its sum written out, then the whole map in characters."""
+"""Convolves a digit with a kernel: one window with its products, then the output as characters."""
 
 import sys
 
@@ -8,9 +8,9 @@ from core import convolve_steps, load_dataset
 from core.convolution import Geometry, kernel_text, named_kernel, output_formula, parse_kernel
 
 
-def shades(picture: Tensor) -> list[str]:
-    """One line of characters a row, from the least value, blank, to the greatest."""
-    scaled = (picture - picture.min()) / (picture.max() - picture.min()).clamp(min=1e-9)
+def shades(image: Tensor) -> list[str]:
+    """Render each row as characters, from blank for the minimum to @ for the maximum."""
+    scaled = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-9)
     return ["".join(" .:-=+*#%@"[int(value * 9.999)] * 2 for value in row) for row in scaled.tolist()]
 
 
@@ -26,5 +26,5 @@ for window, weights, products in zip(step.window.tolist(), kernel, step.products
     print(
         *(f"{a:5.2f}" for a in window), "  ×", *(f"{b:5.2f}" for b in weights), "  =", *(f"{c:5.2f}" for c in products)
     )
-print(f"which add up to {step.total:.3f}\n\nthe map, from blank for the least to @ for the most:")
+print(f"sum: {step.total:.3f}\n\noutput, from blank for the minimum to @ for the maximum:")
 print("\n".join(shades(steps[-1].output)))

@@ -1,4 +1,4 @@
-"""Trains a small net on drawn digits for two epochs, then draws eight samples: python examples/train_and_sample.py."""
+"""Trains a small network on drawn digits for two epochs, then generates eight samples."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -169,7 +169,7 @@ def test_any_text_is_a_kernel_or_refused(text: str) -> None:
 
 
 def test_a_kernel_that_is_not_a_number_is_refused() -> None:
-    with pytest.raises(MinidiffError, match="found nan"):
+    with pytest.raises(MinidiffError, match="not nan"):
         check_kernel(((math.nan,),))
 
 

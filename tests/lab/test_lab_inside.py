@@ -119,7 +119,7 @@ def test_attention_weights_times_values_are_what_the_module_puts_out(nets: dict[
 
 def test_nets_without_attention_have_no_attention_maps(nets: dict[str, nn.Module]) -> None:
     assert attention_maps(nets["basic_unet"], X[:1]) == attention_maps(nets["patch_unet"], X[:1], 0.5) == {}
-    with pytest.raises(MinidiffError, match="for one image, not 2"):
+    with pytest.raises(MinidiffError, match="attention maps need one image, not 2"):
         attention_maps(nets["basic_unet"], X)
 
 
@@ -181,7 +181,7 @@ def test_a_field_is_how_much_the_answer_moves_and_leaves_the_net_alone(name: str
 def test_a_field_is_that_of_one_pixel_of_one_image(nets: dict[str, nn.Module]) -> None:
     with pytest.raises(MinidiffError, match="one image, not 2"):
         receptive_field(nets["basic_unet"], X, (0, 0))
-    with pytest.raises(MinidiffError, match="within 28 by 28 pixels, not at 28, 0"):
+    with pytest.raises(MinidiffError, match="within 28 by 28 pixels, not 28, 0"):
         receptive_field(nets["basic_unet"], X[:1], (28, 0))
 
 

@@ -57,9 +57,12 @@ KEYS = ("ctrl+p", "f", "question_mark", "c", "z", "e", "o", "escape", "enter", "
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_an_overlay_left_while_it_opens_takes_nothing_down(model_root: Path, tmp_path: Path, seed: int) -> None:
+async def test_an_overlay_closed_while_it_opens_does_not_end_the_app(
+    model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """Each of these keys comes before what the one before it opened is there."""
     rng = random.Random(seed)
+    monkeypatch.chdir(tmp_path)  # exports are written here
     app = MinidiffApp(shutil.copytree(model_root, tmp_path / "runs"))  # which the keys may change
     async with app.run_test(size=(80, 24)) as pilot:
         for keys in (("ctrl+p", "e", "escape"), ("c", "escape"), ("question_mark", "escape"), ("o", "escape")):
