@@ -144,11 +144,7 @@ def test_a_whole_digit_takes_milliseconds() -> None:
             torch.rand(4, 9),
             torch.rand(1, 1),
             {"padding": 4, "padding_mode": "reflect"},
-<<<<<<< HEAD
-            "4 pixels can be reflected by up to 3",
-=======
             "can be reflected by up to 3",
->>>>>>> h2
         ),
     ],
 )
