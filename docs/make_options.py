@@ -1,18 +1,19 @@
-"""Writes docs/options.md from TrainConfig, where every option is declared: `python docs/make_options.py`."""
+"""Writes docs/options.md from the tables in core/config: `python docs/make_options.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from core.config.sampling import SAMPLER_INFO
 from core.config.training import PRESETS, TrainConfig
 
-INTRODUCTION = """# Options of a training run
+INTRODUCTION = """# Options
 
-Made from `core/config/training.py` by `python docs/make_options.py`. Each option is a flag of `minidiff train`
-(`--batch-size 64`), a variable of the environment (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size =
-64`), a field of the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. A flag wins over the
-environment.
+Generated from `core/config` by `python docs/make_options.py`. Each option is a flag of `minidiff train`
+(`--batch-size 64`), an environment variable (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size =
+64`), a field of the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. Flags override
+the environment.
 """
 
 
@@ -23,9 +24,9 @@ def options_page() -> str:
     for name, option in schema.items():
         row = f"| `--{name.replace('_', '-')}` | {_values(option)} | {_default(option)} | {option['description']} |"
         groups.setdefault(option["group"], []).append(row)
-    heading = "| option | takes | default | what it does |\n| --- | --- | --- | --- |\n"
+    heading = "| option | values | default | description |\n| --- | --- | --- | --- |\n"
     tables = [f"## {group}\n\n{heading}" + "\n".join(rows) + "\n" for group, rows in groups.items()]
-    return "\n".join([INTRODUCTION, *tables, _presets()])
+    return "\n".join([INTRODUCTION, *tables, _presets(), _samplers()])
 
 
 def _presets() -> str:
@@ -34,6 +35,15 @@ def _presets() -> str:
         for preset, values in PRESETS.items()
     ]
     return "## Presets\n\n| preset | what it sets |\n| --- | --- |\n" + "\n".join(rows) + "\n"
+
+
+def _samplers() -> str:
+    rows = [
+        f"| `{name}` | {info.summary} | {', '.join(f'`{path}`' for path in info.paths)} | {info.evaluations} |"
+        for name, info in SAMPLER_INFO.items()
+    ]
+    heading = "| sampler | what it is | paths | NFE per step |\n| --- | --- | --- | ---: |\n"
+    return "## Samplers\n\nOf `minidiff sample` and the Sample screen.\n\n" + heading + "\n".join(rows) + "\n"
 
 
 def _default(option: dict[str, Any]) -> str:
@@ -65,7 +75,7 @@ def _values(option: dict[str, Any]) -> str:
                 ("maximum", "at most"),
                 ("exclusiveMaximum", "below"),
             )
-            return ", ".join([words, *(f"{said} {_number(kind[key])}" for key, said in limits if key in kind)])
+            return ", ".join([words, *(f"{limit} {_number(kind[key])}" for key, limit in limits if key in kind)])
         case "boolean":
             return "yes or no: the flag, or `--no-` before its name"
         case "array":

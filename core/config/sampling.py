@@ -15,7 +15,31 @@ from core.errors import MinidiffError, hint
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
-SAMPLER_NAMES = ("mix", "euler", "heun", "ddpm", "ddim", "dpm2m")
+PATH_NAMES = ("mix", "flow", "vp")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerInfo:
+    """A sampler of `core.diffusion.samplers`."""
+
+    function: str  # its function there
+    summary: str  # for the documentation
+    paths: tuple[str, ...] = PATH_NAMES  # that it supports
+    evaluations: int = 1  # of the network per step, except in the last
+
+
+# Every sampler is registered here, and only here.
+SAMPLER_INFO = {
+    "mix": SamplerInfo(
+        "interpolate_to_denoised", "the tutorial's: interpolates towards the denoised image", ("mix", "flow")
+    ),
+    "euler": SamplerInfo("euler", "Euler's method for the probability flow ODE"),
+    "heun": SamplerInfo("heun", "Heun's method, second order (Karras et al. 2022)", evaluations=2),
+    "ddpm": SamplerInfo("ddpm", "ancestral sampling, stochastic (Ho et al. 2020)", ("flow", "vp")),
+    "ddim": SamplerInfo("ddim", "DDIM without noise (Song et al. 2021)"),
+    "dpm2m": SamplerInfo("dpm2m", "DPM-Solver++(2M), second order (Lu et al. 2022)"),
+}
+SAMPLER_NAMES = tuple(SAMPLER_INFO)
 DIFFUSERS = "diffusers:"  # prefix of a scheduler's class name
 # Guidance interval of noise levels: from sigma = alpha to sigma = 4 alpha. Outside it guidance costs evaluations and
 # diversity without improving quality (Kynkaanniemi et al. 2024).
@@ -27,7 +51,6 @@ MIN_NOISE_LEVEL = 1e-4  # of a start image
 SHIFT_RANGE = (0.001, 1000.0)  # outside it, steps become too small for float32
 NO_CLASS = -1  # requests an unconditional sample from a class-conditional model
 
-_LINEAR, _GAUSSIAN = ("mix", "flow"), ("flow", "vp")
 # diffusers' schedulers by path. Tests check that each ends in the data and visits the requested noise levels. Error
 # messages suggest the first one.
 SCHEDULERS: dict[str, tuple[str, ...]] = {
@@ -48,8 +71,7 @@ _REFUSED = {
     "DPMSolverSDEScheduler": "adds noise that does not follow from the seed",
 }
 # These evaluate the network twice per step, except in the last.
-_SECOND_ORDER = ("heun", *(f"{DIFFUSERS}{name}Scheduler" for name in ("HeunDiscrete", "KDPM2Discrete")))
-_SECOND_ORDER += (f"{DIFFUSERS}KDPM2AncestralDiscreteScheduler",)
+_SECOND_ORDER = ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +89,7 @@ class SamplingOptions(TypedDict, total=False):
     """Sampling options besides the steps; the model's default applies to those left out or None.
 
     Attributes:
-        sampler: mix, euler, heun, ddpm, ddim, dpm2m, or diffusers:NAME of a scheduler; default: depends on the model
+        sampler: {samplers}, or diffusers:NAME of a scheduler; default: depends on the model
         guidance: classifier-free guidance scale; 1: off
         shift: shift of the noise schedule, 0.001 to 1,000; 1: equal steps; above 1, more steps at high noise
         contrast: extrapolation away from the mean image, 0: off; for the path flow
@@ -77,6 +99,10 @@ class SamplingOptions(TypedDict, total=False):
     guidance: float | None
     shift: float | None
     contrast: float | None
+
+
+# The command line's help is made from this docstring.
+SamplingOptions.__doc__ = (SamplingOptions.__doc__ or "").replace("{samplers}", ", ".join(SAMPLER_NAMES))
 
 
 def defaults_for(config: TrainConfig) -> Sampling:
@@ -120,11 +146,11 @@ def incompatibility(sampler: str, path: str) -> str | None:
     if sampler not in SAMPLER_NAMES:
         known = (*SAMPLER_NAMES, f"{DIFFUSERS}NAME")
         return f"there is no sampler {sampler!r}; {hint(sampler, known, otherwise='choose one of:')}"
-    if sampler == "mix" and path not in _LINEAR:
-        return f"the sampler mix needs a linear path ({', '.join(_LINEAR)}), not {path}; use ddim"
-    if sampler == "ddpm" and path not in _GAUSSIAN:
-        return f"the sampler ddpm adds Gaussian noise, and the path {path} has uniform noise; use mix"
-    return None
+    supported = SAMPLER_INFO[sampler].paths
+    if path in supported:
+        return None
+    other = next(name for name, info in SAMPLER_INFO.items() if path in info.paths)
+    return f"the sampler {sampler} supports the path {' or '.join(supported)}, not {path}; use {other}"
 
 
 def image_count(n: int) -> int:
@@ -141,11 +167,17 @@ def image_count(n: int) -> int:
     return n
 
 
+def _evaluations_per_step(sampler: str) -> int:
+    if sampler.startswith(DIFFUSERS):
+        return 2 if sampler.removeprefix(DIFFUSERS) in _SECOND_ORDER else 1
+    return SAMPLER_INFO[sampler].evaluations
+
+
 def evaluations(chosen: Sampling, path: str) -> int:
     """Network evaluations per image; each counts twice where guidance is applied."""
     times = noise_levels(chosen.steps, chosen.shift)
     evaluated = times[:-1]
-    if chosen.sampler in _SECOND_ORDER:
+    if _evaluations_per_step(chosen.sampler) == 2:
         evaluated = evaluated + times[1:-1]
     return len(evaluated) + (sum(is_guided(path, t) for t in evaluated) if chosen.guidance != 1 else 0)
 

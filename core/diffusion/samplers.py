@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from core.compute.precision import in_precision
 from core.config.datasets import NULL_CLASS
-from core.config.sampling import is_guided
+from core.config.sampling import SAMPLER_INFO, is_guided
 from core.diffusion.prob_paths import Prediction, ProbPath, convert_output
 
 
@@ -158,14 +158,7 @@ def dpm2m(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Gen
         yield x, denoised
 
 
-SAMPLERS: dict[str, Sampler] = {
-    "mix": interpolate_to_denoised,
-    "euler": euler,
-    "heun": heun,
-    "ddpm": ddpm,
-    "ddim": ddim,
-    "dpm2m": dpm2m,
-}
+SAMPLERS: dict[str, Sampler] = {name: globals()[info.function] for name, info in SAMPLER_INFO.items()}
 
 
 def step_generators(generator: torch.Generator) -> Generators:

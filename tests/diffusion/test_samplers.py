@@ -327,7 +327,3 @@ def test_a_sampler_is_a_generator_of_at_most_30_lines_with_the_common_signature(
     assert inspect.isgeneratorfunction(SAMPLERS[name])
     assert len(inspect.getsource(SAMPLERS[name]).splitlines()) <= 30
     assert inspect.signature(SAMPLERS[name]) == inspect.signature(SAMPLERS["euler"])
-
-
-def test_the_names_are_those_that_the_screen_offers() -> None:
-    assert tuple(SAMPLERS) == SAMPLER_NAMES
