@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from animation import Scene, animated
 from lab_pictures import take_lab, write_sliding
 from textual.pilot import Pilot
 
@@ -35,12 +36,14 @@ from core.runs.store import create_run
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.app import MinidiffApp
 from tui.screens.compare import CompareScreen
+from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.themes import DARK, LIGHT
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.header import Header
 
 IMAGES = Path(__file__).resolve().parent / "images"
+SCENE_SIZE = (100, 30)  # of the animation in the README
 SIZES = ((80, 24), (120, 40), (200, 60))
 FIRST_SCREEN = (120, 38)  # the least width at which 3 digits of 18 pixels stand side by side
 MIDWAY = 18  # of the 40 steps of the comparison: one side is ahead of the other in what can be read
@@ -143,13 +146,31 @@ async def shoot(pilot: Pilot[None], name: str, sizes: tuple[tuple[int, int], ...
             save(pilot, f"{name}{suffix}-{columns}x{lines}.svg")
 
 
-def save(pilot: Pilot[None], name: str) -> None:
+def screenshot(pilot: Pilot[None]) -> str:
+    """The visible screen as an SVG that names no path of this machine."""
     picture = without_home(tidy(pilot.app.export_screenshot(simplify=True)))
     for place in (str(Path.home()), tempfile.gettempdir(), os.getcwd(), "http://", "https://cdn"):
         if place in picture.replace('xmlns="http://www.w3.org/2000/svg"', ""):
-            raise SystemExit(f"{name} names {place}")
+            raise SystemExit(f"a screenshot names {place}")
+    return picture
+
+
+def write(name: str, picture: str) -> None:
     (IMAGES / name).write_text(picture, encoding="utf-8")
     print(f"{name:24} {len(picture.encode()) / 1000:6.0f} kB", flush=True)
+
+
+def save(pilot: Pilot[None], name: str) -> None:
+    write(name, screenshot(pilot))
+
+
+async def add_scene(pilot: Pilot[None], scenes: list[Scene], seconds: float) -> None:
+    """Add the visible screen to the animation."""
+    if pilot.app.size != SCENE_SIZE:
+        await pilot.resize_terminal(*SCENE_SIZE)
+        await pilot.pause(1.0)
+    await pilot.pause(0.2)
+    scenes.append(Scene(screenshot(pilot), seconds))
 
 
 async def go_to(pilot: Pilot[None], key: str, mode: str) -> None:
@@ -176,7 +197,8 @@ def make_runs(builtin: Path) -> None:
 
 
 async def take(root: Path, denoising_steps: int) -> None:
-    """Every screen at every size."""
+    """Write every screen at every size, and an animation of some of them."""
+    scenes: list[Scene] = []
     app = MinidiffApp(root, settings=Settings(theme=DARK.name))
     async with app.run_test(size=FIRST_SCREEN) as pilot:
         await pilot.press("home")
@@ -185,6 +207,13 @@ async def take(root: Path, denoising_steps: int) -> None:
         await pilot.press(*["right"] * min(LATE, denoising_steps))
         await pilot.pause(0.5)
         save(pilot, "first-screen.svg")
+        await pilot.press("home")
+        await add_scene(pilot, scenes, 1.0)
+        for _ in range(denoising_steps):
+            await pilot.press("right")
+            await add_scene(pilot, scenes, 0.3)
+        await add_scene(pilot, scenes, 1.7)
+        await pilot.press("home", *["right"] * min(LATE, denoising_steps))
         await shoot(pilot, "sample")
         for key, name in (("question_mark", "help"), ("z", "zoom"), ("d", "change")):
             await pilot.press(key)
@@ -206,6 +235,7 @@ async def take(root: Path, denoising_steps: int) -> None:
         await until(pilot, lambda: app.current_mode == "train", "the run is shown")
         await pilot.pause(2.0)
         await shoot(pilot, "train-finished")
+        await add_scene(pilot, scenes, 3.0)
         app.screen.query_one(CurvePlot).focus()
         await pilot.press("plus", *["left"] * 20)
         await shoot(pilot, "plot", ((120, 40),))
@@ -228,7 +258,12 @@ async def take(root: Path, denoising_steps: int) -> None:
             await pilot.pause(DEVICE_SECONDS)
             await shoot(pilot, "devices")
             await go_to(pilot, "5", "lab")
+            lab = app.screen
+            assert isinstance(lab, LabScreen)
+            await until(pilot, lambda: lab.is_idle and lab.bench.shown is not None, "the first bench is shown")
+            await add_scene(pilot, scenes, 3.0)
             await take_lab(pilot, shoot, until)
+            write("app.svg", animated(scenes))
         finally:
             request(path, "stop")
             trainer.wait()
