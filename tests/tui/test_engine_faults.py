@@ -72,7 +72,7 @@ async def screen(model_root: Path) -> AsyncIterator[Screen]:
     await made.engine.stop()
 
 
-async def test_a_request_on_which_the_engine_was_killed_is_asked_once_more_and_answered(screen: Screen) -> None:
+async def test_a_request_during_which_the_engine_was_killed_is_retried_once(screen: Screen) -> None:
     await screen.engine.sample("tiny", n=1, steps=3, seed=1, device="cpu")
     await screen.until(SamplingFinished)
     for number in range(1, count(1, 10) + 1):
@@ -100,7 +100,7 @@ async def test_a_request_that_kills_the_engine_twice_is_given_up(screen: Screen)
     await screen.until(SamplingFinished)
 
 
-async def test_an_engine_that_dies_with_nothing_to_do_is_started_again_but_not_for_ever(screen: Screen) -> None:
+async def test_an_idle_engine_that_dies_is_restarted_a_limited_number_of_times(screen: Screen) -> None:
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGKILL)
@@ -111,7 +111,7 @@ async def test_an_engine_that_dies_with_nothing_to_do_is_started_again_but_not_f
     assert not screen.engine.running
 
 
-async def test_an_engine_that_hangs_is_ended_and_its_request_asked_of_another(screen: Screen) -> None:
+async def test_an_engine_that_hangs_is_killed_and_its_request_retried(screen: Screen) -> None:
     """SIGSTOP stops every thread, the one that says every second that it is alive, too."""
     for number in range(1, count(1, 5) + 1):
         await screen.sampling(seed=number)
@@ -124,7 +124,7 @@ async def test_an_engine_that_hangs_is_ended_and_its_request_asked_of_another(sc
         await screen.until(FrameSampled, frames + 1)
 
 
-async def test_an_engine_that_hung_with_nothing_to_do_is_found_out_by_the_next_request(screen: Screen) -> None:
+async def test_an_idle_engine_that_hangs_is_detected_by_the_next_request(screen: Screen) -> None:
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGSTOP)
@@ -133,7 +133,7 @@ async def test_an_engine_that_hung_with_nothing_to_do_is_found_out_by_the_next_r
     assert len(screen.deaths) == 1
 
 
-async def test_a_bench_of_the_lab_is_asked_again_as_a_denoising_is(screen: Screen) -> None:
+async def test_lab_requests_are_retried_like_sampling_requests(screen: Screen) -> None:
     walk = {"kernel": [[0, 0, 0], [0, 1, 0], [0, 0, 0]], "stride": 1, "padding": 0, "padding_mode": "zeros"}
     request = {"digit": {"pixels": "40" * 784}, **walk, "dilation": 1, "flip": False}
     await screen.engine.start()
@@ -146,7 +146,7 @@ async def test_a_bench_of_the_lab_is_asked_again_as_a_denoising_is(screen: Scree
     assert screen.engine.running
 
 
-async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_asked(model_root: Path) -> None:
+async def test_the_sample_screen_reports_that_its_engine_died_and_shows_the_result(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -167,7 +167,7 @@ async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_as
         await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
 
 
-async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
+async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -193,7 +193,7 @@ async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-async def test_an_engine_ended_by_any_signal_says_no_traceback(number: signal.Signals) -> None:
+async def test_an_engine_ended_by_a_signal_prints_no_traceback(number: signal.Signals) -> None:
     engine = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "core.engine.server"),
         stdin=asyncio.subprocess.PIPE,

@@ -26,7 +26,7 @@ def numbers(on: Lab) -> str:
     return on.bench.query_one("#numbers", Input).value
 
 
-async def test_the_first_bench_opens_on_a_digit_with_its_sum_written_out(tmp_path, monkeypatch):
+async def test_the_first_bench_opens_on_a_digit_and_shows_the_sum(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         assert isinstance(on.bench, ConvolutionBench)
         assert "of glyphs" in on.screen.query_one(Header).note
@@ -69,7 +69,7 @@ async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
         assert not left.playing
 
 
-async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_own(tmp_path, monkeypatch):
+async def test_a_named_kernel_fills_in_its_values_and_typed_values_make_it_custom(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         names = on.bench.query_one("#kernel", CompactSelect)
         for name in NAMED:
@@ -91,7 +91,7 @@ async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_ow
         assert on.bench.shown.arrays["kernel"].shape == (2, 2)
 
 
-async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
+async def test_invalid_numbers_are_explained_and_kept(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         before = on.bench.shown
         for text, said in (
@@ -113,7 +113,7 @@ async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
         assert on.bench.shown is not before
 
 
-async def test_the_mathematicians_convolution_stands_beside_what_the_library_computes(tmp_path, monkeypatch):
+async def test_true_convolution_is_shown_beside_cross_correlation(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         assert not on.bench.query_one("#other").display
         on.bench.query_one("#flip", Switch).value = True
@@ -127,7 +127,7 @@ async def test_the_mathematicians_convolution_stands_beside_what_the_library_com
         assert "conv2d" in on.told
 
 
-async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, monkeypatch):
+async def test_a_kernel_of_a_layer_can_be_used_and_an_invalid_one_is_reported(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         on.bench.query_one("#kernel", CompactSelect).value = LAYER
         await on.answered()
@@ -139,7 +139,7 @@ async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, 
         assert numbers(on) == "nowhere 0 0"
 
 
-async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, monkeypatch):
+async def test_keys_pick_a_random_digit_and_a_random_kernel(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         first = on.bench.shown.arrays["digit"]
         await on.pilot.press("n")
@@ -156,7 +156,7 @@ async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, 
         assert "0 to 999, not 4000" in on.told
 
 
-async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_path, monkeypatch):
+async def test_export_writes_an_image_and_a_script_that_computes_it(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         await on.fill("padding", "1")
         at = on.screen.timeline.position
@@ -172,7 +172,7 @@ async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_pat
         assert "map (28, 28)" in printed
 
 
-async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
+async def test_an_export_that_cannot_be_written_is_reported_in_one_line(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         (tmp_path / "file").touch()
         await on.pilot.press("e")
@@ -186,7 +186,7 @@ async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monk
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
-async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monkeypatch):
+async def test_every_size_shows_the_fields_the_images_and_the_sum(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
         for widget in ("#image", "#map", "ProductTable", "Timeline", ".told", "#flip", "#numbers"):
             region = on.bench.query_one(widget).region
@@ -195,7 +195,7 @@ async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monk
         assert "sum" in str(on.bench.query_one(ProductTable).render())
 
 
-def test_arrays_come_back_as_they_were_sent():
+def test_arrays_survive_a_round_trip():
     values = torch.arange(24.0).reshape(2, 3, 4) - 5
     found = read({"one": [2, 3, 4], "none": [0, 3]}, values.numpy().tobytes())
     assert found["one"].part(1).rows[2] == values[1, 2].tolist() or list(found["one"].part(1).rows[2]) == [
@@ -208,13 +208,13 @@ def test_arrays_come_back_as_they_were_sent():
     assert found["none"].shape == (0, 3)
 
 
-def test_brightness_has_zero_in_the_middle_only_where_something_is_below_it():
+def test_zero_is_mid_grey_only_if_there_are_negative_values():
     assert list(brightness([0.0, 0.5, 1.0])) == [0, 128, 255]
     assert list(brightness([-2.0, 0.0, 2.0])) == [0, 128, 255]
     assert list(brightness([0.0, 0.0])) == [0, 0]
 
 
-def test_numbers_take_five_places_at_most():
+def test_numbers_take_at_most_five_characters():
     for value, said in (
         (0, "0"),
         (0.25, ".25"),
