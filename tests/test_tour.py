@@ -35,7 +35,7 @@ def test_the_tour_has_rows_on_every_screen() -> None:
     not (builtin_directories().get("default-mnist", HOME) / RECORDING).is_file(),
     reason="no built-in model here",
 )
-def test_the_tour_shows_what_it_says(tmp_path: Path) -> None:
+def test_the_tour_matches_the_app(tmp_path: Path) -> None:
     with PseudoTerminal("--root", str(tmp_path / "runs"), columns=120, lines=40, cwd=tmp_path) as terminal:
         for keys, shows in tour():
             terminal.press(*keys)

@@ -1,4 +1,4 @@
-"""What the screen's tests share: a root with a model in it, and the built-in model."""
+"""Fixtures for the tests of the UI: a root with models, and the built-in model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.runs.trajectory import RECORDING
 
 @pytest.fixture(scope="session")
 def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with runs whose weights were never trained: `tiny`, and `classy`, which has classes."""
+    """A root with two runs with untrained weights: `tiny`, unconditional, and `classy`, class-conditional."""
     import torch
 
     from core.config.training import TrainConfig
@@ -37,8 +37,8 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def builtin() -> Path:
-    """The built-in model's directory."""
-    home = builtin_directories().get(BUILTIN[0])
-    if home is None or not (home / RECORDING).is_file():
+    """Directory of the built-in model."""
+    directory = builtin_directories().get(BUILTIN[0])
+    if directory is None or not (directory / RECORDING).is_file():
         pytest.skip("the built-in checkpoint and its recording are not in this tree")
-    return home
+    return directory

@@ -1,4 +1,4 @@
-"""Run directories written by hand, with logs as a trainer would leave them, for tests and pictures of the screens."""
+"""Writes run directories with logs like those of a trainer, for tests and pictures of the screens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS_PER_EPOCH = 469
 
 @functools.cache
 def digits(count: int, clarity: float, seed: int = 0) -> bytes:
-    """`count` 28x28 pictures of strokes that stand out of the noise the better, the nearer `clarity` is to 1."""
+    """`count` 28x28 images of strokes in noise; `clarity` from 0 (noise) to 1 (clean)."""
     rng = random.Random(seed)
     pictures = bytearray()
     for number in range(count):
@@ -65,7 +65,7 @@ def window(step: int, loss: float, at: float, pace: float = 1_940.0) -> Progress
 def training(
     epochs: float, *, total: int = 30, name: str = "quick-1", began: float | None = None, every: int = 12, seed: int = 0
 ) -> list[Event]:
-    """The log of a run after `epochs` of its `total` epochs: the loss decays from .12 to .018, 31 s an epoch."""
+    """The log of a run after `epochs` of its `total` epochs: the loss decays from .12 to .018, 31 s per epoch."""
     rng = random.Random(seed)
     pace = 31.0 / STEPS_PER_EPOCH
     last = int(epochs * STEPS_PER_EPOCH)
@@ -115,14 +115,14 @@ def write_run(
 
 
 def append(path: Path, *events: Event) -> None:
-    """Write `events` at the end of the run's log, as a trainer does."""
+    """Append `events` to the log of the run."""
     with open(path / "events.jsonl", "a", encoding="utf-8") as log:
         log.writelines(map(to_line, events))
 
 
 @contextmanager
 def held(path: Path):
-    """Hold the run's lock, as a living trainer does."""
+    """Hold the lock of the run, like an active trainer."""
     descriptor = os.open(path / "lock", os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:

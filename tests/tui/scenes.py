@@ -1,4 +1,4 @@
-"""Every screen brought about from data, the same each time and everywhere, for snapshots and tests of layout."""
+"""Reproducible scenes of every screen, for snapshots, layout tests and the pictures of the docs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.run_table import RunTable
 
-NOW = 1_800_000_000.0  # what the clock says, in seconds since the epoch
+NOW = 1_800_000_000.0  # the current time, in seconds since the epoch
 GIB = 2**30
 DEVICES = (
     DeviceInfo("NVIDIA H100 80GB HBM3", "cuda:0", "cuda", "GPU-0", 31 * GIB, 80 * GIB, 87.0, 61.0, 512.0),
@@ -50,10 +50,10 @@ Pilots = Pilot[None]
 
 
 class Machine(SystemMonitor):
-    """A machine with a GPU and a part of another, on which nothing moves."""
+    """A system monitor with fixed readings of a GPU and a MIG device."""
 
     def read(self) -> None:
-        """Tell of two minutes in which the load rose and fell; of the part no load is known."""
+        """Report two minutes of rising and falling load; none for the MIG device."""
         self.devices = list(DEVICES)
         for number, device in enumerate(DEVICES):
             loads = [20.0 + second * (number + 2) % 80 for second in range(HISTORY_LENGTH)]
@@ -62,7 +62,7 @@ class Machine(SystemMonitor):
             history.memory.extend([100 * (device.memory_used or 0) / (device.memory_total or 1)] * HISTORY_LENGTH)
 
     def read_processes(self, root: Path) -> None:
-        """Tell of who computes there."""
+        """Report the processes."""
         self.processes = [
             GpuProcess("GPU-0", 4711, "python -m core resume running", "student", 30 * GIB),
             GpuProcess("GPU-0", 815, None, None, None),
@@ -73,9 +73,9 @@ class Machine(SystemMonitor):
 
 @contextmanager
 def scenery(place: Path) -> Iterator[Path]:
-    """Where the scenes play: four runs, one of them going on, a machine with GPUs, an engine that never gets ready.
+    """Environment of the scenes: four runs, one of them active, two GPUs, and an engine that never becomes ready.
 
-    Gives the runs' root, which lies in `place`, and is told as `runs`.
+    Yields the root of the runs inside `place`, shown as `runs`.
     """
     silent = place / "silent"
     silent.write_text("#!/bin/sh\nexec cat > /dev/null\n")
@@ -110,7 +110,7 @@ MODES: dict[str, str] = {}  # the screen that each scene's app opens on
 
 
 def scene(mode: str) -> Callable[[Scene], Scene]:
-    """Plays on a screen of the app; called as its function is."""
+    """Register a scene for a screen, under the name of its function."""
 
     def register(play: Scene) -> Scene:
         SCENES[play.__name__] = play
@@ -121,14 +121,14 @@ def scene(mode: str) -> Callable[[Scene], Scene]:
 
 
 def open_app(name: str, root: Path, *, theme: str = "minidiff-dark") -> MinidiffApp:
-    """The app for a scene: nothing plays by itself, and no cursor blinks."""
+    """Open the app for a scene, without autoplay or blinking cursors."""
     settings = Settings(theme=theme, reduced_motion=True)
     run = name if name in ("running", "finished", "failed") else None
     return MinidiffApp(root, mode=MODES[name], run=run, settings=settings, welcome=name == "welcome")
 
 
 async def enter(name: str, pilot: Pilots) -> None:
-    """Bring a scene about."""
+    """Enter a scene."""
     await until(pilot, lambda: bool(DevicePanel.monitor.devices), "the devices are read")
     await SCENES[name](pilot)
     for field in pilot.app.screen.query(Input):
@@ -136,8 +136,8 @@ async def enter(name: str, pilot: Pilots) -> None:
     await pilot.pause(0.05)
 
 
-def told(pilot: Pilots, what: str) -> str:
-    """What a line of the screen says."""
+def text_of(pilot: Pilots, what: str) -> str:
+    """Text of a line of the screen."""
     return str(pilot.app.screen.query_one(what, Static).render())
 
 
@@ -185,7 +185,7 @@ async def welcome(pilot: Pilots) -> None:
 
 @scene("sample")
 async def compare(pilot: Pilots) -> None:
-    """Two recordings stand for what an engine would have sampled."""
+    """Show two recordings instead of sampling."""
     await sample(pilot)
     await pilot.press("c")
     screen = pilot.app.screen
@@ -205,14 +205,14 @@ async def compare(pilot: Pilots) -> None:
         for frame in recording.frames:
             screen.post_message(FrameSampled(frame))
         screen.post_message(SamplingFinished(0.5))
-        await until(pilot, lambda side=side: side in screen.shown and screen.shown[side].complete, f"{name} is there")
-    await until(pilot, lambda: screen.ready, "both sides are there")
+        await until(pilot, lambda side=side: side in screen.shown and screen.shown[side].complete, f"{name} is shown")
+    await until(pilot, lambda: screen.ready, "both sides are sampled")
     await pilot.press("home", *["right"] * 30)
 
 
 @scene("train")
 async def form(pilot: Pilots) -> None:
-    await until(pilot, lambda: "running" in told(pilot, "#title"), "the run going on is shown")
+    await until(pilot, lambda: "running" in text_of(pilot, "#title"), "the active run is shown")
     await pilot.press("n", "down", "down")
 
 
@@ -235,7 +235,7 @@ async def _watched(pilot: Pilots, status: Status) -> None:
     screen = pilot.app.screen
     assert isinstance(screen, TrainScreen)
     await until(pilot, lambda: screen.status is status and bool(screen.history.progress), f"the run is {status}")
-    await until(pilot, lambda: bool(told(pilot, "#legend")), "the curves are drawn")
+    await until(pilot, lambda: bool(text_of(pilot, "#legend")), "the curves are drawn")
 
 
 @scene("runs")
@@ -243,7 +243,7 @@ async def runs(pilot: Pilots) -> None:
     table = pilot.app.screen.query_one(RunTable)
     await until(pilot, lambda: table.row_count == 4, "the runs are listed")
     await pilot.press("home")
-    await until(pilot, lambda: bool(told(pilot, "#legend")), "the details are there")
+    await until(pilot, lambda: bool(text_of(pilot, "#legend")), "the details are shown")
 
 
 @scene("runs")
@@ -267,7 +267,7 @@ async def rename(pilot: Pilots) -> None:
 @scene("devices")
 async def devices(pilot: Pilots) -> None:
     disk = pilot.app.screen.query_one("#disk", Static)
-    await until(pilot, lambda: "free of" in str(disk.render()), "a card a device, and the disk told last")
+    await until(pilot, lambda: "free of" in str(disk.render()), "the devices and the disk are shown")
 
 
 @scene("lab")
@@ -288,7 +288,7 @@ async def draw(pilot: Pilots) -> None:
 
 
 async def _benched(pilot: Pilots, name: str) -> None:
-    """What the engine would have answered of the first drawn digit."""
+    """The reply of the engine for the first drawn digit."""
     screen = pilot.app.screen
     assert isinstance(screen, LabScreen)
     await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")

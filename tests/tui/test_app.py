@@ -1,4 +1,4 @@
-"""The app's shell: its screens as modes, help, palette, a terminal that is missing or goes away, and no torch."""
+"""The app: screens, help, palette, a missing or closed terminal, and no torch in its process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_every_screen_opens_at_every_size_and_shows_header_devices_and_key
             assert panel.region.right <= size[0]
 
 
-async def test_a_click_on_a_tab_goes_to_its_screen(tmp_path: Path) -> None:
+async def test_clicking_a_tab_opens_its_screen(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         text = app.screen.query_one(Header).render().plain
@@ -55,14 +55,14 @@ async def test_a_click_on_a_tab_goes_to_its_screen(tmp_path: Path) -> None:
         assert app.current_mode == "runs"
 
 
-async def test_the_screen_asked_for_is_the_first(tmp_path: Path) -> None:
+async def test_the_app_opens_on_the_requested_screen(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="runs")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert app.current_mode == "runs"
 
 
-async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown(tmp_path: Path) -> None:
+async def test_the_device_line_shows_na_for_unknown_values(tmp_path: Path) -> None:
     from core.system.devices import DeviceInfo
 
     app = MinidiffApp(tmp_path)
@@ -76,7 +76,7 @@ async def test_the_device_line_shows_the_cpu_or_gpus_with_na_for_what_is_unknown
 
 
 @pytest.mark.parametrize(("width", "where"), [(60, ".about-load"), (120, ".values")])
-async def test_a_gpus_card_names_the_run_that_uses_it_where_there_is_room(width: int, where: str) -> None:
+async def test_a_gpu_card_names_the_run_that_uses_it(width: int, where: str) -> None:
     from core.system.devices import DeviceInfo
 
     gpu = DeviceInfo(
@@ -101,19 +101,19 @@ def test_a_process_outside_the_container_is_shown_without_an_id() -> None:
     assert line.split(maxsplit=4) == ["N/A", "N/A", "3.0", "GiB", "a process outside this container"]
 
 
-async def test_a_terminal_too_small_is_told_how_much_room_is_needed_and_shown_the_screen_once_it_has_it(
+async def test_a_terminal_that_is_too_small_shows_the_required_size_until_it_is_enlarged(
     tmp_path: Path,
 ) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(50, 30)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the sentence is there")
+        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the message is shown")
         assert "60x20 cells, this terminal has 50x30" in str(app.screen.query_one("Static").render())
         await pilot.resize_terminal(70, 10)
-        await until(pilot, lambda: "70x10" in str(app.screen.query_one("Static").render()), "the new size is told")
+        await until(pilot, lambda: "70x10" in str(app.screen.query_one("Static").render()), "the new size is shown")
         await pilot.resize_terminal(60, 20)
-        await until(pilot, lambda: isinstance(app.screen, SampleScreen), "the screen is back")
+        await until(pilot, lambda: isinstance(app.screen, SampleScreen), "the screen is shown again")
         await pilot.resize_terminal(59, 20)
-        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the sentence is there again")
+        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen), "the message is shown again")
 
 
 async def test_help_lists_the_keys_of_the_screen_and_closes(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_help_lists_the_keys_of_the_screen_and_closes(tmp_path: Path) -> N
         assert not isinstance(app.screen, HelpScreen)
 
 
-async def test_the_palette_offers_the_screens_and_what_the_keys_of_this_one_do(tmp_path: Path) -> None:
+async def test_the_palette_lists_the_screens_and_the_actions_of_the_current_one(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)):
         titles = {command.title for command in app.get_system_commands(app.screen)}
@@ -146,7 +146,7 @@ def test_without_a_terminal_it_names_the_headless_command_and_exits_2() -> None:
 
 
 class Terminal:
-    """The app on a pseudo-terminal of 80x24; `read` takes what it has drawn so far."""
+    """The app on a pseudo-terminal of 80x24."""
 
     def __init__(self, *arguments: str, command: list[str] = COMMAND) -> None:
         pid, self.fd = pty.fork()
@@ -164,7 +164,7 @@ class Terminal:
                 self.drawn += os.read(self.fd, 65_536)
 
     def exit_status(self) -> int:
-        """The exit status, once the process has ended; what it still writes is read, as a terminal would."""
+        """Wait for the process to exit, reading its output, and return its exit status."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -236,7 +236,7 @@ Broken(Path(sys.argv[1])).run()
 """
 
 
-def test_an_unforeseen_error_is_one_line_and_its_traceback_a_file(tmp_path: Path) -> None:
+def test_an_unexpected_error_prints_one_line_and_writes_its_traceback_to_a_file(tmp_path: Path) -> None:
     terminal = Terminal(str(tmp_path), command=[sys.executable, "-c", BROKEN])
     terminal.read_until(b"Quit")
     os.write(terminal.fd, b"?")
@@ -274,20 +274,20 @@ assert not maps.exists() or "libtorch" not in maps.read_text()
 """
 
 
-def test_the_screens_process_never_loads_torch(model_root: Path) -> None:
+def test_the_ui_process_never_loads_torch(model_root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", VISIT, str(model_root)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_fields_may_be_filled_in_while_the_first_screen_is_not_there_yet(tmp_path: Path) -> None:
+def test_fields_can_be_filled_before_the_first_screen_exists(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="train")  # Python 3.12 composes it so early, and a field that is filled asks this
     app.clear_selection()
     assert not app.screen_stack
 
 
-async def test_a_list_left_without_room_by_a_resize_survives_a_page_key(tmp_path: Path) -> None:
+async def test_page_keys_are_safe_in_a_list_without_height(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         choices = OptionList(*"abc")

@@ -51,7 +51,7 @@ def lines_written(output: bytes) -> list[int]:
     ],
     ids=["runs", "train", "sample"],
 )
-def test_a_screen_at_rest_writes_little(
+def test_an_idle_screen_writes_little(
     root: Path, builtin: Path, options: tuple[str, ...], shown: str, motion: tuple[str, ...]
 ) -> None:
     with PseudoTerminal("--root", str(root), *options, *motion, columns=COLUMNS, lines=LINES) as app:

@@ -86,7 +86,7 @@ def test_a_flat_line_names_its_colour_once() -> None:
     assert len(line) < 120
 
 
-def test_no_colour_is_named_that_is_still_set() -> None:
+def test_a_colour_that_is_still_set_is_not_repeated() -> None:
     line = told([half(3, 9), half(9, 3), half(3, 3), half(9, 9)], "256")
     assert line.count("\x1b[") == 2  # the two colours together, and the reset
     assert line.removesuffix("\x1b[0m").endswith("m▀▄█ ")
@@ -107,7 +107,7 @@ def test_a_line_is_cut_and_styled_as_any_strip_is() -> None:
     assert not hasattr(whole, "nonsense")
 
 
-def test_noise_takes_two_thirds_of_what_a_style_a_cell_takes() -> None:
+def test_noise_needs_two_thirds_of_the_bytes_of_one_style_per_cell() -> None:
     cells = halves(random.Random(1), 224)
     system = ColorSystem.EIGHT_BIT
     styled = sum(
@@ -128,7 +128,7 @@ def test_a_cell_and_its_counterpart_show_the_same() -> None:
         assert painted(cell.text, front, behind) == painted(cell.inverse, behind, front)
 
 
-def test_of_more_levels_the_nearest_two_are_taken() -> None:
+def test_more_than_two_levels_are_reduced_to_the_nearest_two() -> None:
     levels = random.Random(4)
     for _ in range(30):
         pixels = tuple(levels.randrange(LEVELS) for _ in range(4))
@@ -140,7 +140,7 @@ def test_of_more_levels_the_nearest_two_are_taken() -> None:
             assert error <= sum((a - b) ** 2 for a, b in zip(other, pixels, strict=True))
 
 
-def test_where_no_image_is_the_background_stays() -> None:
+def test_the_background_is_kept_outside_images() -> None:
     cell = quadrant((GAP, GAP, 3, 5))
     assert painted(cell.text, str(cell.foreground), str(cell.background)) == ["16", "16", "4", "4"]
     assert quadrant((GAP,) * 4) == half(GAP, GAP)

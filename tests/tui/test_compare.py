@@ -1,4 +1,4 @@
-"""Compare shares the engine with the Sample screen: neither takes the other's denoising for its own."""
+"""Compare shares the engine with the Sample screen: each shows only its own results."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ def write_steps(bar: SamplingControls, steps: int) -> None:
     bar.query_one("#steps", Input).value = str(steps)
 
 
-async def test_what_one_screen_asked_for_is_not_told_to_the_next(model_root: Path) -> None:
-    heard: list[Message] = []
-    engine = EngineClient(heard.append, model_root)
+async def test_replies_to_one_screen_are_not_delivered_to_the_next(model_root: Path) -> None:
+    messages: list[Message] = []
+    engine = EngineClient(messages.append, model_root)
     try:
         await engine.sample(SampleRequest(model="tiny", n=1, steps=2, seed=0, device="cpu"))
         assert engine.busy
-        engine.redirect(heard.append)
+        engine.redirect(messages.append)
         assert not engine.busy
         late = asyncio.StreamReader()
         late.feed_data(b'{"event": "done", "id": 1, "seconds": 1}\n')
         late.feed_eof()
         await engine.read_replies(late)
-        assert heard == []
+        assert messages == []
     finally:
         await engine.stop()
 
 
-async def test_compare_opened_amid_a_denoising_shows_its_own_and_gives_way_to_that_one(model_root: Path) -> None:
+async def test_compare_opened_while_sampling_shows_its_own_result_and_the_first_request_resumes_afterwards(
+    model_root: Path,
+) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -62,13 +64,13 @@ async def test_compare_opened_amid_a_denoising_shows_its_own_and_gives_way_to_th
                 write_steps(compare.bar(side), steps)
             await pilot.press("enter")
             if steps == 5:
-                await until(pilot, lambda: compare.ready and compare.longest.steps == 5, "both sides are there")
+                await until(pilot, lambda: compare.ready and compare.longest.steps == 5, "both sides are sampled")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is sample, "Compare is closed")
         await until(
             pilot,
             lambda: sample.denoising is not None and sample.denoising.seed == seed and sample.denoising.complete,
-            "what was asked before is sampled",
+            "the first request is sampled",
         )
         assert sample.denoising is not None
         assert sample.denoising.steps == 400

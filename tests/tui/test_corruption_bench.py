@@ -31,7 +31,7 @@ def drawn(on: Lab, name: str) -> list[bytes]:
     return on.bench.query_one(f"#{name}", DigitGrid)._images
 
 
-async def test_the_slider_goes_from_the_digit_to_noise_alone_on_every_path(tmp_path, monkeypatch):
+async def test_the_slider_goes_from_the_clean_digit_to_pure_noise_on_every_path(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         assert on.screen.timeline.position == 24
@@ -48,7 +48,7 @@ async def test_the_slider_goes_from_the_digit_to_noise_alone_on_every_path(tmp_p
         assert bench.query_one("#errors", SmallPlot).cursor == pytest.approx(0.95)
 
 
-async def test_the_shares_are_those_of_the_paths(tmp_path, monkeypatch):
+async def test_the_displayed_fractions_match_the_paths(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         for name, path in PATHS.items():
@@ -79,7 +79,7 @@ async def test_samples_arrive_from_the_slider_outwards_and_their_errors_fill_the
         assert one[2][40] < walk[2][40]  # the mean of many digits is nearer to each than another digit is
 
 
-async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(tmp_path, monkeypatch):
+async def test_changed_class_and_steps_are_requested_and_invalid_ones_are_reported(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         before = bench.shown.errors[40]
@@ -95,7 +95,7 @@ async def test_another_class_and_other_steps_are_asked_for_and_wrong_ones_told(t
         assert not on.is_wrong
 
 
-async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same_way(tmp_path, monkeypatch):
+async def test_unconditional_models_and_other_paths_work_too(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, (80, 24)) as on:
         bench = await opened(on)
         on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
@@ -106,7 +106,7 @@ async def test_a_model_without_classes_and_another_path_is_looked_at_in_the_same
         assert bench.query_one("#class", CompactSelect).disabled
 
 
-async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
+async def test_views_without_room_can_be_reached_by_key(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, (80, 24)) as on:
         bench = await opened(on)
 
@@ -133,7 +133,7 @@ async def test_what_has_no_room_is_a_key_away(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["default-mnist", "quick-mnist"])
-async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monkeypatch):
+async def test_the_exported_script_computes_the_same_errors(model, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
         on.screen.query_one("#model", CompactSelect).value = model

@@ -38,7 +38,7 @@ def has_curve(text: str) -> bool:
     return any(0x2801 <= ord(character) <= 0x28FF for character in text)
 
 
-async def test_a_resumed_run_does_not_double_back():
+async def test_a_resumed_run_does_not_go_back_in_time():
     events = [*training(3, began=0.0)]
     events.append(Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=100.0))
     events += [window(STEPS_PER_EPOCH + 12 * step, 0.02, 100.0 + step) for step in range(1, 60)]
@@ -62,7 +62,7 @@ async def test_the_plot_draws_curves_against_epochs_and_survives_every_size():
         assert has_curve(text)
 
 
-async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
+async def test_a_nan_loss_keeps_the_rest_of_the_curve():
     events = [
         *training(1),
         window(481, math.nan, 99.0),
@@ -74,7 +74,7 @@ async def test_a_loss_that_became_nan_leaves_the_rest_of_the_curve():
         assert has_curve(drawn(pilot.app))
 
 
-async def test_a_run_with_nothing_but_nan_says_so_and_an_empty_one_says_what_it_waits_for():
+async def test_a_plot_without_finite_values_explains_why_it_is_empty():
     async with PlotApp().run_test(size=(80, 12)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         plot.set_history(RunHistory(), "warming up")
@@ -85,7 +85,7 @@ async def test_a_run_with_nothing_but_nan_says_so_and_an_empty_one_says_what_it_
         assert "NaN" in drawn(pilot.app)
 
 
-async def test_keys_zoom_pan_and_show_everything_again():
+async def test_keys_zoom_pan_and_reset_the_view():
     async with PlotApp().run_test(size=(80, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         plot.set_history(history_of(training(8)))
@@ -118,7 +118,7 @@ async def test_the_cursor_reads_values():
         assert f"validation {history.epochs[3].validation_loss:.4f}".replace(" 0.", " .") in said
 
 
-async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
+async def test_keys_change_unit_smoothing_and_axis():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         plot.set_history(history_of(training(4)))
@@ -133,7 +133,7 @@ async def test_steps_smoothing_and_a_linear_axis_are_keys_away():
         assert "smoothed" not in plot.series(60)
 
 
-async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_it():
+async def test_other_quantities_are_drawn_and_a_missing_one_explains_how_to_get_it():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         history = history_of(training(4))
@@ -154,7 +154,7 @@ async def test_the_other_quantities_are_drawn_and_a_missing_one_says_how_to_get_
         assert "distance .3100" in legend(pilot.app)
 
 
-async def test_several_runs_are_told_apart_by_name_and_colour():
+async def test_several_runs_are_distinguished_by_name_and_colour():
     async with PlotApp().run_test(size=(100, 16)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
         plot.set_histories({"first": history_of(training(3)), "second": history_of(training(5))})

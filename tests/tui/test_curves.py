@@ -25,7 +25,7 @@ from tui.widgets.curves import (
 ALL = (0.0, 9_999.0)
 
 
-def test_thinning_keeps_the_least_and_greatest_of_every_column():
+def test_thinning_keeps_minimum_and_maximum_of_every_column():
     rng = random.Random(1)
     xs = [float(x) for x in range(10_000)]
     ys = [rng.random() for _ in xs]
@@ -38,7 +38,7 @@ def test_thinning_keeps_the_least_and_greatest_of_every_column():
         assert (min(kept), max(kept)) == (min(inside), max(inside))
 
 
-def test_an_envelope_is_drawn_from_least_to_greatest():
+def test_an_envelope_is_drawn_from_minimum_to_maximum():
     curve = Curve("", "", [0.0, 1.0], [5.0, 6.0], lows=[4.0, 5.0], highs=[7.0, 8.0])
     assert downsample(curve, (0.0, 1.0), 40) == ([0.0, 0.0, 1.0, 1.0], [4.0, 7.0, 5.0, 8.0])
 
@@ -47,7 +47,7 @@ def test_short_series_are_drawn_as_they_are():
     assert downsample(Curve("", "", [1.0, 2.0], [3.0, 4.0]), (0.0, 2.0), 40) == ([1.0, 2.0], [3.0, 4.0])
 
 
-def test_what_is_not_finite_is_no_point():
+def test_non_finite_values_are_skipped():
     assert downsample(Curve("", "", [1.0, 2.0, 3.0], [0.5, math.nan, math.inf]), (0.0, 3.0), 40) == ([1.0], [0.5])
 
 
@@ -62,24 +62,24 @@ def smoothed(losses: list[float], weight: float) -> Sequence[float]:
 
 
 @pytest.mark.parametrize("weight", SMOOTHINGS)
-def test_smoothing_leaves_a_level_curve_level_and_holds_no_memory_of_a_start_at_zero(weight: float):
+def test_smoothing_a_constant_curve_is_unbiased(weight: float):
     assert smoothed([2.0] * 50, weight) == pytest.approx([2.0] * 50)
 
 
-def test_smoothing_is_the_weighted_mean_of_what_came_before():
+def test_smoothing_is_a_weighted_mean_of_earlier_values():
     ys = [1.0, 5.0, 2.0]
     weights = [0.9**2, 0.9, 1.0]
     expected = sum(w * y for w, y in zip(weights, ys, strict=True)) / sum(weights)
     assert smoothed(ys, 0.9)[-1] == pytest.approx(expected)
 
 
-def test_smoothing_steps_over_what_is_not_a_number():
+def test_smoothing_skips_nan():
     found = smoothed([1.0, math.nan, 3.0], 0.9)
     assert math.isnan(found[1])
     assert found[2] == pytest.approx((0.9 * 1 + 3) / 1.9)
 
 
-def test_smoothing_begins_again_where_a_resumed_run_dropped_windows():
+def test_smoothing_restarts_where_a_resumed_run_dropped_windows():
     windows = [window(step, float(step), 0.0) for step in range(10)]
     average = MovingAverage("loss", 0.9)
     average.of(windows)
@@ -88,7 +88,7 @@ def test_smoothing_begins_again_where_a_resumed_run_dropped_windows():
 
 
 @pytest.mark.parametrize("count", [2_047, 2_049, 7_001])
-def test_a_smoothed_loss_is_the_same_however_one_zooms(count: int):
+def test_smoothing_does_not_depend_on_zoom(count: int):
     rng = random.Random(1)
     history = RunHistory()
     history.extend(window(step, rng.gauss(1, 0.3), 0.0) for step in range(1, count + 1))
@@ -103,7 +103,7 @@ def test_a_smoothed_loss_is_the_same_however_one_zooms(count: int):
         assert all(y == values[x] for x, y in common)
 
 
-def test_zooming_in_and_out_again_comes_back_to_everything():
+def test_zooming_in_and_out_restores_the_full_view():
     view = View()
     for _ in range(5):
         view = view.zoomed((0.0, 100.0), 1)
@@ -113,7 +113,7 @@ def test_zooming_in_and_out_again_comes_back_to_everything():
     assert view.span is None
 
 
-def test_zooming_goes_around_the_cursor_and_ends_somewhere():
+def test_zooming_is_centred_on_the_cursor_and_has_a_limit():
     view = View(cursor=10.0).zoomed((0.0, 100.0), 1)
     assert view.span == pytest.approx((5.0, 55.0))
     for _ in range(100):

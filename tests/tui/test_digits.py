@@ -50,7 +50,7 @@ async def test_an_image_at_full_size_is_drawn_grey_for_grey() -> None:
     assert drawn == expected
 
 
-async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
+async def test_eight_images_at_full_size_are_in_reading_order() -> None:
     images = b"".join(bytes([GREYS[i + 4]]) * 784 for i in range(8))
     app = GridApp(4)
     async with app.run_test(size=(4 * 28 + 3 * 2, 29)):
@@ -63,7 +63,7 @@ async def test_eight_images_at_full_size_stand_in_reading_order() -> None:
             assert drawn[y][x] == (GREYS[i + 4],) * 3
 
 
-async def test_captions_stand_below_their_images_where_there_is_room() -> None:
+async def test_captions_are_drawn_below_their_images_if_there_is_room() -> None:
     app = GridApp(2)
     async with app.run_test(size=(28 * 2 + 2, 30)) as pilot:
         app.grid.set_images(bytes([255]) * 784 * 4, 4, captions=["0", "1", "2", "any"])
@@ -81,7 +81,7 @@ async def test_captions_stand_below_their_images_where_there_is_room() -> None:
 
 
 @pytest.mark.parametrize("size", [(39, 17), (59, 30), (99, 52), (29, 8), (12, 6), (3, 1), (1, 1)])
-async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
+async def test_the_grid_never_exceeds_its_size(size: tuple[int, int]) -> None:
     app = GridApp()
     async with app.run_test(size=size):
         app.grid.set_images(bytes(range(196)) * 4 * 8, 8)
@@ -89,7 +89,7 @@ async def test_the_grid_never_exceeds_its_room(size: tuple[int, int]) -> None:
             assert app.grid.render_line(y).cell_length == size[0]
 
 
-async def test_a_resize_fits_the_images_anew() -> None:
+async def test_a_resize_refits_the_images() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)) as pilot:
         app.grid.set_images(bytes([255]) * 784 * 4, 4)
@@ -101,7 +101,7 @@ async def test_a_resize_fits_the_images_anew() -> None:
     assert white == 4 * 784
 
 
-async def test_only_lines_that_changed_are_drawn_anew() -> None:
+async def test_only_changed_lines_are_redrawn() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)):
         image = bytearray(784)
@@ -124,7 +124,7 @@ async def test_ink_is_black_on_a_light_theme() -> None:
 
 
 @pytest.mark.parametrize(("size", "drawn"), [((28, 14), "half"), ((20, 10), "quadrant")])
-async def test_what_is_smaller_than_the_image_is_drawn_in_quadrants(size: tuple[int, int], drawn: str) -> None:
+async def test_images_below_full_size_are_drawn_in_quadrants(size: tuple[int, int], drawn: str) -> None:
     app = GridApp()
     async with app.run_test(size=size):
         app.grid.set_images(bytes(392) + bytes([255]) * 392, 1)
@@ -168,7 +168,7 @@ def test_halving_takes_means() -> None:
     assert rescale(image, 4, 4, 2, 2) == [bytes([50, 200]), bytes([50, 200])]
 
 
-def test_bytes_that_are_not_the_images_announced_are_refused() -> None:
+def test_images_of_the_wrong_size_are_rejected() -> None:
     with pytest.raises(ValueError, match="1568 bytes, not 5"):
         DigitGrid().set_images(b"12345", 2)
 

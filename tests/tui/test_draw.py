@@ -63,7 +63,7 @@ async def drawing(
         yield app, pilot
 
 
-async def test_the_pen_draws_only_with_ink_down() -> None:
+async def test_the_pen_draws_only_when_lowered() -> None:
     async with drawing() as (app, pilot):
         await pilot.press("left", "up")
         assert app.paper.pen == (13, 13)
@@ -95,7 +95,7 @@ async def test_ink_is_soft_about_two_pixels_wide_and_never_darkens() -> None:
         assert all(new >= old for new, old in zip(app.paper.ink, before, strict=True))
 
 
-async def test_the_pen_stays_on_the_board() -> None:
+async def test_the_pen_stays_on_the_canvas() -> None:
     async with drawing() as (app, pilot):
         await pilot.press("space", *["up"] * 20, *["left"] * 20)
         assert app.paper.pen == (0, 0)
@@ -119,7 +119,7 @@ async def test_the_mouse_draws_without_gaps_at_every_size(size: tuple[int, int],
         assert {at for at, value in app.ink().items() if value == 255} == drawn
 
 
-async def test_backspace_clears_and_escape_leaves_without() -> None:
+async def test_backspace_clears_and_escape_cancels() -> None:
     async with drawing() as (app, pilot):
         await pilot.press("space", "right", "backspace")
         assert not app.ink()
@@ -128,21 +128,21 @@ async def test_backspace_clears_and_escape_leaves_without() -> None:
         assert app.taken == [None]
 
 
-async def test_what_was_drawn_last_is_there_again() -> None:
+async def test_the_last_drawing_can_be_edited() -> None:
     async with drawing(pixels="ff" + BLANK[2:]) as (app, pilot):
         assert app.ink() == {(0, 0): 255}
         await pilot.press("enter")
         assert app.taken == ["ff" + BLANK[2:]]
 
 
-async def test_the_frame_tells_every_key_in_the_smallest_terminal() -> None:
+async def test_the_border_lists_all_keys_in_the_smallest_terminal() -> None:
     async with drawing() as (app, _):
         text = app.export_screenshot(simplify=True).replace("&#160;", " ")
         assert "arrow keys or mouse" in text
         assert "space pen · backspace clear · enter accept · esc close" in text
 
 
-async def test_the_lab_looks_at_what_was_drawn_until_a_number_is_typed(tmp_path: Path) -> None:
+async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=Settings(reduced_motion=True))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()

@@ -33,7 +33,7 @@ def decoded(*pieces: bytes, encoding: str = "utf-8") -> str:
         (b"\x1b[<0;3;4Mq", "\x1b[<0;3;4Mq"),
     ],
 )
-def test_bytes_become_the_same_text_however_they_are_cut(content: bytes, text: str) -> None:
+def test_decoding_does_not_depend_on_chunk_boundaries(content: bytes, text: str) -> None:
     assert decoded(content) == text
     assert decoded(*(bytes([byte]) for byte in content)) == text
     for cut in range(len(content)):
@@ -45,7 +45,7 @@ def test_the_terminals_own_encoding_is_decoded() -> None:
     assert decoded(b"\xe9", encoding="ascii") == "\ufffd"
 
 
-def test_the_private_parts_of_textual_are_as_seen_in_8_2_5_to_8_2_8() -> None:
+def test_private_textual_apis_are_those_of_8_2_5_to_8_2_8() -> None:
     seen = f"Textual {textual.__version__} is not as tui.terminal.driver takes it to be"
     assert "run_input_thread" in inspect.getsource(LinuxDriver._run_input_thread), seen
     assert "target=self._run_input_thread" in inspect.getsource(LinuxDriver.start_application_mode), seen

@@ -47,7 +47,7 @@ def ear() -> Ear:
     return Ear()
 
 
-async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) -> None:
+async def test_a_request_returns_every_step_in_order(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
     await engine.sample(SampleRequest(model="tiny", n=3, steps=4, seed=5))
     await ear.wait(SamplingFinished)
@@ -65,7 +65,7 @@ async def test_a_request_brings_every_step_in_order(model_root: Path, ear: Ear) 
     assert frames[4].x == frames[4].prediction  # the last state is the last prediction
 
 
-async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_what_it_made_of_them(
+async def test_sampler_guidance_and_class_are_sent_to_the_engine_and_echoed_in_its_reply(
     model_root: Path, ear: Ear
 ) -> None:
     engine = EngineClient(ear, model_root)
@@ -87,7 +87,7 @@ async def test_sampler_guidance_and_class_reach_the_engine_and_its_reply_says_wh
     assert without_classes.info.labels is None
 
 
-async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> None:
+async def test_only_the_newest_request_is_answered(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
     for seed in range(5):
         await engine.sample(SampleRequest(model="tiny", n=2, steps=200, seed=seed))
@@ -99,7 +99,7 @@ async def test_only_the_newest_request_is_heard(model_root: Path, ear: Ear) -> N
     assert len(ear.of(FrameSampled)) == 3
 
 
-async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root: Path, ear: Ear) -> None:
+async def test_an_invalid_request_is_reported_in_one_line_and_the_engine_stays_up(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
     await engine.sample(SampleRequest(model="no-such-model", n=1, steps=1, seed=0))
     refusal = await ear.wait(EngineRefused)
@@ -112,7 +112,7 @@ async def test_what_the_engine_cannot_do_is_one_line_and_it_stays_up(model_root:
     await engine.stop()
 
 
-async def test_a_killed_engine_is_told_of_and_started_again_by_the_next_request(model_root: Path, ear: Ear) -> None:
+async def test_a_killed_engine_is_reported_and_restarted_by_the_next_request(model_root: Path, ear: Ear) -> None:
     engine = EngineClient(ear, model_root)
     await engine.start()
     await ear.wait(EngineReady)
@@ -169,7 +169,7 @@ async def test_an_invalid_reply_is_a_value_error(tmp_path: Path, ear: Ear, conte
     assert ear.heard == []
 
 
-async def test_the_screen_and_its_engine_open_no_port(model_root: Path) -> None:
+async def test_the_ui_and_its_engine_open_no_port(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         for key in "2345":

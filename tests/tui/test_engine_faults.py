@@ -103,7 +103,7 @@ async def test_a_request_that_kills_the_engine_twice_is_given_up(screen: Screen)
     await screen.until(SamplingFinished)
 
 
-async def test_an_engine_that_dies_with_nothing_to_do_is_started_again_but_not_for_ever(screen: Screen) -> None:
+async def test_an_idle_engine_that_dies_is_restarted_a_limited_number_of_times(screen: Screen) -> None:
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGKILL)
@@ -127,7 +127,7 @@ async def test_an_engine_that_hangs_is_killed_and_its_request_retried(screen: Sc
         await screen.until(FrameSampled, frames + 1)
 
 
-async def test_an_engine_that_hung_with_nothing_to_do_is_found_out_by_the_next_request(screen: Screen) -> None:
+async def test_an_idle_engine_that_hangs_is_detected_by_the_next_request(screen: Screen) -> None:
     await screen.engine.start()
     await screen.until(EngineReady)
     screen.signal(signal.SIGSTOP)
@@ -158,7 +158,7 @@ async def test_a_request_of_the_lab_is_retried_as_one_for_samples_is(screen: Scr
     assert screen.engine.running
 
 
-async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_asked(model_root: Path) -> None:
+async def test_the_sample_screen_reports_that_its_engine_died_and_shows_the_result(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -179,7 +179,7 @@ async def test_the_sample_screen_says_that_its_engine_died_and_shows_what_was_as
         await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
 
 
-async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
+async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -205,7 +205,7 @@ async def test_compare_says_that_its_engine_died_and_shows_both_sides(model_root
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-async def test_an_engine_ended_by_any_signal_says_no_traceback(number: signal.Signals) -> None:
+async def test_an_engine_ended_by_a_signal_prints_no_traceback(number: signal.Signals) -> None:
     engine = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "core.engine.server"),
         stdin=asyncio.subprocess.PIPE,

@@ -53,28 +53,28 @@ class Terminal:
 
 
 @pytest.mark.parametrize("delay", [0.001, 0.05, 0.3])
-def test_a_link_with_room_gets_every_picture_whatever_its_delay(delay: float) -> None:
+def test_a_fast_connection_gets_every_frame_at_any_latency(delay: float) -> None:
     terminal = Terminal(rate=10e6, delay=delay, picture=20_000)
     terminal.run(10)
     assert terminal.rate_over_last(5) >= 0.9 * FASTEST
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.3])
-def test_a_slow_link_gets_what_it_can_carry_and_no_queue(delay: float) -> None:
+def test_a_slow_connection_gets_fewer_frames_and_no_queue(delay: float) -> None:
     terminal = Terminal(rate=160_000, delay=delay, picture=20_000)  # eight a second
     terminal.run(30)
     assert SLOWEST <= terminal.rate_over_last(20) <= 8.5
     assert terminal.idle_at - terminal.now < 0.6
 
 
-def test_on_a_link_slower_than_the_slowest_pace_a_picture_waits_for_the_last() -> None:
+def test_below_the_minimum_frame_rate_a_frame_waits_for_the_last_reply() -> None:
     terminal = Terminal(rate=20_000, delay=0.05, picture=20_000)  # one a second
     terminal.run(30)
     assert terminal.rate_over_last(20) <= 1.2
     assert terminal.longest_line <= 3.1
 
 
-def test_a_link_that_recovers_gets_its_pictures_back() -> None:
+def test_the_frame_rate_recovers_with_the_connection() -> None:
     terminal = Terminal(rate=80_000, delay=0.02, picture=20_000)
     terminal.run(20)
     assert terminal.rate_over_last(10) <= 5
@@ -83,7 +83,7 @@ def test_a_link_that_recovers_gets_its_pictures_back() -> None:
     assert terminal.rate_over_last(5) >= 0.9 * FASTEST
 
 
-def test_a_terminal_that_never_answers_is_asked_no_more() -> None:
+def test_a_terminal_that_never_replies_is_no_longer_queried() -> None:
     pacer = FramePacer()
     pacer.query_sent(0.0)
     pacer.frame_drawn(1.0)
@@ -93,14 +93,14 @@ def test_a_terminal_that_never_answers_is_asked_no_more() -> None:
     assert pacer.frame_rate == NO_REPLY_RATE
 
 
-def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
+def test_an_unsolicited_reply_is_ignored() -> None:
     pacer = FramePacer()
     pacer.reply_received(1.0)
     assert pacer.frame_rate == FASTEST
     assert pacer.delay == 0
 
 
-def test_a_cap_is_kept() -> None:
+def test_the_maximum_frame_rate_is_respected() -> None:
     pacer = FramePacer(fastest=10)
     pacer.frame_drawn(0.0)
     assert not pacer.can_draw(0.05)
@@ -115,7 +115,7 @@ def answering_pacer() -> FramePacer:
     return pacer
 
 
-def test_a_terminal_at_rest_is_asked_now_and_then() -> None:
+def test_an_idle_terminal_is_queried_occasionally() -> None:
     pacer = answering_pacer()
     assert not pacer.needs_query(QUERY_SECONDS - 0.1)
     assert pacer.needs_query(QUERY_SECONDS + 0.1)
@@ -123,7 +123,7 @@ def test_a_terminal_at_rest_is_asked_now_and_then() -> None:
     assert not pacer.needs_query(3 * QUERY_SECONDS), "one question without an answer is enough"
 
 
-def test_a_terminal_that_stops_answering_is_written_nothing_until_it_gives_a_sign() -> None:
+def test_a_terminal_that_stops_replying_gets_no_frames_until_it_replies_or_sends_input() -> None:
     pacer = answering_pacer()
     pacer.query_sent(20.0)
     assert not pacer.is_unresponsive(20.0 + UNRESPONSIVE_SECONDS - 0.1)
@@ -133,20 +133,20 @@ def test_a_terminal_that_stops_answering_is_written_nothing_until_it_gives_a_sig
     assert pacer.needs_query(60.0)
 
 
-def test_a_terminal_whose_keys_arrive_is_not_silent() -> None:
+def test_a_terminal_that_sends_keys_is_not_unresponsive() -> None:
     pacer = answering_pacer()
     pacer.query_sent(20.0)
     pacer.input_received(29.0)
     assert not pacer.is_unresponsive(31.0)
 
 
-def test_a_terminal_that_never_answered_is_never_silent() -> None:
+def test_a_terminal_that_never_replied_is_never_unresponsive() -> None:
     pacer = FramePacer()
     pacer.query_sent(0.0)
     assert not pacer.is_unresponsive(1000.0)
 
 
-def test_a_terminal_that_another_program_had_meanwhile_is_asked_again() -> None:
+def test_a_terminal_used_by_another_program_is_queried_again() -> None:
     pacer = answering_pacer()
     pacer.query_sent(20.0)
     pacer.discard_queries()

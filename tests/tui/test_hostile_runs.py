@@ -82,7 +82,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", [(60, 20), (120, 40), (200, 60)])
 @pytest.mark.parametrize("name", ["marked", "steered"])
-async def test_a_hostile_run_is_shown_as_it_is_written(root: Path, name: str, size: tuple[int, int]) -> None:
+async def test_a_hostile_run_is_shown_verbatim(root: Path, name: str, size: tuple[int, int]) -> None:
     app = MinidiffApp(root, mode="train", run=name)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.screen.query_one(RunLog).lines != [], "the log is shown")
@@ -101,7 +101,7 @@ async def test_a_hostile_run_is_shown_as_it_is_written(root: Path, name: str, si
         assert all(sign.isprintable() or sign == "\n" for sign in shown)
 
 
-async def test_a_running_hostile_run_and_one_that_fetches_data_are_shown(tmp_path: Path) -> None:
+async def test_active_hostile_runs_are_shown(tmp_path: Path) -> None:
     path = write_run(tmp_path, "a", hostile(MAX_COUNT, 3e38, MARKUP)[:2])
     with held(path):
         app = MinidiffApp(tmp_path, mode="train", run="a")
@@ -112,7 +112,7 @@ async def test_a_running_hostile_run_and_one_that_fetches_data_are_shown(tmp_pat
             await until(pilot, lambda: "step 9,007" in str(stats.render()), "it trains")  # type: ignore[attr-defined]
 
 
-async def test_a_notice_shows_markup_as_it_is_written(tmp_path: Path) -> None:
+async def test_notifications_show_markup_verbatim(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="runs")
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         app.screen.notify(MARKUP, severity="error")
@@ -123,7 +123,7 @@ async def test_a_notice_shows_markup_as_it_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["events.jsonl", "lock", "trainer.log", "model.safetensors"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-async def test_a_run_whose_files_are_pipes_or_links_is_listed_and_marked_without_waiting(
+async def test_a_run_whose_files_are_pipes_or_links_is_listed_and_marked_without_blocking(
     tmp_path: Path, name: str, kind: str
 ) -> None:
     path = write_run(tmp_path, "a")

@@ -123,7 +123,7 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
         assert " of 1 channels, 28x28" in tiles_say(on)
 
 
-async def test_without_skips_the_answer_is_another(tmp_path, monkeypatch):
+async def test_the_output_changes_without_skip_connections(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         before = bench.shown.prediction
         await on.pilot.press("k")
@@ -136,7 +136,7 @@ async def test_without_skips_the_answer_is_another(tmp_path, monkeypatch):
         assert bench.shown.prediction == before
 
 
-async def test_the_pixel_moves_the_field(tmp_path, monkeypatch):
+async def test_moving_the_pixel_moves_the_receptive_field(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         board, before = bench.query_one("#prediction", PixelPicker), bench.shown.receptive_field
         for _ in range(20):
@@ -162,7 +162,7 @@ async def test_the_pixel_moves_the_field(tmp_path, monkeypatch):
         assert bench.shown.pixel == (8, 0)  # the edge
 
 
-async def test_amount_and_class_change_what_is_asked_and_a_wrong_amount_is_told(tmp_path, monkeypatch):
+async def test_noise_level_and_class_change_the_request_and_an_invalid_level_is_reported(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         before = bench.shown
         for text in ("2", "", "x", "nan", "-0.1"):
@@ -183,7 +183,7 @@ async def test_amount_and_class_change_what_is_asked_and_a_wrong_amount_is_told(
             assert bench.shown.prediction != own
 
 
-async def test_attention_of_a_net_that_attends_and_another_model_afterwards(root, monkeypatch):
+async def test_attention_is_shown_and_the_model_can_be_changed_afterwards(root, monkeypatch):
     async with inside(root, monkeypatch, "attends") as (on, bench):
         net = load_model("attends", device="cpu", root=root).net
         table = layer_table(net)
@@ -207,7 +207,7 @@ async def test_attention_of_a_net_that_attends_and_another_model_afterwards(root
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
-async def test_every_size_shows_list_tiles_answer_and_field(size, tmp_path, monkeypatch):
+async def test_every_size_shows_the_list_the_tiles_the_output_and_the_receptive_field(size, tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch, size=size) as (on, bench):
 
         def in_sight(*names: str) -> bool:
@@ -229,7 +229,7 @@ async def test_every_size_shows_list_tiles_answer_and_field(size, tmp_path, monk
         assert on.screen.check_action("play", ()) is False
 
 
-async def test_the_script_computes_what_is_shown(tmp_path, monkeypatch):
+async def test_the_exported_script_computes_the_displayed_values(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         await on.fill("t", "0.7")
         await choose(on, "shrink")

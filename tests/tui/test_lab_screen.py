@@ -27,7 +27,7 @@ def numbers(on: Lab) -> str:
     return on.bench.query_one("#numbers", Input).value
 
 
-async def test_the_first_bench_opens_on_a_digit_with_its_sum_written_out(tmp_path, monkeypatch):
+async def test_the_first_bench_opens_on_a_digit_and_shows_the_sum(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         assert isinstance(on.bench, ConvolutionBench)
         assert "of glyphs" in on.screen.query_one(Header).note
@@ -70,7 +70,7 @@ async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):
         assert not left.playing
 
 
-async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_own(tmp_path, monkeypatch):
+async def test_a_named_kernel_fills_in_its_values_and_typed_values_make_it_custom(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         names = on.bench.query_one("#kernel", CompactSelect)
         for name in NAMED:
@@ -92,7 +92,7 @@ async def test_a_named_kernel_fills_in_its_numbers_and_typed_numbers_are_ones_ow
         assert on.bench.shown.kernel.shape == (2, 2)
 
 
-async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
+async def test_invalid_numbers_are_explained_and_kept(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         before = on.bench.shown
         for text, said in (
@@ -114,7 +114,7 @@ async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
         assert on.bench.shown is not before
 
 
-async def test_the_mathematicians_convolution_stands_beside_what_the_library_computes(tmp_path, monkeypatch):
+async def test_true_convolution_is_shown_beside_cross_correlation(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         assert not on.bench.query_one("#other").display
         on.bench.query_one("#flip", Switch).value = True
@@ -128,7 +128,7 @@ async def test_the_mathematicians_convolution_stands_beside_what_the_library_com
         assert "conv2d" in on.description
 
 
-async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, monkeypatch):
+async def test_a_kernel_of_a_layer_can_be_used_and_an_invalid_one_is_reported(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         on.bench.query_one("#kernel", CompactSelect).value = LAYER
         await on.answered()
@@ -140,7 +140,7 @@ async def test_a_layers_kernel_can_be_laid_on_and_a_wrong_one_is_told(tmp_path, 
         assert numbers(on) == "nowhere 0 0"
 
 
-async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, monkeypatch):
+async def test_keys_pick_a_random_digit_and_a_random_kernel(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         first = on.bench.shown.image
         await on.pilot.press("n")
@@ -157,7 +157,7 @@ async def test_another_digit_and_another_random_kernel_are_a_key_away(tmp_path, 
         assert "0 to 999, not 4000" in on.description
 
 
-async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_path, monkeypatch):
+async def test_export_writes_an_image_and_a_script_that_computes_it(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         await on.fill("padding", "1")
         at = on.screen.timeline.position
@@ -173,7 +173,7 @@ async def test_export_writes_a_picture_and_python_that_computes_the_same(tmp_pat
         assert "map (28, 28)" in printed
 
 
-async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
+async def test_an_export_that_cannot_be_written_is_reported_in_one_line(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         (tmp_path / "file").touch()
         await on.pilot.press("e")
@@ -187,7 +187,7 @@ async def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monk
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
-async def test_every_size_shows_fields_pictures_and_the_sum(size, tmp_path, monkeypatch):
+async def test_every_size_shows_the_fields_the_images_and_the_sum(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
         for widget in ("#image", "#map", "ProductTable", "Timeline", ".description", "#flip", "#numbers"):
             region = on.bench.query_one(widget).region
@@ -202,7 +202,7 @@ def test_zero_is_middle_gray_only_if_a_value_is_negative():
     assert list(normalized([0.0, 0.0])) == [0, 0]
 
 
-def test_numbers_take_five_places_at_most():
+def test_numbers_take_at_most_five_characters():
     for value, said in (
         (0, "0"),
         (0.25, ".25"),

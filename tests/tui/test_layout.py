@@ -1,4 +1,4 @@
-"""Every screen on a real terminal, in sizes and themes: its words are there, the focus shows, and frames are whole."""
+"""Every screen on a real terminal, at several sizes and in all themes: content, focus and frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.runs.trajectory import RECORDING
 
 SIZES = ((60, 20), (120, 40), (200, 60), (80, 24))
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
-# By the key of a screen: what it says at every size, and what its bottom line offers.
+# Screen key -> text on the screen at every size, and entries of the footer.
 WORDS = {
     "1": (("default-mnist", "steps", "noise", "step "), ("space", "Quit", "Help")),
     "3": (("older", "finished", "loss", "epoch 0"), ("Watch", "Quit", "Help")),
@@ -40,8 +40,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def unbroken(lines: list[str]) -> Iterator[str]:
-    """What is wrong with the frames on a screen: a corner without the one that it belongs to."""
+def frame_errors(lines: list[str]) -> Iterator[str]:
+    """Yield an error for each frame corner without its counterpart."""
     for row, line in enumerate(lines):
         for column, letter in enumerate(line):
             if letter in CORNERS:
@@ -52,15 +52,15 @@ def unbroken(lines: list[str]) -> Iterator[str]:
                     yield f"the frame that begins in row {row} has nothing below it"
 
 
-def is_whole(rows: list[str], says: tuple[str, ...], offers: tuple[str, ...]) -> bool:
-    """Whether a screen says those words between its tabs and the keys that it offers, in frames that are whole."""
+def is_whole(rows: list[str], words: tuple[str, ...], keys: tuple[str, ...]) -> bool:
+    """Whether the screen shows all `words`, all `keys` in the footer, and only complete frames."""
     text = "\n".join(rows[1:-1])
-    edges = "minidiff" in rows[0] and all(word in rows[-1] for word in offers)
-    return edges and all(word in text for word in says) and not list(unbroken(rows))
+    edges = "minidiff" in rows[0] and all(word in rows[-1] for word in keys)
+    return edges and all(word in text for word in words) and not list(frame_errors(rows))
 
 
 def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, bool, bool, bool]]:
-    """How each cell above the devices and the keys is drawn, but for its letter."""
+    """Style of each cell above the device line and the footer."""
     terminal.settle()
     terminal.draw()
     return {
@@ -71,7 +71,7 @@ def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, b
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_screen_says_what_it_should_in_every_size(theme: str, root: Path) -> None:
+def test_every_screen_shows_its_content_at_every_size(theme: str, root: Path) -> None:
     options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "runs")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:
         terminal.wait_for("older")
@@ -79,11 +79,11 @@ def test_every_screen_says_what_it_should_in_every_size(theme: str, root: Path) 
         terminal.wait_for("took 4 min")
         for columns, lines in SIZES:
             terminal.resize(columns, lines)
-            for key, (says, offers) in WORDS.items():
+            for key, (words, keys) in WORDS.items():
                 terminal.press(key)
-                terminal.wait_for(lambda _, says=says, offers=offers: is_whole(terminal.screen.display, says, offers))
+                terminal.wait_for(lambda _, words=words, keys=keys: is_whole(terminal.screen.display, words, keys))
             terminal.press("?")
-            terminal.wait_for(lambda text: "esc closes" in text and not list(unbroken(terminal.screen.display)))
+            terminal.wait_for(lambda text: "esc closes" in text and not list(frame_errors(terminal.screen.display)))
             terminal.press("escape")
             terminal.wait_for(lambda text: "esc closes" not in text)
         terminal.press("q")
@@ -91,7 +91,7 @@ def test_every_screen_says_what_it_should_in_every_size(theme: str, root: Path) 
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_where_the_focus_is_can_be_seen(theme: str, root: Path) -> None:
+def test_the_focus_is_visible(theme: str, root: Path) -> None:
     options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "train")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:
         terminal.wait_for("Leave field")
@@ -110,20 +110,18 @@ def test_where_the_focus_is_can_be_seen(theme: str, root: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colours", "no-colours"])
 @pytest.mark.parametrize("term", ["screen", "xterm-256color"])
-def test_every_letter_can_be_told_from_what_is_behind_it(
-    term: str, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_text_is_distinguishable_from_its_background(term: str, environment: dict[str, str], tmp_path: Path) -> None:
     stopped = Stopped(step=515, reason="asked", time=time.time())
     write_run(tmp_path, "ended", [*training(1.1, name="ended"), stopped], weights=True)
     options = ("--root", str(tmp_path), "--reduced-motion", "--run", "ended")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=tmp_path, term=term, env=environment) as terminal:
         terminal.wait_for("r resumes from step 469")  # the banner
-        for key, says in (("2", "smoothed"), ("n", "Start training"), ("3", "ended")):
+        for key, text in (("2", "smoothed"), ("n", "Start training"), ("3", "ended")):
             if key == "3":
                 terminal.press("escape")
                 terminal.wait_for(lambda text: "Leave field" not in text)
             terminal.press(key)
-            terminal.wait_for(says)
+            terminal.wait_for(text)
             terminal.settle()
             terminal.draw()
             cells = (terminal.screen.buffer[row][column] for row in range(24) for column in range(80))

@@ -1,4 +1,4 @@
-"""Keys pressed twice, faster than the app hears them: an overlay closes once, a form starts one run."""
+"""Keys pressed twice before the app handles the first: an overlay closes once, a form starts one run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLANK = Denoising("none", 0, 1, 1, 2, 2, (Frame(0, 1.0, bytes(4), None), Frame(1
 
 
 @pytest.mark.parametrize("overlay", ["palette", "export", "help", "confirm"])
-async def test_an_overlay_closed_twice_leaves_the_screen_below_it(tmp_path: Path, overlay: str) -> None:
+async def test_closing_an_overlay_twice_keeps_the_screen_below(tmp_path: Path, overlay: str) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         below = app.screen
@@ -60,7 +60,7 @@ KEYS = ("ctrl+p", "f", "question_mark", "c", "z", "e", "o", "escape", "enter", "
 async def test_an_overlay_closed_while_it_opens_does_not_end_the_app(
     model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Each of these keys comes before what the one before it opened is there."""
+    """Each key arrives before the overlay of the previous key has opened."""
     rng = random.Random(seed)
     monkeypatch.chdir(tmp_path)  # exports are written here
     app = MinidiffApp(shutil.copytree(model_root, tmp_path / "runs"))  # which the keys may change
@@ -87,7 +87,7 @@ async def test_a_form_submitted_three_times_at_once_starts_one_run(tmp_path: Pat
         form.query_one("#field-dataset", Select).value = "glyphs"
         for _ in range(3):
             form.submit()
-        await until(pilot, lambda: bool(run_directories(tmp_path)), "a run is there")
+        await until(pilot, lambda: bool(run_directories(tmp_path)), "a run exists")
         await pilot.pause()
         (only,) = run_directories(tmp_path)
         async with asyncio.timeout(PATIENCE):  # it ends by itself

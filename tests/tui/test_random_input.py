@@ -36,7 +36,7 @@ KEYS = sorted(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_no_key_click_or_resize_brings_it_down(
+async def test_no_key_click_or_resize_crashes_the_app(
     seed: int, model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")  # engines and trainers end as soon as they are started

@@ -32,20 +32,20 @@ def lit(drawn: Raster, across: int = 2, up: int = 4) -> set[tuple[int, int]]:
     }
 
 
-def test_every_pattern_of_dots_has_a_character_of_its_own():
+def test_every_dot_pattern_has_its_character():
     assert len({text for row in BRAILLE for text in row}) == 256
     assert len({text for row in QUARTERS for text in row}) == 16
     assert (BRAILLE[0b0001][0], BRAILLE[0][0b1000], QUARTERS[0b10][0b01]) == ("⡀", "⠈", "▚")
 
 
-def test_a_level_line_has_one_dot_a_column():
+def test_a_horizontal_line_has_one_dot_per_column():
     drawn = raster()
     drawn.draw([0.0, 1.0], [0.5, 0.5], RED)
     assert lit(drawn) == {(column, 8) for column in range(20)}
 
 
 @pytest.mark.parametrize("coarse", [False, True])
-def test_a_line_has_no_holes_however_steep(coarse: bool):
+def test_lines_of_any_slope_have_no_gaps(coarse: bool):
     rng = random.Random(0)
     for _ in range(50):
         xs = sorted(rng.random() for _ in range(6))
@@ -59,7 +59,7 @@ def test_a_line_has_no_holes_however_steep(coarse: bool):
         assert reached == dots
 
 
-def test_lines_run_where_plotext_draws_them():
+def test_lines_match_plotext():
     """Its dots lie on the same line, cut into as many points as it is long; ours are at most a dot away, and so its."""
     rng = random.Random(1)
     for _ in range(20):
@@ -92,7 +92,7 @@ def test_lines_run_where_plotext_draws_them():
             assert all({(x + i, y + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & others for x, y in some)
 
 
-def test_what_lies_beyond_the_edges_is_cut_off_where_the_line_crosses_them():
+def test_lines_are_clipped_at_the_edges():
     drawn = raster()
     drawn.draw([-1.0, 2.0], [-1.0, 2.0], RED)
     dots = lit(drawn)
@@ -108,7 +108,7 @@ def test_the_later_line_covers_the_earlier_one():
     assert {spot.color for spot in drawn.cells() if spot.column > 4} == {RED}
 
 
-def test_escape_sequences_become_the_styles_that_rich_reads_from_them():
+def test_escape_sequences_become_rich_styles():
     plot = Plot()
     plot.plotsize(40, 10)
     plot.plot([0, 1, 2], [1, 3, 2], color=(10, 200, 30))

@@ -47,14 +47,14 @@ async def test_every_option_has_an_entry_with_help(tmp_path: Path) -> None:
         assert isinstance(app.train.query_one("#field-deterministic"), Switch)
 
 
-async def test_an_untouched_form_means_the_default_config(tmp_path: Path) -> None:
+async def test_an_unchanged_form_is_the_default_config(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test():
         assert form_of(app).config() == TrainConfig(root=tmp_path)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-async def test_choosing_a_preset_means_its_config_whatever_was_chosen_before(tmp_path: Path, preset: str) -> None:
+async def test_a_preset_gives_its_config_regardless_of_the_previous_one(tmp_path: Path, preset: str) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test() as pilot:
         for chosen in ("tutorial", "default", "quick", preset):
@@ -63,7 +63,7 @@ async def test_choosing_a_preset_means_its_config_whatever_was_chosen_before(tmp
         assert form_of(app).config() == TrainConfig(preset=preset, root=tmp_path)
 
 
-async def test_choosing_a_preset_refills_what_presets_set_and_nothing_else(tmp_path: Path) -> None:
+async def test_choosing_a_preset_changes_only_the_options_of_presets(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test() as pilot:
         field(app, "seed").value = "7"
@@ -75,7 +75,7 @@ async def test_choosing_a_preset_refills_what_presets_set_and_nothing_else(tmp_p
         assert field(app, "seed").value == "7"
 
 
-async def test_what_was_left_out_stays_left_out_and_what_was_given_is_read_back(tmp_path: Path) -> None:
+async def test_unset_options_stay_unset_and_set_options_are_read_back(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     given = {"size": "tiny", "channels": (16, 32), "compile": False, "threads": 2, "limit": 512, "name": "mine"}
     async with app.run_test():
@@ -92,7 +92,7 @@ async def test_what_was_left_out_stays_left_out_and_what_was_given_is_read_back(
 # What is folded away
 
 
-async def test_what_most_people_change_is_in_sight_and_the_rest_is_named_in_folds(tmp_path: Path) -> None:
+async def test_common_options_are_visible_and_the_others_are_named_in_collapsed_groups(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
@@ -101,7 +101,7 @@ async def test_what_most_people_change_is_in_sight_and_the_rest_is_named_in_fold
         assert {name for fold in folds(app) for name in fold.names} == set(TrainConfig.model_fields) - set(FIRST)
 
 
-async def test_a_group_unfolds_by_key_and_by_mouse_and_all_of_them_at_once(tmp_path: Path) -> None:
+async def test_groups_expand_by_key_by_mouse_and_all_at_once(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         recipe, data = folds(app)[:2]
@@ -121,7 +121,7 @@ async def test_a_group_unfolds_by_key_and_by_mouse_and_all_of_them_at_once(tmp_p
         assert not any(fold.expanded for fold in folds(app))
 
 
-async def test_folding_does_not_leave_the_keys_in_a_field_that_is_out_of_sight(tmp_path: Path) -> None:
+async def test_collapsing_moves_the_focus_out_of_hidden_fields(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+o")
@@ -131,7 +131,7 @@ async def test_folding_does_not_leave_the_keys_in_a_field_that_is_out_of_sight(t
         assert app.focused is folds(app)[1]
 
 
-async def test_the_arrows_reach_the_last_row_of_a_form_that_scrolls(tmp_path: Path) -> None:
+async def test_the_arrow_keys_reach_the_last_row_of_a_scrolling_form(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(60, 20)) as pilot:
         await pilot.press("ctrl+o")
@@ -143,7 +143,7 @@ async def test_the_arrows_reach_the_last_row_of_a_form_that_scrolls(tmp_path: Pa
         assert 0 < field(app, "root").region.bottom <= app.train.query_one("#start").region.y
 
 
-async def test_a_form_with_room_for_everything_shows_everything(tmp_path: Path) -> None:
+async def test_a_form_with_enough_room_shows_all_options(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(200, 60)) as pilot:
         await pilot.pause()
@@ -155,7 +155,7 @@ async def test_a_form_with_room_for_everything_shows_everything(tmp_path: Path) 
         assert not any(fold.expanded for fold in folds(app))
 
 
-async def test_a_fold_names_what_was_changed_below_it(tmp_path: Path) -> None:
+async def test_a_collapsed_group_lists_changed_options(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         fold = folds(app)[0]
@@ -171,7 +171,7 @@ async def test_a_fold_names_what_was_changed_below_it(tmp_path: Path) -> None:
 # What is greyed out
 
 
-async def test_predictions_that_the_path_does_not_support_are_greyed_out(tmp_path: Path) -> None:
+async def test_predictions_that_the_path_does_not_support_are_disabled(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         for path, predictions in PREDICTIONS.items():
@@ -184,7 +184,7 @@ async def test_predictions_that_the_path_does_not_support_are_greyed_out(tmp_pat
                 assert help_of(app, name) == f"{TrainConfig.model_fields[name].description}{reason}"
 
 
-async def test_a_prediction_that_the_new_path_lacks_moves_to_one_that_it_has_and_says_so(tmp_path: Path) -> None:
+async def test_an_unsupported_prediction_is_replaced_and_reported(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+o", "down", "down", "down", "enter", "down", "enter")  # the path: from flow to vp
@@ -197,7 +197,7 @@ async def test_a_prediction_that_the_new_path_lacks_moves_to_one_that_it_has_and
         assert said(app, "#message").startswith("prediction: what the network predicts")
 
 
-async def test_a_greyed_prediction_cannot_be_chosen(tmp_path: Path) -> None:
+async def test_a_disabled_prediction_cannot_be_chosen(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+o")
@@ -218,9 +218,7 @@ async def test_a_greyed_prediction_cannot_be_chosen(tmp_path: Path) -> None:
         ("unet2d", {"size"}),
     ],
 )
-async def test_what_a_model_has_no_use_for_is_greyed_out_and_left_out(
-    tmp_path: Path, model: str, idle: set[str]
-) -> None:
+async def test_options_that_do_not_apply_are_disabled_and_omitted(tmp_path: Path, model: str, idle: set[str]) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         choice(app, "size").value = "base"
@@ -241,7 +239,7 @@ async def test_what_a_model_has_no_use_for_is_greyed_out_and_left_out(
 # What is typed
 
 
-async def test_a_wrong_value_is_explained_beside_the_form_and_stays_in_its_field(tmp_path: Path) -> None:
+async def test_an_invalid_value_is_explained_and_stays_in_its_field(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         field(app, "name").value = "mine"
@@ -270,9 +268,7 @@ async def test_a_wrong_value_is_explained_beside_the_form_and_stays_in_its_field
         ("limit", "-3"),
     ],
 )
-async def test_whatever_cannot_be_read_is_told_by_its_name_and_unfolded(
-    tmp_path: Path, option: str, typed: str
-) -> None:
+async def test_an_invalid_option_is_named_and_its_group_expanded(tmp_path: Path, option: str, typed: str) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test() as pilot:
         field(app, option).value = typed
@@ -318,7 +314,7 @@ Lines().run()
 """
 
 
-def test_rows_that_scroll_while_the_layout_changes_are_all_drawn_anew(tmp_path: Path) -> None:
+def test_rows_that_scroll_during_a_layout_change_are_redrawn(tmp_path: Path) -> None:
     program = tmp_path / "scrolls.py"
     program.write_text(SCROLLS)
     with PseudoTerminal(command=[sys.executable, str(program)], columns=40, lines=10) as terminal:

@@ -47,7 +47,7 @@ async def listener():
         yield app
 
 
-async def test_what_the_log_holds_is_told_first_and_then_what_is_appended(tmp_path: Path, listener: Listener):
+async def test_existing_events_are_reported_first_and_then_new_ones(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
     listener.run_worker(RunWatcher(listener, path).watch())
     first = await listener.next_of(EventsAppended)
@@ -59,7 +59,7 @@ async def test_what_the_log_holds_is_told_first_and_then_what_is_appended(tmp_pa
     assert second.live
 
 
-async def test_a_long_log_comes_in_pieces_in_order(tmp_path: Path, listener: Listener):
+async def test_a_long_log_is_delivered_in_chunks_in_order(tmp_path: Path, listener: Listener):
     events = [started(1.0), *(window(step, 0.1, step) for step in range(1, EVENTS_PER_MESSAGE + 10))]
     listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).watch())
     first = await listener.next_of(EventsAppended)
@@ -68,7 +68,7 @@ async def test_a_long_log_comes_in_pieces_in_order(tmp_path: Path, listener: Lis
     assert [*first.events, *second.events][-1].step == EVENTS_PER_MESSAGE + 9
 
 
-async def test_a_log_that_is_begun_again_is_told_as_such(tmp_path: Path, listener: Listener):
+async def test_a_restarted_log_is_reported(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0), dataset(2.0)])
     listener.run_worker(RunWatcher(listener, path).watch())
     assert not (await listener.next_of(EventsAppended)).reset
@@ -89,7 +89,7 @@ async def test_the_status_follows_the_lock_and_the_log(tmp_path: Path, listener:
     assert (await listener.next_of(StatusChanged)).status is Status.INTERRUPTED
 
 
-async def test_a_run_that_is_deleted_is_told(tmp_path: Path, listener: Listener):
+async def test_a_deleted_run_is_reported(tmp_path: Path, listener: Listener):
     path = write_run(tmp_path, "a", [started(1.0)])
     listener.run_worker(RunWatcher(listener, path).watch())
     await listener.next_of(EventsAppended)
@@ -107,7 +107,7 @@ def short_lived(path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tui.io.run_watcher._started, path, LaunchedTrainer(process, *sizes))
 
 
-async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, listener, monkeypatch):
+async def test_the_error_of_a_trainer_that_exits_before_it_takes_the_run_is_reported(tmp_path, listener, monkeypatch):
     path = write_run(tmp_path, "a", training(1.2, began=1000.0))
     short_lived(path, "the device cuda is not here\n", monkeypatch)
     listener.run_worker(RunWatcher(listener, path).watch())
@@ -115,7 +115,7 @@ async def test_a_trainer_that_ends_before_it_takes_the_run_is_quoted(tmp_path, l
     assert exit_reason(path) == "the device cuda is not here"
 
 
-async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(tmp_path, listener, monkeypatch):
+async def test_a_trainer_that_exits_silently_is_reported_with_its_exit_status(tmp_path, listener, monkeypatch):
     path = write_run(tmp_path, "a")
     short_lived(path, "", monkeypatch)
     listener.run_worker(RunWatcher(listener, path).watch())
@@ -123,7 +123,7 @@ async def test_a_trainer_that_ends_without_a_word_is_told_with_its_exit_status(t
     assert "exit status 1" in (exit_reason(path) or "")
 
 
-def test_a_run_whose_directory_cannot_be_written_says_so(tmp_path: Path):
+def test_a_read_only_run_directory_is_reported(tmp_path: Path):
     path = write_run(tmp_path, "a")
     (path / TRAINER_LOG).mkdir()
     with pytest.raises(RunError, match=r"cannot start a trainer.*Is a directory; move .*trainer.log away"):

@@ -1,4 +1,4 @@
-"""The Runs screen: what the table says of every kind of run, and what its keys ask for."""
+"""The Runs screen: the table for runs of every status, and its actions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from runlogs import append, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
+from waiting import until
 
 import tui.io.run_list
 import tui.io.run_watcher
@@ -30,22 +30,22 @@ from tui.widgets.run_table import RunTable
 
 
 class RunsApp(App[None]):
-    """Only the Runs screen, over `root`; keeps what is asked of the app."""
+    """An app with only the Runs screen; records the messages to the app."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.runs = RunsScreen(root)
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.listed: list[int] = []  # how many runs each list held
 
     def on_mount(self) -> None:
         self.push_screen(self.runs)
 
     def on_run_chosen(self, message: RunChosen) -> None:
-        self.asked.append(("watch", message.run))
+        self.requests.append(("watch", message.run))
 
     def on_model_chosen(self, message: ModelChosen) -> None:
-        self.asked.append(("sample", message.model))
+        self.requests.append(("sample", message.model))
 
     def on_runs_listed(self, message: RunsListed) -> None:
         self.listed.append(len(message.runs))
@@ -55,23 +55,15 @@ class RunsApp(App[None]):
         return self.runs.query_one(RunTable)
 
     def rows(self) -> dict[str, list[str]]:
-        """The rows' cells by the run's name."""
+        """Cells of each row by run name."""
         cells = [[str(cell) for cell in self.table.get_row_at(row)] for row in range(self.table.row_count)]
         return {row[0]: row[1:] for row in cells}
 
     def about(self) -> str:
         return str(self.runs.query_one("#about", Static).render())
 
-    def offers(self, action: str, *parameters: str) -> bool:
+    def is_enabled(self, action: str, *parameters: str) -> bool:
         return bool(self.runs.check_action(action, parameters))
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Let the app work until `condition` holds; an assertion of it if it never does."""
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        await pilot.pause(0.02)
-    assert condition()
 
 
 OUT_OF_MEMORY = "CUDA out of memory: 512 MB asked for [device 0]; use a smaller batch_size"
@@ -79,7 +71,7 @@ OUT_OF_MEMORY = "CUDA out of memory: 512 MB asked for [device 0]; use a smaller 
 
 @pytest.fixture
 def root(tmp_path: Path):
-    """A root with a run in every state."""
+    """A root with a run of every status."""
     now = time.time()
     write_run(tmp_path, "running", training(3.4), weights=True)
     write_run(tmp_path, "starting")
@@ -105,7 +97,7 @@ async def choose(pilot: Pilot[None], app: RunsApp, name: str) -> None:
     await until(pilot, lambda: app.about().startswith(name))
 
 
-async def test_every_status_is_told(root: Path):
+async def test_every_status_is_shown(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.table.row_count == 8)
@@ -117,7 +109,7 @@ async def test_every_status_is_told(root: Path):
         assert app.rows()["finished"][6].endswith("ago")
 
 
-async def test_a_failed_run_is_told_in_the_error_s_own_words_and_one_elsewhere_with_its_host(root: Path):
+async def test_details_show_the_error_of_a_failed_run_and_the_host_of_a_remote_one(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "failed")
@@ -128,47 +120,47 @@ async def test_a_failed_run_is_told_in_the_error_s_own_words_and_one_elsewhere_w
         assert "r resumes from the last checkpoint" in app.about()
 
 
-async def test_keys_are_offered_where_they_make_sense(root: Path):
+async def test_actions_are_enabled_by_status(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "running")
-        assert app.offers("request", "pause")
-        assert app.offers("request", "stop")
-        assert app.offers("sample")
-        assert not app.offers("request", "continue")
-        assert not app.offers("delete")
-        assert not app.offers("resume")
+        assert app.is_enabled("request", "pause")
+        assert app.is_enabled("request", "stop")
+        assert app.is_enabled("sample")
+        assert not app.is_enabled("request", "continue")
+        assert not app.is_enabled("delete")
+        assert not app.is_enabled("resume")
         await choose(pilot, app, "paused")
-        assert app.offers("request", "continue")
-        assert not app.offers("request", "pause")
+        assert app.is_enabled("request", "continue")
+        assert not app.is_enabled("request", "pause")
         await choose(pilot, app, "failed")
-        assert app.offers("resume")
-        assert app.offers("delete")
-        assert not app.offers("sample")  # it holds no weights
+        assert app.is_enabled("resume")
+        assert app.is_enabled("delete")
+        assert not app.is_enabled("sample")  # it has no weights
         await choose(pilot, app, "elsewhere")
-        assert not app.offers("request", "stop")
-        assert not app.offers("delete")
+        assert not app.is_enabled("request", "stop")
+        assert not app.is_enabled("delete")
 
 
-async def test_enter_watches_and_s_samples_and_n_asks_for_the_form(root: Path):
+async def test_enter_watches_s_samples_and_n_opens_the_form(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "finished")
         await pilot.press("enter", "s", "n")
-        await until(pilot, lambda: len(app.asked) == 3)
-        assert app.asked == [("watch", "finished"), ("sample", "finished"), ("watch", None)]
+        await until(pilot, lambda: len(app.requests) == 3)
+        assert app.requests == [("watch", "finished"), ("sample", "finished"), ("watch", None)]
 
 
-async def test_p_and_x_are_requests_to_the_trainer(root: Path):
+async def test_p_and_x_send_requests_to_the_trainer(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "paused")
         await pilot.press("p", "x")
-        asked = (root / "paused" / "control.jsonl").read_text()
-        assert asked.index('"continue"') < asked.index('"stop"')
+        requests = (root / "paused" / "control.jsonl").read_text()
+        assert requests.index('"continue"') < requests.index('"stop"')
 
 
-async def test_delete_asks_first_and_keeps_the_run_unless_the_answer_is_yes(root: Path):
+async def test_delete_requires_confirmation(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "stopped")
@@ -184,7 +176,7 @@ async def test_delete_asks_first_and_keeps_the_run_unless_the_answer_is_yes(root
         assert len(app.rows()) == 7
 
 
-async def test_a_run_that_another_host_held_is_taken_over_only_after_a_question(root: Path):
+async def test_resuming_a_run_of_another_host_requires_confirmation(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "elsewhere")
@@ -192,11 +184,11 @@ async def test_a_run_that_another_host_held_is_taken_over_only_after_a_question(
         assert isinstance(app.screen, ConfirmDialog)
         await pilot.press("n")
         assert app.screen is app.runs
-        assert app.asked == []
+        assert app.requests == []
         assert not (root / "elsewhere" / "trainer.log").exists()
 
 
-async def test_the_table_follows_what_happens_and_keeps_its_cursor(root: Path):
+async def test_the_table_updates_and_keeps_its_cursor(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(120, 40)) as pilot:
         await choose(pilot, app, "finished")
@@ -207,7 +199,7 @@ async def test_the_table_follows_what_happens_and_keeps_its_cursor(root: Path):
         assert next(iter(app.rows())) == "running"
 
 
-async def test_rows_keep_their_places_while_runs_log_in_turns(root: Path):
+async def test_rows_keep_their_order_while_several_runs_log(root: Path):
     write_run(root, "other", training(1.2))
     app = RunsApp(root)
     with held(root / "other"):
@@ -248,13 +240,13 @@ async def test_copied_commands_are_quoted_for_a_shell(root: Path, tmp_path_facto
 
 
 def arguments_of(command: str, folder: Path) -> list[str]:
-    """What a shell, given `command` to paste, hands to `minidiff`, or prints."""
+    """Arguments that a shell passes to `minidiff`, or its output, if `command` is pasted."""
     script = f'minidiff() {{ printf "%s\\n" "$@"; }}\n{command}'
     done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
-async def test_of_many_runs_the_newest_are_shown_first_and_then_all(tmp_path: Path):
+async def test_the_newest_of_many_runs_are_shown_first_and_then_all(tmp_path: Path):
     now = time.time()
     for number in range(FIRST_RUNS + 20):
         path = write_run(tmp_path, f"run-{number:03}", [started(now - 1000 + number)])
@@ -267,7 +259,7 @@ async def test_of_many_runs_the_newest_are_shown_first_and_then_all(tmp_path: Pa
         assert (next(iter(app.rows())), app.table.highlighted.name) == (newest, newest)
 
 
-async def test_a_slow_root_gathers_no_threads(root: Path):
+async def test_a_slow_root_does_not_accumulate_threads(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.table.row_count == 8)
@@ -295,7 +287,7 @@ async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: P
         await until(pilot, lambda: plot.series(60)["epoch"][0] == [])
 
 
-async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_trainer_that_never_took_its_run_is_shown_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_run(tmp_path, "a")
     (path / "trainer.log").write_text("error: no device cuda here; try --device cpu\n")
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
@@ -308,13 +300,13 @@ async def test_a_trainer_that_never_took_its_run_is_told_as_failed(tmp_path: Pat
         assert "no device cuda here; try --device cpu" in app.about()
 
 
-async def test_an_empty_root_says_what_would_fill_it(tmp_path: Path):
+async def test_an_empty_root_explains_how_to_train(tmp_path: Path):
     app = RunsApp(tmp_path / "none")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "No runs" in str(app.runs.query_one("#empty", Static).render()))
         assert "Press n" in str(app.runs.query_one("#empty", Static).render())
         await pilot.press("n", "enter", "d", "r", "x", "p", "s")
-        assert app.asked == [("watch", None)]
+        assert app.requests == [("watch", None)]
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])

@@ -1,4 +1,4 @@
-"""The Sample screen: the recording first, then the engine; the timeline; what can be changed; exports."""
+"""The Sample screen: recording, engine, timeline, controls and exports."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def text_of(app: MinidiffApp, selector: str) -> str:
     return str(app.screen_stack[0].query_one(selector, Static).render())
 
 
-def notices(app: MinidiffApp) -> list[str]:
-    return [notice.message for notice in app._notifications]
+def notifications(app: MinidiffApp) -> list[str]:
+    return [notification.message for notification in app._notifications]
 
 
 def is_live(app: MinidiffApp) -> bool:
@@ -51,13 +51,13 @@ def is_live(app: MinidiffApp) -> bool:
 async def sample_tiny(
     app: MinidiffApp, pilot: Pilot[None], steps: int = 6, digits: int = 2, model: str = "tiny"
 ) -> Timeline:
-    """Sample from the run `tiny`, to the end of the denoising."""
+    """Sample from a run and wait until the trajectory is complete."""
     screen = screen_of(app)
     screen.query_one("#steps", Input).value = str(steps)
     screen.query_one("#digits", Input).value = str(digits)
     await screen.choose_model(model)
     timeline = screen.timeline
-    await until(pilot, lambda: is_shown(screen, model, steps), "the denoising is there")
+    await until(pilot, lambda: is_shown(screen, model, steps), "the trajectory is complete")
     return timeline
 
 
@@ -76,7 +76,7 @@ def typed(app: MinidiffApp, name: str) -> Input:
 
 @pytest.mark.usefixtures("builtin")
 @pytest.mark.parametrize("size", [(80, 24), (60, 20)])
-async def test_it_opens_on_the_recording_playing_and_says_that_it_is_one(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_the_screen_opens_with_a_labelled_recording_playing(tmp_path: Path, size: tuple[int, int]) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=size) as pilot:
         timeline = screen_of(app).timeline
@@ -108,13 +108,13 @@ async def look():
         await pilot.pause()
         assert app.screen.query_one("#empty").display
         print(app.screen.query_one("#empty", Static).render())
-        print(*(notice.message for notice in app._notifications))
+        print(*(notification.message for notification in app._notifications))
 
 asyncio.run(look())
 """
 
 
-def test_an_install_without_its_model_says_what_would_fill_the_panel(tmp_path: Path) -> None:
+def test_an_install_without_its_model_explains_how_to_get_one(tmp_path: Path) -> None:
     for package in ("core", "tui"):
         shutil.copytree(
             REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "builtin")
@@ -137,7 +137,7 @@ async def test_the_engine_starts_when_sample_is_opened_and_not_before(model_root
         await until(pilot, lambda: screen.engine.running, "the engine is started")
 
 
-async def test_the_timeline_obeys_its_keys(model_root: Path) -> None:
+async def test_keys_control_the_timeline(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         timeline = await sample_tiny(app, pilot)
@@ -157,7 +157,7 @@ async def test_the_timeline_obeys_its_keys(model_root: Path) -> None:
         assert "noise 0.00" in timeline.render().plain
 
 
-async def test_a_click_on_the_timeline_scrubs(model_root: Path) -> None:
+async def test_clicking_the_timeline_seeks(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         timeline = await sample_tiny(app, pilot)
@@ -170,7 +170,7 @@ async def test_a_click_on_the_timeline_scrubs(model_root: Path) -> None:
         assert timeline.position == 6
 
 
-async def test_looping_begins_again_after_a_rest(model_root: Path) -> None:
+async def test_looping_restarts_after_a_pause(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         timeline = await sample_tiny(app, pilot, steps=2)
@@ -225,7 +225,7 @@ async def test_digits_typed_into_a_field_do_not_change_the_screen(model_root: Pa
         assert app.current_mode == "runs"
 
 
-async def test_a_value_out_of_range_is_a_notice_that_names_the_range(model_root: Path) -> None:
+async def test_a_value_out_of_range_shows_the_range_in_a_notification(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         select = app.screen.query_one(Select)
@@ -236,8 +236,8 @@ async def test_a_value_out_of_range_is_a_notice_that_names_the_range(model_root:
             box.focus()
             await pilot.press("enter")
             await pilot.pause()
-            assert notices(app)[-1].startswith(f"{field} must be a whole number from 1 to")
-            assert repr(value) in notices(app)[-1]
+            assert notifications(app)[-1].startswith(f"{field} must be a whole number from 1 to")
+            assert repr(value) in notifications(app)[-1]
             box.value = before
 
 
@@ -248,14 +248,16 @@ async def test_runs_with_weights_are_offered_beside_the_built_in_models(model_ro
         await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
 
 
-async def test_no_other_models_digits_stand_under_the_name_of_a_chosen_one(model_root: Path) -> None:
-    """While the engine is still loading, and when the model that was chosen cannot be sampled."""
+async def test_digits_of_one_model_never_appear_under_the_name_of_another(model_root: Path) -> None:
+    """While the engine is loading, and if the chosen model cannot be sampled."""
     app = MinidiffApp(model_root, mode="train", run="tiny")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.screen.check_action("sample", ()) is True, "the run can be sampled from")  # type: ignore[attr-defined]
         await pilot.press("s")
         await until(
-            pilot, lambda: isinstance(app.screen, SampleScreen) and app.screen.bar.model == "tiny", "it is asked"
+            pilot,
+            lambda: isinstance(app.screen, SampleScreen) and app.screen.bar.model == "tiny",
+            "the model is selected",
         )
         screen, stage = screen_of(app), app.screen.query_one(DenoisingView)
         while not is_shown(screen, "tiny", screen.timeline.steps):
@@ -267,14 +269,14 @@ async def test_no_other_models_digits_stand_under_the_name_of_a_chosen_one(model
             await screen.choose_model("classy")
             await until(pilot, lambda: is_shown(screen, "classy", screen.timeline.steps), "another is sampled")
             await screen.choose_model("tiny")
-            await until(pilot, lambda: bool(notices(app)), "there is a notice")
+            await until(pilot, lambda: bool(notifications(app)), "a notification is shown")
             assert stage.display
             assert screen.bar.model == screen.denoising.model == "classy"  # type: ignore[union-attr]
         finally:
             (model_root / "tiny" / "kept").rename(model_root / "tiny" / MODEL)
 
 
-async def test_the_bar_offers_what_the_chosen_model_can_do_with_its_own_defaults(model_root: Path) -> None:
+async def test_the_controls_follow_the_capabilities_and_defaults_of_the_model(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = screen_of(app)
@@ -294,7 +296,7 @@ async def test_the_bar_offers_what_the_chosen_model_can_do_with_its_own_defaults
         await until(pilot, lambda: is_shown(screen, "classy", own.steps), "it is sampled so")
 
 
-async def test_what_was_typed_outlives_the_choice_of_another_model_where_it_fits(model_root: Path) -> None:
+async def test_typed_values_survive_a_change_of_model_if_supported(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)):
         screen = screen_of(app)
@@ -308,7 +310,7 @@ async def test_what_was_typed_outlives_the_choice_of_another_model_where_it_fits
         assert typed(app, "steps").value == "5"
 
 
-async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Path) -> None:
+async def test_class_and_guidance_are_requested_and_shown(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(120, 40)) as pilot:
         await sample_tiny(app, pilot, steps=2, digits=4, model="classy")
@@ -330,7 +332,7 @@ async def test_a_guided_class_is_asked_for_and_the_reply_is_shown(model_root: Pa
         await until(pilot, lambda: "heun, 3 evals" in text_of(app, "#predicted-caption"), "without guidance")
 
 
-async def test_the_cost_follows_what_is_typed(model_root: Path) -> None:
+async def test_the_cost_follows_the_fields(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         await screen_of(app).choose_model("classy")
@@ -347,7 +349,7 @@ async def test_the_cost_follows_what_is_typed(model_root: Path) -> None:
             assert text_of(app, "#cost") == cost
 
 
-async def test_guidance_that_is_no_number_is_a_notice(model_root: Path) -> None:
+async def test_invalid_guidance_shows_a_notification(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         await screen_of(app).choose_model("classy")
@@ -356,12 +358,12 @@ async def test_guidance_that_is_no_number_is_a_notice(model_root: Path) -> None:
             typed(app, "guidance").focus()
             await pilot.press("enter")
             await pilot.pause()
-            assert notices(app)[-1].startswith("guidance ")
+            assert notifications(app)[-1].startswith("guidance ")
             assert app.focused is typed(app, "guidance")
 
 
 @pytest.mark.parametrize(("width", "lines"), [(200, 1), (120, 1), (118, 2), (80, 2), (72, 2), (60, 2)])
-async def test_the_whole_bar_is_in_sight_at_every_width(model_root: Path, width: int, lines: int) -> None:
+async def test_all_controls_are_visible_at_every_width(model_root: Path, width: int, lines: int) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(width, 40)) as pilot:
         await screen_of(app).choose_model("classy")
@@ -375,7 +377,7 @@ async def test_the_whole_bar_is_in_sight_at_every_width(model_root: Path, width:
             assert part.region.width >= {"model": 14, "sampler": 8, "class": 10, "cost": 6}.get(name, 4)
 
 
-async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usable(
+async def test_an_unreadable_config_shows_a_notification_and_keeps_the_controls_usable(
     model_root: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(model_root / "classy", tmp_path / "classy")
@@ -384,12 +386,12 @@ async def test_a_config_that_cannot_be_read_is_a_notice_and_leaves_the_bar_usabl
     async with app.run_test(size=(80, 24)) as pilot:
         await screen_of(app).choose_model("classy")
         await pilot.pause()
-        assert "config.toml: path" in notices(app)[0]
+        assert "config.toml: path" in notifications(app)[0]
         assert choice(app, "sampler").disabled
         assert screen_of(app).bar.read().sampler is None
 
 
-async def test_samples_that_are_not_finite_are_said_on_the_screen(model_root: Path, tmp_path: Path) -> None:
+async def test_non_finite_samples_are_reported(model_root: Path, tmp_path: Path) -> None:
     import torch
 
     from core.models.weights import read_weights, write_tensors
@@ -403,15 +405,15 @@ async def test_samples_that_are_not_finite_are_said_on_the_screen(model_root: Pa
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await screen_of(app).choose_model("diverged")
-        await until(pilot, lambda: bool(notices(app)), "there is a notice")
-        assert notices(app)[-1].startswith("the samples are not finite")
+        await until(pilot, lambda: bool(notifications(app)), "a notification is shown")
+        assert notifications(app)[-1].startswith("the samples are not finite")
         assert "failed" in text_of(app, "#predicted-caption")
         assert not is_live(app)
         await sample_tiny(app, pilot)
         assert is_live(app)
 
 
-async def test_an_engine_that_dies_is_one_notice_and_the_next_request_starts_another(model_root: Path) -> None:
+async def test_a_dead_engine_shows_one_notification_and_the_next_request_restarts_it(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         timeline = await sample_tiny(app, pilot)
@@ -419,15 +421,15 @@ async def test_an_engine_that_dies_is_one_notice_and_the_next_request_starts_ano
         first = screen.engine.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until(pilot, lambda: bool(notices(app)), "there is a notice")
-        assert "SIGKILL" in notices(app)[-1]
-        assert "\n" not in notices(app)[-1]
+        await until(pilot, lambda: bool(notifications(app)), "a notification is shown")
+        assert "SIGKILL" in notifications(app)[-1]
+        assert "\n" not in notifications(app)[-1]
         await pilot.press("n")
         await until(pilot, lambda: screen.engine.pid not in (None, first), "another engine runs")
         await until(pilot, lambda: timeline.newest == timeline.steps == 6, "it samples")
 
 
-async def test_exports_are_written_and_their_paths_told(model_root: Path, tmp_path: Path) -> None:
+async def test_exports_are_written_and_their_paths_shown(model_root: Path, tmp_path: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(120, 40)) as pilot:
         await sample_tiny(app, pilot)
@@ -435,16 +437,16 @@ async def test_exports_are_written_and_their_paths_told(model_root: Path, tmp_pa
             await pilot.press("e")
             await pilot.pause()
             app.screen.query_one(Input).value = str(tmp_path)
-            told = len(notices(app))
+            count = len(notifications(app))
             await pilot.press(*["down"] * choice, "enter")
-            await until(pilot, lambda told=told: len(notices(app)) > told, "there is a notice")
-            assert notices(app)[-1].startswith("wrote ")
-            written = Path(notices(app)[-1].removeprefix("wrote "))
+            await until(pilot, lambda count=count: len(notifications(app)) > count, "a notification is shown")
+            assert notifications(app)[-1].startswith("wrote ")
+            written = Path(notifications(app)[-1].removeprefix("wrote "))
             assert written.parent == tmp_path
             assert written.read_bytes().startswith(start)
 
 
-async def test_an_export_that_cannot_be_written_is_a_notice(model_root: Path, tmp_path: Path) -> None:
+async def test_an_export_that_cannot_be_written_shows_a_notification(model_root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -453,11 +455,11 @@ async def test_an_export_that_cannot_be_written_is_a_notice(model_root: Path, tm
         await pilot.pause()
         app.screen.query_one(Input).value = str(tmp_path / "file" / "below")
         await pilot.press("enter")
-        await until(pilot, lambda: bool(notices(app)), "there is a notice")
-        assert "cannot write" in notices(app)[-1]
+        await until(pilot, lambda: bool(notifications(app)), "a notification is shown")
+        assert "cannot write" in notifications(app)[-1]
 
 
-async def test_a_resize_in_the_middle_of_playing_goes_well(model_root: Path) -> None:
+async def test_resizing_during_playback_works(model_root: Path) -> None:
     app = MinidiffApp(model_root)
     async with app.run_test(size=(80, 24)) as pilot:
         await sample_tiny(app, pilot, digits=8)

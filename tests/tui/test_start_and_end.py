@@ -1,4 +1,4 @@
-"""What the app remembers from one start to the next, and what stays in the terminal when it is left."""
+"""State kept between sessions, and the text printed on exit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opener = Callable[..., PseudoTerminal]
 
 @pytest.fixture
 def open_app(tmp_path: Path) -> Opener:
-    """Opens the app with a state folder that stays from one start to the next."""
+    """Opens the app with a persistent state directory."""
     state = tmp_path / "state"
     (state / "minidiff").mkdir(parents=True)
     (state / "minidiff" / "welcomed").touch()
@@ -38,7 +38,7 @@ def background(app: PseudoTerminal) -> str:
     return str(app.screen.buffer[5][0].bg)
 
 
-def test_a_theme_that_was_chosen_is_there_at_the_next_start(open_app: Opener, tmp_path: Path) -> None:
+def test_the_chosen_theme_is_used_at_the_next_start(open_app: Opener, tmp_path: Path) -> None:
     with open_app() as app:
         dark = background(app)
         app.press("\x14")  # ctrl+t
@@ -64,7 +64,7 @@ def test_a_theme_that_was_chosen_is_there_at_the_next_start(open_app: Opener, tm
 
 
 @pytest.mark.parametrize("content", [b"no-such-theme\n", b"", b"\xff\xfe", b"minidiff-light" * 1000])
-def test_a_remembered_theme_that_makes_no_sense_is_no_theme(open_app: Opener, tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_saved_theme_is_ignored(open_app: Opener, tmp_path: Path, content: bytes) -> None:
     with open_app() as app:
         dark = background(app)
     (tmp_path / "state" / "minidiff" / "theme").write_bytes(content)
@@ -73,7 +73,7 @@ def test_a_remembered_theme_that_makes_no_sense_is_no_theme(open_app: Opener, tm
 
 
 def events_until(step: int) -> list[Event]:
-    """The log of a run that is in the middle of its third epoch."""
+    """Log of a run in its third epoch."""
     return [*training(2.5), window(step, 0.02, time.time())]
 
 
@@ -85,7 +85,7 @@ def events_until(step: int) -> list[Event]:
         (False, "gpu-7", "its trainer is on gpu-7", None),
     ],
 )
-def test_leaving_says_what_becomes_of_the_run_and_counts_epochs_as_the_screen_does(
+def test_quitting_prints_the_status_of_the_active_run_and_the_next_commands(
     open_app: Opener, tmp_path: Path, paused: bool, host: str | None, state: str, then: str | None
 ) -> None:
     events = events_until(1200)

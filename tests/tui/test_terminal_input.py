@@ -62,7 +62,7 @@ def answers_and_quits(terminal: PseudoTerminal) -> None:
         pytest.param(b"\x1b[48;9000;9000;1;1t", id="a terminal of 81 million cells"),
     ],
 )
-def test_bytes_that_no_keyboard_sends_end_nothing(tmp_path: Path, content: bytes) -> None:
+def test_invalid_input_bytes_do_not_crash_the_app(tmp_path: Path, content: bytes) -> None:
     with devices_screen(tmp_path) as terminal:
         terminal.send(content)
         answers_and_quits(terminal)
@@ -115,7 +115,7 @@ def test_a_flood_of_input_takes_little_time_and_memory(tmp_path: Path, kind: str
         assert b"Traceback" not in terminal.output
 
 
-def test_text_that_arrives_at_once_goes_into_a_field_and_presses_no_keys(tmp_path: Path) -> None:
+def test_text_that_arrives_at_once_is_pasted_and_presses_no_keys(tmp_path: Path) -> None:
     pasted = "a/long/path/" + "with/many/folders/" * 6
     with PseudoTerminal("--root", str(tmp_path), "--screen", "train", cwd=tmp_path, columns=100, lines=30) as terminal:
         terminal.wait_for("Start training")
@@ -150,7 +150,7 @@ def unread(root: Path, *, answers: bool = True) -> PseudoTerminal:
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["answered until then", "never answered"])
-def test_q_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path, answers: bool) -> None:
+def test_q_exits_on_a_terminal_that_nobody_reads(tmp_path: Path, answers: bool) -> None:
     with unread(tmp_path, answers=answers) as terminal:
         terminal.press("q")
         pressed = time.monotonic()
@@ -160,7 +160,7 @@ def test_q_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path, answers:
         assert terminal.exit_status() == 0
 
 
-def test_sigterm_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path) -> None:
+def test_sigterm_exits_on_a_terminal_that_nobody_reads(tmp_path: Path) -> None:
     with unread(tmp_path) as terminal:
         os.kill(terminal.pid, signal.SIGTERM)
         told = time.monotonic()
@@ -169,7 +169,7 @@ def test_sigterm_ends_the_app_on_a_terminal_that_nobody_reads(tmp_path: Path) ->
             time.sleep(0.01)
 
 
-def test_a_terminal_that_is_read_again_shows_the_whole_screen(tmp_path: Path) -> None:
+def test_a_terminal_that_is_read_again_gets_a_full_redraw(tmp_path: Path) -> None:
     with unread(tmp_path, answers=False) as terminal:
         terminal.press("2")
         terminal.wait_for("Start training")

@@ -1,4 +1,4 @@
-"""The Train screen: the form made from the config, starting, and watching a run until its end."""
+"""The Train screen: starting a run with the form, and watching it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from runlogs import STEPS_PER_EPOCH, append, dataset, digits, held, started, tra
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
+from waiting import until
 
 from core.config.training import TrainConfig
 from core.runs.directory import CONFIG, EVENTS, Status, run_status, summarize
@@ -43,7 +44,7 @@ from tui.widgets.run_form import RunForm
 
 
 class TrainApp(App[None]):
-    """Only the Train screen, over `root`; counts bells."""
+    """An app with only the Train screen; counts bells."""
 
     def __init__(self, root: Path, run: str | None = None) -> None:
         super().__init__()
@@ -61,16 +62,8 @@ class TrainApp(App[None]):
         return [notice.message for notice in self._notifications]
 
 
-def said(app: TrainApp, selector: str) -> str:
+def text_of(app: TrainApp, selector: str) -> str:
     return str(app.train.query_one(selector, Static).render())
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Let the app work until `condition` holds; an assertion of it if it never does."""
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        await pilot.pause(0.02)
-    assert condition()
 
 
 def field(app: TrainApp, name: str) -> Input:
@@ -81,18 +74,18 @@ def on_form(app: TrainApp) -> bool:
     return app.train.query_one(ContentSwitcher).current == "form"
 
 
-async def test_a_name_that_is_taken_is_told_and_the_form_stays(tmp_path: Path):
+async def test_a_name_that_is_taken_is_reported_and_the_form_stays(tmp_path: Path):
     write_run(tmp_path, "mine", training(1.1), weights=True)
     app = TrainApp(tmp_path)
     async with app.run_test() as pilot:
         field(app, "name").value = "mine"
         await pilot.press("ctrl+s")
         await pilot.pause()
-        assert "exists already" in said(app, "#message")
+        assert "exists already" in text_of(app, "#message")
         assert on_form(app)
 
 
-async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits(tmp_path: Path):
+async def test_the_screen_attaches_to_an_active_run_and_shows_its_loss_epochs_and_samples(tmp_path: Path):
     write_run(tmp_path, "older", training(2, began=1000.0))
     path = write_run(tmp_path, "quick-2", training(3.4, name="quick-2"))
     app = TrainApp(tmp_path)
@@ -100,16 +93,16 @@ async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             assert not on_form(app)
-            title, stats = said(app, "#title"), said(app, "#stats")
+            title, stats = text_of(app, "#title"), text_of(app, "#stats")
             assert "quick-2" in title
             assert "running" in title
             assert "epoch 4 of 30" in stats
             assert "of 14,070" in stats
             assert "images/s" in stats
             assert "left" in stats
-            assert said(app, "#preview") == "samples after epoch 3"
+            assert text_of(app, "#preview") == "samples after epoch 3"
             assert len(app.train.query_one(DigitGrid)._images) == 8
-            assert "validation" in said(app, "#legend")
+            assert "validation" in text_of(app, "#legend")
             bar = app.train.query_one(ProgressBar)
             assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)
             curves = app.train.query_one(CurvePlot).series(60)
@@ -118,40 +111,40 @@ async def test_a_running_run_is_attached_to_and_shows_its_loss_epochs_and_digits
             await until(pilot, lambda: any(line.text.startswith("epoch 3:") for line in log.lines))
 
 
-async def test_a_new_run_warms_up_until_its_first_step_and_says_what_it_downloads(tmp_path: Path):
+async def test_a_new_run_shows_download_and_warmup_until_its_first_step(tmp_path: Path):
     path = write_run(tmp_path, "a", [])
     app = TrainApp(tmp_path, "a")
     with held(path):
         async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: "starting" in said(app, "#title"))
+            await until(pilot, lambda: "starting" in text_of(app, "#title"))
             append(path, started(time.time()))
-            await until(pilot, lambda: "warming up" in said(app, "#title"))
+            await until(pilot, lambda: "warming up" in text_of(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
-            await until(pilot, lambda: "3.0 MB of 9.9 MB" in said(app, "#stats"))
-            assert "getting the data" in said(app, "#title")
+            await until(pilot, lambda: "3.0 MB of 9.9 MB" in text_of(app, "#stats"))
+            assert "getting the data" in text_of(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
-            await until(pilot, lambda: "no MNIST here" in said(app, "#banner"))
+            await until(pilot, lambda: "no MNIST here" in text_of(app, "#banner"))
             assert app.train.query_one("#banner").display
-            assert "warming up" in said(app, "#title")
+            assert "warming up" in text_of(app, "#title")
             append(path, window(12, 0.08, time.time()), window(24, 0.07, time.time()))
-            await until(pilot, lambda: "running" in said(app, "#title"))
-            assert "step 24" in said(app, "#stats")
+            await until(pilot, lambda: "running" in text_of(app, "#title"))
+            assert "step 24" in text_of(app, "#stats")
 
 
-async def test_an_epoch_and_its_digits_appear_when_they_are_logged(tmp_path: Path):
+async def test_epochs_and_samples_appear_when_they_are_logged(tmp_path: Path):
     path = write_run(tmp_path, "a", training(1.5))
     app = TrainApp(tmp_path, "a")
     with held(path):
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: said(app, "#preview") == "samples after epoch 1")
+            await until(pilot, lambda: text_of(app, "#preview") == "samples after epoch 1")
             step = 2 * STEPS_PER_EPOCH
             append(
                 path,
                 Preview(epoch=2, step=step, count=8, height=28, width=28, images=digits(8, 0.9)),
                 Epoch(epoch=2, step=step, loss=0.0207, validation_loss=0.0199, seconds=30.0),
             )
-            await until(pilot, lambda: said(app, "#preview") == "samples after epoch 2")
-            await until(pilot, lambda: ".0207" in said(app, "#legend"))
+            await until(pilot, lambda: text_of(app, "#preview") == "samples after epoch 2")
+            await until(pilot, lambda: ".0207" in text_of(app, "#legend"))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +158,9 @@ async def test_an_epoch_and_its_digits_appear_when_they_are_logged(tmp_path: Pat
         ),
     ],
 )
-async def test_the_end_rings_and_is_noticed_once(tmp_path: Path, event: Event, words: str, severity: str):
+async def test_the_end_of_a_run_rings_the_bell_and_notifies_once(
+    tmp_path: Path, event: Event, words: str, severity: str
+):
     path = write_run(tmp_path, "a", training(1.5))
     app = TrainApp(tmp_path, "a")
     with ExitStack() as trainer:
@@ -174,7 +169,7 @@ async def test_the_end_rings_and_is_noticed_once(tmp_path: Path, event: Event, w
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             append(path, event)
             await until(pilot, lambda: app.bells > 0)
-            assert "starting" not in said(app, "#title")
+            assert "starting" not in text_of(app, "#title")
             trainer.close()
             await until(pilot, lambda: not app.train.status.alive)
         assert app.bells == 1
@@ -182,7 +177,7 @@ async def test_the_end_rings_and_is_noticed_once(tmp_path: Path, event: Event, w
         assert [notice.severity for notice in app._notifications] == [severity]
 
 
-async def test_a_trainer_that_is_gone_without_a_word_is_noticed(tmp_path: Path):
+async def test_a_trainer_that_exits_unexpectedly_is_reported(tmp_path: Path):
     path = write_run(tmp_path, "a", training(1.5))
     app = TrainApp(tmp_path, "a")
     with ExitStack() as trainer:
@@ -191,8 +186,8 @@ async def test_a_trainer_that_is_gone_without_a_word_is_noticed(tmp_path: Path):
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             trainer.close()
             await until(pilot, lambda: app.bells == 1)
-            assert "is gone without a word" in said(app, "#banner")
-            assert "r resumes from step 469" in said(app, "#banner")
+            assert "is gone without a word" in text_of(app, "#banner")
+            assert "r resumes from step 469" in text_of(app, "#banner")
 
 
 async def test_opening_a_run_that_ended_earlier_does_not_ring(tmp_path: Path):
@@ -202,21 +197,21 @@ async def test_opening_a_run_that_ended_earlier_does_not_ring(tmp_path: Path):
         await until(pilot, lambda: app.train.status is Status.FINISHED)
         assert app.bells == 0
         assert app.notices == []
-        assert "took" in said(app, "#stats")
+        assert "took" in text_of(app, "#stats")
 
 
-async def test_a_failed_run_shows_the_error_s_own_words_and_can_be_resumed(tmp_path: Path):
+async def test_a_failed_run_shows_its_error_and_can_be_resumed(tmp_path: Path):
     write_run(tmp_path, "a", [*training(2.2, began=1000.0), Failed(step=1000, message="CUDA out of memory [512 MB]")])
     app = TrainApp(tmp_path, "a")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.train.status is Status.FAILED)
-        assert "CUDA out of memory [512 MB]" in said(app, "#banner")
-        assert "r resumes from step 938" in said(app, "#banner")
+        assert "CUDA out of memory [512 MB]" in text_of(app, "#banner")
+        assert "r resumes from step 938" in text_of(app, "#banner")
         assert app.train.check_action("resume", ())
         assert not app.train.check_action("request", ("stop",))
 
 
-async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
+async def test_the_curve_of_a_resumed_run_does_not_go_back_in_time(tmp_path: Path):
     path = write_run(tmp_path, "a", [*training(2.5, began=1000.0), Stopped(step=1172, reason="asked to")])
     app = TrainApp(tmp_path, "a")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -228,31 +223,31 @@ async def test_a_resumed_run_s_curve_does_not_double_back(tmp_path: Path):
             await until(pilot, lambda: app.train.history.step == 493)
         xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
         assert xs == sorted(xs)
-        assert said(app, "#preview") == "samples after epoch 1"
+        assert text_of(app, "#preview") == "samples after epoch 1"
 
 
-async def test_a_loss_that_is_not_a_number_breaks_nothing(tmp_path: Path):
+async def test_a_nan_loss_is_shown(tmp_path: Path):
     path = write_run(tmp_path, "a", [*training(1.1), window(600, math.nan, time.time())])
     app = TrainApp(tmp_path, "a")
     with held(path):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             append(path, Epoch(epoch=2, step=938, loss=math.nan, validation_loss=math.nan, seconds=1.0))
-            await until(pilot, lambda: "nan" in said(app, "#legend"))
+            await until(pilot, lambda: "nan" in text_of(app, "#legend"))
 
 
-async def test_pause_and_stop_are_requests_to_the_trainer(tmp_path: Path):
+async def test_pause_and_stop_send_requests_to_the_trainer(tmp_path: Path):
     path = write_run(tmp_path, "a", training(1.1))
     app = TrainApp(tmp_path, "a")
     with held(path):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             await pilot.press("p", "x")
-            asked = (path / "control.jsonl").read_text()
-            assert asked.index('"pause"') < asked.index('"stop"')
+            requests = (path / "control.jsonl").read_text()
+            assert requests.index('"pause"') < requests.index('"stop"')
 
 
-async def test_another_run_s_form_can_be_opened_and_left_while_one_runs(tmp_path: Path):
+async def test_the_form_can_be_opened_and_closed_while_a_run_is_active(tmp_path: Path):
     path = write_run(tmp_path, "a", training(1.1))
     app = TrainApp(tmp_path, "a")
     with held(path):
@@ -264,23 +259,23 @@ async def test_another_run_s_form_can_be_opened_and_left_while_one_runs(tmp_path
             assert not on_form(app)
 
 
-async def test_a_run_that_is_deleted_while_watched_leads_back_to_the_form(tmp_path: Path):
+async def test_deleting_the_watched_run_returns_to_the_form(tmp_path: Path):
     path = write_run(tmp_path, "a", training(1.1, began=1000.0))
     app = TrainApp(tmp_path, "a")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.train.status is Status.INTERRUPTED)
         shutil.rmtree(path)
         await until(pilot, lambda: on_form(app))
-        assert "a is no longer there" in said(app, "#message")
+        assert "a is no longer there" in text_of(app, "#message")
 
 
-async def test_a_name_that_no_run_has_is_told_with_those_that_are_there(tmp_path: Path):
+async def test_an_unknown_run_is_reported_with_the_existing_ones(tmp_path: Path):
     write_run(tmp_path, "a", training(1.1, began=1000.0))
     app = TrainApp(tmp_path, "gone")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: on_form(app))
-        assert "there is no run gone" in said(app, "#message")
-        assert "runs there: a" in said(app, "#message")
+        assert "there is no run gone" in text_of(app, "#message")
+        assert "runs there: a" in text_of(app, "#message")
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
@@ -294,7 +289,7 @@ async def test_every_size_shows_form_and_monitor(tmp_path: Path, size: tuple[int
             await pilot.press("n")
             await pilot.resize_terminal(*size)
             await pilot.pause()
-            if size[1] >= 20:  # the button is in sight without scrolling
+            if size[1] >= 20:  # the button is visible without scrolling
                 button = app.train.query_one("#start").region
                 assert button.bottom <= size[1]
                 assert button.right <= size[0]
@@ -313,30 +308,28 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
         await until(pilot, lambda: not on_form(app))
         path = tmp_path / "runs" / "mine"
         assert (path / CONFIG).is_file()
-        assert "starting" in said(app, "#title")
+        assert "starting" in text_of(app, "#title")
         async with asyncio.timeout(180):  # a real process, which has to load torch
             while app.train.status.alive:
                 await pilot.pause(0.1)
     assert run_status(path) is Status.FAILED
-    assert str(tmp_path / "none") in said_of_failure(path)
+    assert str(tmp_path / "none") in error_of(path)
 
 
-def said_of_failure(path: Path) -> str:
+def error_of(path: Path) -> str:
     from core.runs.directory import summarize
 
     return summarize(path).error or ""
 
 
 async def wait_for_end(pilot: Pilot[None], app: TrainApp) -> None:
-    """Let a real trainer, which has to load torch, come to its end."""
+    """Wait until a real trainer exits; it has to load torch."""
     async with asyncio.timeout(180):
         while app.train.status.alive:
             await pilot.pause(0.05)
 
 
-async def test_stop_is_obeyed_when_it_is_asked_before_the_trainer_has_started(
-    tmp_path: Path, tiny: Callable[..., TrainConfig]
-):
+async def test_stop_works_before_the_trainer_has_started(tmp_path: Path, tiny: Callable[..., TrainConfig]):
     path = tmp_path / "mine"
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -368,7 +361,7 @@ async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):
         legend = app.screen.query_one("#legend", Static)
 
         def letters() -> list[set[object]]:
-            """The colours of the letters in the log's lines, and in the legend."""
+            """Text colours of the log and the legend."""
             lines = (*log.lines[:1], legend.render_line(0))
             return [{part.style.color for part in line if part.style and part.text.strip()} for line in lines]
 
@@ -388,7 +381,7 @@ EIGHT = ", ".join(f"cuda:{index}" for index in range(8))
         (EIGHT, "8 processes"),
     ],
 )
-async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
+async def test_a_run_with_several_processes_shows_and_uses_all_their_devices(
     tmp_path: Path, devices: str, description: str
 ):
     first, *rest = training(1.1, name="together")
@@ -396,7 +389,7 @@ async def test_a_run_of_several_processes_says_so_and_uses_all_of_their_devices(
     app = TrainApp(tmp_path, "together")
     with held(path):
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: f" · {description} · 309,057 parameters" in said(app, "#title"))
+            await until(pilot, lambda: f" · {description} · 309,057 parameters" in text_of(app, "#title"))
             meter = SystemMonitor()
             meter.read_processes(tmp_path)
     assert meter.runs == {device: ["together"] for device in devices.split(", ")}

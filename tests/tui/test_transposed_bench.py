@@ -102,7 +102,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fields(tmp_path: Path) -> None:
+async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(120, 40)) as pilot:
         bench = await opened(app, pilot)
@@ -141,7 +141,7 @@ async def test_what_the_engine_answers_is_what_torch_computes_and_follows_the_fi
 
 
 @pytest.mark.usefixtures("builtin")
-async def test_a_kernel_of_a_layer_and_one_that_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_kernel_of_a_layer_and_one_without_output(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         bench = await opened(app, pilot)
@@ -168,7 +168,7 @@ async def test_a_kernel_of_a_layer_and_one_that_leaves_nothing(tmp_path: Path) -
         ("numbers", "1 two", "'two' is not a number; write numbers such as 2, -0.5 or 1/9"),
     ],
 )
-async def test_a_wrong_field_says_one_sentence_and_keeps_what_was_typed(
+async def test_an_invalid_field_is_explained_and_keeps_its_text(
     field: str, text: str, says: str, tmp_path: Path
 ) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
@@ -182,7 +182,7 @@ async def test_a_wrong_field_says_one_sentence_and_keeps_what_was_typed(
         await until(pilot, lambda: told(bench).startswith("Each value multiplies"), "all is well again")
 
 
-async def test_only_the_bench_in_sight_asks(quiet: list[str], tmp_path: Path) -> None:
+async def test_only_the_visible_bench_sends_requests(quiet: list[str], tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
@@ -194,7 +194,7 @@ async def test_only_the_bench_in_sight_asks(quiet: list[str], tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quiet")
-async def test_steps_write_out_what_a_value_spreads_and_where(tmp_path: Path) -> None:
+async def test_each_step_shows_the_products_of_a_value_and_their_position(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(120, 40)) as pilot:
         bench = await opened(app, pilot)
@@ -226,7 +226,7 @@ def said(bench: Bench) -> Sequence[str]:
 
 
 @pytest.mark.usefixtures("quiet")
-async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path) -> None:
+async def test_views_can_be_switched_if_there_is_no_room_for_all(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         bench = await opened(app, pilot)
@@ -253,7 +253,7 @@ async def test_views_are_switched_where_there_is_no_room_for_all(tmp_path: Path)
         assert bench.query_one(ProductTable).display
 
 
-async def test_a_frame_that_begins_outside_keeps_to_its_pixels() -> None:
+async def test_a_frame_that_starts_outside_is_clipped() -> None:
     from textual.app import App
     from textual.geometry import Region
 

@@ -1,4 +1,4 @@
-"""Waiting for what an app shows, in place of sleeping."""
+"""Wait for a condition of a running app instead of sleeping."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from textual.pilot import Pilot
 PATIENCE = 60.0  # seconds; loading torch on a busy machine takes many
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: str) -> None:
-    """Let the app run until `condition` holds."""
+async def until(pilot: Pilot[Any], condition: Callable[[], bool], description: str = "the condition holds") -> None:
+    """Run the app until `condition` is true.
+
+    Raises:
+        AssertionError: it is still false after `PATIENCE` seconds.
+    """
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {PATIENCE:.0f} s in vain until {what}")
-        await asyncio.sleep(0.01)  # the turn of the app's own tasks
+            raise AssertionError(f"timed out after {PATIENCE:.0f} s waiting until {description}")
+        await asyncio.sleep(0.01)  # yield to the tasks of the app
     await pilot.pause()

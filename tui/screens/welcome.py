@@ -20,9 +20,9 @@ KEYS = (
     ("2", "Train", "train your own model"),
     ("3", "Runs", "manage and compare your runs"),
     ("4", "Devices", "GPU and CPU status"),
-    ("5", "Lab", "convolution, noise and the inside of a network"),
+    ("5", "Lab", "convolution, noise and network internals"),
     ("?", "Help", "the keys of the current screen"),
-    ("q", "Quit", "training continues"),
+    ("q", "Quit", "quit; training continues"),
 )
 TEXT = (
     "Behind this page, a small diffusion model generates digits: on the left the noisy state, on the right the model's "
