@@ -174,7 +174,7 @@ def test_a_figure_or_gif_too_large_for_memory_is_refused_with_what_would_fit(
 ) -> None:
     for flag in ("--figure", "--gif"):
         words = complaint(capsys, "sample", model, "--n", "50000", "--steps", "9", flag, str(tmp_path / "x"))
-        assert "50,000 images with 9 steps is too large; take at most 8,559 images (--n)" in words
+        assert "50,000 images with 9 steps is too large; use at most 8,559 images (--n)" in words
 
 
 def test_samples_that_are_not_finite_are_said_and_no_picture_is_written(tmp_path: Path, capsys: Capture) -> None:

@@ -232,7 +232,7 @@ def test_more_processes_than_the_machine_can_run_are_not_started(
     process = started(subprocesses.command("core", "resume", "one", *flags(root=tmp_path, epochs=14)))
     assert process.wait(120) == 0
     output = (tmp_path / "output").read_text()
-    assert f"one was trained in 1,024 processes; this machine has {cores()} cores" in output
+    assert f"one was trained with 1,024 processes; this machine has {cores()} cores" in output
     started = history(path).started
     assert started is not None
     assert started.devices == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
