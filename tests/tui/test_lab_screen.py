@@ -13,7 +13,7 @@ from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, siz
 from core.engine.protocol import Array
 from tui.grayscale import normalized
 from tui.lab.convolution import ConvolutionBench
-from tui.lab.kernel_fields import LAYER, OWN
+from tui.lab.kernel_fields import LAYER, CUSTOM
 from tui.lab.product_table import ProductTable, number
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.header import Header
@@ -88,7 +88,7 @@ async def test_a_named_kernel_fills_in_its_values_and_typed_values_make_it_custo
         assert "sobel x has sizes 3, 5, 7" in on.description
         await on.fill("size", "3")
         await on.fill("numbers", "1 0; 0 -1")
-        assert names.chosen == OWN
+        assert names.chosen == CUSTOM
         assert on.bench.shown.kernel.shape == (2, 2)
 
 

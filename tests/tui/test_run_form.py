@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from selects import disabled_options
-from test_train_screen import TrainApp, field, on_form, said
+from test_train_screen import TrainApp, field, on_form, text_of
 from textual.widgets import Input, Select, Static, Switch
 
 from benchmarks.pseudo_terminal import PseudoTerminal
@@ -107,7 +107,7 @@ async def test_groups_expand_by_key_by_mouse_and_all_at_once(tmp_path: Path) -> 
         recipe, data = folds(app)[:2]
         await pilot.press("down", "down")
         assert app.focused is recipe
-        assert "enter shows path, prediction" in said(app, "#message")
+        assert "enter shows path, prediction" in text_of(app, "#message")
         await pilot.press("enter", "down")
         assert app.focused is choice(app, "path")
         await pilot.press("up", "space")
@@ -191,10 +191,10 @@ async def test_an_unsupported_prediction_is_replaced_and_reported(tmp_path: Path
         await pilot.pause()
         assert choice(app, "path").value == "vp"
         assert choice(app, "prediction").value == PREDICTIONS["vp"][0]
-        assert "prediction is now clean: path vp does not support velocity" in said(app, "#message")
+        assert "prediction is now clean: path vp does not support velocity" in text_of(app, "#message")
         assert form_of(app).config().prediction == "clean"
         await pilot.press("down")
-        assert said(app, "#message").startswith("prediction: what the network predicts")
+        assert text_of(app, "#message").startswith("prediction: what the network predicts")
 
 
 async def test_a_disabled_prediction_cannot_be_chosen(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ async def test_options_that_do_not_apply_are_disabled_and_omitted(tmp_path: Path
         assert config.size == ("base" if model == "patch_unet" else None)
         assert config.class_conditional is (model != "basic_unet")
         if model == "basic_unet":
-            assert "basic_unet is unconditional" in said(app, "#message")
+            assert "basic_unet is unconditional" in text_of(app, "#message")
             assert help_of(app, "class_conditional") == "basic_unet is unconditional"
         choice(app, "model").value = "patch_unet"  # and back: nothing was lost
         await pilot.pause()
@@ -246,7 +246,7 @@ async def test_an_invalid_value_is_explained_and_stays_in_its_field(tmp_path: Pa
         field(app, "batch_size").focus()
         await pilot.press("end", "backspace", "backspace", "backspace", "0", "enter")
         await pilot.pause()
-        assert said(app, "#message").startswith("batch_size:")
+        assert text_of(app, "#message").startswith("batch_size:")
         assert field(app, "batch_size").value == "0"
         assert field(app, "name").value == "mine"
         assert app.focused is field(app, "batch_size")
@@ -254,7 +254,7 @@ async def test_an_invalid_value_is_explained_and_stays_in_its_field(tmp_path: Pa
         assert run_directories(tmp_path) == []
         await pilot.press("backspace", "8")
         await pilot.pause()
-        assert said(app, "#message") == ""
+        assert text_of(app, "#message") == ""
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ async def test_an_invalid_option_is_named_and_its_group_expanded(tmp_path: Path,
         field(app, option).value = typed
         await pilot.press("ctrl+s")
         await pilot.pause()
-        assert option in said(app, "#message")
+        assert option in text_of(app, "#message")
         assert field(app, option).value == typed
         assert app.focused is field(app, option)
         assert field(app, option).region.area

@@ -19,7 +19,7 @@ from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select
 from waiting import until
 
 from core.config.training import TrainConfig
-from core.runs.directory import CONFIG, EVENTS, Status, run_status, summarize
+from core.runs.directory import CONFIG, EVENTS
 from core.runs.events import (
     LIFECYCLE,
     Download,
@@ -34,6 +34,7 @@ from core.runs.events import (
     Warned,
 )
 from core.runs.history import RunHistory
+from core.runs.status import Status, run_status, summarize
 from tui.app import MinidiffApp
 from tui.io.system_monitor import SystemMonitor
 from tui.screens.train import TrainScreen
@@ -121,7 +122,7 @@ async def test_a_new_run_shows_download_and_warmup_until_its_first_step(tmp_path
             await until(pilot, lambda: "warming up" in text_of(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
             await until(pilot, lambda: "3.0 MB of 9.9 MB" in text_of(app, "#stats"))
-            assert "getting the data" in text_of(app, "#title")
+            assert "downloading data" in text_of(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
             await until(pilot, lambda: "no MNIST here" in text_of(app, "#banner"))
             assert app.train.query_one("#banner").display
@@ -186,7 +187,7 @@ async def test_a_trainer_that_exits_unexpectedly_is_reported(tmp_path: Path):
             await until(pilot, lambda: app.train.status is Status.RUNNING)
             trainer.close()
             await until(pilot, lambda: app.bells == 1)
-            assert "is gone without a word" in text_of(app, "#banner")
+            assert "was killed, or the machine went down" in text_of(app, "#banner")
             assert "r resumes from step 469" in text_of(app, "#banner")
 
 
@@ -221,7 +222,7 @@ async def test_the_curve_of_a_resumed_run_does_not_go_back_in_time(tmp_path: Pat
             again = Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=now)
             append(path, again, window(481, 0.02, now + 1), window(493, 0.02, now + 2))
             await until(pilot, lambda: app.train.history.step == 493)
-        xs = app.train.query_one(CurvePlot).series(1000)["now"][0]
+        xs = app.train.query_one(CurvePlot).series(1000)["loss"][0]
         assert xs == sorted(xs)
         assert text_of(app, "#preview") == "samples after epoch 1"
 
@@ -266,7 +267,7 @@ async def test_deleting_the_watched_run_returns_to_the_form(tmp_path: Path):
         await until(pilot, lambda: app.train.status is Status.INTERRUPTED)
         shutil.rmtree(path)
         await until(pilot, lambda: on_form(app))
-        assert "a is no longer there" in text_of(app, "#message")
+        assert "run a no longer exists" in text_of(app, "#message")
 
 
 async def test_an_unknown_run_is_reported_with_the_existing_ones(tmp_path: Path):
@@ -275,7 +276,7 @@ async def test_an_unknown_run_is_reported_with_the_existing_ones(tmp_path: Path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: on_form(app))
         assert "there is no run gone" in text_of(app, "#message")
-        assert "runs there: a" in text_of(app, "#message")
+        assert "existing runs: a" in text_of(app, "#message")
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60), (30, 8)])
@@ -317,7 +318,7 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
 
 
 def error_of(path: Path) -> str:
-    from core.runs.directory import summarize
+    from core.runs.status import summarize
 
     return summarize(path).error or ""
 
