@@ -15,7 +15,7 @@ from stopwatch import Stopwatch, arguments
 asked = arguments("--recipe", "--model", "--dataset", "--epochs", "--limit")
 clock = Stopwatch(asked)
 
-import numpy as np  # noqa: E402 - imports are part of what is timed
+import numpy as np  # noqa: E402 - import time is measured
 import torch  # noqa: E402
 
 from core import TrainConfig, load_model, sample, train  # noqa: E402

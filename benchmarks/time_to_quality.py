@@ -5,7 +5,7 @@
     python benchmarks/time_to_quality.py --quick                     ours for seconds; a smoke test
 
 Every training is a separate process, and its time starts just before the process: imports, reading data and warmup
-count, and are listed separately. At each budget the clock pauses while the weights are saved; after the largest, the same
+count, and are listed separately. At each budget the clock pauses while weights are saved; after the largest, the same
 process generates samples from all saved weights with its own sampler and defaults, timed separately. Class-conditional
 networks get the labels of the validation images. Recipes for few steps also sample with half and a quarter of them. All
 samples are evaluated by `core.evaluation.scores`; if peers generate fewer, the same number of ours is evaluated too.

@@ -21,7 +21,7 @@ clock = Stopwatch(asked)
 if asked.device == "cpu":
     os.environ["ACCELERATE_USE_CPU"] = "true"  # its Trainer would use any GPU
 
-import torch  # noqa: E402 - imports are part of what is timed
+import torch  # noqa: E402 - import time is measured
 from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet  # noqa: E402
 from torch import Tensor  # noqa: E402
 

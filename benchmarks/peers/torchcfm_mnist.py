@@ -14,7 +14,7 @@ from stopwatch import Stopwatch, arguments
 asked = arguments()
 clock = Stopwatch(asked)
 
-import numpy as np  # noqa: E402 - imports are part of what is timed
+import numpy as np  # noqa: E402 - import time is measured
 import torch  # noqa: E402
 import torchdiffeq  # noqa: E402
 from torch import Tensor  # noqa: E402
