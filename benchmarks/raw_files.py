@@ -1,4 +1,4 @@
-"""Writes a data set the way other projects read it: as torchvision's MNIST files, and as a folder of PNG images."""
+"""Writes a data set as torchvision's MNIST files, and as a folder of PNG images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PADDED = 32  # pixels a side of the PNG images, for nets that halve an image thr
 
 
 def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
-    """Write what `torchvision.datasets.MNIST(root)` reads, whichever data set it really is.
+    """Write any data set as files for `torchvision.datasets.MNIST(root)`.
 
     Args:
         root: a folder; the files go to MNIST/raw in it.
@@ -30,7 +30,7 @@ def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
 
 
 def write_png(folder: Path, data: Dataset) -> None:
-    """Write each image as a grey PNG with a black border around it, 32 by 32 pixels."""
+    """Write each image as a grey PNG, padded with black to 32x32."""
     folder.mkdir()
     border = (PADDED - data.images.shape[-1]) // 2
     for index, image in enumerate(functional.pad(data.images, (border,) * 4).squeeze(1).numpy()):

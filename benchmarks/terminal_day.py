@@ -1,7 +1,7 @@
-"""The log that our own writer makes in a day of training, and how long the screen takes to read and draw it.
+"""Time to read and draw the event log of a day of training.
 
-Steps of a tenth of a second, 469 an epoch, windows by the trainer's own rule, a preview an epoch, a checkpoint a
-minute. Read in a fresh process, whose file cache is warm; drawn at 120x30.
+Steps of 0.1 s, 469 per epoch, progress windows by the trainer's rule, one preview per epoch, one checkpoint per minute.
+Read in a new process with a warm file cache; drawn at 120x30.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def main():
         first = list(history.progress)
         times = []
         for _ in range(11):
-            history.progress.append(first[-1])  # as a second of training does
+            history.progress.append(first[-1])  # as in a second of training
             began = time.perf_counter()
             plot.set_history(history)
             plot.render()
@@ -102,7 +102,7 @@ def day(hours: float) -> Iterator[Event]:
 
 
 def tell(hours: float, row: Callable[..., None]) -> None:
-    """Write the log, read it and draw it; a row of a table for each."""
+    """Write, read and draw the log, and print a table row for each."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / EVENTS
         with open(log, "w", encoding="utf-8") as written:

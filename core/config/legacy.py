@@ -19,6 +19,7 @@ OPTIONS = {
 SAMPLING = {"spacing": "shift"}  # never stored in files
 EVENT_FIELDS = {"held_out": "validation_loss", "team": "devices"}
 VALUES = {"preset": {"document": "tutorial"}}
+MODULES = {"clock": "time_embed", "classes": "class_embed"}  # parts of tensor names in weights files
 
 
 def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,6 +31,11 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             renamed[name] = names.get(value, value)
     return renamed
+
+
+def upgrade_tensor_name(name: str) -> str:
+    """The present name of a tensor in a weights file."""
+    return ".".join(MODULES.get(part, part) for part in name.split("."))
 
 
 def check_environment() -> None:

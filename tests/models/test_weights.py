@@ -15,10 +15,11 @@ import safetensors.torch
 import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
+from core.config.legacy import MODULES, upgrade_tensor_name
 from core.errors import CheckpointError
 from core.models.weights import fill, read_weights, write_tensors
 from core.models.weights_layout import HEADER_BYTES
-from core.runs.directory import MODEL, STATE
+from core.runs.directory import MODEL, STATE, builtin_directories
 from core.runs.events import Epoch
 from core.system.atomic_write import write_atomically
 from core.training.api import resume
@@ -101,6 +102,43 @@ def test_what_was_written_is_read_back(tmp_path: Path, config: TrainConfig) -> N
     assert (saved.changed(batch_size=config.batch_size), step, more) == (config, 2, PROGRESS)
     again = restored(tmp_path / "x", config).state()
     assert all(torch.equal(again[name], written[name]) for name in written)
+
+
+def with_old_names(tensors: dict[str, torch.Tensor]) -> int:
+    """Give tensors the names that earlier versions wrote; returns how many were renamed."""
+    old_names = {new: old for old, new in MODULES.items()}
+    renamed = {name: ".".join(old_names.get(part, part) for part in name.split(".")) for name in tensors}
+    values = {renamed[name]: tensors.pop(name) for name in list(tensors)}
+    tensors.update(values)
+    return sum(old != new for new, old in renamed.items())
+
+
+def test_a_shipped_model_with_old_tensor_names_loads_bit_for_bit() -> None:
+    path = builtin_directories()["default-mnist"] / MODEL
+    stored = safetensors.torch.load_file(path)
+    net = load_model(path, device="cpu").net.state_dict()
+    assert any(name.startswith("clock.") for name in stored)
+    assert {upgrade_tensor_name(name) for name in stored} == net.keys()
+    for name, value in stored.items():
+        assert torch.equal(net[upgrade_tensor_name(name)], value.float()), name
+
+
+def test_a_state_with_old_tensor_names_is_restored_bit_for_bit(tmp_path: Path) -> None:
+    config = RECIPES["muon and average"]
+    written = safetensors.torch.load_file(state(tmp_path / "x", config))
+    counts: list[int] = []
+    with_tensors(tmp_path / "x", lambda tensors: counts.append(with_old_names(tensors)))
+    assert counts == [10]  # two linear layers and an embedding, of the network and of its EMA
+    again = restored(tmp_path / "x", config).state()
+    assert again.keys() == written.keys()
+    assert all(torch.equal(again[name], written[name]) for name in written)
+
+
+def test_a_tensor_under_both_names_is_refused(tmp_path: Path) -> None:
+    config = RECIPES["muon and average"]
+    path = weights(tmp_path / "x", config=config)
+    with_tensors(path, lambda tensors: tensors.update({"classes.weight": tensors["class_embed.weight"].clone()}))
+    assert "both its present and its old name" in refusal(path)
 
 
 def test_weights_in_another_memory_format_come_back_equal(tmp_path: Path) -> None:
