@@ -85,14 +85,14 @@ def main() -> None:
     print("| preset | greatest relative difference in loss | plain loop | ours |\n| --- | ---: | ---: | ---: |")
     for preset in ("quick", "tutorial"):
         trainer = Trainer(TrainConfig(preset=preset), torch.device("cpu"))
-        trainer.take(*data)
+        trainer.set_data(*data)
         plain = plain_losses(plain_twin(trainer), data.images, trainer.config.seed, trainer.config.batch_size)
         differences, seconds = [], {"plain": 0.0, "ours": 0.0}
         for _ in range(STEPS):  # alternating, so that a slower machine affects both
             began = time.perf_counter()
             expected = next(plain)
             between = time.perf_counter()
-            found = trainer.advance()[0].item()
+            found = trainer.train_step()[0].item()
             seconds["plain"] += between - began
             seconds["ours"] += time.perf_counter() - between
             differences.append(abs(found - expected) / expected)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core.runs.directory import EVENTS
 from core.runs.events import Checkpoint, DatasetLoaded, Epoch, Event, Preview, Progress, Started, to_line
-from core.training.loss_window import LEAST_SECONDS, LEAST_SHARE
+from core.training.loss_window import MIN_FRACTION, MIN_SECONDS
 
 STEP_SECONDS, STEPS_PER_EPOCH, CHECKPOINT_SECONDS = 0.1, 469, 60.0
 COLUMNS, LINES = 120, 30
@@ -78,7 +78,7 @@ def day(hours: float) -> Iterator[Event]:
     for step in range(1, int(hours * 3600 / STEP_SECONDS) + 1):
         now = step * STEP_SECONDS
         loss = 0.15 + 0.5 * math.exp(-step / 500) + rng.gauss(0, 0.005)
-        if now - since >= max(LEAST_SECONDS, now * LEAST_SHARE) - 1e-9:
+        if now - since >= max(MIN_SECONDS, now * MIN_FRACTION) - 1e-9:
             since = now
             yield Progress(
                 step=step,

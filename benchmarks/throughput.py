@@ -122,7 +122,7 @@ def our_trainer(preset: str, precision: str, data: Dataset, plan: Plan, compiled
         preset=preset, precision=precision, channels_last=True, batch_size=plan.batch, device=plan.device.type
     )
     trainer = Trainer(config, plan.device)
-    trainer.take(data.images, data.labels)
+    trainer.set_data(data.images, data.labels)
     if compiled:
         trainer.compile()
     return trainer

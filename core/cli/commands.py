@@ -21,6 +21,7 @@ from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
 from core.config.training import TrainConfig
 from core.errors import MinidiffError, RunError
+from core.generators import WithResult
 from core.runs import directory, launcher
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.history import loss_text
@@ -348,16 +349,12 @@ def download(
 
     if dataset == "glyphs" and data_root is not None:
         raise MinidiffError("glyphs are rendered into the user's cache, not downloaded; omit --data-root")
-    events = datasets.locate(dataset, data_root, download_to_root=True)
+    search = WithResult(datasets.locate(dataset, data_root, download_to_root=True))
     with event_display() as display:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                located: datasets.Located = end.value
-                break
+        for event in search:
             if not as_json:
                 display.add(event)
+    located = search.result
     if as_json:
         sha256 = located.sha256("train")
         _print_json({"dataset": located.name, "directory": str(located.directory), "sha256": sha256})

@@ -19,7 +19,7 @@ OPTIONS = {
 SAMPLING = {"spacing": "shift"}  # never stored in files
 EVENT_FIELDS = {"held_out": "validation_loss", "team": "devices"}
 VALUES = {"preset": {"document": "tutorial"}}
-MODULES = {"clock": "time_embed", "classes": "class_embed"}  # parts of tensor names in weights files
+MODULES = {"clock": "time_embed", "classes": "class_embed", "kept": "ema"}  # parts of tensor names in weights files
 
 
 def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from core.data import glyphs
 from core.data.download import download
 from core.data.idx import Idx, read_idx
 from core.errors import DatasetError
+from core.generators import WithResult
 from core.runs.events import Event, Warned
 
 if TYPE_CHECKING:
@@ -85,15 +86,11 @@ def load_dataset(
     Raises:
         DatasetError: The data set is unknown, damaged, not in `root`, or cannot be downloaded.
     """
-    events = locate(name, root, (split,), limit=limit)
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            located: Located = stop.value
-            return read(located, split, limit)
+    search = WithResult(locate(name, root, (split,), limit=limit))
+    for event in search:
         if isinstance(event, Warned):
             warnings.warn(event.message, stacklevel=2)
+    return read(search.result, split, limit)
 
 
 def load_local(name: str, *, split: str = "test", limit: int | None = None) -> Dataset:

@@ -21,6 +21,7 @@ from core.diffusion.sampling import sample
 from core.errors import MinidiffError
 from core.evaluation import feature_classifiers
 from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
+from core.generators import WithResult
 from core.runs.events import Warned
 
 if TYPE_CHECKING:
@@ -248,13 +249,10 @@ def _scores(
 
 def _progress(training: Generator[tuple[int, int], None, T], doing: str) -> Generator[EvaluationProgress, None, T]:
     """Convert the steps of a classifier's training to `EvaluationProgress`."""
-    while True:
-        try:
-            done, total = next(training)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    steps = WithResult(training)
+    for done, total in steps:
         yield EvaluationProgress(doing, done, total)
+    return steps.result
 
 
 def _check_cas(cas: bool, class_conditional: bool, model: str) -> None:

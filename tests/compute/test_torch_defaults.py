@@ -112,10 +112,10 @@ def stepped(net: str) -> Any:
     values: list[Any] = []
     first, second = Trainer(config, CPU), Trainer(config, CPU)
     for trainer in (first, second):
-        trainer.take(*images)
+        trainer.set_data(*images)
         if values:
             trainer.restore({name: value.clone() for name, value in first.state().items()}, 2, Path("state"))
-        values += [trainer.advance() for _ in range(2)]
+        values += [trainer.train_step() for _ in range(2)]
         values += [trainer.state(), list(trainer.validation_errors(*images))]
     return values
 

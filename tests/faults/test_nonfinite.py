@@ -68,7 +68,7 @@ def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_ofte
 
 def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten that end the run, seven come before a stop."""
-    for name in ("LEAST_SECONDS", "LEAST_SHARE"):
+    for name in ("MIN_SECONDS", "MIN_FRACTION"):
         monkeypatch.setattr(loss_window, name, 0.0)  # an event for each step
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events, skipped = train(config), 0

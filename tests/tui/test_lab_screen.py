@@ -13,7 +13,7 @@ from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, siz
 from core.engine.protocol import Array
 from tui.grayscale import normalized
 from tui.lab.convolution import ConvolutionBench
-from tui.lab.kernel_fields import LAYER, CUSTOM
+from tui.lab.kernel_fields import CUSTOM, LAYER
 from tui.lab.product_table import ProductTable, number
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.header import Header
