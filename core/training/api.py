@@ -24,9 +24,9 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
     """Train a model. Every event is in the run's log before it is yielded.
 
     With `config.root` a new run directory is created there and owned until the end. With `root=None` nothing is
-    written, and the same events are yielded except `checkpoint`. Closing the generator, SIGINT, SIGTERM and SIGHUP finish the
-    step, write a checkpoint and record `stopped`; a signal's exception is raised after that event. Signals that arrive
-    while the generator is suspended are handled by the caller's own handlers.
+    written, and the same events are yielded except `checkpoint`. Closing the generator, SIGINT, SIGTERM and SIGHUP
+    finish the step, write a checkpoint and record `stopped`; a signal's exception is raised after that event. Signals
+    that arrive while the generator is suspended are handled by the caller's own handlers.
 
     In processes started by torchrun, all train one network: the main process yields the events and writes the run
     directory, the generators of the others yield nothing. If the launcher restarts them, they resume the run.
