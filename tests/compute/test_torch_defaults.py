@@ -186,7 +186,7 @@ def test_steps_are_the_same_under_any_setting(net: str, setting: Callable[[], Ab
 
 
 @each_setting
-def test_a_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
+def test_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
     expected = plainly(trained)
     with setting():
         assert trained() == expected
@@ -211,7 +211,7 @@ def scheduler_sampler() -> Any:
 
 
 @each_setting
-def test_schedulers_of_diffusers_are_the_same_under_any_setting(
+def test_diffusers_schedulers_are_the_same_under_any_setting(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     expected = plainly(scheduler_sampler)
@@ -238,7 +238,7 @@ def test_a_classifier_is_the_same_under_any_setting(
 
 
 @each_setting
-def test_the_settings_are_the_callers_own_between_two_events(
+def test_the_caller_has_its_own_settings_between_events(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     def now() -> tuple[Any, ...]:
@@ -251,7 +251,7 @@ def test_the_settings_are_the_callers_own_between_two_events(
             assert now() == before
 
 
-def test_the_global_generator_stays_where_it_is(tmp_path: Path) -> None:
+def test_the_global_generator_is_not_advanced(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     load_model(BUILTIN[0], "cpu")
     Trainer(TrainConfig(**{**TINY, **NETS["unet2d"]}), CPU)
@@ -261,7 +261,7 @@ def test_the_global_generator_stays_where_it_is(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_net_without_a_generator_is_drawn_from_the_global_one() -> None:
+def test_a_model_built_without_a_generator_uses_the_global_one() -> None:
     torch.manual_seed(3)
     first, second = build_model("basic_unet", channels=(2, 2)), build_model("basic_unet", channels=(2, 2))
     torch.manual_seed(3)
@@ -287,7 +287,7 @@ def in_threads(work: Callable[[int], T], count: int) -> list[T]:
 
 
 @pytest.mark.parametrize("net", ["patch_unet", "basic_unet", "unet2d"])
-def test_trainers_that_threads_build_at_once_begin_with_the_weights_of_their_seeds(net: str) -> None:
+def test_trainers_built_in_parallel_threads_start_with_the_weights_of_their_seeds(net: str) -> None:
     def built(seed: int) -> Any:
         config = TrainConfig(**{**TINY, **NETS[net], "seed": seed % 2})
         return [found(Trainer(config, CPU).net.state_dict()) for _ in range(5)]
