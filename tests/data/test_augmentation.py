@@ -14,7 +14,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_a_shifted_image_is_a_window_of_the_padded_one(most: int) -> None:
+def test_a_shifted_image_is_a_crop_of_the_padded_one(most: int) -> None:
     images = load_dataset("glyphs", limit=60).images
     wide = padded(images, most)
     moved = shifted(wide, most, generator(3))
@@ -30,6 +30,6 @@ def test_a_shifted_image_is_a_window_of_the_padded_one(most: int) -> None:
     assert not torch.equal(shifted(wide, most, generator(4)), moved)
 
 
-def test_no_margin_leaves_the_images() -> None:
+def test_a_margin_of_zero_leaves_the_images_unchanged() -> None:
     images = torch.arange(2 * 28 * 28).view(2, 1, 28, 28)
     assert torch.equal(shifted(padded(images, 0), 0, generator(0)), images)
