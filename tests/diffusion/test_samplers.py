@@ -98,7 +98,7 @@ def test_the_error_falls_with_the_expected_order(
 
 
 @pytest.mark.parametrize("path", ["flow", "vp"])
-def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
+def test_dpm2m_is_more_accurate_than_ddim_over_the_full_trajectory(path: str) -> None:
     road = PATHS[path]
     x = start_of(road, torch.float64)
     denoiser = Denoiser(Ideal(road, "clean"), road, "clean")
@@ -110,7 +110,7 @@ def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "prediction"), [("vp", "v"), ("flow", "velocity")])
-def test_ddpm_gives_the_datas_mean_and_variance(path: str, prediction: str) -> None:
+def test_ddpm_gives_the_mean_and_variance_of_the_data(path: str, prediction: str) -> None:
     road = PATHS[path]
     x = road.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
     *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, noise_levels(400))
@@ -152,7 +152,7 @@ def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
         ("dpm2m", diffusers.DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "dpmsolver++"}),
     ],
 )
-def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
+def test_on_vp_every_state_matches_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
     road = PATHS["vp"]
     denoiser = Denoiser(Wavy(), road, "v")
     scheduler = kind(**vp_options(), **options)
@@ -162,7 +162,7 @@ def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: d
 
 
 @pytest.mark.parametrize("steps", [1, 10])
-def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: int) -> None:
+def test_ddim_matches_diffusers_euler_on_the_variance_exploding_scale(steps: int) -> None:
     road = PATHS["vp"]
     denoiser = Denoiser(Wavy(), road, "v")
     scheduler = diffusers.EulerDiscreteScheduler(**vp_options())
@@ -179,7 +179,7 @@ def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: in
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 1), (10, 1), (10, 2.5)])
 @pytest.mark.parametrize("name", ["euler", "ddim", "mix"])
-def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: int, shift: float) -> None:
+def test_on_flow_every_state_matches_diffusers_euler(name: str, steps: int, shift: float) -> None:
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
@@ -194,7 +194,7 @@ def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: in
 
 
 @pytest.mark.parametrize("steps", [2, 10])
-def test_heun_is_diffusers_heun(steps: int) -> None:
+def test_heun_matches_diffusers_heun(steps: int) -> None:
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
@@ -212,7 +212,7 @@ def test_heun_is_diffusers_heun(steps: int) -> None:
 @pytest.mark.parametrize("name", SAMPLER_NAMES)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("shift", [0.4, 1, 3])
-def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_says(
+def test_every_compatible_sampler_yields_one_state_per_step_with_the_documented_evaluations(
     name: str, path: str, shift: float
 ) -> None:
     if incompatibility(name, path):
@@ -245,7 +245,7 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
         torch.testing.assert_close(x, clean, atol=1e-6, rtol=0)
 
 
-def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
+def test_ddpm_noise_does_not_depend_on_the_batch_size() -> None:
     road = PATHS["vp"]
     x = road.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
     many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))
@@ -266,7 +266,7 @@ class Labelled(nn.Module):
         return x * 0 if labels is None else x * 0 + labels.view(-1, 1, 1, 1).to(x)
 
 
-def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
+def test_guidance_evaluates_both_in_one_batch_and_extrapolates() -> None:
     net, x = Labelled(), start_of(PATHS["flow"])
     labels = torch.tensor([0, 3, 9, NULL_CLASS])
     found = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
@@ -280,7 +280,7 @@ def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
 
 
 @pytest.mark.parametrize(("labels", "guidance"), [(torch.tensor([1, 2, 3, 4]), 1.0), (None, 1.0), (None, 2.0)])
-def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, guidance: float) -> None:
+def test_without_guidance_each_image_is_evaluated_once(labels: Tensor | None, guidance: float) -> None:
     net, x = Labelled(), start_of(PATHS["flow"])
     Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=guidance)(x, 0.5)
     ((seen, _, asked),) = net.asked
@@ -288,7 +288,7 @@ def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, g
     assert asked is labels
 
 
-def test_a_net_without_a_clock_is_asked_at_zero() -> None:
+def test_a_model_without_time_conditioning_gets_timestep_0() -> None:
     net, x = Labelled(), start_of(PATHS["mix"])
     Denoiser(net, PATHS["mix"], "clean", time_conditioning=False)(x, 0.5)
     labels = torch.tensor([1, 2, 3, 4])
@@ -297,7 +297,7 @@ def test_a_net_without_a_clock_is_asked_at_zero() -> None:
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
-def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch.dtype) -> None:
+def test_only_the_network_runs_in_reduced_precision(precision: str, inside: torch.dtype) -> None:
     seen = []
 
     class Convolving(nn.Module):
@@ -315,7 +315,7 @@ def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch
     assert {part.dtype for part in found} == {torch.float32}
 
 
-def test_a_noise_prediction_gives_no_image_outside_the_range() -> None:
+def test_a_noise_prediction_is_clipped_to_the_image_range() -> None:
     road = PATHS["flow"]
     found = Denoiser(Wavy(), road, "noise")(start_of(road), 1.0)
     assert found.denoised.abs().max() == 1
