@@ -205,7 +205,7 @@ def test_a_newer_request_cancels_the_one_in_progress(client: Client, request_: S
     assert client.until(Done).id == 11
 
 
-def test_of_many_requests_at_once_only_the_last_is_done(client: Client, request_: SampleRequest) -> None:
+def test_of_many_pending_requests_only_the_last_is_handled(client: Client, request_: SampleRequest) -> None:
     client.send(*(replace(request_, id=number, steps=5000) for number in range(20, 25)), replace(request_, id=25))
     cancelled = []
     while not isinstance(reply := client.reply(), Done):
@@ -325,7 +325,7 @@ def test_it_exits_when_its_stdin_closes_even_while_it_samples(client: Client, re
     assert client.end() == 0
 
 
-def test_what_libraries_print_does_not_reach_the_replies() -> None:
+def test_output_printed_by_libraries_does_not_reach_the_replies() -> None:
     program = (
         "import os, sys, core.engine.server, core.compute.device\n"
         "pick = core.compute.device.pick_device\n"
