@@ -62,7 +62,7 @@ def noise(n: int) -> Tensor:
 # What it yields
 
 
-def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: LoadedModel, reference: Reference) -> None:
+def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedModel, reference: Reference) -> None:
     *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
     assert isinstance(found, Evaluation)
     warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
@@ -95,7 +95,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
         assert sum(found.samples[shape].classes) == sum(found.floor[shape].classes) == 40
 
 
-def test_an_evaluation_is_the_same_for_a_seed_and_plain_json(model: LoadedModel, reference: Reference) -> None:
+def test_an_evaluation_is_reproducible_and_plain_json(model: LoadedModel, reference: Reference) -> None:
     def scores(seed: int) -> dict[str, Any]:
         found = dataclasses.asdict(last(evaluate(model, 10, steps=1, seed=seed, limit=LIMIT)))
         assert json.loads(json.dumps(found))["samples"]["mlp"]["frechet"] == found["samples"]["mlp"]["frechet"]
@@ -105,7 +105,7 @@ def test_an_evaluation_is_the_same_for_a_seed_and_plain_json(model: LoadedModel,
     assert scores(0)["samples"] != scores(1)["samples"]
 
 
-def test_classifiers_are_trained_once_with_their_progress(
+def test_classifiers_are_trained_once_and_report_progress(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -118,7 +118,7 @@ def test_classifiers_are_trained_once_with_their_progress(
     assert not training & said()
 
 
-def test_classifiers_of_a_few_images_are_warned_of(
+def test_classifiers_trained_on_few_images_give_a_warning(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -129,7 +129,7 @@ def test_classifiers_of_a_few_images_are_warned_of(
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
-def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_the_output_of_the_sampler_as_uint8(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "BATCH", 4)
     parts = list(scores.sample_uint8(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
     assert [len(part) for part in parts] == [4, 4, 2]
@@ -142,7 +142,7 @@ def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypat
 # What the figures say
 
 
-def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Reference) -> None:
+def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Reference) -> None:
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
     wild = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
@@ -161,7 +161,7 @@ def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Refe
             assert 0.1 <= found.confidence <= 1
 
 
-def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> None:
+def test_the_baseline_uses_images_that_no_classifier_was_trained_on(reference: Reference) -> None:
     learned, validation = feature_classifiers.split(LIMIT)
     assert len(reference.validation.images) == len(validation) == VALIDATION
     data = load_dataset("glyphs", limit=LIMIT)
@@ -170,7 +170,7 @@ def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> 
     assert not set(learned.tolist()) & set(validation.tolist())
 
 
-def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
+def test_agreement_is_the_fraction_of_requested_classes_that_are_recognised(reference: Reference) -> None:
     images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
     seen = feature_classifiers.concatenate(
         feature_classifiers.classify_batches(reference.classifiers[shape].net, images)
@@ -180,7 +180,7 @@ def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: 
     assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
 
 
-def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_alone(
+def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     reference: Reference,
 ) -> None:
     images, labels = reference.validation
@@ -199,7 +199,7 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, VALIDATION + 1])
-def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
+def test_a_number_out_of_range_is_refused_with_the_range_before_any_work(
     model: LoadedModel, reference: Reference, n: int
 ) -> None:
     words = f"from 2 to {VALIDATION}, the number of validation images of glyphs, not {n}$"
@@ -207,12 +207,12 @@ def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
         next(evaluate(model, n, steps=1, limit=LIMIT))
 
 
-def test_a_number_out_of_range_is_refused_of_images_from_elsewhere_too(reference: Reference) -> None:
+def test_a_number_out_of_range_is_refused_for_external_images_too(reference: Reference) -> None:
     with pytest.raises(MinidiffError, match="between 2 and 60"):
         next(measure(noise(VALIDATION + 1), None, reference, "noise"))
 
 
-def test_cas_of_a_model_that_is_asked_for_no_classes_is_one_line_before_any_work(
+def test_cas_without_requested_classes_is_a_one_line_error_before_any_work(
     model: LoadedModel, reference: Reference
 ) -> None:
     for steps in (
