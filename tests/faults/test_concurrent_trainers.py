@@ -72,7 +72,7 @@ def shorten(path: Path, epochs: int) -> None:
     config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
 
 
-def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_not(
+def test_of_ten_trainers_started_on_one_run_one_trains_and_nine_are_refused(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
@@ -87,7 +87,7 @@ def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_
         assert_one_trained(trainer_pool, path, winner, losers, scratch)
 
 
-def test_of_ten_trainings_begun_at_once_under_one_name_one_trains_and_nine_say_why_not(
+def test_of_ten_new_runs_with_one_name_one_trains_and_nine_are_refused(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
@@ -136,7 +136,7 @@ class Listener:
         return True
 
 
-async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_same(
+async def test_ten_watchers_of_one_run_get_the_same_events_through_two_kills(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"

@@ -100,7 +100,7 @@ def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_the_state(
+def test_a_trainer_killed_between_renaming_state_and_model_resumes_from_the_state(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     points = trainer_pool.points(tmp_path / "listed", RECIPES[recipe])
@@ -114,7 +114,7 @@ def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_th
         assert_survived(trainer_pool, path, recipe, killed.seen, whole)
 
 
-def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_next(
+def test_a_trainer_killed_before_writing_its_last_model_leaves_that_to_the_next(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path
 ) -> None:
     """With a checkpoint at each epoch only, the model that is there is that of the epoch before."""
@@ -129,7 +129,7 @@ def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_n
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_trainer_killed_at_random_instants_loses_nothing(
+def test_a_trainer_killed_at_random_times_loses_nothing(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     generator = random.Random(recipe)

@@ -35,7 +35,7 @@ def until_seen(job: Job, kind: str, number: int = 1) -> None:
         time.sleep(0.002)
 
 
-def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_where_it_is_now(
+def test_moving_a_run_fails_its_trainer_with_an_error_and_the_run_resumes_at_its_new_path(
     trainer_pool: TrainerPool, longer: Path, tmp_path: Path
 ) -> None:
     for number in range(1, count(2, 10) + 1):
@@ -72,7 +72,7 @@ def test_a_run_moved_between_two_trainers_resumes(trainer_pool: TrainerPool, lon
     assert_same_end(tmp_path / "elsewhere" / "there", longer)
 
 
-def test_a_copied_run_and_its_original_go_on_each_by_itself(
+def test_a_copied_run_and_its_original_resume_independently(
     trainer_pool: TrainerPool, longer: Path, tmp_path: Path
 ) -> None:
     interrupted(trainer_pool, tmp_path / "original")
@@ -106,7 +106,7 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
-def test_where_nothing_can_be_locked_a_trainer_refuses_with_a_sentence(
+def test_a_file_system_without_locks_is_a_one_line_error(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path, error: int
 ) -> None:
     path = tmp_path / "a"

@@ -20,7 +20,7 @@ from core.training.api import resume, train
 LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps an epoch, at whose end there is a checkpoint
 
 
-def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_checkpoint(
+def test_a_run_that_failed_on_nan_losses_resumes_from_its_last_good_checkpoint(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     whole, path, listed = tmp_path / "whole", tmp_path / "a", tmp_path / "listed"
@@ -53,7 +53,7 @@ DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_often_it_is_resumed(
+def test_a_diverging_run_never_finishes_even_if_short_or_resumed(
     trainer_pool: TrainerPool, tmp_path: Path, epochs: int
 ) -> None:
     path = tmp_path / "a"
@@ -66,7 +66,7 @@ def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_ofte
         assert not any(isinstance(event, Finished) for event in log_of(path))
 
 
-def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_count_of_skipped_steps_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten that end the run, seven come before a stop."""
     for name in ("LEAST_SECONDS", "LEAST_SHARE"):
         monkeypatch.setattr(loss_window, name, 0.0)  # an event for each step
@@ -88,7 +88,7 @@ def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypa
     assert skipped == 2, "the third ended it"
 
 
-def test_a_checkpoint_from_before_a_divergence_is_not_written_over(tmp_path: Path) -> None:
+def test_a_checkpoint_from_before_a_divergence_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a"
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events = train(config)

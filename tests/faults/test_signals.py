@@ -36,7 +36,7 @@ def assert_clean(said: str) -> None:
 
 
 @pytest.mark.parametrize("number", TOLD)
-def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_documented_code(
+def test_a_trainer_signalled_at_a_random_time_saves_its_state_and_exits_with_the_documented_code(
     trainer_pool: TrainerPool, tmp_path: Path, number: signal.Signals
 ) -> None:
     generator = random.Random(int(number))
@@ -64,7 +64,7 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
 
 
 @pytest.mark.parametrize("number", TOLD)
-def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Path, number: signal.Signals) -> None:
+def test_the_command_prints_no_traceback_when_signalled_at_any_time(home: Path, number: signal.Signals) -> None:
     """Python itself starting, torch loading, a run being made, trained and ended."""
     generator = random.Random(int(number))
     for turn in range(count(1, 15)):
@@ -97,7 +97,7 @@ def has_python(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [*TOLD, signal.SIGKILL] if FULL else [signal.SIGTERM])
-def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
+def test_a_signalled_detached_trainer_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
         assert run(["train", *FOREVER, "--name", path.name, "--detach"]) == 0
@@ -107,7 +107,7 @@ def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path
         assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
 
 
-def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
+def test_suspending_a_trainer_at_random_times_does_not_change_the_result(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     from trainer_pool import assert_same_end
@@ -131,7 +131,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_screen_struck_at_a_random_instant_restores_its_terminal(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_app_signalled_at_a_random_time_restores_the_terminal(tmp_path: Path, number: signal.Signals) -> None:
     generator = random.Random(int(number))
     for _ in range(count(1, 10)):
         with PseudoTerminal("--root", str(tmp_path / "runs"), cwd=tmp_path) as terminal:
@@ -148,7 +148,7 @@ def test_a_screen_struck_at_a_random_instant_restores_its_terminal(tmp_path: Pat
                 assert off >= on, mode
 
 
-def test_a_screen_that_is_killed_takes_its_engine_along_and_no_trainer(trainers: Path, tmp_path: Path) -> None:
+def test_killing_the_app_ends_its_engine_but_no_trainer(trainers: Path, tmp_path: Path) -> None:
     path = trainers / "a"
     for _ in range(count(1, 5)):
         arguments = ["train", *FOREVER, "--name", "a"] if not path.exists() else ["resume", "a"]

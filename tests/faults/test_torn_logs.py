@@ -65,7 +65,7 @@ def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_to
         assert losses(path)[0][-1] == losses(whole)[0][-1]
 
 
-def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
+def test_a_log_truncated_at_any_byte_is_read_and_its_run_resumes(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     generator = random.Random(5)
@@ -80,7 +80,7 @@ def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
 
 @pytest.mark.parametrize("kind", GARBAGE)
 @pytest.mark.parametrize("place", ["first", "amid", "last"] if FULL else ["amid"])
-def test_garbage_in_a_log_is_passed_over(
+def test_garbage_in_a_log_is_skipped(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str, place: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
@@ -91,7 +91,7 @@ def test_garbage_in_a_log_is_passed_over(
     assert_goes_on(trainer_pool, tmp_path / "a", whole, all_told=not swallows)
 
 
-def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_is_read(
+def test_unknown_events_and_fields_of_a_newer_version_are_skipped(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
@@ -108,7 +108,7 @@ def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_
     assert_goes_on(trainer_pool, tmp_path / "a", whole)
 
 
-def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
+def test_a_run_with_a_missing_or_empty_log_resumes(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     changes: dict[str, Callable[[Path], object]] = {
@@ -123,7 +123,7 @@ def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_garbage_in_requests_and_lock_is_passed_over(
+def test_garbage_in_requests_and_lock_is_ignored(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
@@ -134,7 +134,7 @@ def test_garbage_in_requests_and_lock_is_passed_over(
 
 
 @pytest.mark.parametrize("holder", [{"host": 5}, {"log": "many"}, {"pid": None}, {"started": []}, {"host": None}])
-def test_a_lock_of_odd_values_is_no_obstacle(
+def test_a_lock_with_odd_values_does_not_block_a_run(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, holder: dict[str, object]
 ) -> None:
     from core.runs.events import Finished
