@@ -40,7 +40,7 @@ def cells(printed: str, begins: str) -> list[list[str]]:
     ]
 
 
-def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_frame() -> None:
+def test_the_terminal_benchmark_prints_startup_time_and_bytes_per_frame() -> None:
     home = builtin_directories().get("quick-mnist")
     if home is None or not (home / RECORDING).is_file():
         pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
@@ -54,7 +54,7 @@ def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_fram
     assert len(told) == 6, printed
 
 
-def test_the_benchmark_of_the_lab_prints_how_soon_each_bench_answers_for_each_model() -> None:
+def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> None:
     if builtin_directories().get("default-mnist") is None:
         pytest.skip("no built-in model in this tree")
     rows = [row for row in cells(run("lab.py", "--quick"), "") if row[0] not in ("bench", "---")]
@@ -63,7 +63,7 @@ def test_the_benchmark_of_the_lab_prints_how_soon_each_bench_answers_for_each_mo
     assert all(float(row[2].split()[0]) > 0 for row in rows)
 
 
-def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budgets_and_draws_them(
+def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_budget(
     tmp_path: Path,
 ) -> None:
     drawn, found = tmp_path / "race.png", tmp_path / "race.json"
@@ -87,7 +87,7 @@ def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budge
         assert len(picture.getcolors(maxcolors=2**20) or ()) > 10  # axes and curves
 
 
-def test_the_throughput_benchmark_prints_our_loop_and_samplers_beside_the_documents_and_both_floors() -> None:
+def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_lower_bounds() -> None:
     printed = run("throughput.py", "--quick")
     for net in ("BasicUNet", "UNet2DModel", "our default net"):
         training, *_ = [row for row in cells(printed, net) if len(row) == 10]

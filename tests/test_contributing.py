@@ -126,7 +126,7 @@ def test_a_new_sampler_and_option_are_in_the_ui(changed: Path) -> None:
     assert patience == "3"
 
 
-def test_a_new_sampler_is_tested_with_the_others(changed: Path) -> None:
+def test_a_new_sampler_is_covered_by_the_existing_tests(changed: Path) -> None:
     tests = output(
         changed, "-m", "pytest", "--collect-only", "-n", "0", "-p", "no:cacheprovider",
         "tests/diffusion/test_samplers.py",

@@ -29,7 +29,7 @@ def test_every_function_of_the_public_api_is_documented() -> None:
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_a_documented_signature_can_be_called_as_it_is_written(name: str) -> None:
+def test_a_documented_signature_can_be_called_as_written(name: str) -> None:
     written = called(SIGNATURES[name])
     signature = inspect.signature(getattr(core, name))
     positional = [argument.arg for argument in written.args]

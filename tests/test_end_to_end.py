@@ -179,7 +179,7 @@ def assert_restored(output: bytes) -> None:
     assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l"), "the cursor was left hidden"
 
 
-def test_quitting_while_a_run_trains_leaves_two_lines_that_lead_back_to_it(tmp_path: Path) -> None:
+def test_quitting_during_training_prints_two_lines_on_how_to_reattach(tmp_path: Path) -> None:
     with open_app(tmp_path, "--screen", "train", columns=100, lines=30) as terminal:
         terminal.wait_for("Start training")
         fill_in(terminal)
@@ -221,7 +221,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_trainer(tmp_path: Path) -> No
         assert terminal.running()
 
 
-def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path: Path) -> None:
+def test_after_twenty_resizes_the_app_has_the_last_size(tmp_path: Path) -> None:
     sizes = itertools.cycle([(60, 20), (200, 60), (80, 24), (30, 8), (120, 40), (10, 3)])
     with open_app(tmp_path, columns=60, lines=20) as terminal:
         terminal.wait_for("minidiff")
@@ -237,7 +237,7 @@ def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path
         assert b"Traceback" not in terminal.output
 
 
-def test_the_windows_size_counts_and_not_what_a_shell_exports(tmp_path: Path) -> None:
+def test_the_window_size_overrides_the_exported_one(tmp_path: Path) -> None:
     with open_app(tmp_path, columns=100, lines=30, env={"COLUMNS": "80", "LINES": "24"}) as terminal:
         terminal.wait_for(lambda text: "Quit" in text.splitlines()[-1])
         terminal.press("q")
@@ -248,7 +248,7 @@ def test_the_windows_size_counts_and_not_what_a_shell_exports(tmp_path: Path) ->
     ("term", "colorterm", "truecolor"),
     [("xterm-256color", None, False), ("xterm-256color", "truecolor", True), ("screen-256color", None, False)],
 )
-def test_colours_are_sent_as_the_terminal_understands_them(
+def test_colours_are_sent_in_a_format_the_terminal_supports(
     tmp_path: Path, term: str, colorterm: str | None, truecolor: bool
 ) -> None:
     with open_app(tmp_path, term=term, colorterm=colorterm) as terminal:
@@ -258,7 +258,7 @@ def test_colours_are_sent_as_the_terminal_understands_them(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="CPU time of another process is read from /proc")
-def test_the_end_of_its_input_ends_the_app_without_spinning(tmp_path: Path) -> None:
+def test_end_of_input_exits_the_app_without_busy_waiting(tmp_path: Path) -> None:
     with open_app(tmp_path) as terminal:
         terminal.wait_for("Quit")
         process = psutil.Process(terminal.pid)
@@ -275,7 +275,7 @@ def test_the_end_of_its_input_ends_the_app_without_spinning(tmp_path: Path) -> N
         assert spent - before < 1.5, "CPU seconds between the end of input and the end of the app"
 
 
-def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_shown_as_an_error_and_the_app_keeps_running(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")
     with open_app(tmp_path, "--screen", "train", columns=120) as terminal:
         terminal.wait_for("Start training")
@@ -285,7 +285,7 @@ def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: 
         assert terminal.running()
 
 
-def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_a_one_line_error(tmp_path: Path) -> None:
     missing = tmp_path / "mine.toml"
     with open_app(tmp_path, "--settings", str(missing), columns=200) as terminal:
         assert terminal.exit_status() == 2
@@ -294,5 +294,5 @@ def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_screen_can_be_named_on_the_command_line(mode: str) -> None:
+def test_every_screen_can_be_opened_from_the_command_line(mode: str) -> None:
     assert _parser().parse_args(["--screen", mode]).screen == mode

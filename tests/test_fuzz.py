@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
-def test_damaged_input_gives_a_value_or_one_line(target: str) -> None:
+def test_damaged_input_gives_a_value_or_a_one_line_error(target: str) -> None:
     """In a process of its own, whose memory and time are measured for each input."""
     done = subprocess.run(
         [sys.executable, str(HERE / "fuzz_targets.py"), target, str(COUNT)],

@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip(str(error))
 
 
-def test_a_training_outlives_its_connection_and_is_found_again(server: Server, tmp_path: Path) -> None:
+def test_training_survives_a_lost_connection_and_can_be_reattached(server: Server, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     run = root / "far"
     settings = tmp_path / "settings.toml"
@@ -95,7 +95,7 @@ def test_over_ssh_the_terminal_has_256_colours(server: Server, tmp_path: Path) -
         assert terminal.exit_status() == 0
 
 
-def test_a_connection_whose_client_is_frozen_ends(tmp_path: Path) -> None:
+def test_a_connection_to_a_frozen_client_is_closed(tmp_path: Path) -> None:
     """The server's keepalives go out only where the app writes nothing."""
     (tmp_path / "minidiff").mkdir()
     (tmp_path / "minidiff" / "welcomed").touch()
