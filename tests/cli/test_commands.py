@@ -1,4 +1,4 @@
-"""The headless command: what each command does, its exit codes, and one line for whatever goes wrong."""
+"""The headless command line: output and exit code of each command, and one-line error messages."""
 
 from __future__ import annotations
 

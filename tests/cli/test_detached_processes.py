@@ -1,4 +1,4 @@
-"""The headless command as a process: signals, terminals, readers that go away, detached trainers."""
+"""The headless command line as a process: signals, terminals, closed pipes, detached trainers."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_detached_trainer_can_be_paused_continued_stopped_resumed_and_watched(
     trainers: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = trainers / "a"
-    monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not obey
+    monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not handle
     assert run(["train", *FOREVER, "--name", "a"]) == 0
     monkeypatch.delenv("MINIDIFF_DETACH")
     pid = lock_holder(path)["pid"]
@@ -140,4 +140,4 @@ def test_a_detached_trainer_that_cannot_start_reports_the_reason(trainers: Path,
     elsewhere = ["cuda:93" if word == "cpu" else word for word in TINY]
     assert "cuda:93" in complaint(capsys, "train", *elsewhere, "--name", "a", "--detach")
     assert run_status(trainers / "a") == Status.FAILED
-    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still free
+    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still available

@@ -1,4 +1,4 @@
-"""The doctor's report: what it finds, and that each known-bad combination is named together with its cure."""
+"""`minidiff doctor`: its report, and that each known problem is reported with a fix."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCREEN = Terminal(
 
 @pytest.fixture
 def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that puts stand-ins for torch and torchvision before the real ones in fresh processes."""
+    """Returns a function that shadows torch and torchvision with fakes in new processes."""
 
     def install(torch: str, torchvision: str = "") -> None:
         (tmp_path / "torch.py").write_text(torch)
@@ -57,7 +57,7 @@ def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def needs(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that says what the installed torchvision's metadata asks for."""
+    """Returns a function that sets the requirements in the metadata of the installed torchvision."""
 
     def install(*requirements: str) -> None:
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: list(requirements))
@@ -221,7 +221,7 @@ def test_a_torch_warning_about_a_gpu_is_reported() -> None:
 
 @pytest.fixture
 def small_sets() -> tuple[dict[str, datasets.Source], dict[str, dict[str, bytes]]]:
-    """Two sets of 2 + 1 images of one pixel as they would be published, and their files' content by set and name."""
+    """Two fake published datasets of 2 + 1 one-pixel images, and the content of their files by dataset and name."""
     contents: dict[str, dict[str, bytes]] = {}
     sources = {}
     for value, name in enumerate(("one", "two"), start=1):

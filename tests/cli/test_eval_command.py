@@ -1,4 +1,4 @@
-"""`minidiff eval`: its table, its JSON, what it shows meanwhile, and one line for whatever goes wrong."""
+"""`minidiff eval`: its table, JSON, progress output and one-line error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEW = ["--n", "20", "--steps", "1", "--seed", "3", "--limit", "120", "--device",
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with the model `untrained`, of a run on drawn digits, in an otherwise empty folder."""
+    """A root with the model `untrained`, of a run on glyphs; the working directory is empty."""
     root = tmp_path / "runs"
     (root / "untrained").mkdir(parents=True)
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None
 
 
 def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(home: Path) -> None:
-    """The figures of the table are those of the JSON, each under its heading."""
+    """The table has the numbers of the JSON, each under its heading."""
     done = subprocess.run(
         [sys.executable, "-m", "core", "eval", "untrained", *FEW],
         env=environment(),

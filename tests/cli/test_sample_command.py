@@ -1,4 +1,4 @@
-"""`minidiff sample` with the options of samplers: run in this process, as the entry point runs it."""
+"""`minidiff sample` and its sampler options, run in this process like the entry point."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_without_a_name_the_built_in_model_is_used(tmp_path: Path, monkeypatch: 
 def test_images_in_batches_match_one_batch_and_show_progress(
     model: str, tmp_path: Path, terminal: bool, capsys: Capture
 ) -> None:
-    """PixelPicker may differ by a grey level, where torch sums in another order for another number of images."""
+    """Pixels may differ by one grey level, since torch sums in another order for another batch size."""
     n = 2 * BATCH + 5
     command_line = [
         "-m",
@@ -152,7 +152,7 @@ def test_images_in_batches_match_one_batch_and_show_progress(
         with pexpect.spawn(
             sys.executable, command_line, cwd=tmp_path, env=environment(TERM="xterm-256color"), timeout=60
         ) as child:
-            child.expect(rf"\d+/{n}")  # the bar is drawn ten times a second, so some counts are not seen
+            child.expect(rf"\d+/{n}")  # the bar is drawn ten times per second, so some counts are not shown
             child.expect("wrote a.png")
             child.expect(pexpect.EOF)
     else:
