@@ -1,4 +1,4 @@
-"""What callers may give: arrays and numbers of any library's type, or one sentence."""
+"""Arrays and numbers of any library are accepted; anything else is a one-line error."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from core.system import subprocesses
 
 NOBODY = 65_534
 
-# Trains with torch.compile, and prints what it opened in the folder that it is given.
+# Trains with torch.compile and prints the files it opened in the given folder.
 COMPILED = """
 import json, os, sys
 opened = set()
@@ -35,7 +35,7 @@ print(json.dumps(sorted(opened)))
 
 @pytest.fixture
 def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that torch would use, in a shared temporary folder of our own; nothing is there yet."""
+    """Torch's default cache folder, inside a temporary shared folder; it does not exist yet."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     shared = tmp_path / "shared"
@@ -52,7 +52,7 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plant(folder: Path) -> None:
-    """Make a folder as another user would, or at least one that everyone may write to."""
+    """Create a folder owned by another user, or at least a world-writable one."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     if os.geteuid() == 0:
@@ -60,7 +60,7 @@ def plant(folder: Path) -> None:
 
 
 def secured() -> Path:
-    """Where torch keeps its caches once that is secured."""
+    """Torch's cache folder after it is secured."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir, default_cache_dir
 
     secure_compile_cache()

@@ -1,4 +1,4 @@
-"""A batch computed in parts: the same step, and the way on when a device has too little memory for the whole."""
+"""Micro-batches: the same training step, and the fallback when a batch does not fit in device memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.training.api import resume, train
 
 @pytest.fixture
 def small_device() -> Iterator[list[int]]:
-    """The sizes that a device with little memory was asked for in training."""
+    """Batch sizes tried in training on a device with little memory."""
     with little_memory() as asked:
         yield asked
 

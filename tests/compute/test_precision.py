@@ -1,4 +1,4 @@
-"""Which numbers a net computes in."""
+"""The precision a network computes in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_auto_picks_a_precision_and_keeps_the_random_state() -> None:
 
 
 def test_auto_follows_the_cpu_features() -> None:
-    """Seen with torch 2.14, where `torch.cpu._is_amx_tile_supported` reads CPUID."""
+    """As of torch 2.14, `torch.cpu._is_amx_tile_supported` reads CPUID."""
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not cpuinfo.exists():
         pytest.skip("the processor's features are read from /proc/cpuinfo of an x86-64 Linux")

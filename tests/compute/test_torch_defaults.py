@@ -1,4 +1,4 @@
-"""What a seed gives depends on none of torch's process-wide and thread-wide settings, nor changes any of them."""
+"""Results depend only on the seed: they neither depend on nor change torch's global and per-thread settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def default_device(name: str) -> Iterator[None]:
 
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float64 by default": lambda: default_dtype(torch.float64),
-    "another default device": lambda: default_device("meta"),  # whose tensors hold nothing, so that one is noticed
+    "another default device": lambda: default_device("meta"),  # tensors without data, so any leaked one is noticed
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
@@ -84,7 +84,7 @@ each_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTING
 
 
 def found(values: Any) -> Any:
-    """Tensors as their type and bytes, so that equality is that of bits."""
+    """Convert tensors to dtype and bytes for bitwise comparison."""
     if isinstance(values, Tensor):
         return str(values.dtype), tuple(values.shape), values.detach().float().cpu().numpy().tobytes()
     if isinstance(values, dict):
@@ -102,12 +102,12 @@ def outcome(steps: Any) -> Any:
 
 @functools.cache
 def plainly(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What some work gives under torch's own defaults."""
+    """The result of `work` under torch's default settings."""
     return found(work(*arguments))
 
 
 def stepped(net: str) -> Any:
-    """Two steps of a training, and two of one that took over its state."""
+    """Two training steps, and two more of a trainer that loaded its state."""
     config, images = TrainConfig(**{**TINY, **NETS[net]}), load_dataset("glyphs", limit=24)
     values: list[Any] = []
     first, second = Trainer(config, CPU), Trainer(config, CPU)
@@ -127,7 +127,7 @@ def trained() -> Any:
 
 
 def model(**options: Any) -> LoadedModel:
-    """A net whose outputs are not zero, as those of a fresh `patch_unet` are."""
+    """A network with non-zero outputs, unlike a new `patch_unet`."""
     config = TrainConfig(**{"channels": (16, 16), "precision": "float32", **options})
     net = build_model(config.model, generator=generator_for(1, 0, 0), **config.model_options).eval()
     generator = torch.Generator().manual_seed(2)
@@ -153,7 +153,7 @@ def sampled() -> Any:
 
 
 def loaded_and_seen() -> Any:
-    """What the model that ships gives, also to the lab."""
+    """Outputs of the built-in model, including its lab results."""
     loaded = load_model(BUILTIN[0], "cpu")
     loaded = LoadedModel(loaded.net, loaded.config.changed(precision="float32"), loaded.step, loaded.name)
     image = load_dataset("glyphs", split="test", limit=1).images.float() / 255
@@ -270,7 +270,7 @@ def test_a_model_built_without_a_generator_uses_the_global_one() -> None:
 
 
 def in_threads(work: Callable[[int], T], count: int) -> list[T]:
-    """Do the work in so many threads at once, all of which begin at the same moment."""
+    """Run `work` in `count` threads that start at the same time."""
     results: dict[int, T] = {}
     begin = threading.Barrier(count)
 
