@@ -1,4 +1,4 @@
-"""Files of earlier versions: options under the names they had then."""
+"""Files of earlier versions, with old option names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TrainConfig: presets, limits, TOML, and the words for what is wrong."""
+"""TrainConfig: presets, limits, TOML, and error messages."""
 
 from __future__ import annotations
 
