@@ -1,4 +1,4 @@
-"""Images moved by a few pixels."""
+"""Random shifts of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_shifted_image_is_a_crop_of_the_padded_one(most: int) -> None:
         fits = [(y, x) for y in reach for x in reach if torch.equal(image[y : y + 28, x : x + 28], window)]
         assert fits
         places.add(fits[0])
-    assert len(places) > len(reach) ** 2 / 2  # each image goes its own way
+    assert len(places) > len(reach) ** 2 / 2  # each image has its own shift
     assert not torch.equal(shifted(wide, most, generator(4)), moved)
 
 

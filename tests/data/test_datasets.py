@@ -1,4 +1,4 @@
-"""Data sets are found in the right order, checked file by file, read exactly, and replaced only with a warning."""
+"""Datasets: search order, verification of each file, exact contents, and the fallback with a warning."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from core.runs.events import Event, Warned
 
 COUNTS = {"train": 12, "test": 5}
 SHARED = REPOSITORY.parent / "shared" / "data"
-GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
+GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # read before the tests unset it
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory, home and cache of the test's own, no data root named, and no way out to the network."""
+    """An isolated working directory, home and cache, without a data root or network access."""
     for variable in ("MINIDIFF_DATA", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: nothing listens
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: nothing is listening
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
@@ -50,7 +50,7 @@ def genuine() -> Path:
 
 
 def content(name: str, split: str, what: str) -> bytes:
-    """The file of a small made-up set: the same bytes for the same name."""
+    """The content of a file of a small fake dataset, determined by its name."""
     stream = random.Random(f"{name} {split} {what}")
     count = COUNTS[split]
     if what == "images":
@@ -59,7 +59,7 @@ def content(name: str, split: str, what: str) -> bytes:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, name: str, known: bool = True) -> None:
-    """Publish a made-up set; `known`: whether the digest of the content is published beside the archive's."""
+    """Register a fake dataset; `known`: whether a digest of the content is published besides that of the archive."""
     splits = {}
     for split, part in (("train", "train"), ("test", "t10k")):
         files = []
@@ -87,7 +87,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fill(folder: Path, name: str, *, packed: bool = False, splits: tuple[str, ...] = ("train", "test")) -> Path:
-    """Write a made-up set's files into `folder`, which is returned."""
+    """Write the files of a fake dataset into `folder`, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in splits:
         for file, what in zip(SOURCES[name].splits[split], ("images", "labels"), strict=True):

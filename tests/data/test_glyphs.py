@@ -1,4 +1,4 @@
-"""Drawn digits: the same for a seed however they are drawn, balanced, told apart, and kept whole in the cache."""
+"""Glyphs: reproducible, balanced, recognisable, and cached atomically."""
 
 from __future__ import annotations
 

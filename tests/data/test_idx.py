@@ -1,4 +1,4 @@
-"""The IDX reader gives back what was written and refuses everything else, in one line that names the file."""
+"""The IDX reader returns what was written and refuses everything else with a one-line error that names the file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused_or_reads_the_same(tmp_path: P
     values = random.Random(0).randbytes(900)
     whole = header((900,)) + values
     stored = bytearray(gzip.compress(whole, mtime=0))
-    for place in range(10, len(stored)):  # before that lies only the file's time and origin
+    for place in range(10, len(stored)):  # the bytes before are only the time and operating system
         stored[place] ^= 0x10
         path = put(tmp_path, bytes(stored))
         stored[place] ^= 0x10
