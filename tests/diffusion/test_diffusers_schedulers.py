@@ -1,4 +1,4 @@
-"""diffusers' schedulers as samplers: what fits walks our path at our amounts, what does not says so in one line."""
+"""Diffusers schedulers as samplers: compatible ones follow our path and noise levels, others are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and
 
 
 def needed(name: str) -> None:
-    """Skip a test where the installed diffusers lacks a scheduler, or something that it needs."""
+    """Skip a test if the installed diffusers lacks a scheduler or one of its dependencies."""
     if "_backends" in dir(getattr(diffusers, name, object)):
         pytest.skip(f"{name} needs {getattr(diffusers, name)._backends}")
     if not hasattr(diffusers, name):
@@ -36,7 +36,7 @@ def needed(name: str) -> None:
 
 
 class Ideal(nn.Module):
-    """The best net for data from N(MEAN, SPREAD^2), which notes the amounts that it is asked at."""
+    """The optimal network for data from N(MEAN, SPREAD^2); records the noise levels it is called with."""
 
     def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ def test_on_vp_a_scheduler_recovers_the_data_at_the_requested_noise_levels(name:
     assert once_a_step == pytest.approx(noise_levels(STEPS)[:-1], abs=0.001)
     x, _ = found[-1]
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
-    assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise it falls short by 5 / STEPS
-    for index in (STEPS // 4, STEPS // 2):  # states lie on our path's scale, not on the scheduler's own
+    assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise the error is 5 / STEPS
+    for index in (STEPS // 4, STEPS // 2):  # states are scaled like our path, not like the scheduler
         signal, noise = PATHS["vp"].alpha_sigma(noise_levels(STEPS)[index + 1])
         assert found[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
 
@@ -151,7 +151,7 @@ def test_an_error_gives_the_reason(name: str, path: str, words: str) -> None:
 
 
 class OnVP(nn.Module):
-    """A net that learned the path flow, asked on vp: the same images at the same ratio of image to noise."""
+    """A network trained on the path flow, used on vp at the same signal-to-noise ratio."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class OnVP(nn.Module):
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[dict[str, LoadedModel]]:
-    """The model that ships, on each path, in one thread: many small steps beside other work take long in several."""
+    """The built-in model on each path, in one thread: many small steps are slow in several threads on busy machines."""
     if BUILTIN[0] not in builtin_directories():
         pytest.skip("the built-in model is not in this tree")
     model = load_model(BUILTIN[0], "cpu")
@@ -181,7 +181,7 @@ def shipped() -> Iterator[dict[str, LoadedModel]]:
 
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in SCHEDULERS.items() for name in names])
 def test_samples_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
-    """At least 19 of 20 are read as the class asked for, and few steps give images that are finite at least."""
+    """At least 19 of 20 are recognised as the requested class; with few steps images are at least finite."""
     needed(name)
     classifier = available_classifier("conv", "mnist")
     assert classifier is not None

@@ -1,4 +1,4 @@
-"""Paths and predictions: shares and slopes, translation there and back, and what stands at the end points."""
+"""Probability paths and predictions: coefficients and derivatives, conversions, and the end points."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_converting_a_prediction_back_and_forth_changes_nothing(name: str, predi
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
-    output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a poor net
+    output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a bad network
     found = convert_output(path, prediction, output, x, INNER)
     torch.testing.assert_close(path.interpolate(found.denoised, found.noise, INNER), x, atol=1e-10, rtol=0)
     again = training_target(path, prediction, found.denoised, found.noise, INNER)
@@ -135,7 +135,7 @@ def test_undetermined_conversions_have_the_documented_limit() -> None:
         torch.testing.assert_close(off, torch.ones_like(off), atol=1e-9, rtol=0)
         found = convert_output(path, "noise", eps, path.interpolate(x0, eps, noise), noise).denoised
         torch.testing.assert_close(found, x0 if path.name == "vp" else torch.zeros_like(x0), atol=1e-9, rtol=0)
-        # What needs no division is exact even there.
+        # Conversions without a division are exact even there.
         for prediction in {"velocity", "v"} & set(PREDICTIONS[path.name]):
             for a in (image, noise):
                 x = path.interpolate(x0, eps, a)

@@ -1,4 +1,4 @@
-"""The sampler against the tutorial's loop written out plainly, and what it refuses."""
+"""Sampling against a plain version of the tutorial's loop, and the input it refuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def net() -> nn.Module:
 
 
 def loaded(**options: object) -> LoadedModel:
-    """A small net with a clock and classes, and weights that matter."""
+    """A small time- and class-conditional network with weights that are not zero."""
     config = TrainConfig(**{"model": "patch_unet", "channels": (16, 16), "precision": "float32", **options})
     torch.manual_seed(1)
     net = build_model(config.model, **config.model_options).eval()
@@ -213,7 +213,7 @@ def test_a_perfect_network_gives_its_image_on_every_path(path: str) -> None:
             *_, last = sample(model, n=2, steps=6, sampler=sampler, contrast=0.0)
             assert last.prediction is not None
             torch.testing.assert_close(last.prediction, image.expand_as(last.prediction), atol=1e-6, rtol=0)
-            exact = not (path == "vp" and sampler in ("euler", "heun"))  # which take vp's last step for a straight one
+            exact = not (path == "vp" and sampler in ("euler", "heun"))  # which treat the last step of vp as linear
             torch.testing.assert_close(last.x, image.expand_as(last.x), atol=1e-5 if exact else 0.25, rtol=0)
 
 
@@ -251,7 +251,7 @@ def test_guidance_extrapolates_from_the_null_class_to_the_class() -> None:
 
 
 class Shade(nn.Module):
-    """Takes every image for one grey: a tenth of its class, or 0 without one."""
+    """Predicts one grey level for every image: a tenth of its class, or 0 without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -449,7 +449,7 @@ def test_sampling_is_a_generator_that_can_be_closed(net: nn.Module) -> None:
     walk.close()  # type: ignore[attr-defined]
 
 
-# Where to start from
+# Start images and noise
 
 PATH_OPTIONS = {
     "mix": {"path": "mix", "prediction": "clean"},
@@ -501,7 +501,7 @@ def test_noise_of_another_distribution_is_refused_with_the_expected_one(path: st
         (uniform, normal, r"uniform in \[0, 1\)") if path == "mix" else (normal, uniform, "standard normal")
     )
     next(sample(model, noise=right))
-    next(sample(model, noise=right * 0.8))  # less varied samples are one's own affair
+    next(sample(model, noise=right * 0.8))  # a lower temperature is allowed
     for noise in (wrong, right * 2, right * torch.inf, right + 1):
         with pytest.raises(MinidiffError, match=words):
             sample(model, noise=noise)
@@ -602,7 +602,7 @@ def test_non_finite_values_are_never_made_into_an_image() -> None:
 @each_path
 @pytest.mark.parametrize("sampler", ["euler", "ddpm", "diffusers"])
 def test_images_do_not_depend_on_the_batch_size(path: str, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are made of the same noise; sums of floats may differ in last digits, so within 1e-4."""
+    """The noise is the same, but float sums may differ in the last digits, so within 1e-4."""
     if sampler == "diffusers":
         sampler += ":EulerAncestralDiscreteScheduler" if path == "vp" else ":FlowMatchEulerDiscreteScheduler"
     if incompatibility(sampler, path):
