@@ -1,4 +1,4 @@
-"""Messages between the UI and the engine survive the pipe, and anything else is refused."""
+"""Messages between UI and engine survive a round trip, and invalid ones are refused."""
 
 from __future__ import annotations
 

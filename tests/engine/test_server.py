@@ -1,4 +1,4 @@
-"""The engine as a real process, over its pipes."""
+"""The engine as a real process, through its pipes."""
 
 from __future__ import annotations
 
