@@ -1,4 +1,4 @@
-"""Distances between sets of feature vectors, against closed forms and the definitions written out plainly."""
+"""Distances between sets of feature vectors, against closed forms and plain definitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def normal(n: int, features: int, seed: int) -> Tensor:
 
 
 def exactly(n: int, mean: Tensor, covariance: Tensor, seed: int) -> Tensor:
-    """Vectors whose own mean and covariance are the ones given, to rounding."""
+    """Vectors with exactly the given sample mean and covariance, up to rounding."""
     x = normal(n, len(mean), seed)
     x = x - x.mean(0)
     x = torch.linalg.solve_triangular(torch.linalg.cholesky(x.T @ x / (n - 1)), x.T, upper=False)
@@ -38,7 +38,7 @@ def plain_share_among(asked: np.ndarray, others: np.ndarray) -> float:
     inside = 0
     for vector in asked:
         for centre in others:
-            reach = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[3]  # the nearest, [0], is the centre itself
+            reach = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[3]  # the nearest, [0], is the vector itself
             if np.sqrt(((vector - centre) ** 2).sum()) <= reach:
                 inside += 1
                 break
@@ -65,7 +65,7 @@ def test_frechet_distance_of_axis_aligned_gaussians_is_the_sum_over_axes() -> No
 
 
 def test_frechet_distance_of_correlated_gaussians_follows_from_the_eigenvalues_of_the_product() -> None:
-    """tr (A B)^1/2 from the eigenvalues of A B, which is not symmetric: another way than the one that is tested."""
+    """Computes tr (A B)^1/2 from the eigenvalues of the non-symmetric A B, unlike the tested code."""
     mean_a, mean_b = normal(2, 8, seed=0)
     cov_a, cov_b = some_covariance(8, seed=1), some_covariance(8, seed=2)
     overlap = float(np.sqrt(np.linalg.eigvals((cov_a @ cov_b).numpy()).real).sum())
@@ -82,7 +82,7 @@ def test_frechet_distance_is_symmetric_and_zero_only_for_equal_sets() -> None:
 
 
 def test_frechet_distance_works_with_singular_covariances() -> None:
-    """Fewer vectors than features, and features that never change: as with few samples, or collapsed ones."""
+    """Fewer vectors than features, and constant features: as with few or collapsed samples."""
     a = normal(5, 16, seed=0)
     assert 0 <= frechet_distance(a, a.flip(0)) < 1e-6
     constant = torch.ones(5, 16)
@@ -108,7 +108,7 @@ def test_kernel_distance_matches_a_double_loop_over_all_pairs() -> None:
 
 
 def test_kernel_distance_is_unbiased_at_any_size() -> None:
-    """Its mean over many draws of one distribution is 0, where the biased estimate would be far above."""
+    """Its mean over many pairs from one distribution is 0, while the biased estimate would be far above."""
     for n in (3, 12):
         found = torch.tensor([kernel_distance(normal(n, 4, 2 * i), normal(n, 4, 2 * i + 1)) for i in range(2000)])
         error = float(found.std()) / len(found) ** 0.5

@@ -19,13 +19,13 @@ from core.evaluation import feature_classifiers
 from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, FeatureClassifier, Shape
 
 T = TypeVar("T")
-FEW = 96  # images: two thirds of a batch, so one step an epoch
+FEW = 96  # images: two thirds of a batch, so one step per epoch
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
 def outcome(steps: Generator[Any, None, T]) -> tuple[list[Any], T]:
-    """What a generator yields and what it returns."""
+    """The values a generator yields and its return value."""
     yielded = []
     while True:
         try:
@@ -40,7 +40,7 @@ def glyphs(n: int, split: str = "train") -> Dataset:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of our own; where classifiers are kept in it."""
+    """The classifier folder of an empty, isolated cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "minidiff" / "classifiers"
 
@@ -120,7 +120,7 @@ def test_classifying_in_batches_matches_one_batch() -> None:
     torch.testing.assert_close(at_once.confidence, likely.max(1).values)
 
 
-# Kept classifiers
+# Cached classifiers
 
 
 def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_the_cache(cache: Path) -> None:
@@ -189,7 +189,7 @@ def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough
 
 
 def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> bytes:
-    """A classifier's file with other types, or one other value, under the same header."""
+    """Rewrite a classifier file with another dtype or value under the same header."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])["__metadata__"]
     tensors = safetensors.torch.load(content)

@@ -1,4 +1,4 @@
-"""Evaluation: what it yields, that it tells real images from noise, and what it refuses before any work."""
+"""Evaluation: its results, its separation of real images from noise, and the input it refuses before any work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from core.evaluation.scores import Evaluation, EvaluationProgress, Reference, ev
 from core.runs.events import Warned
 
 T = TypeVar("T")
-LIMIT, VALIDATION = 360, 60  # images of each split, of which a sixth of the training images is held out
+LIMIT, VALIDATION = 360, 60  # images of each split; a sixth of the training images are for validation
 
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    """A net that has learned nothing, with the config of a run on a few drawn digits."""
+    """An untrained network with the config of a run on a few glyphs."""
     torch.manual_seed(0)
     config = TrainConfig(preset="quick", dataset="glyphs", channels=(4, 4), device="cpu")
     return LoadedModel(BasicUNet(channels=(4, 4)).eval(), config, 0, "untrained")
@@ -34,7 +34,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def reference(_user: Path) -> Reference:
-    """Drawn digits with their classifiers, which the tests of this file share through the cache."""
+    """Glyphs and their classifiers, shared by the tests of this file through the cache."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(_user / "cache"))
         return outcome(prepare("glyphs", limit=LIMIT))
@@ -59,7 +59,7 @@ def noise(n: int) -> Tensor:
     return torch.randint(256, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
 
 
-# What it yields
+# Results
 
 
 def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedModel, reference: Reference) -> None:
@@ -125,7 +125,7 @@ def test_classifiers_trained_on_few_images_give_a_warning(
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
     assert all("trained on 20 images, accuracy of only" in message and "--limit" in message for message in warned)
-    for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
+    for shape in feature_classifiers.SHAPES:  # and afterwards without progress
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
@@ -139,7 +139,7 @@ def test_samples_are_the_output_of_the_sampler_as_uint8(model: LoadedModel, monk
         assert float((part.float() / 255 - end.x.clamp(0, 1)).abs().max()) <= 0.5 / 255 + 1e-6
 
 
-# What the figures say
+# Scores
 
 
 def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Reference) -> None:
@@ -148,11 +148,11 @@ def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Refe
     for shape in feature_classifiers.SHAPES:
         floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
         assert wild.floor[shape] == floor
-        assert near.frechet < 2 * floor.frechet  # at so few images in so many dimensions the floor is high
+        assert near.frechet < 2 * floor.frechet  # with so few images in so many dimensions the baseline is high
         assert far.frechet > 5 * floor.frechet
         assert abs(near.kernel) < far.kernel / 10
         assert abs(floor.kernel) < far.kernel / 10
-        assert near.precision == 1  # they are among the images that they are held against
+        assert near.precision == 1  # they are part of the reference images
         assert floor.precision > 0.5
         assert far.precision < 0.1
         assert far.recall < 0.1 < floor.recall
@@ -195,7 +195,7 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, VALIDATION + 1])
