@@ -1,4 +1,4 @@
-"""Pictures and tables, checked pixel by pixel and cell by cell."""
+"""Exported images and tables, checked pixel by pixel and cell by cell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIGURE_ZOOM = 2 * FIGURE_SCALE
 
 
 def made(n: int, brightness: int) -> bytes:
-    """n images whose every pixel is told apart by its value."""
+    """n images in which every pixel has a distinct value."""
     return bytes((brightness + 7 * image + pixel) % 256 for image in range(n) for pixel in range(HEIGHT * WIDTH))
 
 
@@ -41,12 +41,12 @@ def denoising(n: int = 9, steps: int = STEPS) -> Denoising:
 
 
 def pixel(images: bytes, image: int, row: int, column: int) -> int:
-    """Ink as it should look on white."""
+    """The expected colour of ink on white."""
     return 255 - images[image * HEIGHT * WIDTH + row * WIDTH + column]
 
 
 def assert_grid(picture: Image.Image, images: bytes, n: int, columns: int, zoom: int) -> None:
-    """Every pixel of every image, at its place in the grid, and white between."""
+    """Check every pixel of every image in the grid, and the white gaps."""
     rows = -(-n // columns)
     assert picture.size == (zoom * (columns * (WIDTH + GAP) + GAP), zoom * (rows * (HEIGHT + GAP) + GAP))
     for image in range(n):
@@ -80,7 +80,7 @@ def test_any_step_can_be_written_as_a_grid(tmp_path: Path) -> None:
 
 
 def cells(picture: Image.Image, n: int, rows: int) -> list[list[Image.Image]]:
-    """The pairs of grids in a figure, found from its lower right corner, where the last prediction ends."""
+    """The pairs of grids in a figure, located from its lower right corner, where the last prediction ends."""
     columns = min(n, 8)
     width = FIGURE_ZOOM * (columns * (WIDTH + GAP) + GAP)
     height = FIGURE_ZOOM * (-(-n // columns) * (HEIGHT + GAP) + GAP)
@@ -121,7 +121,7 @@ def test_the_figure_has_dark_titles_over_both_columns(tmp_path: Path) -> None:
         box = ImageChops.invert(half).getbbox()
         assert box is not None
         assert box[0] > 0
-        assert box[2] < half.width  # not cut at the edge
+        assert box[2] < half.width  # not clipped at the edge
 
 
 def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None:
