@@ -1,4 +1,4 @@
-"""A wall clock that leaps by hours and years: status, log, history and the time left stay sane."""
+"""A wall clock that jumps by hours and years: status, log, history and time left stay valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or broken at any write: one sentence, a checkpoint that can be read, the same end."""
+"""Full, read-only and failing disks: a one-line error, a readable checkpoint, and the same result after resuming."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQ
 
 
 def some(points: list[str], number: int, seed: int) -> list[int]:
-    """`number` places of points, in an order of their own."""
+    """`number` indices of points, in random order."""
     places = list(range(1, len(points) + 1))
     random.Random(seed).shuffle(places)
     return sorted(places[:number])
 
 
 def assert_refused(ended: Ended, where: str) -> None:
-    """It ended well, after its last write, or with one sentence and nothing else."""
+    """The trainer succeeded, after its last write, or failed with a one-line error."""
     assert ended.code in (0, 1), f"at {where}: {ended.said}"
     if ended.code:
         assert ended.said.startswith("minidiff: "), f"at {where}: {ended.said}"
@@ -137,7 +137,7 @@ def test_a_folder_in_place_of_a_checkpoint_is_reported_and_the_run_resumes_once_
 
 
 def remount(trainer_pool: TrainerPool, how: str) -> None:
-    """Mount the small disk anew in the namespace that it is in."""
+    """Remount the small disk in its namespace."""
     pid = trainer_pool.disk.parts[2]
     options = ["--preserve-credentials"] if os.getuid() else []
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Run directories that are moved or copied, also under a trainer's hands, and disks that keep no locks."""
+"""Run directories that are moved or copied, also during training, and file systems without locks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def longer(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `LONGER` that nothing interrupted."""
+    """An uninterrupted run of `LONGER`."""
     path = tmp_path_factory.mktemp("longer") / "longer"
     assert trainer_pool.train(path, LONGER).code == 0
     return path
 
 
 def until_seen(job: Job, kind: str, number: int = 1) -> None:
-    """Wait until a trainer gave so many events of `kind`."""
+    """Wait until a trainer has yielded `count` events of `kind`."""
     deadline = time.monotonic() + PATIENCE
     while not job.files[1].exists() or job.files[1].read_text().count(f'"event":"{kind}"') < number:
         assert time.monotonic() < deadline, f"waited in vain for {kind}"
@@ -57,7 +57,7 @@ def test_moving_a_run_fails_its_trainer_with_an_error_and_the_run_resumes_at_its
 
 
 def interrupted(trainer_pool: TrainerPool, path: Path) -> None:
-    """A run whose trainer was killed on its way."""
+    """A run whose trainer was killed during training."""
     job = trainer_pool.start(path, LONGER)
     until_seen(job, "checkpoint", 5)
     os.kill(job.pid, 9)
@@ -95,7 +95,7 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
         try:
             shutil.copytree(original, copy)
         except shutil.Error:
-            taken_away = True  # a temporary file became a checkpoint meanwhile; what else is there was copied
+            taken_away = True  # a temporary file was renamed during the copy; everything else was copied
         assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), taken_away
         if run_status(copy) is not Status.FINISHED:
             assert trainer_pool.train(copy).code == 0

@@ -1,4 +1,4 @@
-"""Run directories that earlier versions wrote, and locks left over from before a reboot: all are taken up."""
+"""Run directories of earlier versions, and stale locks from before a reboot, can be used."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from core.training.state import read_state
 OLD = HERE / "old_runs"
 VERSIONS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 NEWEST = "0.1.0"
-UNRELEASED = ("0.1.0-first",)  # written by code that no release had
-# Options that came after the first version, and fields that events came to have.
+UNRELEASED = ("0.1.0-first",)  # written by code that was never released
+# Options and event fields added after the first version.
 LATER_OPTIONS = (
     "eval_every",
     "precision",
@@ -67,7 +67,7 @@ def test_an_old_run_can_be_listed_summarised_and_sampled_from(old: Path) -> None
 def test_an_old_run_resumes_to_the_same_result_as_an_uninterrupted_one(trainer_pool: TrainerPool, old: Path) -> None:
     config = TrainConfig.from_toml(old / CONFIG).model_dump(mode="json", exclude={"root", "name", "data_root"})
     resumed = trainer_pool.train(old)
-    if old.name in UNRELEASED:  # its moments bear other names: refused with a sentence, and nothing is changed
+    if old.name in UNRELEASED:  # its moments have other names: refused with an error, and nothing is changed
         assert resumed.code == 1
         assert "lacks what resuming needs" in resumed.said
         assert len(resumed.said.splitlines()) == 1
@@ -79,7 +79,7 @@ def test_an_old_run_resumes_to_the_same_result_as_an_uninterrupted_one(trainer_p
     assert trainer_pool.train(old.with_name("anew"), config).code == 0
     (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
     for (_, loss, validation_loss), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
-        assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another processor sums in another order
+        assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another CPU sums in another order
         assert math.isclose(validation_loss, other_held_out, rel_tol=1e-3)
 
 
@@ -100,7 +100,7 @@ def test_a_run_without_a_newer_option_resumes(trainer_pool: TrainerPool, tmp_pat
 
 
 def without(path: Path, kind: str, option: str) -> None:
-    """Write a checkpoint anew whose config lacks an option."""
+    """Rewrite a checkpoint without one option of its config."""
     tensors, config, step, more = (read_weights if kind == "model" else read_state)(path)
 
     class Lacking(TrainConfig):

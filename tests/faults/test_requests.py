@@ -1,4 +1,4 @@
-"""What others ask of a trainer while it is stopped, starting or busy; and files that are deleted under its hands."""
+"""Requests to a trainer that is suspended, starting or busy; and files deleted while it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL: tuple[RequestName, ...] = ("pause", "continue", "stop", "checkpoint")
 
 
 def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
-    """Make requests while the trainer cannot look, so that it finds all of them at once."""
+    """Make requests while the trainer is suspended, so it reads all of them at once."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
     for what in asked:
@@ -39,7 +39,7 @@ def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
 
 
 def expected(asked: tuple[RequestName, ...]) -> tuple[list[str], Status]:
-    """The changes that these requests, one after another, lead to, and the status after them."""
+    """The state changes expected from these requests in order, and the final status."""
     changes, status = [], Status.RUNNING
     for what in asked:
         if what == "stop":
@@ -96,7 +96,7 @@ def test_requests_to_a_suspended_trainer_do_not_change_the_result(trainer_pool: 
                 ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
                 request(path, "continue")
             except (ProcessLookupError, psutil.NoSuchProcess, RunError):
-                pass  # it has ended already
+                pass  # it has already exited
             assert trainer_pool.wait(job).code == 0
         assert_same_end(path, tmp_path / "whole")
 
@@ -142,7 +142,7 @@ def test_after_deleting_a_rejected_request_file_as_advised_requests_work_again(
 
 @pytest.mark.parametrize("ended", ["new", "stopped", "killed"])
 def test_a_request_made_right_after_launch_is_obeyed(trainer_pool: TrainerPool, tmp_path: Path, ended: str) -> None:
-    """Before the trainer has loaded torch, let alone taken a step."""
+    """Before the trainer has imported torch."""
     path = tmp_path / "a"
     job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
@@ -200,7 +200,7 @@ def test_a_deleted_lock_or_log_is_rewritten_and_no_other_trainer_gets_the_run(
         (path / name).unlink()
         if how == "replaced":
             (path / name).touch()
-    if names == (LOCK,):  # whoever looks before the trainer does finds the run held all the same
+    if names == (LOCK,):  # the run counts as locked even before the trainer checks again
         assert is_locked(path)
         rival = trainer_pool.train(path, LONGER)
         assert rival.code == 1
@@ -220,7 +220,7 @@ def test_a_trainer_that_lost_its_run_to_another_exits_and_writes_nothing_more(
     path = tmp_path / "a"
     first = trainer_pool.start(path, ENDLESS)
     until_seen(first, "progress")
-    request(path, "pause")  # so that it is not stopped amid a checkpoint, whose files both would write
+    request(path, "pause")  # so it is not stopped during a checkpoint, which both would write
     wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
     os.kill(first.pid, signal.SIGSTOP)
     for name in (LOCK, EVENTS):

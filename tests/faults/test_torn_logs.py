@@ -1,4 +1,4 @@
-"""Event logs cut in the middle, with garbage in them or of a newer version: reading, status, plots and resume go on."""
+"""Event logs that are truncated, damaged or of a newer version: reading, status, plots and resume still work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEWER = (
 
 @pytest.fixture(scope="module")
 def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose trainer was killed half way."""
+    """A run whose trainer was killed halfway."""
     path = tmp_path_factory.mktemp("interrupted") / "a"
     points = trainer_pool.points(path.with_name("listed"))
     killed = trainer_pool.train(path, fault={"trace": "", "kind": "kill", "at": len(points) // 2})
@@ -45,7 +45,7 @@ def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFact
 
 
 def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_told: bool = True) -> None:
-    """Whatever the log holds, it is read, and the run ends in the same weights."""
+    """The log can be read, and the run resumes to the same weights."""
     events, _ = LogTail(path / EVENTS).read()
     history = RunHistory()
     history.extend(events)
@@ -75,7 +75,7 @@ def test_a_log_truncated_at_any_byte_is_read_and_its_run_resumes(
         shutil.copytree(interrupted, path)
         cut = generator.randrange(len(content))
         (path / EVENTS).write_bytes(content[:cut])
-        assert_goes_on(trainer_pool, path, whole, all_told=False)  # what was cut off is lost, and nothing else
+        assert_goes_on(trainer_pool, path, whole, all_told=False)  # only the truncated part is lost
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -87,7 +87,7 @@ def test_garbage_in_a_log_is_skipped(
     lines = (interrupted / EVENTS).read_bytes().splitlines(keepends=True)
     at = {"first": 0, "amid": len(lines) // 2, "last": len(lines)}[place]
     (tmp_path / "a" / EVENTS).write_bytes(b"".join([*lines[:at], GARBAGE[kind], *lines[at:]]))
-    swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line that it is glued to
+    swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line it is joined to
     assert_goes_on(trainer_pool, tmp_path / "a", whole, all_told=not swallows)
 
 
