@@ -1,4 +1,4 @@
-"""Convolution, window by window, against torch's conv2d, which sums the same numbers in another order."""
+"""Convolution, window by window, against conv2d, which sums in another order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inside of all three nets: maps, attention, kernels, fields, skips; and that looking changes nothing."""
+"""Feature maps, attention, kernels, receptive fields and skips of all three networks, without changing them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_no_hook_remains_after_an_error(name: str, nets: dict[str, nn.Module]) -
     for wrong in (torch.rand(1, 3, 28, 28), torch.rand(1, 1, 27, 27)):
         for look in (feature_maps, lambda net, x: receptive_field(net, x, (0, 0))):
             if name == "unet2d" and wrong.shape[2] == 27:
-                continue  # diffusers' net takes it, and rounds
+                continue  # the diffusers network accepts it, and rounds
             with pytest.raises(MinidiffError, match="cannot run on shape") as error:
                 look(net, wrong)
             assert len(str(error.value).splitlines()) == 1
@@ -133,8 +133,8 @@ def test_kernels_are_the_weights_of_the_convolutions(name: str, nets: dict[str, 
         assert not weight.requires_grad
 
 
-# Rows of the image that row `at` of BasicUNet's answer can see, by hand: a 5x5 convolution reaches 2 further on each
-# side, upsampling halves a row's number, pooling takes rows 2 r and 2 r + 1. The deepest way reaches furthest.
+# Rows of the image that row `at` of the BasicUNet output depends on, by hand: a 5x5 convolution adds 2 on each
+# side, upsampling halves the row index, pooling uses rows 2 r and 2 r + 1. The deepest branch reaches furthest.
 #   one level:    up [-4, 4] around it in two convolutions
 #   two levels:   14 -> [12, 16] -> half [6, 8] -> [2, 12] in two -> full [4, 25] -> [2, 27]
 #   three levels: 48 -> [46, 50] -> half [23, 25] -> [21, 27] -> quarter [10, 13] -> [6, 17] in two -> half [12, 35]
@@ -153,7 +153,7 @@ def test_the_receptive_field_of_a_basic_unet_ends_where_its_kernels_do(
     assert seen.min() >= first
     assert seen.max() <= last
     assert field[at, at] > 0
-    if len(channels) == 1:  # without pooling nothing is dropped on the way
+    if len(channels) == 1:  # without pooling no row is dropped
         assert (int(seen.min()), int(seen.max())) == (first, last)
 
 

@@ -1,4 +1,4 @@
-"""A net as a table: its sums, its order, its shapes, and what its layers cost."""
+"""The layer table: order, shapes, totals and costs."""
 
 from __future__ import annotations
 

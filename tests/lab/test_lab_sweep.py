@@ -1,4 +1,4 @@
-"""The sweep over amounts of noise: its ends, its shares, and its agreement with sampling."""
+"""The sweep over noise levels: end points, coefficients, and agreement with sampling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def image() -> Tensor:
 
 
 def small(path: str, prediction: str, *, classes: bool = True) -> LoadedModel:
-    """A net that has learned nothing, with weights that are not 0, so that all it is told can be seen."""
+    """An untrained network with non-zero weights, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", channels=(16, 16))
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_t_0_is_the_image_and_t_1_contains_none_of_it(path: str, image: Tensor) 
     *_, other = corruption_sweep(BasicUNet(channels=(4,)), 1 - image, NOISE_LEVELS, path=path)
     torch.testing.assert_close(first.x, image, rtol=0, atol=1e-6)
     apart = (last.x - other.x).abs().max().item()
-    assert apart == pytest.approx(0, abs=1e-6) if path != "vp" else 0.004 < apart < 0.007  # vp keeps a share of 0.0066
+    assert apart == pytest.approx(0, abs=1e-6) if path != "vp" else 0.004 < apart < 0.007  # vp keeps a signal of 0.0066
 
 
 @each_path
@@ -63,7 +63,7 @@ def test_coefficients_come_from_the_path_and_the_noise_is_the_same_at_every_leve
 
 @pytest.mark.parametrize(("path", "prediction"), PAIRS)
 def test_predictions_match_sampling(path: str, prediction: str, image: Tensor) -> None:
-    """In its first step from the same start, without guidance or contrast."""
+    """Compares with the first sampling step from the same start, without guidance or contrast."""
     model = small(path, prediction)
     for point in corruption_sweep(model, image, NOISE_LEVELS[1:], label=4, seed=1):
         start = noised(model, image[None], point.t, seed=1)

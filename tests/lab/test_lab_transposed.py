@@ -1,4 +1,4 @@
-"""Transposed convolution, value by value, against torch's conv_transpose2d, which sums in another order."""
+"""Transposed convolution, value by value, against conv_transpose2d, which sums in another order."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_each_step_adds_its_contribution_at_its_position(case: tuple[Tensor, Ten
 
 
 def test_it_is_the_transpose_of_the_convolution() -> None:
-    """<conv(x), y> = <x, conv^T(y)>, which is where it has its name from."""
+    """<conv(x), y> = <x, conv^T(y)>, hence the name."""
     x, y, kernel = drawn(0, 9, 9), drawn(1, 4, 4), drawn(2, 3, 3)
     *_, grown = transposed_convolve_steps(y, kernel, stride=2)
     shrunk = functional.conv2d(x[None, None], kernel[None, None], stride=2)[0, 0]
