@@ -1,4 +1,4 @@
-"""The nets: their sizes, shapes and options."""
+"""The networks: sizes, shapes and options."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_unet2d_with_classes_takes_labels_and_none_is_the_null_class() -> None:
 
 
 def woken(**options: Any) -> nn.Module:
-    """A PatchUNet whose zeroed layers are not zero, so that everything it is told can be seen."""
+    """A PatchUNet with non-zero weights in its zero-initialised layers, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", **options)
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_basic_unet_ignores_the_timestep() -> None:
 
 
 def test_basic_unet_is_the_network_of_the_tutorial() -> None:
-    """Written out plainly: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
+    """The reference: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
     net, x = BasicUNet(), torch.rand(2, 1, 28, 28)
     silu, pool = nn.SiLU(), nn.MaxPool2d(2)
     up = nn.Upsample(scale_factor=2)
@@ -196,7 +196,7 @@ def test_a_unet2d_with_skips_matches_diffusers_bit_for_bit() -> None:
 
 
 def test_without_skips_the_decoder_sees_the_input_only_through_the_bottleneck() -> None:
-    """Written out: nothing is added, or zeros stand where the way down was."""
+    """The reference: nothing is added, or zeros replace the skip connections."""
     basic, patch, x = BasicUNet(channels=(4, 6)), woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     basic.skips = patch.skips = False
     silu = functional.silu
@@ -224,7 +224,7 @@ def test_a_unet2d_without_skips_passes_zeros_to_every_decoder_layer(unet2d: nn.M
         for hook in hooks:
             hook.remove()
     assert len(heard) == len(layers) == 9
-    kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the way down, from the last
+    kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the encoder, from the last
     for given, channels in zip(heard, kept, strict=True):
         assert given[:, :-channels].any()
         assert not given[:, -channels:].any()

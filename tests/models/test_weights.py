@@ -1,4 +1,4 @@
-"""Weights on disk: what was written comes back, and whatever else lies there is refused in one line."""
+"""Weights on disk: a round trip, and one-line errors for anything invalid."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weights(path: Path, net: torch.nn.Module | None = None, kind: str = "model",
 
 
 def with_header(source: Path, target: Path, **changes: str | None) -> Path:
-    """A copy of a checkpoint with some lines of its header changed, or left out where None."""
+    """A copy of a checkpoint with some header entries changed, or removed if None."""
     with safetensors.safe_open(source, framework="pt") as file:
         header = {**file.metadata(), **changes}
     tensors = safetensors.torch.load_file(source)
@@ -75,7 +75,7 @@ def state(path: Path, config: TrainConfig = CONFIG, **progress: Any) -> Path:
 
 
 def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
-    """A checkpoint whose tensors were changed in place, under its old header."""
+    """A checkpoint with its tensors modified in place and its header unchanged."""
     with safetensors.safe_open(path, framework="pt") as file:
         header = file.metadata()
     tensors = safetensors.torch.load_file(path)
@@ -85,7 +85,7 @@ def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
 
 
 def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
-    """A trainer that took over a state as a resumed run does."""
+    """A trainer that loaded a state like a resumed run."""
     tensors, _, step, _ = read_state(path)
     trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
     trainer.restore(tensors, step, path)
@@ -343,7 +343,7 @@ def test_linked_weights_of_a_run_are_refused_but_a_link_given_by_path_is_followe
         read_state(tmp_path / STATE)
 
 
-# Types, shapes and values that no checkpoint has
+# Invalid types, shapes and values
 
 OTHER_TYPES = (
     *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float64, torch.complex64),
@@ -466,7 +466,7 @@ def test_a_state_with_incomplete_progress_is_refused_by_field_name(tmp_path: Pat
     tensors, config, step, more = read_state(state(tmp_path / "x"))
     del more[name]
     write_tensors(tmp_path / "x", "state", tensors, config, step, **more)
-    if name == "processes":  # which came later than the others
+    if name == "processes":  # which was added later than the others
         assert read_state(tmp_path / "x")[3] == more
         return
     with pytest.raises(CheckpointError, match=rf"lacks what resuming needs \({name}\)"):
