@@ -1,4 +1,4 @@
-"""Run directories from outside: what state they are in, and what may be done with them."""
+"""Run directories: status, requests, listing and deletion."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def progress(step: int) -> Progress:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny: Maker) -> Path:
-    """A run just created: nothing but its config, an hour old so that nobody waits for its trainer."""
+    """A created run with only its config, an hour old so that it is not starting."""
     path = create_run(tiny(root=tmp_path, name="a"))
     age(path)
     return path
@@ -212,7 +212,7 @@ def test_a_partial_line_left_by_a_killed_trainer_does_not_affect_the_next(run: P
 
 @pytest.fixture
 def small_files() -> Iterator[int]:
-    """The size that no file may grow beyond."""
+    """Limits the size of files; yields the limit."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = RESERVE_BYTES + 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -252,7 +252,7 @@ def test_a_request_between_launch_and_start_is_for_that_trainer(run: Path) -> No
         locks.write_holder(lock, (run / directory.EVENTS).stat().st_size)
         assert run_status(run) == Status.STARTING
         request(run, "stop")
-        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
+        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the launched process
     try:
         assert run_status(run) == Status.STARTING
         with RunWriter(run) as held:
@@ -299,7 +299,7 @@ def test_requests_in_a_file_rewritten_to_its_old_size_are_read(run: Path, again:
 
 
 def replace(file: Path) -> None:
-    """Put another, empty file in a file's place, as an editor does."""
+    """Replace a file with a new, empty one, as an editor does."""
     new = file.with_suffix(".new")
     new.touch()
     new.rename(file)
@@ -694,7 +694,7 @@ def test_a_missing_device_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> N
 
 
 def test_a_trainer_about_to_release_its_lock_has_ended_and_a_new_one_is_starting(run: Path) -> None:
-    """The lock says how long the log was when it was taken; what is beyond was said by who holds it, at any time."""
+    """The lock records the length of the log when it was acquired; later events are from its holder."""
     said = to_line(Stopped(time=10.0, step=3, reason="asked"))
     for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
         (run / directory.EVENTS).write_text(said)
@@ -719,5 +719,5 @@ def test_the_lock_records_the_length_of_the_log(run: Path) -> None:
         assert run_status(run) == Status.STARTING
         held.append(resumed(0))
         assert run_status(run) == Status.RUNNING
-        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the beginning of time
+        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the epoch
         assert run_status(run) == Status.FINISHED

@@ -1,4 +1,4 @@
-"""Events as lines of a log: what is written is read back, and damage is not taken for an event."""
+"""Events as lines of a log: round trips, and rejection of damaged lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from core.text import sanitize
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(0, 2**53),
     "int | None": st.none() | st.integers(0, 2**53),
-    "float": st.floats(0, 1e11, allow_subnormal=False),  # moments reach to the year 9999
+    "float": st.floats(0, 1e11, allow_subnormal=False),  # times up to the year 9999
     "str": st.text(),
 }
 COUNTS = {"epochs": st.integers(1, 2**53), "steps_per_epoch": st.integers(1, 2**53)}

@@ -1,4 +1,4 @@
-"""A log folded into series: what resuming voids, half lines, and logs that begin anew."""
+"""Run history: steps discarded by resuming, partial lines, and restarted logs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_too_long_line_is_skipped_without_buffering_it(tmp_path: Path) -> None
     path = tmp_path / "log"
     write(path, Checkpoint(step=1, time=1.0))
     with open(path, "ab") as log:
-        log.seek(40 * 2**20, os.SEEK_END)  # a line of zeros that takes no disk
+        log.seek(40 * 2**20, os.SEEK_END)  # a sparse line of zeros
         log.write(b"\n")
     write(path, Checkpoint(step=2, time=1.0))
     tail = LogTail(path)
@@ -196,7 +196,7 @@ def test_a_restarted_log_is_read_from_its_start(tmp_path: Path) -> None:
 
 
 def test_a_replaced_log_is_read_from_its_start(tmp_path: Path) -> None:
-    """Also when the new file is longer and is given the old one's inode."""
+    """Also if the new file is longer and reuses the inode of the old one."""
     path = tmp_path / "log"
     write(path, Checkpoint(step=1, time=1.0))
     tail = LogTail(path)
@@ -217,7 +217,7 @@ def test_a_finished_run_has_a_complete_history(finished_run: Path) -> None:
 
 
 def test_time_left_follows_the_throughput_since_training_continued() -> None:
-    """Ten steps a second before and after a pause of an hour: 80 steps take 8 s, whatever the pause."""
+    """Ten steps per second before and after a pause of an hour: 80 steps take 8 s regardless of the pause."""
     history = RunHistory()
     history.extend(
         [

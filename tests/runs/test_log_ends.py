@@ -1,4 +1,4 @@
-"""Reading only the two ends of a log gives what reading all of it gives."""
+"""Reading only the start and end of a log gives the same as reading all of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from core.runs.events import (
 from core.runs.history import RunHistory
 from core.runs.log_ends import HEAD_BYTES, TAIL_BYTES, read_log_ends
 
-STEPS = 20  # an epoch
+STEPS = 20  # steps per epoch
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=500, time=1.0)
 DATA = DatasetLoaded(name="mnist", source="disk", train=9, test=9, sha256="0" * 64, steps_per_epoch=STEPS, time=2.0)
 
@@ -41,7 +41,7 @@ def window(step: int) -> Progress:
 
 
 def training(rng: random.Random, steps: int) -> list[Event]:
-    """The log of a run that was paused, stopped and resumed now and then."""
+    """The log of a run that was paused, stopped and resumed several times."""
     events: list[Event] = [STARTED, DATA]
     step = checkpoint = 0
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Summaries that are kept: those of ended runs, until one of their files changes."""
+"""Summaries of ended runs are cached until one of their files changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def log(path: Path, *events: Event) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny: Callable[..., TrainConfig]) -> Path:
-    """A run that was stopped."""
+    """A stopped run."""
     path = create_run(tiny(root=tmp_path, name="a"))
     log(path, STARTED, Stopped(step=3, reason="asked"))
     return path

@@ -1,4 +1,4 @@
-"""Denoisings as bytes: exact rounding, a round trip through a file, and damaged files."""
+"""Recorded trajectories: rounding, round trips through a file, and damaged files."""
 
 from __future__ import annotations
 
