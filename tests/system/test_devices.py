@@ -1,4 +1,4 @@
-"""What is listed and chosen on machines with all kinds of GPUs; NVIDIA's NVML bindings are played by a small table."""
+"""Device listing and choice on machines with various GPUs; NVML is replaced by a small table."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ M1 = "MIG-22222222-0000-0000-0000-000000000000"
 
 
 def card(uuid: str, name: str = "NVIDIA X", free: float = 8, total: float = 10, **more: Any) -> dict[str, Any]:
-    """What NVML answers for one GPU; leaving a key out makes its call fail as unsupported."""
+    """NVML values for one GPU; the call for a missing key fails as unsupported."""
     memory = SimpleNamespace(used=int((total - free) * GB), total=int(total * GB))
     return {"Name": name, "UUID": uuid, "MemoryInfo": memory, **more}
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A function that puts these GPUs into the machine. CUDA's driver is left out, unless `order` is what it says."""
+    """Returns a function that sets the GPUs of the machine. There is no CUDA driver unless `order` is given."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     caches = (devices._nvml, devices._driver_order)
@@ -74,7 +74,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         running = ("ComputeRunningProcesses", "GraphicsRunningProcesses")
         for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage", "MigMode", *running):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{key}", reader(key))
-        # The driver is asked by a program; here one that prints `order` or fails as it does without a driver.
+        # The driver is queried by a program; this one prints `order` or fails as without a driver.
         program = "raise SystemExit(1)" if order is None else f"print(*{order!r}, sep='\\n')"
         monkeypatch.setattr(cuda_visibility, "__file__", str(tmp_path / "driver.py"))
         (tmp_path / "driver.py").write_text(program)
@@ -86,7 +86,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def torch_sees(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that says how many CUDA devices torch finds, and whether there is MPS."""
+    """Returns a function that sets how many CUDA devices torch finds, and whether there is MPS."""
 
     def install(count: int, mps: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
@@ -195,7 +195,7 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
         ("1,1", []),
         (f"{C},{A}", [C, A]),
         ("GPU-c,GPU-aaaa2", [C, B]),
-        ("GPU-aaaa", []),  # fits two
+        ("GPU-aaaa", []),  # matches two
         ("GPU-c,GPU-dddd,GPU-aaaa1", [C]),
         ("GPU-c,GPU-cccc", []),  # the same twice
         ("MIG-1", []),
@@ -208,14 +208,14 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, show
 @pytest.mark.parametrize(
     ("setting", "shown"),
     [
-        (None, [M0]),  # one instance, and no whole GPU beside it
+        (None, [M0]),  # one instance, and no full GPU
         ("0", [A]),
         ("1", [M0]),
         (M1, [M1]),
         ("MIG-2", [M1]),
         (f"{M1},{M0}", [M1]),
         (B, [M0]),
-        ("2", []),  # split, but into nothing yet
+        ("2", []),  # MIG mode without instances
     ],
 )
 def test_cuda_shows_one_mig_instance(setting: str | None, shown: list[str]) -> None:
@@ -356,13 +356,13 @@ def test_the_error_mentions_gpus_hidden_by_the_environment(
 
 
 def using(pid: int, memory: int = GB) -> SimpleNamespace:
-    """What NVML says of one process on a GPU."""
+    """NVML values for one process on a GPU."""
     return SimpleNamespace(pid=pid, usedGpuMemory=memory)
 
 
 @pytest.fixture
 def in_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", -1)  # which is no inode: this process lives in another one
+    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", -1)  # not a valid inode: another namespace
 
 
 @pytest.mark.usefixtures("in_container")

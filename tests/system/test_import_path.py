@@ -1,4 +1,4 @@
-"""Other modules by the names of ours, of libraries or of Python's own: imported from where, and said how."""
+"""Modules that shadow our packages, libraries or the standard library, and their error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Runner:
-    """A function that runs our Python in an empty folder, with another one first on PYTHONPATH if it is there."""
+    """Returns a function that runs Python in an empty folder, with another folder first on PYTHONPATH if it exists."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
 

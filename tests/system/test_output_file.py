@@ -1,4 +1,4 @@
-"""Where a user's output goes: what exists there stays what it is, or is refused before any work is done."""
+"""Output files: links, devices and pipes are preserved, and invalid paths are refused before any work."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def test_a_device_stays_a_device() -> None:
 
 def test_output_to_a_pipe_reaches_its_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    content = bytes(200_000)  # more than a pipe holds
+    content = bytes(200_000)  # more than the capacity of a pipe
     with open(tmp_path / "read", "wb") as read:
         reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=read)
-    with open(tmp_path / "pipe", "wb"):  # returns once the reader has opened its end
+    with open(tmp_path / "pipe", "wb"):  # returns once the reader has opened the pipe
         write_output(tmp_path / "pipe", content)
     assert reader.wait(timeout=60) == 0
     assert (tmp_path / "read").read_bytes() == content
@@ -113,7 +113,7 @@ def test_a_folder_of_another_user_is_refused_before_any_work() -> None:
         "try: resolve_output(pathlib.Path(sys.argv[1]))\n"
         "except OSError as error: print(error.strerror)"
     )
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+    with tempfile.TemporaryDirectory() as folder:  # pytest folders are not accessible to others
         Path(folder).chmod(0o755)
         path = Path(folder) / "new" / "x.png"
         command = [sys.executable, "-P", "-c", code, str(path)]
@@ -145,7 +145,7 @@ def test_an_impossible_output_is_refused_before_sampling(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    assert words in complaint(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # which would take hours
+    assert words in complaint(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # sampling would take hours
 
 
 @needs_model

@@ -1,4 +1,4 @@
-"""Files of others: what is read of them, where nothing is written, and what a terminal is shown."""
+"""Untrusted files: limits when reading, no writes through links, and sanitized terminal output."""
 
 from __future__ import annotations
 

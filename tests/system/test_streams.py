@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose encoding lacks what is written: one line, or plain characters."""
+"""Standard streams that are closed or have a limited encoding: a one-line error, or ASCII output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN_LOCALES = {
 
 
 def shell(words: str, closed: tuple[str, ...], **more: str) -> subprocess.CompletedProcess[str]:
-    """A command of ours with some of its streams closed, the others a pipe or nothing."""
+    """Run a command with some of its streams closed and the others a pipe or null."""
     line = " ".join((sys.executable, "-m", words, *closed))
     return subprocess.run(
         ["sh", "-c", line],
