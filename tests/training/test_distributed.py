@@ -1,4 +1,4 @@
-"""Several processes that train one net together: the same run, whatever their number, and whatever happens to one."""
+"""Distributed training: the same result for any world size, and recovery from failed processes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from core.training.api import resume, train
 from core.training.distributed import DistributedContext
 
 Starter = Callable[[list[str]], subprocess.Popen[bytes]]
-AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which gradients are added up
-# Float32, with a short last batch that leaves three of four processes without an image; 208 steps.
+AGREEMENT = 1e-4  # relative, of losses; only the order of gradient summation differs
+# float32, with a short last batch that leaves three of four ranks without an image; 208 steps.
 OPTIONS = {"dataset": "glyphs", "limit": 241, "batch_size": 16, "epochs": 13, "device": "cpu", "precision": "float32"}
 RECIPES: dict[str, dict[str, object]] = {
     "default": {"channels": (16, 16), "warmup_steps": 100},
@@ -40,7 +40,7 @@ RECIPES: dict[str, dict[str, object]] = {
 
 
 def flags(**options: object) -> list[str]:
-    """The options as they are typed."""
+    """The options as command-line flags."""
     found = []
     for name, value in options.items():
         for part in value if isinstance(value, tuple) else (value,):
@@ -50,12 +50,12 @@ def flags(**options: object) -> list[str]:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Starter]:
-    """Starts a command whose output goes to the file `output`; what is left of it at the end is killed."""
+    """Start a command with its output in the file `output`; remaining processes are killed on exit."""
     processes: list[subprocess.Popen[bytes]] = []
     environment = {**subprocesses.environment(), "OMP_NUM_THREADS": "1"}
 
     def start(command: list[str]) -> subprocess.Popen[bytes]:
-        with open(tmp_path / "output", "wb") as file:  # not a pipe, which nobody would read meanwhile
+        with open(tmp_path / "output", "wb") as file:  # not a pipe, since nothing reads it
             process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
         processes.append(process)
         return process
@@ -77,14 +77,14 @@ def losses(path: Path) -> list[float]:
 
 
 def alone(root: Path, recipe: str) -> Path:
-    """The run that one process trains, here."""
+    """A run trained by a single process."""
     for _ in train(TrainConfig(**OPTIONS, **RECIPES[recipe], threads=1, root=root, name="one")):
         pass
     return root / "one"
 
 
 def torchrun(*arguments: str, restarts: int = 0, program: Sequence[str] = ("-m", "core")) -> list[str]:
-    """The command of people who start `train` by PyTorch's launcher themselves."""
+    """The command to start `train` with torchrun."""
     launch = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
     return [sys.executable, "-m", *launch, f"--max-restarts={restarts}", *program, *arguments]
 
@@ -121,7 +121,7 @@ def test_four_processes_stop_at_ctrl_c_and_one_resumes_their_run(tmp_path: Path,
 def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: Path, started: Starter) -> None:
     options = {**OPTIONS, **RECIPES["quick"], "epochs": 1_000_000}
     process = started(torchrun("train", *flags(root=tmp_path, **options), restarts=2))
-    path = tmp_path / "quick-1"  # whose name the trainers chose, and find again
+    path = tmp_path / "quick-1"  # the name was chosen by the trainers, and is kept on restart
     steps: list[int] = []
     for leader in (False, True):
         seen = steps_of(path, Checkpoint)
@@ -140,19 +140,19 @@ def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: 
 
 
 def own_launch(root: Path, name: str, **options: object) -> list[str]:
-    """The command that trains in several processes of this machine."""
+    """The command for training in several local processes."""
     chosen = {**OPTIONS, **RECIPES["quick"], **options}
     return subprocesses.command("core", "train", *flags(root=root, name=name, **chosen))
 
 
 def processes_of(path: Path) -> list[psutil.Process]:
-    """The supervisor of a run's processes, and those."""
+    """The supervisor of a run, and its worker processes."""
     supervisor = psutil.Process(lock_holder(path)["launcher"])
     return [supervisor, *supervisor.children(recursive=True)]
 
 
 def test_the_rendezvous_is_not_reachable_by_other_users(tmp_path: Path, started: Starter) -> None:
-    """On no port but Gloo's own, which only this machine reaches; and through no file that others may open."""
+    """Only Gloo listens, on localhost, and no shared file is accessible to others."""
     path = tmp_path / "two"
     started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
@@ -241,7 +241,7 @@ def test_out_of_memory_in_one_process_halves_the_micro_batch_of_all(tmp_path: Pa
     options = [*flags(root=tmp_path, name="two", **sizes), "--fit-memory"]
     command = torchrun("train", *options, program=[little_memory.__file__])
     subprocess.run(command, env=subprocesses.environment(), check=True, capture_output=True)
-    assert TrainConfig.from_toml(tmp_path / "two" / directory.CONFIG).micro_batch == 8  # of 16 of each process
+    assert TrainConfig.from_toml(tmp_path / "two" / directory.CONFIG).micro_batch == 8  # of 16 per process
     for _ in train(TrainConfig(**sizes, threads=1, root=tmp_path, name="one")):
         pass
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=AGREEMENT)

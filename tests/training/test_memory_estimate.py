@@ -1,4 +1,4 @@
-"""The estimate of a training's memory, against the peak that the system reports for a process that trains."""
+"""The memory estimate against the measured peak memory of a training process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizers: Muon against torch's own, the pace of the learning rate, and steps that are left out."""
+"""The optimizers: Muon against torch.optim.Muon, learning-rate schedules, and skipped steps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_zero_gradient_changes_nothing() -> None:
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
 @pytest.mark.parametrize("shape", [(16, 48), (48, 16)])
 def test_muon_matches_torch(shape: tuple[int, int]) -> None:
-    """torch's version takes matrices one by one; five steps agree within 1e-5 of the weights' size."""
+    """torch's version updates matrices one by one; five steps agree within 1e-5 of the weights' size."""
     generator = torch.Generator().manual_seed(0)
     ours = nn.Parameter(torch.randn(shape, generator=generator))
     theirs = nn.Parameter(ours.detach().clone())
@@ -129,7 +129,7 @@ def test_a_non_finite_step_leaves_the_weights_unchanged(kind: str, broken: str) 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 def test_a_restored_optimizer_takes_the_same_steps(kind: str) -> None:
-    """Also where weights lie channels last in memory, which moments read from a file do not."""
+    """Also for channels-last weights, while moments read from a file are contiguous."""
     nets = [tiny_net(), tiny_net()]
     first, second = (optimizer(net, optimizer=kind) for net in nets)
     for step in range(3):

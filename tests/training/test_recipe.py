@@ -17,8 +17,8 @@ TOLERANCE = 1e-4  # relative
 
 @pytest.mark.parametrize(("preset", "batch", "images"), [("quick", 128, 600), ("tutorial", 8, 40)])
 def test_presets_match_the_plain_loop_for_twenty_steps(preset: str, batch: int, images: int) -> None:
-    """600 and 40 images do not divide by the batch or run out before 20 steps, so that short batches and new epochs
-    are met; the tutorial preset is held at batch 8, since a step of 128 takes seconds on a CPU."""
+    """600 and 40 images are not multiples of the batch size or run out before 20 steps, to cover short batches and
+    new epochs; the tutorial preset uses batch size 8, since a step of 128 takes seconds on a CPU."""
     data = load_dataset("glyphs", split="train", limit=images)
     trainer = Trainer(TrainConfig(preset=preset, batch_size=batch, seed=3), torch.device("cpu"))
     trainer.take(*data)

@@ -1,4 +1,4 @@
-"""Recipes beyond the tutorial's: every path and prediction trains, resumes exactly, and leaves broken steps out."""
+"""Recipes beyond the tutorial: every path and prediction trains, resumes exactly, and skips non-finite steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def small(tiny: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
-    """The default recipe on a tiny net and 64 drawn digits, in float32 so that it is the same on every processor."""
+    """The default recipe on a tiny network and 64 glyphs, in float32 for the same result on every CPU."""
     return lambda **changes: tiny(
         **{"preset": "default", "channels": (16, 16), "precision": "float32", "batch_size": 24, **changes}
     )
@@ -54,7 +54,7 @@ def test_another_weighting_changes_the_loss_but_not_its_target(
 ) -> None:
     plain, counted = (trainer_of(small(weighting=name)).advance()[0] for name in ("prediction", weighting))
     assert bool(counted.isfinite())
-    if weighting == "velocity":  # what the net predicts
+    if weighting == "velocity":  # what the network predicts
         assert float(counted) == pytest.approx(float(plain), rel=1e-5)
     else:
         assert float(counted) != pytest.approx(float(plain), rel=0.1)
@@ -80,7 +80,7 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
 
 
 def test_ema_weights_are_the_average_of_the_last_steps(small: Callable[..., TrainConfig]) -> None:
-    """With ema = 1 a step's share is 1 / (step + 1): the plain mean of the weights after every step."""
+    """With ema = 1 the weight of a step is 1 / (step + 1): the plain mean of the weights after every step."""
     trainer = trainer_of(small(ema=1.0, epochs=2))
     total = torch.zeros_like(trainer.net.into.weight)  # type: ignore[arg-type, union-attr]
     for _ in range(4):
@@ -98,7 +98,7 @@ def test_shifted_images_are_the_same_images_at_an_offset(small: Callable[..., Tr
         places = [(y, x) for y in range(5) for x in range(5) if torch.equal(around[y : y + 28, x : x + 28], after)]
         assert places
         found.add(places[0])
-    assert len(found) > 5  # each image goes its own way
+    assert len(found) > 5  # each image has its own shift
 
 
 def breaking_at(trainer: Trainer, steps: set[int]) -> None:
@@ -121,7 +121,7 @@ def test_a_non_finite_step_changes_neither_online_nor_ema_weights(small: Callabl
 
 
 def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int, **options: Any) -> list[Any]:
-    """The events of a run without files whose gradients are NaN at these steps."""
+    """The events of a run without a root whose gradients are NaN at these steps."""
     events, found = train(small(epochs=epochs, batch_size=8, **options)), []
     for event in events:
         found.append(event)
@@ -154,7 +154,7 @@ def test_evaluations_run_when_requested(small: Callable[..., TrainConfig], tmp_p
     evaluated = [event for event in found if isinstance(event, Evaluated)]
     assert [event.epoch for event in evaluated] == [2, 4]
     for event in evaluated:
-        assert event.n == 16  # a sixth of the images is held out from the classifiers
+        assert event.n == 16  # a sixth of the images are for validation of the classifiers
         assert event.frechet > 0
         assert 0 <= event.agreement <= 1
 
@@ -177,7 +177,7 @@ def test_previews_of_a_class_conditional_model_show_different_classes(small: Cal
 
 
 def test_a_compiled_network_is_called_only_for_full_batches(small: Callable[..., TrainConfig]) -> None:
-    """A short last batch would be compiled anew; 64 images in batches of 24 end with one of 16."""
+    """A short last batch would be recompiled; 64 images in batches of 24 end with one of 16."""
     trainer = trainer_of(small(epochs=1))
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What `train` yields and keeps: events, windows, the run directory, requests and endings."""
+"""`train`: events, loss windows, the run directory, requests and endings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_an_epochs_loss_is_the_average_over_its_steps(tmp_path: Path) -> None:
 
 
 def test_validation_loss_and_preview_come_from_the_same_noise_in_every_epoch() -> None:
-    """A net that learns nothing must give the same figures again."""
+    """A network that does not learn must give the same values in every epoch."""
     events = list(train(tiny(learning_rate=1e-12)))
     first, second = (event for event in events if isinstance(event, Epoch))
     assert first.validation_loss == pytest.approx(second.validation_loss, rel=1e-6)
@@ -129,7 +129,7 @@ def test_closing_the_generator_saves_the_state_and_resuming_gives_the_same_weigh
 
 def test_a_stop_during_the_end_of_an_epoch_does_not_lose_that_epoch(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=1))
-    until(events, Preview)  # the epoch's steps are done, its event is not out
+    until(events, Preview)  # the steps of the epoch are done, but its event is not yielded yet
     events.close()
     finished = list(resume(tmp_path / "a"))
     assert [event.epoch for event in finished if isinstance(event, Epoch)] == [1]
@@ -225,7 +225,7 @@ def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_a_nan_loss_fails_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    """A learning rate of 1 on one wide level overflows within a few hundred steps, or is made to by huge weights."""
+    """A learning rate of 1 on one wide level overflows within a few hundred steps; huge weights make sure of it."""
     events = train(tiny(root=tmp_path, name="a", epochs=50))
     until(events, Epoch)
     events.close()
@@ -243,7 +243,7 @@ def test_a_nan_loss_fails_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) 
 
 
 def test_a_non_finite_preview_is_a_warning_and_training_continues(tmp_path: Path) -> None:
-    """Weights so large that the net's answers overflow, while every weight is finite."""
+    """Finite weights so large that the outputs of the network overflow."""
     events = train(tiny(root=tmp_path, name="a", epochs=1))
     until(events, Progress)
     with torch.no_grad():
@@ -254,13 +254,13 @@ def test_a_non_finite_preview_is_a_warning_and_training_continues(tmp_path: Path
 
 
 def poison(events: Iterator[Event]) -> None:
-    """Put a NaN into the weights of the net that `events` is training."""
+    """Put a NaN into the weights of the network that `events` is training."""
     with torch.no_grad():
         next(iter(net_of(events).parameters())).fill_(math.nan)
 
 
 def net_of(events: Iterator[Event]) -> torch.nn.Module:
-    """The net that `events` is training."""
+    """The network that `events` is training."""
     net: torch.nn.Module = events.gi_frame.f_locals["loop"]._trainer.net  # type: ignore[attr-defined]
     return net
 
@@ -373,7 +373,7 @@ def test_a_refused_resume_does_not_change_the_run(tmp_path: Path, ended: str, re
 
 
 def change_state(path: Path, **changes: object) -> dict[str, object]:
-    """Change what the header of a run's state says; what it said before."""
+    """Change the header of a run's state; returns the old one."""
     tensors, config, step, more = read_state(path / "state.safetensors")
     write_tensors(path / "state.safetensors", "state", tensors, config, step, **{**more, **changes})
     return {name: more[name] for name in changes}
