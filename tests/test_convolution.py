@@ -1,4 +1,4 @@
-"""Kernels: those with names, those typed in, and the sizes that they leave or make."""
+"""Kernels: named and typed ones, and output sizes."""
 
 from __future__ import annotations
 

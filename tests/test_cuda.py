@@ -1,4 +1,4 @@
-"""What only a machine with an NVIDIA GPU can show: that it is listed, trained on, resumed on and sampled on."""
+"""Listing, training, resuming and sampling on a real NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = {"dataset": "glyphs", "limit": 1024, "epochs": 2, "device": "cuda", "siz
 
 
 def small(**changes: Any) -> TrainConfig:
-    """Two epochs of the default recipe that a GPU takes in a second."""
+    """Two epochs of the default recipe, about a second on a GPU."""
     return TrainConfig(**{**SMALL, **changes})
 
 
@@ -41,7 +41,7 @@ def test_the_driver_and_torch_list_the_same_gpus() -> None:
     for index in range(torch.cuda.device_count()):
         found, seen = listed[f"cuda:{index}"], torch.cuda.get_device_properties(index)
         assert found.name == seen.name
-        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver keeps some for itself
+        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver reserves some
         if found.uuid is not None and hasattr(seen, "uuid"):
             assert found.uuid.endswith(str(seen.uuid))
     assert pick_device("auto").type == "cuda"
@@ -57,7 +57,7 @@ def test_the_gpu_memory_of_a_process_is_reported() -> None:
         pytest.skip("the driver does not tell how much memory is used")
     assert after - before > 0.9 * 2**30
     mine = [process for process in gpu_processes() if process.pid == os.getpid()]
-    for process in mine:  # in a container the driver may know us by another pid
+    for process in mine:  # in a container the driver may report another pid
         assert process.memory is None or process.memory > 0.9 * 2**30
 
 
@@ -99,7 +99,7 @@ def test_the_compiled_network_learns_like_the_eager_one(tmp_path: Path) -> None:
     for compiled in (False, True):
         config = small(root=tmp_path, name=f"compiled-{compiled}", compile=compiled, precision="float32")
         losses.append([event.loss for event in train(config) if isinstance(event, Epoch)])
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # other kernels, other last digits, a chaotic optimizer
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # kernels round differently; the optimizer is chaotic
 
 
 def test_gpu_samples_match_cpu_samples() -> None:

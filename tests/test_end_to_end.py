@@ -1,4 +1,4 @@
-"""The real app on a real pseudo-terminal, driven by keys alone, and hung up on as a lost connection does."""
+"""The app on a real pseudo-terminal, driven by keys only, and hung up as by a lost connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.runs.status import Status, lock_holder, run_status
 from tui.__main__ import _parser
 from tui.app import MODES
 
-# A training of a few seconds: what is written into the form, in the order of its rows.
+# A run of a few seconds: form values, in row order.
 EPOCHS = 60
 FORM = {
     "dataset": "glyphs",
@@ -35,12 +35,12 @@ FORM = {
     "threads": "1",
     "name": "tiny",
 }
-FILLED = {"epochs", "batch_size", "device"}  # fields that hold a value from the start
-ROWS = 45  # more than the form has
+FILLED = {"epochs", "batch_size", "device"}  # fields that have an initial value
+ROWS = 45  # more rows than the form has
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 LABEL_WIDTH = 18  # columns of the form's labels; its fields are a little wider
-DATASETS_BEFORE_GLYPHS = 4  # in the list that the field opens
-HANGUP_SECONDS = 5.0  # the app ends within two on an idle machine
+DATASETS_BEFORE_GLYPHS = 4  # in the list opened by the field
+HANGUP_SECONDS = 5.0  # the app exits within two on an idle machine
 
 
 def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, **options: object) -> PseudoTerminal:
@@ -50,12 +50,12 @@ def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, 
 
 
 def told(text: str) -> str:
-    """What stands beside the form's button: the focused row, explained in full."""
+    """The help text of the focused row, next to the button of the form."""
     return text[text.rfind("▔▔") : text.rfind("▁▁")]
 
 
 def go_to(terminal: PseudoTerminal, name: str) -> None:
-    """Move down to the form's row `name`."""
+    """Move down to the form row `name`."""
     for _ in range(ROWS):
         before = told(terminal.text)
         if f" {name}: " in before:
@@ -66,7 +66,7 @@ def go_to(terminal: PseudoTerminal, name: str) -> None:
 
 
 def fill_in(terminal: PseudoTerminal) -> None:
-    """Unfold the form and write FORM into it; each key waits for what the last one did."""
+    """Expand the form and fill in FORM; each key waits for the effect of the previous one."""
     terminal.wait_for(" preset: ")
     terminal.press("ctrl+o")
     terminal.wait_for(" label dropout ")
@@ -87,7 +87,7 @@ def fill_in(terminal: PseudoTerminal) -> None:
 
 
 def shows(label: str, *values: str) -> Callable[[str], bool]:
-    """Whether a screen's text has the form's row `label` with one of `values` in its field."""
+    """Whether the screen shows the form row `label` with one of `values` in its field."""
 
     def look(text: str) -> bool:
         for line in text.splitlines():
@@ -104,7 +104,7 @@ def log_of(run: Path) -> list[Event]:
 
 
 def until_log(run: Path, kind: type[Event], after: int = 0) -> int:
-    """Wait for an event of `kind` in the log beyond its first `after` events; the number of events there are then."""
+    """Wait for an event of `kind` after the first `after` events of the log; returns the number of events."""
     deadline = time.monotonic() + PATIENCE
     while True:
         events = log_of(run)
@@ -134,15 +134,15 @@ def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone
         assert time.monotonic() - hung_up < HANGUP_SECONDS
     known = len(log_of(run))
     assert not any(isinstance(event, Finished) for event in log_of(run)), "the run was too short to lose a terminal in"
-    until_log(run, Epoch, after=known)  # with no terminal and no app, training goes on
+    until_log(run, Epoch, after=known)  # training continues without terminal and app
     assert trainer.is_running()
-    request(run, "pause")  # so that it is not over before the next app is there
+    request(run, "pause")  # so it does not finish before the next app starts
     until_log(run, Paused)
 
     with open_app(tmp_path, columns=100, lines=30) as second:
         second.wait_for("Quit")
         second.press("2")
-        second.wait_for("tiny  ● paused")  # attached by itself
+        second.wait_for("tiny  ● paused")  # attached automatically
         second.press("p")
         until_log(run, Finished)
         assert run_status(run) is Status.FINISHED
@@ -172,7 +172,7 @@ def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone
 
 
 def assert_restored(output: bytes) -> None:
-    """The main screen is back, with its cursor, no mouse reports and no bracketed paste."""
+    """The main screen and cursor are restored; mouse reporting and bracketed paste are off."""
     for mode, name in ((b"?1049", "alternate screen"), (b"?1003", "mouse"), (b"?2004", "bracketed paste")):
         on, off = (output.rfind(b"\x1b[" + mode + end) for end in (b"h", b"l"))
         assert off > on, f"{name} was left on"
@@ -185,7 +185,7 @@ def test_quitting_during_training_prints_two_lines_on_how_to_reattach(tmp_path: 
         fill_in(terminal)
         terminal.press("ctrl+s")
         terminal.wait_for("samples after epoch")
-        terminal.press("p")  # so that it is still there when the terminal has been left
+        terminal.press("p")  # so it is still running after the terminal is restored
         terminal.wait_for("● paused")
         terminal.press("q")
         assert terminal.exit_status() == 0

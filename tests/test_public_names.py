@@ -1,4 +1,4 @@
-"""The public face of `core`: each name is what it should be, whatever has been imported, and costs nothing unused."""
+"""The public names of `core`: correct after any imports, and loaded lazily."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lint, types and layer contracts: what the code promises about itself."""
+"""Lint, types, import contracts and documentation links."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_code_passes_lint_type_and_import_checks(command: list[str]) -> None
 
 
 def test_child_processes_are_started_in_one_place() -> None:
-    """Only core/system/subprocesses.py names the interpreter, and nothing forks or spawns Python by other means."""
+    """Only core/system/subprocesses.py uses sys.executable, and nothing else forks or spawns Python."""
     forbidden = re.compile(r"sys\.executable|multiprocessing\.|import multiprocessing|os\.(exec|spawn|fork|posix)")
     files = [file for folder in ("core", "tui") for file in (REPOSITORY / folder).rglob("*.py")]
     found = [
@@ -49,7 +49,7 @@ def test_links_in_the_docs_resolve() -> None:
 
 
 def test_python_code_in_the_docs_runs() -> None:
-    """Every Python block of docs/api.md, one after another, in a folder of its own."""
+    """Runs every Python block of docs/api.md in order, in an empty folder."""
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:

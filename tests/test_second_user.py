@@ -1,4 +1,4 @@
-"""Roots that several users share: what one of them may not read hides nothing of what the others may."""
+"""Roots shared by several users: unreadable runs do not hide readable ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
 
 @pytest.fixture(scope="module")
 def nobody() -> None:
-    """Skips where programs cannot be run as another user."""
+    """Skip a test if programs cannot run as another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     if shutil.which("setpriv") is None:
@@ -36,7 +36,7 @@ def nobody() -> None:
 
 @pytest.fixture
 def shared(nobody: None) -> Iterator[Path]:
-    """A root with a run that all may read, and a folder that only its owner may look into."""
+    """A root with a world-readable run, and a folder that only its owner can read."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         root = Path(folder) / "runs"
@@ -88,7 +88,7 @@ def test_readable_runs_of_another_user_can_be_watched_and_used(shared: Path) -> 
 def test_a_run_with_unreadable_files_is_unreadable_and_not_starting(shared: Path, name: str, problem: str) -> None:
     run = shared / "closed"
     make_run(run)
-    (run / EVENTS).write_text(to_line(STARTED))  # whoever may not look at the lock cannot tell whether it still runs
+    (run / EVENTS).write_text(to_line(STARTED))  # without access to the lock, its state is unknown
     (run / name).chmod(0o600)
     done = as_nobody("runs", "--root", str(shared))
     line = next(line for line in done.stdout.splitlines() if line.startswith("closed"))

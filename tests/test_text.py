@@ -1,4 +1,4 @@
-"""Sizes in words, with three significant digits at most and the right unit."""
+"""Formatted sizes: at most three significant digits, with the right unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel holds all that is needed to run, and works from any folder without the clone."""
+"""The wheel is complete, and works from any folder without the repository."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_installed_wheel_works_from_any_folder(installed: Path, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `pip install -e .` puts into site-packages."""
+    """A folder with the site-packages files of `pip install -e .`."""
     pytest.importorskip("editables")
     target, site = tmp_path_factory.mktemp("editable"), tmp_path_factory.mktemp("site")
     program = f"import hatchling.build; hatchling.build.build_editable({str(target)!r})"
@@ -107,7 +107,7 @@ def test_the_commands_work_alongside_other_core_and_tui_packages(
         )
 
     sampled = ("sample", "quick-mnist", "--n", "1", "--steps", "1", "--output", "out.png")
-    done = launch("import minidiff; minidiff.main()", *sampled)  # as the script that an installer writes
+    done = launch("import minidiff; minidiff.main()", *sampled)  # like the script that pip generates
     assert (done.returncode, done.stderr) == (0, "")
     as_module = "import runpy; runpy.run_module('minidiff', run_name='__main__', alter_sys=True)"
     done = launch(as_module, *sampled)
