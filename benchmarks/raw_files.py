@@ -1,4 +1,4 @@
-"""Writes a data set as torchvision's MNIST files, and as a folder of PNG images."""
+"""Writes a dataset as torchvision's MNIST files, and as a folder of PNG images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PADDED = 32  # pixels a side of the PNG images, for nets that halve an image thr
 
 
 def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
-    """Write any data set as files for `torchvision.datasets.MNIST(root)`.
+    """Write any dataset as files for `torchvision.datasets.MNIST(root)`.
 
     Args:
         root: a folder; the files go to MNIST/raw in it.

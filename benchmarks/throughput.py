@@ -224,7 +224,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="per loop and round, at least one step")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, a minute or more per network")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-root", type=Path, help="folder with the data set's files")
+    parser.add_argument("--data-root", type=Path, help="folder with the dataset's files")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="tiny batches of glyphs, one round")
     asked = parser.parse_args()

@@ -189,7 +189,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=10_000, help="samples to evaluate")
     parser.add_argument("--peer-n", type=int, help="samples of each peer; default: --n")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-root", type=Path, help="folder with the data set's files")
+    parser.add_argument("--data-root", type=Path, help="folder with the dataset's files")
     parser.add_argument("--limit", type=int, help="use only the first images of each split")
     parser.add_argument("--device", default="auto")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What tests of the command line share: how it is started, its tiny trainings, and what it says."""
+"""Helpers for command-line tests: how to start it, options of tiny runs, and its error messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
-    """The one line on stderr that a command line earns."""
+    """Run a command that fails with `code`; returns its one-line error message."""
     assert run([*arguments]) == code
     said = capsys.readouterr()
     assert said.err.startswith("minidiff: ")
@@ -44,7 +44,7 @@ def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        assert time.monotonic() < deadline, f"timed out waiting until {what}"
         time.sleep(0.01)
 
 

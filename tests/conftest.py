@@ -1,4 +1,4 @@
-"""What many tests need: a tiny config, a finished run, genuine data where there is some, a cache of our own."""
+"""Shared fixtures: a tiny config, a finished run, the genuine MNIST files if available, and an isolated environment."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ConfigMaker = Callable[..., TrainConfig]
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach what tests start: a shell that runs pytest in the background has it ignored, down the line."""
+    """Restore SIGINT: child processes inherit the ignored signal if a shell runs pytest in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def _user(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tests' user keeps things: one who has no settings, and has seen the app's welcome."""
+    """Home of a test user without settings who has already seen the welcome screen."""
     home = tmp_path_factory.mktemp("user")
     welcomed = home / "state" / "minidiff" / "welcomed"
     welcomed.parent.mkdir(parents=True)
@@ -47,7 +47,7 @@ def _user(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_environment(_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's cache, settings, runs and options stay out of the tests, and the tests out of them."""
+    """Isolate tests from the cache, settings, runs and environment variables of the user."""
     for name in os.environ:
         if name.startswith("MINIDIFF_") and name != "MINIDIFF_DATA":
             monkeypatch.delenv(name)
@@ -60,13 +60,13 @@ def _own_environment(_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny() -> ConfigMaker:
-    """Makes configs that train in a blink; options given change the tiny ones."""
+    """Returns a function that builds configs of very short runs; keyword arguments override options."""
     return lambda **changes: TrainConfig(**{**TINY, **changes})
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: ConfigMaker) -> Path:
-    """The directory of a run that has come to its end, alone under its root; not to be changed."""
+    """The directory of a finished run, the only one in its root. Do not modify it."""
     from core.training.api import train
 
     root = tmp_path_factory.mktemp("runs")
@@ -77,7 +77,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: ConfigMaker) ->
 
 @pytest.fixture
 def home(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with the finished run `done`, for commands that name no --root, in an otherwise empty folder."""
+    """A default root with the finished run `done`; the working directory is empty."""
     root = tmp_path / "runs"
     shutil.copytree(finished_run, root / "done")
     monkeypatch.setenv("MINIDIFF_HOME", str(root))
@@ -88,7 +88,7 @@ def home(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def trainers(home: Path) -> Iterator[Path]:
-    """`home`, and at the end whatever trainer still holds one of its runs is killed."""
+    """`home`; trainers that still hold one of its runs are killed at teardown."""
     yield home
     for path in directory.run_directories(home):
         if is_locked(path):
@@ -97,7 +97,7 @@ def trainers(home: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def genuine_mnist() -> Path:
-    """A folder with the genuine MNIST files: $MINIDIFF_DATA, or shared/data beside the repository."""
+    """A folder with the genuine MNIST files: $MINIDIFF_DATA, or shared/data next to the repository."""
     for folder in (os.environ.get("MINIDIFF_DATA"), REPOSITORY.parent / "shared" / "data"):
         if folder and any(Path(folder).rglob("train-images-idx3-ubyte*")):
             return Path(folder)

@@ -1,4 +1,4 @@
-"""How often the tests of faults break something: few times in the ordinary run, many with FAULTS=full."""
+"""Number of repetitions in fault tests: few by default, many with FAULTS=full."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ FULL = os.environ.get("FAULTS") == "full"
 
 
 def count(small: int, full: int) -> int:
-    """`small` in the ordinary run, else `full`."""
+    """`full` with FAULTS=full, otherwise `small`."""
     return full if FULL else small

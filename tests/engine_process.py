@@ -1,4 +1,4 @@
-"""The engine as a real process, with the UI's end of the pipes."""
+"""A client for the engine as a real process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Client:
         self.alive_count = 0
 
     def send(self, *requests: Request | dict[str, Any] | bytes) -> None:
-        """Send requests; a dict is sent as it is, bytes too."""
+        """Send requests; dicts (as JSON) and bytes are sent unchanged."""
         assert self.process.stdin is not None
         for request in requests:
             match request:
@@ -54,7 +54,7 @@ class Client:
             self.alive_count += 1
 
     def until(self, kind: type[R]) -> R:
-        """The next reply of a kind; before it only parts of samplings may come."""
+        """The next reply of type `kind`; only sampling replies may precede it."""
         while not isinstance(reply := self.reply(), kind):
             assert isinstance(reply, Ready | SamplingInfo | SampledFrame | Cancelled), reply
         return reply

@@ -1,7 +1,7 @@
-"""What untrusted bytes reach, each fed with damaged copies of valid ones: `python tests/fuzz_targets.py NAME COUNT`.
+"""Fuzzes each reader of untrusted input with damaged valid input: `python tests/fuzz_targets.py NAME COUNT`.
 
-Each input must give a value or a MinidiffError within `SECONDS`, and take no more than `MEGABYTES` beyond what the
-process held before. One line of JSON tells how it went; a fault ends the process with its traceback.
+Each input must give a value or a MinidiffError within `SECONDS`, and allocate at most `MEGABYTES`. The result is
+printed as one line of JSON; a failure ends the process with a traceback.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from core.errors import MinidiffError
 
 SECONDS = 1.0
 MEGABYTES = 256
-GUARD_BYTES = 4 * 2**30  # of addresses: an input that asks for more fails, and the machine lives
+GUARD_BYTES = 4 * 2**30  # of address space: larger allocations fail without harming the machine
 SEED = 20_261_126
 
 TYPES = ("float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float64", "int8", "int64", "bool", "complex64")
-Feed = Callable[[random.Random], object]  # makes one input, and hands it to what is tried
+Feed = Callable[[random.Random], object]  # generates one input and passes it to the target
 
 
 def events(folder: Path) -> Feed:
-    """A log: line by line, as one file that grows, folded and told in words, and the summary of its run."""
+    """A log: parsed by line, as a growing file, as history and descriptions, and as the summary of its run."""
     from core.config.training import TrainConfig
     from core.runs.directory import EVENTS
     from core.runs.events import from_line
@@ -79,7 +79,7 @@ def events(folder: Path) -> Feed:
 
 
 def checkpoint(folder: Path) -> Feed:
-    """Weights, which are loaded, and states, whose runs are resumed to their end: see `damaged_checkpoint`."""
+    """Weights, which are loaded, and states, whose runs are resumed to the end: see `damaged_checkpoint`."""
     import torch
 
     from core.config.training import TrainConfig
@@ -100,7 +100,7 @@ def checkpoint(folder: Path) -> Feed:
         net = build_model(config.model, **config.model_options)
         write_tensors(folder / "valid", "model", net.state_dict(), config, 3)
         models.append((folder / "valid").read_bytes())
-    steps = 4  # of each run, of which the first is done
+    steps = 4  # of each run; the first is already done
     for name, options in (("adam", {}), ("muon", {"optimizer": "muon", "ema": 0.1, "channels": (16, 16)})):
         started = TrainConfig(
             **{"preset": "quick", "channels": (2, 2), "dataset": "glyphs", "limit": 32, "batch_size": 16, "epochs": 2,
@@ -127,7 +127,7 @@ def checkpoint(folder: Path) -> Feed:
         state.write_bytes(damaged_checkpoint(state.read_bytes(), rng))
         events = resume(copy)
         event = next(events)
-        most = max(steps, getattr(event, "step", 0))  # a state may lie about its step, but the run has to end
+        most = max(steps, getattr(event, "step", 0))  # a state may have a wrong step, but the run has to end
         for event in events:
             assert getattr(event, "step", 0) <= most
         assert isinstance(event, Finished)
@@ -137,13 +137,13 @@ def checkpoint(folder: Path) -> Feed:
 
 
 def types_of(content: bytes) -> set[str]:
-    """The types of all tensors that a checkpoint's header names."""
+    """The dtypes of all tensors in the header of a checkpoint."""
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return {entry["dtype"] for name, entry in head.items() if name != "__metadata__"}
 
 
 def damaged_checkpoint(whole: bytes, rng: random.Random) -> bytes:
-    """Damage bytes anywhere, the header's bytes or JSON, its config or progress, or types, shapes, names and values."""
+    """Damage any bytes, the header (bytes or JSON), config, progress, or tensor dtypes, shapes, names or values."""
     import safetensors.torch
     import torch
 
@@ -168,7 +168,7 @@ def damaged_checkpoint(whole: bytes, rng: random.Random) -> bytes:
             tensors = safetensors.torch.load(whole)
             damage, dtype = rng.choice(("type", "shape", "name", "value")), getattr(torch, rng.choice(TYPES))
             for name in rng.choice((list(tensors), rng.choices(list(tensors), k=rng.choice((1, 1, 2))))):
-                if name not in tensors:  # chosen twice, and renamed
+                if name not in tensors:  # chosen twice, and already renamed
                     continue
                 value = tensors[name]
                 match damage:
@@ -185,7 +185,7 @@ def damaged_checkpoint(whole: bytes, rng: random.Random) -> bytes:
 
 
 def other_name(name: str, rng: random.Random) -> str:
-    """A tensor's name without one of its parts, or with another number or word in the place of one."""
+    """The name of a tensor with one part removed or replaced by another number or word."""
     parts = name.split(".")
     numbers = [at for at, part in enumerate(parts) if part.isdigit()]
     at = rng.choice(numbers if numbers and rng.random() < 0.5 else range(len(parts)))
@@ -194,7 +194,7 @@ def other_name(name: str, rng: random.Random) -> str:
 
 
 def idx(folder: Path) -> Feed:
-    """Images and labels, raw and packed."""
+    """Images and labels, raw and gzipped."""
     from core.data.idx import header, read_idx
 
     shapes = ((20, 28, 28), (20,))
@@ -221,7 +221,7 @@ def idx(folder: Path) -> Feed:
 
 
 def config(folder: Path) -> Feed:
-    """A config.toml, and the net that it asks for."""
+    """A config.toml, and the network it describes."""
     import tomli_w
 
     from core.config.training import TrainConfig
@@ -237,7 +237,7 @@ def config(folder: Path) -> Feed:
             values = altered(chosen.model_dump(mode="json", exclude_none=True), rng)
             try:
                 content = tomli_w.dumps(values).encode("utf-8", errors="surrogatepass")
-            except (TypeError, AttributeError, RecursionError, ValueError):  # no TOML can say it
+            except (TypeError, AttributeError, RecursionError, ValueError):  # not representable in TOML
                 content = mutated(content, rng)
         else:
             content = mutated(content, rng)
@@ -251,7 +251,7 @@ def config(folder: Path) -> Feed:
 
 
 def engine(folder: Path) -> Feed:
-    """What the engine is asked, and what the screen then hears, damaged on its way."""
+    """Damaged requests to the engine, and its damaged replies to the UI."""
     import torch
 
     from core.config.training import TrainConfig
@@ -294,7 +294,7 @@ def engine(folder: Path) -> Feed:
     ]
     replies = io.BytesIO()
     patient, hurried = EngineServer(io.BytesIO(), replies), EngineServer(io.BytesIO(), replies)
-    hurried.submit(SampleRequest(model="a"))  # which cancels every request after the first part of its reply
+    hurried.submit(SampleRequest(model="a"))  # pending, so it cancels others after their first reply
 
     def feed(rng: random.Random) -> object:
         request = rng.choice(valid)
@@ -318,7 +318,7 @@ def engine(folder: Path) -> Feed:
 
 
 async def listened(said: bytes, folder: Path) -> object:
-    """What the screen makes of an engine's words."""
+    """The messages the UI client decodes from engine output."""
     from tui.io.engine_client import EngineClient
 
     replies = asyncio.StreamReader()
@@ -328,7 +328,7 @@ async def listened(said: bytes, folder: Path) -> object:
     try:
         await EngineClient(heard.append, folder).read_replies(replies)
     except (ValueError, asyncio.IncompleteReadError) as error:
-        raise MinidiffError(str(error)) from None  # of which the screen makes a notice
+        raise MinidiffError(str(error)) from None  # which the UI shows as a notification
     return heard
 
 
@@ -336,7 +336,7 @@ TARGETS = {"events": events, "checkpoint": checkpoint, "idx": idx, "config": con
 
 
 def _memory(what: str) -> int:
-    """Bytes that the process holds (VmRSS) or held at most (VmHWM); 0 where the system does not tell."""
+    """Current (VmRSS) or peak (VmHWM) memory of the process in bytes; 0 if unknown."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
@@ -344,10 +344,10 @@ def _memory(what: str) -> int:
 
 @contextmanager
 def _measured() -> Iterator[dict[str, float]]:
-    """How long something takes, and by how much the memory grows meanwhile at most."""
+    """Measure duration and peak memory growth of the block."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
-        reset.write_text("5")  # the most that was held is what is held now
+        reset.write_text("5")  # reset the peak to the current value
     before, began = _memory("VmRSS"), time.perf_counter()
     found: dict[str, float] = {}
     yield found
@@ -356,7 +356,7 @@ def _measured() -> Iterator[dict[str, float]]:
 
 
 def tried(feed: Feed, number: int) -> tuple[dict[str, float], str]:
-    """Feed input `number`; what it took, and what came of it."""
+    """Feed input `number`; returns its measurements and outcome."""
     with _measured() as found:
         words, outcome = "", "values"
         try:
@@ -368,11 +368,11 @@ def tried(feed: Feed, number: int) -> tuple[dict[str, float], str]:
 
 
 def main(name: str, count: int, first: int = 0) -> None:
-    """Feed a target with so many inputs, and tell how it went."""
+    """Feed `count` inputs to a target, and print the results."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         feed = TARGETS[name](Path(folder))
-        for number in range(-20, 0):  # what is imported and cached at the first use counts for no input
+        for number in range(-20, 0):  # warm up imports and caches
             tried(feed, number)
         size = _memory("VmSize")
         if size:
@@ -383,7 +383,7 @@ def main(name: str, count: int, first: int = 0) -> None:
         for number in range(first, first + count):
             try:
                 found, outcome = tried(feed, number)
-                if found["seconds"] > SECONDS:  # or the machine was busy with something else
+                if found["seconds"] > SECONDS:  # retry: the machine may have been busy
                     found, outcome = tried(feed, number)
                 assert found["seconds"] <= SECONDS, found
                 assert found["megabytes"] <= MEGABYTES, found

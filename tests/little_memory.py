@@ -1,4 +1,4 @@
-"""A device with little memory, simulated; as a program, the command on such a device in the second of its processes."""
+"""Simulates a device with little memory; as a program, runs `minidiff` with such a device in rank 1."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from core.cli import main
 from core.training.memory_estimate import MEASURED
 
-ROOM = 9  # images that fit into its memory at once, in training
+ROOM = 9  # images that fit in its memory in training
 
 
 @contextmanager
 def little_memory() -> Iterator[list[int]]:
-    """While entered, no net takes more than ROOM images in training; gives the sizes that were asked for."""
+    """Within this context, training on more than ROOM images runs out of memory; yields the batch sizes tried."""
     asked: list[int] = []
 
     def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
             size = len(inputs[0])
-            if size not in MEASURED:  # those are asked for to estimate what a training needs
+            if size not in MEASURED:  # used only to estimate the memory
                 asked.append(size)
             if size > ROOM:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

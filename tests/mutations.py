@@ -1,4 +1,4 @@
-"""Damages valid input in the ways that a disk, a slip or an enemy would; the same seed damages it the same way."""
+"""Damages valid input, reproducibly for a seed, as disk errors, mistakes or attacks would."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """`content` with one to eight parts flipped, cut, doubled, moved, put in or exchanged for other numbers."""
+    """`content` with one to eight parts flipped, removed, duplicated, moved, inserted or replaced by other numbers."""
     damaged = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 3, 8))):
         at = rng.randrange(len(damaged) + 1)
@@ -90,7 +90,7 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 
 
 def altered(value: Any, rng: random.Random, others: Sequence[Any] = VALUES) -> Any:
-    """A JSON value with something in it exchanged, left out, added, or put in a thousand lists."""
+    """A JSON value with a part replaced, removed, added, or nested in a thousand lists."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         name = rng.choice(list(value))
         rest = {key: one for key, one in value.items() if key != name}
@@ -113,5 +113,5 @@ def altered(value: Any, rng: random.Random, others: Sequence[Any] = VALUES) -> A
 
 
 def as_json(value: Any) -> bytes:
-    """The value as one line of JSON, with NaN and the like; what cannot be written so becomes null."""
+    """The value as one line of JSON, with NaN and infinities; unserialisable values become null."""
     return json.dumps(value, default=lambda _: None).encode("utf-8", errors="surrogatepass")

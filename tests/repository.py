@@ -1,4 +1,4 @@
-"""Where the repository lies; tests stand in folders of different depths."""
+"""Path of the repository, for tests in folders of different depths."""
 
 from __future__ import annotations
 

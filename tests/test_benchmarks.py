@@ -1,4 +1,4 @@
-"""The benchmarks run to their end and print their tables; how fast is not asked here."""
+"""The benchmarks complete and print their tables; speed is not tested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.runs.trajectory import RECORDING
 
 
 def run(script: str, *options: str) -> str:
-    """What a benchmark prints, on one thread."""
+    """The output of a benchmark run on one thread."""
     found = os.environ.get("PYTHONPATH", "")
     done = subprocess.run(
         [sys.executable, f"benchmarks/{script}", *options],
@@ -32,7 +32,7 @@ def run(script: str, *options: str) -> str:
 
 
 def cells(printed: str, begins: str) -> list[list[str]]:
-    """The cells of the table's rows whose first cell begins so."""
+    """The cells of the table rows whose first cell starts with `begins`."""
     return [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in printed.splitlines()
@@ -40,7 +40,7 @@ def cells(printed: str, begins: str) -> list[list[str]]:
     ]
 
 
-def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_frame() -> None:
+def test_the_terminal_benchmark_prints_startup_time_and_bytes_per_frame() -> None:
     home = builtin_directories().get("quick-mnist")
     if home is None or not (home / RECORDING).is_file():
         pytest.skip("the built-in checkpoint quick-mnist and its recording are not in this tree")
@@ -54,7 +54,7 @@ def test_the_terminal_benchmark_prints_time_to_the_first_screen_and_bytes_a_fram
     assert len(told) == 6, printed
 
 
-def test_the_benchmark_of_the_lab_prints_how_soon_each_bench_answers_for_each_model() -> None:
+def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> None:
     if builtin_directories().get("default-mnist") is None:
         pytest.skip("no built-in model in this tree")
     rows = [row for row in cells(run("lab.py", "--quick"), "") if row[0] not in ("bench", "---")]
@@ -63,7 +63,7 @@ def test_the_benchmark_of_the_lab_prints_how_soon_each_bench_answers_for_each_mo
     assert all(float(row[2].split()[0]) > 0 for row in rows)
 
 
-def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budgets_and_draws_them(
+def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_budget(
     tmp_path: Path,
 ) -> None:
     drawn, found = tmp_path / "race.png", tmp_path / "race.json"
@@ -73,10 +73,10 @@ def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budge
         few = ["16", "8", "4"] if recipe == "default" else ["40"]
         assert [(row[2], row[6]) for row in rows] == [(f"{s} s", asked) for s in (2, 4) for asked in few], printed
         for row in rows:
-            assert all(float(part) > 0 for part in row[4].removesuffix(" s").split(" + ")), row  # the start, in parts
+            assert all(float(part) > 0 for part in row[4].removesuffix(" s").split(" + ")), row  # startup time by phase
             assert int(row[5].replace(",", "")) > 0  # images seen
-            assert float(row[7]) > 0  # distance of all samples
-            assert float(row[10]) > 0  # of the first few
+            assert float(row[7]) > 0  # distance with all samples
+            assert float(row[10]) > 0  # with the first few
     race = json.loads(found.read_text(encoding="utf-8"))
     assert race["failures"] == {}
     for point in race["points"]:
@@ -87,17 +87,17 @@ def test_the_race_to_quality_prints_a_distance_for_each_of_our_recipes_and_budge
         assert len(picture.getcolors(maxcolors=2**20) or ()) > 10  # axes and curves
 
 
-def test_the_throughput_benchmark_prints_our_loop_and_samplers_beside_the_documents_and_both_floors() -> None:
+def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_lower_bounds() -> None:
     printed = run("throughput.py", "--quick")
     for net in ("BasicUNet", "UNet2DModel", "our default net"):
         training, *_ = [row for row in cells(printed, net) if len(row) == 10]
         theirs, ours, ratio = (float(cell.replace(",", "")) for cell in training[2:5])
-        assert ratio == pytest.approx(ours / theirs, rel=0.2)  # of printed, rounded figures
+        assert ratio == pytest.approx(ours / theirs, rel=0.2)  # the printed numbers are rounded
         sampling, *_ = [row for row in cells(printed, net) if len(row) == 9]
         operations = [float(row[column]) for row, column in ((training, 6), (sampling, 5))]
-        # A training step is a forward and about two more for the backward; a sample takes a forward an evaluation.
+        # A training step is a forward and a backward pass of about twice the cost; an evaluation is a forward pass.
         both = 3 * operations[1] / int(sampling[3])
         if net == "our default net":
-            assert operations[0] > both  # Muon multiplies matrices, too, which is much for so small a batch
+            assert operations[0] > both  # Muon's matrix multiplications are expensive for such a small batch
         else:
             assert operations[0] == pytest.approx(both, rel=0.1)

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names every file to touch: a sampler and an option added there appear everywhere by themselves."""
+"""A sampler and an option added only in the files that CONTRIBUTING.md names appear everywhere."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def insert_before(path: Path, line: str, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with a new sampler and a new option, in the files that CONTRIBUTING.md names."""
+    """A copy of the project with a new sampler and option, added in the files that CONTRIBUTING.md names."""
     copy = tmp_path_factory.mktemp("project")
     for folder in ("core", "tui", "docs", "tests"):
         ignored = shutil.ignore_patterns("__pycache__", "images", "__snapshots__")
@@ -79,7 +79,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def output(folder: Path, *arguments: str, **variables: str) -> str:
-    """What Python prints when it runs with the copy of the project."""
+    """The output of Python run with the copy of the project."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -126,7 +126,7 @@ def test_a_new_sampler_and_option_are_in_the_ui(changed: Path) -> None:
     assert patience == "3"
 
 
-def test_a_new_sampler_is_tested_with_the_others(changed: Path) -> None:
+def test_a_new_sampler_is_covered_by_the_existing_tests(changed: Path) -> None:
     tests = output(
         changed, "-m", "pytest", "--collect-only", "-n", "0", "-p", "no:cacheprovider",
         "tests/diffusion/test_samplers.py",

@@ -1,4 +1,4 @@
-"""Kernels: those with names, those typed in, and the sizes that they leave or make."""
+"""Kernels: named and typed ones, and output sizes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_kernels_need_no_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_names_in_order() -> None:
+def test_kernel_names_are_in_order() -> None:
     assert ", ".join(NAMED) == (
         "identity, box blur, gaussian blur, sharpen, sobel x, sobel y, laplacian, emboss, random"
     )
 
 
 @pytest.mark.parametrize(("name", "size"), EVERY)
-def test_a_named_kernel_is_square_and_reads_back_from_its_text(name: str, size: int) -> None:
+def test_a_named_kernel_is_square_and_survives_a_round_trip_through_text(name: str, size: int) -> None:
     kernel = named_kernel(name, size)
     assert [len(row) for row in kernel] == [size] * size
     assert parse_kernel(kernel_text(kernel)) == kernel
@@ -64,7 +64,7 @@ def test_a_named_kernel_is_square_and_reads_back_from_its_text(name: str, size: 
         *(("sobel x", 0), ("sobel y", 0), ("laplacian", 0)),
     ],
 )
-def test_blurs_keep_an_even_surface_and_differences_answer_0_to_it(name: str, total: int) -> None:
+def test_blurs_keep_a_constant_image_and_difference_kernels_give_0(name: str, total: int) -> None:
     for size in sizes_of(name):
         assert sum(map(sum, named_kernel(name, size))) == pytest.approx(total, abs=1e-9)
 
@@ -83,11 +83,11 @@ def test_blurs_keep_an_even_surface_and_differences_answer_0_to_it(name: str, to
         ("emboss", 3, "-2 -1 0; -1 1 1; 0 1 2"),
     ],
 )
-def test_well_known_kernels(name: str, size: int, text: str) -> None:
+def test_well_known_kernels_have_their_usual_values(name: str, size: int, text: str) -> None:
     assert kernel_text(named_kernel(name, size)) == text
 
 
-def test_random_is_its_seeds_and_stays_within_its_bound() -> None:
+def test_random_kernels_depend_on_the_seed_and_stay_within_bounds() -> None:
     assert named_kernel("random", 4, seed=3) == named_kernel("random", 4, seed=3) != named_kernel("random", 4, seed=4)
     assert max(abs(value) for row in named_kernel("random", 7) for value in row) <= 1 / 7 + 5e-4
 
@@ -102,7 +102,7 @@ def test_random_is_its_seeds_and_stays_within_its_bound() -> None:
         ("zigzag", 3, "kernels are identity, box blur"),
     ],
 )
-def test_a_name_or_size_that_does_not_exist_says_which_do(name: str, size: int, words: str) -> None:
+def test_an_unknown_name_or_size_is_refused_with_the_choices(name: str, size: int, words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         named_kernel(name, size)
 
@@ -117,7 +117,7 @@ def test_a_name_or_size_that_does_not_exist_says_which_do(name: str, size: int, 
         ("1/9 -2/4", ((1 / 9, -0.5),)),
     ],
 )
-def test_rows_and_numbers_may_be_written_in_several_ways(text: str, kernel: tuple[tuple[float, ...], ...]) -> None:
+def test_rows_and_numbers_can_be_separated_in_several_ways(text: str, kernel: tuple[tuple[float, ...], ...]) -> None:
     assert parse_kernel(text) == kernel
 
 
@@ -143,7 +143,7 @@ def test_rows_and_numbers_may_be_written_in_several_ways(text: str, kernel: tupl
         ("x" * 300, "x…' is not a number"),
     ],
 )
-def test_what_is_no_kernel_is_refused_in_one_line(text: str, words: str) -> None:
+def test_an_invalid_kernel_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(MinidiffError, match=words) as error:
         parse_kernel(text)
     assert len(str(error.value).splitlines()) == 1
@@ -151,13 +151,13 @@ def test_what_is_no_kernel_is_refused_in_one_line(text: str, words: str) -> None
 
 @given(kernels())
 @settings(max_examples=200, deadline=None)
-def test_every_kernel_reads_back_from_its_text(kernel: tuple[tuple[float, ...], ...]) -> None:
+def test_every_kernel_survives_a_round_trip_through_text(kernel: tuple[tuple[float, ...], ...]) -> None:
     assert parse_kernel(kernel_text(kernel)) == kernel
 
 
 @given(st.text(max_size=60) | st.text("0123456789+-./eE,; \n", max_size=60))
 @settings(max_examples=400, deadline=None)
-def test_any_text_is_a_kernel_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     refusal = ""
     try:
         kernel = parse_kernel(text)
@@ -168,7 +168,7 @@ def test_any_text_is_a_kernel_or_refused(text: str) -> None:
     assert len(refusal.splitlines()) <= 1
 
 
-def test_a_kernel_that_is_not_a_number_is_refused() -> None:
+def test_a_non_finite_kernel_is_refused() -> None:
     with pytest.raises(MinidiffError, match="not nan"):
         check_kernel(((math.nan,),))
 
@@ -188,12 +188,12 @@ def test_a_geometry_out_of_range_is_refused(options: dict[str, int], words: str)
         Geometry(**options)  # type: ignore[arg-type] # that is what is tried
 
 
-def test_formulas_carry_their_numbers() -> None:
+def test_formulas_contain_their_numbers() -> None:
     assert output_formula(28, 3, Geometry(2, 1)) == "⌊(28 + 2·1 - 1·(3 - 1) - 1) / 2⌋ + 1 = 14"
     assert grown_formula(14, 4, 2, 1) == "(14 - 1)·2 - 2·1 + 1·(4 - 1) + 1 = 28"
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_incompatible_sizes_are_refused() -> None:
     with pytest.raises(MinidiffError, match="a window of 5 does not fit into a padded image of 4"):
         output_size(2, 3, Geometry(padding=1, dilation=2))
     with pytest.raises(MinidiffError, match="3 pixels can be reflected by up to 2, not 3"):

@@ -1,4 +1,4 @@
-"""What only a machine with an NVIDIA GPU can show: that it is listed, trained on, resumed on and sampled on."""
+"""Listing, training, resuming and sampling on a real NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = {"dataset": "glyphs", "limit": 1024, "epochs": 2, "device": "cuda", "siz
 
 
 def small(**changes: Any) -> TrainConfig:
-    """Two epochs of the default recipe that a GPU takes in a second."""
+    """Two epochs of the default recipe, about a second on a GPU."""
     return TrainConfig(**{**SMALL, **changes})
 
 
@@ -36,18 +36,18 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path, device="cpu").net.state_dict()
 
 
-def test_the_driver_and_torch_speak_of_the_same_gpus() -> None:
+def test_the_driver_and_torch_list_the_same_gpus() -> None:
     listed = {found.device: found for found in list_devices() if found.kind == "cuda"}
     for index in range(torch.cuda.device_count()):
         found, seen = listed[f"cuda:{index}"], torch.cuda.get_device_properties(index)
         assert found.name == seen.name
-        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver keeps some for itself
+        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver reserves some
         if found.uuid is not None and hasattr(seen, "uuid"):
             assert found.uuid.endswith(str(seen.uuid))
     assert pick_device("auto").type == "cuda"
 
 
-def test_memory_that_a_process_takes_is_read() -> None:
+def test_the_gpu_memory_of_a_process_is_reported() -> None:
     before = next(found for found in list_devices() if found.device == "cuda:0").memory_used
     held = torch.zeros(2**28, device="cuda:0")  # 1 GiB
     torch.cuda.synchronize()
@@ -57,11 +57,11 @@ def test_memory_that_a_process_takes_is_read() -> None:
         pytest.skip("the driver does not tell how much memory is used")
     assert after - before > 0.9 * 2**30
     mine = [process for process in gpu_processes() if process.pid == os.getpid()]
-    for process in mine:  # in a container the driver may know us by another pid
+    for process in mine:  # in a container the driver may report another pid
         assert process.memory is None or process.memory > 0.9 * 2**30
 
 
-def test_a_gpu_trains_the_default_recipe_and_says_how_fast(tmp_path: Path) -> None:
+def test_a_gpu_trains_the_default_recipe_and_reports_throughput(tmp_path: Path) -> None:
     events = list(train(small(root=tmp_path, name="a", epochs=4)))
     started = next(event for event in events if isinstance(event, Started))
     assert started.device.startswith("cuda")
@@ -75,7 +75,7 @@ def test_a_gpu_trains_the_default_recipe_and_says_how_fast(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "quick", "size": None}, {"precision": "float32"}])
-def test_a_deterministic_run_in_parts_ends_in_the_weights_of_a_whole_one(
+def test_a_resumed_deterministic_run_has_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     list(train(small(root=tmp_path, name="whole", deterministic=True, **options)))
@@ -87,22 +87,22 @@ def test_a_deterministic_run_in_parts_ends_in_the_weights_of_a_whole_one(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_a_run_of_the_gpu_goes_on_on_the_cpu(tmp_path: Path) -> None:
+def test_a_gpu_run_can_resume_on_the_cpu(tmp_path: Path) -> None:
     events = train(small(root=tmp_path, name="a"))
     next(event for event in events if isinstance(event, Progress))
     events.close()
     assert isinstance(list(resume(tmp_path / "a", device="cpu"))[-1], Finished)
 
 
-def test_the_compiled_net_learns_as_the_other_does(tmp_path: Path) -> None:
+def test_the_compiled_network_learns_like_the_eager_one(tmp_path: Path) -> None:
     losses = []
     for compiled in (False, True):
         config = small(root=tmp_path, name=f"compiled-{compiled}", compile=compiled, precision="float32")
         losses.append([event.loss for event in train(config) if isinstance(event, Epoch)])
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # other kernels, other last digits, a chaotic optimizer
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # kernels round differently; the optimizer is chaotic
 
 
-def test_a_gpu_draws_the_digits_that_the_cpu_draws() -> None:
+def test_gpu_samples_match_cpu_samples() -> None:
     home = builtin_directories().get("default-mnist")
     if home is None:
         pytest.skip("no built-in model here")
@@ -123,7 +123,7 @@ def test_the_engine_samples_on_the_gpu() -> None:
     assert client.end() == 0
 
 
-def test_one_line_says_that_memory_did_not_suffice() -> None:
+def test_out_of_memory_is_a_one_line_error() -> None:
     code = (
         "import torch\n"
         "torch.cuda.set_per_process_memory_fraction(0.01)\n"

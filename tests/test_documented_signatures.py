@@ -1,4 +1,4 @@
-"""Every signature in docs/api.md is one that the function really has."""
+"""Every signature in docs/api.md matches its function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNATURES = {match[2]: match[1] for match in ROW.finditer(API.read_text(encodin
 
 
 def called(documented: str) -> ast.arguments:
-    """The parameters that are written down, read as those of a Python function."""
+    """Parse the documented parameters as those of a Python function."""
     (function,) = ast.parse(f"def {documented}: ...").body
     assert isinstance(function, ast.FunctionDef)
     return function.args
@@ -29,15 +29,15 @@ def test_every_function_of_the_public_api_is_documented() -> None:
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_a_documented_signature_can_be_called_as_it_is_written(name: str) -> None:
+def test_a_documented_signature_can_be_called_as_written(name: str) -> None:
     written = called(SIGNATURES[name])
     signature = inspect.signature(getattr(core, name))
     positional = [argument.arg for argument in written.args]
     keywords = [argument.arg for argument in written.kwonlyargs]
     signature.bind(*positional, **dict.fromkeys(keywords))
-    signature.bind(**dict.fromkeys([*positional, *keywords]))  # and every one by its name
+    signature.bind(**dict.fromkeys([*positional, *keywords]))  # and each one by keyword
     for count in range(len(positional) - len(written.defaults), len(positional) + 1):
-        signature.bind(*positional[:count])  # those with defaults may be left out
+        signature.bind(*positional[:count])  # those with defaults are optional
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

@@ -1,4 +1,4 @@
-"""The real app on a real pseudo-terminal, driven by keys alone, and hung up on as a lost connection does."""
+"""The app on a real pseudo-terminal, driven by keys only, and hung up as by a lost connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.runs.status import Status, lock_holder, run_status
 from tui.__main__ import _parser
 from tui.app import MODES
 
-# A training of a few seconds: what is written into the form, in the order of its rows.
+# A run of a few seconds: form values, in row order.
 EPOCHS = 60
 FORM = {
     "dataset": "glyphs",
@@ -35,12 +35,12 @@ FORM = {
     "threads": "1",
     "name": "tiny",
 }
-FILLED = {"epochs", "batch_size", "device"}  # fields that hold a value from the start
-ROWS = 45  # more than the form has
+FILLED = {"epochs", "batch_size", "device"}  # fields that have an initial value
+ROWS = 45  # more rows than the form has
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 LABEL_WIDTH = 18  # columns of the form's labels; its fields are a little wider
-DATASETS_BEFORE_GLYPHS = 4  # in the list that the field opens
-HANGUP_SECONDS = 5.0  # the app ends within two on an idle machine
+DATASETS_BEFORE_GLYPHS = 4  # in the list opened by the field
+HANGUP_SECONDS = 5.0  # the app exits within two on an idle machine
 
 
 def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, **options: object) -> PseudoTerminal:
@@ -50,12 +50,12 @@ def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, 
 
 
 def told(text: str) -> str:
-    """What stands beside the form's button: the focused row, explained in full."""
+    """The help text of the focused row, next to the button of the form."""
     return text[text.rfind("▔▔") : text.rfind("▁▁")]
 
 
 def go_to(terminal: PseudoTerminal, name: str) -> None:
-    """Move down to the form's row `name`."""
+    """Move down to the form row `name`."""
     for _ in range(ROWS):
         before = told(terminal.text)
         if f" {name}: " in before:
@@ -66,7 +66,7 @@ def go_to(terminal: PseudoTerminal, name: str) -> None:
 
 
 def fill_in(terminal: PseudoTerminal) -> None:
-    """Unfold the form and write FORM into it; each key waits for what the last one did."""
+    """Expand the form and fill in FORM; each key waits for the effect of the previous one."""
     terminal.wait_for(" preset: ")
     terminal.press("ctrl+o")
     terminal.wait_for(" label dropout ")
@@ -87,7 +87,7 @@ def fill_in(terminal: PseudoTerminal) -> None:
 
 
 def shows(label: str, *values: str) -> Callable[[str], bool]:
-    """Whether a screen's text has the form's row `label` with one of `values` in its field."""
+    """Whether the screen shows the form row `label` with one of `values` in its field."""
 
     def look(text: str) -> bool:
         for line in text.splitlines():
@@ -104,7 +104,7 @@ def log_of(run: Path) -> list[Event]:
 
 
 def until_log(run: Path, kind: type[Event], after: int = 0) -> int:
-    """Wait for an event of `kind` in the log beyond its first `after` events; the number of events there are then."""
+    """Wait for an event of `kind` after the first `after` events of the log; returns the number of events."""
     deadline = time.monotonic() + PATIENCE
     while True:
         events = log_of(run)
@@ -134,15 +134,15 @@ def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone
         assert time.monotonic() - hung_up < HANGUP_SECONDS
     known = len(log_of(run))
     assert not any(isinstance(event, Finished) for event in log_of(run)), "the run was too short to lose a terminal in"
-    until_log(run, Epoch, after=known)  # with no terminal and no app, training goes on
+    until_log(run, Epoch, after=known)  # training continues without terminal and app
     assert trainer.is_running()
-    request(run, "pause")  # so that it is not over before the next app is there
+    request(run, "pause")  # so it does not finish before the next app starts
     until_log(run, Paused)
 
     with open_app(tmp_path, columns=100, lines=30) as second:
         second.wait_for("Quit")
         second.press("2")
-        second.wait_for("tiny  ● paused")  # attached by itself
+        second.wait_for("tiny  ● paused")  # attached automatically
         second.press("p")
         until_log(run, Finished)
         assert run_status(run) is Status.FINISHED
@@ -172,20 +172,20 @@ def test_train_lose_the_terminal_reattach_finish_sample_and_export_by_keys_alone
 
 
 def assert_restored(output: bytes) -> None:
-    """The main screen is back, with its cursor, no mouse reports and no bracketed paste."""
+    """The main screen and cursor are restored; mouse reporting and bracketed paste are off."""
     for mode, name in ((b"?1049", "alternate screen"), (b"?1003", "mouse"), (b"?2004", "bracketed paste")):
         on, off = (output.rfind(b"\x1b[" + mode + end) for end in (b"h", b"l"))
         assert off > on, f"{name} was left on"
     assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l"), "the cursor was left hidden"
 
 
-def test_quitting_while_a_run_trains_leaves_two_lines_that_lead_back_to_it(tmp_path: Path) -> None:
+def test_quitting_during_training_prints_two_lines_on_how_to_reattach(tmp_path: Path) -> None:
     with open_app(tmp_path, "--screen", "train", columns=100, lines=30) as terminal:
         terminal.wait_for("Start training")
         fill_in(terminal)
         terminal.press("ctrl+s")
         terminal.wait_for("samples after epoch")
-        terminal.press("p")  # so that it is still there when the terminal has been left
+        terminal.press("p")  # so it is still running after the terminal is restored
         terminal.wait_for("● paused")
         terminal.press("q")
         assert terminal.exit_status() == 0
@@ -221,7 +221,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_trainer(tmp_path: Path) -> No
         assert terminal.running()
 
 
-def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path: Path) -> None:
+def test_after_twenty_resizes_the_app_has_the_last_size(tmp_path: Path) -> None:
     sizes = itertools.cycle([(60, 20), (200, 60), (80, 24), (30, 8), (120, 40), (10, 3)])
     with open_app(tmp_path, columns=60, lines=20) as terminal:
         terminal.wait_for("minidiff")
@@ -237,7 +237,7 @@ def test_twenty_resizes_in_a_row_leave_the_app_drawing_at_the_last_size(tmp_path
         assert b"Traceback" not in terminal.output
 
 
-def test_the_windows_size_counts_and_not_what_a_shell_exports(tmp_path: Path) -> None:
+def test_the_window_size_overrides_the_exported_one(tmp_path: Path) -> None:
     with open_app(tmp_path, columns=100, lines=30, env={"COLUMNS": "80", "LINES": "24"}) as terminal:
         terminal.wait_for(lambda text: "Quit" in text.splitlines()[-1])
         terminal.press("q")
@@ -248,7 +248,7 @@ def test_the_windows_size_counts_and_not_what_a_shell_exports(tmp_path: Path) ->
     ("term", "colorterm", "truecolor"),
     [("xterm-256color", None, False), ("xterm-256color", "truecolor", True), ("screen-256color", None, False)],
 )
-def test_colours_are_sent_as_the_terminal_understands_them(
+def test_colours_are_sent_in_a_format_the_terminal_supports(
     tmp_path: Path, term: str, colorterm: str | None, truecolor: bool
 ) -> None:
     with open_app(tmp_path, term=term, colorterm=colorterm) as terminal:
@@ -258,7 +258,7 @@ def test_colours_are_sent_as_the_terminal_understands_them(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="CPU time of another process is read from /proc")
-def test_the_end_of_its_input_ends_the_app_without_spinning(tmp_path: Path) -> None:
+def test_end_of_input_exits_the_app_without_busy_waiting(tmp_path: Path) -> None:
     with open_app(tmp_path) as terminal:
         terminal.wait_for("Quit")
         process = psutil.Process(terminal.pid)
@@ -275,7 +275,7 @@ def test_the_end_of_its_input_ends_the_app_without_spinning(tmp_path: Path) -> N
         assert spent - before < 1.5, "CPU seconds between the end of input and the end of the app"
 
 
-def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_shown_as_an_error_and_the_app_keeps_running(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")
     with open_app(tmp_path, "--screen", "train", columns=120) as terminal:
         terminal.wait_for("Start training")
@@ -285,7 +285,7 @@ def test_a_root_that_is_a_file_is_said_on_the_screen_and_ends_nothing(tmp_path: 
         assert terminal.running()
 
 
-def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_a_one_line_error(tmp_path: Path) -> None:
     missing = tmp_path / "mine.toml"
     with open_app(tmp_path, "--settings", str(missing), columns=200) as terminal:
         assert terminal.exit_status() == 2
@@ -294,5 +294,5 @@ def test_a_settings_file_that_is_named_and_not_there_is_said_in_one_line(tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_screen_can_be_named_on_the_command_line(mode: str) -> None:
+def test_every_screen_can_be_opened_from_the_command_line(mode: str) -> None:
     assert _parser().parse_args(["--screen", mode]).screen == mode

@@ -1,4 +1,4 @@
-"""The examples run headless, from any folder, and stay short."""
+"""The examples run headless and from any folder, and are short."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Damaged input of every kind gives a value or one line, soon, and within little memory.
+"""Damaged input gives a value or a one-line error, within limits of time and memory.
 
-`FUZZ=10000 python -m pytest tests/test_fuzz.py -s` feeds ten thousand inputs to each reader and tells how that went.
+`FUZZ=10000 python -m pytest tests/test_fuzz.py -s` feeds ten thousand inputs to each reader and prints the results.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
-def test_damaged_input_gives_a_value_or_one_line(target: str) -> None:
-    """In a process of its own, whose memory and time are measured for each input."""
+def test_damaged_input_gives_a_value_or_a_one_line_error(target: str) -> None:
+    """Runs in a separate process that measures memory and time for each input."""
     done = subprocess.run(
         [sys.executable, str(HERE / "fuzz_targets.py"), target, str(COUNT)],
         env=subprocesses.environment(), capture_output=True, text=True, check=False,
@@ -31,5 +31,5 @@ def test_damaged_input_gives_a_value_or_one_line(target: str) -> None:
     told = json.loads(done.stdout)
     print(done.stdout.strip())
     assert told["values"] + told["refusals"] == COUNT
-    if target != "events":  # where damage is passed over without a word
-        assert told["refusals"] > COUNT // 10  # else the damage was none
+    if target != "events":  # where damage is silently skipped
+        assert told["refusals"] > COUNT // 10  # otherwise the damage had no effect

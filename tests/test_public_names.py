@@ -1,4 +1,4 @@
-"""The public face of `core`: each name is what it should be, whatever has been imported, and costs nothing unused."""
+"""The public names of `core`: correct after any imports, and loaded lazily."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def run_python(program: str) -> str:
     return done.stdout.strip()
 
 
-def test_no_submodule_bears_a_public_name() -> None:
+def test_no_submodule_has_the_name_of_a_public_object() -> None:
     assert not {name.rpartition(".")[2] for name in submodules()} & set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_is_its_object_after_every_submodule_was_imported(name: str) -> None:
+def test_public_names_keep_their_objects_after_importing_every_submodule(name: str) -> None:
     for module in submodules():
         importlib.import_module(module)
     home, kind = PUBLIC[name]
@@ -65,7 +65,7 @@ def test_all_and_dir_list_the_public_names() -> None:
     assert set(PUBLIC) <= set(dir(core))
 
 
-def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = core.nonsense
 

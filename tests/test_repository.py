@@ -1,4 +1,4 @@
-"""Lint, types and layer contracts: what the code promises about itself."""
+"""Lint, types, import contracts and documentation links."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from repository import REPOSITORY
         pytest.param(["importlinter"], id="import contracts"),
     ],
 )
-def test_the_code_keeps_its_rules(command: list[str]) -> None:
+def test_the_code_passes_lint_type_and_import_checks(command: list[str]) -> None:
     module = ["-c", "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"]
     run = module if command == ["importlinter"] else ["-m", *command]
     done = subprocess.run([sys.executable, *run], cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -27,7 +27,7 @@ def test_the_code_keeps_its_rules(command: list[str]) -> None:
 
 
 def test_child_processes_are_started_in_one_place() -> None:
-    """Only core/system/subprocesses.py names the interpreter, and nothing forks or spawns Python by other means."""
+    """Only core/system/subprocesses.py uses sys.executable, and nothing else forks or spawns Python."""
     forbidden = re.compile(r"sys\.executable|multiprocessing\.|import multiprocessing|os\.(exec|spawn|fork|posix)")
     files = [file for folder in ("core", "tui") for file in (REPOSITORY / folder).rglob("*.py")]
     found = [
@@ -36,7 +36,7 @@ def test_child_processes_are_started_in_one_place() -> None:
     assert found == ["core/system/subprocesses.py"]
 
 
-def test_links_in_the_documents_lead_somewhere() -> None:
+def test_links_in_the_docs_resolve() -> None:
     documents = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", REPOSITORY / "checkpoints" / "README.md"]
     documents += sorted((REPOSITORY / "docs").glob("*.md"))
     broken = [
@@ -48,8 +48,8 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_python_in_the_documents_runs() -> None:
-    """Every Python block of docs/api.md, one after another, in a folder of its own."""
+def test_python_code_in_the_docs_runs() -> None:
+    """Runs every Python block of docs/api.md in order, in an empty folder."""
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:

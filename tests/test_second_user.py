@@ -1,4 +1,4 @@
-"""Roots that several users share: what one of them may not read hides nothing of what the others may."""
+"""Roots shared by several users: unreadable runs do not hide readable ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=2)
 
 @pytest.fixture(scope="module")
 def nobody() -> None:
-    """Skips where programs cannot be run as another user."""
+    """Skip a test if programs cannot run as another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     if shutil.which("setpriv") is None:
@@ -36,7 +36,7 @@ def nobody() -> None:
 
 @pytest.fixture
 def shared(nobody: None) -> Iterator[Path]:
-    """A root with a run that all may read, and a folder that only its owner may look into."""
+    """A root with a world-readable run, and a folder that only its owner can read."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         root = Path(folder) / "runs"
@@ -58,7 +58,7 @@ def as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_folder_that_may_not_be_read_is_left_out_and_said_once(shared: Path) -> None:
+def test_an_unreadable_folder_is_skipped_and_reported_once(shared: Path) -> None:
     done = as_nobody("runs", "--root", str(shared))
     assert done.returncode == 0
     assert "open" in done.stdout
@@ -68,7 +68,7 @@ def test_a_folder_that_may_not_be_read_is_left_out_and_said_once(shared: Path) -
     assert '"name": "open"' in done.stdout
 
 
-def test_the_other_runs_can_be_watched_and_named(shared: Path) -> None:
+def test_readable_runs_of_another_user_can_be_watched_and_used(shared: Path) -> None:
     done = as_nobody("watch", "open", "--root", str(shared))
     assert (done.returncode, done.stderr) == (0, "")
     assert "finished after 4 steps" in done.stdout
@@ -85,19 +85,17 @@ def test_the_other_runs_can_be_watched_and_named(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"), [(EVENTS, "events.jsonl: Permission denied"), (LOCK, "lock: Permission denied")]
 )
-def test_a_run_whose_files_may_not_be_read_is_unreadable_and_not_starting(
-    shared: Path, name: str, problem: str
-) -> None:
+def test_a_run_with_unreadable_files_is_unreadable_and_not_starting(shared: Path, name: str, problem: str) -> None:
     run = shared / "closed"
     make_run(run)
-    (run / EVENTS).write_text(to_line(STARTED))  # whoever may not look at the lock cannot tell whether it still runs
+    (run / EVENTS).write_text(to_line(STARTED))  # without access to the lock, its state is unknown
     (run / name).chmod(0o600)
     done = as_nobody("runs", "--root", str(shared))
     line = next(line for line in done.stdout.splitlines() if line.startswith("closed"))
     assert f"unreadable: cannot read {problem}" in line
 
 
-def test_the_runs_screen_shows_the_others_and_says_once_what_it_left_out(shared: Path) -> None:
+def test_the_runs_screen_shows_readable_runs_and_reports_skipped_ones_once(shared: Path) -> None:
     make_run(shared / "closed")
     (shared / "closed" / EVENTS).chmod(0o600)
     with tempfile.TemporaryDirectory() as home:

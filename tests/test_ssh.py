@@ -1,4 +1,4 @@
-"""The app over a real SSH connection: open, train, lose the connection, come back."""
+"""The app over a real SSH connection: open, train, lose the connection, reattach."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.runs.events import Epoch
 from core.runs.requests import request
 from core.runs.status import run_status
 
-FROZEN_SECONDS = 60.0  # 20 until the app is silent, some more until the server gives up; without silence, never
+FROZEN_SECONDS = 60.0  # 20 until the app is silent, then the server timeout; never without silence
 TRAINING = """
 [training]
 preset = "quick"
@@ -36,7 +36,7 @@ threads = 1
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this user's own."""
+    """An SSH server run by this user."""
     try:
         with serving(tmp_path_factory.mktemp("ssh")) as server:
             yield server
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip(str(error))
 
 
-def test_a_training_outlives_its_connection_and_is_found_again(server: Server, tmp_path: Path) -> None:
+def test_training_survives_a_lost_connection_and_can_be_reattached(server: Server, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     run = root / "far"
     settings = tmp_path / "settings.toml"
@@ -67,7 +67,7 @@ def test_a_training_outlives_its_connection_and_is_found_again(server: Server, t
             if "tui" in (p.info["cmdline"] or []) and str(root) in p.info["cmdline"]
         ]
         assert len(screens) == 1
-        os.kill(first.pid, signal.SIGKILL)  # the client is gone without a word, and its connection with it
+        os.kill(first.pid, signal.SIGKILL)  # the client was killed, and its connection is closed
         screens[0].wait(timeout=10)
     assert run_status(run).alive
     known = len(run.joinpath("events.jsonl").read_bytes().splitlines())
@@ -95,8 +95,8 @@ def test_over_ssh_the_terminal_has_256_colours(server: Server, tmp_path: Path) -
         assert terminal.exit_status() == 0
 
 
-def test_a_connection_whose_client_is_frozen_ends(tmp_path: Path) -> None:
-    """The server's keepalives go out only where the app writes nothing."""
+def test_a_connection_to_a_frozen_client_is_closed(tmp_path: Path) -> None:
+    """The server sends keepalives only while the app writes nothing."""
     (tmp_path / "minidiff").mkdir()
     (tmp_path / "minidiff" / "welcomed").touch()
     (tmp_path / "keys").mkdir()

@@ -1,4 +1,4 @@
-"""Sizes in words, with three significant digits at most and the right unit."""
+"""Formatted sizes: at most three significant digits, with the right unit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from core.text import file_size, memory_size
         (2**60, "1,048,576 TiB", "1,152,922 TB"),
     ],
 )
-def test_bytes_of_memory_and_of_files(size: int, memory: str, file: str) -> None:
+def test_memory_and_file_sizes_are_formatted(size: int, memory: str, file: str) -> None:
     assert memory_size(size) == memory
     assert file_size(size) == file
 
 
-def test_what_is_not_known_is_said_so() -> None:
+def test_unknown_values_are_formatted() -> None:
     assert memory_size(None) == "N/A"

@@ -16,7 +16,7 @@ ROW = re.compile(r"^\|(?P<keys>[^|]*)\|(?P<shows>[^|]*)\|[^|]*\|$")
 
 
 def tour() -> Iterator[tuple[list[str], str]]:
-    """The keys of each row and the text that the screen shows after them."""
+    """Yields the keys of each row and the text shown after them."""
     guide = (HOME / "docs" / "guide.md").read_text(encoding="utf-8")
     section = guide.partition("\n## Tour\n")[2].partition("\n## ")[0]
     for line in section.splitlines():
@@ -40,7 +40,7 @@ def test_the_tour_matches_the_app(tmp_path: Path) -> None:
         for keys, shows in tour():
             terminal.press(*keys)
             if keys == ["escape"]:
-                terminal.settle()  # a key that follows at once would be taken for alt and that key
+                terminal.settle()  # an immediate second key would be read as alt plus that key
             if shows:
                 terminal.wait_for(shows)
         assert terminal.exit_status() == 0

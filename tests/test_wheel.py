@@ -1,4 +1,4 @@
-"""The wheel holds all that is needed to run, and works from any folder without the clone."""
+"""The wheel is complete, and works from any folder without the repository."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_only_packages_checkpoint_and_stylesheet(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "core/builtin/quick-mnist/model.safetensors",
@@ -59,7 +59,7 @@ def test_wheel_holds_packages_checkpoint_and_stylesheet_and_nothing_else(wheel: 
     ],
     ids=lambda command: " ".join(command[:3]),
 )
-def test_installed_wheel_works_from_any_folder(installed: Path, tmp_path: Path, command: list[str]) -> None:
+def test_the_installed_wheel_works_from_any_folder(installed: Path, tmp_path: Path, command: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     check = f"import core; assert core.__file__.startswith({str(installed)!r}), core.__file__"
     subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=environment, check=True)
@@ -73,7 +73,7 @@ def test_installed_wheel_works_from_any_folder(installed: Path, tmp_path: Path, 
 
 @pytest.fixture(scope="module")
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `pip install -e .` puts into site-packages."""
+    """A folder with the site-packages files of `pip install -e .`."""
     pytest.importorskip("editables")
     target, site = tmp_path_factory.mktemp("editable"), tmp_path_factory.mktemp("site")
     program = f"import hatchling.build; hatchling.build.build_editable({str(target)!r})"
@@ -84,7 +84,7 @@ def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["installed", "editable"])
-def test_the_commands_work_beside_another_core_and_tui(
+def test_the_commands_work_alongside_other_core_and_tui_packages(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     site: Path = request.getfixturevalue(kind)
@@ -107,7 +107,7 @@ def test_the_commands_work_beside_another_core_and_tui(
         )
 
     sampled = ("sample", "quick-mnist", "--n", "1", "--steps", "1", "--output", "out.png")
-    done = launch("import minidiff; minidiff.main()", *sampled)  # as the script that an installer writes
+    done = launch("import minidiff; minidiff.main()", *sampled)  # like the script that pip generates
     assert (done.returncode, done.stderr) == (0, "")
     as_module = "import runpy; runpy.run_module('minidiff', run_name='__main__', alter_sys=True)"
     done = launch(as_module, *sampled)

@@ -227,7 +227,7 @@ def eval_(
     options: Options = None,
     seed: Annotated[int, Parameter(help="random seed of the noise")] = 0,
     cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples (CAS)")] = False,
-    data_root: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None,
+    data_root: Annotated[Path | None, Parameter(help="folder with the dataset's files")] = None,
     limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     root: Root = None,
@@ -343,7 +343,7 @@ def download(
     data_root: Annotated[Path | None, Parameter(help="folder to search and download to; default: the cache")] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a data set to the user's cache or to --data-root, unless it is already there."""
+    """Download a dataset to the user's cache or to --data-root, unless it is already there."""
     from core.cli.progress import event_display
     from core.data import datasets
 

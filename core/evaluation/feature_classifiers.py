@@ -1,4 +1,4 @@
-"""Feature classifiers: small networks, trained on the data set, whose features evaluate samples."""
+"""Feature classifiers: small networks, trained on the dataset, whose features evaluate samples."""
 
 from __future__ import annotations
 
@@ -173,14 +173,14 @@ def concatenate(batches: Iterable[Classification]) -> Classification:
 
 
 def accuracy(net: Classifier, data: Dataset) -> float:
-    """Accuracy on a labelled data set, 0 to 1."""
+    """Accuracy on a labelled dataset, 0 to 1."""
     return float((concatenate(classify_batches(net, data.images)).classes == data.labels).double().mean())
 
 
 def get_classifier(
     shape: Shape, name: str, train: Dataset, test: Dataset
 ) -> Generator[tuple[int, int], None, FeatureClassifier]:
-    """The classifier of a data set: shipped, from the user's cache, or trained now (minutes on a CPU) and cached.
+    """The classifier of a dataset: shipped, from the user's cache, or trained now (minutes on a CPU) and cached.
 
     Yields:
         (steps done, total steps) while it trains.
@@ -209,7 +209,7 @@ def get_classifier(
 
 
 def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
-    """The most accurate shipped or cached classifier of a data set; None if there is none.
+    """The most accurate shipped or cached classifier of a dataset; None if there is none.
 
     Classifiers below `MIN_ACCURACY` are ignored: they were trained on few images, for an evaluation with a limit.
     """
@@ -228,7 +228,7 @@ def classify(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, 
 
 
 def images_sha256(data: Dataset) -> str:
-    """SHA-256 of a data set's images, stored with classifiers trained on them."""
+    """SHA-256 of a dataset's images, stored with classifiers trained on them."""
     return hashlib.sha256(data.images.numpy().tobytes()).hexdigest()
 
 

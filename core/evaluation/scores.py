@@ -94,7 +94,7 @@ def evaluate(
     limit: int | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Generator[EvaluationProgress | Event | Evaluation, None, None]:
-    """Generate samples and compare them with the model's data set.
+    """Generate samples and compare them with the model's dataset.
 
     Args:
         model: A model from `load_model`.
@@ -103,7 +103,7 @@ def evaluate(
         seed: Seed of the first batch; later batches use the following integers.
         cas: Also train a classifier only on the samples and test it on real images (classification accuracy score,
             Ravuri and Vinyals 2019); needs a class-conditional model.
-        data_root: Folder of the data set, as for `load_dataset`.
+        data_root: Folder of the dataset, as for `load_dataset`.
         limit: Use only the first images of each split.
         options: As for `sample`.
 
@@ -155,10 +155,10 @@ def quick_scores(
 def prepare(
     name: str, root: str | Path | None = None, limit: int | None = None, n: int | None = None
 ) -> Generator[EvaluationProgress | Event, None, Reference]:
-    """Load the data set and its classifiers, training missing ones.
+    """Load the dataset and its classifiers, training missing ones.
 
     Raises:
-        MinidiffError: The data set is not available, or `n` exceeds its validation images (checked before training).
+        MinidiffError: The dataset is not available, or `n` exceeds its validation images (checked before training).
     """
     located = yield from datasets.locate(name, root, limit=limit)
     train, test = datasets.read(located, "train", limit), datasets.read(located, "test", limit)

@@ -1,4 +1,4 @@
-"""The headless command: what each command does, its exit codes, and one line for whatever goes wrong."""
+"""The headless command line: output and exit code of each command, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_every_command_has_help(capsys: Capture) -> None:
         assert f"minidiff {name}" in capsys.readouterr().out
 
 
-def test_version_is_the_packages(capsys: Capture) -> None:
+def test_version_is_the_package_version(capsys: Capture) -> None:
     from core import __version__
 
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
 
 
-def test_the_help_of_train_is_grouped_and_names_the_environment_variables_once(capsys: Capture) -> None:
+def test_train_help_is_grouped_and_names_the_environment_variables_once(capsys: Capture) -> None:
     assert run(["train", "--help"]) == 0
     page = capsys.readouterr().out
     groups = [field.json_schema_extra["group"] for field in TrainConfig.model_fields.values()]  # type: ignore[index]
@@ -73,7 +73,7 @@ def test_runs_as_a_table_is_not_cut_in_a_pipe(home: Path, capsys: Capture) -> No
     assert all(row.split()[1:5] == ["finished", "quick", "glyphs", "2/2"] for row in rows)
 
 
-def test_a_number_that_is_not_finite_is_null_in_json(home: Path, capsys: Capture) -> None:
+def test_a_non_finite_number_is_null_in_json(home: Path, capsys: Capture) -> None:
     with open(home / "done" / directory.EVENTS, "a") as log:
         log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"validation_loss":null,"seconds":1.0}\n')
     assert run(["runs", "--json"]) == 0
@@ -81,7 +81,7 @@ def test_a_number_that_is_not_finite_is_null_in_json(home: Path, capsys: Capture
     assert found["loss"] is None
 
 
-def test_no_runs_is_no_error(tmp_path: Path, capsys: Capture) -> None:
+def test_an_empty_root_is_not_an_error(tmp_path: Path, capsys: Capture) -> None:
     assert run(["runs", "--root", str(tmp_path / "nowhere")]) == 0
     assert "no runs under" in capsys.readouterr().out
     assert run(["runs", "--root", str(tmp_path / "nowhere"), "--json"]) == 0
@@ -103,7 +103,7 @@ def test_doctor_reports_as_json(home: Path, capsys: Capture) -> None:
     assert {"versions", "devices"} <= set(json.loads(capsys.readouterr().out))
 
 
-def test_sample_writes_every_picture_asked_for(home: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_sample_writes_every_requested_file(home: Path, tmp_path: Path, capsys: Capture) -> None:
     files = {
         flag: tmp_path / "out" / name for flag, name in (("output", "g.png"), ("figure", "f.png"), ("gif", "w.gif"))
     }
@@ -114,12 +114,12 @@ def test_sample_writes_every_picture_asked_for(home: Path, tmp_path: Path, capsy
     assert Image.open(files["gif"]).n_frames == 5
 
 
-def test_sample_writes_samples_png_if_nothing_is_named(home: Path) -> None:
+def test_sample_writes_samples_png_by_default(home: Path) -> None:
     assert run(["sample", str(home / "done"), "--n", "1", "--steps", "1", "--device", "cpu"]) == 0
     assert [path.name for path in Path().iterdir()] == ["samples.png"]
 
 
-def test_the_same_seed_draws_the_same_picture(home: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_image(home: Path, tmp_path: Path) -> None:
     contents = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         arguments = ["--n", "2", "--steps", "2", "--seed", seed, "--device", "cpu", "--output", str(tmp_path / name)]
@@ -128,27 +128,27 @@ def test_the_same_seed_draws_the_same_picture(home: Path, tmp_path: Path) -> Non
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_metrics_writes_the_runs_series(home: Path, tmp_path: Path) -> None:
+def test_metrics_writes_the_series_of_a_run(home: Path, tmp_path: Path) -> None:
     assert run(["metrics", "done", "--output", str(tmp_path / "m.csv")]) == 0
     history = RunHistory.of(home / "done" / directory.EVENTS)
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 1 + len(history.progress) + len(history.epochs)
 
 
-def test_watching_a_finished_run_shows_it_and_ends(home: Path, capsys: Capture) -> None:
+def test_watching_a_finished_run_prints_it_and_exits(home: Path, capsys: Capture) -> None:
     assert run(["watch", "done"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("started on cpu")
     assert lines[-1].startswith("finished after 4 steps")
 
 
-def test_watching_a_run_whose_trainer_is_gone_is_an_error(home: Path, capsys: Capture) -> None:
+def test_watching_a_run_without_a_trainer_is_an_error(home: Path, capsys: Capture) -> None:
     log = home / "done" / directory.EVENTS
     log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"finished"' not in line))
     assert run(["watch", "done"]) == 1
     assert "the process exited unexpectedly" in capsys.readouterr().err
 
 
-def test_train_prints_plain_lines_where_there_is_no_terminal(home: Path, capsys: Capture) -> None:
+def test_train_prints_plain_lines_without_a_terminal(home: Path, capsys: Capture) -> None:
     assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
@@ -162,9 +162,7 @@ def test_train_prints_plain_lines_where_there_is_no_terminal(home: Path, capsys:
     ]
 
 
-def test_options_come_from_flags_before_a_file_and_the_environment(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_override_a_file_and_the_environment(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.toml").write_text("epochs = 1\nseed = 5\nbatch_size = 7\n")
     monkeypatch.setenv("MINIDIFF_LEARNING_RATE", "0.005")
     assert run(["train", *TINY, "--config", str(tmp_path / "mine.toml"), "--seed", "6", "--name", "a"]) == 0
@@ -173,12 +171,12 @@ def test_options_come_from_flags_before_a_file_and_the_environment(
     assert (config.epochs, config.seed, config.batch_size, config.learning_rate) == (1, 6, 32, 0.005)
 
 
-def test_a_flag_that_is_on_by_default_can_be_turned_off(home: Path) -> None:
+def test_a_flag_that_defaults_to_on_can_be_turned_off(home: Path) -> None:
     assert run(["train", *TINY, "--epochs", "1", "--no-channels-last", "--name", "a"]) == 0
     assert "channels_last = false" in (home / "a" / directory.CONFIG).read_text()
 
 
-def test_download_says_where_the_set_is(genuine_mnist: Path, capsys: Capture) -> None:
+def test_download_prints_the_dataset_directory(genuine_mnist: Path, capsys: Capture) -> None:
     assert run(["download", "mnist", "--data-root", str(genuine_mnist), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["dataset"] == "mnist"
@@ -250,9 +248,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("download glyphs --data-root .", "glyphs are rendered into the user's cache"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_1(
-    home: Path, capsys: Capture, arguments: str, words: str
-) -> None:
+def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
     before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != directory.TRAINER_LOG}
     assert words in complaint(capsys, *arguments.split())
     assert [path.name for path in home.iterdir()] == ["done"]
@@ -263,7 +259,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(
     "command_line",
     ["train --name x --dataset mnist", "train --name x", "eval default-mnist --n 20", "train --name x --detach"],
 )
-def test_a_data_root_without_the_data_is_one_line_wherever_else_the_data_is(
+def test_a_data_root_without_the_data_is_an_error_even_if_the_data_is_elsewhere(
     home: Path, capsys: Capture, command_line: str, genuine_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIDIFF_DATA", str(genuine_mnist))
@@ -281,7 +277,7 @@ def test_a_data_root_without_the_data_is_one_line_wherever_else_the_data_is(
         (lambda content: content.replace(b"[8,8]", b"[8,9]"), "another model"),
     ],
 )
-def test_a_damaged_checkpoint_is_one_line(
+def test_a_damaged_checkpoint_is_a_one_line_error(
     home: Path, capsys: Capture, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     path = home / "done" / directory.MODEL
@@ -291,7 +287,7 @@ def test_a_damaged_checkpoint_is_one_line(
     assert words in complaint(capsys, "sample", "done", "--device", "cpu")
 
 
-def test_a_damaged_config_is_one_line(home: Path, capsys: Capture) -> None:
+def test_a_damaged_config_is_a_one_line_error(home: Path, capsys: Capture) -> None:
     log = home / "done" / directory.EVENTS
     log.write_text(log.read_text().replace('"finished"', '"stopped"'))
     (home / "done" / directory.CONFIG).write_text("epochs = ")
@@ -299,7 +295,9 @@ def test_a_damaged_config_is_one_line(home: Path, capsys: Capture) -> None:
     assert run(["runs"]) == 0
 
 
-def test_a_damaged_idx_file_is_one_line(home: Path, tmp_path: Path, capsys: Capture, genuine_mnist: Path) -> None:
+def test_a_damaged_idx_file_is_a_one_line_error(
+    home: Path, tmp_path: Path, capsys: Capture, genuine_mnist: Path
+) -> None:
     (tmp_path / "data").mkdir()
     for file in genuine_mnist.rglob("*-ubyte.gz"):
         shutil.copy(file, tmp_path / "data")
@@ -310,14 +308,14 @@ def test_a_damaged_idx_file_is_one_line(home: Path, tmp_path: Path, capsys: Capt
     assert run_status(home / "a") == Status.FAILED
 
 
-def test_a_root_that_cannot_be_written_is_one_line(capsys: Capture, tmp_path: Path) -> None:
+def test_an_unwritable_root_is_a_one_line_error(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot write" in complaint(capsys, "train", *TINY, "--root", str(tmp_path / "file"))
     if Path("/proc/self").is_dir():
         assert "cannot write" in complaint(capsys, "train", *TINY, "--root", "/proc/minidiff")
 
 
-def test_a_read_only_run_directory_is_one_line(home: Path, capsys: Capture) -> None:
+def test_a_read_only_run_directory_is_a_one_line_error(home: Path, capsys: Capture) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write to a read-only directory")
     log = home / "done" / directory.EVENTS
@@ -330,7 +328,7 @@ def test_a_read_only_run_directory_is_one_line(home: Path, capsys: Capture) -> N
 
 
 @pytest.mark.parametrize("module", ["cyclopts", "core.cli.commands", "torch"])
-def test_ctrl_c_while_something_is_being_imported_leaves_no_traceback(home: Path, module: str) -> None:
+def test_ctrl_c_during_an_import_prints_no_traceback(home: Path, module: str) -> None:
     program = (
         "import sys\n"
         "class Interrupting:\n"
@@ -356,11 +354,11 @@ def test_ctrl_c_while_something_is_being_imported_leaves_no_traceback(home: Path
         ("--xyzzy", "--help"),
     ],
 )
-def test_an_unknown_option_names_what_was_meant(capsys: Capture, flag: str, meant: str) -> None:
+def test_an_unknown_option_suggests_the_closest_one(capsys: Capture, flag: str, meant: str) -> None:
     assert meant in complaint(capsys, "train", flag, code=2)
 
 
-def test_variables_for_training_options_reach_only_train(
+def test_environment_variables_for_training_options_affect_only_train(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("MINIDIFF_MODEL", "unet2d")
@@ -379,12 +377,12 @@ def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, capsys: Ca
     )
 
 
-def test_no_run_takes_the_name_of_a_built_in_model(home: Path, capsys: Capture) -> None:
+def test_a_run_cannot_have_the_name_of_a_built_in_model(home: Path, capsys: Capture) -> None:
     assert "built-in model" in complaint(capsys, "train", *TINY, "--root", str(home), "--name", directory.BUILTIN[0])
     assert not (home / directory.BUILTIN[0]).exists()
 
 
-def test_sample_says_what_it_samples_from(
+def test_sample_prints_the_model_it_uses(
     home: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The headless command as a process: signals, terminals, readers that go away, detached trainers."""
+"""The headless command line as a process: signals, terminals, closed pipes, detached trainers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def begin(*arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_training_with_its_state_on_disk(home: Path, number: signal.Signals, code: int) -> None:
+def test_a_signal_stops_training_and_saves_its_state(home: Path, number: signal.Signals, code: int) -> None:
     process = begin("train", *FOREVER, "--name", "a")
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -47,7 +47,7 @@ def test_a_signal_ends_a_training_with_its_state_on_disk(home: Path, number: sig
     assert not (home / "a" / directory.RESERVE).exists()
 
 
-def test_a_training_whose_reader_goes_away_is_stopped_and_kept(home: Path) -> None:
+def test_a_closed_pipe_stops_training_and_saves_its_state(home: Path) -> None:
     process = begin("train", *FOREVER, "--name", "a")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -59,7 +59,7 @@ def test_a_training_whose_reader_goes_away_is_stopped_and_kept(home: Path) -> No
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
-def test_a_training_whose_streams_are_closed_trains_and_writes_into_none_of_its_files(home: Path, closed: str) -> None:
+def test_training_with_closed_streams_does_not_write_output_into_its_own_files(home: Path, closed: str) -> None:
     trained = shlex.join(command("train", *TINY, "--epochs", "1", "--name", "a"))
     shell = subprocess.run(["sh", "-c", f"{trained} {closed}"], env=environment(), capture_output=True, check=False)
     assert shell.returncode == 0, shell.stderr
@@ -83,7 +83,7 @@ def test_a_terminal_shows_a_progress_bar(home: Path) -> None:
     assert terminal.exitstatus == 0
 
 
-def test_a_bar_comes_back_when_a_stopped_run_goes_on(capsys: Capture) -> None:
+def test_the_progress_bar_returns_when_a_stopped_run_resumes(capsys: Capture) -> None:
     from core.cli.progress import ProgressBar
     from core.runs.events import Progress, Resumed
 
@@ -97,11 +97,11 @@ def test_a_bar_comes_back_when_a_stopped_run_goes_on(capsys: Capture) -> None:
     assert "epoch 1/2" in capsys.readouterr().out
 
 
-def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
+def test_a_detached_trainer_can_be_paused_continued_stopped_resumed_and_watched(
     trainers: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = trainers / "a"
-    monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not obey
+    monkeypatch.setenv("MINIDIFF_DETACH", "1")  # which the trainer itself must not handle
     assert run(["train", *FOREVER, "--name", "a"]) == 0
     monkeypatch.delenv("MINIDIFF_DETACH")
     pid = lock_holder(path)["pid"]
@@ -136,8 +136,8 @@ def test_a_detached_trainer_is_paused_continued_stopped_resumed_and_watched(
     assert "Traceback" not in (path / directory.TRAINER_LOG).read_text()
 
 
-def test_a_detached_trainer_that_cannot_start_says_why(trainers: Path, capsys: Capture) -> None:
+def test_a_detached_trainer_that_cannot_start_reports_the_reason(trainers: Path, capsys: Capture) -> None:
     elsewhere = ["cuda:93" if word == "cpu" else word for word in TINY]
     assert "cuda:93" in complaint(capsys, "train", *elsewhere, "--name", "a", "--detach")
     assert run_status(trainers / "a") == Status.FAILED
-    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still free
+    assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still available

@@ -1,4 +1,4 @@
-"""The doctor's report: what it finds, and that each known-bad combination is named together with its cure."""
+"""`minidiff doctor`: its report, and that each known problem is reported with a fix."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCREEN = Terminal(
 
 @pytest.fixture
 def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that puts stand-ins for torch and torchvision before the real ones in fresh processes."""
+    """Returns a function that shadows torch and torchvision with fakes in new processes."""
 
     def install(torch: str, torchvision: str = "") -> None:
         (tmp_path / "torch.py").write_text(torch)
@@ -57,7 +57,7 @@ def fake_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def needs(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that says what the installed torchvision's metadata asks for."""
+    """Returns a function that sets the requirements in the metadata of the installed torchvision."""
 
     def install(*requirements: str) -> None:
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: list(requirements))
@@ -84,7 +84,7 @@ def only(problems: list[Problem]) -> Problem:
     return problem
 
 
-def test_report_is_json_and_its_text_names_every_part(
+def test_the_report_is_json_and_its_text_names_every_part(
     fake_torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_torch(WORKING_TORCH.format(count=0))
@@ -115,7 +115,7 @@ def test_the_doctor_imports_nothing_from_the_current_folder(
     assert not (tmp_path / "imported").exists()
 
 
-def test_text_shows_na_for_what_is_unknown_and_every_problem_with_its_cure() -> None:
+def test_the_text_shows_na_for_unknown_values_and_a_fix_for_every_problem() -> None:
     found = doctor.Report(
         versions={"torch": None},
         torch=Torch(error="no such thing"),
@@ -140,22 +140,22 @@ def test_doctor_imports_no_torch() -> None:
     assert answer.stdout.strip() == "set()"
 
 
-def test_probe_tells_what_torch_can_use(fake_torch: Any) -> None:
+def test_the_probe_reports_the_devices_torch_can_use(fake_torch: Any) -> None:
     fake_torch(WORKING_TORCH.format(count=2))
     assert doctor.probe_torch(30) == Torch("2.9.0+cu128", "12.8", None, ("GPU 0", "GPU 1"))
 
 
-def test_probe_keeps_the_words_of_a_failed_import(fake_torch: Any) -> None:
+def test_the_probe_keeps_the_message_of_a_failed_import(fake_torch: Any) -> None:
     fake_torch("raise ImportError('libc10.so is gone')")
     assert doctor.probe_torch(30) == Torch(error="ImportError: libc10.so is gone")
 
 
-def test_probe_gives_up_after_its_limit(fake_torch: Any) -> None:
+def test_the_probe_times_out(fake_torch: Any) -> None:
     fake_torch(WORKING_TORCH.format(count=0), "import threading; threading.Event().wait()")
     assert doctor.probe_torch(1.5).vision_error == "the import took more than 1.5 s"
 
 
-def test_torchvision_of_another_build_is_recognised_by_its_error(fake_torch: Any, needs: Any) -> None:
+def test_a_torchvision_of_another_build_is_recognised_by_its_error(fake_torch: Any, needs: Any) -> None:
     needs("torch==2.9.0")
     fake_torch(WORKING_TORCH.format(count=0), "raise RuntimeError('operator torchvision::nms does not exist')")
     problem = only(doctor._package_problems(GOOD, doctor.probe_torch(30)))
@@ -170,31 +170,31 @@ def test_different_local_versions_are_different_builds(needs: Any) -> None:
     assert "2.9.0+cpu and torchvision 0.24.0+cu128 are different builds" in problem.what
 
 
-def test_torchvision_for_another_torch_is_named(needs: Any) -> None:
+def test_a_torchvision_for_another_torch_version_is_reported(needs: Any) -> None:
     needs("numpy", "torch==2.8.0")
     problem = only(doctor._package_problems(GOOD, Torch("2.9.0+cu128")))
     assert "belongs to torch 2.8.0" in problem.what
 
 
 @pytest.mark.parametrize("requirement", ["torch==2.9.0", "torch (==2.9.0)", "torch (>=2.8.0)"])
-def test_a_matching_pair_is_no_problem(needs: Any, requirement: str) -> None:
+def test_matching_torch_and_torchvision_are_not_a_problem(needs: Any, requirement: str) -> None:
     needs(requirement)
     assert doctor._package_problems(GOOD, Torch("2.9.0+cu128")) == []
 
 
-def test_a_missing_package_comes_with_its_command(needs: Any) -> None:
+def test_a_missing_package_is_reported_with_its_install_command(needs: Any) -> None:
     needs()
     problem = only(doctor._package_problems(GOOD | {"diffusers": None}, Torch("2.9.0")))
     assert problem.cure == "run `pip install diffusers`"
 
 
-def test_a_cpu_build_beside_a_gpu_is_named() -> None:
+def test_a_cpu_build_of_torch_on_a_gpu_machine_is_reported() -> None:
     problem = only(doctor._gpu_problems([GPU, CPU], Torch("2.9.0+cpu"), (13, 0)))
     assert "not built for CUDA" in problem.what
     assert "CUDA build of torch" in problem.cure
 
 
-def test_hidden_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     hidden = dataclasses.replace(GPU, device=None)
     problem = only(doctor._gpu_problems([hidden, CPU], Torch("2.9.0+cu128", "12.8"), (13, 0)))
@@ -202,26 +202,26 @@ def test_hidden_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("driver", "old"), [((12, 2), True), ((13, 0), False), (None, False)])
-def test_a_driver_older_than_torchs_cuda_is_named(driver: tuple[int, int] | None, old: bool) -> None:
+def test_a_driver_older_than_the_cuda_version_of_torch_is_reported(driver: tuple[int, int] | None, old: bool) -> None:
     torch = Torch("2.15.0+cu132", "13.2", warnings=("it said so",))
     problem = only(doctor._gpu_problems([GPU, CPU], torch, driver))
     assert ("update the driver" in problem.cure) == old
     assert ("it said so" in problem.what) == (not old)
 
 
-def test_a_gpu_that_torch_uses_and_a_machine_without_any_are_fine() -> None:
+def test_a_working_gpu_or_no_gpu_is_not_a_problem() -> None:
     assert doctor._gpu_problems([GPU, CPU], Torch("2.9.0+cu128", "12.8", devices=("NVIDIA H100",)), (13, 0)) == []
     assert doctor._gpu_problems([CPU], Torch("2.9.0+cu128", "12.8"), None) == []
 
 
-def test_torchs_own_warning_about_a_gpu_is_passed_on() -> None:
+def test_a_torch_warning_about_a_gpu_is_reported() -> None:
     torch = Torch("2.9.0+cu128", "12.8", devices=("NVIDIA Old",), warnings=("NVIDIA Old is too old",))
     assert "too old" in only(doctor._gpu_problems([GPU, CPU], torch, (13, 0))).what
 
 
 @pytest.fixture
 def small_sets() -> tuple[dict[str, datasets.Source], dict[str, dict[str, bytes]]]:
-    """Two sets of 2 + 1 images of one pixel as they would be published, and their files' content by set and name."""
+    """Two fake published datasets of 2 + 1 one-pixel images, and the content of their files by dataset and name."""
     contents: dict[str, dict[str, bytes]] = {}
     sources = {}
     for value, name in enumerate(("one", "two"), start=1):
@@ -243,7 +243,7 @@ def small_sets() -> tuple[dict[str, datasets.Source], dict[str, dict[str, bytes]
     return sources, contents
 
 
-def test_data_is_found_in_both_layouts_raw_and_packed(tmp_path: Path, small_sets: Any) -> None:
+def test_datasets_are_found_in_both_layouts_raw_and_gzipped(tmp_path: Path, small_sets: Any) -> None:
     sources, contents = small_sets
     kept = tmp_path / "kept"
     (kept / "ONE" / "raw").mkdir(parents=True)
@@ -261,7 +261,7 @@ def test_data_is_found_in_both_layouts_raw_and_packed(tmp_path: Path, small_sets
     assert problems == []
 
 
-def test_a_data_file_cut_short_is_named(tmp_path: Path, small_sets: Any) -> None:
+def test_a_truncated_data_file_is_reported(tmp_path: Path, small_sets: Any) -> None:
     sources, contents = small_sets
     raw = tmp_path / "ONE" / "raw"
     raw.mkdir(parents=True)
@@ -274,18 +274,18 @@ def test_a_data_file_cut_short_is_named(tmp_path: Path, small_sets: Any) -> None
     assert "delete it" in problem.cure
 
 
-def test_a_root_that_is_a_file_is_named(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "is a file" in only(doctor._root_problems(tmp_path / "file" / "runs", None)).what
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_root_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert "not writable" in only(doctor._root_problems(tmp_path / "runs", None)).what
 
 
-def test_little_space_is_named_in_megabytes(tmp_path: Path) -> None:
+def test_low_disk_space_is_reported_in_megabytes(tmp_path: Path) -> None:
     assert "only 3.0 MB" in only(doctor._root_problems(tmp_path, 3_000_000)).what
     assert doctor._root_problems(tmp_path, doctor.LITTLE_SPACE) == []
 
@@ -300,13 +300,13 @@ def test_little_space_is_named_in_megabytes(tmp_path: Path) -> None:
         ({"ssh": True, "colors": "256", "colorterm": ""}, "SSH did not forward COLORTERM", "hint"),
     ],
 )
-def test_a_poor_terminal_is_named(change: dict[str, Any], words: str, level: str) -> None:
+def test_a_limited_terminal_is_reported(change: dict[str, Any], words: str, level: str) -> None:
     problem = only(doctor._terminal_problems(dataclasses.replace(SCREEN, **change)))
     assert words in problem.what
     assert problem.level == level
 
 
-def test_a_good_terminal_and_a_pipe_are_fine() -> None:
+def test_a_capable_terminal_or_a_pipe_is_not_a_problem() -> None:
     assert doctor._terminal_problems(SCREEN) == []
     assert doctor._terminal_problems(dataclasses.replace(SCREEN, term="dumb", stdout_is_terminal=False)) == []
 
@@ -323,7 +323,7 @@ def test_a_good_terminal_and_a_pipe_are_fine() -> None:
         ({"TERM": "dumb", "COLORTERM": "truecolor"}, "none"),
     ],
 )
-def test_colours_are_those_that_the_drawing_library_finds(
+def test_the_colour_count_is_the_one_rich_detects(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colors: str
 ) -> None:
     for name in ("TERM", "COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
@@ -343,7 +343,7 @@ def test_colours_are_those_that_the_drawing_library_finds(
         ("TEXTUAL_COLOR_SYSTEM", "auto", "16"),
     ],
 )
-def test_a_person_may_choose_the_colours(
+def test_the_user_can_choose_the_colours(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, colors: str
 ) -> None:
     for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
@@ -365,7 +365,9 @@ def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPa
         assert answer.stdout.strip() == said
 
 
-def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_kill_training_at_logout_are_reported_with_a_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     busctl = tmp_path / "busctl"
     busctl.write_text('#!/bin/sh\ncase "$*" in *KillUserProcesses) echo "b true";; esac\n')
     busctl.chmod(0o755)
@@ -392,7 +394,7 @@ def test_what_ends_trainings_at_logout_is_a_hint_with_its_cure(tmp_path: Path, m
         ("dumb", "none"),
     ],
 )
-def test_a_terminal_that_says_no_more_than_its_name_has_the_colours_it_is_known_for(
+def test_a_terminal_known_only_by_name_gets_its_known_colours(
     monkeypatch: pytest.MonkeyPatch, term: str, expected: str
 ) -> None:
     for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):

@@ -1,4 +1,4 @@
-"""`minidiff eval`: its table, its JSON, what it shows meanwhile, and one line for whatever goes wrong."""
+"""`minidiff eval`: its table, JSON, progress output and one-line error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEW = ["--n", "20", "--steps", "1", "--seed", "3", "--limit", "120", "--device",
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with the model `untrained`, of a run on drawn digits, in an otherwise empty folder."""
+    """A root with the model `untrained`, of a run on glyphs; the working directory is empty."""
     root = tmp_path / "runs"
     (root / "untrained").mkdir(parents=True)
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_it_has_help_and_is_listed(capsys: Capture) -> None:
+def test_eval_has_help_and_is_listed(capsys: Capture) -> None:
     assert run(["--help"]) == 0
     assert " eval " in capsys.readouterr().out
     assert run(["eval", "--help"]) == 0
@@ -42,7 +42,7 @@ def test_it_has_help_and_is_listed(capsys: Capture) -> None:
     assert all(f"--{flag}" in page for flag in ("n", "steps", "seed", "cas", "data-root", "device", "root", "json"))
 
 
-def test_json_is_the_evaluation_and_nothing_else(home: Path, capsys: Capture) -> None:
+def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None:
     assert run(["eval", "untrained", *FEW, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["model"], found["dataset"], found["n"]) == ("untrained", "glyphs", 20)
@@ -55,8 +55,8 @@ def test_json_is_the_evaluation_and_nothing_else(home: Path, capsys: Capture) ->
     assert found["samples"]["conv"]["frechet"] > found["floor"]["conv"]["frechet"]
 
 
-def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_prints_a_table(home: Path) -> None:
-    """The figures of the table are those of the JSON, each under its heading."""
+def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(home: Path) -> None:
+    """The table has the numbers of the JSON, each under its heading."""
     done = subprocess.run(
         [sys.executable, "-m", "core", "eval", "untrained", *FEW],
         env=environment(),
@@ -104,7 +104,7 @@ def test_a_process_without_a_terminal_says_what_it_does_in_plain_lines_and_then_
         assert words in last
 
 
-def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: Path) -> None:
     env = environment(TERM="xterm-256color", COLUMNS="120", XDG_CACHE_HOME=str(tmp_path / "cache"))
     with pexpect.spawn(
         sys.executable,
@@ -135,9 +135,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_table(home: Path, tmp_path
         ("eval nothing", "available: default-mnist, quick-mnist"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_1(
-    home: Path, capsys: Capture, arguments: str, words: str
-) -> None:
+def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
     assert words in complaint(capsys, *arguments.split())
 
 
@@ -151,7 +149,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert words in complaint(capsys, *arguments.split(), code=2)
 
 
-def test_a_damaged_classifier_is_one_line_that_names_it(
+def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(
     home: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""The headless command where there is no room left: what is kept, and the one line that says so."""
+"""The headless command line on a full disk: what is kept, and the error message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.runs.status import Status, run_status
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_under_the_output_is_one_line(home: Path) -> None:
+def test_a_full_disk_at_the_output_path_is_a_one_line_error(home: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             command("runs"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -26,8 +26,8 @@ def test_a_full_disk_under_the_output_is_one_line(home: Path) -> None:
     assert done.stderr == "minidiff: output: No space left on device\n"
 
 
-def test_a_disk_full_at_a_checkpoint_keeps_the_last_one_and_says_failed(home: Path) -> None:
-    """In a process that may write no file longer than 100 kB: enough for the log, too little for a state."""
+def test_a_full_disk_at_a_checkpoint_keeps_the_last_one_and_marks_the_run_failed(home: Path) -> None:
+    """Limits files to 100 kB: enough for the log, too small for a training state."""
     wide = ["32" if word == "8" else word for word in TINY]
     assert run(["train", *wide, "--epochs", "2", "--name", "a"]) == 0
     path = home / "a"
@@ -58,8 +58,8 @@ def test_a_disk_full_at_a_checkpoint_keeps_the_last_one_and_says_failed(home: Pa
     assert run_status(path) == Status.FINISHED
 
 
-def test_a_really_full_file_system_keeps_the_last_checkpoint_and_says_failed(tmp_path: Path) -> None:
-    """On a file system of 1 MB in a namespace of its own, which another file then fills to the last byte."""
+def test_a_full_file_system_keeps_the_last_checkpoint_and_marks_the_run_failed(tmp_path: Path) -> None:
+    """Uses a file system of 1 MB in its own namespace, filled completely by another file."""
     allowed = subprocess.run(
         ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"], capture_output=True, check=False
     ) if shutil.which("unshare") else None  # fmt: skip

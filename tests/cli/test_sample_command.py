@@ -1,4 +1,4 @@
-"""`minidiff sample` with the options of samplers: run in this process, as the entry point runs it."""
+"""`minidiff sample` and its sampler options, run in this process like the entry point."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def drawn(tmp_path: Path, *arguments: str) -> bytes:
         ),
     ],
 )
-def test_flags_are_the_options_of_sample(
+def test_flags_match_the_options_of_sample(
     model: str, tmp_path: Path, flags: str, options: dict[str, object], capsys: Capture
 ) -> None:
     found = drawn(tmp_path, model, "--n", "2", "--seed", "3", *flags.split())
@@ -77,7 +77,7 @@ def test_flags_are_the_options_of_sample(
     assert "wrote" in capsys.readouterr().out
 
 
-def test_a_model_of_the_documents_recipe_takes_its_40_steps(without_classes: str, tmp_path: Path) -> None:
+def test_a_tutorial_model_defaults_to_40_steps(without_classes: str, tmp_path: Path) -> None:
     whole = drawn(tmp_path, without_classes, "--n", "2")
     assert whole == drawn(tmp_path, without_classes, "--n", "2", "--steps", "40", "--sampler", "mix")
     assert whole != drawn(tmp_path, without_classes, "--n", "2", "--steps", "20")
@@ -97,7 +97,7 @@ def test_a_model_of_the_documents_recipe_takes_its_40_steps(without_classes: str
         ("--steps 0", "steps must be"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_one_line(model: str, flags: str, words: str, capsys: Capture) -> None:
+def test_an_invalid_request_is_a_one_line_error(model: str, flags: str, words: str, capsys: Capture) -> None:
     assert run(["sample", model, "--device", "cpu", *flags.split()]) != 0
     complaint = capsys.readouterr().err.strip()
     assert words in complaint
@@ -105,7 +105,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(model: str, flags: str, words:
 
 
 @pytest.mark.parametrize("flags", ["--class 3", "--guidance 2"])
-def test_a_model_without_classes_says_so(without_classes: str, flags: str, capsys: Capture) -> None:
+def test_labels_for_an_unconditional_model_are_an_error(without_classes: str, flags: str, capsys: Capture) -> None:
     assert run(["sample", without_classes, "--device", "cpu", *flags.split()]) == 1
     (complaint,) = capsys.readouterr().err.strip().splitlines()
     assert "without classes" in complaint
@@ -119,7 +119,7 @@ def test_help_names_every_sampler(capsys: Capture) -> None:
 
 
 @pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not in this tree")
-def test_without_a_name_the_model_that_ships_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_the_built_in_model_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["sample", "--class", "7", "--guidance", "2", "--steps", "16", "--n", "2"]) == 0
     steps = sample(load_model(BUILTIN[0]), n=2, labels=7, guidance=2.0, steps=16)
@@ -129,10 +129,10 @@ def test_without_a_name_the_model_that_ships_is_asked(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_many_images_are_those_of_one_sampling_and_their_progress_is_shown(
+def test_images_in_batches_match_one_batch_and_show_progress(
     model: str, tmp_path: Path, terminal: bool, capsys: Capture
 ) -> None:
-    """PixelPicker may differ by a grey level, where torch sums in another order for another number of images."""
+    """Pixels may differ by one grey level, since torch sums in another order for another batch size."""
     n = 2 * BATCH + 5
     command_line = [
         "-m",
@@ -152,7 +152,7 @@ def test_many_images_are_those_of_one_sampling_and_their_progress_is_shown(
         with pexpect.spawn(
             sys.executable, command_line, cwd=tmp_path, env=environment(TERM="xterm-256color"), timeout=60
         ) as child:
-            child.expect(rf"\d+/{n}")  # the bar is drawn ten times a second, so some counts are not seen
+            child.expect(rf"\d+/{n}")  # the bar is drawn ten times per second, so some counts are not shown
             child.expect("wrote a.png")
             child.expect(pexpect.EOF)
     else:
@@ -169,7 +169,7 @@ def test_many_images_are_those_of_one_sampling_and_their_progress_is_shown(
     assert difference.getextrema()[1] <= 1
 
 
-def test_a_figure_or_gif_too_large_for_memory_is_refused_with_what_would_fit(
+def test_a_figure_or_gif_too_large_for_memory_is_refused_with_the_size_that_fits(
     model: str, tmp_path: Path, capsys: Capture
 ) -> None:
     for flag in ("--figure", "--gif"):
@@ -177,7 +177,7 @@ def test_a_figure_or_gif_too_large_for_memory_is_refused_with_what_would_fit(
         assert "50,000 images with 9 steps is too large; use at most 8,559 images (--n)" in words
 
 
-def test_samples_that_are_not_finite_are_said_and_no_picture_is_written(tmp_path: Path, capsys: Capture) -> None:
+def test_non_finite_samples_are_an_error_and_no_image_is_written(tmp_path: Path, capsys: Capture) -> None:
     config = TrainConfig(model="patch_unet", channels=(16, 16), precision="float32")
     net = build_model(config.model, **config.model_options)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What callers may give: arrays and numbers of any library's type, or one sentence."""
+"""Arrays and numbers of any library are accepted; anything else is a one-line error."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NOT_WHOLE: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("value", WHOLE, ids=repr)
-def test_whole_numbers_of_any_type_are_taken(value: Any) -> None:
+def test_integers_of_any_type_are_accepted(value: Any) -> None:
     found = whole_number(value, "n")
     assert (found, type(found)) == (8, int)
 
 
 @pytest.mark.parametrize("value", NOT_WHOLE, ids=lambda value: repr(value)[:30])
-def test_what_is_no_whole_number_is_refused_in_one_short_line(value: Any) -> None:
+def test_a_non_integer_is_refused_in_one_short_line(value: Any) -> None:
     with pytest.raises(MinidiffError, match=r"^n must be a whole number, not ") as caught:
         whole_number(value, "n")
     assert len(str(caught.value)) < 120
@@ -35,19 +35,19 @@ def test_what_is_no_whole_number_is_refused_in_one_short_line(value: Any) -> Non
 
 
 @pytest.mark.parametrize("value", [*WHOLE, Fraction(8)], ids=repr)
-def test_numbers_of_any_type_are_taken(value: Any) -> None:
+def test_numbers_of_any_type_are_accepted(value: Any) -> None:
     found = number(value, "guidance")
     assert (found, type(found)) == (8.0, float)
 
 
 @pytest.mark.parametrize("value", [True, np.False_, None, "2", [2], 2j, torch.zeros(2)], ids=repr)
-def test_what_is_no_number_is_refused(value: Any) -> None:
+def test_a_non_number_is_refused(value: Any) -> None:
     with pytest.raises(MinidiffError, match="guidance must be a number, not"):
         number(value, "guidance")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", "float16", "uint8", "int64", "bool"])
-def test_an_array_of_any_layout_becomes_a_tensor_of_its_own(dtype: str) -> None:
+def test_an_array_of_any_layout_is_copied_to_a_tensor(dtype: str) -> None:
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)[:, ::-1]
     array.flags.writeable = False
     tensor = as_tensor(array, "x")
@@ -57,12 +57,12 @@ def test_an_array_of_any_layout_becomes_a_tensor_of_its_own(dtype: str) -> None:
     assert array.any()
 
 
-def test_a_tensor_stays_itself() -> None:
+def test_a_tensor_is_returned_unchanged() -> None:
     tensor = torch.zeros(2, dtype=torch.float64)
     assert as_tensor(tensor, "x") is tensor
 
 
 @pytest.mark.parametrize("value", [[1.0], 1.0, None, "x", np.array([None]), np.array(["x"]), np.zeros(1, "M8[s]")])
-def test_what_is_no_array_of_numbers_is_refused(value: Any) -> None:
+def test_a_non_numeric_array_is_refused(value: Any) -> None:
     with pytest.raises(MinidiffError, match=r"^x "):
         as_tensor(value, "x")

@@ -17,7 +17,7 @@ from core.system import subprocesses
 
 NOBODY = 65_534
 
-# Trains with torch.compile, and prints what it opened in the folder that it is given.
+# Trains with torch.compile and prints the files it opened in the given folder.
 COMPILED = """
 import json, os, sys
 opened = set()
@@ -35,7 +35,7 @@ print(json.dumps(sorted(opened)))
 
 @pytest.fixture
 def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that torch would use, in a shared temporary folder of our own; nothing is there yet."""
+    """Torch's default cache folder, inside a temporary shared folder; it does not exist yet."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     shared = tmp_path / "shared"
@@ -52,7 +52,7 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plant(folder: Path) -> None:
-    """Make a folder as another user would, or at least one that everyone may write to."""
+    """Create a folder owned by another user, or at least a world-writable one."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     if os.geteuid() == 0:
@@ -60,7 +60,7 @@ def plant(folder: Path) -> None:
 
 
 def secured() -> Path:
-    """Where torch keeps its caches once that is secured."""
+    """Torch's cache folder after it is secured."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir, default_cache_dir
 
     secure_compile_cache()
@@ -70,7 +70,7 @@ def secured() -> Path:
 
 
 @pytest.mark.parametrize("mode", [None, 0o700, 0o755])
-def test_a_folder_of_ones_own_is_used_and_made_where_there_is_none(default: Path, mode: int | None) -> None:
+def test_a_private_folder_is_used_and_created_if_missing(default: Path, mode: int | None) -> None:
     if mode is not None:
         default.mkdir()
         default.chmod(mode)
@@ -79,7 +79,7 @@ def test_a_folder_of_ones_own_is_used_and_made_where_there_is_none(default: Path
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
-def test_a_folder_that_others_may_write_to_is_not_used(default: Path, tmp_path: Path, mode: int) -> None:
+def test_a_folder_writable_by_others_is_not_used(default: Path, tmp_path: Path, mode: int) -> None:
     default.mkdir()
     default.chmod(mode)
     private = secured().parent
@@ -96,19 +96,19 @@ def test_a_folder_of_another_user_is_not_used(default: Path, tmp_path: Path, mod
     assert secured().parent == tmp_path / "cache" / "minidiff" / "compiled"
 
 
-def test_a_link_is_not_used_nor_a_folder_that_others_may_replace(default: Path, tmp_path: Path) -> None:
+def test_a_link_or_a_folder_that_others_can_replace_is_not_used(default: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     default.symlink_to(tmp_path / "elsewhere")
     private = secured().parent
     assert private == tmp_path / "cache" / "minidiff" / "compiled"
 
 
-def test_a_folder_in_one_that_everyone_may_change_is_not_used(default: Path, tmp_path: Path) -> None:
+def test_a_folder_in_a_world_writable_parent_is_not_used(default: Path, tmp_path: Path) -> None:
     default.parent.chmod(0o777)  # without the sticky bit
     assert secured().parent == tmp_path / "cache" / "minidiff" / "compiled"
 
 
-def test_where_the_users_cache_is_not_private_either_the_folder_is_a_new_one(default: Path, tmp_path: Path) -> None:
+def test_a_new_folder_is_used_if_the_user_cache_is_not_private_either(default: Path, tmp_path: Path) -> None:
     plant(default)
     plant(tmp_path / "cache" / "minidiff" / "compiled")
     folder = secured().parent
@@ -118,7 +118,7 @@ def test_where_the_users_cache_is_not_private_either_the_folder_is_a_new_one(def
     compile_cache._temporary.cleanup()
 
 
-def test_a_cache_that_torch_had_chosen_in_a_planted_folder_is_left(
+def test_a_cache_already_chosen_in_a_planted_folder_is_abandoned(
     default: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(default)
@@ -127,7 +127,7 @@ def test_a_cache_that_torch_had_chosen_in_a_planted_folder_is_left(
 
 
 @pytest.mark.slow
-def test_a_compiled_training_opens_nothing_in_a_planted_folder(default: Path) -> None:
+def test_compiled_training_opens_nothing_in_a_planted_folder(default: Path) -> None:
     plant(default)
     done = subprocess.run(
         [sys.executable, "-c", COMPILED, str(default)],

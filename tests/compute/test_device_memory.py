@@ -1,4 +1,4 @@
-"""A batch computed in parts: the same step, and the way on when a device has too little memory for the whole."""
+"""Micro-batches: the same training step, and the fallback when a batch does not fit in device memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.training.api import resume, train
 
 @pytest.fixture
 def small_device() -> Iterator[list[int]]:
-    """The sizes that a device with little memory was asked for in training."""
+    """Batch sizes tried in training on a device with little memory."""
     with little_memory() as asked:
         yield asked
 
@@ -28,12 +28,14 @@ def losses(config: TrainConfig) -> list[float]:
 
 
 @pytest.mark.parametrize("recipe", [{}, {"preset": "default", "channels": (16, 16), "precision": "float32"}])
-def test_parts_of_a_batch_add_up_to_its_step(tiny: Callable[..., TrainConfig], recipe: dict[str, object]) -> None:
+def test_micro_batches_give_the_same_step_as_the_full_batch(
+    tiny: Callable[..., TrainConfig], recipe: dict[str, object]
+) -> None:
     whole, parts = (losses(tiny(**recipe, limit=75, micro_batch=size)) for size in (None, 5))
     assert parts == pytest.approx(whole, rel=1e-5)
 
 
-def test_memory_that_runs_out_halves_the_parts_until_they_fit_and_a_resumed_run_begins_with_those(
+def test_out_of_memory_halves_the_micro_batch_until_it_fits_and_a_resumed_run_keeps_it(
     tiny: Callable[..., TrainConfig], tmp_path: Path, small_device: list[int]
 ) -> None:
     events = train(tiny(root=tmp_path, name="large", fit_memory=True))
@@ -48,7 +50,7 @@ def test_memory_that_runs_out_halves_the_parts_until_they_fit_and_a_resumed_run_
     assert found == pytest.approx(losses(tiny(micro_batch=8))[::2], rel=1e-5)
 
 
-def test_memory_that_runs_out_fails_a_run_that_may_not_halve_and_names_the_setting(
+def test_out_of_memory_fails_a_run_with_a_fixed_micro_batch_and_names_the_setting(
     tiny: Callable[..., TrainConfig], tmp_path: Path, small_device: list[int]
 ) -> None:
     with pytest.raises(TrainingError, match="--fit-memory"):

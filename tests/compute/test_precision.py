@@ -1,4 +1,4 @@
-"""Which numbers a net computes in."""
+"""The precision a network computes in."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])
-def test_what_was_asked_for_is_taken(asked: str) -> None:
+def test_an_explicit_precision_is_used(asked: str) -> None:
     assert pick_precision(asked, CPU) == asked
 
 
-def test_auto_decides_for_one_of_the_two_and_leaves_the_random_state_alone() -> None:
+def test_auto_picks_a_precision_and_keeps_the_random_state() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -29,8 +29,8 @@ def test_auto_decides_for_one_of_the_two_and_leaves_the_random_state_alone() -> 
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_auto_follows_the_processors_features() -> None:
-    """Seen with torch 2.14, where `torch.cpu._is_amx_tile_supported` reads CPUID."""
+def test_auto_follows_the_cpu_features() -> None:
+    """As of torch 2.14, `torch.cpu._is_amx_tile_supported` reads CPUID."""
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not cpuinfo.exists():
         pytest.skip("the processor's features are read from /proc/cpuinfo of an x86-64 Linux")
@@ -56,14 +56,14 @@ stop.set()
 """
 
 
-def test_auto_decides_the_same_while_other_threads_compute() -> None:
+def test_auto_picks_the_same_while_other_threads_compute() -> None:
     done = subprocess.run(
         [sys.executable, "-c", BUSY], env=subprocesses.environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str({pick_precision("auto", CPU)})
 
 
-def test_layers_compute_in_the_precision_and_keep_their_weights() -> None:
+def test_layers_compute_in_the_precision_and_keep_float32_weights() -> None:
     layer, x = torch.nn.Linear(4, 4), torch.rand(2, 4)
     with in_precision("bfloat16", CPU):
         assert layer(x).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""What a seed gives depends on none of torch's process-wide and thread-wide settings, nor changes any of them."""
+"""Results depend only on the seed: they neither depend on nor change torch's global and per-thread settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def default_device(name: str) -> Iterator[None]:
 
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float64 by default": lambda: default_dtype(torch.float64),
-    "another default device": lambda: default_device("meta"),  # whose tensors hold nothing, so that one is noticed
+    "another default device": lambda: default_device("meta"),  # tensors without data, so any leaked one is noticed
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
@@ -84,7 +84,7 @@ each_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTING
 
 
 def found(values: Any) -> Any:
-    """Tensors as their type and bytes, so that equality is that of bits."""
+    """Convert tensors to dtype and bytes for bitwise comparison."""
     if isinstance(values, Tensor):
         return str(values.dtype), tuple(values.shape), values.detach().float().cpu().numpy().tobytes()
     if isinstance(values, dict):
@@ -102,12 +102,12 @@ def outcome(steps: Any) -> Any:
 
 @functools.cache
 def plainly(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What some work gives under torch's own defaults."""
+    """The result of `work` under torch's default settings."""
     return found(work(*arguments))
 
 
 def stepped(net: str) -> Any:
-    """Two steps of a training, and two of one that took over its state."""
+    """Two training steps, and two more of a trainer that loaded its state."""
     config, images = TrainConfig(**{**TINY, **NETS[net]}), load_dataset("glyphs", limit=24)
     values: list[Any] = []
     first, second = Trainer(config, CPU), Trainer(config, CPU)
@@ -127,7 +127,7 @@ def trained() -> Any:
 
 
 def model(**options: Any) -> LoadedModel:
-    """A net whose outputs are not zero, as those of a fresh `patch_unet` are."""
+    """A network with non-zero outputs, unlike a new `patch_unet`."""
     config = TrainConfig(**{"channels": (16, 16), "precision": "float32", **options})
     net = build_model(config.model, generator=generator_for(1, 0, 0), **config.model_options).eval()
     generator = torch.Generator().manual_seed(2)
@@ -153,7 +153,7 @@ def sampled() -> Any:
 
 
 def loaded_and_seen() -> Any:
-    """What the model that ships gives, also to the lab."""
+    """Outputs of the built-in model, including its lab results."""
     loaded = load_model(BUILTIN[0], "cpu")
     loaded = LoadedModel(loaded.net, loaded.config.changed(precision="float32"), loaded.step, loaded.name)
     image = load_dataset("glyphs", split="test", limit=1).images.float() / 255
@@ -186,7 +186,7 @@ def test_steps_are_the_same_under_any_setting(net: str, setting: Callable[[], Ab
 
 
 @each_setting
-def test_a_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
+def test_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
     expected = plainly(trained)
     with setting():
         assert trained() == expected
@@ -211,7 +211,7 @@ def scheduler_sampler() -> Any:
 
 
 @each_setting
-def test_schedulers_of_diffusers_are_the_same_under_any_setting(
+def test_diffusers_schedulers_are_the_same_under_any_setting(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     expected = plainly(scheduler_sampler)
@@ -238,7 +238,7 @@ def test_a_classifier_is_the_same_under_any_setting(
 
 
 @each_setting
-def test_the_settings_are_the_callers_own_between_two_events(
+def test_the_caller_has_its_own_settings_between_events(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     def now() -> tuple[Any, ...]:
@@ -251,7 +251,7 @@ def test_the_settings_are_the_callers_own_between_two_events(
             assert now() == before
 
 
-def test_the_global_generator_stays_where_it_is(tmp_path: Path) -> None:
+def test_the_global_generator_is_not_advanced(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     load_model(BUILTIN[0], "cpu")
     Trainer(TrainConfig(**{**TINY, **NETS["unet2d"]}), CPU)
@@ -261,7 +261,7 @@ def test_the_global_generator_stays_where_it_is(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_net_without_a_generator_is_drawn_from_the_global_one() -> None:
+def test_a_model_built_without_a_generator_uses_the_global_one() -> None:
     torch.manual_seed(3)
     first, second = build_model("basic_unet", channels=(2, 2)), build_model("basic_unet", channels=(2, 2))
     torch.manual_seed(3)
@@ -270,7 +270,7 @@ def test_a_net_without_a_generator_is_drawn_from_the_global_one() -> None:
 
 
 def in_threads(work: Callable[[int], T], count: int) -> list[T]:
-    """Do the work in so many threads at once, all of which begin at the same moment."""
+    """Run `work` in `count` threads that start at the same time."""
     results: dict[int, T] = {}
     begin = threading.Barrier(count)
 
@@ -287,7 +287,7 @@ def in_threads(work: Callable[[int], T], count: int) -> list[T]:
 
 
 @pytest.mark.parametrize("net", ["patch_unet", "basic_unet", "unet2d"])
-def test_trainers_that_threads_build_at_once_begin_with_the_weights_of_their_seeds(net: str) -> None:
+def test_trainers_built_in_parallel_threads_start_with_the_weights_of_their_seeds(net: str) -> None:
     def built(seed: int) -> Any:
         config = TrainConfig(**{**TINY, **NETS[net], "seed": seed % 2})
         return [found(Trainer(config, CPU).net.state_dict()) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Files of earlier versions: options under the names they had then."""
+"""Files of earlier versions, with old option names."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_a_config_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert TrainConfig.from_toml(tmp_path / "again.toml") == config
 
 
-def test_where_a_file_has_both_names_the_present_one_counts() -> None:
+def test_the_current_name_wins_if_a_file_has_both() -> None:
     assert upgrade({"warmup": 3, "warmup_steps": 5}) == {"warmup_steps": 5}
     assert upgrade({"warmup_steps": 5, "warmup": 3}) == {"warmup_steps": 5}
 
 
-def test_every_present_name_is_an_option() -> None:
+def test_every_current_name_is_an_option() -> None:
     assert set(OPTIONS.values()) <= TrainConfig.model_fields.keys()
     assert not OPTIONS.keys() & TrainConfig.model_fields.keys()
     for name, names in VALUES.items():
@@ -53,7 +53,7 @@ def test_every_present_name_is_an_option() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_scripts_use_the_present_names(name: str) -> None:
+def test_scripts_use_the_current_names(name: str) -> None:
     with pytest.raises(MinidiffError, match=f"the option {name} is now {OPTIONS[name]}$"):
         TrainConfig(**{name: 1})
 
@@ -68,7 +68,7 @@ def test_scripts_use_the_present_names(name: str) -> None:
         ("sample --spacing 3", "--spacing is now --shift"),
     ],
 )
-def test_commands_name_the_present_option(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+def test_commands_name_the_current_option(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
     assert run(command.split()) == 2
     assert capsys.readouterr().err == f"minidiff: {said}\n"
 

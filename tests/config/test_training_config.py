@@ -1,4 +1,4 @@
-"""TrainConfig: presets, limits, TOML, and the words for what is wrong."""
+"""TrainConfig: presets, limits, TOML, and error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.config.training import PREDICTIONS, TrainConfig
 from core.errors import ConfigError
 
 
-def test_the_default_recipe_is_told_amount_and_class_on_the_straight_path() -> None:
+def test_the_default_recipe_is_noise_level_and_class_conditional_on_the_linear_path() -> None:
     config = TrainConfig()
     assert (config.preset, config.model) == ("default", "patch_unet")
     assert (config.path, config.prediction) == ("flow", "velocity")
@@ -27,13 +27,13 @@ def test_the_default_recipe_is_told_amount_and_class_on_the_straight_path() -> N
     )
 
 
-def test_a_preset_gives_way_to_options() -> None:
+def test_options_override_a_preset() -> None:
     assert TrainConfig(preset="tutorial").model == "unet2d"
     assert TrainConfig(preset="tutorial", model="basic_unet").model == "basic_unet"
     assert TrainConfig(preset="tutorial", epochs=3).epochs == 3
 
 
-def test_only_what_the_caller_gave_counts_as_set() -> None:
+def test_only_options_given_by_the_caller_count_as_set() -> None:
     assert TrainConfig(preset="tutorial", epochs=3).model_fields_set == {"preset", "epochs"}
 
 
@@ -42,7 +42,7 @@ def test_a_config_is_frozen() -> None:
         TrainConfig().epochs = 3  # type: ignore[misc]
 
 
-def test_changed_checks_again() -> None:
+def test_changed_validates_again() -> None:
     assert TrainConfig().changed(epochs=4).epochs == 4
     with pytest.raises(ConfigError):
         TrainConfig().changed(epochs=0)
@@ -90,7 +90,7 @@ def test_changed_checks_again() -> None:
         ({"quality": 3}, ["quality", "epochs"]),
     ],
 )
-def test_a_wrong_option_is_one_line_that_names_it(options: dict[str, object], words: list[str]) -> None:
+def test_an_invalid_option_is_a_one_line_error_that_names_it(options: dict[str, object], words: list[str]) -> None:
     with pytest.raises(MinidiffError) as caught:
         TrainConfig(**options)
     said = str(caught.value)
@@ -111,18 +111,18 @@ def test_every_supported_pair_of_path_and_prediction_is_a_config() -> None:
             assert TrainConfig(path=path, prediction=prediction).prediction == prediction
 
 
-def test_basic_unet_alone_is_not_told_what_it_does_not_take() -> None:
+def test_basic_unet_defaults_to_no_conditioning() -> None:
     config = TrainConfig(model="basic_unet")
     assert (config.path, config.time_conditioning, config.class_conditional) == ("flow", False, False)
 
 
 @pytest.mark.parametrize(("size", "channels"), [("tiny", (32, 64)), ("small", (48, 96)), ("base", (64, 128))])
-def test_a_size_names_the_channels_of_patch_unet(size: str, channels: tuple[int, int]) -> None:
+def test_a_size_sets_the_channels_of_patch_unet(size: str, channels: tuple[int, int]) -> None:
     assert TrainConfig(size=size).model_options == {"channels": channels}
     assert TrainConfig(size=size, channels=(16, 16)).model_options == {"channels": (16, 16)}
 
 
-def test_toml_gives_the_same_config_back(tmp_path: Path) -> None:
+def test_a_config_survives_a_toml_round_trip(tmp_path: Path) -> None:
     config = TrainConfig(
         preset="tutorial", name="x", limit=5, data_root=Path("/data"), layers_per_block=3, learning_rate=3e-4
     )
@@ -130,11 +130,11 @@ def test_toml_gives_the_same_config_back(tmp_path: Path) -> None:
     assert TrainConfig.from_toml(tmp_path / "config.toml") == config
 
 
-def test_toml_leaves_the_root_out_so_that_a_run_can_be_moved(tmp_path: Path) -> None:
+def test_toml_omits_the_root(tmp_path: Path) -> None:
     assert "root =" not in TrainConfig(root=tmp_path).to_toml().replace("data_root =", "")
 
 
-def test_toml_by_hand_needs_only_what_differs(tmp_path: Path) -> None:
+def test_handwritten_toml_needs_only_the_options_that_differ(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('preset = "tutorial"\nepochs = 2\n')
     config = TrainConfig.from_toml(tmp_path / "mine.toml")
     assert (config.model, config.epochs, config.batch_size) == ("unet2d", 2, 128)
@@ -150,7 +150,7 @@ def test_toml_by_hand_needs_only_what_differs(tmp_path: Path) -> None:
         (b"[epochs]\na = 1", "epochs"),
     ],
 )
-def test_damaged_toml_is_one_line_that_names_the_file(tmp_path: Path, content: bytes, words: str) -> None:
+def test_damaged_toml_is_a_one_line_error_that_names_the_file(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=words) as caught:
         TrainConfig.from_toml(tmp_path / "bad.toml")
@@ -178,7 +178,7 @@ def test_every_option_is_declared_with_a_group_and_a_description() -> None:
         assert field.json_schema_extra["group"], name
 
 
-def test_the_options_table_in_the_docs_is_the_one_that_the_config_gives() -> None:
+def test_the_options_table_in_the_docs_is_up_to_date() -> None:
     """`python docs/make_options.py` writes it."""
     import runpy
 
@@ -214,14 +214,14 @@ def test_the_options_table_in_the_docs_is_the_one_that_the_config_gives() -> Non
         "\0",
     ],
 )
-def test_a_config_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_an_inconsistent_config_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         TrainConfig.from_toml(tmp_path / "c.toml")
     assert str(caught.value).isprintable()
 
 
-def test_a_pipe_in_place_of_a_config_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_config_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.toml")
     with pytest.raises(ConfigError, match="not a regular file"):
         TrainConfig.from_toml(tmp_path / "c.toml")

@@ -1,4 +1,4 @@
-"""Images moved by a few pixels."""
+"""Random shifts of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_a_shifted_image_is_a_window_of_the_padded_one(most: int) -> None:
+def test_a_shifted_image_is_a_crop_of_the_padded_one(most: int) -> None:
     images = load_dataset("glyphs", limit=60).images
     wide = padded(images, most)
     moved = shifted(wide, most, generator(3))
@@ -26,10 +26,10 @@ def test_a_shifted_image_is_a_window_of_the_padded_one(most: int) -> None:
         fits = [(y, x) for y in reach for x in reach if torch.equal(image[y : y + 28, x : x + 28], window)]
         assert fits
         places.add(fits[0])
-    assert len(places) > len(reach) ** 2 / 2  # each image goes its own way
+    assert len(places) > len(reach) ** 2 / 2  # each image has its own shift
     assert not torch.equal(shifted(wide, most, generator(4)), moved)
 
 
-def test_no_margin_leaves_the_images() -> None:
+def test_a_margin_of_zero_leaves_the_images_unchanged() -> None:
     images = torch.arange(2 * 28 * 28).view(2, 1, 28, 28)
     assert torch.equal(shifted(padded(images, 0), 0, generator(0)), images)

@@ -1,4 +1,4 @@
-"""Data sets are found in the right order, checked file by file, read exactly, and replaced only with a warning."""
+"""Datasets: search order, verification of each file, exact contents, and the fallback with a warning."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from core.runs.events import Event, Warned
 
 COUNTS = {"train": 12, "test": 5}
 SHARED = REPOSITORY.parent / "shared" / "data"
-GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
+GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # read before the tests unset it
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory, home and cache of the test's own, no data root named, and no way out to the network."""
+    """An isolated working directory, home and cache, without a data root or network access."""
     for variable in ("MINIDIFF_DATA", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: nothing listens
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: nothing is listening
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
@@ -50,7 +50,7 @@ def genuine() -> Path:
 
 
 def content(name: str, split: str, what: str) -> bytes:
-    """The file of a small made-up set: the same bytes for the same name."""
+    """The content of a file of a small fake dataset, determined by its name."""
     stream = random.Random(f"{name} {split} {what}")
     count = COUNTS[split]
     if what == "images":
@@ -59,7 +59,7 @@ def content(name: str, split: str, what: str) -> bytes:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, name: str, known: bool = True) -> None:
-    """Publish a made-up set; `known`: whether the digest of the content is published beside the archive's."""
+    """Register a fake dataset; `known`: whether a digest of the content is published besides that of the archive."""
     splits = {}
     for split, part in (("train", "train"), ("test", "t10k")):
         files = []
@@ -87,7 +87,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fill(folder: Path, name: str, *, packed: bool = False, splits: tuple[str, ...] = ("train", "test")) -> Path:
-    """Write a made-up set's files into `folder`, which is returned."""
+    """Write the files of a fake dataset into `folder`, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in splits:
         for file, what in zip(SOURCES[name].splits[split], ("images", "labels"), strict=True):
@@ -121,7 +121,7 @@ def assert_is(dataset: datasets.Dataset, name: str, split: str = "train") -> Non
 
 @pytest.mark.parametrize("packed", [False, True], ids=["raw", "gz"])
 @pytest.mark.parametrize("layout", ["Tiny/raw", "."])
-def test_both_layouts_read_raw_and_gzip(alone: Path, layout: str, packed: bool) -> None:
+def test_both_layouts_are_read_raw_and_gzipped(alone: Path, layout: str, packed: bool) -> None:
     fill(alone / "root" / layout, "tiny", packed=packed)
     assert_is(load_dataset("tiny", alone / "root"), "tiny")
     assert_is(load_dataset("tiny", str(alone / "root"), split="test"), "tiny", "test")
@@ -139,7 +139,7 @@ def test_roots_are_searched_in_order(alone: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "a file", "another set", "one split"])
-def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
+def test_a_root_without_the_dataset_is_an_error_even_if_the_dataset_is_elsewhere(
     alone: Path, there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in (alone / "named", Path("data"), datasets.cache_directory()):
@@ -162,7 +162,7 @@ def test_a_root_that_lacks_the_set_is_an_error_wherever_else_the_set_is(
     assert datasets.search_roots(str(root)) == [root]
 
 
-def test_a_root_that_lacks_mnist_is_an_error_for_auto_too_and_glyphs_need_none(alone: Path) -> None:
+def test_a_root_without_mnist_is_an_error_for_auto_but_not_for_glyphs(alone: Path) -> None:
     with pytest.raises(DatasetError, match="MNIST is not in"):
         load_dataset("auto", alone / "nowhere", limit=8)
     with pytest.raises(DatasetError, match="MNIST is not in"):
@@ -171,18 +171,18 @@ def test_a_root_that_lacks_mnist_is_an_error_for_auto_too_and_glyphs_need_none(a
     assert len(load_dataset("glyphs", alone / "nowhere", limit=8).images) == 8
 
 
-def test_a_plain_root_with_another_sets_genuine_files_holds_that_set(alone: Path) -> None:
+def test_a_flat_root_with_the_files_of_another_dataset_is_that_dataset(alone: Path) -> None:
     fill(alone / "root", "other", packed=True)
     assert_is(load_dataset("other", alone / "root"), "other")
 
 
-def test_another_sets_file_in_a_named_folder_is_an_error(alone: Path) -> None:
+def test_a_file_of_another_dataset_in_a_named_folder_is_an_error(alone: Path) -> None:
     fill(alone / "root" / "Tiny" / "raw", "other")
     with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte belongs to Other, not Tiny"):
         load_dataset("tiny", alone / "root")
 
 
-def test_only_the_files_of_the_split_asked_for_are_needed(alone: Path) -> None:
+def test_only_the_files_of_the_requested_split_are_needed(alone: Path) -> None:
     root = fill(alone / "root", "tiny", splits=("test",))
     assert_is(load_dataset("tiny", root, split="test"), "tiny", "test")
     (root / "train-images-idx3-ubyte").write_bytes(b"rubbish")
@@ -190,7 +190,7 @@ def test_only_the_files_of_the_split_asked_for_are_needed(alone: Path) -> None:
     assert find("tiny", root, splits=("test",))[0].files.keys() == {"test"}
 
 
-def test_a_read_only_root_is_read_and_left_as_it_was(alone: Path) -> None:
+def test_a_read_only_root_is_read_and_not_modified(alone: Path) -> None:
     root = fill(alone / "root" / "Tiny" / "raw", "tiny", packed=True)
     before = sorted(path.name for path in root.iterdir())
     for path in (root, root.parent, root.parent.parent):
@@ -225,7 +225,7 @@ def test_an_altered_file_of_the_right_size_is_refused_by_name(
 
 
 @pytest.mark.parametrize("name", ["tiny", "archived"])
-def test_a_file_cut_short_is_refused_by_name(alone: Path, name: str) -> None:
+def test_a_truncated_file_is_refused_by_name(alone: Path, name: str) -> None:
     folder = fill(alone / "root" / name.title() / "raw", name)
     path = folder / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
@@ -233,7 +233,7 @@ def test_a_file_cut_short_is_refused_by_name(alone: Path, name: str) -> None:
         load_dataset(name, alone / "root")
 
 
-def test_a_damaged_raw_file_gives_way_to_the_genuine_archive_beside_it(alone: Path) -> None:
+def test_an_intact_archive_replaces_a_damaged_raw_file(alone: Path) -> None:
     folder = fill(alone / "root" / "Tiny" / "raw", "tiny", packed=True)
     fill(folder, "tiny")
     (folder / "train-images-idx3-ubyte").write_bytes(header((12, 28, 28)) + bytes(12 * 784))
@@ -241,14 +241,14 @@ def test_a_damaged_raw_file_gives_way_to_the_genuine_archive_beside_it(alone: Pa
 
 
 @pytest.mark.parametrize("missing", ["images-idx3", "labels-idx1"])
-def test_half_of_a_split_is_an_error_naming_the_missing_file(alone: Path, missing: str) -> None:
+def test_an_incomplete_split_is_an_error_naming_the_missing_file(alone: Path, missing: str) -> None:
     folder = fill(alone / "root", "tiny")
     (folder / f"train-{missing}-ubyte").unlink()
     with pytest.raises(DatasetError, match=f"train-{missing}-ubyte is missing"):
         load_dataset("tiny", folder)
 
 
-def test_where_only_the_archives_digest_is_published_the_archive_is_checked_and_preferred(alone: Path) -> None:
+def test_an_archive_with_a_published_digest_is_verified_and_preferred(alone: Path) -> None:
     folder = fill(alone / "root" / "Archived" / "raw", "archived", packed=True)
     fill(folder, "archived")
     raw = folder / "train-images-idx3-ubyte"
@@ -261,7 +261,7 @@ def test_where_only_the_archives_digest_is_published_the_archive_is_checked_and_
         load_dataset("archived", alone / "root")
 
 
-def test_a_raw_file_that_nothing_can_prove_is_taken_only_from_the_sets_own_folder(alone: Path) -> None:
+def test_a_raw_file_without_a_digest_is_accepted_only_in_the_folder_of_its_dataset(alone: Path) -> None:
     fill(alone / "own" / "Archived" / "raw", "archived")
     assert_is(load_dataset("archived", alone / "own"), "archived")
     fill(alone / "plain", "archived")
@@ -276,7 +276,7 @@ def test_a_label_above_nine_is_refused(alone: Path) -> None:
         load_dataset("archived", alone / "root")
 
 
-def test_a_file_that_changes_between_finding_and_reading_is_refused(alone: Path) -> None:
+def test_a_file_that_changes_after_verification_is_refused(alone: Path) -> None:
     folder = fill(alone / "root", "tiny")
     located, _ = find("tiny", folder)
     (folder / "train-images-idx3-ubyte").write_bytes(content("other", "train", "images"))
@@ -287,7 +287,7 @@ def test_a_file_that_changes_between_finding_and_reading_is_refused(alone: Path)
 # Options
 
 
-def test_limit_takes_the_first_images(alone: Path) -> None:
+def test_limit_selects_the_first_images(alone: Path) -> None:
     root = fill(alone / "root", "tiny")
     whole = load_dataset("tiny", root)
     some = load_dataset("tiny", root, limit=5)
@@ -302,14 +302,14 @@ def test_a_limit_below_one_is_refused(limit: int) -> None:
         load_dataset("glyphs", limit=limit)
 
 
-def test_an_unknown_name_or_split_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_name_or_split_is_refused_with_the_choices() -> None:
     with pytest.raises(DatasetError, match="'nist'; choose one of: mnist, fashion-mnist, kmnist"):
         load_dataset("nist")
     with pytest.raises(DatasetError, match="'valid'; choose one of: train, test"):
         load_dataset("glyphs", split="valid")
 
 
-def test_the_digest_is_that_of_the_uncompressed_images_raw_or_not(alone: Path) -> None:
+def test_the_digest_is_of_the_uncompressed_images(alone: Path) -> None:
     expected = hashlib.sha256(content("tiny", "train", "images")).hexdigest()
     for packed in (False, True):
         located, _ = find("tiny", fill(alone / f"root{packed}", "tiny", packed=packed))
@@ -320,7 +320,7 @@ def test_the_digest_is_that_of_the_uncompressed_images_raw_or_not(alone: Path) -
 # Without a network
 
 
-def test_a_few_glyphs_are_drawn_in_memory_and_the_same_again() -> None:
+def test_a_few_glyphs_are_drawn_in_memory_and_are_reproducible() -> None:
     some = load_dataset("glyphs", limit=260)
     assert some.images.shape == (260, 1, 28, 28)
     assert torch.equal(load_dataset("glyphs", limit=20).images, some.images[:20])
@@ -343,7 +343,7 @@ def test_glyphs_in_the_cache_are_read_from_it(monkeypatch: pytest.MonkeyPatch) -
     assert dataset.labels.tolist() == labels.tolist()
 
 
-def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: Path) -> None:
+def test_auto_without_mnist_or_network_falls_back_to_glyphs_with_a_warning(alone: Path) -> None:
     with pytest.warns(UserWarning, match=r"glyphs.*instead of MNIST.*Connection refused.*data/MNIST/raw") as caught:
         dataset = load_dataset("auto", limit=8)
     assert torch.equal(dataset.images, load_dataset("glyphs", limit=8).images)
@@ -352,7 +352,7 @@ def test_auto_without_mnist_or_network_falls_back_to_glyphs_and_says_so(alone: P
     assert list(datasets.cache_directory().iterdir()) == []
 
 
-def test_a_set_asked_for_by_name_is_never_replaced(alone: Path) -> None:
+def test_a_dataset_requested_by_name_is_never_replaced(alone: Path) -> None:
     fill(Path("data") / "Tiny" / "raw", "tiny", splits=("test",))
     with pytest.raises(DatasetError, match=r"Tiny is not in data \(only the test split\)") as caught:
         load_dataset("tiny")
@@ -362,7 +362,7 @@ def test_a_set_asked_for_by_name_is_never_replaced(alone: Path) -> None:
 # Genuine files
 
 
-def test_genuine_mnist_is_read_whole(genuine: Path) -> None:
+def test_genuine_mnist_is_read_completely(genuine: Path) -> None:
     located, events = find("mnist", genuine)
     assert events == []
     train, test = read(located, "train"), read(located, "test")
@@ -373,7 +373,7 @@ def test_genuine_mnist_is_read_whole(genuine: Path) -> None:
     assert located.sha256() == SOURCES["mnist"].splits["train"][0].sha256
 
 
-def test_auto_takes_genuine_mnist_without_a_warning(genuine: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_auto_uses_genuine_mnist_without_a_warning(genuine: Path, recwarn: pytest.WarningsRecorder) -> None:
     located, events = find("auto", genuine, splits=("test",))
     assert located.name == "mnist"
     assert not [event for event in events if isinstance(event, Warned)]
@@ -381,7 +381,7 @@ def test_auto_takes_genuine_mnist_without_a_warning(genuine: Path, recwarn: pyte
     assert not recwarn.list
 
 
-def test_genuine_mnist_in_a_plain_root_is_not_taken_for_a_relative(genuine: Path, alone: Path) -> None:
+def test_genuine_mnist_in_a_flat_root_is_not_mistaken_for_another_dataset(genuine: Path, alone: Path) -> None:
     plain = alone / "plain"
     plain.mkdir()
     for path in (genuine / "MNIST" / "raw").glob("t10k*"):

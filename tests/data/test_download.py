@@ -1,4 +1,4 @@
-"""Downloads: announced, reported, verified, stoppable at any moment, and leaving nothing unfinished behind."""
+"""Downloads: progress events, verification, interruption, and removal of partial files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from core.errors import DatasetError
 from core.runs.events import Download
 
 SHARED = REPOSITORY.parent / "shared" / "data"
-GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # asked before the tests unset it
+GENUINE = Path(os.environ.get("MINIDIFF_DATA", SHARED)).resolve()  # read before the tests unset it
 ARCHIVES = [f"{file.name}.gz" for pair in SOURCES["mnist"].splits.values() for file in pair]
 
 
 class Mirror(http.server.ThreadingHTTPServer):
-    """A proxy on the loopback that answers every plain GET itself: all the internet that a test gets to see."""
+    """A proxy on localhost that answers every plain GET itself, in place of the internet."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.files: dict[str, bytes] = {}
-        self.hang_after: int | None = None  # send this many bytes of the body, then wait for the other side to leave
+        self.hang_after: int | None = None  # send this many bytes of the body, then wait for the client to disconnect
         self.hanging = threading.Event()
         self.left = threading.Event()
         self.asked: list[str] = []
@@ -55,15 +55,15 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        redirected = self.headers.get("Method") == "HEAD"  # torchvision looks for redirects first, and reads no body
+        redirected = self.headers.get("Method") == "HEAD"  # torchvision checks redirects first
         if self.server.hang_after is None or redirected:
             self.wfile.write(body)
             return
         self.wfile.write(body[: self.server.hang_after])
         self.wfile.flush()
         self.server.hanging.set()
-        with contextlib.suppress(ConnectionResetError):  # a killed downloader leaves bytes unread: a reset, not an end
-            self.connection.recv(1)  # returns when the downloader's end closes
+        with contextlib.suppress(ConnectionResetError):  # a killed downloader leaves unread bytes: a reset, not an EOF
+            self.connection.recv(1)  # returns when the downloader disconnects
         self.server.left.set()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -80,7 +80,7 @@ def mirror() -> Iterator[Mirror]:
 
 @pytest.fixture
 def through(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Send all traffic through the mirror, have a cache of our own, and start in an empty folder; the cache's path."""
+    """Route all traffic through the mirror, in an empty folder with an isolated cache; returns the cache folder."""
     for variable in ("MINIDIFF_DATA", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -109,7 +109,7 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "core.data.download" in child.cmdline()]
 
 
-def test_a_download_is_announced_before_any_traffic(mirror: Mirror, through: Path) -> None:
+def test_a_download_is_announced_before_it_starts(mirror: Mirror, through: Path) -> None:
     events = download("mnist", through)
     first = next(events)
     assert first == Download(name="mnist", file=ARCHIVES[0], received=0, total=9_912_422, time=first.time)
@@ -121,7 +121,7 @@ def test_a_download_is_announced_before_any_traffic(mirror: Mirror, through: Pat
 def test_mnist_is_downloaded_from_the_second_mirror_and_read(
     mirror: Mirror, through: Path, archives: dict[str, bytes]
 ) -> None:
-    mirror.files = archives  # the first mirror is https, which this proxy refuses
+    mirror.files = archives  # the first mirror uses https, which this proxy refuses
     events = datasets.locate("mnist")
     seen = []
     while True:
@@ -138,11 +138,11 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
         assert received == sorted(received)
         assert received[-1] == len(archives[name])
     mirror.asked.clear()
-    assert [*datasets.locate("mnist")] == []  # a second time it is there
+    assert [*datasets.locate("mnist")] == []  # the second time it is already there
     assert not mirror.asked
 
 
-def test_a_named_root_is_downloaded_to_only_when_that_is_asked_for(
+def test_a_named_root_is_downloaded_to_only_on_request(
     mirror: Mirror, through: Path, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
     mirror.files = archives
@@ -159,7 +159,7 @@ def test_a_named_root_is_downloaded_to_only_when_that_is_asked_for(
     assert not mirror.asked
 
 
-def test_a_server_without_the_files_fails_in_one_line(mirror: Mirror, through: Path) -> None:
+def test_a_server_without_the_files_is_a_one_line_error(mirror: Mirror, through: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"MNIST is not in data, .*HTTP Error 404: Not Found; .*put its files"
     ) as caught:
@@ -176,7 +176,7 @@ def test_an_altered_download_is_not_kept(mirror: Mirror, through: Path) -> None:
     assert left_in(through) == []
 
 
-def test_closing_the_generator_ends_the_download_and_removes_half_files(mirror: Mirror, through: Path) -> None:
+def test_closing_the_generator_stops_the_download_and_removes_partial_files(mirror: Mirror, through: Path) -> None:
     mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
     mirror.hang_after = 70_000
     events = download("mnist", through)
@@ -190,7 +190,7 @@ def test_closing_the_generator_ends_the_download_and_removes_half_files(mirror: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupting_or_killing_the_parent_ends_the_download_and_removes_half_files(
+def test_interrupting_or_killing_the_parent_stops_the_download_and_removes_partial_files(
     mirror: Mirror, through: Path, number: signal.Signals
 ) -> None:
     mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
@@ -207,7 +207,7 @@ def test_interrupting_or_killing_the_parent_ends_the_download_and_removes_half_f
     assert left_in(through) == []
 
 
-def test_a_silent_server_is_given_up_after_the_read_timeout(mirror: Mirror, through: Path) -> None:
+def test_an_unresponsive_server_times_out(mirror: Mirror, through: Path) -> None:
     mirror.files = dict.fromkeys(ARCHIVES, bytes(1_000_000))
     mirror.hang_after = 10
     with pytest.raises(DatasetError, match=r"download failed: .*timed out"):
@@ -215,14 +215,14 @@ def test_a_silent_server_is_given_up_after_the_read_timeout(mirror: Mirror, thro
     assert left_in(through) == []
 
 
-def test_a_cache_that_cannot_be_written_is_an_error_with_the_remedy(through: Path) -> None:
+def test_an_unwritable_cache_is_an_error_with_a_fix(through: Path) -> None:
     through.parent.mkdir(parents=True)
     through.write_text("a file where the folder should be")
     with pytest.raises(DatasetError, match=r"cannot be written.*set XDG_CACHE_HOME"):
         list(download("mnist", through))
 
 
-def test_a_child_that_dies_without_a_word_is_an_error(through: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_exits_without_a_message_is_an_error(through: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DatasetError, match="torchvision gave no reason"):
         list(download("mnist", through))

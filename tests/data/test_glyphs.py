@@ -1,4 +1,4 @@
-"""Drawn digits: the same for a seed however they are drawn, balanced, told apart, and kept whole in the cache."""
+"""Glyphs: reproducible, balanced, recognisable, and cached atomically."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def train() -> tuple[glyphs.Bytes, glyphs.Bytes]:
     return glyphs.draw("train", 1500)
 
 
-def test_images_are_bytes_with_an_empty_border_and_labels_are_digits(
+def test_images_are_uint8_with_an_empty_border_and_labels_are_digits(
     train: tuple[glyphs.Bytes, glyphs.Bytes],
 ) -> None:
     images, labels = train
@@ -42,7 +42,7 @@ def test_images_are_bytes_with_an_empty_border_and_labels_are_digits(
     assert edge.max() == 0
 
 
-def test_a_seed_always_draws_the_same_and_another_seed_something_else(
+def test_the_same_seed_gives_the_same_images_and_another_seed_different_ones(
     train: tuple[glyphs.Bytes, glyphs.Bytes],
 ) -> None:
     assert np.array_equal(glyphs.draw("train", 300)[0], train[0][:300])
@@ -59,7 +59,7 @@ def test_no_two_images_are_the_same(train: tuple[glyphs.Bytes, glyphs.Bytes]) ->
     assert len({image.tobytes() for image in train[0]}) == len(train[0])
 
 
-def test_ink_is_centred_and_of_the_size_and_amount_of_handwriting(train: tuple[glyphs.Bytes, glyphs.Bytes]) -> None:
+def test_ink_is_centred_and_matches_the_size_and_brightness_of_mnist(train: tuple[glyphs.Bytes, glyphs.Bytes]) -> None:
     images = train[0].astype(float) / 255
     mass = images.sum(axis=(1, 2))
     rows = (images.sum(axis=2) * np.arange(28)).sum(axis=1) / mass
@@ -72,7 +72,7 @@ def test_ink_is_centred_and_of_the_size_and_amount_of_handwriting(train: tuple[g
     assert 0.10 < images.mean() < 0.17  # MNIST: 0.131
 
 
-def test_a_nearest_class_mean_tells_the_digits_apart(train: tuple[glyphs.Bytes, glyphs.Bytes]) -> None:
+def test_a_nearest_class_mean_classifier_recognises_the_digits(train: tuple[glyphs.Bytes, glyphs.Bytes]) -> None:
     images, labels = (array.astype(float) for array in train)
     means = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)])
     test_images, test_labels = glyphs.draw("test", 500)
@@ -83,7 +83,7 @@ def test_a_nearest_class_mean_tells_the_digits_apart(train: tuple[glyphs.Bytes, 
         assert right[test_labels == digit].mean() > 0.3, digit
 
 
-def test_two_processes_fill_the_cache_with_what_one_would_draw(tmp_path: Path) -> None:
+def test_two_processes_write_the_same_cache_as_one(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "glyphs"
     digests = drain(folder)
     for split, count in COUNTS.items():

@@ -1,4 +1,4 @@
-"""The IDX reader gives back what was written and refuses everything else, in one line that names the file."""
+"""The IDX reader returns what was written and refuses everything else with a one-line error that names the file."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def refusal(path: Path, shape: tuple[int, ...] = SHAPE) -> str:
     return text
 
 
-def test_the_header_is_the_one_the_format_defines() -> None:
+def test_the_header_follows_the_idx_format() -> None:
     assert header((60_000, 28, 28)).hex(" ") == "00 00 08 03 00 00 ea 60 00 00 00 1c 00 00 00 1c"
     assert header((10_000,)).hex(" ") == "00 00 08 01 00 00 27 10"
 
 
 @pytest.mark.parametrize("name", ["images-idx3-ubyte", "images-idx3-ubyte.gz"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_raw_and_gzip_read_alike_whatever_the_name_says(tmp_path: Path, name: str, packed: bool) -> None:
+def test_raw_and_gzip_are_detected_by_content_not_by_name(tmp_path: Path, name: str, packed: bool) -> None:
     stored = gzip.compress(WHOLE) if packed else WHOLE
     idx = read_idx(put(tmp_path, stored, name), SHAPE)
     assert idx.shape == SHAPE
@@ -57,7 +57,7 @@ def test_raw_and_gzip_read_alike_whatever_the_name_says(tmp_path: Path, name: st
 
 @ONE_FOLDER
 @given(shape=st.lists(st.integers(0, 6), min_size=1, max_size=4).map(tuple), data=st.data())
-def test_any_array_of_bytes_comes_back_as_it_was(tmp_path: Path, shape: tuple[int, ...], data: st.DataObject) -> None:
+def test_any_uint8_array_survives_a_round_trip(tmp_path: Path, shape: tuple[int, ...], data: st.DataObject) -> None:
     values = data.draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape)))
     idx = read_idx(put(tmp_path, header(shape) + values), shape)
     assert idx.content[idx.offset :] == values
@@ -78,18 +78,18 @@ def test_arbitrary_bytes_are_read_exactly_or_refused(tmp_path: Path, stored: byt
 
 
 @pytest.mark.parametrize("length", range(len(WHOLE)))
-def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, length: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, length: int) -> None:
     assert "truncated" in refusal(put(tmp_path, WHOLE[:length]))
     assert "truncated" in refusal(put(tmp_path, gzip.compress(WHOLE[:length]), "packed.gz"))
 
 
-def test_bytes_left_over_are_refused(tmp_path: Path) -> None:
+def test_trailing_bytes_are_refused(tmp_path: Path) -> None:
     assert "too long: 47 bytes instead of 46" in refusal(put(tmp_path, WHOLE + b"x"))
     assert "too long" in refusal(put(tmp_path, WHOLE + bytes(200_000)))
     assert "too long" in refusal(put(tmp_path, gzip.compress(WHOLE + b"x")))
 
 
-def test_a_gzip_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
     stored = gzip.compress(WHOLE)
     for length in range(2, len(stored)):
         assert "damaged gzip" in refusal(put(tmp_path, stored[:length]))
@@ -99,7 +99,7 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused_or_reads_the_same(tmp_path: P
     values = random.Random(0).randbytes(900)
     whole = header((900,)) + values
     stored = bytearray(gzip.compress(whole, mtime=0))
-    for place in range(10, len(stored)):  # before that lies only the file's time and origin
+    for place in range(10, len(stored)):  # the bytes before are only the time and operating system
         stored[place] ^= 0x10
         path = put(tmp_path, bytes(stored))
         stored[place] ^= 0x10
@@ -136,7 +136,7 @@ def test_a_gzip_bomb_is_never_inflated(tmp_path: Path, start: bytes) -> None:
         (header((3, 5, 2)) + VALUES, "3 x 5 x 2 instead of 5 x 3 x 2"),
     ],
 )
-def test_another_header_is_refused(tmp_path: Path, stored: bytes, expected: str) -> None:
+def test_an_unexpected_header_is_refused(tmp_path: Path, stored: bytes, expected: str) -> None:
     assert expected in refusal(put(tmp_path, stored))
 
 
@@ -145,12 +145,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path)
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images")
     assert "not a regular file" in refusal(tmp_path / "images")
 
 
-def test_a_header_of_absurd_sizes_is_refused(tmp_path: Path) -> None:
+def test_a_header_with_absurd_sizes_is_refused(tmp_path: Path) -> None:
     for head in (header((2**32 - 1,) * 3), b"\0\0\x08\xff" + b"\xff" * 1020, header((0, 0, 0))):
         refusal(put(tmp_path, head + VALUES))
         refusal(put(tmp_path, gzip.compress(head + VALUES)))

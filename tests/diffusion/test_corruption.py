@@ -33,7 +33,7 @@ def test_noise_is_uniform_in_zero_to_one_by_default() -> None:
     assert noise.var().item() == pytest.approx(1 / 12, abs=0.005)
 
 
-def test_the_images_are_left_as_they_were() -> None:
+def test_the_input_images_are_not_modified() -> None:
     before = X.clone()
     corrupt(X, torch.full((3,), 0.5))
     assert torch.equal(X, before)
@@ -46,7 +46,7 @@ def test_amounts_outside_zero_to_one_are_refused(amount: list[float]) -> None:
 
 
 @pytest.mark.parametrize("amount", [torch.tensor(0.5), torch.rand(2), torch.rand(3, 1, 1, 1)])
-def test_one_amount_an_image_is_asked_for(amount: torch.Tensor) -> None:
+def test_one_amount_per_image_is_required(amount: torch.Tensor) -> None:
     with pytest.raises(MinidiffError, match=r"shape \(3,\)"):
         corrupt(X, amount)
 
@@ -56,12 +56,12 @@ def test_noise_of_another_shape_is_refused() -> None:
         corrupt(X, torch.rand(3), NOISE[:1])
 
 
-def test_a_training_step_on_the_path_mix_corrupts_in_the_same_way() -> None:
+def test_a_training_step_on_the_mix_path_corrupts_the_same_way() -> None:
     amount = torch.tensor([0.0, 0.25, 1.0])
     assert torch.equal(PATHS["mix"].interpolate(X, NOISE, amount), corrupt(X, amount, NOISE))
 
 
-def test_arrays_and_one_number_for_all_are_taken() -> None:
+def test_arrays_and_a_single_number_are_accepted() -> None:
     wanted = corrupt(X, torch.full((3,), 0.25), NOISE)
     for x, noise in ((X.numpy(), NOISE.numpy()), (X.double().numpy(), NOISE.double().numpy())):
         for amount in (0.25, np.full(3, 0.25), [0.25, 0.25, 0.25], torch.full((3,), 0.25, dtype=torch.float64)):
@@ -84,11 +84,11 @@ def test_arrays_and_one_number_for_all_are_taken() -> None:
         ((X, 0.5, 0.5), "noise must be a tensor or a NumPy array"),
     ],
 )
-def test_what_cannot_be_mixed_is_said_in_one_line(arguments: tuple[Any, ...], words: str) -> None:
+def test_invalid_input_is_a_one_line_error(arguments: tuple[Any, ...], words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         corrupt(*arguments)
 
 
-def test_images_of_another_range_can_be_mixed_with_noise_of_ones_own() -> None:
+def test_images_in_another_range_can_be_mixed_with_custom_noise() -> None:
     found = corrupt(X * 2 - 1, 0.5, torch.zeros_like(X))
     torch.testing.assert_close(found, X - 0.5, atol=1e-7, rtol=0)

@@ -1,4 +1,4 @@
-"""diffusers' schedulers as samplers: what fits walks our path at our amounts, what does not says so in one line."""
+"""Diffusers schedulers as samplers: compatible ones follow our path and noise levels, others are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and
 
 
 def needed(name: str) -> None:
-    """Skip a test where the installed diffusers lacks a scheduler, or something that it needs."""
+    """Skip a test if the installed diffusers lacks a scheduler or one of its dependencies."""
     if "_backends" in dir(getattr(diffusers, name, object)):
         pytest.skip(f"{name} needs {getattr(diffusers, name)._backends}")
     if not hasattr(diffusers, name):
@@ -36,7 +36,7 @@ def needed(name: str) -> None:
 
 
 class Ideal(nn.Module):
-    """The best net for data from N(MEAN, SPREAD^2), which notes the amounts that it is asked at."""
+    """The optimal network for data from N(MEAN, SPREAD^2); records the noise levels it is called with."""
 
     def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tupl
 
 
 @pytest.mark.parametrize("name", SCHEDULERS["vp"])
-def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) -> None:
+def test_on_vp_a_scheduler_recovers_the_data_at_the_requested_noise_levels(name: str) -> None:
     needed(name)
     assert incompatibility(DIFFUSERS + name, "vp") is None
     found, net = walked(name, "vp", noise_levels(STEPS))
@@ -71,8 +71,8 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
     assert once_a_step == pytest.approx(noise_levels(STEPS)[:-1], abs=0.001)
     x, _ = found[-1]
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
-    assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise it falls short by 5 / STEPS
-    for index in (STEPS // 4, STEPS // 2):  # states lie on our path's scale, not on the scheduler's own
+    assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise the error is 5 / STEPS
+    for index in (STEPS // 4, STEPS // 2):  # states are scaled like our path, not like the scheduler
         signal, noise = PATHS["vp"].alpha_sigma(noise_levels(STEPS)[index + 1])
         assert found[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
 
@@ -87,7 +87,7 @@ def test_on_vp_a_scheduler_gives_the_data_at_the_amounts_asked_for(name: str) ->
         ("FlowMatchEulerDiscreteScheduler", "flow", "euler", 3),
     ],
 )
-def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own: str, shift: float) -> None:
+def test_an_adapted_scheduler_matches_the_native_sampler(name: str, path: str, own: str, shift: float) -> None:
     theirs, _ = walked(name, path, noise_levels(10, shift), n=2)
     ours, _ = walked(own, path, noise_levels(10, shift), n=2)
     for (x, clean), (our_x, our_clean) in zip(theirs, ours, strict=True):
@@ -96,14 +96,14 @@ def test_an_adapted_scheduler_steps_as_our_own_sampler(name: str, path: str, own
 
 
 @pytest.mark.parametrize(("name", "path"), [("DDPMScheduler", "vp"), ("FlowMatchLCMScheduler", "flow")])
-def test_noise_that_a_scheduler_adds_comes_from_the_seed(name: str, path: str) -> None:
+def test_noise_added_by_a_scheduler_comes_from_the_seed(name: str, path: str) -> None:
     if not hasattr(diffusers, name):
         pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
     first, again = (walked(name, path, noise_levels(4), n=2)[0] for _ in range(2))
     assert torch.equal(first[-1][0], again[-1][0])
 
 
-def test_the_schedulers_that_a_refusal_names_are_there() -> None:
+def test_the_schedulers_named_in_an_error_exist() -> None:
     with pytest.raises(MinidiffError) as refusal:
         scheduler_sampler("NothingScheduler")
     named = re.findall(r"diffusers:(\w+)", str(refusal.value))
@@ -112,14 +112,14 @@ def test_the_schedulers_that_a_refusal_names_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["NothingScheduler", "UNet2DModel", "", "__version__", "PNDM"])
-def test_what_is_no_scheduler_is_refused_with_those_that_fit(name: str) -> None:
+def test_an_unknown_scheduler_is_refused_with_the_choices(name: str) -> None:
     with pytest.raises(MinidiffError, match=r"no scheduler .*diffusers:UniPCMultistepScheduler") as error:
         scheduler_sampler(name)
     assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("path", SCHEDULERS)
-def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> None:
+def test_every_diffusers_scheduler_is_accepted_or_refused_by_name(path: str) -> None:
     assert len(KINDS) > 20
     for name in KINDS:
         reason = incompatibility(DIFFUSERS + name, path)
@@ -146,12 +146,12 @@ def test_every_scheduler_of_diffusers_is_taken_or_refused_by_name(path: str) -> 
         ("DDIMScheduler", "mix", "need Gaussian noise"),
     ],
 )
-def test_a_refusal_gives_the_reason(name: str, path: str, words: str) -> None:
+def test_an_error_gives_the_reason(name: str, path: str, words: str) -> None:
     assert words in (incompatibility(DIFFUSERS + name, path) or "")
 
 
 class OnVP(nn.Module):
-    """A net that learned the path flow, asked on vp: the same images at the same ratio of image to noise."""
+    """A network trained on the path flow, used on vp at the same signal-to-noise ratio."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class OnVP(nn.Module):
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[dict[str, LoadedModel]]:
-    """The model that ships, on each path, in one thread: many small steps beside other work take long in several."""
+    """The built-in model on each path, in one thread: many small steps are slow in several threads on busy machines."""
     if BUILTIN[0] not in builtin_directories():
         pytest.skip("the built-in model is not in this tree")
     model = load_model(BUILTIN[0], "cpu")
@@ -180,8 +180,8 @@ def shipped() -> Iterator[dict[str, LoadedModel]]:
 
 
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in SCHEDULERS.items() for name in names])
-def test_the_digits_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
-    """At least 19 of 20 are read as the class asked for, and few steps give images that are finite at least."""
+def test_samples_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
+    """At least 19 of 20 are recognised as the requested class; with few steps images are at least finite."""
     needed(name)
     classifier = available_classifier("conv", "mnist")
     assert classifier is not None
@@ -218,7 +218,7 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
         ("DDIMScheduler", "flow", "does not take steps"),
     ],
 )
-def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
+def test_an_incompatible_scheduler_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:
     denoiser = Denoiser(Ideal(PATHS[path], "clean"), PATHS[path], "clean")
     with pytest.raises(MinidiffError, match=words) as error:
         scheduler_sampler(name)(denoiser, torch.zeros(1, 1, 4, 4), noise_levels(10), iter([]))
@@ -226,7 +226,7 @@ def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(name: st
 
 
 @pytest.mark.parametrize("falling", [noise_levels(10, 2.0), noise_levels(10, 1.0, 0.5), noise_levels(1001)])
-def test_on_vp_only_equal_steps_from_noise_are_taken(falling: list[float]) -> None:
+def test_on_vp_only_evenly_spaced_steps_from_pure_noise_are_accepted(falling: list[float]) -> None:
     denoiser = Denoiser(Ideal(PATHS["vp"], "clean"), PATHS["vp"], "clean")
     with pytest.raises(MinidiffError, match="leave shift at 1"):
         scheduler_sampler("DDIMScheduler")(denoiser, torch.zeros(1, 1, 4, 4), falling, iter([]))

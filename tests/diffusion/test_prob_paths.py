@@ -1,4 +1,4 @@
-"""Paths and predictions: shares and slopes, translation there and back, and what stands at the end points."""
+"""Probability paths and predictions: coefficients and derivatives, conversions, and the end points."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def drawn(path: ProbPath, n: int) -> tuple[Tensor, Tensor]:
 
 
 @each_path
-def test_the_image_stands_at_0_and_noise_at_1(path: ProbPath) -> None:
+def test_t_0_is_the_image_and_t_1_is_noise(path: ProbPath) -> None:
     assert path.alpha_sigma(0.0) == (1.0, 0.0)
     signal, noise = path.alpha_sigma(1.0)
     assert noise == pytest.approx(1, abs=3e-5)
@@ -33,14 +33,14 @@ def test_the_image_stands_at_0_and_noise_at_1(path: ProbPath) -> None:
 
 
 @each_path
-def test_slopes_are_the_derivatives_of_shares(path: ProbPath) -> None:
+def test_d_alpha_and_d_sigma_are_the_derivatives_of_alpha_and_sigma(path: ProbPath) -> None:
     step = 1e-6
     for share, slope in ((path.alpha, path.d_alpha), (path.sigma, path.d_sigma)):
         difference = (share(INNER + step) - share(INNER - step)) / (2 * step)
         torch.testing.assert_close(slope(INNER), difference, atol=1e-8, rtol=1e-8)
 
 
-def test_the_variance_preserving_shares_are_ddpms_for_many_steps() -> None:
+def test_variance_preserving_coefficients_approach_ddpm_for_many_steps() -> None:
     a = torch.linspace(0, 1, 11, dtype=torch.float64)
     path = PATHS["vp"]
     torch.testing.assert_close(path.alpha(a).square() + path.sigma(a).square(), torch.ones_like(a))
@@ -54,7 +54,9 @@ def test_the_variance_preserving_shares_are_ddpms_for_many_steps() -> None:
     ("given", "computed"),
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
-def test_shares_are_computed_in_float32_at_least(path: ProbPath, given: torch.dtype, computed: torch.dtype) -> None:
+def test_coefficients_are_computed_in_at_least_float32(
+    path: ProbPath, given: torch.dtype, computed: torch.dtype
+) -> None:
     a = torch.tensor([0.25, 0.5], dtype=given)
     for share in (path.alpha, path.sigma, path.d_alpha, path.d_sigma):
         assert share(a).dtype == computed
@@ -62,7 +64,7 @@ def test_shares_are_computed_in_float32_at_least(path: ProbPath, given: torch.dt
 
 
 @each_path
-def test_images_come_back_from_a_paths_range(path: ProbPath) -> None:
+def test_images_survive_a_round_trip_through_the_range_of_a_path(path: ProbPath) -> None:
     images = torch.rand(3, 1, 4, 4)
     x = path.normalize(images)
     assert (path.low, path.high) == ((0, 1) if path.name == "mix" else (-1, 1))
@@ -72,7 +74,7 @@ def test_images_come_back_from_a_paths_range(path: ProbPath) -> None:
         assert torch.equal(x, images)
 
 
-def test_the_noise_of_the_mix_is_uniform_and_of_the_others_gaussian() -> None:
+def test_mix_noise_is_uniform_and_other_noise_is_gaussian() -> None:
     for path in PATHS.values():
         noise = path.sample_noise((100, 1, 28, 28), torch.Generator().manual_seed(1))
         assert torch.equal(noise, path.sample_noise((100, 1, 28, 28), torch.Generator().manual_seed(1)))
@@ -83,7 +85,7 @@ def test_the_noise_of_the_mix_is_uniform_and_of_the_others_gaussian() -> None:
 
 
 @each_pair
-def test_what_a_perfect_net_answers_gives_image_noise_and_velocity_back(name: str, prediction: str) -> None:
+def test_a_perfect_prediction_gives_the_image_noise_and_velocity(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
@@ -96,11 +98,11 @@ def test_what_a_perfect_net_answers_gives_image_noise_and_velocity_back(name: st
 
 
 @each_pair
-def test_a_form_translated_into_another_and_back_is_the_same(name: str, prediction: str) -> None:
+def test_converting_a_prediction_back_and_forth_changes_nothing(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
-    output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a poor net
+    output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a bad network
     found = convert_output(path, prediction, output, x, INNER)
     torch.testing.assert_close(path.interpolate(found.denoised, found.noise, INNER), x, atol=1e-10, rtol=0)
     again = training_target(path, prediction, found.denoised, found.noise, INNER)
@@ -109,7 +111,7 @@ def test_a_form_translated_into_another_and_back_is_the_same(name: str, predicti
 
 @each_pair
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nothing_is_infinite_at_the_end_points(name: str, prediction: str, dtype: torch.dtype) -> None:
+def test_everything_is_finite_at_the_end_points(name: str, prediction: str, dtype: torch.dtype) -> None:
     path = PATHS[name]
     a = torch.tensor([0, 1e-30, 1e-8, EDGE, 1 - EDGE, 1 - 1e-7, 1], dtype=dtype)
     x0, eps = (part.to(dtype) for part in drawn(path, len(a)))
@@ -124,7 +126,7 @@ def test_nothing_is_infinite_at_the_end_points(name: str, prediction: str, dtype
         assert bool((factor > 0).all())
 
 
-def test_where_a_form_leaves_another_open_its_limit_is_as_documented() -> None:
+def test_undetermined_conversions_have_the_documented_limit() -> None:
     for path in PATHS.values():
         x0, eps = drawn(path, 1)
         image, noise = (torch.tensor([a], dtype=torch.float64) for a in (0.0, 1.0))
@@ -133,7 +135,7 @@ def test_where_a_form_leaves_another_open_its_limit_is_as_documented() -> None:
         torch.testing.assert_close(off, torch.ones_like(off), atol=1e-9, rtol=0)
         found = convert_output(path, "noise", eps, path.interpolate(x0, eps, noise), noise).denoised
         torch.testing.assert_close(found, x0 if path.name == "vp" else torch.zeros_like(x0), atol=1e-9, rtol=0)
-        # What needs no division is exact even there.
+        # Conversions without a division are exact even there.
         for prediction in {"velocity", "v"} & set(PREDICTIONS[path.name]):
             for a in (image, noise):
                 x = path.interpolate(x0, eps, a)
@@ -143,7 +145,7 @@ def test_where_a_form_leaves_another_open_its_limit_is_as_documented() -> None:
 
 
 @each_pair
-def test_a_weight_turns_one_squared_error_into_another(name: str, prediction: str) -> None:
+def test_a_weight_converts_one_squared_error_into_another(name: str, prediction: str) -> None:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
@@ -163,7 +165,7 @@ def test_a_weight_turns_one_squared_error_into_another(name: str, prediction: st
 @pytest.mark.parametrize(
     ("name", "prediction"), [("vp", "velocity"), ("mix", "v"), ("flow", "v"), ("flow", "score"), ("vp", "")]
 )
-def test_a_pair_that_is_not_supported_is_refused_in_one_line(name: str, prediction: str) -> None:
+def test_an_unsupported_pair_is_refused_in_one_line(name: str, prediction: str) -> None:
     path, x, a = PATHS[name], torch.zeros(1, 1, 4, 4), torch.zeros(1)
     calls = (
         lambda: training_target(path, prediction, x, x, a),
@@ -176,13 +178,13 @@ def test_a_pair_that_is_not_supported_is_refused_in_one_line(name: str, predicti
         assert len(str(error.value).splitlines()) == 1
 
 
-def test_an_error_counted_as_that_of_nothing_known_is_refused() -> None:
+def test_an_unknown_weighting_is_refused() -> None:
     with pytest.raises(MinidiffError, match="'score'"):
         loss_weight(PATHS["flow"], "clean", "score", torch.zeros(1))
 
 
 @pytest.mark.parametrize("times", ["uniform", "logit_normal"])
-def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
+def test_training_noise_levels_have_the_requested_distribution(times: str) -> None:
     noise_levels = sample_times(times, 20_000, torch.Generator().manual_seed(0))
     assert noise_levels.dtype == torch.float32
     assert 0 <= noise_levels.min() <= noise_levels.max() <= 1
@@ -194,6 +196,6 @@ def test_amounts_to_train_at_have_the_asked_distribution(times: str) -> None:
     )
 
 
-def test_amounts_of_an_unknown_distribution_are_refused() -> None:
+def test_an_unknown_noise_level_distribution_is_refused() -> None:
     with pytest.raises(MinidiffError, match="'cosine'"):
         sample_times("cosine", 1, torch.Generator())

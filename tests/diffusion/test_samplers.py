@@ -1,4 +1,4 @@
-"""Samplers against diffusers' schedulers step for step, and against the exact solution for Gaussian data."""
+"""Samplers against diffusers schedulers, step by step, and against the exact solution for Gaussian data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  #
 
 
 class Ideal(nn.Module):
-    """The best possible net for data from N(MEAN, SPREAD^2): what it predicts is known in closed form."""
+    """The optimal network for data from N(MEAN, SPREAD^2), in closed form."""
 
     def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
@@ -40,14 +40,14 @@ class Ideal(nn.Module):
 
 
 class Wavy(nn.Module):
-    """A net of no sense at all, but smooth, in float32: two solvers agree on it only if they do the same."""
+    """An arbitrary smooth float32 network: two solvers agree on it only if they are the same."""
 
     def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
         return torch.sin(3 * x + 2 * amount.view(-1, 1, 1, 1)) * 0.8
 
 
 def flowed(path: ProbPath, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """Where the probability flow of N(MEAN, SPREAD^2) leads from x at amount `start` to amount `end`."""
+    """Exact probability flow of N(MEAN, SPREAD^2) from x at noise level `start` to `end`."""
     (signal, noise), (signal_end, noise_end) = path.alpha_sigma(start), path.alpha_sigma(end)
     away = (x - signal * MEAN) / math.sqrt(signal**2 * SPREAD**2 + noise**2)
     return signal_end * MEAN + math.sqrt(signal_end**2 * SPREAD**2 + noise_end**2) * away
@@ -62,7 +62,7 @@ def states(sampler: Sampler, denoiser: Denoiser, x: Tensor, falling: Sequence[fl
     return [state for state, _ in sampler(denoiser, x, falling, generators)]
 
 
-# Over the whole way dpm2m loses its second order at the ends, where log(signal / noise) is infinite.
+# Over the full range dpm2m loses its second order at the ends, where log(signal / noise) is infinite.
 @pytest.mark.parametrize(
     ("name", "path", "prediction", "start", "end", "order"),
     [
@@ -88,7 +88,7 @@ def test_the_error_falls_with_the_expected_order(
 ) -> None:
     road = PATHS[path]
     denoiser = Denoiser(Ideal(road, prediction), road, prediction)
-    x = start_of(road, torch.float64) / 2  # so that no clean prediction leaves the images' range and is clipped
+    x = start_of(road, torch.float64) / 2  # so no clean prediction leaves the image range and is clipped
     errors = []
     for steps in (64, 128, 256):
         falling = [end + (start - end) * a for a in noise_levels(steps)]
@@ -98,7 +98,7 @@ def test_the_error_falls_with_the_expected_order(
 
 
 @pytest.mark.parametrize("path", ["flow", "vp"])
-def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
+def test_dpm2m_is_more_accurate_than_ddim_over_the_full_trajectory(path: str) -> None:
     road = PATHS[path]
     x = start_of(road, torch.float64)
     denoiser = Denoiser(Ideal(road, "clean"), road, "clean")
@@ -110,24 +110,24 @@ def test_over_the_whole_way_too_dpm2m_comes_closer_than_ddim(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "prediction"), [("vp", "v"), ("flow", "velocity")])
-def test_ddpm_gives_the_datas_mean_and_variance(path: str, prediction: str) -> None:
+def test_ddpm_gives_the_mean_and_variance_of_the_data(path: str, prediction: str) -> None:
     road = PATHS[path]
     x = road.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
     *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, noise_levels(400))
     assert last.mean().item() == pytest.approx(MEAN, abs=0.015)
-    assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # it falls short by a share of about 8 / steps
+    assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # the relative error is about 8 / steps
 
 
 def vp_options() -> dict[str, Any]:
-    """What makes a scheduler of diffusers walk the variance-preserving path: timestep t is the amount (t + 1)/1000."""
+    """Options that give a diffusers scheduler the variance-preserving path: timestep i is noise level (i + 1)/1000."""
     shares = [math.exp(-0.1 * k / 1000 - 9.95 * (k / 1000) ** 2) for k in range(1001)]
     betas = [1 - after / before for before, after in pairwise(shares)]
     return {"trained_betas": betas, "prediction_type": "epsilon", "timestep_spacing": "trailing"}
 
 
 def driven(scheduler: Any, denoiser: Denoiser, x: Tensor, divisor: Callable[[int], float] = lambda _: 1.0) -> Any:
-    """The states of diffusers' loop, on vp; `divisor` brings those of another scale onto the path's."""
-    twin = step_generators(torch.Generator().manual_seed(0))  # of those that our sampler is given
+    """The states of the diffusers loop on vp; `divisor` converts states in another scale to that of the path."""
+    twin = step_generators(torch.Generator().manual_seed(0))  # the same generators that our sampler gets
     found = []
     for index, t in enumerate(scheduler.timesteps):
         eps = denoiser(x / divisor(index), (float(t) + 1) / 1000).noise
@@ -152,7 +152,7 @@ def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
         ("dpm2m", diffusers.DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "dpmsolver++"}),
     ],
 )
-def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
+def test_on_vp_every_state_matches_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
     road = PATHS["vp"]
     denoiser = Denoiser(Wavy(), road, "v")
     scheduler = kind(**vp_options(), **options)
@@ -162,7 +162,7 @@ def test_on_vp_every_state_is_that_of_diffusers(name: str, kind: Any, options: d
 
 
 @pytest.mark.parametrize("steps", [1, 10])
-def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: int) -> None:
+def test_ddim_matches_diffusers_euler_on_the_variance_exploding_scale(steps: int) -> None:
     road = PATHS["vp"]
     denoiser = Denoiser(Wavy(), road, "v")
     scheduler = diffusers.EulerDiscreteScheduler(**vp_options())
@@ -179,7 +179,7 @@ def test_ddim_is_diffusers_euler_on_the_scale_where_the_noise_is_added(steps: in
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 1), (10, 1), (10, 2.5)])
 @pytest.mark.parametrize("name", ["euler", "ddim", "mix"])
-def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: int, shift: float) -> None:
+def test_on_flow_every_state_matches_diffusers_euler(name: str, steps: int, shift: float) -> None:
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
@@ -194,25 +194,25 @@ def test_on_the_flow_every_state_is_that_of_diffusers_euler(name: str, steps: in
 
 
 @pytest.mark.parametrize("steps", [2, 10])
-def test_heun_is_diffusers_heun(steps: int) -> None:
+def test_heun_matches_diffusers_heun(steps: int) -> None:
     road = PATHS["flow"]
     denoiser = Denoiser(Wavy(), road, "velocity")
     scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
-    falling = [*(float(t) / 1000 for t in scheduler.timesteps[::2]), 0.0]  # it chooses its own
+    falling = [*(float(t) / 1000 for t in scheduler.timesteps[::2]), 0.0]  # the scheduler chooses its own timesteps
     x = moved = start_of(road)
     wanted = []
     for index, t in enumerate(scheduler.timesteps):
         moved = scheduler.step(denoiser(moved, float(t) / 1000).velocity, t, moved, return_dict=False)[0]
         if index % 2 or index == len(scheduler.timesteps) - 1:
             wanted.append(moved)
-    assert_same(states(SAMPLERS["heun"], denoiser, x, falling), wanted, 5e-5)  # which divides by 0.001
+    assert_same(states(SAMPLERS["heun"], denoiser, x, falling), wanted, 5e-5)  # heun divides by 0.001
 
 
 @pytest.mark.parametrize("name", SAMPLER_NAMES)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("shift", [0.4, 1, 3])
-def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_says(
+def test_every_compatible_sampler_yields_one_state_per_step_with_the_documented_evaluations(
     name: str, path: str, shift: float
 ) -> None:
     if incompatibility(name, path):
@@ -241,11 +241,11 @@ def test_every_sampler_that_fits_gives_a_state_a_step_and_asks_as_often_as_it_sa
             assert all(a > 0 for a in asked)
             assert all(bool(torch.isfinite(part).all()) for pair in found for part in pair)
     x, clean = found[-1]
-    if name in ("mix", "ddpm", "ddim", "dpm2m"):  # their last state is what the net saw last
+    if name in ("mix", "ddpm", "ddim", "dpm2m"):  # their last state is the last input of the network
         torch.testing.assert_close(x, clean, atol=1e-6, rtol=0)
 
 
-def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
+def test_ddpm_noise_does_not_depend_on_the_batch_size() -> None:
     road = PATHS["vp"]
     x = road.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
     many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))
@@ -255,7 +255,7 @@ def test_ddpms_noise_does_not_depend_on_how_many_are_drawn() -> None:
 
 
 class Labelled(nn.Module):
-    """Answers with the label that it is given, and remembers what it was asked."""
+    """Outputs its label, and records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ class Labelled(nn.Module):
         return x * 0 if labels is None else x * 0 + labels.view(-1, 1, 1, 1).to(x)
 
 
-def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
+def test_guidance_evaluates_both_in_one_batch_and_extrapolates() -> None:
     net, x = Labelled(), start_of(PATHS["flow"])
     labels = torch.tensor([0, 3, 9, NULL_CLASS])
     found = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
@@ -280,7 +280,7 @@ def test_guidance_asks_for_both_in_one_batch_and_goes_beyond() -> None:
 
 
 @pytest.mark.parametrize(("labels", "guidance"), [(torch.tensor([1, 2, 3, 4]), 1.0), (None, 1.0), (None, 2.0)])
-def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, guidance: float) -> None:
+def test_without_guidance_each_image_is_evaluated_once(labels: Tensor | None, guidance: float) -> None:
     net, x = Labelled(), start_of(PATHS["flow"])
     Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=guidance)(x, 0.5)
     ((seen, _, asked),) = net.asked
@@ -288,7 +288,7 @@ def test_without_guidance_every_image_is_asked_for_once(labels: Tensor | None, g
     assert asked is labels
 
 
-def test_a_net_without_a_clock_is_asked_at_zero() -> None:
+def test_a_model_without_time_conditioning_gets_timestep_0() -> None:
     net, x = Labelled(), start_of(PATHS["mix"])
     Denoiser(net, PATHS["mix"], "clean", time_conditioning=False)(x, 0.5)
     labels = torch.tensor([1, 2, 3, 4])
@@ -297,7 +297,7 @@ def test_a_net_without_a_clock_is_asked_at_zero() -> None:
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
-def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch.dtype) -> None:
+def test_only_the_network_runs_in_reduced_precision(precision: str, inside: torch.dtype) -> None:
     seen = []
 
     class Convolving(nn.Module):
@@ -315,7 +315,7 @@ def test_only_the_net_runs_in_the_models_precision(precision: str, inside: torch
     assert {part.dtype for part in found} == {torch.float32}
 
 
-def test_a_noise_prediction_gives_no_image_outside_the_range() -> None:
+def test_a_noise_prediction_is_clipped_to_the_image_range() -> None:
     road = PATHS["flow"]
     found = Denoiser(Wavy(), road, "noise")(start_of(road), 1.0)
     assert found.denoised.abs().max() == 1

@@ -1,4 +1,4 @@
-"""The sampler against the tutorial's loop written out plainly, and what it refuses."""
+"""Sampling against a plain version of the tutorial's loop, and the input it refuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def net() -> nn.Module:
 
 
 def loaded(**options: object) -> LoadedModel:
-    """A small net with a clock and classes, and weights that matter."""
+    """A small time- and class-conditional network with weights that are not zero."""
     config = TrainConfig(**{"model": "patch_unet", "channels": (16, 16), "precision": "float32", **options})
     torch.manual_seed(1)
     net = build_model(config.model, **config.model_options).eval()
@@ -67,7 +67,7 @@ def plain_loop(net: nn.Module, x: Tensor, steps: int) -> tuple[list[Tensor], lis
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
-def test_records_match_the_plain_loop(net: nn.Module, steps: int) -> None:
+def test_steps_match_the_plain_loop(net: nn.Module, steps: int) -> None:
     records = list(sample(net, n=3, steps=steps, seed=5))
     states, predictions = plain_loop(net, records[0].x, steps)
     assert [record.index for record in records] == list(range(steps + 1))
@@ -80,7 +80,7 @@ def test_records_match_the_plain_loop(net: nn.Module, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("steps", "start_t"), [(40, 1.0), (7, 1.0), (40, 0.3)])
-def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, steps: int, start_t: float) -> None:
+def test_the_tutorial_recipe_matches_the_plain_loop_bit_for_bit(net: nn.Module, steps: int, start_t: float) -> None:
     start = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(2))
     records = list(sample(net, steps=steps, start=start, start_t=start_t))
     states, predictions = plain_loop(net, start, steps)
@@ -90,26 +90,26 @@ def test_the_documents_recipe_is_bit_for_bit_the_plain_loop(net: nn.Module, step
         assert torch.equal(record.prediction, prediction)
 
 
-def test_a_bare_net_is_sampled_as_the_tutorial_does(net: nn.Module) -> None:
+def test_a_bare_module_is_sampled_as_in_the_tutorial(net: nn.Module) -> None:
     records = list(sample(net, n=2, seed=5))
     assert len(records) == 41
     states, _ = plain_loop(net, torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(5)), 40)
     assert torch.equal(records[-1].x, states[-1])
 
 
-def test_the_last_state_is_the_last_prediction_exactly(net: nn.Module) -> None:
+def test_the_last_state_equals_the_last_prediction(net: nn.Module) -> None:
     *_, last = sample(net, n=2, steps=9)
     assert last.prediction is not None
     assert torch.equal(last.x, last.prediction)
 
 
-def test_each_step_removes_an_equal_share_of_the_noise(net: nn.Module) -> None:
+def test_each_step_removes_an_equal_fraction_of_the_noise(net: nn.Module) -> None:
     noise_levels = [record.t for record in sample(net, n=1, steps=4)]
     assert noise_levels == pytest.approx([1, 0.75, 0.5, 0.25, 0])
     assert noise_levels[-1] == 0
 
 
-def test_a_seed_means_one_picture_and_another_seed_another(net: nn.Module) -> None:
+def test_the_same_seed_gives_the_same_images_and_another_seed_different_ones(net: nn.Module) -> None:
     def last(seed: int) -> Tensor:
         return list(sample(net, n=2, steps=2, seed=seed))[-1].x
 
@@ -118,19 +118,19 @@ def test_a_seed_means_one_picture_and_another_seed_another(net: nn.Module) -> No
     assert not torch.equal(last(-1), last(1))
 
 
-def test_the_noise_is_uniform_drawn_on_the_cpu_and_leaves_the_global_generator_alone(net: nn.Module) -> None:
+def test_noise_is_uniform_on_the_cpu_and_does_not_advance_the_global_generator(net: nn.Module) -> None:
     before = torch.random.get_rng_state()
     first = next(sample(net, n=64, seed=7)).x
     assert torch.equal(first, torch.rand((64, 1, 28, 28), generator=torch.Generator().manual_seed(7)))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_more_images_of_a_seed_begin_with_the_same_ones(net: nn.Module) -> None:
+def test_more_images_of_a_seed_start_with_the_same_ones(net: nn.Module) -> None:
     few, many = (next(sample(net, n=n, seed=1)).x for n in (2, 5))
     assert torch.equal(few, many[:2])
 
 
-def test_a_given_start_is_denoised_from_its_own_amount(net: nn.Module) -> None:
+def test_a_start_image_is_denoised_from_its_noise_level(net: nn.Module) -> None:
     start = torch.rand(2, 1, 28, 28)
     kept = start.clone()
     records = list(sample(net, n=99, steps=4, start=start, start_t=0.5))
@@ -141,7 +141,7 @@ def test_a_given_start_is_denoised_from_its_own_amount(net: nn.Module) -> None:
     assert torch.equal(start, kept)
 
 
-def test_the_callers_grad_mode_is_untouched_between_records(net: nn.Module) -> None:
+def test_the_grad_mode_of_the_caller_is_unchanged_between_steps(net: nn.Module) -> None:
     for record in sample(net, n=1, steps=2):
         assert torch.is_grad_enabled()
         assert not record.x.requires_grad
@@ -150,7 +150,7 @@ def test_the_callers_grad_mode_is_untouched_between_records(net: nn.Module) -> N
             assert not torch.is_grad_enabled()
 
 
-def test_a_net_that_wraps_its_result_is_understood() -> None:
+def test_a_model_that_wraps_its_output_is_supported() -> None:
     class Wrapping(nn.Module):
         def forward(self, x: Tensor, timestep: int) -> object:
             return type("Result", (), {"sample": x * 0 + 0.25})
@@ -159,14 +159,14 @@ def test_a_net_that_wraps_its_result_is_understood() -> None:
     assert torch.equal(last.x, torch.full((1, 1, 28, 28), 0.25))
 
 
-def test_a_loaded_model_gives_what_its_net_gives(finished_run: Path) -> None:
+def test_a_loaded_model_matches_its_bare_network(finished_run: Path) -> None:
     loaded = load_model(finished_run, device="cpu")
     *_, a = sample(loaded, n=2, steps=3, seed=1)
     *_, b = sample(loaded.net, n=2, steps=3, seed=1)
     assert torch.equal(a.x, b.x)
 
 
-def test_the_net_is_asked_at_timestep_zero_once_a_step() -> None:
+def test_the_network_is_called_at_timestep_0_once_per_step() -> None:
     asked = []
 
     class Listening(nn.Module):
@@ -180,7 +180,7 @@ def test_the_net_is_asked_at_timestep_zero_once_a_step() -> None:
 
 @pytest.mark.parametrize("path", ["mix", "flow", "vp"])
 @pytest.mark.parametrize("sampler", [None, *SAMPLER_NAMES, "diffusers:UniPCMultistepScheduler"])
-def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, sampler: str | None) -> None:
+def test_every_compatible_sampler_gives_images_near_the_unit_range(path: str, sampler: str | None) -> None:
     prediction = "v" if path == "vp" else "clean"
     model = loaded(path=path, prediction=prediction)
     if sampler is not None and (reason := incompatibility(sampler, path)):
@@ -200,7 +200,7 @@ def test_every_sampler_that_fits_gives_images_around_the_unit_range(path: str, s
 
 
 @pytest.mark.parametrize("path", ["mix", "flow", "vp"])
-def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
+def test_a_perfect_network_gives_its_image_on_every_path(path: str) -> None:
     image = torch.rand(28, 28, generator=torch.Generator().manual_seed(4))
 
     class Knowing(nn.Module):
@@ -213,17 +213,17 @@ def test_a_perfect_net_gives_its_image_on_every_path(path: str) -> None:
             *_, last = sample(model, n=2, steps=6, sampler=sampler, contrast=0.0)
             assert last.prediction is not None
             torch.testing.assert_close(last.prediction, image.expand_as(last.prediction), atol=1e-6, rtol=0)
-            exact = not (path == "vp" and sampler in ("euler", "heun"))  # which take vp's last step for a straight one
+            exact = not (path == "vp" and sampler in ("euler", "heun"))  # which treat the last step of vp as linear
             torch.testing.assert_close(last.x, image.expand_as(last.x), atol=1e-5 if exact else 0.25, rtol=0)
 
 
-def test_a_start_around_the_unit_range_is_brought_into_the_paths_own_and_back() -> None:
+def test_a_start_image_is_converted_to_the_range_of_the_path_and_back() -> None:
     first, *_ = sample(loaded(), steps=2, start=START, start_t=0.4)
     torch.testing.assert_close(first.x, START, atol=1e-6, rtol=0)
     assert first.t == 0.4
 
 
-def test_classes_come_in_turn_and_matter_and_can_be_chosen() -> None:
+def test_classes_cycle_by_default_matter_and_can_be_chosen() -> None:
     model = loaded()
 
     def last(labels: object, n: int = 12) -> Tensor:
@@ -239,7 +239,7 @@ def test_classes_come_in_turn_and_matter_and_can_be_chosen() -> None:
     assert torch.equal(none, last([-1] * 12))
 
 
-def test_guidance_goes_along_the_line_from_no_class_to_the_class() -> None:
+def test_guidance_extrapolates_from_the_null_class_to_the_class() -> None:
     model = loaded()
     start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
     way = {"start": start, "start_t": 0.6, "steps": 1, "sampler": "euler"}
@@ -251,7 +251,7 @@ def test_guidance_goes_along_the_line_from_no_class_to_the_class() -> None:
 
 
 class Shade(nn.Module):
-    """Takes every image for one grey: a tenth of its class, or 0 without one."""
+    """Predicts one grey level for every image: a tenth of its class, or 0 without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class Shade(nn.Module):
 
 
 @pytest.mark.parametrize(("classes", "shade", "average"), [(True, 0.9, 0.45), (False, 0.0, 0.0)])
-def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool, shade: float, average: float) -> None:
+def test_contrast_extrapolates_from_the_velocity_of_the_mean_image(classes: bool, shade: float, average: float) -> None:
     config = TrainConfig(path="flow", prediction="clean", class_conditional=classes, precision="float32")
     model = LoadedModel(Shade().eval(), config, 1, "shade")
     start = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(1))
@@ -286,16 +286,14 @@ def test_contrast_moves_on_from_the_velocity_of_the_average_image(classes: bool,
         ({"path": "flow", "prediction": "noise"}, "not the noise"),
     ],
 )
-def test_contrast_is_refused_where_it_means_nothing_and_is_no_default_there(
-    options: dict[str, str], words: str
-) -> None:
+def test_contrast_is_refused_and_not_a_default_where_it_does_not_apply(options: dict[str, str], words: str) -> None:
     config = TrainConfig(**options)
     assert defaults_for(config).contrast == 0
     with pytest.raises(MinidiffError, match=words):
         resolve_sampling(config, 2, contrast=0.1)
 
 
-def test_spacing_puts_more_steps_near_the_noise() -> None:
+def test_shift_puts_more_steps_near_the_noise() -> None:
     falling = [record.t for record in sample(loaded(), n=1, steps=4, shift=3)]
     assert falling == pytest.approx([3 * u / (1 + 2 * u) for u in (1, 0.75, 0.5, 0.25, 0)])
     assert noise_levels(3) == [1 - 0 / 3, 1 - 1 / 3, 1 - 2 / 3, 0]
@@ -303,7 +301,7 @@ def test_spacing_puts_more_steps_near_the_noise() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "diffusers:EulerAncestralDiscreteScheduler"])
-def test_noise_added_on_the_way_is_the_seeds_whatever_the_number_of_images(sampler: str) -> None:
+def test_noise_added_during_sampling_depends_on_the_seed_but_not_on_n(sampler: str) -> None:
     model = loaded(path="vp", prediction="v")
 
     def last(n: int, seed: int) -> Tensor:
@@ -318,7 +316,7 @@ def test_noise_added_on_the_way_is_the_seeds_whatever_the_number_of_images(sampl
     ("options", "path", "prediction"),
     [({"preset": "tutorial"}, "mix", "clean"), ({}, "flow", "velocity"), ({}, "vp", "v"), ({}, "mix", "noise")],
 )
-def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
+def test_the_default_options_of_a_model_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
     config = TrainConfig(**options, path=path, prediction=prediction)
     own = defaults_for(config)
     assert incompatibility(own.sampler, path) is None
@@ -327,7 +325,7 @@ def test_a_models_own_options_fit_its_path(options: dict[str, str], path: str, p
         assert own == Sampling("mix", 40, 1.0, 1.0)
 
 
-def test_asking_for_no_class_needs_no_guidance() -> None:
+def test_the_null_class_needs_no_guidance() -> None:
     config = TrainConfig(path="flow", prediction="velocity")
     assert resolve_sampling(config, 2, guidance=3.0, labels=-1)[0].guidance == 1
     assert resolve_sampling(config, 2, guidance=3.0, labels=[-1, 4])[0].guidance == 3
@@ -346,14 +344,14 @@ def test_asking_for_no_class_needs_no_guidance() -> None:
         ("diffusers:DDIMScheduler", 16, 1, "vp", 16),
     ],
 )
-def test_evaluations_count_second_looks_and_guidance(
+def test_evaluations_include_second_order_steps_and_guidance(
     sampler: str, steps: int, guidance: float, path: str, asked: int
 ) -> None:
     assert evaluations(Sampling(sampler, steps, guidance, 1.0), path) == asked
 
 
 @pytest.mark.parametrize("path", ["mix", "flow", "vp"])
-def test_guidance_is_applied_from_as_much_noise_as_image_to_four_times_as_much(path: str) -> None:
+def test_guidance_is_applied_while_the_noise_to_signal_ratio_is_1_to_4(path: str) -> None:
     least, most = GUIDED[path]
     assert PATHS[path].half_log_snr(least) == pytest.approx(0, abs=2e-3)
     assert PATHS[path].half_log_snr(most) == pytest.approx(-math.log(4), abs=2e-3)
@@ -394,7 +392,7 @@ def test_options_out_of_range_are_refused_in_one_line(options: dict[str, object]
 
 
 @pytest.mark.parametrize("options", [{"labels": 3}, {"labels": -1}, {"guidance": 2.0}])
-def test_a_model_without_classes_says_so(net: nn.Module, options: dict[str, object]) -> None:
+def test_labels_for_an_unconditional_model_are_an_error(net: nn.Module, options: dict[str, object]) -> None:
     for model in (net, loaded(class_conditional=False)):
         with pytest.raises(MinidiffError, match="without classes"):
             sample(model, n=2, **options)  # type: ignore[arg-type]
@@ -421,12 +419,12 @@ START = torch.rand(2, 1, 28, 28)
         ({"start": (START * 255).byte()}, "divide bytes by 255"),
     ],
 )
-def test_bad_input_is_refused_before_the_first_record(net: nn.Module, options: dict[str, object], words: str) -> None:
+def test_invalid_input_is_refused_before_the_first_step(net: nn.Module, options: dict[str, object], words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         sample(net, **options)  # type: ignore[arg-type]
 
 
-def test_running_out_of_memory_says_to_ask_for_fewer() -> None:
+def test_out_of_memory_suggests_fewer_images() -> None:
     class Greedy(nn.Module):
         def forward(self, x: Tensor, timestep: int) -> Tensor:
             return torch.empty(2**60)
@@ -435,7 +433,7 @@ def test_running_out_of_memory_says_to_ask_for_fewer() -> None:
         list(sample(Greedy(), n=1, steps=1))
 
 
-def test_other_errors_of_a_net_are_not_hidden() -> None:
+def test_other_errors_of_a_network_are_not_hidden() -> None:
     class Wrong(nn.Module):
         def forward(self, x: Tensor, timestep: int) -> Tensor:
             raise RuntimeError("shapes cannot be multiplied")
@@ -444,14 +442,14 @@ def test_other_errors_of_a_net_are_not_hidden() -> None:
         list(sample(Wrong(), n=1, steps=1))
 
 
-def test_it_is_a_generator_that_can_be_left(net: nn.Module) -> None:
+def test_sampling_is_a_generator_that_can_be_closed(net: nn.Module) -> None:
     walk: Iterator[SampleStep] = sample(net, n=1, steps=1000)
     next(walk)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
 
 
-# Where to start from
+# Start images and noise
 
 PATH_OPTIONS = {
     "mix": {"path": "mix", "prediction": "clean"},
@@ -466,7 +464,7 @@ def digits(n: int = 4) -> Tensor:
 
 
 @each_path
-def test_a_models_noise_is_what_a_seed_starts_from(path: str) -> None:
+def test_the_noise_of_a_model_is_what_a_seed_starts_from(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     noise = model.noise(3, seed=7)
     assert torch.equal(PATHS[path].denormalize(noise), next(sample(model, n=3, seed=7)).x)
@@ -478,7 +476,7 @@ def test_a_models_noise_is_what_a_seed_starts_from(path: str) -> None:
 
 @each_path
 @pytest.mark.parametrize("t", [0.05, 0.3, 0.7, 1.0])
-def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, t: float) -> None:
+def test_noised_images_of_any_type_are_accepted_as_a_start(path: str, t: float) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for images in (digits(), torch.zeros(50, 1, 28, 28), torch.ones(50, 1, 28, 28), torch.rand(50, 1, 28, 28)):
         for seed in range(5):
@@ -487,7 +485,7 @@ def test_noised_images_of_any_kind_are_taken_as_a_start(path: str, t: float) -> 
 
 @each_path
 @pytest.mark.parametrize("t", [0.1, 0.6, 1.0])
-def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, t: float) -> None:
+def test_a_start_outside_the_range_is_refused_with_the_expected_range(path: str, t: float) -> None:
     model, normal = loaded(**PATH_OPTIONS[path]), torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     for start in (normal, digits() * 255, digits() * 255 - 127, digits() * torch.nan, digits() + 5, normal * 1e30):
         with pytest.raises(MinidiffError, match=r"start has values from .* not images in \[0, 1\]") as caught:
@@ -496,14 +494,14 @@ def test_a_start_of_another_range_is_refused_with_the_range_expected(path: str, 
 
 
 @each_path
-def test_noise_of_another_kind_is_refused_with_the_kind_expected(path: str) -> None:
+def test_noise_of_another_distribution_is_refused_with_the_expected_one(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     normal, uniform = torch.randn(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
     right, wrong, words = (
         (uniform, normal, r"uniform in \[0, 1\)") if path == "mix" else (normal, uniform, "standard normal")
     )
     next(sample(model, noise=right))
-    next(sample(model, noise=right * 0.8))  # less varied samples are one's own affair
+    next(sample(model, noise=right * 0.8))  # a lower temperature is allowed
     for noise in (wrong, right * 2, right * torch.inf, right + 1):
         with pytest.raises(MinidiffError, match=words):
             sample(model, noise=noise)
@@ -539,13 +537,13 @@ def test_noise_of_another_kind_is_refused_with_the_kind_expected(path: str) -> N
         ({"sampler": 5}, "sampler must be a name, not int"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], words: str) -> None:
+def test_invalid_values_are_refused_in_one_line(options: dict[str, Any], words: str) -> None:
     with pytest.raises(MinidiffError, match=words) as caught:
         sample(loaded(), **{"n": 2, **options})
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
+def test_numbers_of_other_types_and_arrays_give_the_same_result() -> None:
     model, start = loaded(), noised(loaded(), digits(2), 0.5, 1)
     plain = {"n": 2, "steps": 2, "seed": 3, "labels": [7, 1], "guidance": 2.0, "start": start, "start_t": 0.5}
     others = {"n": np.int32(2), "steps": 2.0, "seed": np.int64(3), "labels": np.array([7.0, 1.0])}
@@ -564,7 +562,7 @@ def test_numbers_of_other_types_and_arrays_mean_the_same() -> None:
 @each_path
 @pytest.mark.parametrize("shift", SHIFT_RANGE)
 @pytest.mark.parametrize("steps", [1, 12])
-def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: str, shift: float, steps: int) -> None:
+def test_extreme_shifts_give_decreasing_noise_levels_and_finite_images(path: str, shift: float, steps: int) -> None:
     falling = noise_levels(steps, shift)
     assert all(before > after for before, after in pairwise(falling))
     model = loaded(**PATH_OPTIONS[path])
@@ -575,7 +573,7 @@ def test_the_extremes_of_spacing_give_amounts_that_fall_and_finite_images(path: 
 
 
 @each_path
-def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
+def test_the_lowest_start_noise_level_gives_finite_images(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     for sampler in SAMPLER_NAMES:
         if incompatibility(sampler, path) is None:
@@ -584,7 +582,7 @@ def test_the_least_amount_to_start_from_gives_finite_images(path: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"guidance": 1e300}, {"contrast": 1e300}])
-def test_samples_that_are_not_finite_are_an_error_in_place_of_the_last_record(options: dict[str, float]) -> None:
+def test_non_finite_samples_are_an_error_instead_of_the_last_step(options: dict[str, float]) -> None:
     seen = []
     with pytest.raises(NotFinite, match=r"the samples are not finite \(dpm2m, 6 steps"):
         for step in sample(loaded(), n=2, steps=6, **options):  # type: ignore[arg-type]
@@ -592,7 +590,7 @@ def test_samples_that_are_not_finite_are_an_error_in_place_of_the_last_record(op
     assert len(seen) == 6
 
 
-def test_what_is_not_finite_is_never_made_a_picture() -> None:
+def test_non_finite_values_are_never_made_into_an_image() -> None:
     with pytest.raises(NotFinite):
         quantized(torch.tensor([0.5, math.nan]).view(1, 1, 1, 2))
     assert quantized(torch.tensor([-1.0, 0.5, 2.0]).view(1, 1, 1, 3)).flatten().tolist() == [0, 128, 255]
@@ -603,10 +601,8 @@ def test_what_is_not_finite_is_never_made_a_picture() -> None:
 
 @each_path
 @pytest.mark.parametrize("sampler", ["euler", "ddpm", "diffusers"])
-def test_images_do_not_depend_on_how_many_are_computed_at_once(
-    path: str, sampler: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Images are made of the same noise; sums of floats may differ in last digits, so within 1e-4."""
+def test_images_do_not_depend_on_the_batch_size(path: str, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise is the same, but float sums may differ in the last digits, so within 1e-4."""
     if sampler == "diffusers":
         sampler += ":EulerAncestralDiscreteScheduler" if path == "vp" else ":FlowMatchEulerDiscreteScheduler"
     if incompatibility(sampler, path):
@@ -630,7 +626,7 @@ def test_images_do_not_depend_on_how_many_are_computed_at_once(
             assert split[index].prediction is None
 
 
-def test_no_more_images_than_a_batch_reach_the_net_at_once(net: nn.Module) -> None:
+def test_the_network_never_gets_more_than_a_batch_of_images(net: nn.Module) -> None:
     sizes = []
 
     class Counting(nn.Module):

@@ -1,4 +1,4 @@
-"""Messages between the UI and the engine survive the pipe, and anything else is refused."""
+"""Messages between UI and engine survive a round trip, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_subarrays_and_rows_of_an_array() -> None:
 
 
 @pytest.mark.parametrize("reply", EVERY_REPLY[5:], ids=lambda message: type(message).__name__)
-def test_a_reply_whose_payload_is_cut_or_too_long_is_refused(reply: Reply) -> None:
+def test_a_reply_whose_payload_is_truncated_or_too_long_is_refused(reply: Reply) -> None:
     line, _, payload = encode(reply).partition(b"\n")
     record, _ = parse_header(line)
     for wrong in (payload[:-1], payload + b"x") if payload else (b"x",):

@@ -1,4 +1,4 @@
-"""The engine as a real process, over its pipes."""
+"""The engine as a real process, through its pipes."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_newer_request_cancels_the_one_in_progress(client: Client, request_: S
     assert client.until(Done).id == 11
 
 
-def test_of_many_requests_at_once_only_the_last_is_done(client: Client, request_: SampleRequest) -> None:
+def test_of_many_pending_requests_only_the_last_is_handled(client: Client, request_: SampleRequest) -> None:
     client.send(*(replace(request_, id=number, steps=5000) for number in range(20, 25)), replace(request_, id=25))
     cancelled = []
     while not isinstance(reply := client.reply(), Done):
@@ -289,7 +289,7 @@ CORRUPTION = CorruptionRequest(model="done", image=BLANK, steps=2, label=None, f
         (SampleRequest(model="done"), {"steps": 10**9}, "steps must be at most 100,000"),
         (INSIDE, {"image": None}, "image must be"),
         (replace(INSIDE, image=DrawnImage("00")), {}, "784 pixels, not 1"),
-        (replace(INSIDE, image=DatasetImage("x\x1b[2J", 0)), {}, "there is no data set"),
+        (replace(INSIDE, image=DatasetImage("x\x1b[2J", 0)), {}, "there is no dataset"),
         (INSIDE, {"pixel": []}, "pixel must be"),
         (replace(INSIDE, pixel=(28, 0)), {}, "pixel"),
         (replace(CORRUPTION, steps=101), {}, "at most 100"),
@@ -325,7 +325,7 @@ def test_it_exits_when_its_stdin_closes_even_while_it_samples(client: Client, re
     assert client.end() == 0
 
 
-def test_what_libraries_print_does_not_reach_the_replies() -> None:
+def test_output_printed_by_libraries_does_not_reach_the_replies() -> None:
     program = (
         "import os, sys, core.engine.server, core.compute.device\n"
         "pick = core.compute.device.pick_device\n"

@@ -1,4 +1,4 @@
-"""Distances between sets of feature vectors, against closed forms and the definitions written out plainly."""
+"""Distances between sets of feature vectors, against closed forms and plain definitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def normal(n: int, features: int, seed: int) -> Tensor:
 
 
 def exactly(n: int, mean: Tensor, covariance: Tensor, seed: int) -> Tensor:
-    """Vectors whose own mean and covariance are the ones given, to rounding."""
+    """Vectors with exactly the given sample mean and covariance, up to rounding."""
     x = normal(n, len(mean), seed)
     x = x - x.mean(0)
     x = torch.linalg.solve_triangular(torch.linalg.cholesky(x.T @ x / (n - 1)), x.T, upper=False)
@@ -38,7 +38,7 @@ def plain_share_among(asked: np.ndarray, others: np.ndarray) -> float:
     inside = 0
     for vector in asked:
         for centre in others:
-            reach = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[3]  # the nearest, [0], is the centre itself
+            reach = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[3]  # the nearest, [0], is the vector itself
             if np.sqrt(((vector - centre) ** 2).sum()) <= reach:
                 inside += 1
                 break
@@ -64,8 +64,8 @@ def test_frechet_distance_of_axis_aligned_gaussians_is_the_sum_over_axes() -> No
     assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_frechet_distance_of_correlated_gaussians_is_that_of_the_eigenvalues_of_the_product() -> None:
-    """tr (A B)^1/2 from the eigenvalues of A B, which is not symmetric: another way than the one that is tested."""
+def test_frechet_distance_of_correlated_gaussians_follows_from_the_eigenvalues_of_the_product() -> None:
+    """Computes tr (A B)^1/2 from the eigenvalues of the non-symmetric A B, unlike the tested code."""
     mean_a, mean_b = normal(2, 8, seed=0)
     cov_a, cov_b = some_covariance(8, seed=1), some_covariance(8, seed=2)
     overlap = float(np.sqrt(np.linalg.eigvals((cov_a @ cov_b).numpy()).real).sum())
@@ -81,8 +81,8 @@ def test_frechet_distance_is_symmetric_and_zero_only_for_equal_sets() -> None:
     assert 0 <= frechet_distance(a, a.clone()) < 1e-10
 
 
-def test_frechet_distance_holds_where_covariances_are_singular() -> None:
-    """Fewer vectors than features, and features that never change: as with few samples, or collapsed ones."""
+def test_frechet_distance_works_with_singular_covariances() -> None:
+    """Fewer vectors than features, and constant features: as with few or collapsed samples."""
     a = normal(5, 16, seed=0)
     assert 0 <= frechet_distance(a, a.flip(0)) < 1e-6
     constant = torch.ones(5, 16)
@@ -90,7 +90,7 @@ def test_frechet_distance_holds_where_covariances_are_singular() -> None:
     assert frechet_distance(a, constant) == pytest.approx(expected, rel=1e-9)
 
 
-def test_frechet_distance_of_float32_features_is_found_in_float64() -> None:
+def test_frechet_distance_of_float32_features_is_computed_in_float64() -> None:
     a, b = normal(60, 5, seed=0).float() + 1000, normal(60, 5, seed=1).float() + 1000
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(a.double() - 1000, b.double() - 1000), rel=1e-6)
 
@@ -98,7 +98,7 @@ def test_frechet_distance_of_float32_features_is_found_in_float64() -> None:
 # Kernel distance
 
 
-def test_kernel_distance_is_the_double_loop_over_all_pairs() -> None:
+def test_kernel_distance_matches_a_double_loop_over_all_pairs() -> None:
     a, b = normal(7, 4, seed=0), normal(5, 4, seed=1) + 0.5
     within_a = [plain_kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j]
     within_b = [plain_kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j]
@@ -108,7 +108,7 @@ def test_kernel_distance_is_the_double_loop_over_all_pairs() -> None:
 
 
 def test_kernel_distance_is_unbiased_at_any_size() -> None:
-    """Its mean over many draws of one distribution is 0, where the biased estimate would be far above."""
+    """Its mean over many pairs from one distribution is 0, while the biased estimate would be far above."""
     for n in (3, 12):
         found = torch.tensor([kernel_distance(normal(n, 4, 2 * i), normal(n, 4, 2 * i + 1)) for i in range(2000)])
         error = float(found.std()) / len(found) ** 0.5
@@ -116,14 +116,14 @@ def test_kernel_distance_is_unbiased_at_any_size() -> None:
         assert abs(float(found.mean())) < 4 * error < bias
 
 
-def test_kernel_distance_does_not_depend_on_how_rows_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_distance_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = normal(23, 4, seed=0), normal(17, 4, seed=1)
     whole = kernel_distance(a, b)
     monkeypatch.setattr("core.evaluation.distances._ROWS", 5)
     assert kernel_distance(a, b) == pytest.approx(whole, rel=1e-12)
 
 
-def test_kernel_distance_of_a_set_to_itself_is_below_zero_and_to_a_shifted_one_above() -> None:
+def test_kernel_distance_is_negative_for_the_same_set_and_positive_for_a_shifted_one() -> None:
     a = normal(30, 4, seed=0)
     assert -1 < kernel_distance(a, a.clone()) < 0
     assert kernel_distance(a, a + 2) > 1
@@ -133,13 +133,13 @@ def test_kernel_distance_of_a_set_to_itself_is_below_zero_and_to_a_shifted_one_a
 
 
 @pytest.mark.parametrize(("n", "m", "shift", "scale"), [(40, 40, 0.0, 1.0), (30, 50, 0.5, 1.0), (40, 35, 0.0, 0.3)])
-def test_precision_and_recall_are_the_plain_definition(n: int, m: int, shift: float, scale: float) -> None:
+def test_precision_and_recall_match_the_definition(n: int, m: int, shift: float, scale: float) -> None:
     real, samples = normal(n, 3, seed=0), normal(m, 3, seed=1) * scale + shift
     expected = plain_share_among(samples.numpy(), real.numpy()), plain_share_among(real.numpy(), samples.numpy())
     assert precision_recall(real, samples) == pytest.approx(expected, abs=1e-12)
 
 
-def test_precision_and_recall_do_not_depend_on_how_rows_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_and_recall_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     real, samples = normal(40, 3, seed=0), normal(35, 3, seed=1) + 0.5
     whole = precision_recall(real, samples)
     monkeypatch.setattr("core.evaluation.distances._ROWS", 6)
@@ -159,7 +159,7 @@ def test_equal_sets_cover_one_another_and_distant_sets_do_not() -> None:
     assert precision_recall(a, a + 100) == (0, 0)
 
 
-def test_sets_smaller_than_the_neighbourhood_use_the_neighbours_there_are() -> None:
+def test_sets_smaller_than_the_neighbourhood_use_all_their_neighbours() -> None:
     a = torch.tensor([[0.0], [1.0]])
     assert precision_recall(a, torch.tensor([[0.5], [3.0]])) == (0.5, 1.0)
 
@@ -175,7 +175,7 @@ def test_sets_smaller_than_the_neighbourhood_use_the_neighbours_there_are() -> N
     ],
     ids=["one vector", "no vector", "other lengths", "no vectors at all"],
 )
-def test_too_few_vectors_or_of_other_lengths_are_one_line(distance: object, a: Tensor, b: Tensor) -> None:
+def test_too_few_vectors_or_mismatched_lengths_are_a_one_line_error(distance: object, a: Tensor, b: Tensor) -> None:
     assert callable(distance)
     with pytest.raises(MinidiffError, match="at least 2 feature vectors") as error:
         distance(a, b)

@@ -19,13 +19,13 @@ from core.evaluation import feature_classifiers
 from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, FeatureClassifier, Shape
 
 T = TypeVar("T")
-FEW = 96  # images: two thirds of a batch, so one step an epoch
+FEW = 96  # images: two thirds of a batch, so one step per epoch
 
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
 def outcome(steps: Generator[Any, None, T]) -> tuple[list[Any], T]:
-    """What a generator yields and what it returns."""
+    """The values a generator yields and its return value."""
     yielded = []
     while True:
         try:
@@ -40,7 +40,7 @@ def glyphs(n: int, split: str = "train") -> Dataset:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of our own; where classifiers are kept in it."""
+    """The classifier folder of an empty, isolated cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "minidiff" / "classifiers"
 
@@ -53,7 +53,7 @@ def fitted(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], FeatureCl
 
 
 @each_shape
-def test_features_are_what_the_last_layer_turns_into_logits(shape: Shape) -> None:
+def test_features_are_the_input_of_the_last_layer(shape: Shape) -> None:
     net = Classifier(shape).eval()
     x = torch.rand(3, 1, 28, 28)
     features = net.features(x)
@@ -62,7 +62,7 @@ def test_features_are_what_the_last_layer_turns_into_logits(shape: Shape) -> Non
     torch.testing.assert_close(net(x), net.head(features))
 
 
-def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() -> None:
+def test_the_validation_split_is_a_fixed_sixth_and_disjoint() -> None:
     learned, validation_loss = feature_classifiers.split(60_000)
     assert (len(learned), len(validation_loss)) == (50_000, 10_000)
     assert torch.equal(torch.cat([learned, validation_loss]).sort().values, torch.arange(60_000))
@@ -76,7 +76,7 @@ def test_a_sixth_is_held_out_the_same_every_time_and_nothing_is_in_both_parts() 
 
 
 @each_shape
-def test_a_fit_is_a_pure_function_of_the_images_and_leaves_the_global_generator_alone(shape: Shape) -> None:
+def test_fitting_is_deterministic_and_does_not_advance_the_global_generator(shape: Shape) -> None:
     data, before = glyphs(FEW), torch.random.get_rng_state()
     steps, first = outcome(feature_classifiers.fit(shape, data, epochs=12))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -89,12 +89,12 @@ def test_a_fit_is_a_pure_function_of_the_images_and_leaves_the_global_generator_
 
 
 @pytest.mark.parametrize(("shape", "epochs"), [("conv", 5), ("mlp", 6)])
-def test_a_fit_soon_reads_drawn_digits_that_it_has_not_seen(shape: Shape, epochs: int) -> None:
+def test_fitting_generalises_to_new_glyphs_in_a_few_epochs(shape: Shape, epochs: int) -> None:
     _, net = outcome(feature_classifiers.fit(shape, glyphs(1500), epochs=epochs))
     assert feature_classifiers.accuracy(net, glyphs(250, "test")) > 0.9
 
 
-def test_a_last_batch_of_one_image_is_passed_over() -> None:
+def test_a_last_batch_of_one_image_is_skipped() -> None:
     data = glyphs(feature_classifiers.BATCH + 1)
     _, net = outcome(feature_classifiers.fit("mlp", data, epochs=5))
     assert all(bool(value.isfinite().all()) for value in net.state_dict().values())
@@ -103,7 +103,7 @@ def test_a_last_batch_of_one_image_is_passed_over() -> None:
 # Reading
 
 
-def test_reading_in_batches_is_reading_at_once() -> None:
+def test_classifying_in_batches_matches_one_batch() -> None:
     torch.manual_seed(0)
     net, images = Classifier("mlp").eval(), glyphs(50).images
     at_once, parts = (
@@ -120,10 +120,10 @@ def test_reading_in_batches_is_reading_at_once() -> None:
     torch.testing.assert_close(at_once.confidence, likely.max(1).values)
 
 
-# Kept classifiers
+# Cached classifiers
 
 
-def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_cache(cache: Path) -> None:
+def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_the_cache(cache: Path) -> None:
     steps, first = fitted("mlp")
     assert steps[-1] == (feature_classifiers.EPOCHS, feature_classifiers.EPOCHS)
     (kept,) = cache.iterdir()
@@ -142,7 +142,7 @@ def test_a_judge_is_trained_once_on_what_is_not_held_out_and_then_found_in_the_c
     assert_same_weights(net, second.net)
 
 
-def test_a_judge_of_other_images_or_another_shape_is_trained_anew(cache: Path) -> None:
+def test_other_images_or_another_shape_need_a_new_classifier(cache: Path) -> None:
     _, first = fitted("mlp")
     for shape, n in (("mlp", FEW - 10), ("conv", FEW)):
         steps, other = fitted(shape, n)
@@ -151,7 +151,7 @@ def test_a_judge_of_other_images_or_another_shape_is_trained_anew(cache: Path) -
     assert len(list(cache.iterdir())) == 3
 
 
-def test_the_file_says_what_it_is(cache: Path) -> None:
+def test_the_file_describes_its_content(cache: Path) -> None:
     fitted("mlp")
     (kept,) = cache.iterdir()
     with safetensors.safe_open(kept, framework="pt") as file:
@@ -162,7 +162,7 @@ def test_the_file_says_what_it_is(cache: Path) -> None:
     assert 0 <= float(header["accuracy"]) <= 1
 
 
-def test_of_the_classifiers_at_hand_the_most_accurate_is_taken_unless_none_is_accurate(cache: Path) -> None:
+def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough(cache: Path) -> None:
     cache.mkdir(parents=True)
 
     def keep(letter: str, accuracy: float, shape: Shape = "mlp", name: str = "glyphs") -> None:
@@ -189,7 +189,7 @@ def test_of_the_classifiers_at_hand_the_most_accurate_is_taken_unless_none_is_ac
 
 
 def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> bytes:
-    """A classifier's file with other types, or one other value, under the same header."""
+    """Rewrite a classifier file with another dtype or value under the same header."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])["__metadata__"]
     tensors = safetensors.torch.load(content)
@@ -217,7 +217,7 @@ def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> b
         pytest.param(lambda content: retyped(content, torch.float32, torch.nan), id="a value that is no number"),
     ],
 )
-def test_a_damaged_classifier_is_one_line_that_names_the_file(cache: Path, damage: Any) -> None:
+def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(cache: Path, damage: Any) -> None:
     fitted("mlp")
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
@@ -229,7 +229,7 @@ def test_a_damaged_classifier_is_one_line_that_names_the_file(cache: Path, damag
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_one_line_before_any_training(
+def test_an_unwritable_cache_is_a_one_line_error_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

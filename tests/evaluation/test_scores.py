@@ -1,4 +1,4 @@
-"""Evaluation: what it yields, that it tells real images from noise, and what it refuses before any work."""
+"""Evaluation: its results, its separation of real images from noise, and the input it refuses before any work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from core.evaluation.scores import Evaluation, EvaluationProgress, Reference, ev
 from core.runs.events import Warned
 
 T = TypeVar("T")
-LIMIT, VALIDATION = 360, 60  # images of each split, of which a sixth of the training images is held out
+LIMIT, VALIDATION = 360, 60  # images of each split; a sixth of the training images are for validation
 
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    """A net that has learned nothing, with the config of a run on a few drawn digits."""
+    """An untrained network with the config of a run on a few glyphs."""
     torch.manual_seed(0)
     config = TrainConfig(preset="quick", dataset="glyphs", channels=(4, 4), device="cpu")
     return LoadedModel(BasicUNet(channels=(4, 4)).eval(), config, 0, "untrained")
@@ -34,7 +34,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def reference(_user: Path) -> Reference:
-    """Drawn digits with their classifiers, which the tests of this file share through the cache."""
+    """Glyphs and their classifiers, shared by the tests of this file through the cache."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(_user / "cache"))
         return outcome(prepare("glyphs", limit=LIMIT))
@@ -59,10 +59,10 @@ def noise(n: int) -> Tensor:
     return torch.randint(256, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
 
 
-# What it yields
+# Results
 
 
-def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: LoadedModel, reference: Reference) -> None:
+def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedModel, reference: Reference) -> None:
     *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
     assert isinstance(found, Evaluation)
     warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
@@ -95,7 +95,7 @@ def test_an_evaluation_yields_its_progress_and_at_last_what_it_found(model: Load
         assert sum(found.samples[shape].classes) == sum(found.floor[shape].classes) == 40
 
 
-def test_an_evaluation_is_the_same_for_a_seed_and_plain_json(model: LoadedModel, reference: Reference) -> None:
+def test_an_evaluation_is_reproducible_and_plain_json(model: LoadedModel, reference: Reference) -> None:
     def scores(seed: int) -> dict[str, Any]:
         found = dataclasses.asdict(last(evaluate(model, 10, steps=1, seed=seed, limit=LIMIT)))
         assert json.loads(json.dumps(found))["samples"]["mlp"]["frechet"] == found["samples"]["mlp"]["frechet"]
@@ -105,7 +105,7 @@ def test_an_evaluation_is_the_same_for_a_seed_and_plain_json(model: LoadedModel,
     assert scores(0)["samples"] != scores(1)["samples"]
 
 
-def test_classifiers_are_trained_once_with_their_progress(
+def test_classifiers_are_trained_once_and_report_progress(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -118,18 +118,18 @@ def test_classifiers_are_trained_once_with_their_progress(
     assert not training & said()
 
 
-def test_classifiers_of_a_few_images_are_warned_of(
+def test_classifiers_trained_on_few_images_give_a_warning(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
     assert all("trained on 20 images, accuracy of only" in message and "--limit" in message for message in warned)
-    for shape in feature_classifiers.SHAPES:  # and nothing asks them afterwards
+    for shape in feature_classifiers.SHAPES:  # and afterwards without progress
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
-def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_the_output_of_the_sampler_as_uint8(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "BATCH", 4)
     parts = list(scores.sample_uint8(model, 10, None, Sampling("mix", 2, 1.0, 1.0), 5))
     assert [len(part) for part in parts] == [4, 4, 2]
@@ -139,20 +139,20 @@ def test_samples_are_those_of_the_sampler_as_bytes(model: LoadedModel, monkeypat
         assert float((part.float() / 255 - end.x.clamp(0, 1)).abs().max()) <= 0.5 / 255 + 1e-6
 
 
-# What the figures say
+# Scores
 
 
-def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Reference) -> None:
+def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Reference) -> None:
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
     wild = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
         floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
         assert wild.floor[shape] == floor
-        assert near.frechet < 2 * floor.frechet  # at so few images in so many dimensions the floor is high
+        assert near.frechet < 2 * floor.frechet  # with so few images in so many dimensions the baseline is high
         assert far.frechet > 5 * floor.frechet
         assert abs(near.kernel) < far.kernel / 10
         assert abs(floor.kernel) < far.kernel / 10
-        assert near.precision == 1  # they are among the images that they are held against
+        assert near.precision == 1  # they are part of the reference images
         assert floor.precision > 0.5
         assert far.precision < 0.1
         assert far.recall < 0.1 < floor.recall
@@ -161,7 +161,7 @@ def test_real_images_score_as_the_floor_does_and_noise_far_above(reference: Refe
             assert 0.1 <= found.confidence <= 1
 
 
-def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> None:
+def test_the_baseline_uses_images_that_no_classifier_was_trained_on(reference: Reference) -> None:
     learned, validation = feature_classifiers.split(LIMIT)
     assert len(reference.validation.images) == len(validation) == VALIDATION
     data = load_dataset("glyphs", limit=LIMIT)
@@ -170,7 +170,7 @@ def test_the_floor_is_of_images_that_no_classifier_saw(reference: Reference) -> 
     assert not set(learned.tolist()) & set(validation.tolist())
 
 
-def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: Reference) -> None:
+def test_agreement_is_the_fraction_of_requested_classes_that_are_recognised(reference: Reference) -> None:
     images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
     seen = feature_classifiers.concatenate(
         feature_classifiers.classify_batches(reference.classifiers[shape].net, images)
@@ -180,7 +180,7 @@ def test_agreement_is_the_share_of_asked_classes_that_are_recognised(reference: 
     assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
 
 
-def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_alone(
+def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     reference: Reference,
 ) -> None:
     images, labels = reference.validation
@@ -195,11 +195,11 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples_a
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, VALIDATION + 1])
-def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
+def test_a_number_out_of_range_is_refused_with_the_range_before_any_work(
     model: LoadedModel, reference: Reference, n: int
 ) -> None:
     words = f"from 2 to {VALIDATION}, the number of validation images of glyphs, not {n}$"
@@ -207,12 +207,12 @@ def test_a_number_out_of_range_says_what_is_allowed_before_any_work(
         next(evaluate(model, n, steps=1, limit=LIMIT))
 
 
-def test_a_number_out_of_range_is_refused_of_images_from_elsewhere_too(reference: Reference) -> None:
+def test_a_number_out_of_range_is_refused_for_external_images_too(reference: Reference) -> None:
     with pytest.raises(MinidiffError, match="between 2 and 60"):
         next(measure(noise(VALIDATION + 1), None, reference, "noise"))
 
 
-def test_cas_of_a_model_that_is_asked_for_no_classes_is_one_line_before_any_work(
+def test_cas_without_requested_classes_is_a_one_line_error_before_any_work(
     model: LoadedModel, reference: Reference
 ) -> None:
     for steps in (

@@ -1,4 +1,4 @@
-"""Pictures and tables, checked pixel by pixel and cell by cell."""
+"""Exported images and tables, checked pixel by pixel and cell by cell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIGURE_ZOOM = 2 * FIGURE_SCALE
 
 
 def made(n: int, brightness: int) -> bytes:
-    """n images whose every pixel is told apart by its value."""
+    """n images in which every pixel has a distinct value."""
     return bytes((brightness + 7 * image + pixel) % 256 for image in range(n) for pixel in range(HEIGHT * WIDTH))
 
 
@@ -41,12 +41,12 @@ def denoising(n: int = 9, steps: int = STEPS) -> Denoising:
 
 
 def pixel(images: bytes, image: int, row: int, column: int) -> int:
-    """Ink as it should look on white."""
+    """The expected colour of ink on white."""
     return 255 - images[image * HEIGHT * WIDTH + row * WIDTH + column]
 
 
 def assert_grid(picture: Image.Image, images: bytes, n: int, columns: int, zoom: int) -> None:
-    """Every pixel of every image, at its place in the grid, and white between."""
+    """Check every pixel of every image in the grid, and the white gaps."""
     rows = -(-n // columns)
     assert picture.size == (zoom * (columns * (WIDTH + GAP) + GAP), zoom * (rows * (HEIGHT + GAP) + GAP))
     for image in range(n):
@@ -63,7 +63,7 @@ def assert_grid(picture: Image.Image, images: bytes, n: int, columns: int, zoom:
 
 
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (3, 3), (8, 8), (9, 8), (64, 8), (65, 9)])
-def test_a_grid_holds_every_image_at_its_place(n: int, columns: int) -> None:
+def test_a_grid_has_every_image_in_its_place(n: int, columns: int) -> None:
     assert_grid(grid_image(made(n, 0), n, HEIGHT, WIDTH), made(n, 0), n, columns, zoom=1)
 
 
@@ -80,7 +80,7 @@ def test_any_step_can_be_written_as_a_grid(tmp_path: Path) -> None:
 
 
 def cells(picture: Image.Image, n: int, rows: int) -> list[list[Image.Image]]:
-    """The pairs of grids in a figure, found from its lower right corner, where the last prediction ends."""
+    """The pairs of grids in a figure, located from its lower right corner, where the last prediction ends."""
     columns = min(n, 8)
     width = FIGURE_ZOOM * (columns * (WIDTH + GAP) + GAP)
     height = FIGURE_ZOOM * (-(-n // columns) * (HEIGHT + GAP) + GAP)
@@ -95,7 +95,7 @@ def cells(picture: Image.Image, n: int, rows: int) -> list[list[Image.Image]]:
     return found
 
 
-def test_the_figure_sets_each_state_beside_the_prediction_made_from_it(tmp_path: Path) -> None:
+def test_the_figure_shows_each_state_next_to_its_prediction(tmp_path: Path) -> None:
     picture = Image.open(write_figure(tmp_path / "figure.png", denoising()))
     assert (picture.format, picture.mode) == ("PNG", "L")
     for row, (state, prediction) in enumerate(cells(picture, 9, STEPS)):
@@ -121,7 +121,7 @@ def test_the_figure_has_dark_titles_over_both_columns(tmp_path: Path) -> None:
         box = ImageChops.invert(half).getbbox()
         assert box is not None
         assert box[0] > 0
-        assert box[2] < half.width  # not cut at the edge
+        assert box[2] < half.width  # not clipped at the edge
 
 
 def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_gif_shows_every_record_and_rests_on_the_last(tmp_path: Path) -> None:
+def test_the_gif_shows_every_step_and_holds_the_last(tmp_path: Path) -> None:
     picture = Image.open(write_gif(tmp_path / "walk.gif", denoising()))
     assert picture.format == "GIF"
     assert picture.n_frames == STEPS + 1
@@ -149,12 +149,12 @@ def test_the_gif_shows_every_record_and_rests_on_the_last(tmp_path: Path) -> Non
     assert durations == [GIF_STEP_MS] * STEPS + [GIF_END_MS]
 
 
-def test_a_gif_of_only_the_start_is_one_picture(tmp_path: Path) -> None:
+def test_a_gif_of_only_the_start_is_one_frame(tmp_path: Path) -> None:
     started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
     assert Image.open(write_gif(tmp_path / "walk.gif", started)).n_frames == 1
 
 
-def test_metrics_as_csv_are_the_logs_in_the_order_of_steps(finished_run: Path, tmp_path: Path) -> None:
+def test_csv_metrics_are_the_logged_ones_in_step_order(finished_run: Path, tmp_path: Path) -> None:
     history = RunHistory.of(finished_run / "events.jsonl")
     with open(write_csv(tmp_path / "metrics.csv", history), newline="") as file:
         rows = list(csv.DictReader(file))
@@ -172,11 +172,11 @@ def test_metrics_as_csv_are_the_logs_in_the_order_of_steps(finished_run: Path, t
         assert row["validation_loss"] == ""
 
 
-def test_metrics_of_a_run_without_any_are_a_heading(tmp_path: Path) -> None:
+def test_metrics_of_a_run_without_any_are_only_a_header(tmp_path: Path) -> None:
     assert len(write_csv(tmp_path / "metrics.csv", RunHistory()).read_text().splitlines()) == 1
 
 
-def test_missing_folders_are_made_and_old_files_replaced(tmp_path: Path) -> None:
+def test_missing_folders_are_created_and_old_files_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "grid.png"
     write_grid(path, denoising(1))
     write_grid(path, denoising(2))
@@ -184,9 +184,7 @@ def test_missing_folders_are_made_and_old_files_replaced(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["file/grid.png", "folder", "", ".", "..", "/", "x" * 300])
-def test_a_place_that_cannot_be_written_is_said_in_one_line(
-    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_path_is_a_one_line_error(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()

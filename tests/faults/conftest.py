@@ -1,4 +1,4 @@
-"""What the tests of faults share: processes that fork trainers, on the usual disk and on one of a megabyte."""
+"""Fixtures for fault tests: processes that fork trainers, on the normal disk and on a 1 MB disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def trainer_pool(_user: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def whole(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `QUICK` that nothing interrupted."""
+    """An uninterrupted run of `QUICK`."""
     path = tmp_path_factory.mktemp("whole") / "whole"
     assert trainer_pool.train(path).code == 0
     return path
@@ -27,7 +27,7 @@ def whole(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def small_disk(_user: Path, tmp_path: Path) -> Iterator[TrainerPool]:
-    """Forks trainers that see a disk of a megabyte at /mnt."""
+    """Forks trainers with a 1 MB disk at /mnt."""
     if not can_mount():
         pytest.skip("this user may not mount a small disk")
     made = TrainerPool(tmp_path / "trainer_pool", disk="1m")

@@ -1,7 +1,7 @@
-"""Wraps what a trainer does to its files, so that a named point of it can be listed, and made the last or a failure.
+"""Wraps the file operations of a trainer, to list the points it passes and to kill it or fail at a given point.
 
-Nothing in `core` knows of this: the functions of Python are wrapped, in a process that was forked for it. A point is
-reached before, amid and after each write, and before and after each rename, forced write, lock and removal.
+`core` is not involved: Python's functions are wrapped in a process forked for the purpose. There is a point before,
+during and after each write, and before and after each rename, fsync, lock and removal.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-WRITING = ("open", "write", "amid", "fsync", "rename", "mkdir", "truncate")  # what a disk that is full refuses
-CHANGING = (*WRITING, "unlink")  # what a disk that cannot be written refuses
+WRITING = ("open", "write", "amid", "fsync", "rename", "mkdir", "truncate")  # operations that fail on a full disk
+CHANGING = (*WRITING, "unlink")  # operations that fail on a read-only disk
 
 
 class Points:
-    """Counts the points that are reached, and does there what `fault` says."""
+    """Counts the points passed, and injects `fault` there."""
 
     def __init__(self, root: str, fault: dict[str, Any]) -> None:
         self.root = root
@@ -29,7 +29,7 @@ class Points:
         self._trace = fault["trace"] and os.open(fault["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def reach(self, what: str, name: str) -> None:
-        """Arrive at the next point."""
+        """Pass the next point."""
         if self.fault.get("only") not in (None, what):
             return
         self.count += 1
@@ -46,11 +46,11 @@ class Points:
                 raise OSError(self.fault["errno"], os.strerror(self.fault["errno"]), name)
 
     def name(self, path: Any) -> str:
-        """A file's name below the root."""
+        """The name of a file relative to the root."""
         return os.path.relpath(os.fspath(path), self.root)
 
     def ours(self, path: Any) -> bool:
-        """Whether a path lies in the run's folder."""
+        """Whether a path is inside the run directory."""
         return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.root)
 
 
@@ -67,7 +67,7 @@ def fill(path: str) -> None:
 
 
 class Raw(io.FileIO):
-    """An unbuffered file, as the log and the lock are."""
+    """An unbuffered file, like the log and the lock."""
 
     points: Points
 
@@ -82,18 +82,18 @@ class Raw(io.FileIO):
         return len(content)
 
     def _write_whole(self, content: Any) -> None:
-        """Write what a disk that is almost full takes only a part of at a time."""
+        """Write everything, with short writes as on an almost full disk."""
         while content:
             content = content[super().write(content) :]
 
     def truncate(self, size: int | None = None) -> int:
-        """Cut the file."""
+        """Truncate the file."""
         self.points.reach("truncate", str(self.name))
         return super().truncate(size)
 
 
 def wrap(points: Points) -> None:
-    """Let every function that changes files or takes locks arrive at points from now on."""
+    """Make every function that changes files or locks pass points."""
     real_os_open, real_fdopen = os.open, os.fdopen
 
     def os_open(path: Any, flags: int, *more: Any, **options: Any) -> int:
@@ -113,7 +113,7 @@ def wrap(points: Points) -> None:
             return real_fdopen(descriptor, mode, *more, **options)
         raw = Raw(descriptor, mode.replace("b", ""))
         raw.points, raw.name = points, name
-        return raw  # what is written through a buffer at once reaches the file at once here
+        return raw  # buffered writes reach the file immediately here
 
     def around(function: Callable[..., Any], what: str, name: Callable[..., str]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:

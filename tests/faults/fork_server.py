@@ -1,6 +1,6 @@
-"""Forks trainers from a process that has loaded torch already, so that a hundred of them start in an instant each.
+"""Forks trainers from a process that has already imported torch, so each starts instantly.
 
-Run as a program it takes jobs, lines of JSON, on stdin, and tells each child's process id, or how it ended, on stdout.
+As a program it reads jobs, lines of JSON, from stdin and prints the process id or exit code of each child.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-OTHER = 70  # exit code of a child that ended in an error which is none of our own
+OTHER = 70  # exit code of a child that failed with an unexpected exception
 REAL_TIME = time.time
 HOUR = 3600.0
 LEAPS = (2 * HOUR, -2 * HOUR, 26 * HOUR, -7 * 24 * HOUR, 3 * 365 * 24 * HOUR, -3 * 365 * 24 * HOUR)
-leap: random.Random | None = None  # decides how far the wall clock leaps
+leap: random.Random | None = None  # seed of the clock jumps
 
 
 def leaping() -> float:
-    """The wall clock, which in some children leaps at every third look."""
+    """The wall clock, which jumps at every third call in some children."""
     global ahead
     if leap is not None and leap.randrange(3) == 0:
         ahead = leap.choice(LEAPS)
@@ -32,11 +32,11 @@ def leaping() -> float:
 
 
 ahead = 0.0
-time.time = leaping  # before anything keeps the real one
+time.time = leaping  # before any module imports the real one
 
 
 def perform(job: dict[str, Any]) -> int:
-    """Do a job in the child; its exit code."""
+    """Run a job in the child; returns its exit code."""
     global leap
     import fault_injection
 
@@ -49,7 +49,7 @@ def perform(job: dict[str, Any]) -> int:
     error = os.open(job["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(error, 2)
     os.dup2(error, 1)
-    if job.get("each_step"):  # a window and a checkpoint after each step, so that losses and states compare
+    if job.get("each_step"):  # a window and a checkpoint after each step, so losses and states are comparable
         loss_window.MIN_SECONDS, loss_window.MIN_FRACTION = 0.0, 0.0
         loop.CHECKPOINT_SECONDS = 0.0
     leap = random.Random(job["leaps"]) if job.get("leaps") is not None else None
@@ -57,7 +57,7 @@ def perform(job: dict[str, Any]) -> int:
     seen = os.open(job["seen"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     if barrier := job.get("barrier"):
         with open(barrier) as gate:
-            fcntl.flock(gate, fcntl.LOCK_SH)  # returns when whoever started all of us lets go
+            fcntl.flock(gate, fcntl.LOCK_SH)  # returns when the parent closes the pipe
     if job.get("fault"):
         fault_injection.wrap(fault_injection.Points(job["root"], job["fault"]))
     try:
@@ -78,7 +78,7 @@ def perform(job: dict[str, Any]) -> int:
 
 
 def child(job: dict[str, Any]) -> None:
-    """Do a job and end, whatever happens."""
+    """Run a job and exit, even on error."""
     code = OTHER
     try:
         code = perform(job)
@@ -97,13 +97,13 @@ def serve() -> None:
     import core.cli.commands  # noqa: F401 - loaded for the children
     from core import TrainConfig, train
 
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, the children would ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the children would ignore it
     torch.set_num_threads(1)
     for preset, channels in (
         ("quick", (4, 4)),
         ("default", (16, 16)),
         ("tutorial", (32,)),
-    ):  # what is used first is slow
+    ):  # the first use is slow
         tiny = {"dataset": "glyphs", "limit": 48, "batch_size": 48, "epochs": 1, "device": "cpu", "threads": 1}
         for event in train(TrainConfig(**tiny, preset=preset, channels=channels)):
             if preset == "tutorial" and event.kind == "dataset":

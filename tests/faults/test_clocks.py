@@ -1,4 +1,4 @@
-"""A wall clock that leaps by hours and years: status, log, history and the time left stay sane."""
+"""A wall clock that jumps by hours and years: status, log, history and time left stay valid."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from core.runs.history import RunHistory
 from core.runs.status import Status, list_runs, run_status
 
 
-def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(
-    trainer_pool: TrainerPool, whole: Path, tmp_path: Path
-) -> None:
+def test_clock_jumps_do_not_affect_a_run(trainer_pool: TrainerPool, whole: Path, tmp_path: Path) -> None:
     for seed in range(count(3, 30)):
         path = tmp_path / f"leaping-{seed}"
         ended = trainer_pool.train(path, leaps=seed)
@@ -33,7 +31,7 @@ def test_a_clock_that_leaps_back_and_forth_changes_nothing_of_a_run(
             assert left is None or 0 <= left < 60, f"{left:.0f} s left of a run of less than a second"
 
 
-def test_a_run_killed_under_one_clock_and_resumed_under_another_ends_as_if_nothing_had_been(
+def test_a_run_killed_and_resumed_under_different_clocks_ends_like_an_uninterrupted_one(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path
 ) -> None:
     points = trainer_pool.points(tmp_path / "listed")

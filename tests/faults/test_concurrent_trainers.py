@@ -1,4 +1,4 @@
-"""Many on one run: trainers that want it at once, of which one gets it, and readers that all see the same."""
+"""Concurrent access to one run: exactly one trainer gets it, and all readers see the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGER = {**QUICK, "epochs": 8}
 
 
 def race(trainer_pool: TrainerPool, path: Path, scratch: Path) -> tuple[Job, list[Job]]:
-    """Start ten trainers at once; the one that holds the run, and the others."""
+    """Start ten trainers at once; returns the one that locked the run, and the others."""
     gate = scratch / "gate"
     with open(gate, "w") as barrier:
         fcntl.flock(barrier, fcntl.LOCK_EX)
@@ -44,7 +44,7 @@ def race(trainer_pool: TrainerPool, path: Path, scratch: Path) -> tuple[Job, lis
 
 
 def assert_one_trained(trainer_pool: TrainerPool, path: Path, winner: Job, losers: list[Job], scratch: Path) -> None:
-    """The others were turned away with a sentence; the one that trained is unharmed, and so is its run."""
+    """The others were refused with a one-line error; the winner and its run are unaffected."""
     for loser in losers:
         ended = trainer_pool.wait(loser)
         assert ended.code == 1, ended.said
@@ -72,7 +72,7 @@ def shorten(path: Path, epochs: int) -> None:
     config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
 
 
-def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_not(
+def test_of_ten_trainers_started_on_one_run_one_trains_and_nine_are_refused(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
@@ -81,13 +81,13 @@ def test_of_ten_trainers_started_at_once_on_one_run_one_trains_and_nine_say_why_
         path = scratch / "a"
         assert (
             trainer_pool.train(path, ENDLESS, fault={"trace": "", "kind": "kill", "at": 20}).code == -9
-        )  # it is there now
+        )  # it exists now
         (path / EVENTS).unlink(missing_ok=True)
         winner, losers = race(trainer_pool, path, scratch)
         assert_one_trained(trainer_pool, path, winner, losers, scratch)
 
 
-def test_of_ten_trainings_begun_at_once_under_one_name_one_trains_and_nine_say_why_not(
+def test_of_ten_new_runs_with_one_name_one_trains_and_nine_are_refused(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     for number in range(count(1, 10)):
@@ -122,7 +122,7 @@ def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(trainer_poo
 
 
 class Listener:
-    """Where a watcher's messages go."""
+    """Receives the messages of a watcher."""
 
     def __init__(self) -> None:
         self.history = RunHistory()
@@ -136,7 +136,7 @@ class Listener:
         return True
 
 
-async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_same(
+async def test_ten_watchers_of_one_run_get_the_same_events_through_two_kills(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
@@ -149,7 +149,7 @@ async def test_ten_screens_that_watch_one_run_through_two_kills_are_told_the_sam
     assert (await asyncio.to_thread(trainer_pool.train, path)).code == 0
     async with asyncio.timeout(PATIENCE):
         while not all(it.events and isinstance(it.events[-1], Finished) for it in listeners):
-            await asyncio.sleep(0.01)  # the turn of the watchers
+            await asyncio.sleep(0.01)  # let the watchers run
     for watcher in watchers:
         watcher.cancel()
     whole = RunHistory.of(path / EVENTS)

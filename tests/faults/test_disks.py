@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or broken at any write: one sentence, a checkpoint that can be read, the same end."""
+"""Full, read-only and failing disks: a one-line error, a readable checkpoint, and the same result after resuming."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQ
 
 
 def some(points: list[str], number: int, seed: int) -> list[int]:
-    """`number` places of points, in an order of their own."""
+    """`number` indices of points, in random order."""
     places = list(range(1, len(points) + 1))
     random.Random(seed).shuffle(places)
     return sorted(places[:number])
 
 
 def assert_refused(ended: Ended, where: str) -> None:
-    """It ended well, after its last write, or with one sentence and nothing else."""
+    """The trainer succeeded, after its last write, or failed with a one-line error."""
     assert ended.code in (0, 1), f"at {where}: {ended.said}"
     if ended.code:
         assert ended.said.startswith("minidiff: "), f"at {where}: {ended.said}"
@@ -39,7 +39,7 @@ def assert_readable(path: Path) -> None:
         assert int(tensors(path)["step"]) > 0
 
 
-def test_a_disk_that_fills_up_at_any_point_stops_the_run_and_room_lets_it_go_on(
+def test_a_disk_that_fills_up_stops_the_run_which_resumes_once_there_is_space(
     small_disk: TrainerPool, whole: Path
 ) -> None:
     points = small_disk.points("/mnt/listed")
@@ -69,7 +69,7 @@ def test_a_disk_that_fills_up_at_any_point_stops_the_run_and_room_lets_it_go_on(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_disk_that_refuses_every_write_from_any_point_on_leaves_a_run_that_can_be_resumed(
+def test_a_run_can_be_resumed_after_its_disk_starts_refusing_writes(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path, error: str
 ) -> None:
     points = trainer_pool.points(tmp_path / "listed")
@@ -87,7 +87,7 @@ def test_a_disk_that_refuses_every_write_from_any_point_on_leaves_a_run_that_can
         assert_same_end(path, whole)
 
 
-def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_when_it_can_be_written(
+def test_a_read_only_disk_is_reported_and_the_run_resumes_once_it_is_writable(
     small_disk: TrainerPool, whole: Path
 ) -> None:
     points = small_disk.points("/mnt/listed")
@@ -110,7 +110,7 @@ def test_a_run_on_a_disk_that_is_mounted_read_only_is_said_to_be_so_and_goes_on_
 
 
 @pytest.mark.parametrize("name", [STATE, MODEL, f".{STATE}.tmp", f".{MODEL}.tmp"])
-def test_a_folder_in_a_checkpoints_place_is_named_and_the_run_goes_on_once_it_is_gone(
+def test_a_folder_in_place_of_a_checkpoint_is_reported_and_the_run_resumes_once_it_is_removed(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "a"
@@ -137,7 +137,7 @@ def test_a_folder_in_a_checkpoints_place_is_named_and_the_run_goes_on_once_it_is
 
 
 def remount(trainer_pool: TrainerPool, how: str) -> None:
-    """Mount the small disk anew in the namespace that it is in."""
+    """Remount the small disk in its namespace."""
     pid = trainer_pool.disk.parts[2]
     options = ["--preserve-credentials"] if os.getuid() else []
     subprocess.run(

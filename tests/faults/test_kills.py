@@ -1,4 +1,4 @@
-"""Trainers killed at every named point of their writes, and at random instants: nothing acknowledged is lost."""
+"""Trainers killed at every point of their writes and at random times: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.runs.directory import RESERVE, STATE
 from core.runs.events import Checkpoint
 from core.runs.status import Status, run_status
 
-# A preset each, with the optimizers, the moving average and the schedules of the learning rate among them.
+# One for each preset; together they cover the optimizers, EMA and the learning-rate schedules.
 RECIPES: dict[str, dict[str, Any]] = {
     "quick-adam": QUICK,
     "quick-adamw": {**QUICK, "optimizer": "adamw", "warmup_steps": 3, "lr_schedule": "linear"},
@@ -47,7 +47,7 @@ SLOW = "tutorial-adam"
 
 @pytest.fixture(scope="module")
 def wholes(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where runs of the recipes lie that nothing interrupted, trained when first asked for."""
+    """Returns a function that gives the uninterrupted run of a recipe, trained on first use."""
     return tmp_path_factory.mktemp("wholes")
 
 
@@ -58,7 +58,7 @@ def whole_of(trainer_pool: TrainerPool, wholes: Path, recipe: str) -> Path:
 
 
 def assert_survived(trainer_pool: TrainerPool, path: Path, recipe: str, seen: list[str], whole: Path) -> None:
-    """After a kill: the log holds what was given, the state is readable, and the run ends as if nothing had been."""
+    """After a kill, the log has every yielded event, the state is readable, and the run resumes to the same result."""
     if seen:
         assert_kept(path, seen)
         assert run_status(path) in (Status.INTERRUPTED, Status.FINISHED)
@@ -76,7 +76,7 @@ def assert_survived(trainer_pool: TrainerPool, path: Path, recipe: str, seen: li
 
 
 def chosen(points: list[str], number: int, generator: random.Random) -> list[int]:
-    """Places of `number` points: of each kind of point one, in so far as there is room, then any."""
+    """Indices of `number` points: one of each kind if possible, then random ones."""
     places = list(range(1, len(points) + 1))
     generator.shuffle(places)
     firsts = list({points[place - 1].replace("state", "model"): place for place in places}.values())
@@ -100,7 +100,7 @@ def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_the_state(
+def test_a_trainer_killed_between_renaming_state_and_model_resumes_from_the_state(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     points = trainer_pool.points(tmp_path / "listed", RECIPES[recipe])
@@ -114,10 +114,10 @@ def test_a_trainer_killed_between_the_renames_of_state_and_model_goes_on_from_th
         assert_survived(trainer_pool, path, recipe, killed.seen, whole)
 
 
-def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_next(
+def test_a_trainer_killed_before_writing_its_last_model_leaves_that_to_the_next(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path
 ) -> None:
-    """With a checkpoint at each epoch only, the model that is there is that of the epoch before."""
+    """With a checkpoint per epoch only, the existing model is from the epoch before."""
     points = trainer_pool.points(tmp_path / "listed", QUICK, each_step=False)
     last = max(at for at, point in enumerate(points, 1) if point.startswith("after-rename") and STATE in point)
     path, whole = tmp_path / "a", whole_of(trainer_pool, wholes, "quick-adam")
@@ -129,7 +129,7 @@ def test_a_trainer_killed_before_its_last_model_was_written_leaves_that_to_the_n
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_trainer_killed_at_random_instants_loses_nothing(
+def test_a_trainer_killed_at_random_times_loses_nothing(
     trainer_pool: TrainerPool, wholes: Path, tmp_path: Path, recipe: str
 ) -> None:
     generator = random.Random(recipe)
@@ -140,9 +140,9 @@ def test_a_trainer_killed_at_random_instants_loses_nothing(
     kills = count(1, 2 if recipe == SLOW else 8)
     for number in range(kills):
         path, seen = tmp_path / f"killed-{number}", []
-        for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed, too
+        for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed too
             job = trainer_pool.start(path, RECIPES[recipe])
-            time.sleep(generator.uniform(0.0, takes))  # the instant itself: nothing is waited for
+            time.sleep(generator.uniform(0.0, takes))  # the random time itself, not a wait for an event
             end(job.pid)
             ended = trainer_pool.wait(job)
             seen += ended.seen
@@ -153,6 +153,6 @@ def test_a_trainer_killed_at_random_instants_loses_nothing(
 
 
 def end(pid: int) -> None:
-    """Kill a trainer, which may have ended by itself."""
+    """Kill a trainer unless it has already exited."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

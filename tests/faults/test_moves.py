@@ -1,4 +1,4 @@
-"""Run directories that are moved or copied, also under a trainer's hands, and disks that keep no locks."""
+"""Run directories that are moved or copied, also during training, and file systems without locks."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def longer(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `LONGER` that nothing interrupted."""
+    """An uninterrupted run of `LONGER`."""
     path = tmp_path_factory.mktemp("longer") / "longer"
     assert trainer_pool.train(path, LONGER).code == 0
     return path
 
 
 def until_seen(job: Job, kind: str, number: int = 1) -> None:
-    """Wait until a trainer gave so many events of `kind`."""
+    """Wait until a trainer has yielded `count` events of `kind`."""
     deadline = time.monotonic() + PATIENCE
     while not job.files[1].exists() or job.files[1].read_text().count(f'"event":"{kind}"') < number:
         assert time.monotonic() < deadline, f"waited in vain for {kind}"
         time.sleep(0.002)
 
 
-def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_where_it_is_now(
+def test_moving_a_run_fails_its_trainer_with_an_error_and_the_run_resumes_at_its_new_path(
     trainer_pool: TrainerPool, longer: Path, tmp_path: Path
 ) -> None:
     for number in range(1, count(2, 10) + 1):
@@ -57,7 +57,7 @@ def test_a_run_moved_under_its_trainer_is_failed_with_a_sentence_and_goes_on_whe
 
 
 def interrupted(trainer_pool: TrainerPool, path: Path) -> None:
-    """A run whose trainer was killed on its way."""
+    """A run whose trainer was killed during training."""
     job = trainer_pool.start(path, LONGER)
     until_seen(job, "checkpoint", 5)
     os.kill(job.pid, 9)
@@ -72,7 +72,7 @@ def test_a_run_moved_between_two_trainers_resumes(trainer_pool: TrainerPool, lon
     assert_same_end(tmp_path / "elsewhere" / "there", longer)
 
 
-def test_a_copied_run_and_its_original_go_on_each_by_itself(
+def test_a_copied_run_and_its_original_resume_independently(
     trainer_pool: TrainerPool, longer: Path, tmp_path: Path
 ) -> None:
     interrupted(trainer_pool, tmp_path / "original")
@@ -95,7 +95,7 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
         try:
             shutil.copytree(original, copy)
         except shutil.Error:
-            taken_away = True  # a temporary file became a checkpoint meanwhile; what else is there was copied
+            taken_away = True  # a temporary file was renamed during the copy; everything else was copied
         assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), taken_away
         if run_status(copy) is not Status.FINISHED:
             assert trainer_pool.train(copy).code == 0
@@ -106,7 +106,7 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
-def test_where_nothing_can_be_locked_a_trainer_refuses_with_a_sentence(
+def test_a_file_system_without_locks_is_a_one_line_error(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path, error: int
 ) -> None:
     path = tmp_path / "a"

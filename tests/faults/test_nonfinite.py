@@ -1,4 +1,4 @@
-"""A run whose loss is no number any more: its last good checkpoint is what resuming goes on from."""
+"""Runs with a non-finite loss: resuming continues from the last good checkpoint."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from core.runs.status import Status, run_status
 from core.training import loss_window
 from core.training.api import resume, train
 
-LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps an epoch, at whose end there is a checkpoint
+LONG = {**QUICK, "batch_size": 1, "epochs": 3}  # 48 steps per epoch, with a checkpoint at its end
 
 
-def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_checkpoint(
+def test_a_run_that_failed_on_nan_losses_resumes_from_its_last_good_checkpoint(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     whole, path, listed = tmp_path / "whole", tmp_path / "a", tmp_path / "listed"
     assert trainer_pool.train(whole, LONG, each_step=False).code == 0
     points = trainer_pool.points(listed, {**LONG, "epochs": 1}, each_step=False)
-    renames = [point for point in points if point.startswith("after-rename")]  # writes to the log vary with the pace
+    renames = [point for point in points if point.startswith("after-rename")]  # log writes vary with the throughput
     saved = next(place for place, point in enumerate(renames, 1) if MODEL in point)
     fault = {"trace": "", "kind": "kill", "only": "after-rename", "at": saved}
     killed = trainer_pool.train(path, LONG, each_step=False, fault=fault)
@@ -49,11 +49,11 @@ def test_a_run_failed_by_losses_that_are_no_numbers_goes_on_from_its_last_good_c
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64, 64)}  # 12 steps an epoch
+DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64, 64)}  # 12 steps per epoch
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_often_it_is_resumed(
+def test_a_diverging_run_never_finishes_even_if_short_or_resumed(
     trainer_pool: TrainerPool, tmp_path: Path, epochs: int
 ) -> None:
     path = tmp_path / "a"
@@ -66,8 +66,8 @@ def test_a_run_that_diverges_never_finishes_however_short_it_is_and_however_ofte
         assert not any(isinstance(event, Finished) for event in log_of(path))
 
 
-def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ten that end the run, seven come before a stop."""
+def test_the_count_of_skipped_steps_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten skipped steps fail the run; seven of them come before a stop."""
     for name in ("MIN_SECONDS", "MIN_FRACTION"):
         monkeypatch.setattr(loss_window, name, 0.0)  # an event for each step
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
@@ -88,7 +88,7 @@ def test_the_count_of_skipped_steps_is_kept_over_a_stop(tmp_path: Path, monkeypa
     assert skipped == 2, "the third ended it"
 
 
-def test_a_checkpoint_from_before_a_divergence_is_not_written_over(tmp_path: Path) -> None:
+def test_a_checkpoint_from_before_a_divergence_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a"
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events = train(config)
@@ -103,6 +103,6 @@ def test_a_checkpoint_from_before_a_divergence_is_not_written_over(tmp_path: Pat
 
 
 def spoil(events: object) -> None:
-    """Put values into the training images, in memory, of which no loss is a number."""
+    """Replace the training images in memory so every loss is NaN."""
     trainer = events.gi_frame.f_locals["loop"]._trainer  # type: ignore[attr-defined]
     trainer.images = torch.full(trainer.images.shape, math.nan)

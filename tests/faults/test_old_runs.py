@@ -1,4 +1,4 @@
-"""Run directories that earlier versions wrote, and locks left over from before a reboot: all are taken up."""
+"""Run directories of earlier versions, and stale locks from before a reboot, can be used."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from core.training.state import read_state
 OLD = HERE / "old_runs"
 VERSIONS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 NEWEST = "0.1.0"
-UNRELEASED = ("0.1.0-first",)  # written by code that no release had
-# Options that came after the first version, and fields that events came to have.
+UNRELEASED = ("0.1.0-first",)  # written by code that was never released
+# Options and event fields added after the first version.
 LATER_OPTIONS = (
     "eval_every",
     "precision",
@@ -45,13 +45,13 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD / request.param, tmp_path / "runs" / request.param))
 
 
-def test_there_is_a_run_of_this_version() -> None:
+def test_a_run_of_the_current_version_is_stored() -> None:
     import core
 
     assert core.__version__ in VERSIONS, "each release adds a run; see old_runs/README.md"
 
 
-def test_an_old_run_is_listed_summarised_and_sampled_from(old: Path) -> None:
+def test_an_old_run_can_be_listed_summarised_and_sampled_from(old: Path) -> None:
     assert [run.name for run in list_runs(old.parent)] == [old.name]
     summary = summarize(old)
     assert (summary.status, summary.step, summary.total_steps) == (Status.STOPPED, 3, 9)
@@ -64,10 +64,10 @@ def test_an_old_run_is_listed_summarised_and_sampled_from(old: Path) -> None:
     assert bool(last.x.isfinite().all())
 
 
-def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(trainer_pool: TrainerPool, old: Path) -> None:
+def test_an_old_run_resumes_to_the_same_result_as_an_uninterrupted_one(trainer_pool: TrainerPool, old: Path) -> None:
     config = TrainConfig.from_toml(old / CONFIG).model_dump(mode="json", exclude={"root", "name", "data_root"})
     resumed = trainer_pool.train(old)
-    if old.name in UNRELEASED:  # its moments bear other names: refused with a sentence, and nothing is changed
+    if old.name in UNRELEASED:  # its moments have other names: refused with an error, and nothing is changed
         assert resumed.code == 1
         assert "lacks what resuming needs" in resumed.said
         assert len(resumed.said.splitlines()) == 1
@@ -79,14 +79,12 @@ def test_an_old_run_is_resumed_and_ends_where_it_would_have_ended(trainer_pool: 
     assert trainer_pool.train(old.with_name("anew"), config).code == 0
     (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
     for (_, loss, validation_loss), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
-        assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another processor sums in another order
+        assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another CPU sums in another order
         assert math.isclose(validation_loss, other_held_out, rel_tol=1e-3)
 
 
 @pytest.mark.parametrize("option", LATER_OPTIONS if FULL else LATER_OPTIONS[:3])
-def test_a_run_that_knows_nothing_of_a_later_option_goes_on(
-    trainer_pool: TrainerPool, tmp_path: Path, option: str
-) -> None:
+def test_a_run_without_a_newer_option_resumes(trainer_pool: TrainerPool, tmp_path: Path, option: str) -> None:
     path = Path(shutil.copytree(OLD / NEWEST, tmp_path / "a"))
     config = path / CONFIG
     lines = config.read_text().splitlines(keepends=True)
@@ -102,7 +100,7 @@ def test_a_run_that_knows_nothing_of_a_later_option_goes_on(
 
 
 def without(path: Path, kind: str, option: str) -> None:
-    """Write a checkpoint anew whose config lacks an option."""
+    """Rewrite a checkpoint without one option of its config."""
     tensors, config, step, more = (read_weights if kind == "model" else read_state)(path)
 
     class Lacking(TrainConfig):
@@ -114,7 +112,7 @@ def without(path: Path, kind: str, option: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "field"), [("started", "torch"), ("resumed", "torch")])
-def test_an_event_that_lacks_a_later_field_is_read(kind: str, field: str) -> None:
+def test_an_event_without_a_newer_field_is_read(kind: str, field: str) -> None:
     record = {"event": kind, "time": 1.0, "name": "a", "device": "cpu", "threads": 1, "parameters": 5, "epochs": 2}
     event = from_line(json.dumps(record | ({"step": 0} if kind == "resumed" else {})))
     assert event is not None
@@ -122,7 +120,7 @@ def test_an_event_that_lacks_a_later_field_is_read(kind: str, field: str) -> Non
 
 
 @pytest.mark.parametrize("boot", [1.0, None], ids=["of another boot", "that names no boot"])
-def test_a_lock_whose_pid_is_another_process_by_now_holds_nothing(
+def test_a_lock_whose_pid_was_reused_holds_nothing(
     trainer_pool: TrainerPool, whole: Path, tmp_path: Path, boot: float | None
 ) -> None:
     path = tmp_path / "a"

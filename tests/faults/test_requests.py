@@ -1,4 +1,4 @@
-"""What others ask of a trainer while it is stopped, starting or busy; and files that are deleted under its hands."""
+"""Requests to a trainer that is suspended, starting or busy; and files deleted while it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL: tuple[RequestName, ...] = ("pause", "continue", "stop", "checkpoint")
 
 
 def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
-    """Make requests while the trainer cannot look, so that it finds all of them at once."""
+    """Make requests while the trainer is suspended, so it reads all of them at once."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
     for what in asked:
@@ -39,7 +39,7 @@ def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
 
 
 def expected(asked: tuple[RequestName, ...]) -> tuple[list[str], Status]:
-    """The changes that these requests, one after another, lead to, and the status after them."""
+    """The state changes expected from these requests in order, and the final status."""
     changes, status = [], Status.RUNNING
     for what in asked:
         if what == "stop":
@@ -61,7 +61,7 @@ CHOSEN = SEQUENCES if FULL else [*ALWAYS, *random.Random(20261128).sample(SEQUEN
 
 
 @pytest.mark.parametrize("asked", CHOSEN, ids="-".join)
-def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
+def test_requests_within_one_step_are_handled_in_order(
     trainer_pool: TrainerPool, tmp_path: Path, asked: tuple[RequestName, ...]
 ) -> None:
     path = tmp_path / "a"
@@ -84,9 +84,7 @@ def test_requests_that_arrive_within_one_step_are_obeyed_one_after_another(
     assert run_status(path) is Status.STOPPED
 
 
-def test_a_run_that_was_asked_much_while_it_was_stopped_ends_where_it_would_have_ended(
-    trainer_pool: TrainerPool, tmp_path: Path
-) -> None:
+def test_requests_to_a_suspended_trainer_do_not_change_the_result(trainer_pool: TrainerPool, tmp_path: Path) -> None:
     assert trainer_pool.train(tmp_path / "whole", LONGER).code == 0
     generator = random.Random(28)
     for turn in range(count(2, 20)):
@@ -98,15 +96,13 @@ def test_a_run_that_was_asked_much_while_it_was_stopped_ends_where_it_would_have
                 ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
                 request(path, "continue")
             except (ProcessLookupError, psutil.NoSuchProcess, RunError):
-                pass  # it has ended already
+                pass  # it has already exited
             assert trainer_pool.wait(job).code == 0
         assert_same_end(path, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("change", ["deleted", "replaced", "emptied"])
-def test_asking_again_works_after_the_requests_were_deleted(
-    trainer_pool: TrainerPool, tmp_path: Path, change: str
-) -> None:
+def test_requests_work_again_after_the_file_was_deleted(trainer_pool: TrainerPool, tmp_path: Path, change: str) -> None:
     path = tmp_path / "a"
     job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
@@ -128,7 +124,7 @@ def test_asking_again_works_after_the_requests_were_deleted(
     assert run_status(path) is Status.STOPPED
 
 
-def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_asked_again(
+def test_after_deleting_a_rejected_request_file_as_advised_requests_work_again(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
@@ -145,10 +141,8 @@ def test_a_file_of_requests_that_is_not_obeyed_is_deleted_as_the_error_says_and_
 
 
 @pytest.mark.parametrize("ended", ["new", "stopped", "killed"])
-def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
-    trainer_pool: TrainerPool, tmp_path: Path, ended: str
-) -> None:
-    """Before the trainer has loaded torch, let alone taken a step."""
+def test_a_request_made_right_after_launch_is_obeyed(trainer_pool: TrainerPool, tmp_path: Path, ended: str) -> None:
+    """Before the trainer has imported torch."""
     path = tmp_path / "a"
     job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
@@ -175,7 +169,7 @@ def test_a_request_made_as_soon_as_a_trainer_was_launched_is_obeyed(
     assert taken == [], "it stopped before its first step"
 
 
-def test_requests_left_behind_by_a_killed_trainer_are_not_for_the_next(
+def test_requests_left_by_a_killed_trainer_are_not_passed_to_the_next(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
@@ -194,7 +188,7 @@ def test_requests_left_behind_by_a_killed_trainer_are_not_for_the_next(
 
 @pytest.mark.parametrize("names", [(LOCK,), (EVENTS,), (LOCK, EVENTS)], ids="-".join)
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_gets_the_run(
+def test_a_deleted_lock_or_log_is_rewritten_and_no_other_trainer_gets_the_run(
     trainer_pool: TrainerPool, tmp_path: Path, names: tuple[str, ...], how: str
 ) -> None:
     path, whole = tmp_path / "a", tmp_path / "whole"
@@ -206,7 +200,7 @@ def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_
         (path / name).unlink()
         if how == "replaced":
             (path / name).touch()
-    if names == (LOCK,):  # whoever looks before the trainer does finds the run held all the same
+    if names == (LOCK,):  # the run counts as locked even before the trainer checks again
         assert is_locked(path)
         rival = trainer_pool.train(path, LONGER)
         assert rival.code == 1
@@ -220,13 +214,13 @@ def test_a_lock_or_log_deleted_under_a_trainer_is_written_again_and_nobody_else_
     assert_same_end(path, whole)
 
 
-def test_a_trainer_whose_run_another_has_taken_ends_and_writes_nothing_more(
+def test_a_trainer_that_lost_its_run_to_another_exits_and_writes_nothing_more(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a"
     first = trainer_pool.start(path, ENDLESS)
     until_seen(first, "progress")
-    request(path, "pause")  # so that it is not stopped amid a checkpoint, whose files both would write
+    request(path, "pause")  # so it is not stopped during a checkpoint, which both would write
     wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
     os.kill(first.pid, signal.SIGSTOP)
     for name in (LOCK, EVENTS):

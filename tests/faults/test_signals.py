@@ -1,4 +1,4 @@
-"""Signals at random instants, in every process: no traceback, documented exit codes, runs that go on."""
+"""Signals at random times in every process: no traceback, documented exit codes, and runs that resume."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from core.runs.status import Status, is_locked, lock_holder, run_status
 from core.training.api import resume
 from core.training.state import read_state
 
-TOLD = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes of a trainer that came to write
-STARTING_SECONDS = 3.0  # within which Python, torch and the run are there, on a slow machine not quite
-TAKES = 2.0  # seconds of an endless training in which it is struck
+TOLD = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes of a trainer that saved its state
+STARTING_SECONDS = 3.0  # in which Python and torch start and the run is created, except on slow machines
+TAKES = 2.0  # seconds of endless training in which the signal arrives
 ENDLESS = {**QUICK, "epochs": 100_000}
 
 
@@ -36,7 +36,7 @@ def assert_clean(said: str) -> None:
 
 
 @pytest.mark.parametrize("number", TOLD)
-def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_documented_code(
+def test_a_trainer_signalled_at_a_random_time_saves_its_state_and_exits_with_the_documented_code(
     trainer_pool: TrainerPool, tmp_path: Path, number: signal.Signals
 ) -> None:
     generator = random.Random(int(number))
@@ -44,10 +44,10 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
         path = tmp_path / f"{number.name}-{turn}"
         job = trainer_pool.start(path, ENDLESS, each_step=bool(turn % 2))
         wait_until(lambda path=path: is_locked(path), "a trainer holds the run")  # type: ignore[misc]
-        time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the instant itself
+        time.sleep(generator.uniform(0.0, TAKES) if turn else 0.0)  # the random time itself
         os.kill(job.pid, number)
         ended = trainer_pool.wait(job)
-        # before its first step it has nothing to write, and may be ended by the signal itself
+        # before its first step there is nothing to save, and the signal itself may end it
         assert ended.code in (TOLD[number], -number), ended.said
         assert_clean(ended.said)
         if not ended.seen:
@@ -64,8 +64,8 @@ def test_a_trainer_told_to_go_at_a_random_instant_keeps_its_state_and_gives_the_
 
 
 @pytest.mark.parametrize("number", TOLD)
-def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Path, number: signal.Signals) -> None:
-    """Python itself starting, torch loading, a run being made, trained and ended."""
+def test_the_command_prints_no_traceback_when_signalled_at_any_time(home: Path, number: signal.Signals) -> None:
+    """During startup of Python, import of torch, and creation, training and end of a run."""
     generator = random.Random(int(number))
     for turn in range(count(1, 15)):
         name = f"{number.name}-{turn}"
@@ -77,7 +77,7 @@ def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Pa
             text=True,
         )
         wait_until(lambda pid=process.pid: has_python(pid), "Python runs there")  # type: ignore[misc]
-        time.sleep(generator.uniform(0.0, 2 * STARTING_SECONDS))  # the instant itself
+        time.sleep(generator.uniform(0.0, 2 * STARTING_SECONDS))  # the random time itself
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode in (0, TOLD[number], -number), said
@@ -89,7 +89,7 @@ def test_the_command_struck_at_any_moment_of_its_life_says_no_traceback(home: Pa
 
 
 def has_python(pid: int) -> bool:
-    """Whether the interpreter is past its own start, where Ctrl-C is nobody's to catch: it loads our packages."""
+    """Whether Python is past its startup, during which Ctrl-C cannot be handled: it imports our packages."""
     try:
         return any("pydantic" in part.path or "libcrypto" in part.path for part in psutil.Process(pid).memory_maps())
     except psutil.Error:
@@ -97,7 +97,7 @@ def has_python(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [*TOLD, signal.SIGKILL] if FULL else [signal.SIGTERM])
-def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
+def test_a_signalled_detached_trainer_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
         assert run(["train", *FOREVER, "--name", path.name, "--detach"]) == 0
@@ -107,7 +107,7 @@ def test_a_detached_trainer_struck_leaves_no_traceback_in_its_log(trainers: Path
         assert run_status(path) is (Status.INTERRUPTED if number == signal.SIGKILL else Status.STOPPED)
 
 
-def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
+def test_suspending_a_trainer_at_random_times_does_not_change_the_result(
     trainer_pool: TrainerPool, tmp_path: Path
 ) -> None:
     from trainer_pool import assert_same_end
@@ -118,7 +118,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
         path = tmp_path / f"a-{turn}"
         job = trainer_pool.start(path, longer)
         for _ in range(4):
-            time.sleep(generator.uniform(0.0, 0.2))  # the instant itself
+            time.sleep(generator.uniform(0.0, 0.2))  # the random time itself
             try:
                 os.kill(job.pid, signal.SIGSTOP)
                 if is_locked(path):
@@ -131,7 +131,7 @@ def test_a_trainer_stopped_and_continued_at_random_instants_goes_on_as_before(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_screen_struck_at_a_random_instant_restores_its_terminal(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_app_signalled_at_a_random_time_restores_the_terminal(tmp_path: Path, number: signal.Signals) -> None:
     generator = random.Random(int(number))
     for _ in range(count(1, 10)):
         with PseudoTerminal("--root", str(tmp_path / "runs"), cwd=tmp_path) as terminal:
@@ -148,7 +148,7 @@ def test_a_screen_struck_at_a_random_instant_restores_its_terminal(tmp_path: Pat
                 assert off >= on, mode
 
 
-def test_a_screen_that_is_killed_takes_its_engine_along_and_no_trainer(trainers: Path, tmp_path: Path) -> None:
+def test_killing_the_app_ends_its_engine_but_no_trainer(trainers: Path, tmp_path: Path) -> None:
     path = trainers / "a"
     for _ in range(count(1, 5)):
         arguments = ["train", *FOREVER, "--name", "a"] if not path.exists() else ["resume", "a"]

@@ -1,4 +1,4 @@
-"""Event logs cut in the middle, with garbage in them or of a newer version: reading, status, plots and resume go on."""
+"""Event logs that are truncated, damaged or of a newer version: reading, status, plots and resume still work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEWER = (
 
 @pytest.fixture(scope="module")
 def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose trainer was killed half way."""
+    """A run whose trainer was killed halfway."""
     path = tmp_path_factory.mktemp("interrupted") / "a"
     points = trainer_pool.points(path.with_name("listed"))
     killed = trainer_pool.train(path, fault={"trace": "", "kind": "kill", "at": len(points) // 2})
@@ -45,7 +45,7 @@ def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFact
 
 
 def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_told: bool = True) -> None:
-    """Whatever the log holds, it is read, and the run ends in the same weights."""
+    """The log can be read, and the run resumes to the same weights."""
     events, _ = LogTail(path / EVENTS).read()
     history = RunHistory()
     history.extend(events)
@@ -65,7 +65,7 @@ def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_to
         assert losses(path)[0][-1] == losses(whole)[0][-1]
 
 
-def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
+def test_a_log_truncated_at_any_byte_is_read_and_its_run_resumes(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     generator = random.Random(5)
@@ -75,23 +75,23 @@ def test_a_log_cut_at_any_byte_is_read_and_its_run_goes_on(
         shutil.copytree(interrupted, path)
         cut = generator.randrange(len(content))
         (path / EVENTS).write_bytes(content[:cut])
-        assert_goes_on(trainer_pool, path, whole, all_told=False)  # what was cut off is lost, and nothing else
+        assert_goes_on(trainer_pool, path, whole, all_told=False)  # only the truncated part is lost
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
 @pytest.mark.parametrize("place", ["first", "amid", "last"] if FULL else ["amid"])
-def test_garbage_in_a_log_is_passed_over(
+def test_garbage_in_a_log_is_skipped(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str, place: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
     lines = (interrupted / EVENTS).read_bytes().splitlines(keepends=True)
     at = {"first": 0, "amid": len(lines) // 2, "last": len(lines)}[place]
     (tmp_path / "a" / EVENTS).write_bytes(b"".join([*lines[:at], GARBAGE[kind], *lines[at:]]))
-    swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line that it is glued to
+    swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line it is joined to
     assert_goes_on(trainer_pool, tmp_path / "a", whole, all_told=not swallows)
 
 
-def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_is_read(
+def test_unknown_events_and_fields_of_a_newer_version_are_skipped(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
@@ -108,7 +108,7 @@ def test_events_and_fields_of_a_newer_version_are_passed_over_and_what_is_known_
     assert_goes_on(trainer_pool, tmp_path / "a", whole)
 
 
-def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
+def test_a_run_with_a_missing_or_empty_log_resumes(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path
 ) -> None:
     changes: dict[str, Callable[[Path], object]] = {
@@ -123,7 +123,7 @@ def test_a_log_that_is_gone_or_empty_does_not_keep_a_run_from_going_on(
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_garbage_in_requests_and_lock_is_passed_over(
+def test_garbage_in_requests_and_lock_is_ignored(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, kind: str
 ) -> None:
     shutil.copytree(interrupted, tmp_path / "a")
@@ -134,7 +134,7 @@ def test_garbage_in_requests_and_lock_is_passed_over(
 
 
 @pytest.mark.parametrize("holder", [{"host": 5}, {"log": "many"}, {"pid": None}, {"started": []}, {"host": None}])
-def test_a_lock_of_odd_values_is_no_obstacle(
+def test_a_lock_with_odd_values_does_not_block_a_run(
     trainer_pool: TrainerPool, interrupted: Path, whole: Path, tmp_path: Path, holder: dict[str, object]
 ) -> None:
     from core.runs.events import Finished

@@ -1,4 +1,4 @@
-"""The tests' side of `forked`: starts jobs, waits for them, and compares what runs came to."""
+"""Client of `fork_server`: starts jobs, waits for them, and compares the resulting runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = {**TINY, "preset": "quick", "channels": (4, 4)}
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its exit code or minus the signal, what it said, and the events it was given."""
+    """The result of a job: exit code or minus the signal, its stderr, and the events it yielded."""
 
     code: int
     said: str
@@ -37,20 +37,20 @@ class Ended:
 
 @dataclass(frozen=True)
 class Job:
-    """A child that was started."""
+    """A running child process."""
 
     pid: int
-    files: tuple[Path, Path]  # what it said, and the events it was given
+    files: tuple[Path, Path]  # its stderr, and the events it yielded
 
 
 class TrainerPool:
-    """A process with torch loaded that forks trainers; with `disk`, on a small disk of its own, such as "1m"."""
+    """A process with torch imported that forks trainers; `disk` gives it a small disk of that size, such as "1m"."""
 
     def __init__(self, scratch: Path, disk: str | None = None) -> None:
         self._scratch = scratch
         scratch.mkdir(parents=True, exist_ok=True)
         program = [sys.executable, str(HERE / "fork_server.py")]
-        # PYTHONPATH holds what is tested; the working directory is none of a child's business.
+        # PYTHONPATH has the tested code; children do not depend on the working directory.
         self._process = subprocess.Popen(
             [*MOUNT, disk, *program] if disk else program,
             stdin=subprocess.PIPE,
@@ -59,7 +59,7 @@ class TrainerPool:
             cwd=scratch,
         )
         pid = self._handle()["ready"]
-        self.disk = Path(f"/proc/{pid}/root/mnt")  # how the tests see the small disk that its children see as /mnt
+        self.disk = Path(f"/proc/{pid}/root/mnt")  # path in this process of the small disk that children have at /mnt
         self._numbers = itertools.count()
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class TrainerPool:
         self._process.stdout.close()
 
     def start(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Job:
-        """Let a child begin the run at `path`, or resume it if it is there; `job` goes to `fork_server.perform`."""
+        """Start the run at `path` in a child, or resume it if it exists; `job` is passed to `fork_server.perform`."""
         number = next(self._numbers)
         said, seen = self._scratch / f"said-{number}", self._scratch / f"seen-{number}"
         told = {"path": str(path), "config": config or QUICK, "root": str(Path(path).parent), **job}
@@ -79,7 +79,7 @@ class TrainerPool:
         return Job(pid, (said, seen))
 
     def wait(self, job: Job) -> Ended:
-        """Wait for a child's end."""
+        """Wait for a child to exit."""
         code = self._tell({"wait": job.pid})["code"]
         said, seen = (file.read_text() if file.exists() else "" for file in job.files)
         return Ended(code, said, seen.splitlines(keepends=True))
@@ -89,7 +89,7 @@ class TrainerPool:
         return self.wait(self.start(path, config, **job))
 
     def points(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> list[str]:
-        """The points that a whole training passes."""
+        """The points passed by a complete run."""
         trace = self._scratch / f"trace-{next(self._numbers)}"
         assert self.train(path, config, fault={"trace": str(trace)}, **job).code == 0
         return trace.read_text().splitlines()
@@ -109,7 +109,7 @@ class TrainerPool:
 
 
 def can_mount() -> bool:
-    """Whether this user may have a small disk of their own."""
+    """Whether this user can mount a small disk in a namespace."""
     try:
         return subprocess.run([*MOUNT, "1m", "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def can_mount() -> bool:
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Everything in a run's two checkpoints."""
+    """All tensors of both checkpoints of a run."""
     state, _, step, _ = read_state(path / STATE)
     model, _, _, _ = read_weights(path / MODEL)
     step_taken = {"step": torch.tensor(step)}
@@ -125,7 +125,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_end(path: Path, whole: Path) -> None:
-    """Both runs ended in the same weights and moments, bit for bit, with the same losses on the way."""
+    """Both runs have the same weights and moments, bit for bit, and the same losses."""
     found, wanted = tensors(path), tensors(whole)
     assert found.keys() == wanted.keys()
     different = [name for name in wanted if not torch.equal(found[name], wanted[name])]
@@ -134,7 +134,7 @@ def assert_same_end(path: Path, whole: Path) -> None:
 
 
 def losses(path: Path) -> tuple[list[tuple[int, float, float]], list[tuple[int, float, float]]]:
-    """The loss and learning rate of each step, and both losses of each epoch, as a plot shows them."""
+    """The loss and learning rate of each step, and both losses of each epoch, as plotted."""
     history = RunHistory.of(path / EVENTS)
     steps = [(event.step, event.loss, event.learning_rate) for event in history.progress]
     return steps, [(event.epoch, event.loss, event.validation_loss) for event in history.epochs]
@@ -146,12 +146,12 @@ def log_of(path: Path) -> list[Event]:
 
 
 def assert_kept(path: Path, seen: Sequence[str]) -> None:
-    """Every event that a trainer gave to its caller is in the log, whole, in order."""
+    """Every event that a trainer yielded is in the log, complete and in order."""
     lines = iter((path / EVENTS).read_text(errors="replace").splitlines(keepends=True))
     lost = [line for line in seen if line not in lines]
     assert not lost, f"the log lost {lost[0]!r}"
 
 
 def epochs_of(path: Path) -> list[int]:
-    """The epochs that the log tells, as a plot shows them."""
+    """The epochs in the log, as plotted."""
     return [event.epoch for event in RunHistory.of(path / EVENTS).epochs if isinstance(event, Epoch)]

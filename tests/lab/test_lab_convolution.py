@@ -1,4 +1,4 @@
-"""Convolution, window by window, against torch's conv2d, which sums the same numbers in another order."""
+"""Convolution, window by window, against conv2d, which sums in another order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def by_torch(image: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
 
 @given(cases())
 @settings(max_examples=300, deadline=None)
-def test_windows_products_and_totals_are_those_of_conv2d(case: tuple[Tensor, Tensor, Geometry]) -> None:
+def test_windows_products_and_sums_match_conv2d(case: tuple[Tensor, Tensor, Geometry]) -> None:
     image, kernel, geometry = case
     expected = by_torch(image, kernel, geometry)
     steps = list(convolve_steps(image, kernel, geometry))
@@ -66,7 +66,7 @@ def test_windows_products_and_totals_are_those_of_conv2d(case: tuple[Tensor, Ten
 
 @given(cases())
 @settings(max_examples=100, deadline=None)
-def test_a_window_lies_at_its_origin_in_the_padded_image(case: tuple[Tensor, Tensor, Geometry]) -> None:
+def test_a_window_is_at_its_origin_in_the_padded_image(case: tuple[Tensor, Tensor, Geometry]) -> None:
     image, kernel, geometry = case
     mode = {"zeros": "constant"}.get(geometry.padding_mode, geometry.padding_mode)
     padded = functional.pad(image[None, None], [geometry.padding] * 4, mode)[0, 0]
@@ -79,7 +79,7 @@ def test_a_window_lies_at_its_origin_in_the_padded_image(case: tuple[Tensor, Ten
 
 @given(cases())
 @settings(max_examples=100, deadline=None)
-def test_a_flipped_kernel_is_the_mathematicians_convolution(case: tuple[Tensor, Tensor, Geometry]) -> None:
+def test_a_flipped_kernel_gives_the_mathematical_convolution(case: tuple[Tensor, Tensor, Geometry]) -> None:
     image, kernel, geometry = case
     *_, last = convolve_steps(image, kernel, geometry, flip=True)
     torch.testing.assert_close(last.output, by_torch(image, torch.flip(kernel, (0, 1)), geometry), **CLOSE)
@@ -87,7 +87,7 @@ def test_a_flipped_kernel_is_the_mathematicians_convolution(case: tuple[Tensor, 
 
 @given(cases())
 @settings(max_examples=200, deadline=None)
-def test_the_formula_ends_in_torchs_size(case: tuple[Tensor, Tensor, Geometry]) -> None:
+def test_the_formula_gives_the_output_size_of_torch(case: tuple[Tensor, Tensor, Geometry]) -> None:
     image, kernel, geometry = case
     found = by_torch(image, kernel, geometry).shape
     for side, wide, size in zip(image.shape, kernel.shape, found, strict=True):
@@ -97,7 +97,7 @@ def test_the_formula_ends_in_torchs_size(case: tuple[Tensor, Tensor, Geometry]) 
         assert eval(inside.replace("⌊", "int(").replace("/", "//") + ")" + after) == size
 
 
-def test_convolving_with_an_impulse_brings_the_kernel_back_only_when_it_is_flipped() -> None:
+def test_convolving_an_impulse_gives_the_kernel_only_when_flipped() -> None:
     impulse, kernel = torch.zeros(3, 3), torch.arange(1.0, 10).reshape(3, 3)
     impulse[1, 1] = 1
     plain, flipped = (
@@ -107,19 +107,19 @@ def test_convolving_with_an_impulse_brings_the_kernel_back_only_when_it_is_flipp
     assert torch.equal(plain.output, kernel.flip(0, 1))
 
 
-def test_the_map_fills_one_pixel_a_step_and_records_stay_as_they_were() -> None:
+def test_the_map_fills_one_pixel_per_step_and_earlier_steps_do_not_change() -> None:
     steps = list(convolve_steps(torch.rand(5, 6), named_kernel("sobel x")))
     assert [int(step.output.isfinite().sum()) for step in steps] == list(range(1, 13))
     assert all(float(step.output[step.position]) == step.total for step in steps)
 
 
-def test_an_image_and_a_kernel_with_a_history_are_taken_as_numbers() -> None:
+def test_tensors_that_require_grad_are_detached() -> None:
     image, kernel = torch.rand(4, 4, requires_grad=True), torch.rand(3, 3, requires_grad=True)
     *_, last = convolve_steps(image, kernel)
     assert not last.output.requires_grad
 
 
-def test_a_whole_digit_takes_milliseconds() -> None:
+def test_convolving_an_image_takes_milliseconds() -> None:
     image, kernel = torch.rand(28, 28), named_kernel("random", 7)
     seconds = []
     for _ in range(5):
@@ -148,8 +148,6 @@ def test_a_whole_digit_takes_milliseconds() -> None:
         ),
     ],
 )
-def test_what_cannot_be_convolved_is_refused_at_the_call(
-    image: Tensor, kernel: Any, geometry: dict[str, Any], words: str
-) -> None:
+def test_invalid_input_is_refused_at_the_call(image: Tensor, kernel: Any, geometry: dict[str, Any], words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         convolve_steps(image, kernel, Geometry(**geometry))

@@ -1,4 +1,4 @@
-"""The inside of all three nets: maps, attention, kernels, fields, skips; and that looking changes nothing."""
+"""Feature maps, attention, kernels, receptive fields and skips of all three networks, without changing them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hooks_on(net: nn.Module) -> int:
 
 
 @each_net
-def test_every_leaf_that_ran_has_its_output(name: str, nets: dict[str, nn.Module]) -> None:
+def test_every_executed_leaf_layer_has_an_output(name: str, nets: dict[str, nn.Module]) -> None:
     net = nets[name]
     leaves = {leaf for leaf, module in net.named_modules() if not list(module.children())}
     maps = feature_maps(net, X, 0.5)
@@ -47,7 +47,7 @@ def test_every_leaf_that_ran_has_its_output(name: str, nets: dict[str, nn.Module
     assert hooks_on(net) == sum(isinstance(module, nn.GroupNorm) for module in net.modules()) * (name == "unet2d")
 
 
-def test_maps_are_the_layers_outputs_in_the_order_they_ran(nets: dict[str, nn.Module]) -> None:
+def test_activations_are_the_layer_outputs_in_execution_order(nets: dict[str, nn.Module]) -> None:
     net = nets["basic_unet"]
     assert isinstance(net, BasicUNet)
     maps = feature_maps(net, X)
@@ -58,7 +58,7 @@ def test_maps_are_the_layers_outputs_in_the_order_they_ran(nets: dict[str, nn.Mo
     torch.testing.assert_close(functional.silu(maps["up.2"]), net(X), rtol=0, atol=1e-5)
 
 
-def test_a_second_call_of_a_layer_has_a_number(nets: dict[str, nn.Module]) -> None:
+def test_a_second_call_of_a_layer_is_numbered(nets: dict[str, nn.Module]) -> None:
     maps = feature_maps(nets["unet2d"], X, 0.5)
     twice = [key for key in maps if key.endswith("#2")]
     assert twice
@@ -66,7 +66,7 @@ def test_a_second_call_of_a_layer_has_a_number(nets: dict[str, nn.Module]) -> No
 
 
 @each_net
-def test_layers_can_be_named_containers_too(name: str, nets: dict[str, nn.Module]) -> None:
+def test_layers_and_containers_can_be_selected_by_name(name: str, nets: dict[str, nn.Module]) -> None:
     net = nets[name]
     wanted = {"patch_unet": "middle.1", "basic_unet": "up.1", "unet2d": "unet.down_blocks.1"}[name]
     assert list(feature_maps(net, X, 0.5, layers=[wanted])) == [wanted]
@@ -77,7 +77,7 @@ def test_layers_can_be_named_containers_too(name: str, nets: dict[str, nn.Module
         feature_maps(net, X, layers=["down.9"])
 
 
-def test_amount_and_labels_are_told(nets: dict[str, nn.Module]) -> None:
+def test_noise_level_and_labels_are_passed_to_the_network(nets: dict[str, nn.Module]) -> None:
     net = nets["patch_unet"]
     plain = feature_maps(net, X, 0.2)["out"]
     assert not torch.equal(plain, feature_maps(net, X, 0.9)["out"])
@@ -85,13 +85,13 @@ def test_amount_and_labels_are_told(nets: dict[str, nn.Module]) -> None:
 
 
 @each_net
-def test_nothing_stays_on_a_net_that_failed(name: str, nets: dict[str, nn.Module]) -> None:
+def test_no_hook_remains_after_an_error(name: str, nets: dict[str, nn.Module]) -> None:
     net = nets[name]
     before = hooks_on(net)
     for wrong in (torch.rand(1, 3, 28, 28), torch.rand(1, 1, 27, 27)):
         for look in (feature_maps, lambda net, x: receptive_field(net, x, (0, 0))):
             if name == "unet2d" and wrong.shape[2] == 27:
-                continue  # diffusers' net takes it, and rounds
+                continue  # the diffusers network accepts it, and rounds
             with pytest.raises(MinidiffError, match="cannot run on shape") as error:
                 look(net, wrong)
             assert len(str(error.value).splitlines()) == 1
@@ -100,7 +100,7 @@ def test_nothing_stays_on_a_net_that_failed(name: str, nets: dict[str, nn.Module
     assert hooks_on(net) == before
 
 
-def test_attention_weights_times_values_are_what_the_module_puts_out(nets: dict[str, nn.Module]) -> None:
+def test_attention_weights_times_values_give_the_module_output(nets: dict[str, nn.Module]) -> None:
     net, x = nets["unet2d"], X[:1]
     found = attention_maps(net, x, 0.5)
     assert found
@@ -117,14 +117,14 @@ def test_attention_weights_times_values_are_what_the_module_puts_out(nets: dict[
         torch.testing.assert_close(out, parts[f"{name}.to_out.0"], rtol=0, atol=1e-5)
 
 
-def test_nets_without_attention_have_no_attention_maps(nets: dict[str, nn.Module]) -> None:
+def test_networks_without_attention_have_no_attention_maps(nets: dict[str, nn.Module]) -> None:
     assert attention_maps(nets["basic_unet"], X[:1]) == attention_maps(nets["patch_unet"], X[:1], 0.5) == {}
     with pytest.raises(MinidiffError, match="attention maps need one image, not 2"):
         attention_maps(nets["basic_unet"], X)
 
 
 @each_net
-def test_kernels_are_the_convolutions_weights(name: str, nets: dict[str, nn.Module]) -> None:
+def test_kernels_are_the_weights_of_the_convolutions(name: str, nets: dict[str, nn.Module]) -> None:
     net = nets[name]
     kernels = layer_kernels(net)
     assert len(kernels) == sum(isinstance(module, nn.Conv2d) for module in net.modules())
@@ -133,8 +133,8 @@ def test_kernels_are_the_convolutions_weights(name: str, nets: dict[str, nn.Modu
         assert not weight.requires_grad
 
 
-# Rows of the image that row `at` of BasicUNet's answer can see, by hand: a 5x5 convolution reaches 2 further on each
-# side, upsampling halves a row's number, pooling takes rows 2 r and 2 r + 1. The deepest way reaches furthest.
+# Rows of the image that row `at` of the BasicUNet output depends on, by hand: a 5x5 convolution adds 2 on each
+# side, upsampling halves the row index, pooling uses rows 2 r and 2 r + 1. The deepest branch reaches furthest.
 #   one level:    up [-4, 4] around it in two convolutions
 #   two levels:   14 -> [12, 16] -> half [6, 8] -> [2, 12] in two -> full [4, 25] -> [2, 27]
 #   three levels: 48 -> [46, 50] -> half [23, 25] -> [21, 27] -> quarter [10, 13] -> [6, 17] in two -> half [12, 35]
@@ -143,7 +143,7 @@ def test_kernels_are_the_convolutions_weights(name: str, nets: dict[str, nn.Modu
     ("channels", "size", "at", "first", "last"),
     [((8,), 28, 14, 10, 18), ((8, 8), 32, 14, 2, 27), ((8, 8, 8), 96, 48, 18, 77)],
 )
-def test_a_basic_unets_field_ends_where_its_kernels_do(
+def test_the_receptive_field_of_a_basic_unet_ends_where_its_kernels_do(
     channels: tuple[int, ...], size: int, at: int, first: int, last: int
 ) -> None:
     torch.manual_seed(0)
@@ -153,19 +153,21 @@ def test_a_basic_unets_field_ends_where_its_kernels_do(
     assert seen.min() >= first
     assert seen.max() <= last
     assert field[at, at] > 0
-    if len(channels) == 1:  # without pooling nothing is dropped on the way
+    if len(channels) == 1:  # without pooling no row is dropped
         assert (int(seen.min()), int(seen.max())) == (first, last)
 
 
 @pytest.mark.parametrize("name", ["patch_unet", "unet2d"])
-def test_where_a_net_normalises_a_pixel_sees_the_whole_image(name: str, nets: dict[str, nn.Module]) -> None:
+def test_with_normalisation_the_receptive_field_is_the_whole_image(name: str, nets: dict[str, nn.Module]) -> None:
     field = receptive_field(nets[name], X[:1], (14, 14), 0.5)
     assert (field > 0).float().mean() > 0.99
     assert field[10:19, 10:19].mean() > field.mean()
 
 
 @each_net
-def test_a_field_is_how_much_the_answer_moves_and_leaves_the_net_alone(name: str, nets: dict[str, nn.Module]) -> None:
+def test_a_receptive_field_is_the_input_gradient_and_does_not_change_the_network(
+    name: str, nets: dict[str, nn.Module]
+) -> None:
     net, x = nets[name], X[:1].clone()
     before = [(parameter.requires_grad, parameter.grad) for parameter in net.parameters()]
     with torch.no_grad():
@@ -178,7 +180,7 @@ def test_a_field_is_how_much_the_answer_moves_and_leaves_the_net_alone(name: str
     assert not x.requires_grad
 
 
-def test_a_field_is_that_of_one_pixel_of_one_image(nets: dict[str, nn.Module]) -> None:
+def test_a_receptive_field_is_of_one_pixel_of_one_image(nets: dict[str, nn.Module]) -> None:
     with pytest.raises(MinidiffError, match="one image, not 2"):
         receptive_field(nets["basic_unet"], X, (0, 0))
     with pytest.raises(MinidiffError, match="within 28 by 28 pixels, not 28, 0"):
@@ -186,7 +188,7 @@ def test_a_field_is_that_of_one_pixel_of_one_image(nets: dict[str, nn.Module]) -
 
 
 @each_net
-def test_without_skips_answers_otherwise_and_puts_them_back_after_an_exception(
+def test_without_skips_changes_the_output_and_restores_the_skips_after_an_exception(
     name: str, nets: dict[str, nn.Module]
 ) -> None:
     net = nets[name]
@@ -203,6 +205,6 @@ def test_without_skips_answers_otherwise_and_puts_them_back_after_an_exception(
         assert torch.equal(net(X, 0.5), whole)
 
 
-def test_a_net_without_skips_has_none_to_switch() -> None:
+def test_a_network_without_skip_connections_is_refused() -> None:
     with pytest.raises(MinidiffError, match="Linear has no skip connections"), without_skips(nn.Linear(1, 1)):
         pass

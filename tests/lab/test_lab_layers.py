@@ -1,4 +1,4 @@
-"""A net as a table: its sums, its order, its shapes, and what its layers cost."""
+"""The layer table: order, shapes, totals and costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def net(request: pytest.FixtureRequest) -> nn.Module:
     return build_model(request.param)
 
 
-def test_every_module_has_a_row_in_the_trees_order_and_parameters_add_up(net: nn.Module) -> None:
+def test_every_module_has_a_row_in_tree_order_and_parameters_add_up(net: nn.Module) -> None:
     rows = layer_table(net)
     assert [row.name for row in rows] == [name for name, _ in net.named_modules()]
     assert rows[0].parameters == sum(parameter.numel() for parameter in net.parameters())
@@ -31,7 +31,7 @@ def test_every_module_has_a_row_in_the_trees_order_and_parameters_add_up(net: nn
             assert row.shape is not None or not children
 
 
-def test_a_convolution_costs_two_operations_a_weight_and_pixel(net: nn.Module) -> None:
+def test_a_convolution_costs_two_operations_per_weight_and_pixel(net: nn.Module) -> None:
     rows = layer_table(net)
     convolutions = [row for row in rows if row.kind == "Conv2d"]
     assert convolutions
@@ -54,7 +54,7 @@ def test_the_table_of_a_basic_unet() -> None:
     ]
 
 
-def test_attention_is_counted_with_its_products_of_queries_and_keys() -> None:
+def test_attention_costs_include_the_query_key_products() -> None:
     net = build_model("unet2d", channels=(32, 32), layers_per_block=1)
     rows = {row.name: row for row in layer_table(net)}
     (attention,) = [row for row in rows.values() if row.kind == "Attention" and "down" in row.name]
@@ -62,7 +62,7 @@ def test_attention_is_counted_with_its_products_of_queries_and_keys() -> None:
     assert attention.operations == 2 * places * width * (4 * width + 2 * places)
 
 
-def test_a_table_leaves_the_net_as_it_was() -> None:
+def test_a_table_does_not_change_the_network() -> None:
     net = build_model("basic_unet", channels=(4,))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     layer_table(net)
@@ -70,6 +70,6 @@ def test_a_table_leaves_the_net_as_it_was() -> None:
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_an_image_that_the_net_cannot_take_is_refused() -> None:
+def test_an_image_of_unsupported_size_is_refused() -> None:
     with pytest.raises(MinidiffError, match=r"BasicUNet cannot run on shape \(1, 3, 28, 28\)"):
         layer_table(build_model("basic_unet"), (3, 28, 28))

@@ -1,4 +1,4 @@
-"""The sweep over amounts of noise: its ends, its shares, and its agreement with sampling."""
+"""The sweep over noise levels: end points, coefficients, and agreement with sampling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def image() -> Tensor:
 
 
 def small(path: str, prediction: str, *, classes: bool = True) -> LoadedModel:
-    """A net that has learned nothing, with weights that are not 0, so that all it is told can be seen."""
+    """An untrained network with non-zero weights, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", channels=(16, 16))
     with torch.no_grad():
@@ -40,16 +40,16 @@ def small(path: str, prediction: str, *, classes: bool = True) -> LoadedModel:
 
 
 @each_path
-def test_amount_0_is_the_image_and_amount_1_holds_none_of_it(path: str, image: Tensor) -> None:
+def test_t_0_is_the_image_and_t_1_contains_none_of_it(path: str, image: Tensor) -> None:
     first, *_, last = corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path)
     *_, other = corruption_sweep(BasicUNet(channels=(4,)), 1 - image, NOISE_LEVELS, path=path)
     torch.testing.assert_close(first.x, image, rtol=0, atol=1e-6)
     apart = (last.x - other.x).abs().max().item()
-    assert apart == pytest.approx(0, abs=1e-6) if path != "vp" else 0.004 < apart < 0.007  # vp keeps a share of 0.0066
+    assert apart == pytest.approx(0, abs=1e-6) if path != "vp" else 0.004 < apart < 0.007  # vp keeps a signal of 0.0066
 
 
 @each_path
-def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, image: Tensor) -> None:
+def test_coefficients_come_from_the_path_and_the_noise_is_the_same_at_every_level(path: str, image: Tensor) -> None:
     road = PATHS[path]
     points = list(corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path, seed=3))
     assert [(point.t, point.alpha, point.sigma) for point in points] == [
@@ -62,8 +62,8 @@ def test_shares_are_the_paths_and_mix_the_image_with_the_same_noise(path: str, i
 
 
 @pytest.mark.parametrize(("path", "prediction"), PAIRS)
-def test_predictions_are_those_that_sampling_sees(path: str, prediction: str, image: Tensor) -> None:
-    """In its first step from the same start, without guidance or contrast."""
+def test_predictions_match_sampling(path: str, prediction: str, image: Tensor) -> None:
+    """Compares with the first sampling step from the same start, without guidance or contrast."""
     model = small(path, prediction)
     for point in corruption_sweep(model, image, NOISE_LEVELS[1:], label=4, seed=1):
         start = noised(model, image[None], point.t, seed=1)
@@ -77,7 +77,7 @@ def test_predictions_are_those_that_sampling_sees(path: str, prediction: str, im
         assert point.error == pytest.approx((point.prediction - image).square().mean().item(), rel=1e-6)
 
 
-def test_a_walk_is_that_of_sampling(image: Tensor) -> None:
+def test_a_trajectory_matches_sampling(image: Tensor) -> None:
     model = small("flow", "velocity")
     still, moved = corruption_sweep(model, image, (0.0, 0.6), label=2, seed=1, steps=3)
     *_, last = sample(model, steps=3, seed=1, start=moved.x[None], start_t=0.6, labels=2)
@@ -88,12 +88,12 @@ def test_a_walk_is_that_of_sampling(image: Tensor) -> None:
     assert torch.equal(still.sampled, still.x)
 
 
-def test_on_another_path_there_is_nothing_to_predict(image: Tensor) -> None:
+def test_on_another_path_there_are_no_predictions(image: Tensor) -> None:
     for point in corruption_sweep(small("flow", "velocity"), image, NOISE_LEVELS, path="vp"):
         assert point.prediction is point.error is point.sampled is point.sampled_error is None
 
 
-def test_one_batch_answers_as_single_images_do(image: Tensor) -> None:
+def test_a_batch_gives_the_same_result_as_single_images(image: Tensor) -> None:
     model = small("flow", "velocity")
     points = list(corruption_sweep(model, image, NOISE_LEVELS, label=7))
     for point in points:
@@ -102,13 +102,13 @@ def test_one_batch_answers_as_single_images_do(image: Tensor) -> None:
         torch.testing.assert_close(point.prediction, alone, rtol=0, atol=1e-5)
 
 
-def test_a_class_is_heard_and_none_is_any_class(image: Tensor) -> None:
+def test_a_label_changes_the_prediction_and_none_is_the_null_class(image: Tensor) -> None:
     model, x = small("flow", "velocity"), image[None]
     assert torch.equal(one_step(model, x, 0.5), one_step(model, x, 0.5, -1))
     assert not torch.equal(one_step(model, x, 0.5), one_step(model, x, 0.5, 3))
 
 
-def test_the_shipped_model_errs_more_the_more_noise_there_is() -> None:
+def test_the_error_of_the_shipped_model_grows_with_the_noise_level() -> None:
     from core import load_dataset
 
     digit = load_dataset("glyphs", split="test", limit=1).images[0] / 255
@@ -133,11 +133,11 @@ def test_a_curve_of_21_points_takes_milliseconds(image: Tensor) -> None:
     assert min(seconds) < 0.06
 
 
-def test_no_amounts_make_no_points(image: Tensor) -> None:
+def test_no_noise_levels_give_no_points(image: Tensor) -> None:
     assert list(corruption_sweep(BasicUNet(channels=(4,)), image, ())) == []
 
 
-def test_what_cannot_be_swept_is_refused_at_the_call(image: Tensor) -> None:
+def test_invalid_input_is_refused_at_the_call(image: Tensor) -> None:
     bare, told = BasicUNet(channels=(4,)), small("flow", "velocity")
     for call, words in (
         (lambda: corruption_sweep(bare, image[None], NOISE_LEVELS), "one image of shape \\(1, 28, 28\\)"),

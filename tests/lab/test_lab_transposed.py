@@ -1,4 +1,4 @@
-"""Transposed convolution, value by value, against torch's conv_transpose2d, which sums in another order."""
+"""Transposed convolution, value by value, against conv_transpose2d, which sums in another order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict[str, int]]:
 
 @given(cases())
 @settings(max_examples=300, deadline=None)
-def test_the_spreads_add_up_to_conv_transpose2d(case: tuple[Tensor, Tensor, dict[str, int]]) -> None:
+def test_the_contributions_add_up_to_conv_transpose2d(case: tuple[Tensor, Tensor, dict[str, int]]) -> None:
     image, kernel, options = case
     expected = functional.conv_transpose2d(image[None, None], kernel[None, None], **options)[0, 0]  # type: ignore[arg-type]
     steps = list(transposed_convolve_steps(image, kernel, **options))
@@ -56,7 +56,7 @@ def test_the_spreads_add_up_to_conv_transpose2d(case: tuple[Tensor, Tensor, dict
 
 @given(cases())
 @settings(max_examples=60, deadline=None)
-def test_each_step_adds_its_spread_where_it_lands(case: tuple[Tensor, Tensor, dict[str, int]]) -> None:
+def test_each_step_adds_its_contribution_at_its_position(case: tuple[Tensor, Tensor, dict[str, int]]) -> None:
     image, kernel, options = case
     padding, dilation = options["padding"], options["dilation"]
     before = torch.zeros(())
@@ -73,7 +73,7 @@ def test_each_step_adds_its_spread_where_it_lands(case: tuple[Tensor, Tensor, di
 
 
 def test_it_is_the_transpose_of_the_convolution() -> None:
-    """<conv(x), y> = <x, conv^T(y)>, which is where it has its name from."""
+    """<conv(x), y> = <x, conv^T(y)>, hence the name."""
     x, y, kernel = drawn(0, 9, 9), drawn(1, 4, 4), drawn(2, 3, 3)
     *_, grown = transposed_convolve_steps(y, kernel, stride=2)
     shrunk = functional.conv2d(x[None, None], kernel[None, None], stride=2)[0, 0]
@@ -87,7 +87,7 @@ def test_a_kernel_that_the_stride_divides_overlaps_evenly_and_another_makes_a_ch
     assert uneven[:3, :3].tolist() == [[4, 2, 4], [2, 1, 2], [4, 2, 4]]
 
 
-def test_upsampling_before_convolving_leaves_an_even_surface_even() -> None:
+def test_upsampling_before_convolving_keeps_a_constant_image_constant() -> None:
     grown = upsample_convolve(torch.ones(6, 6), named_kernel("box blur"))
     assert grown.shape == (12, 12)
     torch.testing.assert_close(grown[1:-1, 1:-1], torch.ones(10, 10), rtol=0, atol=1e-6)
@@ -99,7 +99,7 @@ def test_upsampling_before_convolving_leaves_an_even_surface_even() -> None:
 
 @pytest.mark.parametrize("sides", [(1, 1), (3, 3), (2, 4), (7, 1)])
 @pytest.mark.parametrize("scale", [1, 2, 3])
-def test_upsampling_and_convolving_has_scale_times_the_size(sides: tuple[int, int], scale: int) -> None:
+def test_upsampling_and_convolving_scales_the_size(sides: tuple[int, int], scale: int) -> None:
     image, kernel = drawn(0, 4, 5), drawn(1, *sides)
     large = image.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
     tall, wide = sides
@@ -108,7 +108,7 @@ def test_upsampling_and_convolving_has_scale_times_the_size(sides: tuple[int, in
     torch.testing.assert_close(upsample_convolve(image, kernel, scale), expected, **CLOSE)
 
 
-def test_what_cannot_be_grown_is_refused_at_the_call() -> None:
+def test_invalid_input_is_refused_at_the_call() -> None:
     image, kernel = torch.rand(2, 2), torch.rand(3, 3)
     with pytest.raises(MinidiffError, match="stride must be a whole number from 1 to 4, not 5"):
         transposed_convolve_steps(image, kernel, stride=5)

@@ -1,4 +1,4 @@
-"""The nets: their sizes, shapes and options."""
+"""The networks: sizes, shapes and options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_unet2d_has_1707009_parameters(unet2d: nn.Module) -> None:
     assert size(unet2d) == 1_707_009
 
 
-def test_unet2d_in_bfloat16_on_a_cpu_attends_and_normalises_in_float32(unet2d: nn.Module) -> None:
+def test_unet2d_in_bfloat16_on_a_cpu_computes_attention_and_norms_in_float32(unet2d: nn.Module) -> None:
     found: dict[str, set[torch.dtype]] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
@@ -55,7 +55,7 @@ def test_unet2d_in_bfloat16_on_a_cpu_attends_and_normalises_in_float32(unet2d: n
     assert found["GroupNorm"] == found["Attention"] == {torch.float32}
 
 
-def test_the_config_offers_exactly_the_registrys_models() -> None:
+def test_the_config_offers_exactly_the_registered_models() -> None:
     from typing import get_args
 
     assert get_args(ModelName) == MODEL_NAMES
@@ -68,7 +68,7 @@ def test_basic_unet_keeps_the_shape(batch: int) -> None:
     assert net(torch.rand(batch, 1, 28, 28)).shape == (batch, 1, 28, 28)
 
 
-def test_unet2d_keeps_the_shape_and_takes_an_amount(unet2d: nn.Module) -> None:
+def test_unet2d_keeps_the_shape_and_takes_a_noise_level(unet2d: nn.Module) -> None:
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         at_0, at_half = unet2d(x, 0), unet2d(x, torch.tensor([0.5, 0.5]))
@@ -77,7 +77,7 @@ def test_unet2d_keeps_the_shape_and_takes_an_amount(unet2d: nn.Module) -> None:
     assert not torch.equal(at_0, at_half)
 
 
-def test_unet2d_with_classes_takes_labels_and_none_means_no_class() -> None:
+def test_unet2d_with_classes_takes_labels_and_none_is_the_null_class() -> None:
     net = build_model("unet2d", channels=(32,), layers_per_block=1, class_conditional=True)
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_unet2d_with_classes_takes_labels_and_none_means_no_class() -> None:
 
 
 def woken(**options: Any) -> nn.Module:
-    """A PatchUNet whose zeroed layers are not zero, so that everything it is told can be seen."""
+    """A PatchUNet with non-zero weights in its zero-initialised layers, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", **options)
     with torch.no_grad():
@@ -98,16 +98,16 @@ def woken(**options: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize(("size_name", "parameters"), [("tiny", 301_828), ("small", 606_276), ("base", 1_021_828)])
-def test_patch_unets_sizes(size_name: str, parameters: int) -> None:
+def test_patch_unet_sizes(size_name: str, parameters: int) -> None:
     assert size(build_model("patch_unet", **TrainConfig(size=size_name).model_options)) == parameters
 
 
-def test_patch_unet_answers_0_before_it_has_learned() -> None:
+def test_an_untrained_patch_unet_outputs_0() -> None:
     net = build_model("patch_unet", channels=(16, 16))
     assert not net(torch.rand(2, 1, 28, 28), torch.tensor([0.1, 0.9]), torch.tensor([1, 2])).any()
 
 
-def test_patch_unet_keeps_the_shape_and_hears_amount_and_class() -> None:
+def test_patch_unet_keeps_the_shape_and_depends_on_noise_level_and_class() -> None:
     net, x = woken(channels=(16, 16)), torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         first = net(x, torch.full((3,), 0.3), torch.tensor([1, 2, 3]))
@@ -118,13 +118,13 @@ def test_patch_unet_keeps_the_shape_and_hears_amount_and_class() -> None:
     assert not torch.equal(first[2], other[2])
 
 
-def test_patch_unet_takes_one_amount_for_all_and_no_label_for_no_class() -> None:
+def test_patch_unet_takes_a_scalar_noise_level_and_no_label_is_the_null_class() -> None:
     net, x = woken(channels=(16, 16)), torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(net(x, 0.5), net(x, torch.tensor([0.5, 0.5]), torch.tensor([10, 10])))
 
 
-def test_patch_unet_in_channels_last_agrees_with_the_default_layout() -> None:
+def test_patch_unet_in_channels_last_matches_the_default_layout() -> None:
     net, x = woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         expected = net(x, 0.5)
@@ -142,8 +142,8 @@ def test_basic_unet_ignores_the_timestep() -> None:
     assert torch.equal(net(x, 0), net(x, torch.tensor([5, 999])))
 
 
-def test_basic_unet_is_the_net_of_the_tutorial() -> None:
-    """Written out plainly: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
+def test_basic_unet_is_the_network_of_the_tutorial() -> None:
+    """The reference: conv, SiLU; pool; conv, SiLU; pool; conv, SiLU; conv, SiLU; up + skip; ... the last SiLU."""
     net, x = BasicUNet(), torch.rand(2, 1, 28, 28)
     silu, pool = nn.SiLU(), nn.MaxPool2d(2)
     up = nn.Upsample(scale_factor=2)
@@ -188,15 +188,15 @@ def test_a_patch_unet_with_skips_joins_them_bit_for_bit() -> None:
     assert all(torch.equal(expected, found) for expected, found in pairs)
 
 
-def test_a_unet2d_with_skips_is_diffusers_net_bit_for_bit() -> None:
+def test_a_unet2d_with_skips_matches_diffusers_bit_for_bit() -> None:
     net, x = build_model("unet2d", channels=(32,), layers_per_block=1), torch.rand(2, 1, 28, 28)
     y = net.unet(x, 500.0, return_dict=False)[0]
     pairs = zip(answer_and_gradients(net, y), answer_and_gradients(net, net(x, 0.5)), strict=True)
     assert all(torch.equal(expected, found) for expected, found in pairs)
 
 
-def test_without_skips_the_way_up_hears_of_the_input_only_through_the_bottom() -> None:
-    """Written out: nothing is added, or zeros stand where the way down was."""
+def test_without_skips_the_decoder_sees_the_input_only_through_the_bottleneck() -> None:
+    """The reference: nothing is added, or zeros replace the skip connections."""
     basic, patch, x = BasicUNet(channels=(4, 6)), woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     basic.skips = patch.skips = False
     silu = functional.silu
@@ -210,7 +210,7 @@ def test_without_skips_the_way_up_hears_of_the_input_only_through_the_bottom() -
     assert not heard[0][:, 16:].any()
 
 
-def test_a_unet2d_without_skips_hands_zeros_to_every_layer_of_the_way_up(unet2d: nn.Module) -> None:
+def test_a_unet2d_without_skips_passes_zeros_to_every_decoder_layer(unet2d: nn.Module) -> None:
     heard: list[Tensor] = []
     blocks = unet2d.unet.up_blocks
     layers = [layer for block in blocks for layer in block.resnets]
@@ -224,7 +224,7 @@ def test_a_unet2d_without_skips_hands_zeros_to_every_layer_of_the_way_up(unet2d:
         for hook in hooks:
             hook.remove()
     assert len(heard) == len(layers) == 9
-    kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the way down, from the last
+    kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the encoder, from the last
     for given, channels in zip(heard, kept, strict=True):
         assert given[:, :-channels].any()
         assert not given[:, -channels:].any()
@@ -243,7 +243,7 @@ def test_unet2d_works_at_every_depth(channels: tuple[int, ...]) -> None:
         assert net(torch.rand(1, 1, 28, 28), 0).shape == (1, 1, 28, 28)
 
 
-def test_a_configs_options_build_its_model() -> None:
+def test_the_options_of_a_config_build_its_model() -> None:
     config = TrainConfig(preset="tutorial", channels=(32,), layers_per_block=1)
     assert size(build_model(config.model, **config.model_options)) > 0
 
@@ -262,12 +262,12 @@ def test_a_configs_options_build_its_model() -> None:
         ("unet2d", {"channels": (8, 8)}, "8"),
     ],
 )
-def test_a_wrong_name_or_option_says_what_would_do(name: str, options: dict[str, Any], words: str) -> None:
+def test_an_invalid_name_or_option_is_refused_with_the_choices(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(MinidiffError, match=words):
         build_model(name, **options)
 
 
-def test_a_sketch_leaves_what_its_module_made_at_import_on_the_processor(
+def test_building_on_the_meta_device_keeps_import_time_tensors_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "made_at_import.py").write_text("import torch\nTABLE = torch.zeros(1)\nbuild = torch.nn.Identity\n")

@@ -1,4 +1,4 @@
-"""Weights on disk: what was written comes back, and whatever else lies there is refused in one line."""
+"""Weights on disk: a round trip, and one-line errors for anything invalid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights(path: Path, net: torch.nn.Module | None = None, kind: str = "model",
 
 
 def with_header(source: Path, target: Path, **changes: str | None) -> Path:
-    """A copy of a checkpoint with some lines of its header changed, or left out where None."""
+    """A copy of a checkpoint with some header entries changed, or removed if None."""
     with safetensors.safe_open(source, framework="pt") as file:
         header = {**file.metadata(), **changes}
     tensors = safetensors.torch.load_file(source)
@@ -76,7 +76,7 @@ def state(path: Path, config: TrainConfig = CONFIG, **progress: Any) -> Path:
 
 
 def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
-    """A checkpoint whose tensors were changed in place, under its old header."""
+    """A checkpoint with its tensors modified in place and its header unchanged."""
     with safetensors.safe_open(path, framework="pt") as file:
         header = file.metadata()
     tensors = safetensors.torch.load_file(path)
@@ -86,7 +86,7 @@ def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
 
 
 def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
-    """A trainer that took over a state as a resumed run does."""
+    """A trainer that loaded a state like a resumed run."""
     tensors, _, step, _ = read_state(path)
     trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
     trainer.restore(tensors, step, path)
@@ -94,7 +94,7 @@ def restored(path: Path, config: TrainConfig = CONFIG) -> Trainer:
 
 
 @pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
-def test_what_was_written_is_read_back(tmp_path: Path, config: TrainConfig) -> None:
+def test_weights_survive_a_round_trip(tmp_path: Path, config: TrainConfig) -> None:
     written = safetensors.torch.load_file(state(tmp_path / "x", config))
     back, saved, step, more = read_state(tmp_path / "x")
     assert back.keys() == written.keys()
@@ -142,14 +142,14 @@ def test_a_tensor_under_both_names_is_refused(tmp_path: Path) -> None:
     assert "both its present and its old name" in refusal(path)
 
 
-def test_weights_in_another_memory_format_come_back_equal(tmp_path: Path) -> None:
+def test_weights_in_another_memory_format_survive_a_round_trip(tmp_path: Path) -> None:
     net = BasicUNet(channels=(2, 2)).to(memory_format=torch.channels_last)
     loaded = load_model(weights(tmp_path / "x.safetensors", net), device="cpu")
     for name, value in net.state_dict().items():
         assert torch.equal(loaded.net.state_dict()[name], value)
 
 
-def test_a_model_is_found_by_directory_name_and_file(
+def test_a_model_is_found_by_directory_name_or_file(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -176,32 +176,30 @@ def test_the_built_in_model_is_found_from_anywhere(tmp_path: Path, monkeypatch: 
     assert load_model("quick-mnist", device="cpu").config.preset == "quick"
 
 
-def test_a_header_does_not_tell_where_its_run_was_kept(tmp_path: Path) -> None:
+def test_a_header_does_not_contain_the_path_of_its_run(tmp_path: Path) -> None:
     config = CONFIG.changed(root=tmp_path / "secret", data_root=tmp_path / "secret")
     assert b"secret" not in weights(tmp_path / "x", config=config).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "", "/", "a/b/c", "..", "~nobody-of-that-name", "x" * 400])
-def test_a_model_that_is_not_there_is_a_checkpoint_error(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_model_is_a_checkpoint_error(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         load_model(name, device="cpu")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_missing_model_lists_those_that_are_there(finished_run: Path) -> None:
+def test_a_missing_model_error_lists_the_existing_ones(finished_run: Path) -> None:
     with pytest.raises(CheckpointError, match=r"available: default-mnist, done"):
         load_model("dun", device="cpu", root=finished_run.parent)
 
 
-def test_a_run_without_weights_says_when_it_will_have_some(tmp_path: Path) -> None:
+def test_a_run_without_weights_reports_when_it_will_have_some(tmp_path: Path) -> None:
     (tmp_path / "young").mkdir()
     assert "first checkpoint" in refusal(tmp_path / "young")
 
 
-def test_a_checkpoint_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = weights(tmp_path / "whole").read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     cuts = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, *range(0, len(whole), len(whole) // 20)}
@@ -214,7 +212,7 @@ def test_a_checkpoint_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     "content",
     [b"hello, I am a text file of some length", b"\x80\x04\x95pickle", b"\xff" * 64, b"\0" * 64, b"{}" * 50],
 )
-def test_what_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     assert "not a safetensors file" in refusal(tmp_path / "x")
 
@@ -232,11 +230,11 @@ def test_safetensors_of_another_program_are_refused(tmp_path: Path) -> None:
     assert "not one of minidiff" in refusal(tmp_path / "x")
 
 
-def test_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+def test_a_newer_format_suggests_an_update(tmp_path: Path) -> None:
     assert "update minidiff" in refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", version="2"))
 
 
-def test_the_state_of_a_run_is_not_taken_for_its_model(finished_run: Path) -> None:
+def test_a_training_state_is_refused_as_a_model(finished_run: Path) -> None:
     assert "is a state file, not a model file" in refusal(finished_run / STATE)
 
 
@@ -256,7 +254,7 @@ def test_the_state_of_a_run_is_not_taken_for_its_model(finished_run: Path) -> No
         {"more": "{"},
     ],
 )
-def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, str | None]) -> None:
+def test_an_invalid_header_is_refused(tmp_path: Path, changes: dict[str, str | None]) -> None:
     assert "header" in refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", **changes))
 
 
@@ -269,7 +267,7 @@ def test_weights_of_another_model_are_refused_by_name_and_size(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_numbers_are_refused_and_the_net_keeps_its_own(tmp_path: Path, value: float) -> None:
+def test_non_finite_weights_are_refused_and_the_network_is_unchanged(tmp_path: Path, value: float) -> None:
     net = BasicUNet(channels=(2, 2))
     with torch.no_grad():
         net.down[1].bias[1] = value
@@ -282,12 +280,12 @@ def test_weights_that_are_not_numbers_are_refused_and_the_net_keeps_its_own(tmp_
     assert all(torch.equal(before[name], tensor) for name, tensor in own.state_dict().items())
 
 
-def test_a_device_that_is_not_there_is_said(finished_run: Path) -> None:
+def test_a_missing_device_is_an_error(finished_run: Path) -> None:
     with pytest.raises(MinidiffError, match="cuda:93"):
         load_model(finished_run, device="cuda:93")
 
 
-def test_writing_replaces_the_whole_file_and_leaves_no_other(tmp_path: Path) -> None:
+def test_writing_replaces_the_file_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "x", b"old" * 1000)
     write_atomically(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"new"
@@ -322,7 +320,7 @@ def test_a_header_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None
         assert f"more than {HEADER_BYTES:,} bytes" in refusal(path)
 
 
-def test_a_header_of_absurd_shapes_is_refused(tmp_path: Path) -> None:
+def test_a_header_with_absurd_shapes_is_refused(tmp_path: Path) -> None:
     for shape in ([2**40, 2**40], [2**63], [2**64], [10**30], [-1], [1] * 10_000, ["x"], [1.5]):
         tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
         head = json.dumps({"__metadata__": {"format": "minidiff"}, "a": tensor}).encode()
@@ -330,7 +328,7 @@ def test_a_header_of_absurd_shapes_is_refused(tmp_path: Path) -> None:
         refusal(tmp_path / "x")
 
 
-def test_a_config_of_a_net_larger_than_its_weights_takes_no_memory(tmp_path: Path) -> None:
+def test_a_config_of_a_network_larger_than_its_weights_allocates_no_memory(tmp_path: Path) -> None:
     config = CONFIG.changed(channels=(2000, 2000))
     small = build_model(CONFIG.model, **CONFIG.model_options).state_dict()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -343,7 +341,7 @@ def test_a_config_of_a_net_larger_than_its_weights_takes_no_memory(tmp_path: Pat
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_a_net_of_more_weights_than_can_be_is_refused_in_words() -> None:
+def test_an_impossibly_large_network_is_a_one_line_error() -> None:
     with pytest.raises(MinidiffError, match=r"27,\d+,\d+,\d+ parameters .* use fewer channels"):
         build_model("unet2d", channels=(4096, 4096, 4096), layers_per_block=8)
 
@@ -363,18 +361,18 @@ def test_a_net_of_more_weights_than_can_be_is_refused_in_words() -> None:
         {"version": "\u0661\u0662"},
     ],
 )
-def test_a_header_whose_values_make_no_sense_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
+def test_a_header_with_invalid_values_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
     refusal(with_header(weights(tmp_path / "a"), tmp_path / "b", **changes))
 
 
-def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_weights_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     refusal(tmp_path / "x")
     with pytest.raises(CheckpointError, match="not a regular file"):
         read_weights(tmp_path / "x")
 
 
-def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
+def test_linked_weights_of_a_run_are_refused_but_a_link_given_by_path_is_followed(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / MODEL).symlink_to(weights(tmp_path / "x"))
     assert "is a symbolic link" in refusal(tmp_path / "run")
@@ -384,7 +382,7 @@ def test_weights_of_a_run_that_are_a_link_are_refused_and_a_link_that_is_named_i
         read_state(tmp_path / STATE)
 
 
-# Types, shapes and values that no checkpoint has
+# Invalid types, shapes and values
 
 OTHER_TYPES = (
     *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float64, torch.complex64),
@@ -503,11 +501,11 @@ def test_a_state_that_records_impossible_progress_is_refused_before_a_tensor_is_
 
 
 @pytest.mark.parametrize("name", PROGRESS)
-def test_a_state_that_lacks_a_part_of_its_progress_says_which(tmp_path: Path, name: str) -> None:
+def test_a_state_with_incomplete_progress_is_refused_by_field_name(tmp_path: Path, name: str) -> None:
     tensors, config, step, more = read_state(state(tmp_path / "x"))
     del more[name]
     write_tensors(tmp_path / "x", "state", tensors, config, step, **more)
-    if name == "processes":  # which came later than the others
+    if name == "processes":  # which was added later than the others
         assert read_state(tmp_path / "x")[3] == more
         return
     with pytest.raises(CheckpointError, match=rf"lacks what resuming needs \({name}\)"):

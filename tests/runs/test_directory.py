@@ -1,4 +1,4 @@
-"""Run directories from outside: what state they are in, and what may be done with them."""
+"""Run directories: status, requests, listing and deletion."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def progress(step: int) -> Progress:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny: Maker) -> Path:
-    """A run just created: nothing but its config, an hour old so that nobody waits for its trainer."""
+    """A created run with only its config, an hour old so that it is not starting."""
     path = create_run(tiny(root=tmp_path, name="a"))
     age(path)
     return path
@@ -107,14 +107,14 @@ def test_status_follows_the_lock_and_the_last_lifecycle_event(
     assert run_status(run) == free
 
 
-def test_a_run_just_created_is_starting_for_a_minute(run: Path) -> None:
+def test_a_new_run_is_starting_for_a_minute(run: Path) -> None:
     os.utime(run / directory.CONFIG)
     assert run_status(run) == Status.STARTING
     age(run)
     assert run_status(run) == Status.INTERRUPTED
 
 
-def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run: Path) -> None:
+def test_a_run_locked_on_another_host_is_elsewhere_until_it_ends(run: Path) -> None:
     (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED)
     assert run_status(run) == Status.ELSEWHERE
@@ -123,7 +123,7 @@ def test_a_run_held_on_another_host_is_elsewhere_until_it_says_how_it_ended(run:
     assert run_status(run) == Status.FINISHED
 
 
-def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
+def test_the_other_host_is_found_in_a_log_of_any_length(run: Path) -> None:
     (run / directory.LOCK).write_text(json.dumps({"host": "faraway", "pid": 1}))
     log(run, STARTED, *map(progress, range(1, 2000)))
     assert (run / directory.EVENTS).stat().st_size > 2 * log_ends.TAIL_BYTES
@@ -132,7 +132,7 @@ def test_the_other_host_is_remembered_however_long_the_log(run: Path) -> None:
         delete_run(run)
 
 
-def test_a_long_run_that_goes_on_after_an_early_pause_is_running(run: Path) -> None:
+def test_a_long_run_that_continued_after_an_early_pause_is_running(run: Path) -> None:
     log(run, STARTED, Paused(step=0), Continued(step=0), *map(progress, range(1, 2000)))
     with locked(run):
         assert run_status(run) == Status.RUNNING
@@ -152,7 +152,7 @@ def test_a_run_of_another_host_needs_force(run: Path) -> None:
     assert not is_locked(run)
 
 
-def test_a_second_trainer_is_refused_and_the_first_goes_on(run: Path) -> None:
+def test_a_second_trainer_is_refused_and_the_first_continues(run: Path) -> None:
     with RunWriter(run) as first:
         first.append(STARTED)
         with pytest.raises(RunError, match=f"being trained by process {os.getpid()}"), RunWriter(run):
@@ -167,7 +167,7 @@ def summarize_events(path: Path) -> list[Event]:
     return LogTail(path / directory.EVENTS).read()[0]
 
 
-def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path) -> None:
+def test_status_probes_do_not_block_each_other_or_the_trainer(run: Path) -> None:
     with open(run / directory.LOCK, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         assert not is_locked(run)
@@ -176,7 +176,7 @@ def test_screens_that_probe_do_not_turn_each_other_or_the_trainer_away(run: Path
         assert is_locked(run)
 
 
-def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
+def test_an_error_in_a_locked_run_is_its_last_event(run: Path) -> None:
     def train() -> None:
         with RunWriter(run) as held:
             held.append(Checkpoint(step=7))
@@ -190,7 +190,7 @@ def test_an_error_that_leaves_a_held_run_is_its_last_word(run: Path) -> None:
     assert summarize(run).error == "the disk sang"
 
 
-def test_a_second_ctrl_c_is_no_failure(run: Path) -> None:
+def test_a_second_ctrl_c_is_not_a_failure(run: Path) -> None:
     def train() -> None:
         with RunWriter(run) as held:
             held.append(STARTED)
@@ -201,7 +201,7 @@ def test_a_second_ctrl_c_is_no_failure(run: Path) -> None:
     assert run_status(run) == Status.INTERRUPTED
 
 
-def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Path) -> None:
+def test_a_partial_line_left_by_a_killed_trainer_does_not_affect_the_next(run: Path) -> None:
     log(run, STARTED)
     with open(run / directory.EVENTS, "a") as file:
         file.write('{"event":"progr')
@@ -212,7 +212,7 @@ def test_half_a_line_left_by_a_killed_trainer_does_not_swallow_the_next(run: Pat
 
 @pytest.fixture
 def small_files() -> Iterator[int]:
-    """The size that no file may grow beyond."""
+    """Limits the size of files; yields the limit."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = RESERVE_BYTES + 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -220,7 +220,7 @@ def small_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_log_that_can_take_no_word_more_still_lets_the_lock_go(run: Path, small_files: int) -> None:
+def test_the_lock_is_released_even_if_the_log_cannot_be_written(run: Path, small_files: int) -> None:
     (run / directory.EVENTS).write_bytes(b"\n" * small_files)
     with pytest.raises(RunError, match=r"cannot write .*events\.jsonl: File too large"), RunWriter(run) as held:
         held.append(STARTED)
@@ -232,7 +232,7 @@ def requests_of(held: RunWriter) -> list[str]:
     return list(iter(held.requests.next_request, None))
 
 
-def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
+def test_requests_older_than_the_lock_are_ignored(run: Path) -> None:
     log(run, STARTED)
     (run / directory.CONTROL).write_text('{"request": "stop"}\n')
     with RunWriter(run) as held:
@@ -246,13 +246,13 @@ def test_requests_older_than_the_lock_are_never_seen(run: Path) -> None:
         assert requests_of(held) == []
 
 
-def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trainer(run: Path) -> None:
+def test_a_request_between_launch_and_start_is_for_that_trainer(run: Path) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
     with locks.claim(run) as lock:
         locks.write_holder(lock, (run / directory.EVENTS).stat().st_size)
         assert run_status(run) == Status.STARTING
         request(run, "stop")
-        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the process that was launched
+        os.environ[locks.INHERITED] = str(os.dup(lock.fileno()))  # as in the launched process
     try:
         assert run_status(run) == Status.STARTING
         with RunWriter(run) as held:
@@ -263,7 +263,7 @@ def test_a_request_made_between_a_trainers_launch_and_its_start_is_for_that_trai
     assert not is_locked(run)
 
 
-def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) -> None:
+def test_a_starting_run_is_not_started_twice(run: Path) -> None:
     with locks.claim(run) as lock:
         locks.write_holder(lock, 0)
         with pytest.raises(RunError, match="just starting"), RunWriter(run):
@@ -273,7 +273,7 @@ def test_a_run_whose_trainer_is_just_starting_is_not_started_twice(run: Path) ->
 
 
 @pytest.mark.parametrize("again", [("stop",), ("checkpoint", "stop"), ("stop", "checkpoint", "pause")])
-def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, again: tuple[RequestName, ...]) -> None:
+def test_requests_are_read_after_the_file_was_deleted_or_truncated(run: Path, again: tuple[RequestName, ...]) -> None:
     control = run / directory.CONTROL
     with RunWriter(run) as held:
         held.append(STARTED)
@@ -288,9 +288,7 @@ def test_requests_are_seen_after_the_file_was_deleted_or_emptied(run: Path, agai
 
 
 @pytest.mark.parametrize("again", [("pause",), ("pause", "stop")])
-def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen(
-    run: Path, again: tuple[RequestName, ...]
-) -> None:
+def test_requests_in_a_file_rewritten_to_its_old_size_are_read(run: Path, again: tuple[RequestName, ...]) -> None:
     with RunWriter(run) as held:
         held.append(STARTED)
         (run / directory.CONTROL).write_text('{"request": "pause", "time": 1.00}\n')
@@ -301,13 +299,13 @@ def test_requests_in_a_file_that_was_emptied_and_filled_to_its_old_size_are_seen
 
 
 def replace(file: Path) -> None:
-    """Put another, empty file in a file's place, as an editor does."""
+    """Replace a file with a new, empty one, as an editor does."""
     new = file.with_suffix(".new")
     new.touch()
     new.rename(file)
 
 
-def test_what_was_asked_before_the_file_was_deleted_is_not_lost(run: Path) -> None:
+def test_requests_made_before_the_file_was_deleted_are_not_lost(run: Path) -> None:
     with RunWriter(run) as held:
         held.append(STARTED)
         request(run, "checkpoint")
@@ -337,7 +335,7 @@ def test_requests_in_a_file_of_another_user_are_not_obeyed(run: Path) -> None:
         assert requests_of(held) == ["stop"]
 
 
-def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> None:
+def test_requests_in_a_world_writable_file_are_not_obeyed(run: Path) -> None:
     with RunWriter(run) as held:
         held.append(STARTED)
         ask(run).chmod(0o666)
@@ -349,7 +347,7 @@ def test_requests_in_a_file_that_anyone_may_write_are_not_obeyed(run: Path) -> N
         assert requests_of(held) == ["pause"]
 
 
-def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
+def test_a_request_is_obeyed_under_any_umask(run: Path) -> None:
     before = os.umask(0)
     try:
         with RunWriter(run) as held:
@@ -361,7 +359,7 @@ def test_a_request_is_obeyed_whatever_the_umask(run: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
+def test_requests_are_read_only_from_a_regular_file(run: Path, kind: str) -> None:
     control = run / directory.CONTROL
     with RunWriter(run) as held:
         held.append(STARTED)
@@ -377,7 +375,7 @@ def test_requests_come_only_from_an_ordinary_file(run: Path, kind: str) -> None:
             request(run, "stop")
 
 
-def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
+def test_a_request_after_an_unterminated_line_is_read(run: Path) -> None:
     with RunWriter(run) as held:
         held.append(STARTED)
         ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
@@ -387,7 +385,7 @@ def test_a_request_behind_a_line_without_end_is_found(run: Path) -> None:
 
 @pytest.mark.parametrize("name", [directory.EVENTS, directory.LOCK])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str, kind: str) -> None:
+def test_a_trainer_does_not_write_through_links_or_into_pipes(run: Path, name: str, kind: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
     (run / name).unlink(missing_ok=True)
@@ -401,7 +399,7 @@ def test_a_trainer_writes_through_no_link_and_into_no_pipe(run: Path, name: str,
 
 
 @pytest.mark.parametrize("name", [directory.TRAINER_LOG, directory.CONTROL])
-def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
+def test_other_processes_do_not_write_through_links_in_a_run(run: Path, name: str) -> None:
     target = run.parent / "precious"
     target.write_text("mine")
     (run / name).symlink_to(target)
@@ -414,7 +412,7 @@ def test_others_write_through_no_link_into_a_run(run: Path, name: str) -> None:
     assert target.read_text() == "mine"
 
 
-def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> None:
+def test_a_run_whose_files_are_pipes_is_listed_without_blocking(run: Path) -> None:
     for name in (directory.EVENTS, directory.LOCK, directory.TRAINER_LOG, directory.MODEL):
         (run / name).unlink(missing_ok=True)
         os.mkfifo(run / name)
@@ -422,7 +420,7 @@ def test_a_run_whose_files_are_pipes_is_listed_without_waiting(run: Path) -> Non
     assert (summary.step, summary.host, summary.sampleable) == (0, None, False)
 
 
-def test_a_config_that_is_a_link_makes_no_run_and_a_link_to_a_run_is_one(run: Path) -> None:
+def test_a_linked_config_is_not_a_run_but_a_link_to_a_run_is(run: Path) -> None:
     (run.parent / "link").symlink_to(run)
     (run.parent / "other").mkdir()
     (run.parent / "other" / directory.CONFIG).symlink_to(run / directory.CONFIG)
@@ -432,7 +430,7 @@ def test_a_config_that_is_a_link_makes_no_run_and_a_link_to_a_run_is_one(run: Pa
         find_run("other", run.parent)
 
 
-def test_deleting_a_run_leaves_what_its_links_lead_to(run: Path) -> None:
+def test_deleting_a_run_keeps_the_targets_of_its_links(run: Path) -> None:
     (run.parent / "precious").mkdir()
     (run.parent / "precious" / "file").write_text("mine")
     (run / "link").symlink_to(run.parent / "precious")
@@ -452,7 +450,7 @@ def test_deleting_a_run_leaves_what_its_links_lead_to(run: Path) -> None:
         "#" * 2**20,
     ],
 )
-def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, config: str) -> None:
+def test_a_run_with_an_invalid_config_is_listed_without_its_values(run: Path, config: str) -> None:
     data = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=2**52)
     log(run, STARTED, data)
     (run / directory.CONFIG).write_text(config)
@@ -464,7 +462,7 @@ def test_a_config_that_makes_no_sense_is_listed_without_what_it_says(run: Path, 
     "lock",
     ['{"host": 5, "started": "x", "pid": true}', "[1]", "5", "[" * 4000, " " * 10_000, '{"started": [1]}', "\0"],
 )
-def test_a_lock_that_makes_no_sense_says_nothing(run: Path, lock: str) -> None:
+def test_an_invalid_lock_is_ignored(run: Path, lock: str) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
     (run / directory.LOCK).write_text(lock)
     assert lock_holder(run) == {}
@@ -476,7 +474,7 @@ RENAMED = ["my run (copy)", "a[b]", "-x", "x" * 65, "é", "a'b"]  # by hand, or 
 
 
 @pytest.mark.parametrize("name", RENAMED)
-def test_a_folder_that_was_renamed_is_still_a_run(run: Path, name: str) -> None:
+def test_a_renamed_folder_is_still_a_run(run: Path, name: str) -> None:
     log(run, STARTED, Stopped(step=1, reason="asked"))
     renamed = run.rename(run.parent / name)
     assert [summary.name for summary in list_runs(run.parent)] == [name]
@@ -495,14 +493,14 @@ def test_a_renamed_run_is_resumed_under_its_new_name(finished_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", ".a", "\u202ea", "a\tb"])
-def test_a_folder_whose_name_cannot_be_shown_is_passed_over(run: Path, name: str) -> None:
+def test_a_folder_with_an_unprintable_name_is_skipped(run: Path, name: str) -> None:
     run.rename(run.parent / name)
     assert list_runs(run.parent) == []
     with pytest.raises(RunError, match="existing runs: none yet"):
         find_run("b", run.parent)
 
 
-def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
+def test_text_from_files_is_sanitized_for_the_terminal(run: Path) -> None:
     (run / directory.CONFIG).write_text('preset = "\\u001b]0;x\\u0007"\ndataset = "\\u202e"')
     (run / directory.LOCK).write_text(json.dumps({"host": "far\x1b[2Jaway"}))
     log(run, STARTED)
@@ -512,7 +510,7 @@ def test_texts_from_files_do_nothing_to_a_terminal(run: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])
-def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: Event) -> None:
+def test_requests_to_a_run_without_a_trainer_are_refused(run: Path, ending: Event) -> None:
     log(run, ending)
     with pytest.raises(RunError, match=r"a is not running.*resume"):
         request(run, "stop")
@@ -520,31 +518,31 @@ def test_nothing_can_be_asked_of_a_run_that_no_trainer_holds(run: Path, ending: 
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../a", "/a", ".hidden", "a\n", "a\0"])
-def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_leaves_the_root_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match="not a valid run name"):
         find_run(name, tmp_path)
 
 
-def test_a_missing_run_lists_those_that_are_there(run: Path) -> None:
+def test_a_missing_run_error_lists_the_existing_ones(run: Path) -> None:
     with pytest.raises(RunError, match=r"no run b .*existing runs: a$"):
         find_run("b", run.parent)
 
 
-def test_creating_a_run_twice_is_refused_and_the_first_is_kept(run: Path, tiny: Maker) -> None:
+def test_creating_a_run_twice_is_refused_and_keeps_the_first(run: Path, tiny: Maker) -> None:
     (run / directory.MODEL).write_bytes(b"weights")
     with pytest.raises(RunError, match="exists already; choose another --name"):
         create_run(tiny(root=run.parent, name="a"))
     assert (run / directory.MODEL).read_bytes() == b"weights"
 
 
-def test_a_config_written_by_hand_is_not_swept_away(run: Path, tiny: Maker) -> None:
+def test_a_handwritten_config_is_not_overwritten(run: Path, tiny: Maker) -> None:
     with pytest.raises(RunError, match="resume a"):
         create_run(tiny(root=run.parent, name="a"))
     assert (run / directory.CONFIG).is_file()
 
 
 @pytest.mark.parametrize("alien", ["notes.txt", directory.STATE, ".config.toml.tmp"])
-def test_a_failed_run_that_holds_anything_else_is_not_swept_away(run: Path, tiny: Maker, alien: str) -> None:
+def test_a_failed_run_with_other_files_is_not_overwritten(run: Path, tiny: Maker, alien: str) -> None:
     log(run, Failed(step=0, message="no data"))
     (run / alien).write_text("mine")
     with pytest.raises(RunError, match="exists already"):
@@ -552,20 +550,20 @@ def test_a_failed_run_that_holds_anything_else_is_not_swept_away(run: Path, tiny
     assert (run / alien).read_text() == "mine"
 
 
-def test_a_finished_runs_log_is_not_swept_away_with_its_weights_gone(run: Path, tiny: Maker) -> None:
+def test_the_log_of_a_finished_run_without_weights_is_not_overwritten(run: Path, tiny: Maker) -> None:
     log(run, STARTED, Finished(step=4, seconds=1.0))
     with pytest.raises(RunError, match="exists already"):
         create_run(tiny(root=run.parent, name="a"))
 
 
-def test_a_name_is_free_again_if_its_run_failed_before_its_first_checkpoint(run: Path, tiny: Maker) -> None:
+def test_a_name_can_be_reused_if_its_run_failed_before_its_first_checkpoint(run: Path, tiny: Maker) -> None:
     log(run, Failed(step=0, message="no data"))
     assert create_run(tiny(root=run.parent, name="a", epochs=7)) == run
     assert "epochs = 7" in (run / directory.CONFIG).read_text()
     assert not (run / directory.EVENTS).exists()
 
 
-def test_an_empty_folder_may_be_used_and_a_file_may_not(tmp_path: Path, tiny: Maker) -> None:
+def test_an_empty_folder_can_become_a_run_but_a_file_cannot(tmp_path: Path, tiny: Maker) -> None:
     (tmp_path / "empty").mkdir()
     assert create_run(tiny(root=tmp_path, name="empty")).is_dir()
     (tmp_path / "file").write_text("mine")
@@ -579,7 +577,7 @@ def test_runs_without_a_name_are_numbered(tmp_path: Path, tiny: Maker) -> None:
     assert [create_run(tiny(root=tmp_path)).name for _ in range(2)] == ["quick-1", "quick-2"]
 
 
-def test_a_data_root_is_kept_as_seen_from_anywhere(
+def test_a_data_root_is_stored_as_an_absolute_path(
     tmp_path: Path, tiny: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -587,7 +585,7 @@ def test_a_data_root_is_kept_as_seen_from_anywhere(
     assert TrainConfig.from_toml(path / directory.CONFIG).data_root == tmp_path / "my-data"
 
 
-def test_the_root_is_the_argument_else_the_environments_else_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_is_the_argument_or_the_environment_variable_or_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     assert directory.root_directory() == Path("checkpoints")
     monkeypatch.setenv("MINIDIFF_HOME", "/home/runs")
     assert directory.root_directory() == Path("/home/runs")
@@ -596,7 +594,7 @@ def test_the_root_is_the_argument_else_the_environments_else_checkpoints(monkeyp
     assert directory.root_directory("~/x") == Path.home() / "x"
 
 
-def test_a_summary_says_what_the_log_says(finished_run: Path) -> None:
+def test_a_summary_matches_the_log(finished_run: Path) -> None:
     summary = summarize(finished_run)
     assert (summary.name, summary.status, summary.epoch, summary.epochs) == ("done", Status.FINISHED, 2, 2)
     assert (summary.step, summary.total_steps, summary.dataset, summary.preset) == (4, 4, "glyphs", "quick")
@@ -606,7 +604,7 @@ def test_a_summary_says_what_the_log_says(finished_run: Path) -> None:
     assert summary.error is None
 
 
-def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Path) -> None:
+def test_a_summary_of_a_run_without_a_log_is_empty(run: Path) -> None:
     summary = summarize(run)
     assert (summary.step, summary.epoch, summary.loss, summary.validation_loss, summary.updated) == (
         0,
@@ -618,7 +616,7 @@ def test_a_summary_of_a_run_without_a_log_knows_nothing_it_was_not_told(run: Pat
     assert (summary.total_steps, summary.sampleable) == (None, False)
 
 
-def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(run: Path) -> None:
+def test_a_summary_has_the_length_of_a_run_after_a_long_download(run: Path) -> None:
     slow = [Download(name="mnist", file="train-images-idx3-ubyte.gz", received=n, total=None) for n in range(3_000)]
     data = DatasetLoaded(name="mnist", source="/data", train=64, test=64, sha256="0", steps_per_epoch=1_000)
     log(run, STARTED, *slow, data, *map(progress, range(1, 2_000)))
@@ -627,7 +625,7 @@ def test_a_summary_knows_the_length_of_a_run_whose_data_was_downloaded_slowly(ru
     assert (summary.dataset, summary.total_steps, summary.step) == ("mnist", 2_000, 1_999)
 
 
-def test_a_summary_drops_what_resuming_made_void(run: Path) -> None:
+def test_a_summary_drops_the_steps_that_resuming_discarded(run: Path) -> None:
     data = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
     ended = Epoch(epoch=1, step=10, loss=0.1, validation_loss=0.1, seconds=1.0)
     log(run, STARTED, data, progress(8), progress(10), ended, progress(15), resumed(8), progress(9))
@@ -642,13 +640,13 @@ def test_a_damaged_config_or_log_does_not_hide_the_other_runs(run: Path, tiny: M
     assert {summary.name for summary in list_runs(run.parent)} == {"a", "b"}
 
 
-def test_the_run_heard_of_last_comes_first(tmp_path: Path, tiny: Maker) -> None:
+def test_the_most_recently_updated_run_comes_first(tmp_path: Path, tiny: Maker) -> None:
     for name, moment in (("old", 100.0), ("new", 300.0), ("mid", 200.0)):
         log(create_run(tiny(root=tmp_path, name=name)), Checkpoint(step=1, time=moment))
     assert [summary.name for summary in list_runs(tmp_path)] == ["new", "mid", "old"]
 
 
-def test_folders_that_are_no_runs_are_passed_over(tmp_path: Path) -> None:
+def test_folders_that_are_not_runs_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     assert list_runs(tmp_path) == []
@@ -656,7 +654,7 @@ def test_folders_that_are_no_runs_are_passed_over(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "file") == []
 
 
-def test_deleting_a_run_removes_it_unless_a_trainer_holds_it(run: Path) -> None:
+def test_a_run_is_deleted_unless_a_trainer_holds_it(run: Path) -> None:
     log(run, STARTED)
     with locked(run), pytest.raises(RunError, match="stop it first"):
         delete_run(run)
@@ -675,7 +673,7 @@ def test_a_built_in_model_is_not_deleted(run: Path, monkeypatch: pytest.MonkeyPa
         assert path.is_dir()
 
 
-def test_deleting_a_link_says_what_is_wrong(run: Path) -> None:
+def test_deleting_a_link_is_an_error(run: Path) -> None:
     log(run, STARTED)
     link = run.parent / "link"
     link.symlink_to(run)
@@ -689,14 +687,14 @@ def test_a_finished_run_is_not_resumed(finished_run: Path) -> None:
         resume(finished_run)
 
 
-def test_a_device_that_is_not_there_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> None:
+def test_a_missing_device_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> None:
     with pytest.raises(MinidiffError, match="cuda:93"):
         train(tiny(root=tmp_path, name="a", device="cuda:93"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run: Path) -> None:
-    """The lock says how long the log was when it was taken; what is beyond was said by who holds it, at any time."""
+def test_a_trainer_about_to_release_its_lock_has_ended_and_a_new_one_is_starting(run: Path) -> None:
+    """The lock records the length of the log when it was acquired; later events are from its holder."""
     said = to_line(Stopped(time=10.0, step=3, reason="asked"))
     for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
         (run / directory.EVENTS).write_text(said)
@@ -708,12 +706,12 @@ def test_a_trainer_about_to_let_go_counts_as_ended_and_a_new_one_as_starting(run
                 assert run_status(run) == status
 
 
-def test_a_run_created_before_the_clock_was_set_back_is_not_starting_for_ever(run: Path) -> None:
+def test_a_run_created_before_the_clock_was_set_back_does_not_stay_starting(run: Path) -> None:
     os.utime(run / directory.CONFIG, (time.time() + 10 * 3600,) * 2)
     assert run_status(run) == Status.INTERRUPTED
 
 
-def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
+def test_the_lock_records_the_length_of_the_log(run: Path) -> None:
     log(run, STARTED, Stopped(step=0, reason="asked"))
     before = (run / directory.EVENTS).stat().st_size
     with RunWriter(run) as held:
@@ -721,5 +719,5 @@ def test_the_lock_says_how_long_the_log_was(run: Path) -> None:
         assert run_status(run) == Status.STARTING
         held.append(resumed(0))
         assert run_status(run) == Status.RUNNING
-        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the beginning of time
+        held.append(Finished(step=2, seconds=1.0, time=0.0))  # a clock that was set back to the epoch
         assert run_status(run) == Status.FINISHED

@@ -1,4 +1,4 @@
-"""Events as lines of a log: what is written is read back, and damage is not taken for an event."""
+"""Events as lines of a log: round trips, and rejection of damaged lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from core.text import sanitize
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(0, 2**53),
     "int | None": st.none() | st.integers(0, 2**53),
-    "float": st.floats(0, 1e11, allow_subnormal=False),  # moments reach to the year 9999
+    "float": st.floats(0, 1e11, allow_subnormal=False),  # times up to the year 9999
     "str": st.text(),
 }
 COUNTS = {"epochs": st.integers(1, 2**53), "steps_per_epoch": st.integers(1, 2**53)}
@@ -66,7 +66,7 @@ def events() -> st.SearchStrategy[Event]:
 
 @given(events())
 @settings(max_examples=200, deadline=None)
-def test_an_event_comes_back_from_its_line(event: Event) -> None:
+def test_an_event_survives_a_round_trip(event: Event) -> None:
     line = to_line(event)
     assert line.endswith("\n")
     assert line.isascii()
@@ -104,7 +104,7 @@ def test_a_number_that_is_not_finite_is_null_in_the_log_and_nan_when_read(value:
     assert math.isnan(back.loss)
 
 
-def test_what_was_not_measured_stays_none() -> None:
+def test_unmeasured_values_stay_none() -> None:
     back = from_line(to_line(progress(memory=None)))
     assert isinstance(back, Progress)
     assert back.memory is None
@@ -112,14 +112,14 @@ def test_what_was_not_measured_stays_none() -> None:
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_half_a_line_is_no_event(data: st.DataObject) -> None:
+def test_a_partial_line_is_not_an_event(data: st.DataObject) -> None:
     line = to_line(data.draw(events())).rstrip("\n")
     assert from_line(line[: data.draw(st.integers(0, len(line) - 1))]) is None
 
 
 @given(st.text() | st.binary().map(lambda content: content.decode("utf-8", errors="replace")))
 @settings(max_examples=100, deadline=None)
-def test_any_other_text_is_no_event(line: str) -> None:
+def test_any_other_text_is_not_an_event(line: str) -> None:
     assert from_line(line) is None
 
 
@@ -173,31 +173,31 @@ BEGUN = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters
         {**BEGUN, "epochs": 0},
     ],
 )
-def test_a_record_that_makes_no_sense_is_no_event(record: Any) -> None:
+def test_an_invalid_record_is_not_an_event(record: Any) -> None:
     assert from_line(json.dumps(record)) is None
 
 
 @pytest.mark.parametrize("nest", ["[", '{"a":'])
-def test_a_line_nested_too_deeply_is_no_event(nest: str) -> None:
+def test_a_too_deeply_nested_line_is_not_an_event(nest: str) -> None:
     assert from_line('{"event":"warning","message":' + nest * 100_000) is None
 
 
-def test_a_line_too_long_is_no_event() -> None:
+def test_a_too_long_line_is_not_an_event() -> None:
     assert from_line(to_line(Warned(message="x" * LINE_BYTES))) is None
 
 
-def test_a_number_of_thousands_of_digits_is_no_event() -> None:
+def test_a_number_of_thousands_of_digits_is_not_an_event() -> None:
     assert from_line(json.dumps(GOOD).replace(": 1,", f": {'9' * 5000},", 1)) is None
 
 
 @pytest.mark.parametrize("value", ["1e39", "-1e39", "1e999", "NaN", "-Infinity", "9" * 400])
-def test_a_loss_beyond_what_a_net_can_compute_is_no_number(value: str) -> None:
+def test_a_loss_out_of_range_is_nan(value: str) -> None:
     event = from_line(json.dumps(GOOD).replace('"loss": 0.1', f'"loss": {value}'))
     assert isinstance(event, Progress)
     assert math.isnan(event.loss)
 
 
-def test_images_that_would_inflate_to_a_gigabyte_take_no_memory() -> None:
+def test_images_that_would_inflate_to_a_gigabyte_allocate_no_memory() -> None:
     inner = zlib.compressobj(9)
     bomb = b"".join(inner.compress(bytes(2**20)) for _ in range(1024)) + inner.flush()
     line = json.dumps({**IMAGES, "images": base64.b64encode(bomb[:700_000]).decode("ascii")})
@@ -220,16 +220,16 @@ def test_images_that_would_inflate_to_a_gigabyte_take_no_memory() -> None:
         ("[red]kept[/red] é 数 ◆", "[red]kept[/red] é 数 ◆"),
     ],
 )
-def test_what_would_steer_a_terminal_is_replaced_in_every_text(said: str, read: str) -> None:
+def test_control_characters_are_replaced_in_every_text(said: str, read: str) -> None:
     event = from_line(json.dumps({"event": "warning", "time": 1.0, "message": said}))
     assert event == Warned(time=1.0, message=read)
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_newer_version_are_skipped() -> None:
     assert from_line(json.dumps({**GOOD, "gradient_norm": 1.0})) == from_line(json.dumps(GOOD))
 
 
-def test_every_kind_of_the_design_is_there() -> None:
+def test_every_documented_event_type_exists() -> None:
     assert set(TYPES) == {
         *("started", "resumed", "dataset", "download", "progress", "epoch", "preview", "evaluated", "checkpoint"),
         *("paused", "continued", "warning", "stopped", "finished", "failed"),

@@ -1,4 +1,4 @@
-"""A log folded into series: what resuming voids, half lines, and logs that begin anew."""
+"""Run history: steps discarded by resuming, partial lines, and restarted logs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def history(*events: Event) -> RunHistory:
     return made
 
 
-def test_resumed_drops_what_lies_beyond_its_step() -> None:
+def test_resumed_drops_later_steps() -> None:
     made = history(
         Started(**BEGUN), DATA, progress(5), progress(10), preview(1), epoch(1), progress(15), progress(20), preview(2),
         epoch(2), Resumed(step=10, **BEGUN), progress(14),
@@ -64,48 +64,48 @@ def test_resumed_drops_what_lies_beyond_its_step() -> None:
     assert made.step == 14
 
 
-def test_a_run_begun_again_from_the_start_drops_everything() -> None:
+def test_a_run_restarted_from_the_beginning_drops_everything() -> None:
     made = history(Started(**BEGUN), DATA, progress(5), epoch(1), Started(**BEGUN), progress(2))
     assert [event.step for event in made.progress] == [2]
     assert made.epochs == []
     assert made.step == 2
 
 
-def test_an_epoch_told_twice_counts_once() -> None:
+def test_a_repeated_epoch_counts_once() -> None:
     made = history(Started(**BEGUN), epoch(1), preview(1), epoch(1), preview(1))
     assert len(made.epochs) == len(made.previews) == 1
 
 
-def test_steps_are_known_right_after_resuming_and_after_the_end() -> None:
+def test_the_step_is_known_right_after_resuming_and_after_the_end() -> None:
     assert history(Started(**BEGUN)).step == 0
     assert history(Resumed(step=30, **BEGUN)).step == 30
     assert history(Started(**BEGUN), Stopped(step=7, reason="asked")).step == 7
     assert history(Started(**BEGUN), Finished(step=40, seconds=1.0)).step == 40
 
 
-def test_total_steps_are_unknown_until_the_data_is() -> None:
+def test_total_steps_are_unknown_until_the_data_is_loaded() -> None:
     assert history(Started(**BEGUN)).total_steps is None
     assert history(Started(**BEGUN), DATA).total_steps == 40
 
 
-def test_time_left_follows_the_pace_of_the_last_windows() -> None:
+def test_time_left_follows_the_throughput_of_the_last_windows() -> None:
     made = history(Started(**BEGUN), DATA, progress(10, time=100.0), progress(20, time=105.0))
     assert made.seconds_left == pytest.approx(10.0)
     assert history(Started(**BEGUN), DATA, progress(10)).seconds_left is None
 
 
-def test_a_download_is_over_once_the_data_is_there() -> None:
+def test_a_download_ends_once_the_data_is_loaded() -> None:
     fetching = Download(name="mnist", file="x.gz", received=1, total=None)
     assert history(fetching).download == fetching
     assert history(fetching, DATA).download is None
 
 
-def test_the_last_lifecycle_event_decides() -> None:
+def test_the_last_lifecycle_event_counts() -> None:
     failed = Failed(step=3, message="no")
     assert history(Started(**BEGUN), failed, Checkpoint(step=3)).lifecycle == failed
 
 
-def test_every_event_has_words() -> None:
+def test_every_event_has_a_description() -> None:
     for event in (Started(**BEGUN), DATA, progress(1), epoch(1), preview(1), Checkpoint(step=1), Warned(message="hm")):
         assert in_words(event)
         assert len(in_words(event).splitlines()) == 1
@@ -126,7 +126,7 @@ def test_a_tail_gives_each_event_once(tmp_path: Path) -> None:
     assert tail.read() == ([Checkpoint(step=2, time=1.0)], False)
 
 
-def test_a_line_without_its_end_is_not_read_yet(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_not_read_yet(tmp_path: Path) -> None:
     line = to_line(Checkpoint(step=1, time=1.0))
     tail = LogTail(tmp_path / "log")
     for end in range(1, len(line)):
@@ -136,7 +136,7 @@ def test_a_line_without_its_end_is_not_read_yet(tmp_path: Path) -> None:
     assert tail.read()[0] == [Checkpoint(step=1, time=1.0)]
 
 
-def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
+def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
     write(tmp_path / "log", Checkpoint(step=1, time=1.0))
     with open(tmp_path / "log", "ab") as log:
         log.write(b'{"event":"checkpoi\n\xff\xfe\x00\n\n\r\n')
@@ -144,11 +144,11 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
     assert [event.step for event in LogTail(tmp_path / "log").read()[0]] == [1, 2]  # type: ignore[attr-defined]
 
 
-def test_a_line_too_long_to_be_an_event_is_passed_over_without_being_held(tmp_path: Path) -> None:
+def test_a_too_long_line_is_skipped_without_buffering_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     write(path, Checkpoint(step=1, time=1.0))
     with open(path, "ab") as log:
-        log.seek(40 * 2**20, os.SEEK_END)  # a line of zeros that takes no disk
+        log.seek(40 * 2**20, os.SEEK_END)  # a sparse line of zeros
         log.write(b"\n")
     write(path, Checkpoint(step=2, time=1.0))
     tail = LogTail(path)
@@ -161,7 +161,7 @@ def test_a_line_too_long_to_be_an_event_is_passed_over_without_being_held(tmp_pa
     assert tail.read() == ([], False)
 
 
-def test_the_end_of_a_line_too_long_is_no_event_whenever_it_comes(tmp_path: Path) -> None:
+def test_the_end_of_a_too_long_line_is_never_an_event(tmp_path: Path) -> None:
     path, tail = tmp_path / "log", LogTail(tmp_path / "log")
     write(path, Checkpoint(step=1, time=1.0))
     with open(path, "ab") as log:
@@ -172,7 +172,7 @@ def test_the_end_of_a_line_too_long_is_no_event_whenever_it_comes(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-def test_a_log_that_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+def test_a_log_that_is_not_a_regular_file_is_refused_without_blocking(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "log"
     if kind == "link":
         write(tmp_path / "elsewhere", Checkpoint(step=1, time=1.0))
@@ -186,7 +186,7 @@ def test_a_log_that_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: 
         LogTail(path).read()
 
 
-def test_a_log_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:
+def test_a_restarted_log_is_read_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "log"
     write(path, Checkpoint(step=1, time=1.0), Checkpoint(step=2, time=1.0))
     tail = LogTail(path)
@@ -195,8 +195,8 @@ def test_a_log_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:
     assert tail.read() == ([Checkpoint(step=3, time=1.0)], True)
 
 
-def test_a_log_removed_and_written_again_is_read_from_its_start(tmp_path: Path) -> None:
-    """Also when the new file is longer and is given the old one's inode."""
+def test_a_replaced_log_is_read_from_its_start(tmp_path: Path) -> None:
+    """Also if the new file is longer and reuses the inode of the old one."""
     path = tmp_path / "log"
     write(path, Checkpoint(step=1, time=1.0))
     tail = LogTail(path)
@@ -209,15 +209,15 @@ def test_a_log_removed_and_written_again_is_read_from_its_start(tmp_path: Path) 
     assert [event.step for event in events] == [7, 8, 9]  # type: ignore[attr-defined]
 
 
-def test_history_of_a_finished_run(finished_run: Path) -> None:
+def test_a_finished_run_has_a_complete_history(finished_run: Path) -> None:
     made = RunHistory.of(finished_run / "events.jsonl")
     assert isinstance(made.lifecycle, Finished)
     assert (made.step, made.total_steps) == (4, 4)
     assert [event.epoch for event in made.epochs] == [event.epoch for event in made.previews] == [1, 2]
 
 
-def test_time_left_is_judged_by_the_pace_since_training_went_on() -> None:
-    """Ten steps a second before and after a pause of an hour: 80 steps take 8 s, whatever the pause."""
+def test_time_left_follows_the_throughput_since_training_continued() -> None:
+    """Ten steps per second before and after a pause of an hour: 80 steps take 8 s regardless of the pause."""
     history = RunHistory()
     history.extend(
         [

@@ -1,4 +1,4 @@
-"""Reading only the two ends of a log gives what reading all of it gives."""
+"""Reading only the start and end of a log gives the same as reading all of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from core.runs.events import (
 from core.runs.history import RunHistory
 from core.runs.log_ends import HEAD_BYTES, TAIL_BYTES, read_log_ends
 
-STEPS = 20  # an epoch
+STEPS = 20  # steps per epoch
 STARTED = Started(name="a", device="cpu", threads=1, parameters=10, epochs=500, time=1.0)
 DATA = DatasetLoaded(name="mnist", source="disk", train=9, test=9, sha256="0" * 64, steps_per_epoch=STEPS, time=2.0)
 
@@ -41,7 +41,7 @@ def window(step: int) -> Progress:
 
 
 def training(rng: random.Random, steps: int) -> list[Event]:
-    """The log of a run that was paused, stopped and resumed now and then."""
+    """The log of a run that was paused, stopped and resumed several times."""
     events: list[Event] = [STARTED, DATA]
     step = checkpoint = 0
     for _ in range(steps):
@@ -69,7 +69,7 @@ def training(rng: random.Random, steps: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("steps", [1, 15, 60, 700, 2_000])
-def test_the_ends_of_a_log_tell_what_all_of_it_tells(tmp_path: Path, steps: int) -> None:
+def test_reading_the_ends_of_a_log_matches_reading_all_of_it(tmp_path: Path, steps: int) -> None:
     log = tmp_path / "events.jsonl"
     for seed in range(20):
         log.write_text("".join(map(to_line, training(random.Random(seed), steps))))
@@ -83,7 +83,7 @@ def test_the_ends_of_a_log_tell_what_all_of_it_tells(tmp_path: Path, steps: int)
         assert ends.epoch == (whole.epochs[-1] if whole.epochs else None), seed
 
 
-def test_a_data_set_that_was_downloaded_slowly_is_found(tmp_path: Path) -> None:
+def test_the_dataset_is_found_after_a_long_download(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     downloads = [Download(name="mnist", file="train-images", received=n, total=60, time=2.0) for n in range(60)]
     head = "".join(map(to_line, [STARTED, *downloads]))
@@ -93,7 +93,7 @@ def test_a_data_set_that_was_downloaded_slowly_is_found(tmp_path: Path) -> None:
     assert read_log_ends(log).dataset == DATA
 
 
-def test_a_log_that_is_not_there_has_no_problem_and_a_link_in_its_place_has(tmp_path: Path) -> None:
+def test_a_missing_log_is_not_a_problem_but_a_link_in_its_place_is(tmp_path: Path) -> None:
     assert read_log_ends(tmp_path / "events.jsonl").problem is None
     (tmp_path / "other").write_text(to_line(STARTED))
     os.symlink(tmp_path / "other", tmp_path / "events.jsonl")

@@ -1,4 +1,4 @@
-"""Summaries that are kept: those of ended runs, until one of their files changes."""
+"""Summaries of ended runs are cached until one of their files changes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def log(path: Path, *events: Event) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, tiny: Callable[..., TrainConfig]) -> Path:
-    """A run that was stopped."""
+    """A stopped run."""
     path = create_run(tiny(root=tmp_path, name="a"))
     log(path, STARTED, Stopped(step=3, reason="asked"))
     return path
 
 
-def test_an_ended_run_is_read_once(run: Path) -> None:
+def test_the_log_of_an_ended_run_is_read_once(run: Path) -> None:
     cache = SummaryCache()
     first = cache.summarize(run)
     assert first == summarize(run)
@@ -60,7 +60,7 @@ def test_a_run_whose_permissions_change_is_read_again(run: Path) -> None:
     assert cache.summarize(run) is not first
 
 
-def test_a_trainer_that_takes_a_run_is_seen_before_it_logs_anything(run: Path) -> None:
+def test_a_trainer_that_locks_a_run_is_detected_before_it_logs_anything(run: Path) -> None:
     cache = SummaryCache()
     assert cache.summarize(run).status is Status.STOPPED
     with RunWriter(run):
@@ -68,7 +68,7 @@ def test_a_trainer_that_takes_a_run_is_seen_before_it_logs_anything(run: Path) -
     assert cache.summarize(run).status is Status.STOPPED
 
 
-def test_a_running_trainer_that_is_killed_is_seen_though_no_file_changes(run: Path) -> None:
+def test_a_killed_trainer_is_detected_even_if_no_file_changes(run: Path) -> None:
     log(run, STARTED)
     cache = SummaryCache()
     with open(run / LOCK) as lock:
@@ -77,7 +77,7 @@ def test_a_running_trainer_that_is_killed_is_seen_though_no_file_changes(run: Pa
     assert cache.summarize(run).status is Status.INTERRUPTED
 
 
-def test_a_run_that_waits_for_its_trainer_is_starting_only_for_a_while(run: Path) -> None:
+def test_a_run_waiting_for_its_trainer_is_starting_only_for_a_while(run: Path) -> None:
     (run / EVENTS).unlink()
     cache = SummaryCache()
     assert cache.summarize(run).status is Status.STARTING
@@ -86,7 +86,7 @@ def test_a_run_that_waits_for_its_trainer_is_starting_only_for_a_while(run: Path
     assert cache.summarize(run).status is Status.INTERRUPTED
 
 
-def test_the_list_is_that_of_all_runs_as_they_are_now(run: Path, tiny: Callable[..., TrainConfig]) -> None:
+def test_the_list_shows_all_runs_in_their_current_state(run: Path, tiny: Callable[..., TrainConfig]) -> None:
     cache, root = SummaryCache(), run.parent
     assert cache.list_runs(root) == list_runs(root)
     other = create_run(tiny(root=root, name="b"))

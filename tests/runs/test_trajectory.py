@@ -1,4 +1,4 @@
-"""Denoisings as bytes: exact rounding, a round trip through a file, and damaged files."""
+"""Recorded trajectories: rounding, round trips through a file, and damaged files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_values_are_clipped_and_rounded_to_the_nearest_byte() -> None:
     assert list(to_uint8(values.view(1, 1, 1, 7))) == [0, 0, 0, 1, 128, 255, 255]
 
 
-def test_bytes_are_row_by_row_whatever_the_memory_format() -> None:
+def test_bytes_are_in_row_order_for_any_memory_format() -> None:
     images = torch.arange(24.0).view(2, 1, 3, 4) / 255
     assert list(to_uint8(images)) == list(range(24))
     assert list(to_uint8(images.to(memory_format=torch.channels_last))) == list(range(24))
     assert list(to_uint8(images.transpose(2, 3).contiguous().transpose(2, 3))) == list(range(24))
 
 
-def test_a_recording_holds_every_step(denoising: Denoising) -> None:
+def test_a_recording_has_every_step(denoising: Denoising) -> None:
     assert (denoising.model, denoising.seed, denoising.steps, denoising.n) == ("m", 9, 4, 3)
     assert (denoising.height, denoising.width, denoising.complete) == (28, 28, True)
     assert [frame.index for frame in denoising.frames] == [0, 1, 2, 3, 4]
@@ -41,7 +41,7 @@ def test_a_recording_holds_every_step(denoising: Denoising) -> None:
     assert denoising.frames[-1].x == denoising.frames[-1].prediction
 
 
-def test_a_recording_under_way_is_not_complete(denoising: Denoising) -> None:
+def test_a_recording_in_progress_is_not_complete(denoising: Denoising) -> None:
     started = Denoising("m", 9, 4, 3, 28, 28, denoising.frames[:2])
     assert not started.complete
 
@@ -51,7 +51,7 @@ def test_a_sampler_without_steps_records_nothing() -> None:
         record(iter(()), model="m", seed=0)
 
 
-def test_a_recording_comes_back_from_its_file(denoising: Denoising, tmp_path: Path) -> None:
+def test_a_recording_survives_a_round_trip(denoising: Denoising, tmp_path: Path) -> None:
     save_recording(denoising, tmp_path / "d.json")
     assert load_recording(tmp_path / "d.json") == denoising
 
@@ -63,7 +63,7 @@ def test_a_recording_is_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["n", "height", "amounts", "x", "prediction", "steps", "model", "version"])
-def test_a_recording_that_lacks_something_is_refused(denoising: Denoising, tmp_path: Path, change: str) -> None:
+def test_an_incomplete_recording_is_refused(denoising: Denoising, tmp_path: Path, change: str) -> None:
     save_recording(denoising, tmp_path / "d.json")
     content = json.loads((tmp_path / "d.json").read_text())
     del content[change]
@@ -76,9 +76,7 @@ def test_a_recording_that_lacks_something_is_refused(denoising: Denoising, tmp_p
     "changes",
     [{"n": 4}, {"n": 0}, {"height": -28}, {"amounts": [1.0]}, {"amounts": []}, {"x": "eJw="}, {"x": 5}, {"version": 2}],
 )
-def test_a_recording_whose_parts_disagree_is_refused(
-    denoising: Denoising, tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_an_inconsistent_recording_is_refused(denoising: Denoising, tmp_path: Path, changes: dict[str, object]) -> None:
     save_recording(denoising, tmp_path / "d.json")
     content = json.loads((tmp_path / "d.json").read_text())
     (tmp_path / "d.json").write_text(json.dumps({**content, **changes}))
@@ -87,7 +85,7 @@ def test_a_recording_whose_parts_disagree_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff\xfe"])
-def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_recording_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"d\.json"):
         load_recording(tmp_path / "d.json")

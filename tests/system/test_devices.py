@@ -1,4 +1,4 @@
-"""What is listed and chosen on machines with all kinds of GPUs; NVIDIA's NVML bindings are played by a small table."""
+"""Device listing and choice on machines with various GPUs; NVML is replaced by a small table."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ M1 = "MIG-22222222-0000-0000-0000-000000000000"
 
 
 def card(uuid: str, name: str = "NVIDIA X", free: float = 8, total: float = 10, **more: Any) -> dict[str, Any]:
-    """What NVML answers for one GPU; leaving a key out makes its call fail as unsupported."""
+    """NVML values for one GPU; the call for a missing key fails as unsupported."""
     memory = SimpleNamespace(used=int((total - free) * GB), total=int(total * GB))
     return {"Name": name, "UUID": uuid, "MemoryInfo": memory, **more}
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A function that puts these GPUs into the machine. CUDA's driver is left out, unless `order` is what it says."""
+    """Returns a function that sets the GPUs of the machine. There is no CUDA driver unless `order` is given."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     caches = (devices._nvml, devices._driver_order)
@@ -74,7 +74,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         running = ("ComputeRunningProcesses", "GraphicsRunningProcesses")
         for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage", "MigMode", *running):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{key}", reader(key))
-        # The driver is asked by a program; here one that prints `order` or fails as it does without a driver.
+        # The driver is queried by a program; this one prints `order` or fails as without a driver.
         program = "raise SystemExit(1)" if order is None else f"print(*{order!r}, sep='\\n')"
         monkeypatch.setattr(cuda_visibility, "__file__", str(tmp_path / "driver.py"))
         (tmp_path / "driver.py").write_text(program)
@@ -86,7 +86,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def torch_sees(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that says how many CUDA devices torch finds, and whether there is MPS."""
+    """Returns a function that sets how many CUDA devices torch finds, and whether there is MPS."""
 
     def install(count: int, mps: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
@@ -137,7 +137,7 @@ def test_cpu_use_is_measured_from_the_first_call_on(monkeypatch: pytest.MonkeyPa
     assert meter.percent() == 0.0
 
 
-def test_gpu_is_read_in_bytes_percent_celsius_and_watts(machine: Any) -> None:
+def test_gpu_values_are_in_bytes_percent_celsius_and_watts(machine: Any) -> None:
     machine(card(A, "NVIDIA H100", UtilizationRates=SimpleNamespace(gpu=37), Temperature=41, PowerUsage=123_400))
     gpu = list_devices()[0]
     assert (gpu.name, gpu.device, gpu.kind, gpu.uuid) == ("NVIDIA H100", "cuda:0", "cuda", A)
@@ -145,7 +145,7 @@ def test_gpu_is_read_in_bytes_percent_celsius_and_watts(machine: Any) -> None:
     assert (gpu.utilization, gpu.temperature, gpu.power) == (37.0, 41.0, 123.4)
 
 
-def test_what_a_gpu_does_not_tell_is_none(machine: Any) -> None:
+def test_values_that_a_gpu_does_not_report_are_none(machine: Any) -> None:
     machine({"Name": "NVIDIA GB10", "UUID": A})
     gpu = list_devices()[0]
     readings = (gpu.memory_used, gpu.memory_total, gpu.utilization, gpu.temperature, gpu.power)
@@ -153,7 +153,7 @@ def test_what_a_gpu_does_not_tell_is_none(machine: Any) -> None:
     assert gpu.device == "cuda:0"
 
 
-def test_a_lost_gpu_is_listed_without_a_device_and_the_others_go_on(machine: Any) -> None:
+def test_a_lost_gpu_is_listed_without_a_device_and_the_others_keep_working(machine: Any) -> None:
     machine(None, card(B))
     lost, other = list_devices()[:2]
     assert (lost.device, lost.memory_total) == (None, None)
@@ -195,7 +195,7 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
         ("1,1", []),
         (f"{C},{A}", [C, A]),
         ("GPU-c,GPU-aaaa2", [C, B]),
-        ("GPU-aaaa", []),  # fits two
+        ("GPU-aaaa", []),  # matches two
         ("GPU-c,GPU-dddd,GPU-aaaa1", [C]),
         ("GPU-c,GPU-cccc", []),  # the same twice
         ("MIG-1", []),
@@ -208,14 +208,14 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, show
 @pytest.mark.parametrize(
     ("setting", "shown"),
     [
-        (None, [M0]),  # one instance, and no whole GPU beside it
+        (None, [M0]),  # one instance, and no full GPU
         ("0", [A]),
         ("1", [M0]),
         (M1, [M1]),
         ("MIG-2", [M1]),
         (f"{M1},{M0}", [M1]),
         (B, [M0]),
-        ("2", []),  # split, but into nothing yet
+        ("2", []),  # MIG mode without instances
     ],
 )
 def test_cuda_shows_one_mig_instance(setting: str | None, shown: list[str]) -> None:
@@ -230,7 +230,7 @@ def test_numbers_follow_the_visible_list_and_hidden_gpus_have_none(
     assert numbers() == {A: "cuda:1", B: None, C: "cuda:0"}
 
 
-def test_gpus_of_different_models_are_numbered_as_the_driver_says(machine: Any) -> None:
+def test_gpus_of_different_models_are_numbered_as_by_the_driver(machine: Any) -> None:
     machine(card(A, "NVIDIA Small"), card(B, "NVIDIA Big"), order=[B[4:], A[4:]])
     assert numbers() == {A: "cuda:1", B: "cuda:0"}
 
@@ -241,12 +241,12 @@ def test_pci_order_needs_no_driver(machine: Any, monkeypatch: pytest.MonkeyPatch
     assert numbers() == {A: "cuda:0", B: "cuda:1"}
 
 
-def test_without_a_driver_the_environment_decides(machine: Any) -> None:
+def test_without_a_driver_the_environment_is_used(machine: Any) -> None:
     machine(card(A, "NVIDIA Small"), card(B, "NVIDIA Big"))
     assert numbers() == {A: "cuda:0", B: "cuda:1"}
 
 
-def test_a_started_torch_decides_over_the_environment(
+def test_an_initialised_torch_overrides_the_environment(
     machine: Any, torch_sees: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(card(A), card(B))
@@ -258,7 +258,7 @@ def test_a_started_torch_decides_over_the_environment(
     assert numbers() == {A: "cuda:1", B: "cuda:0"}
 
 
-def test_a_split_gpu_is_listed_as_its_instances(machine: Any) -> None:
+def test_a_mig_gpu_is_listed_as_its_instances(machine: Any) -> None:
     instances = [card(M0, "NVIDIA X MIG 1g", total=5, free=4), None, card(M1, "NVIDIA X MIG 2g")]
     machine(card(A, MigMode=[1, 1], instances=instances))
     first, second = list_devices()[:2]
@@ -267,12 +267,12 @@ def test_a_split_gpu_is_listed_as_its_instances(machine: Any) -> None:
     assert (second.uuid, second.device) == (M1, None)
 
 
-def test_a_gpu_split_into_nothing_is_listed_without_a_device(machine: Any) -> None:
+def test_a_mig_gpu_without_instances_is_listed_without_a_device(machine: Any) -> None:
     machine(card(A, MigMode=[1, 1], instances=[None]))
     assert numbers() == {A: None}
 
 
-def test_cpu_is_always_to_be_had() -> None:
+def test_cpu_is_always_available() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device(" CPU ") == torch.device("cpu")
 
@@ -284,7 +284,7 @@ def test_most_free_memory_wins(machine: Any, torch_sees: Any, name: str) -> None
     assert pick_device(name) == torch.device("cuda", 1)
 
 
-def test_choice_is_among_visible_gpus_by_their_visible_numbers(
+def test_only_visible_gpus_are_chosen_by_their_visible_index(
     machine: Any, torch_sees: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(card(A, free=9), card(B, free=1), card(C, free=7))
@@ -293,7 +293,7 @@ def test_choice_is_among_visible_gpus_by_their_visible_numbers(
     assert pick_device() == torch.device("cuda", 1)
 
 
-def test_known_free_memory_goes_before_unknown(machine: Any, torch_sees: Any) -> None:
+def test_known_free_memory_is_preferred_to_unknown(machine: Any, torch_sees: Any) -> None:
     machine({"Name": "NVIDIA X", "UUID": A}, card(B, free=0.5))
     torch_sees(2)
     assert pick_device() == torch.device("cuda", 1)
@@ -305,13 +305,13 @@ def test_cuda_without_nvml_is_its_first_device(machine: Any, torch_sees: Any) ->
     assert pick_device() == torch.device("cuda", 0)
 
 
-def test_a_named_gpu_is_taken_as_named(machine: Any, torch_sees: Any) -> None:
+def test_a_gpu_requested_by_name_is_used(machine: Any, torch_sees: Any) -> None:
     machine(card(A, free=9), card(B, free=1))
     torch_sees(2)
     assert pick_device("cuda:1") == torch.device("cuda", 1)
 
 
-def test_auto_takes_mps_then_cpu(machine: Any, torch_sees: Any) -> None:
+def test_auto_prefers_mps_to_cpu(machine: Any, torch_sees: Any) -> None:
     machine()
     torch_sees(0, mps=True)
     assert pick_device() == torch.device("mps")
@@ -321,7 +321,7 @@ def test_auto_takes_mps_then_cpu(machine: Any, torch_sees: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "mps"])
-def test_an_absent_device_is_refused_with_those_that_are_here(machine: Any, torch_sees: Any, name: str) -> None:
+def test_a_missing_device_is_refused_with_the_available_ones(machine: Any, torch_sees: Any, name: str) -> None:
     machine(card(A), card(B))
     torch_sees(2)
     with pytest.raises(DeviceUnavailable, match=rf"{name}.*cuda:0 \(NVIDIA 0\), cuda:1 \(NVIDIA 1\), cpu"):
@@ -329,12 +329,14 @@ def test_an_absent_device_is_refused_with_those_that_are_here(machine: Any, torc
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", ""])
-def test_an_unknown_word_is_refused_with_the_known_ones(name: str) -> None:
+def test_an_unknown_device_name_is_refused_with_the_choices(name: str) -> None:
     with pytest.raises(DeviceUnavailable, match="auto, cpu, cuda, cuda:N or mps"):
         pick_device(name)
 
 
-def test_error_says_when_torch_is_a_cpu_build(machine: Any, torch_sees: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_mentions_a_cpu_build_of_torch(
+    machine: Any, torch_sees: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine(card(A, "NVIDIA H100"))
     torch_sees(0)
     monkeypatch.setattr(torch.version, "cuda", None)
@@ -342,7 +344,7 @@ def test_error_says_when_torch_is_a_cpu_build(machine: Any, torch_sees: Any, mon
         pick_device("cuda")
 
 
-def test_error_says_when_the_environment_hides_the_gpus(
+def test_the_error_mentions_gpus_hidden_by_the_environment(
     machine: Any, torch_sees: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(card(A))
@@ -354,17 +356,17 @@ def test_error_says_when_the_environment_hides_the_gpus(
 
 
 def using(pid: int, memory: int = GB) -> SimpleNamespace:
-    """What NVML says of one process on a GPU."""
+    """NVML values for one process on a GPU."""
     return SimpleNamespace(pid=pid, usedGpuMemory=memory)
 
 
 @pytest.fixture
 def in_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", -1)  # which is no inode: this process lives in another one
+    monkeypatch.setattr(nvml_processes, "_HOST_NAMESPACE", -1)  # not a valid inode: another namespace
 
 
 @pytest.mark.usefixtures("in_container")
-def test_in_a_container_ids_of_the_host_are_nobodys_here(machine: Any) -> None:
+def test_in_a_container_host_pids_match_no_process(machine: Any) -> None:
     running = [using(1, 3 * GB), using(0, 2 * GB), using(0, GB)]
     machine(card(A, ComputeRunningProcesses=running, GraphicsRunningProcesses=running[1:2]))
     assert [(process.pid, process.name, process.user, process.memory) for process in gpu_processes()] == [
@@ -375,7 +377,7 @@ def test_in_a_container_ids_of_the_host_are_nobodys_here(machine: Any) -> None:
 
 
 @pytest.mark.usefixtures("in_container")
-def test_in_a_container_a_process_that_has_the_gpu_open_is_ours(
+def test_in_a_container_a_process_with_the_gpu_open_is_recognised(
     machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "nvidia0").touch()
@@ -389,7 +391,7 @@ def test_in_a_container_a_process_that_has_the_gpu_open_is_ours(
     assert process.pid is None
 
 
-def test_on_the_host_every_process_is_named(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_the_host_every_process_has_a_name(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     here = os.stat("/proc/self/ns/pid").st_ino if os.path.exists("/proc/self/ns/pid") else None
     if here is None:
         pytest.skip("this system has no namespaces of process ids")

@@ -1,4 +1,4 @@
-"""Other modules by the names of ours, of libraries or of Python's own: imported from where, and said how."""
+"""Modules that shadow our packages, libraries or the standard library, and their error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Runner:
-    """A function that runs our Python in an empty folder, with another one first on PYTHONPATH if it is there."""
+    """Returns a function that runs Python in an empty folder, with another folder first on PYTHONPATH if it exists."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
 
@@ -47,7 +47,7 @@ def test_files_in_the_current_folder_are_not_imported(launch: Runner, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["torch.py", "numpy.py", "safetensors.py"])
-def test_a_file_on_pythonpath_in_place_of_a_library_is_named_in_one_line(
+def test_a_file_on_pythonpath_that_shadows_a_library_is_a_one_line_error(
     launch: Runner, tmp_path: Path, name: str
 ) -> None:
     wrong = tmp_path / "there" / name
@@ -59,7 +59,9 @@ def test_a_file_on_pythonpath_in_place_of_a_library_is_named_in_one_line(
     assert "PYTHONPATH" in done.stderr
 
 
-def test_a_package_or_a_module_of_pythons_own_in_the_way_is_named_in_one_line(launch: Runner, tmp_path: Path) -> None:
+def test_a_module_that_shadows_our_package_or_the_standard_library_is_a_one_line_error(
+    launch: Runner, tmp_path: Path
+) -> None:
     wrong = tmp_path / "there" / "torch"
     wrong.mkdir()
     (wrong / "__init__.py").write_text("")
@@ -77,7 +79,7 @@ def test_a_package_or_a_module_of_pythons_own_in_the_way_is_named_in_one_line(la
     assert f"`import csv` finds {tmp_path / 'there' / 'csv.py'}" in done.stdout
 
 
-def test_doctor_names_what_is_in_the_way_instead_of_advising_to_install_torch_again(
+def test_doctor_names_the_shadowing_module_instead_of_advising_to_reinstall_torch(
     launch: Runner, tmp_path: Path
 ) -> None:
     (tmp_path / "here" / "torch.py").write_text("")
@@ -87,7 +89,7 @@ def test_doctor_names_what_is_in_the_way_instead_of_advising_to_install_torch_ag
     assert done.returncode == 0, done.stdout
 
 
-def test_doctor_names_another_core(launch: Runner, tmp_path: Path) -> None:
+def test_doctor_reports_another_core_package(launch: Runner, tmp_path: Path) -> None:
     (tmp_path / "here" / "core.py").write_text("")
     done = launch("-P", "-m", "core", "doctor")
     assert "core.py would be imported as `core` by scripts in this folder" in done.stdout

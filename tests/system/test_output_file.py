@@ -1,4 +1,4 @@
-"""Where a user's output goes: what exists there stays what it is, or is refused before any work is done."""
+"""Output files: links, devices and pipes are preserved, and invalid paths are refused before any work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = ["sample", BUILTIN[0], "--n", "1", "--device", "cpu"]
 QUICK = [*SAMPLE, "--steps", "1"]
 
 
-def test_a_new_file_and_its_folders_are_made(tmp_path: Path) -> None:
+def test_a_new_file_and_its_folders_are_created(tmp_path: Path) -> None:
     assert write_output(tmp_path / "a" / "b" / "c.png", b"new").read_bytes() == b"new"
     assert [entry.name for entry in (tmp_path / "a" / "b").iterdir()] == ["c.png"]
 
@@ -54,7 +54,7 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
-def test_both_names_of_a_file_have_the_new_content(tmp_path: Path) -> None:
+def test_both_hard_links_of_a_file_have_the_new_content(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"old")
     os.link(tmp_path / "one", tmp_path / "two")
     write_output(tmp_path / "one", b"new")
@@ -70,12 +70,12 @@ def test_a_device_stays_a_device() -> None:
     assert (after.st_rdev, after.st_ino) == (before.st_rdev, before.st_ino)
 
 
-def test_a_pipe_is_read_by_its_reader(tmp_path: Path) -> None:
+def test_output_to_a_pipe_reaches_its_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    content = bytes(200_000)  # more than a pipe holds
+    content = bytes(200_000)  # more than the capacity of a pipe
     with open(tmp_path / "read", "wb") as read:
         reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=read)
-    with open(tmp_path / "pipe", "wb"):  # returns once the reader has opened its end
+    with open(tmp_path / "pipe", "wb"):  # returns once the reader has opened the pipe
         write_output(tmp_path / "pipe", content)
     assert reader.wait(timeout=60) == 0
     assert (tmp_path / "read").read_bytes() == content
@@ -83,7 +83,7 @@ def test_a_pipe_is_read_by_its_reader(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "read-only", "pipe without a reader", "dangling link", "below a file"])
-def test_what_cannot_be_written_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+def test_an_unwritable_output_is_refused_and_not_modified(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     if kind == "folder":
         path.mkdir()
@@ -113,7 +113,7 @@ def test_a_folder_of_another_user_is_refused_before_any_work() -> None:
         "try: resolve_output(pathlib.Path(sys.argv[1]))\n"
         "except OSError as error: print(error.strerror)"
     )
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+    with tempfile.TemporaryDirectory() as folder:  # pytest folders are not accessible to others
         Path(folder).chmod(0o755)
         path = Path(folder) / "new" / "x.png"
         command = [sys.executable, "-P", "-c", code, str(path)]
@@ -140,16 +140,16 @@ def test_the_suffix_chooses_the_format(tmp_path: Path, name: str, kind: str) -> 
         ("--output folder", "it is a folder"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_before_sampling(
+def test_an_impossible_output_is_refused_before_sampling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, flags: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    assert words in complaint(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # which would take hours
+    assert words in complaint(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # sampling would take hours
 
 
 @needs_model
-def test_sampling_into_nothing_leaves_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_to_dev_null_creates_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run([*QUICK, "--output", "/dev/null"]) == 0
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)

@@ -1,4 +1,4 @@
-"""Files of others: what is read of them, where nothing is written, and what a terminal is shown."""
+"""Untrusted files: limits when reading, no writes through links, and sanitized terminal output."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def precious(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", ["", "plain", "café 数字 ◆ [bold]x[/]", "a" * MAX_CHARACTERS])
-def test_text_that_prints_stays_as_it_is(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert sanitize(text) == text
 
 
-def test_whatever_else_there_is_becomes_a_sign_that_prints() -> None:
+def test_unprintable_characters_are_replaced() -> None:
     everything = "".join(map(chr, range(0x3000)))
     for part in (everything[at : at + 1000] for at in range(0, len(everything), 1000)):
         shown = sanitize(part)
@@ -40,16 +40,16 @@ def test_whatever_else_there_is_becomes_a_sign_that_prints() -> None:
     assert sanitize("\ud800").encode("utf-8")
 
 
-def test_a_long_text_is_cut() -> None:
+def test_long_text_is_truncated() -> None:
     assert len(sanitize("x" * 10**6)) == MAX_CHARACTERS
     assert sanitize("x" * 10**6).endswith("…")
 
 
-def test_an_error_is_one_line_that_a_terminal_only_draws() -> None:
+def test_an_error_message_is_one_line_without_control_characters() -> None:
     assert str(MinidiffError("no \x1b[2J\nmodel")) == "no \ufffd[2J model"
 
 
-def test_a_file_larger_than_agreed_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+def test_a_too_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with open(path, "wb") as file:
         file.truncate(2**30)
@@ -65,14 +65,14 @@ def test_a_file_larger_than_agreed_is_refused_before_it_is_in_memory(tmp_path: P
         tracemalloc.stop()
 
 
-def test_the_end_of_a_file_begins_no_earlier_than_asked(tmp_path: Path) -> None:
+def test_the_end_of_a_file_starts_no_earlier_than_requested(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("0123456789")
     assert read_end(tmp_path / "log", 4) == "6789"
     assert read_end(tmp_path / "log", 4, start=8) == "89"
     assert read_end(tmp_path / "log", 4, start=50) == ""
 
 
-def test_only_ordinary_files_are_opened(tmp_path: Path, precious: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, precious: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(precious)
     listening = socket.socket(socket.AF_UNIX)
@@ -99,14 +99,14 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, precious: Path, name:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "precious"]
 
 
-def test_a_pipe_under_the_temporary_name_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_with_the_temporary_name_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".file.tmp")
     write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "", "{", b"\xff"])
-def test_json_that_cannot_be_read_is_a_value_error(text: str | bytes) -> None:
+def test_invalid_json_is_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_json(text)
 
@@ -118,7 +118,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_no_file_of_a_run_is_wider_than_the_umask_lets_it(tmp_path: Path, umask: int, tiny: type[TrainConfig]) -> None:
+def test_files_of_a_run_respect_the_umask(tmp_path: Path, umask: int, tiny: type[TrainConfig]) -> None:
     seen: dict[str, int] = {}
     for _ in train(tiny(root=tmp_path / "runs", name="a", epochs=1)):
         for path in (tmp_path / "runs").rglob("*"):

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose encoding lacks what is written: one line, or plain characters."""
+"""Standard streams that are closed or have a limited encoding: a one-line error, or ASCII output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN_LOCALES = {
 
 
 def shell(words: str, closed: tuple[str, ...], **more: str) -> subprocess.CompletedProcess[str]:
-    """A command of ours with some of its streams closed, the others a pipe or nothing."""
+    """Run a command with some of its streams closed and the others a pipe or null."""
     line = " ".join((sys.executable, "-m", words, *closed))
     return subprocess.run(
         ["sh", "-c", line],
@@ -36,7 +36,7 @@ def shell(words: str, closed: tuple[str, ...], **more: str) -> subprocess.Comple
 
 
 @pytest.mark.parametrize("closed", CLOSED, ids=lambda closed: " ".join(closed) or "none")
-def test_streams_that_are_closed_are_no_traceback(home: Path, closed: tuple[str, ...]) -> None:
+def test_closed_streams_cause_no_traceback(home: Path, closed: tuple[str, ...]) -> None:
     done = shell("core runs", closed)
     lines = done.stderr.splitlines()
     if ">&-" not in closed:
@@ -52,13 +52,13 @@ def test_streams_that_are_closed_are_no_traceback(home: Path, closed: tuple[str,
     assert len(done.stderr.splitlines()) == ("2>&-" not in closed)
 
 
-def test_what_is_trained_without_an_output_is_kept(home: Path) -> None:
+def test_training_without_an_output_stream_saves_its_run(home: Path) -> None:
     done = shell(f"core train {' '.join(TINY)} --epochs 1 --name quiet", (">&-",))
     assert (done.returncode, done.stderr) == (0, "")
     assert run_status(home / "quiet") is Status.FINISHED
 
 
-def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
         "import os; from core.system.streams import prepare_streams; print(prepare_streams());"
         f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() > 2, file.fileno();"
@@ -69,7 +69,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == ""
 
 
-def test_the_screen_needs_no_standard_output(tmp_path: Path) -> None:
+def test_the_app_needs_no_standard_output(tmp_path: Path) -> None:
     command = ["sh", "-c", f"exec {sys.executable} -m tui --root {tmp_path} --screen devices >&-"]
     with PseudoTerminal(command=command) as terminal:
         terminal.wait_for("CPU")
@@ -82,7 +82,7 @@ def test_the_screen_needs_no_standard_output(tmp_path: Path) -> None:
     "words",
     ["core --help", "core train --help", "core runs", "core devices", "core watch done", "core nonsensé", "tui --help"],
 )
-def test_every_command_writes_plain_characters_where_it_must(home: Path, words: str, more: dict[str, str]) -> None:
+def test_every_command_falls_back_to_ascii(home: Path, words: str, more: dict[str, str]) -> None:
     done = shell(words, (), **more)
     assert done.returncode == (2 if "nonsens" in words else 0), done.stderr
     assert done.stdout.isascii()
@@ -92,7 +92,7 @@ def test_every_command_writes_plain_characters_where_it_must(home: Path, words: 
 
 
 @pytest.mark.parametrize("more", PLAIN_LOCALES.values(), ids=PLAIN_LOCALES)
-def test_a_progress_bar_is_drawn_in_plain_characters(home: Path, more: dict[str, str]) -> None:
+def test_a_progress_bar_falls_back_to_ascii(home: Path, more: dict[str, str]) -> None:
     command = [sys.executable, "-m", "core", "train", *TINY, "--epochs", "2", "--name", "plain"]
     with PseudoTerminal(command=command, columns=120, env=environment(**more)) as terminal:
         assert terminal.exit_status() == 0
@@ -109,7 +109,7 @@ def test_a_progress_bar_is_drawn_in_plain_characters(home: Path, more: dict[str,
         pytest.param((), "linux", {}, bytes(range(128, 256)).decode("cp437"), id="the console"),
     ],
 )
-def test_the_screen_draws_what_the_terminal_can_show(
+def test_the_app_uses_only_characters_the_terminal_can_show(
     tmp_path: Path, options: tuple[str, ...], term: str, more: dict[str, str], shown: str
 ) -> None:
     with PseudoTerminal("--root", str(tmp_path), *options, term=term, env=more, columns=100, lines=30) as terminal:
@@ -124,7 +124,7 @@ def test_the_screen_draws_what_the_terminal_can_show(
         assert ("▀" in drawn) == bool(shown), "digits are drawn in half blocks where there are any"
 
 
-def test_ascii_can_be_chosen_and_left_while_the_app_runs(tmp_path: Path) -> None:
+def test_ascii_can_be_toggled_while_the_app_runs(tmp_path: Path) -> None:
     with PseudoTerminal("--root", str(tmp_path), "--drawing", "shade", columns=100, lines=30) as terminal:
         terminal.wait_for("Quit")
         terminal.press("b")
@@ -134,7 +134,7 @@ def test_ascii_can_be_chosen_and_left_while_the_app_runs(tmp_path: Path) -> None
         terminal.wait_for(lambda text: "digits are drawn as suits" in text and not text.isascii())
 
 
-def test_a_name_that_is_no_text_is_no_traceback(home: Path) -> None:
+def test_a_name_that_is_not_valid_text_causes_no_traceback(home: Path) -> None:
     root = os.fsencode(home) + b"/caf\xe9"
     os.mkdir(root)
     (home / "done").rename(Path(os.fsdecode(root)) / "done")

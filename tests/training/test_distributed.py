@@ -1,4 +1,4 @@
-"""Several processes that train one net together: the same run, whatever their number, and whatever happens to one."""
+"""Distributed training: the same result for any world size, and recovery from failed processes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from core.training.api import resume, train
 from core.training.distributed import DistributedContext
 
 Starter = Callable[[list[str]], subprocess.Popen[bytes]]
-AGREEMENT = 1e-4  # relative, of losses; what differs is the order in which gradients are added up
-# Float32, with a short last batch that leaves three of four processes without an image; 208 steps.
+AGREEMENT = 1e-4  # relative, of losses; only the order of gradient summation differs
+# float32, with a short last batch that leaves three of four ranks without an image; 208 steps.
 OPTIONS = {"dataset": "glyphs", "limit": 241, "batch_size": 16, "epochs": 13, "device": "cpu", "precision": "float32"}
 RECIPES: dict[str, dict[str, object]] = {
     "default": {"channels": (16, 16), "warmup_steps": 100},
@@ -40,7 +40,7 @@ RECIPES: dict[str, dict[str, object]] = {
 
 
 def flags(**options: object) -> list[str]:
-    """The options as they are typed."""
+    """The options as command-line flags."""
     found = []
     for name, value in options.items():
         for part in value if isinstance(value, tuple) else (value,):
@@ -50,12 +50,12 @@ def flags(**options: object) -> list[str]:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Starter]:
-    """Starts a command whose output goes to the file `output`; what is left of it at the end is killed."""
+    """Start a command with its output in the file `output`; remaining processes are killed on exit."""
     processes: list[subprocess.Popen[bytes]] = []
     environment = {**subprocesses.environment(), "OMP_NUM_THREADS": "1"}
 
     def start(command: list[str]) -> subprocess.Popen[bytes]:
-        with open(tmp_path / "output", "wb") as file:  # not a pipe, which nobody would read meanwhile
+        with open(tmp_path / "output", "wb") as file:  # not a pipe, since nothing reads it
             process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
         processes.append(process)
         return process
@@ -77,26 +77,26 @@ def losses(path: Path) -> list[float]:
 
 
 def alone(root: Path, recipe: str) -> Path:
-    """The run that one process trains, here."""
+    """A run trained by a single process."""
     for _ in train(TrainConfig(**OPTIONS, **RECIPES[recipe], threads=1, root=root, name="one")):
         pass
     return root / "one"
 
 
 def torchrun(*arguments: str, restarts: int = 0, program: Sequence[str] = ("-m", "core")) -> list[str]:
-    """The command of people who start `train` by PyTorch's launcher themselves."""
+    """The command to start `train` with torchrun."""
     launch = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
     return [sys.executable, "-m", *launch, f"--max-restarts={restarts}", *program, *arguments]
 
 
-def test_two_processes_under_torchrun_train_the_run_that_one_does(tmp_path: Path) -> None:
+def test_two_processes_under_torchrun_match_a_single_process(tmp_path: Path) -> None:
     options = flags(root=tmp_path, name="two", **OPTIONS, **RECIPES["default"])
     subprocess.run(torchrun("train", *options), env=subprocesses.environment(), check=True, capture_output=True)
     assert history(tmp_path / "two").started.devices == "cpu, cpu"
     assert losses(tmp_path / "two") == pytest.approx(losses(alone(tmp_path, "default")), rel=AGREEMENT)
 
 
-def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: Path, started: Starter) -> None:
+def test_four_processes_stop_at_ctrl_c_and_one_resumes_their_run(tmp_path: Path, started: Starter) -> None:
     four = tmp_path / "four"
     process = started(
         subprocesses.command(
@@ -118,12 +118,10 @@ def test_four_processes_stop_at_ctrl_c_and_one_goes_on_with_their_run(tmp_path: 
     assert losses(four) == pytest.approx(losses(alone(tmp_path, "quick")), rel=AGREEMENT)
 
 
-def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_checkpoint(
-    tmp_path: Path, started: Starter
-) -> None:
+def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: Path, started: Starter) -> None:
     options = {**OPTIONS, **RECIPES["quick"], "epochs": 1_000_000}
     process = started(torchrun("train", *flags(root=tmp_path, **options), restarts=2))
-    path = tmp_path / "quick-1"  # whose name the trainers chose, and find again
+    path = tmp_path / "quick-1"  # the name was chosen by the trainers, and is kept on restart
     steps: list[int] = []
     for leader in (False, True):
         seen = steps_of(path, Checkpoint)
@@ -142,19 +140,19 @@ def test_a_process_that_dies_is_started_again_with_the_others_from_the_last_chec
 
 
 def own_launch(root: Path, name: str, **options: object) -> list[str]:
-    """The command that trains in several processes of this machine."""
+    """The command for training in several local processes."""
     chosen = {**OPTIONS, **RECIPES["quick"], **options}
     return subprocesses.command("core", "train", *flags(root=root, name=name, **chosen))
 
 
 def processes_of(path: Path) -> list[psutil.Process]:
-    """The supervisor of a run's processes, and those."""
+    """The supervisor of a run, and its worker processes."""
     supervisor = psutil.Process(lock_holder(path)["launcher"])
     return [supervisor, *supervisor.children(recursive=True)]
 
 
-def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_path: Path, started: Starter) -> None:
-    """On no port but Gloo's own, which only this machine reaches; and through no file that others may open."""
+def test_the_rendezvous_is_not_reachable_by_other_users(tmp_path: Path, started: Starter) -> None:
+    """Only Gloo listens, on localhost, and no shared file is accessible to others."""
     path = tmp_path / "two"
     started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
@@ -170,7 +168,7 @@ def test_processes_of_one_machine_meet_where_no_other_user_can_reach_them(tmp_pa
     wait_until(lambda: not store.parent.exists(), "it has stopped and cleaned up")
 
 
-def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_run_stays_held(
+def test_if_a_local_process_is_killed_all_are_restarted_and_the_run_stays_locked(
     tmp_path: Path, started: Starter
 ) -> None:
     path = tmp_path / "two"
@@ -190,7 +188,7 @@ def test_a_killed_process_of_this_machine_is_restarted_with_the_others_and_the_r
     assert "Traceback" not in said_last
 
 
-def test_a_paused_training_whose_process_is_killed_is_restarted_paused(tmp_path: Path, started: Starter) -> None:
+def test_if_a_process_is_killed_while_paused_training_restarts_paused(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
@@ -203,7 +201,7 @@ def test_a_paused_training_whose_process_is_killed_is_restarted_paused(tmp_path:
     assert process.wait(60) == 0
 
 
-def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path, started: Starter) -> None:
+def test_a_permanent_failure_is_not_retried(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
@@ -220,7 +218,7 @@ def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path, star
     assert (tmp_path / "output").read_text().splitlines()[-1] == f"minidiff: {failed.message}"
 
 
-def test_more_processes_than_the_machine_can_run_are_not_started(
+def test_more_processes_than_supported_are_refused(
     tmp_path: Path, started: Starter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = alone(tmp_path, "quick")
@@ -238,18 +236,18 @@ def test_more_processes_than_the_machine_can_run_are_not_started(
     assert started.devices == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
 
 
-def test_memory_that_runs_out_for_one_process_halves_the_parts_of_all(tmp_path: Path) -> None:
+def test_out_of_memory_in_one_process_halves_the_micro_batch_of_all(tmp_path: Path) -> None:
     sizes = {**OPTIONS, **RECIPES["quick"], "batch_size": 32, "epochs": 3}
     options = [*flags(root=tmp_path, name="two", **sizes), "--fit-memory"]
     command = torchrun("train", *options, program=[little_memory.__file__])
     subprocess.run(command, env=subprocesses.environment(), check=True, capture_output=True)
-    assert TrainConfig.from_toml(tmp_path / "two" / directory.CONFIG).micro_batch == 8  # of 16 of each process
+    assert TrainConfig.from_toml(tmp_path / "two" / directory.CONFIG).micro_batch == 8  # of 16 per process
     for _ in train(TrainConfig(**sizes, threads=1, root=tmp_path, name="one")):
         pass
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=AGREEMENT)
 
 
-def test_memory_that_runs_out_for_one_process_ends_all_with_a_sentence(tmp_path: Path, started: Starter) -> None:
+def test_out_of_memory_in_one_process_stops_all_with_an_error(tmp_path: Path, started: Starter) -> None:
     options = flags(root=tmp_path, name="two", **{**OPTIONS, **RECIPES["quick"], "batch_size": 32})
     process = started(torchrun("train", *options, program=[little_memory.__file__]))
     assert process.wait(60) != 0
@@ -259,7 +257,7 @@ def test_memory_that_runs_out_for_one_process_ends_all_with_a_sentence(tmp_path:
     assert not run_status(tmp_path / "two").alive
 
 
-def test_of_what_several_processes_complain_about_the_cause_is_told(tmp_path: Path) -> None:
+def test_of_several_errors_the_root_cause_is_reported(tmp_path: Path) -> None:
     log = tmp_path / directory.TRAINER_LOG
     log.write_text("minidiff: another training process exited unexpectedly (closed)\n[a launcher's line]\n")
     assert last_error_line(tmp_path, 0) == "another training process exited unexpectedly (closed)"
@@ -276,7 +274,7 @@ def steps_of(path: Path, kind: type[Checkpoint] | type[Resumed]) -> list[int]:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("images", [1, 2, 16, 100])
-def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None:
+def test_every_image_of_a_batch_belongs_to_one_process(size: int, images: int) -> None:
     parts = [DistributedContext(RankInfo(rank=rank, size=size)).local_slice(images) for rank in range(size)]
     assert (parts[0].start, parts[-1].stop) == (0, images)
     assert all(left.stop == right.start for left, right in pairwise(parts))
@@ -284,7 +282,7 @@ def test_every_image_of_a_batch_is_one_processes(size: int, images: int) -> None
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_a_process_is_alone_unless_torchrun_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_world_size_is_1_unless_torchrun_started_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     assert rank_info() == RankInfo()

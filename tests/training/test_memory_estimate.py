@@ -1,4 +1,4 @@
-"""The estimate of a training's memory, against the peak that the system reports for a process that trains."""
+"""The memory estimate against the measured peak memory of a training process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(estimate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.p
 @pytest.mark.parametrize(
     ("batch", "options"), [(512, "preset=default precision=float32"), (1024, "preset=quick"), (64, "preset=tutorial")]
 )
-def test_the_estimate_is_near_the_peak(batch: int, options: str) -> None:
+def test_the_estimate_is_close_to_the_peak(batch: int, options: str) -> None:
     command = [sys.executable, "-P", "-c", TRAINING, str(batch), *options.split()]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def test_the_estimate_is_near_the_peak(batch: int, options: str) -> None:
     assert estimate == pytest.approx(peak, rel=0.25)
 
 
-def test_a_training_says_what_it_needs_and_warns_where_that_is_not_there(
+def test_training_reports_its_memory_estimate_and_warns_if_it_exceeds_free_memory(
     tiny: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))

@@ -1,4 +1,4 @@
-"""The optimizers: Muon against torch's own, the pace of the learning rate, and steps that are left out."""
+"""The optimizers: Muon against torch.optim.Muon, learning-rate schedules, and skipped steps."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def give_gradients(net: nn.Module, seed: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 32), (32, 8), (16, 16)])
-def test_orthogonalized_moves_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+def test_orthogonalized_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrices = torch.randn((3, *shape), generator=torch.Generator().manual_seed(1))
     values = torch.linalg.svdvals(orthogonalized(matrices))
     assert values.min() > 0.3
     assert values.max() < 1.3
 
 
-def test_a_gradient_of_zeros_moves_nothing() -> None:
+def test_a_zero_gradient_changes_nothing() -> None:
     assert not orthogonalized(torch.zeros(1, 4, 6)).any()
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
 @pytest.mark.parametrize("shape", [(16, 48), (48, 16)])
-def test_muon_takes_torchs_own_steps(shape: tuple[int, int]) -> None:
-    """torch's version takes matrices one by one; five steps agree within 1e-5 of the weights' size."""
+def test_muon_matches_torch(shape: tuple[int, int]) -> None:
+    """torch's version updates matrices one by one; five steps agree within 1e-5 of the weights' size."""
     generator = torch.Generator().manual_seed(0)
     ours = nn.Parameter(torch.randn(shape, generator=generator))
     theirs = nn.Parameter(ours.detach().clone())
@@ -59,7 +59,7 @@ def test_muon_takes_torchs_own_steps(shape: tuple[int, int]) -> None:
     assert float((ours - theirs).detach().norm() / theirs.detach().norm()) < 1e-5
 
 
-def test_muon_treats_weights_of_one_shape_as_if_each_were_alone() -> None:
+def test_muon_updates_stacked_weights_independently() -> None:
     generator = torch.Generator().manual_seed(0)
     first, second = (nn.Parameter(torch.randn(8, 4, 3, 3, generator=generator)) for _ in range(2))
     alone = nn.Parameter(second.detach().clone())
@@ -71,7 +71,7 @@ def test_muon_treats_weights_of_one_shape_as_if_each_were_alone() -> None:
     torch.testing.assert_close(second, alone, rtol=0, atol=1e-5)
 
 
-def test_the_learning_rate_grows_and_then_falls_to_the_end() -> None:
+def test_the_learning_rate_warms_up_and_then_decays() -> None:
     pace = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=10, lr_schedule="linear")
     assert pace.rate(0, 100) == pytest.approx(1e-3)
     assert pace.rate(9, 100) == pytest.approx(1e-2 * 0.91)
@@ -85,12 +85,12 @@ DEFAULT_LENGTH = 5 * 938  # steps: 60,000 images in batches of 64, five times
 
 
 @pytest.mark.parametrize(("total", "steps"), [(1, 0), (16, 0), (64, 3), (188, 9), (2_000, 100), (DEFAULT_LENGTH, 100)])
-def test_warmup_takes_at_most_a_twentieth_of_a_short_run(total: int, steps: int) -> None:
+def test_warmup_is_at_most_a_twentieth_of_a_short_run(total: int, steps: int) -> None:
     assert warmup_steps(TrainConfig(), total) == steps
     assert TrainConfig().warmup_steps is None
 
 
-def test_the_default_schedule_at_the_default_length_is_the_one_of_100_warmup_steps() -> None:
+def test_the_default_schedule_at_the_default_length_has_100_warmup_steps() -> None:
     default, explicit = (
         optimizer(tiny_net(), preset="default"),
         optimizer(tiny_net(), preset="default", warmup_steps=100),
@@ -102,13 +102,13 @@ def test_the_default_schedule_at_the_default_length_is_the_one_of_100_warmup_ste
 @pytest.mark.parametrize(
     "config", [TrainConfig(warmup_steps=100), TrainConfig(preset="quick"), TrainConfig(warmup_steps=0)]
 )
-def test_a_warmup_that_was_chosen_or_that_an_older_run_has_in_its_config_is_kept(config: TrainConfig) -> None:
+def test_an_explicit_warmup_or_one_in_the_config_of_an_older_run_is_kept(config: TrainConfig) -> None:
     assert warmup_steps(config, 16) == config.warmup_steps
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-def test_a_step_that_is_not_a_number_leaves_the_weights(kind: str, broken: str) -> None:
+def test_a_non_finite_step_leaves_the_weights_unchanged(kind: str, broken: str) -> None:
     net = tiny_net()
     chosen = optimizer(net, optimizer=kind)
     give_gradients(net, 0)
@@ -129,7 +129,7 @@ def test_a_step_that_is_not_a_number_leaves_the_weights(kind: str, broken: str) 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 def test_a_restored_optimizer_takes_the_same_steps(kind: str) -> None:
-    """Also where weights lie channels last in memory, which moments read from a file do not."""
+    """Also for channels-last weights, while moments read from a file are contiguous."""
     nets = [tiny_net(), tiny_net()]
     first, second = (optimizer(net, optimizer=kind) for net in nets)
     for step in range(3):
@@ -144,7 +144,7 @@ def test_a_restored_optimizer_takes_the_same_steps(kind: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
-def test_the_state_of_another_net_is_refused() -> None:
+def test_the_state_of_another_network_is_refused() -> None:
     net = tiny_net()
     saved = optimizer(net, optimizer="muon")
     give_gradients(net, 0)
@@ -154,7 +154,7 @@ def test_the_state_of_another_net_is_refused() -> None:
         other.restore(saved.state(), 1)
 
 
-def test_muon_moves_hidden_convolutions_only() -> None:
+def test_muon_updates_only_hidden_convolutions() -> None:
     net = tiny_net()
     chosen = optimizer(net, optimizer="muon")
     names = {id(parameter): name for name, parameter in net.named_parameters()}

@@ -16,9 +16,9 @@ TOLERANCE = 1e-4  # relative
 
 
 @pytest.mark.parametrize(("preset", "batch", "images"), [("quick", 128, 600), ("tutorial", 8, 40)])
-def test_preset_follows_the_plain_loop_for_twenty_steps(preset: str, batch: int, images: int) -> None:
-    """600 and 40 images do not divide by the batch or run out before 20 steps, so that short batches and new epochs
-    are met; the tutorial preset is held at batch 8, since a step of 128 takes seconds on a CPU."""
+def test_presets_match_the_plain_loop_for_twenty_steps(preset: str, batch: int, images: int) -> None:
+    """600 and 40 images are not multiples of the batch size or run out before 20 steps, to cover short batches and
+    new epochs; the tutorial preset uses batch size 8, since a step of 128 takes seconds on a CPU."""
     data = load_dataset("glyphs", split="train", limit=images)
     trainer = Trainer(TrainConfig(preset=preset, batch_size=batch, seed=3), torch.device("cpu"))
     trainer.set_data(*data)
@@ -30,7 +30,7 @@ def test_preset_follows_the_plain_loop_for_twenty_steps(preset: str, batch: int,
     assert found == pytest.approx(expected, rel=TOLERANCE)
 
 
-def test_presets_are_the_documents_settings() -> None:
+def test_presets_match_the_tutorial_settings() -> None:
     tutorial, quick = TrainConfig(preset="tutorial"), TrainConfig(preset="quick")
     assert (tutorial.model, quick.model) == ("unet2d", "basic_unet")
     for config in (tutorial, quick):
@@ -45,7 +45,7 @@ def test_an_epoch_of_60000_images_is_468_whole_batches_and_one_of_96() -> None:
     assert [len(trainer.batch(step)[0]) for step in (0, 467, 468, 469)] == [128, 128, 96, 128]
 
 
-def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
+def test_every_epoch_uses_every_image_once_in_a_new_order() -> None:
     first, second = (epoch_order(7, epoch, 1000) for epoch in (0, 1))
     assert sorted(first.tolist()) == list(range(1000))
     assert not torch.equal(first, second)

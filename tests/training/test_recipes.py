@@ -1,4 +1,4 @@
-"""Recipes beyond the tutorial's: every path and prediction trains, resumes exactly, and leaves broken steps out."""
+"""Recipes beyond the tutorial: every path and prediction trains, resumes exactly, and skips non-finite steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def small(tiny: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
-    """The default recipe on a tiny net and 64 drawn digits, in float32 so that it is the same on every processor."""
+    """The default recipe on a tiny network and 64 glyphs, in float32 for the same result on every CPU."""
     return lambda **changes: tiny(
         **{"preset": "default", "channels": (16, 16), "precision": "float32", "batch_size": 24, **changes}
     )
@@ -49,12 +49,12 @@ def test_every_pair_of_path_and_prediction_trains_and_samples(
 
 
 @pytest.mark.parametrize("weighting", ["clean", "noise", "velocity"])
-def test_errors_counted_in_another_form_change_the_loss_but_not_its_target(
+def test_another_weighting_changes_the_loss_but_not_its_target(
     small: Callable[..., TrainConfig], weighting: str
 ) -> None:
     plain, counted = (trainer_of(small(weighting=name)).train_step()[0] for name in ("prediction", weighting))
     assert bool(counted.isfinite())
-    if weighting == "velocity":  # what the net predicts
+    if weighting == "velocity":  # what the network predicts
         assert float(counted) == pytest.approx(float(plain), rel=1e-5)
     else:
         assert float(counted) != pytest.approx(float(plain), rel=0.1)
@@ -64,7 +64,7 @@ def test_errors_counted_in_another_form_change_the_loss_but_not_its_target(
     "options",
     [{}, {"optimizer": "adamw"}, {"ema": 0.0}, {"precision": "bfloat16"}, {"path": "mix"}, {"augment_shift": 2}],
 )
-def test_a_run_in_parts_ends_in_the_weights_of_a_whole_one(
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     small: Callable[..., TrainConfig], tmp_path: Path, options: dict[str, Any]
 ) -> None:
     list(train(small(root=tmp_path, name="whole", epochs=3, **options)))
@@ -79,8 +79,8 @@ def test_a_run_in_parts_ends_in_the_weights_of_a_whole_one(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_the_kept_weights_are_the_average_of_the_last_steps(small: Callable[..., TrainConfig]) -> None:
-    """With ema = 1 a step's share is 1 / (step + 1): the plain mean of the weights after every step."""
+def test_ema_weights_are_the_average_of_the_last_steps(small: Callable[..., TrainConfig]) -> None:
+    """With ema = 1 the weight of a step is 1 / (step + 1): the plain mean of the weights after every step."""
     trainer = trainer_of(small(ema=1.0, epochs=2))
     total = torch.zeros_like(trainer.net.into.weight)  # type: ignore[arg-type, union-attr]
     for _ in range(4):
@@ -89,7 +89,7 @@ def test_the_kept_weights_are_the_average_of_the_last_steps(small: Callable[...,
     torch.testing.assert_close(trainer.ema_net.into.weight, total / 4, rtol=0, atol=1e-6)  # type: ignore[union-attr]
 
 
-def test_shifted_images_are_the_same_digits_elsewhere(small: Callable[..., TrainConfig]) -> None:
+def test_shifted_images_are_the_same_images_at_an_offset(small: Callable[..., TrainConfig]) -> None:
     still, moved = trainer_of(small()).batch(0)[0], trainer_of(small(augment_shift=2)).batch(0)[0]
     assert moved.shape == still.shape
     found = set()
@@ -98,7 +98,7 @@ def test_shifted_images_are_the_same_digits_elsewhere(small: Callable[..., Train
         places = [(y, x) for y in range(5) for x in range(5) if torch.equal(around[y : y + 28, x : x + 28], after)]
         assert places
         found.add(places[0])
-    assert len(found) > 5  # each image goes its own way
+    assert len(found) > 5  # each image has its own shift
 
 
 def breaking_at(trainer: Trainer, steps: set[int]) -> None:
@@ -107,7 +107,7 @@ def breaking_at(trainer: Trainer, steps: set[int]) -> None:
     weight.register_hook(lambda gradient: gradient * (math.nan if trainer.step in steps else 1))
 
 
-def test_a_broken_step_reaches_neither_weights_nor_average(small: Callable[..., TrainConfig]) -> None:
+def test_a_non_finite_step_changes_neither_online_nor_ema_weights(small: Callable[..., TrainConfig]) -> None:
     trainer = trainer_of(small(epochs=2))
     breaking_at(trainer, {2})
     losses = []
@@ -121,7 +121,7 @@ def test_a_broken_step_reaches_neither_weights_nor_average(small: Callable[..., 
 
 
 def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int, **options: Any) -> list[Any]:
-    """The events of a run without files whose gradients are NaN at these steps."""
+    """The events of a run without a root whose gradients are NaN at these steps."""
     events, found = train(small(epochs=epochs, batch_size=8, **options)), []
     for event in events:
         found.append(event)
@@ -130,7 +130,7 @@ def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: in
     return found
 
 
-def test_steps_left_out_are_told_and_do_not_count_into_the_loss(small: Callable[..., TrainConfig]) -> None:
+def test_skipped_steps_are_reported_and_excluded_from_the_loss(small: Callable[..., TrainConfig]) -> None:
     found = broken_events(small, {1, 2}, epochs=1)
     assert any(isinstance(event, Warned) and "not finite" in event.message for event in found)
     epoch = next(event for event in found if isinstance(event, Epoch))
@@ -138,28 +138,28 @@ def test_steps_left_out_are_told_and_do_not_count_into_the_loss(small: Callable[
     assert isinstance(found[-1], Finished)
 
 
-def test_many_broken_steps_in_a_row_end_the_run_with_what_to_try(small: Callable[..., TrainConfig]) -> None:
+def test_many_consecutive_non_finite_steps_fail_the_run_with_a_fix(small: Callable[..., TrainConfig]) -> None:
     with pytest.raises(TrainingError, match=r"not finite in the last 2\d steps.*--learning-rate"):
         broken_events(small, set(range(2, 100)), epochs=20)
 
 
-def test_how_many_broken_steps_end_the_run_can_be_set(small: Callable[..., TrainConfig]) -> None:
+def test_the_limit_of_non_finite_steps_can_be_set(small: Callable[..., TrainConfig]) -> None:
     assert isinstance(broken_events(small, set(range(2, 27)), epochs=8, max_skipped=60)[-1], Finished)
     with pytest.raises(TrainingError, match=r"not finite in the last [234] steps"):
         broken_events(small, set(range(2, 6)), epochs=1, max_skipped=2)
 
 
-def test_evaluations_come_when_asked_for(small: Callable[..., TrainConfig], tmp_path: Path) -> None:
+def test_evaluations_run_when_requested(small: Callable[..., TrainConfig], tmp_path: Path) -> None:
     found = list(train(small(limit=96, epochs=4, eval_every=2, root=tmp_path, name="a")))
     evaluated = [event for event in found if isinstance(event, Evaluated)]
     assert [event.epoch for event in evaluated] == [2, 4]
     for event in evaluated:
-        assert event.n == 16  # a sixth of the images is held out from the classifiers
+        assert event.n == 16  # a sixth of the images are for validation of the classifiers
         assert event.frechet > 0
         assert 0 <= event.agreement <= 1
 
 
-def test_a_model_with_classes_draws_the_one_asked_for_and_others_differ(
+def test_a_class_conditional_model_samples_the_requested_class(
     small: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     list(train(small(root=tmp_path, name="a", epochs=4)))
@@ -172,12 +172,12 @@ def test_a_model_with_classes_draws_the_one_asked_for_and_others_differ(
     assert not torch.equal(drawn[3], drawn[-1])
 
 
-def test_previews_of_a_model_with_classes_show_different_classes(small: Callable[..., TrainConfig]) -> None:
+def test_previews_of_a_class_conditional_model_show_different_classes(small: Callable[..., TrainConfig]) -> None:
     assert any(isinstance(event, Preview) and event.count == 8 for event in train(small(epochs=1)))
 
 
-def test_a_compiled_net_is_called_for_whole_batches_only(small: Callable[..., TrainConfig]) -> None:
-    """A short last batch would be compiled anew; 64 images in batches of 24 end with one of 16."""
+def test_a_compiled_network_is_called_only_for_full_batches(small: Callable[..., TrainConfig]) -> None:
+    """A short last batch would be recompiled; 64 images in batches of 24 end with one of 16."""
     trainer = trainer_of(small(epochs=1))
     seen: list[int] = []
 

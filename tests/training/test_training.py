@@ -1,4 +1,4 @@
-"""What `train` yields and keeps: events, windows, the run directory, requests and endings."""
+"""`train`: events, loss windows, the run directory, requests and endings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assert_same_weights(a: Path, b: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_events_tell_the_whole_run_in_order(tmp_path: Path) -> None:
+def test_events_cover_the_whole_run_in_order(tmp_path: Path) -> None:
     kinds = [event.kind for event in train(tiny(root=tmp_path, name="a")) if event.kind != "progress"]
     assert kinds == ["started", "dataset", *["preview", "epoch", "checkpoint"] * 2, "finished"]
 
@@ -86,7 +86,7 @@ def test_an_epochs_loss_is_the_average_over_its_steps(tmp_path: Path) -> None:
 
 
 def test_validation_loss_and_preview_come_from_the_same_noise_in_every_epoch() -> None:
-    """A net that learns nothing must give the same figures again."""
+    """A network that does not learn must give the same values in every epoch."""
     events = list(train(tiny(learning_rate=1e-12)))
     first, second = (event for event in events if isinstance(event, Epoch))
     assert first.validation_loss == pytest.approx(second.validation_loss, rel=1e-6)
@@ -95,14 +95,14 @@ def test_validation_loss_and_preview_come_from_the_same_noise_in_every_epoch() -
     assert len(before.images) == 8 * 28 * 28
 
 
-def test_same_seed_same_weights_and_other_seed_other_weights(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_and_another_seed_different_ones(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         list(train(tiny(root=tmp_path, name=name, seed=seed)))
     assert_same_weights(tmp_path / "a", tmp_path / "b")
     assert not torch.equal(weights(tmp_path / "a")["down.0.weight"], weights(tmp_path / "c")["down.0.weight"])
 
 
-def test_training_leaves_the_callers_random_state_alone() -> None:
+def test_training_does_not_change_the_random_state_of_the_caller() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -110,7 +110,7 @@ def test_training_leaves_the_callers_random_state_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_closing_the_generator_keeps_the_state_and_resuming_ends_in_the_same_weights(tmp_path: Path) -> None:
+def test_closing_the_generator_saves_the_state_and_resuming_gives_the_same_weights(tmp_path: Path) -> None:
     list(train(tiny(root=tmp_path, name="whole", epochs=3)))
     events = train(tiny(root=tmp_path, name="parts", epochs=3))
     until(events, Progress)
@@ -129,7 +129,7 @@ def test_closing_the_generator_keeps_the_state_and_resuming_ends_in_the_same_wei
 
 def test_a_stop_during_the_end_of_an_epoch_does_not_lose_that_epoch(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=1))
-    until(events, Preview)  # the epoch's steps are done, its event is not out
+    until(events, Preview)  # the steps of the epoch are done, but its event is not yielded yet
     events.close()
     finished = list(resume(tmp_path / "a"))
     assert [event.epoch for event in finished if isinstance(event, Epoch)] == [1]
@@ -137,7 +137,9 @@ def test_a_stop_during_the_end_of_an_epoch_does_not_lose_that_epoch(tmp_path: Pa
 
 
 @pytest.mark.parametrize("root", [True, False], ids=["with a run directory", "without"])
-def test_a_suspended_training_leaves_the_callers_signals_and_torch_settings_alone(tmp_path: Path, root: bool) -> None:
+def test_a_suspended_generator_leaves_signals_and_torch_settings_of_the_caller_unchanged(
+    tmp_path: Path, root: bool
+) -> None:
     received: list[int] = []
     before = {number: signal.signal(number, lambda found, _: received.append(found)) for number in SIGNALS}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -161,7 +163,7 @@ def test_a_suspended_training_leaves_the_callers_signals_and_torch_settings_alon
             signal.signal(number, handler)
 
 
-def test_a_caller_that_handles_signals_between_events_passes_its_own_interrupts(tmp_path: Path) -> None:
+def test_a_caller_can_handle_signals_between_events(tmp_path: Path) -> None:
     with Interrupts() as interrupts:
         events = train(tiny(root=tmp_path, name="a", epochs=1000), interrupts=interrupts)
         until(events, Progress)
@@ -173,7 +175,7 @@ def test_a_caller_that_handles_signals_between_events_passes_its_own_interrupts(
     assert last.reason == "SIGTERM"
 
 
-def test_more_threads_than_cores_are_not_used_and_one_line_says_so(tmp_path: Path) -> None:
+def test_threads_are_capped_at_the_core_count_with_a_warning(tmp_path: Path) -> None:
     events = list(train(tiny(root=tmp_path, name="a", epochs=1, threads=1024)))
     assert isinstance(events[0], Started)
     assert events[0].threads == cores()
@@ -199,7 +201,7 @@ def test_requests_pause_continue_and_stop_a_trainer(tmp_path: Path) -> None:
     assert run_status(path) == "stopped"
 
 
-def test_requests_made_before_the_trainer_came_are_ignored(tmp_path: Path) -> None:
+def test_requests_made_before_the_trainer_started_are_ignored(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=1))
     until(events, Progress)
     events.close()
@@ -222,8 +224,8 @@ def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
         resume(tmp_path / "a")
 
 
-def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    """A learning rate of 1 on one wide level overflows within a few hundred steps, or is made to by huge weights."""
+def test_a_nan_loss_fails_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    """A learning rate of 1 on one wide level overflows within a few hundred steps; huge weights make sure of it."""
     events = train(tiny(root=tmp_path, name="a", epochs=50))
     until(events, Epoch)
     events.close()
@@ -240,8 +242,8 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_last_checkpoint(tm
     assert all(math.isfinite(value) for tensor in after.values() for value in tensor.flatten().tolist())
 
 
-def test_a_preview_that_is_not_finite_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
-    """Weights so large that the net's answers overflow, while every weight is finite."""
+def test_a_non_finite_preview_is_a_warning_and_training_continues(tmp_path: Path) -> None:
+    """Finite weights so large that the outputs of the network overflow."""
     events = train(tiny(root=tmp_path, name="a", epochs=1))
     until(events, Progress)
     with torch.no_grad():
@@ -252,13 +254,13 @@ def test_a_preview_that_is_not_finite_is_a_warning_and_the_run_goes_on(tmp_path:
 
 
 def poison(events: Iterator[Event]) -> None:
-    """Put a NaN into the weights of the net that `events` is training."""
+    """Put a NaN into the weights of the network that `events` is training."""
     with torch.no_grad():
         next(iter(net_of(events).parameters())).fill_(math.nan)
 
 
 def net_of(events: Iterator[Event]) -> torch.nn.Module:
-    """The net that `events` is training."""
+    """The network that `events` is training."""
     net: torch.nn.Module = events.gi_frame.f_locals["loop"]._trainer.net  # type: ignore[attr-defined]
     return net
 
@@ -273,7 +275,7 @@ def test_a_config_changed_under_a_run_is_refused_by_name(tmp_path: Path) -> None
         list(resume(tmp_path / "a"))
 
 
-def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path: Path) -> None:
+def test_raising_epochs_in_the_config_extends_a_stopped_run(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=2))
     until(events, Epoch)
     events.close()
@@ -283,7 +285,7 @@ def test_more_epochs_written_into_the_config_train_a_stopped_run_longer(tmp_path
 
 
 @pytest.mark.parametrize("ended", ["finished", "stopped"])
-def test_a_run_is_trained_for_more_epochs_and_that_is_resumed_bit_for_bit(tmp_path: Path, ended: str) -> None:
+def test_extending_a_run_can_be_resumed_bit_for_bit(tmp_path: Path, ended: str) -> None:
     schedule = {"lr_schedule": "linear", "ema": 0.1}
     events = train(tiny(root=tmp_path, name="whole", epochs=2, **schedule))
     until(events, Epoch)
@@ -305,7 +307,7 @@ def test_a_run_is_trained_for_more_epochs_and_that_is_resumed_bit_for_bit(tmp_pa
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_with_a_constant_learning_rate_a_run_trained_further_is_the_run_of_that_length(tmp_path: Path) -> None:
+def test_with_a_constant_learning_rate_an_extended_run_matches_a_run_of_that_length(tmp_path: Path) -> None:
     list(train(tiny(root=tmp_path, name="longer", epochs=4)))
     list(train(tiny(root=tmp_path, name="further", epochs=2)))
     list(resume(tmp_path / "further", epochs=4))
@@ -320,7 +322,7 @@ def test_a_finished_run_is_not_resumed_without_more_epochs(tmp_path: Path, epoch
     assert run_status(tmp_path / "a") == "finished"
 
 
-def test_a_new_run_without_its_data_set_is_failed_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_without_its_dataset_fails_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MINIDIFF_DATA", raising=False)
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing is downloaded
@@ -336,7 +338,7 @@ STOPPED_AT = 3  # the steps after which the run of the next test is stopped
 
 @pytest.mark.parametrize("ended", ["stopped", "finished", "failed", "interrupted"])
 @pytest.mark.parametrize("refused", ["before it begins", "after it began"])
-def test_a_resume_that_is_refused_leaves_the_run_what_it_was(tmp_path: Path, ended: str, refused: str) -> None:
+def test_a_refused_resume_does_not_change_the_run(tmp_path: Path, ended: str, refused: str) -> None:
     path = tmp_path / "a"
     events = train(tiny(root=tmp_path, name="a", epochs=1 if ended == "finished" else 2))
     until(events, Epoch)
@@ -371,13 +373,13 @@ def test_a_resume_that_is_refused_leaves_the_run_what_it_was(tmp_path: Path, end
 
 
 def change_state(path: Path, **changes: object) -> dict[str, object]:
-    """Change what the header of a run's state says; what it said before."""
+    """Change the header of a run's state; returns the old one."""
     tensors, config, step, more = read_state(path / "state.safetensors")
     write_tensors(path / "state.safetensors", "state", tensors, config, step, **{**more, **changes})
     return {name: more[name] for name in changes}
 
 
-def test_the_config_file_holds_what_was_decided_at_start(tmp_path: Path) -> None:
+def test_the_config_file_records_the_resolved_options(tmp_path: Path) -> None:
     list(train(tiny(root=tmp_path, name="a", epochs=1, device="auto", threads=None)))
     config = TrainConfig.from_toml(tmp_path / "a" / "config.toml")
     assert config.device in ("cpu", "cuda", "mps")
@@ -385,14 +387,14 @@ def test_the_config_file_holds_what_was_decided_at_start(tmp_path: Path) -> None
     assert config.name == "a"
 
 
-def test_stopped_is_the_last_word_after_a_request(tmp_path: Path) -> None:
+def test_stopped_is_the_last_event_after_a_request(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=1000))
     until(events, Progress)
     request(tmp_path / "a", "stop")
     assert isinstance(list(events)[-1], Stopped)
 
 
-def test_a_device_that_is_not_here_is_said_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_missing_device_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a"))
     until(events, Epoch)
     events.close()
@@ -405,7 +407,7 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "b").exists()
 
 
-def test_a_state_that_lacks_what_resuming_needs_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_state_without_a_required_field_is_refused_by_name(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a"))
     until(events, Epoch)
     events.close()
@@ -416,7 +418,7 @@ def test_a_state_that_lacks_what_resuming_needs_is_refused_by_name(tmp_path: Pat
         list(resume(tmp_path / "a"))
 
 
-def test_a_run_stopped_on_another_host_is_resumed_here_but_an_interrupted_one_is_not(tmp_path: Path) -> None:
+def test_a_run_stopped_on_another_host_can_be_resumed_but_an_interrupted_one_cannot(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a"))
     until(events, Epoch)
     events.close()
@@ -444,7 +446,7 @@ except core.MinidiffError as error:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited through /proc and RLIMIT_AS")
-def test_a_batch_that_does_not_fit_into_memory_says_so() -> None:
+def test_a_batch_that_does_not_fit_in_memory_is_an_error() -> None:
     done = subprocess.run([sys.executable, "-c", SCARCE], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("a batch of 2000 does not fit into memory; start again with --fit-memory, "), done
     assert len(done.stdout.splitlines()) == 1
