@@ -138,7 +138,7 @@ async def test_the_exported_lines_compute_the_same_errors(model, tmp_path, monke
         await on.fill("steps", "2")
         await on.until(lambda: 24 in bench._walks, "the walk from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()
-        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "walk"))
+        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "sampled"))
         assert one == pytest.approx(bench.shown.values["errors"][24], rel=0.02)  # another batch, in bfloat16
         assert walk == pytest.approx(bench._walks[24][1], rel=0.02)
         assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]

@@ -98,7 +98,7 @@ async def test_wrong_numbers_get_a_sentence_and_stay(tmp_path, monkeypatch):
             ("1 2; 3", "equal lengths"),
             ("__import__('os')", "is not a number"),
             ("1 " * 9, "up to 7"),
-            ("", "needs a number"),
+            ("", "needs at least one number"),
         ):
             await on.fill("numbers", text)
             assert on.is_wrong

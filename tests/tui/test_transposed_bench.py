@@ -96,7 +96,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def show(engine: object, bench: str, request: object) -> None:
         asked.append(bench)
 
-    monkeypatch.setattr("tui.io.engine_client.Engine.show", show)
+    monkeypatch.setattr("tui.io.engine_client.EngineClient.show", show)
     return asked
 
 
