@@ -126,8 +126,8 @@ def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("eval untrained --limit 120 --n 21", "n must lie between 2 and 20"),
-        ("eval untrained --limit 120 --n 0", "n must lie between 2 and 20"),
+        ("eval untrained --limit 120 --n 21", "n must be from 2 to 20"),
+        ("eval untrained --limit 120 --n 0", "n must be from 2 to 20"),
         ("eval untrained --limit 120 --n 20 --cas", "untrained is not class-conditional"),
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
         ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),

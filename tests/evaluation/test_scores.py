@@ -124,7 +124,7 @@ def test_classifiers_trained_on_few_images_give_a_warning(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
-    assert all("trained on 20 images, accuracy of only" in message and "--limit" in message for message in warned)
+    assert all("trained on 20 images, has a test accuracy" in message and "--limit" in message for message in warned)
     for shape in feature_classifiers.SHAPES:  # and afterwards without progress
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
@@ -208,7 +208,7 @@ def test_a_number_out_of_range_is_refused_with_the_range_before_any_work(
 
 
 def test_a_number_out_of_range_is_refused_for_external_images_too(reference: Reference) -> None:
-    with pytest.raises(MinidiffError, match="between 2 and 60"):
+    with pytest.raises(MinidiffError, match="from 2 to 60"):
         next(measure(noise(VALIDATION + 1), None, reference, "noise"))
 
 

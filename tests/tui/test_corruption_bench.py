@@ -140,10 +140,10 @@ async def test_the_exported_script_computes_the_same_errors(model, tmp_path, mon
         await on.fill("steps", "2")
         await on.until(lambda: 24 in bench._samples, "the walk from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()
-        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "walk"))
+        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "sampled"))
         assert one == pytest.approx(bench.shown.errors[24], rel=0.02)  # another batch, in bfloat16
-        assert walk == pytest.approx(bench._samples[24][1], rel=0.02)
-        assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]
+        assert walk == pytest.approx(bench._samples[24].error, rel=0.02)
+        assert [panel.title for panel in bench.panels()] == ["image", "mix", "flow", "vp", "one step", "sampled"]
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 24), (120, 40), (200, 60)])

@@ -99,7 +99,7 @@ async def test_invalid_numbers_are_explained_and_kept(tmp_path, monkeypatch):
             ("1 2; 3", "equal lengths"),
             ("__import__('os')", "is not a number"),
             ("1 " * 9, "up to 7"),
-            ("", "needs a number"),
+            ("", "needs at least one number"),
         ):
             await on.fill("numbers", text)
             assert on.is_wrong
