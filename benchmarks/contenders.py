@@ -53,7 +53,7 @@ def environment(peer: Peer, root: Path, say: Callable[[str], None]) -> Path:
     Args:
         peer: whose.
         root: folder of all such environments.
-        say: is told what takes long.
+        say: prints a line before what takes long.
 
     Raises:
         ContenderFailed: it cannot be installed or does not start.

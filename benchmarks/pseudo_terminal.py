@@ -66,12 +66,12 @@ class PseudoTerminal:
     ) -> None:
         own = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TERM")}
         path = os.pathsep.join(filter(None, (str(HOME), os.environ.get("PYTHONPATH"))))
-        told = {"COLORTERM": colorterm} if colorterm else {}
+        variables = {"COLORTERM": colorterm} if colorterm else {}
         self._state = tempfile.TemporaryDirectory()  # the app's state, so that it is not the first start
         if welcomed:
             (Path(self._state.name) / "minidiff").mkdir()
             (Path(self._state.name) / "minidiff" / "welcomed").touch()
-        told["XDG_STATE_HOME"] = self._state.name
+        variables["XDG_STATE_HOME"] = self._state.name
         self._answers = answers
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -83,7 +83,7 @@ class PseudoTerminal:
             [*command[1:], *arguments],
             dimensions=(lines, columns),
             cwd=str(cwd or HOME),
-            env={**own, "TERM": term, "PYTHONPATH": path, **told, **(env or {})},
+            env={**own, "TERM": term, "PYTHONPATH": path, **variables, **(env or {})},
         )
         self._child.delaybeforesend = None
         self.pid: int = self._child.pid

@@ -78,7 +78,7 @@ def table(race: Race) -> str:
     head = [
         *("recipe", "parameters", "budget", "taken at", "start: imports + data + first step", "images seen"),
         "evaluations a sample",
-        *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the floor")),
+        *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the baseline")),
         *(f"by the second classifier, n = {race.few:,}", "KID x 1000"),
         *("precision", "recall", "class as asked", "sampling 1,000"),
     ]
@@ -112,9 +112,9 @@ def table(race: Race) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if race.points:
         most = max(race.points, key=lambda point: int(point.evaluation["n"]))
-        floors = [f"{_short(most.frechet(n, of='floor'))} for n = {n:,}" for n in sizes if n <= most.evaluation["n"]]
-        floors.append(f"{_short(most.frechet(race.few, 'mlp', 'floor'))} by the second classifier, n = {race.few:,}")
-        lines += ["", f"The floor, real images against real ones: {', '.join(floors)}."]
+        floors = [f"{_short(most.frechet(n, of='baseline'))} for n = {n:,}" for n in sizes if n <= most.evaluation["n"]]
+        floors.append(f"{_short(most.frechet(race.few, 'mlp', 'baseline'))} by the second classifier, n = {race.few:,}")
+        lines += ["", f"The real-vs-real baseline: {', '.join(floors)}."]
         for recipe in race.recipes():
             one = next(point for point in race.points if point.recipe == recipe)
             lines.append(f"- {recipe}: {one.shape}; samples by {one.sampler}")
@@ -135,7 +135,7 @@ def plot(race: Race, path: Path) -> None:
             at = (_median(point.seconds for point in points), _median(distances), min(distances), max(distances))
             curves.setdefault(points[0].recipe, []).append(at)
     lines = {points[0].recipe: points[0].frechet(race.few) for points in groups if not points[0].images}
-    lines["real images"] = race.points[0].frechet(race.few, of="floor")
+    lines["real images"] = race.points[0].frechet(race.few, of="baseline")
     levels = [*lines.values(), *(value for curve in curves.values() for point in curve for value in point[1:])]
     times = [point[0] for curve in curves.values() for point in curve]
     picture = Image.new("RGB", (SIZE[0] * FINE, SIZE[1] * FINE), PAPER)
@@ -219,7 +219,7 @@ def _distances(points: list[Point], n: int) -> list[str]:
     """Three cells: median distance of n samples over the seeds, its range, and its ratio to the baseline."""
     found = [point.frechet(n) for point in points]
     between = f"{_short(min(found))} to {_short(max(found))}" if len(found) > 1 else ""
-    return [_short(_median(found)), between, _short(_median(found) / points[0].frechet(n, of="floor"))]
+    return [_short(_median(found)), between, _short(_median(found) / points[0].frechet(n, of="baseline"))]
 
 
 def _median(values: Iterable[float]) -> float:

@@ -88,7 +88,7 @@ class Problem:
     """A problem, or a hint at a possible improvement, and how to fix it."""
 
     what: str
-    cure: str
+    fix: str
     level: Literal["problem", "hint"] = "problem"
 
 
@@ -165,7 +165,7 @@ def lines(report: Report) -> list[str]:
     out += ["Runs", f"  in {report.root}, {free} free"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
-        out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.cure}"]
+        out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.fix}"]
     return out
 
 

@@ -67,7 +67,7 @@ class Evaluation:
     sampling: str  # sampling options, for people
     seconds: float  # sampling time
     samples: dict[str, Scores]
-    floor: dict[str, Scores]  # baseline: n validation images
+    baseline: dict[str, Scores]  # baseline: n validation images
     accuracy: dict[str, float]  # of each classifier on the test split
     sha256: dict[str, str]  # of each classifier's weights file
 
@@ -198,13 +198,15 @@ def measure(
     _check_cas(cas, labels is not None, model)
     _check_n(n, len(reference.validation.images), reference.name)
     samples: dict[str, Scores] = {}
-    floor: dict[str, Scores] = {}
+    baseline: dict[str, Scores] = {}
     for shape in feature_classifiers.SHAPES:
         # One classifier trained on the samples is enough.
         with_cas = cas and shape == feature_classifiers.SHAPES[0]
         samples[shape] = yield from _scores(shape, images, labels, reference, "samples", with_cas)
         real = reference.validation
-        floor[shape] = yield from _scores(shape, real.images[:n], real.labels[:n], reference, "real images", with_cas)
+        baseline[shape] = yield from _scores(
+            shape, real.images[:n], real.labels[:n], reference, "real images", with_cas
+        )
     classifiers = reference.classifiers
     yield Evaluation(
         model=model,
@@ -213,7 +215,7 @@ def measure(
         sampling=sampling,
         seconds=seconds,
         samples=samples,
-        floor=floor,
+        baseline=baseline,
         accuracy={shape: classifier.accuracy for shape, classifier in classifiers.items()},
         sha256={shape: classifier.sha256 for shape, classifier in classifiers.items()},
     )

@@ -47,12 +47,12 @@ def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None
     found = json.loads(capsys.readouterr().out)
     assert (found["model"], found["dataset"], found["n"]) == ("untrained", "glyphs", 20)
     assert found["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
-    for what in ("samples", "floor"):
+    for what in ("samples", "baseline"):
         for shape in ("conv", "mlp"):
             assert sum(found[what][shape]["classes"]) == 20
             assert found[what][shape]["cas"] is None
     assert found["samples"]["conv"]["agreement"] is None
-    assert found["samples"]["conv"]["frechet"] > found["floor"]["conv"]["frechet"]
+    assert found["samples"]["conv"]["frechet"] > found["baseline"]["conv"]["frechet"]
 
 
 def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(home: Path) -> None:
@@ -81,12 +81,12 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
         check=True,
     )
     found = json.loads(asked.stdout)
-    sets = [found[what][shape] for shape in ("conv", "mlp") for what in ("samples", "floor")]
+    sets = [found[what][shape] for shape in ("conv", "mlp") for what in ("samples", "baseline")]
     assert frechet.split() == ["Frechet", *(f"{one['frechet']:.4f}" for one in sets)]
     assert kid.split() == ["KID", "x", "1000", *(f"{one['kernel'] * 1000:.3f}" for one in sets)]
     assert precision.split() == ["precision", *(f"{one['precision']:.2%}" for one in sets)]
     assert recall.split() == ["recall", *(f"{one['recall']:.2%}" for one in sets)]
-    baselines = [f"{found['floor'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
+    baselines = [f"{found['baseline'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
     assert agreement.split() == ["agreement", "N/A", baselines[0], "N/A", baselines[1]]
     assert accuracy.split() == [
         "test",

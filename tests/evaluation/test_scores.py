@@ -92,7 +92,7 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
         assert found.accuracy[shape] == reference.classifiers[shape].accuracy
         assert found.sha256[shape] == reference.classifiers[shape].sha256
         assert found.samples[shape].agreement is None
-        assert sum(found.samples[shape].classes) == sum(found.floor[shape].classes) == 40
+        assert sum(found.samples[shape].classes) == sum(found.baseline[shape].classes) == 40
 
 
 def test_an_evaluation_is_reproducible_and_plain_json(model: LoadedModel, reference: Reference) -> None:
@@ -146,17 +146,17 @@ def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Refe
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
     wild = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
-        floor, near, far = real.floor[shape], real.samples[shape], wild.samples[shape]
-        assert wild.floor[shape] == floor
-        assert near.frechet < 2 * floor.frechet  # with so few images in so many dimensions the baseline is high
-        assert far.frechet > 5 * floor.frechet
+        baseline, near, far = real.baseline[shape], real.samples[shape], wild.samples[shape]
+        assert wild.baseline[shape] == baseline
+        assert near.frechet < 2 * baseline.frechet  # with so few images in so many dimensions the baseline is high
+        assert far.frechet > 5 * baseline.frechet
         assert abs(near.kernel) < far.kernel / 10
-        assert abs(floor.kernel) < far.kernel / 10
+        assert abs(baseline.kernel) < far.kernel / 10
         assert near.precision == 1  # they are part of the reference images
-        assert floor.precision > 0.5
+        assert baseline.precision > 0.5
         assert far.precision < 0.1
-        assert far.recall < 0.1 < floor.recall
-        for found in (floor, near, far):
+        assert far.recall < 0.1 < baseline.recall
+        for found in (baseline, near, far):
             assert sum(found.classes) == VALIDATION
             assert 0.1 <= found.confidence <= 1
 
@@ -188,8 +188,8 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     assert isinstance(found, Evaluation)
     fitting = feature_classifiers.fit("conv", reference.validation, epochs=scores.CAS_EPOCHS)
     expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
-    assert found.samples["conv"].cas == found.floor["conv"].cas == expected
-    assert found.samples["mlp"].cas is found.floor["mlp"].cas is None
+    assert found.samples["conv"].cas == found.baseline["conv"].cas == expected
+    assert found.samples["mlp"].cas is found.baseline["mlp"].cas is None
     said = {step.doing for step in steps if isinstance(step, EvaluationProgress)}
     assert {f"training a classifier on {what} only" for what in ("samples", "real images")} <= said
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
