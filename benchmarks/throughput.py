@@ -5,7 +5,7 @@
     python benchmarks/throughput.py --quick       tiny batches, one round; a smoke test
 
 Three loops train the same network, alternating, in one process: the tutorial's (torchvision's MNIST with a DataLoader
-and ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.advance`, channels
+and ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.train_step`, channels
 last), and a bare loop: forward, backward and torch's fused optimizer step on a constant batch. The speedup is ours over
 the tutorial's; the overhead is ours against the bare loop. Both are ratios of medians over the rounds. The tutorial's
 loop calls PatchUNet at noise level 0 and without a class.
@@ -164,9 +164,9 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
         way = f"{precision}, compiled" if compiled else precision
         trainer = our_trainer(preset, precision, data, plan, compiled)
         twin = our_trainer(preset, precision, data, plan)
-        loops[way], loops[f"bare {way}"] = trainer.advance, bare_step(twin, compiled)
+        loops[way], loops[f"bare {way}"] = trainer.train_step, bare_step(twin, compiled)
         counted = our_trainer(preset, precision, data, plan)
-        work[way] = training_work(counted.net, counted.advance, plan.batch)
+        work[way] = training_work(counted.net, counted.train_step, plan.batch)
     found = in_turns(loops, plan)
     for precision, compiled in ways:
         way = f"{precision}, compiled" if compiled else precision

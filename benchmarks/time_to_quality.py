@@ -242,7 +242,7 @@ def main() -> None:
         parameters = sum(parameter.numel() for parameter in net.parameters())
         budgets = sorted(float(budget) for budget in asked.budgets.split(","))
         labels = scratch / "labels.npy"  # of real images, for their class frequencies
-        np.save(labels, reference.validation_loss.labels[: asked.n].numpy())
+        np.save(labels, reference.validation.labels[: asked.n].numpy())
         contest = Contest(asked, budgets, asked.n, few, parameters, reference, scratch, len(train.images), labels)
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             for recipe in recipes:

@@ -204,9 +204,8 @@ def measure(
         with_cas = cas and shape == feature_classifiers.SHAPES[0]
         samples[shape] = yield from _scores(shape, images, labels, reference, "samples", with_cas)
         real = reference.validation
-        baseline[shape] = yield from _scores(
-            shape, real.images[:n], real.labels[:n], reference, "real images", with_cas
-        )
+        real_images, real_labels = real.images[:n], real.labels[:n]
+        baseline[shape] = yield from _scores(shape, real_images, real_labels, reference, "real images", with_cas)
     classifiers = reference.classifiers
     yield Evaluation(
         model=model,
