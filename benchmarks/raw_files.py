@@ -7,14 +7,14 @@ from pathlib import Path
 from PIL import Image
 from torch.nn import functional
 
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.data.glyphs import FILES
 from core.data.idx import header
 
 PADDED = 32  # pixels a side of the PNG images, for nets that halve an image three times
 
 
-def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
+def write_idx(root: Path, splits: dict[str, LabeledImages]) -> None:
     """Write any dataset as files for `torchvision.datasets.MNIST(root)`.
 
     Args:
@@ -29,7 +29,7 @@ def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
             (folder / name).write_bytes(header(values.shape) + values.tobytes())
 
 
-def write_png(folder: Path, data: Dataset) -> None:
+def write_png(folder: Path, data: LabeledImages) -> None:
     """Write each image as a grey PNG, padded with black to 32x32."""
     folder.mkdir()
     border = (PADDED - data.images.shape[-1]) // 2

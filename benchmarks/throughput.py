@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader
 from core import MinidiffError, TrainConfig, load_dataset, pick_device, sample
 from core.compute.precision import in_precision, pick_precision
 from core.config.sampling import defaults_for, evaluations
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.samplers import call_network
 from core.system.devices import list_devices
@@ -116,7 +116,7 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
     return step
 
 
-def our_trainer(preset: str, precision: str, data: Dataset, plan: Plan, compiled: bool = False) -> Trainer:
+def our_trainer(preset: str, precision: str, data: LabeledImages, plan: Plan, compiled: bool = False) -> Trainer:
     """A trainer with its images."""
     config = TrainConfig(
         preset=preset, precision=precision, channels_last=True, batch_size=plan.batch, device=plan.device.type
@@ -146,7 +146,7 @@ def in_turns(loops: dict[str, Loop], plan: Plan) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in paces.items()}
 
 
-def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, compiling: bool) -> Iterator[str]:
+def train_rows(net: str, data: LabeledImages, root: Path, plan: Plan, rates: Rates, compiling: bool) -> Iterator[str]:
     """Table rows for one network, one per training mode."""
     preset = NETS[net]
     ways = [
@@ -175,7 +175,7 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
         yield row([*cells, *floor_cells(work[way], rates, precision, found[way])])
 
 
-def sample_row(net: str, precision: str, data: Dataset, plan: Plan, rates: Rates) -> str:
+def sample_row(net: str, precision: str, data: LabeledImages, plan: Plan, rates: Rates) -> str:
     """Table row for sampling from one network with its preset's defaults, including guidance."""
     trainer = our_trainer(NETS[net], precision, data, plan)
     model = LoadedModel(trainer.ema_net.eval(), trainer.config, 0, net)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test")
 
 
-class Dataset(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images and labels, in file order."""
 
     images: Tensor  # (N, 1, 28, 28) uint8; 0 is background
@@ -70,7 +70,7 @@ def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 def load_dataset(
     name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
-) -> Dataset:
+) -> LabeledImages:
     """Load one split of a dataset, downloading or drawing it if necessary.
 
     Args:
@@ -93,7 +93,7 @@ def load_dataset(
     return read(search.result, split, limit)
 
 
-def load_local(name: str, *, split: str = "test", limit: int | None = None) -> Dataset:
+def load_local(name: str, *, split: str = "test", limit: int | None = None) -> LabeledImages:
     """`load_dataset` without downloading.
 
     Raises:
@@ -186,7 +186,7 @@ def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: b
     raise DatasetError(f"{name} disappeared from {root} after its download; try again.")
 
 
-def read(located: Located, split: str, limit: int | None = None) -> Dataset:
+def read(located: Located, split: str, limit: int | None = None) -> LabeledImages:
     """Read the first `limit` images and labels of a split, or all of them.
 
     Raises:
@@ -198,7 +198,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     limit = _checked_limit(limit)
     if not located.files:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
-        return Dataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+        return LabeledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     length = min(limit or count, count)
     image_path, label_path = located.files[split]
@@ -209,7 +209,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     classes = torch.frombuffer(_first(read_idx(label_path, (count,)), length), dtype=torch.uint8).long()
     if classes.max() >= CLASSES:
         raise DatasetError(f"{label_path} has the label {int(classes.max())}; labels must be 0 to {CLASSES - 1}.")
-    return Dataset(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
+    return LabeledImages(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
 
 
 def _first(file: Idx, length: int) -> bytearray:

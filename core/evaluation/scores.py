@@ -15,7 +15,7 @@ from core.config.datasets import CLASSES
 from core.config.numbers import whole_number
 from core.config.sampling import Sampling, SamplingOptions, describe_sampling, resolve_sampling
 from core.data import datasets
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.diffusion.frames import quantized
 from core.diffusion.sampling import sample
 from core.errors import MinidiffError
@@ -77,8 +77,8 @@ class Reference:
     """Real images to compare samples with, and the classifiers."""
 
     name: str
-    test: Dataset
-    validation: Dataset
+    test: LabeledImages
+    validation: LabeledImages
     classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier]
     test_outputs: dict[feature_classifiers.Shape, feature_classifiers.Classification]  # for the test split
 
@@ -179,7 +179,7 @@ def prepare(
             )
         batches = feature_classifiers.classify_batches(classifiers[shape].net, test.images)
         outputs[shape] = feature_classifiers.concatenate(batches)
-    real = Dataset(train.images[validation], train.labels[validation])
+    real = LabeledImages(train.images[validation], train.labels[validation])
     return Reference(located.name, test, real, classifiers, outputs)
 
 
@@ -233,7 +233,7 @@ def _scores(
     precision, recall = precision_recall(real, outputs.features)
     cas_accuracy = None
     if cas and labels is not None:
-        training = feature_classifiers.fit("conv", Dataset(images, labels), epochs=CAS_EPOCHS)
+        training = feature_classifiers.fit("conv", LabeledImages(images, labels), epochs=CAS_EPOCHS)
         net = yield from _progress(training, f"training a classifier on {name} only")
         cas_accuracy = feature_classifiers.accuracy(net, reference.test)
     return Scores(

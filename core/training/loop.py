@@ -199,7 +199,7 @@ class TrainingLoop:
 
     # Data
 
-    def _load_data(self, trainer: Trainer) -> Generator[Event, None, datasets.Dataset]:
+    def _load_data(self, trainer: Trainer) -> Generator[Event, None, datasets.LabeledImages]:
         """Find or download the dataset and put it on the device; returns the test split.
 
         Raises:
@@ -247,7 +247,7 @@ class TrainingLoop:
                 message=f"training needs about {memory_size(memory)} of memory, and {memory_size(held + free)} are "
                 "available; if it runs out, use --fit-memory or a smaller --batch-size"
             )
-        return datasets.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
+        return datasets.LabeledImages(test.images.to(trainer.device), test.labels.to(trainer.device))
 
     def _change_config(self, **changes: Any) -> None:
         """Change options and record them in the run directory."""
@@ -317,7 +317,7 @@ class TrainingLoop:
 
     # The end of an epoch
 
-    def _validate(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, float]:
+    def _validate(self, trainer: Trainer, validation: datasets.LabeledImages) -> Generator[Event, None, float]:
         """The validation loss of the EMA weights; requests are handled between batches."""
         total = 0.0
         for error in trainer.validation_errors(*validation):

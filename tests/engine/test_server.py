@@ -23,10 +23,10 @@ from core.engine.protocol import (
     DatasetImage,
     Done,
     DrawnImage,
+    EngineRequest,
     InsideRequest,
     Ready,
     Refused,
-    Request,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
@@ -47,7 +47,7 @@ def request_(finished_run: Path) -> SampleRequest:
     return SampleRequest(id=1, model="done", root=str(finished_run.parent), device="cpu", n=2, steps=3, seed=5)
 
 
-def raw(request: Request, **changes: Any) -> dict[str, Any]:
+def raw(request: EngineRequest, **changes: Any) -> dict[str, Any]:
     """A request as JSON, with fields changed to values that no valid request has."""
     return {**json.loads(encode(request)), **changes}
 
@@ -296,7 +296,7 @@ CORRUPTION = CorruptionRequest(model="done", image=BLANK, steps=2, label=None, f
     ],
 )
 def test_a_request_out_of_range_is_refused(
-    client: Client, finished_run: Path, request_type: Request, changes: dict[str, Any], words: str
+    client: Client, finished_run: Path, request_type: EngineRequest, changes: dict[str, Any], words: str
 ) -> None:
     request = replace(request_type, root=str(finished_run.parent), device="cpu")
     client.send(raw(request, **{"id": 30, **changes}))
