@@ -83,7 +83,7 @@ def train(
     """Train a model and save everything in a run directory.
 
     Every option can also be set by an environment variable `MINIDIFF_<OPTION>`, such as
-    `MINIDIFF_BATCH_SIZE=128`. Flags override it.
+    `MINIDIFF_BATCH_SIZE=128`; `--root` by `MINIDIFF_HOME`, `--data-root` by `MINIDIFF_DATA`. Flags override it.
     """
     check_environment()
     values = {name: getattr(config, name) for name in config.model_fields_set}

@@ -44,6 +44,7 @@ def check_environment() -> None:
     Raises:
         ConfigError: One of them is set.
     """
-    for old, new in OPTIONS.items():
-        if f"MINIDIFF_{old.upper()}" in os.environ:
-            raise ConfigError(f"the environment variable MINIDIFF_{old.upper()} is now MINIDIFF_{new.upper()}")
+    variables = {old.upper(): new.upper() for old, new in OPTIONS.items()} | {"ROOT": "HOME", "DATA_ROOT": "DATA"}
+    for old, new in variables.items():
+        if f"MINIDIFF_{old}" in os.environ:
+            raise ConfigError(f"the environment variable MINIDIFF_{old} is now MINIDIFF_{new}")
