@@ -54,7 +54,7 @@ async def test_the_displayed_fractions_match_the_paths(tmp_path, monkeypatch):
         for name, path in PATHS.items():
             for t, shares in zip(bench.shown.noise_levels, bench.shown.coefficients[name].rows, strict=True):
                 assert list(shares) == pytest.approx(path.alpha_sigma(t), abs=1e-6)
-        assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow σ", "vp", "vp σ"]
+        assert list(bench.query_one("#coefficients", SmallPlot).curves) == ["mix, flow", "mix, flow σ", "vp", "vp σ"]
         signal, noise = PATHS["vp"].alpha_sigma(0.6)
         assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
 
@@ -69,7 +69,7 @@ async def test_samples_arrive_from_the_slider_outwards_and_their_errors_fill_the
         await on.until(lambda: len(bench._samples) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves
         one, walk = curves["one step"], curves["sampled"]
-        assert list(walk[1]) == bench.shown.noise_levels == one[1]
+        assert list(walk[1]) == list(bench.shown.noise_levels) == list(one[1])
         truth = torch.tensor(list(bench.shown.image.values))
         for at in (0, 24, 40):
             seen = torch.tensor(list(bench.shown.predictions[at].values))
@@ -151,11 +151,11 @@ async def test_digits_are_legible_and_nothing_is_cut_at_any_size(size, tmp_path,
     async with lab(tmp_path, monkeypatch, size) as on:
         bench = await opened(on)
         await on.until(lambda: 24 in bench._samples, "the walk from here is there")
-        for widget in ("#back", "Timeline", ".told", "#steps"):
+        for widget in ("#back", "Timeline", ".description", "#steps"):
             region = bench.query_one(widget).region
             assert region.area
             assert on.app.screen.region.contains_region(region), widget
-        _, digit, _ = bench._laid("back")
+        _, digit, _ = bench._columns("back")
         assert digit >= 14
         for name in bench.views:
             shown = bench.query_one(f"#{name}-line", Static)
