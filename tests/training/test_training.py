@@ -210,7 +210,7 @@ def test_requests_made_before_the_trainer_started_are_ignored(tmp_path: Path) ->
     assert isinstance(list(resume(tmp_path / "a"))[-1], Finished)
 
 
-def test_a_second_trainer_on_a_run_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+def test_a_second_trainer_on_a_run_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a"))
     until(events, Progress)
     with pytest.raises(RunError, match="being trained by process"):
