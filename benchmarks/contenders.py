@@ -1,4 +1,4 @@
-"""Starts the processes that train and draw, and makes the virtual environments in which peers live."""
+"""Runs each contender in its own process, and creates the virtual environments of the peers."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ HOME = Path(__file__).resolve().parent / "peers"
 
 
 class ContenderFailed(Exception):
-    """A contender has no figures; the text is one line that says why."""
+    """A contender failed; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Peer:
     """Another project's recipe, trained with that project's own code."""
 
-    name: str  # of the recipe and of its virtual environment
-    module: str  # what its script imports of it
-    images: str  # how it reads its images: "idx" or "png"
+    name: str  # recipe and virtual environment
+    module: str  # imported by its script
+    images: str  # input format: "idx" or "png"
 
     @property
     def script(self) -> Path:
-        """What trains it."""
+        """The script that trains it."""
         return HOME / f"{self.name.replace('-', '_')}.py"
 
     @property
     def requirements(self) -> Path:
-        """What its environment holds beside torch."""
+        """Packages in its environment besides torch."""
         return HOME / f"requirements-{self.name}.txt"
 
 
@@ -48,12 +48,12 @@ PEERS = {
 
 
 def environment(peer: Peer, root: Path, say: Callable[[str], None]) -> Path:
-    """The Python of a peer's virtual environment, which is made if it is not there.
+    """The interpreter of a peer's virtual environment, which is created if missing.
 
     Args:
         peer: whose.
         root: folder of all such environments.
-        say: is told what takes long.
+        say: prints a line before what takes long.
 
     Raises:
         ContenderFailed: it cannot be installed or does not start.
@@ -83,7 +83,7 @@ def _succeed(command: list[str], otherwise: str) -> None:
 
 
 def contend(program: list[str], out: Path, **options: Any) -> dict[str, Any]:
-    """Run one contender to its end.
+    """Run one contender until it exits.
 
     Args:
         program: the command, without options.

@@ -1,4 +1,4 @@
-"""What a device can do at best, and what a step of a net asks of it: operations, and bytes through memory."""
+"""Roofline bounds: peak rates of a device, and operations and memory traffic of a training or sampling step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-OPTIMIZER_PASSES = 6  # weights and both moments, float32, read and written once a step
+OPTIMIZER_PASSES = 6  # weights and both moments, float32, read and written once per step
 
 
 def seconds_of(device: torch.device, work: Callable[[], object], times: int = 1) -> float:
-    """How long the device takes to do something `times` times."""
+    """Seconds that `work` takes, `times` times."""
     if device.type == "cuda":
         begins, ends = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
@@ -36,28 +36,28 @@ def seconds_of(device: torch.device, work: Callable[[], object], times: int = 1)
 
 @dataclass(frozen=True)
 class Rates:
-    """What was reached here."""
+    """Measured peak rates."""
 
-    products: dict[str, float]  # operations a second of a large matrix product, by precision
-    copying: float  # bytes a second, read and written
+    products: dict[str, float]  # operations per second of a large matrix product, by precision
+    copying: float  # bytes per second, read and written
 
 
 @dataclass(frozen=True)
 class Work:
-    """What must be done for one image."""
+    """Operations and memory traffic per image."""
 
     operations: float
     moved: float  # bytes
 
     def most(self, rates: Rates, precision: str) -> tuple[float, float]:
-        """Images a second that arithmetic alone and bytes alone would allow."""
+        """Upper bounds on images per second, from arithmetic and from memory traffic."""
         return rates.products[precision] / self.operations, rates.copying / self.moved
 
 
 def measured_rates(device: torch.device, side: int, size: int, tries: int = 7) -> Rates:
-    """The device's rates: products of square matrices with `side` rows, and a copy of `size` bytes."""
+    """Measure matrix products of `side` by `side` matrices, and a copy of `size` bytes."""
     allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")  # convolutions may use TF32 on GPUs, so that the floor must too
+    torch.set_float32_matmul_precision("high")  # as convolutions may use TF32 on GPUs
     products = {}
     for name, dtype in PRECISIONS.items():
         a, b = torch.randn(2, side, side, device=device).to(dtype)
@@ -74,21 +74,21 @@ def _median_seconds(device: torch.device, work: Callable[[], object], tries: int
 
 
 def training_work(net: nn.Module, step: Callable[[], object], batch: int) -> Work:
-    """What one image costs in a training step, optimizer and all, which `step` takes with `batch` images."""
+    """Work per image of a training step with `batch` images, including the optimizer."""
     operations, results = _counted(net, step)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
     return Work(operations / batch, (2 * results + OPTIMIZER_PASSES * weights) / batch)
 
 
 def sampling_work(net: nn.Module, draw: Callable[[], object], n: int, evaluations: int) -> Work:
-    """What one sample costs when `draw` makes `n` of them, with so many evaluations of the net for each."""
+    """Work per sample when `draw` generates `n`, with `evaluations` of the network each."""
     operations, results = _counted(net, draw)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
     return Work(operations / n, (2 * results + evaluations * weights) / n)
 
 
 def _counted(net: nn.Module, work: Callable[[], object]) -> tuple[float, float]:
-    """Operations of `work`, and bytes of all results of the net's convolutions and linear layers in it."""
+    """Operations of `work`, and bytes of all outputs of convolutions and linear layers."""
     results = 0
 
     def add(_: nn.Module, __: object, result: Tensor) -> None:

@@ -1,10 +1,10 @@
-"""How soon a bench of the Lab answers a key: from the key to the answer drawn, with a real engine.
+"""Latency of the Lab: from a key press until the result is drawn, with a real engine.
 
     python benchmarks/lab.py            a minute on an otherwise idle machine
-    python benchmarks/lab.py --quick    a few keys each: whether it works, not how fast
+    python benchmarks/lab.py --quick    a few keys each; a smoke test
 
-The app runs without a terminal at 120x40. Each key changes something that has to be computed: another digit, another
-stride, another layer, another pixel. The first answer of a bench, which loads what it needs, is not counted.
+The app runs headless at 120x40. Each key changes a digit, stride, layer or pixel, and so needs a new result. The first
+result of each bench, which loads models, is not counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.widgets.compact_select import CompactSelect
 
-# By bench: the models asked, and the keys pressed in turn once the bench is in sight.
+# By bench: models, and keys pressed in turn once the bench is visible.
 KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "convolution": (("default-mnist",), ("n", "r")),
     "transposed": (("default-mnist",), ("n", "r")),
@@ -35,20 +35,20 @@ KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "k", "n")),
 }
 AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "inside": 500}  # milliseconds
-PATIENCE = 120.0  # seconds
+TIMEOUT = 120.0  # seconds
 
 
 async def answered(screen: LabScreen, before: object = None) -> None:
-    """Let the app run until the answer to what was asked last, another than the one before, is drawn."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until a result other than `before` is drawn."""
+    deadline = time.monotonic() + TIMEOUT
     while screen.bench.shown is before or not screen.is_idle:
         if time.monotonic() > deadline:
-            raise SystemExit(f"{screen.bench.NAME} did not answer within {PATIENCE:.0f} s")
+            raise SystemExit(f"{screen.bench.NAME} did not respond within {TIMEOUT:.0f} s")
         await asyncio.sleep(0.001)
 
 
 async def measure(root: Path, count: int) -> None:
-    """Press the keys and print a table in Markdown."""
+    """Press the keys and print a Markdown table."""
     app = MinidiffApp(root, mode="lab", settings=Settings(reduced_motion=True))
     async with app.run_test(size=(120, 40)) as pilot:
         screen = app.screen
@@ -74,7 +74,7 @@ async def measure(root: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Make a run with UNet2DModel, untrained, and measure."""
+    """Create a run with an untrained UNet2DModel, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few keys each")
     quick: bool = parser.parse_args().quick

@@ -1,10 +1,10 @@
-"""What thousands of runs cost: the first table of the Runs screen, the screen at rest, leaving it, and `minidiff runs`.
+"""Cost of thousands of runs: opening the Runs screen, idle load, quitting, and `minidiff runs`.
 
-    python benchmarks/many_runs.py            2,000 ended runs with logs of 100 kB, in a temporary folder (200 MB)
-    python benchmarks/many_runs.py --runs 38  another number of them
+    python benchmarks/many_runs.py            2,000 finished runs with logs of 100 kB, in a temporary folder (200 MB)
+    python benchmarks/many_runs.py --runs 38  another number of runs
 
-The app runs on a real pseudo-terminal of 120x40 cells. The first table is there when the newest run's name has been
-written, counted from just before the process is started.
+The app runs on a real pseudo-terminal of 120x40 cells. The time to the first table ends when the newest run's name has
+been written; it starts just before the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEGAN = 1_700_000_000.0  # seconds since the epoch
 
 
 def log(name: str, kilobytes: float, began: float) -> str:
-    """The log of a finished run, of about `kilobytes`."""
+    """Log of a finished run, about `kilobytes` long."""
     head: list[Event] = [
         Started(name=name, device="cpu", threads=1, parameters=309_057, epochs=EPOCHS, time=began),
         DatasetLoaded(
@@ -68,7 +68,7 @@ def _window(step: int, at: float) -> Progress:
 
 
 def make_runs(root: Path, count: int, kilobytes: float) -> None:
-    """Make `count` run directories, the last of them the newest."""
+    """Create `count` run directories; the last is the newest."""
     config = 'preset = "quick"\ndataset = "mnist"\nmodel = "basic_unet"\nepochs = 30\nbatch_size = 128\nseed = 0\n'
     whole = log("NAME", kilobytes, BEGAN)
     for number in range(count):
@@ -83,7 +83,7 @@ def make_runs(root: Path, count: int, kilobytes: float) -> None:
 
 
 def measure_screen(root: Path, newest: str, seconds: float) -> dict[str, float]:
-    """First table, share of a core and bytes a second at rest, and the time from `q` to the end."""
+    """Time to the first table, idle CPU use and output rate, and the time from `q` to exit."""
     with PseudoTerminal("--root", str(root), "--screen", "runs", columns=120, lines=40) as terminal:
         while newest.encode() not in terminal.output:
             terminal.read(1.0)
@@ -102,7 +102,7 @@ def measure_screen(root: Path, newest: str, seconds: float) -> dict[str, float]:
 
 
 def at_rest(terminal: PseudoTerminal, seconds: float) -> tuple[float, float]:
-    """Share of a core and bytes a second once the screen has been drawn."""
+    """Fraction of a core and bytes per second while idle."""
     read_for(terminal, 3.0)  # the details and the devices come last
     process = psutil.Process(terminal.pid)
     cpu, written = sum(process.cpu_times()[:2]), len(terminal.output)
@@ -112,21 +112,21 @@ def at_rest(terminal: PseudoTerminal, seconds: float) -> tuple[float, float]:
 
 
 def read_for(terminal: PseudoTerminal, seconds: float) -> None:
-    """Read what the app writes for so long."""
+    """Read the app's output for `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         terminal.read(0.2)
 
 
 def bytes_at_rest(root: Path, screen: str, *options: str, seconds: float) -> float:
-    """Bytes a second that another screen writes at rest."""
+    """Bytes per second of another screen while idle."""
     with PseudoTerminal("--root", str(root), "--screen", screen, *options, columns=120, lines=40) as terminal:
         terminal.wait_for("GiB")
         return at_rest(terminal, seconds)[1]
 
 
 def measure_command(root: Path) -> float:
-    """Seconds that `minidiff runs` takes."""
+    """Seconds of `minidiff runs`."""
     began = time.monotonic()
     command = [sys.executable, "-m", "core", "runs", "--root", str(root)]
     subprocess.run(command, cwd=HOME, stdout=subprocess.DEVNULL, check=True)
@@ -134,11 +134,11 @@ def measure_command(root: Path) -> float:
 
 
 def main() -> None:
-    """Measure and print a table in Markdown."""
+    """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2000, help="how many (2000)")
-    parser.add_argument("--kilobytes", type=float, default=100.0, help="of each log (100)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="at rest (20)")
+    parser.add_argument("--runs", type=int, default=2000, help="number of runs (2000)")
+    parser.add_argument("--kilobytes", type=float, default=100.0, help="size of each log (100)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of idle measurements (20)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "runs"

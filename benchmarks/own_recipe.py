@@ -1,4 +1,4 @@
-"""One of our recipes against the clock, as `benchmarks/time_to_quality.py` starts it in a process of its own."""
+"""Trains and samples one of our recipes, as a child process of `benchmarks/time_to_quality.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stopwatch import Stopwatch, arguments
 asked = arguments("--recipe", "--model", "--dataset", "--epochs", "--limit")
 clock = Stopwatch(asked)
 
-import numpy as np  # noqa: E402 - imports are part of what is timed
+import numpy as np  # noqa: E402 - import time is measured
 import torch  # noqa: E402
 
 from core import TrainConfig, load_model, sample, train  # noqa: E402
@@ -27,18 +27,18 @@ from core.runs.events import Checkpoint, DatasetLoaded, Event, Finished, Progres
 from core.runs.requests import request  # noqa: E402
 
 NAME, SAMPLING_BATCH = "run", 250
-FOREVER = 1_000_000  # epochs: the clock ends the training
+FOREVER = 1_000_000  # epochs; training ends when the budget is spent
 
 
 class Pace:
-    """Images a second of plain training, and what is done between the steps: the ends of epochs."""
+    """Training rate without the ends of epochs, and the time of those."""
 
     def __init__(self, batch: int) -> None:
         self.seen, self.images, self.seconds, self.between = 0, 0, 0.0, 0.0
         self._batch, self._before = batch, 0.0
 
     def take(self, event: Event) -> None:
-        """Look at one event, just after it happened."""
+        """Process one event, just after it happened."""
         now = clock.seconds
         if isinstance(event, DatasetLoaded):
             self._size, self._steps = event.train, event.steps_per_epoch
@@ -54,7 +54,7 @@ class Pace:
 
 
 def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Iterator[Path]:
-    """Train to the end, or until the last budget is spent; the weights of each budget."""
+    """Train to the end, or until the last budget is spent; returns the weights of each budget."""
     waiting, weights = 0.0, 0
     for event in events:
         pace.take(event)
@@ -81,7 +81,7 @@ def follow(events: Generator[Event, None, None], run: Path, pace: Pace) -> Itera
 
 
 def draw(model: LoadedModel, steps: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Samples in so many steps, (N, 28, 28) uint8, and the classes asked for, if the model knows any."""
+    """Samples in `steps` steps, (N, 28, 28) uint8, and the requested classes, if any."""
     labels = torch.from_numpy(np.load(asked.labels)) if model.config.class_conditional else None
     parts = []
     for index, done in enumerate(range(0, asked.n, SAMPLING_BATCH)):
@@ -93,7 +93,7 @@ def draw(model: LoadedModel, steps: int) -> tuple[torch.Tensor, torch.Tensor | N
 
 
 def main() -> None:
-    """Train (unless a model was named), then draw from the weights of every budget."""
+    """Train (unless a model is given), then generate samples from the weights of every budget."""
     clock.mark("imports")
     found: dict[str, float] = {}
     if asked.model:

@@ -1,7 +1,7 @@
-"""The tutorial's recipe transcribed plainly, and our steps beside it: `python benchmarks/plain_recipe.py`.
+"""Compares our trainer with a plain implementation of the tutorial's recipe: `python benchmarks/plain_recipe.py`.
 
-Prints, for presets `quick` and `tutorial` at batch 128, how far 20 of our losses lie from the plain loop's, and how
-long a step takes. Needs MNIST on disk or downloadable (`minidiff download mnist`); takes some two minutes on two cores.
+Prints, for presets `quick` and `tutorial` at batch size 128, the differences in loss over 20 steps, and the time per
+step. Needs MNIST (`minidiff download mnist`); takes some two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = 20
 
 
 class PlainUNet(nn.Module):
-    """BasicUNet written down a second time, straight from the tutorial's description."""
+    """BasicUNet, reimplemented from the tutorial's description."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def plain_unet2d() -> nn.Module:
 
 
 def plain_losses(net: nn.Module, images: Tensor, seed: int, batch: int) -> Iterator[float]:
-    """The tutorial's loop, without end: mix with uniform noise, predict the clean image, Adam at 1e-3."""
+    """The tutorial's training loop, infinite: mix with uniform noise, predict the clean image, Adam at 1e-3."""
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     step, epoch = 0, 0
     while True:
@@ -72,7 +72,7 @@ def plain_losses(net: nn.Module, images: Tensor, seed: int, batch: int) -> Itera
 
 
 def plain_twin(trainer: Trainer) -> nn.Module:
-    """The net written down plainly, with the trainer's weights."""
+    """The plain network with the trainer's weights."""
     plain = PlainUNet() if trainer.config.model == "basic_unet" else plain_unet2d()
     plain.load_state_dict(dict(zip(plain.state_dict(), trainer.net.state_dict().values(), strict=True)))
     return plain
@@ -85,14 +85,14 @@ def main() -> None:
     print("| preset | greatest relative difference in loss | plain loop | ours |\n| --- | ---: | ---: | ---: |")
     for preset in ("quick", "tutorial"):
         trainer = Trainer(TrainConfig(preset=preset), torch.device("cpu"))
-        trainer.take(*data)
+        trainer.set_data(*data)
         plain = plain_losses(plain_twin(trainer), data.images, trainer.config.seed, trainer.config.batch_size)
         differences, seconds = [], {"plain": 0.0, "ours": 0.0}
-        for _ in range(STEPS):  # in turns, so that a machine that slows down slows both
+        for _ in range(STEPS):  # alternating, so that a slower machine affects both
             began = time.perf_counter()
             expected = next(plain)
             between = time.perf_counter()
-            found = trainer.advance()[0].item()
+            found = trainer.train_step()[0].item()
             seconds["plain"] += between - began
             seconds["ours"] += time.perf_counter() - between
             differences.append(abs(found - expected) / expected)

@@ -1,4 +1,4 @@
-"""A program on a real pseudo-terminal: its keys, its size, its bytes as they come, and the screen that they draw."""
+"""Runs a program on a pseudo-terminal: sends keys and sizes, reads its output, and emulates the screen."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pyte
 
 HOME = Path(__file__).resolve().parents[1]
 APP = (sys.executable, "-m", "tui")
-PATIENCE = 60.0  # seconds to wait for the screen to show something; loading torch on a busy machine takes many
+PATIENCE = 60.0  # seconds to wait for output; loading torch on a busy machine is slow
 READ_BYTES = 65_536
 ANSWERS = {
-    b"\x1b[6n": "\x1b[1;1R",  # where the cursor is: at home
-    b"\x1b[?2026$p": "\x1b[?2026;2$y",  # whether what belongs together can be shown at once: it can
+    b"\x1b[6n": "\x1b[1;1R",  # cursor position: at home
+    b"\x1b[?2026$p": "\x1b[?2026;2$y",  # synchronized output is supported
 }
-UPDATING = 2026 << 5  # pyte's mode while the program writes what belongs together
+UPDATING = 2026 << 5  # pyte's mode during synchronized output
 KEYS = {
     "enter": "\r",
     "tab": "\t",
@@ -43,7 +43,7 @@ KEYS = {
 
 
 class PseudoTerminal:
-    """Runs `command` on a terminal of `columns` by `lines` cells; `term` and `colorterm` are what it is told of itself.
+    """Runs `command` on a terminal of `columns` by `lines` cells; `term` and `colorterm` set its environment.
 
     It answers what it is asked of itself, unless `answers` is False, and the app takes its user for one who was here
     before, unless `welcomed` is False. `chunks` holds what the program wrote as (seconds since its start, bytes).
@@ -66,28 +66,28 @@ class PseudoTerminal:
     ) -> None:
         own = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TERM")}
         path = os.pathsep.join(filter(None, (str(HOME), os.environ.get("PYTHONPATH"))))
-        told = {"COLORTERM": colorterm} if colorterm else {}
-        self._state = tempfile.TemporaryDirectory()  # where the app remembers that it was opened before
+        variables = {"COLORTERM": colorterm} if colorterm else {}
+        self._state = tempfile.TemporaryDirectory()  # the app's state, so that it is not the first start
         if welcomed:
             (Path(self._state.name) / "minidiff").mkdir()
             (Path(self._state.name) / "minidiff" / "welcomed").touch()
-        told["XDG_STATE_HOME"] = self._state.name
+        variables["XDG_STATE_HOME"] = self._state.name
         self._answers = answers
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.chunks: list[tuple[float, bytes]] = []
-        self._drawn = 0  # chunks that the screen shows
+        self._drawn = 0  # chunks fed to the emulated screen
         self._began = time.monotonic()
         self._child = pexpect.spawn(
             command[0],
             [*command[1:], *arguments],
             dimensions=(lines, columns),
             cwd=str(cwd or HOME),
-            env={**own, "TERM": term, "PYTHONPATH": path, **told, **(env or {})},
+            env={**own, "TERM": term, "PYTHONPATH": path, **variables, **(env or {})},
         )
         self._child.delaybeforesend = None
         self.pid: int = self._child.pid
-        self.descriptor: int = self._child.child_fd  # of the terminal's own end
+        self.descriptor: int = self._child.child_fd  # terminal side of the pseudo-terminal
 
     def __enter__(self) -> PseudoTerminal:
         return self
@@ -99,12 +99,12 @@ class PseudoTerminal:
 
     @property
     def output(self) -> bytes:
-        """All that the program has written so far."""
+        """All output so far."""
         return b"".join(content for _, content in self.chunks)
 
     @property
     def text(self) -> str:
-        """What the screen shows, a line a row."""
+        """The screen's text, one line per row."""
         return "\n".join(line.rstrip() for line in self.screen.display)
 
     def read(self, seconds: float) -> bool:
@@ -126,7 +126,7 @@ class PseudoTerminal:
         return True
 
     def draw(self) -> None:
-        """Show on the screen all that was read."""
+        """Feed all output to the emulated screen."""
         for _, content in self.chunks[self._drawn :]:
             self._stream.feed(content)
         self._drawn = len(self.chunks)
@@ -150,16 +150,16 @@ class PseudoTerminal:
                 raise AssertionError(f"the program ended before it showed {wanted!r}; last was\n{text}") from None
 
     def settle(self, seconds: float = 0.1) -> None:
-        """Read until the program has written nothing for `seconds`."""
+        """Read until there is no output for `seconds`."""
         while self.read(seconds):
             pass
 
     def press(self, *keys: str) -> None:
-        """Type keys, named as in KEYS or as the characters themselves."""
+        """Send keys, by their names in KEYS or as characters."""
         self._child.send("".join(KEYS.get(key, key) for key in keys))
 
     def send(self, content: bytes) -> None:
-        """Send bytes as they are, reading what the program writes while it takes no more of them."""
+        """Send bytes, reading output while the program's input buffer is full."""
         os.set_blocking(self.descriptor, False)
         try:
             while content:
@@ -171,31 +171,31 @@ class PseudoTerminal:
             os.set_blocking(self.descriptor, True)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Change the window's size, as a person dragging its corner does."""
+        """Resize the terminal."""
         self.draw()
         self.screen.resize(lines, columns)
         self._child.setwinsize(lines, columns)
 
     def hang_up(self) -> None:
-        """Close the terminal's own end: the program is sent SIGHUP, and reads the end of its input."""
+        """Hang up: the program receives SIGHUP and end of file."""
         self._child.ptyproc.fileobj.close()
 
     def running(self) -> bool:
-        """Whether the program has not ended yet."""
+        """Whether the program is running."""
         return bool(self._child.isalive())
 
     def exit_status(self, seconds: float = PATIENCE) -> int:
-        """Read to the end and give the program's exit status, or minus the signal that ended it."""
+        """Read until the program exits; returns its exit status, or minus the signal."""
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:
                 self.read(0.05)
         except (EOFError, ValueError, OSError):
-            pass  # closed by the program, or by us before
+            pass  # already closed
         while self._child.isalive():
             if time.monotonic() > deadline:
                 self.draw()
                 raise AssertionError(f"the program did not end within {seconds:.0f} s; the screen shows\n{self.text}")
-            time.sleep(0.01)  # a closed terminal tells nothing more: only the clock is left to wait by
+            time.sleep(0.01)  # a closed terminal has no more output to wait for
         signal = self._child.signalstatus
         return -signal if signal is not None else int(self._child.exitstatus)

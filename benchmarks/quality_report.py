@@ -1,4 +1,4 @@
-"""What a race to quality found, as a table in Markdown and as a picture."""
+"""Results of `time_to_quality.py` as a Markdown table and a plot."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIZE, FINE = (960, 600), 2  # pixels of the picture, and how many times finer it is drawn
+SIZE, FINE = (960, 600), 2  # pixels of the plot, and its supersampling factor
 MARGIN = (90, 50, 200, 70)  # left, top, right, bottom
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito: safe for colour-blind eyes
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito: colour-blind safe
 INK, GREY, FAINT, PAPER = "#222222", "#888888", "#e4e4e4", "#ffffff"
 TICKS = (1, 2, 5)  # times powers of ten
 
 
 @dataclass
 class Point:
-    """What one training had reached when a budget was spent."""
+    """Result of one training at one budget."""
 
     recipe: str
     seed: int
@@ -38,11 +38,11 @@ class Point:
 
     @property
     def asked(self) -> str:
-        """How often the net was asked for each sample, in words."""
+        """Network evaluations per sample, as text."""
         return "as it takes" if self.evaluations is None else f"{self.evaluations} evaluations"
 
     def frechet(self, n: int, classifier: str = "conv", of: str = "samples") -> float:
-        """The Frechet distance of `n` samples, all or few, in the eyes of a classifier."""
+        """Frechet distance of all or few samples, by one classifier."""
         evaluation = self.few if n == self.few["n"] else self.evaluation
         distance: float = evaluation[of][classifier]["frechet"]
         return distance
@@ -50,7 +50,7 @@ class Point:
 
 @dataclass
 class Race:
-    """Everything that was found."""
+    """All results."""
 
     n: int  # samples of ours
     few: int  # samples that every recipe has, at most n
@@ -58,19 +58,19 @@ class Race:
     failures: dict[str, str] = field(default_factory=dict)  # recipe -> why it has no figures
 
     def groups(self) -> list[list[Point]]:
-        """The seeds of each recipe, budget and number of evaluations, in the order of their start."""
+        """Points by recipe, budget and number of evaluations, in start order."""
         found: dict[tuple[str, float, int | None], list[Point]] = {}
         for point in self.points:
             found.setdefault((point.recipe, point.budget, point.evaluations), []).append(point)
         return sorted(found.values(), key=lambda points: list(self.recipes()).index(points[0].recipe))
 
     def recipes(self) -> dict[str, None]:
-        """The recipes with figures, in order."""
+        """Recipes with results, in order."""
         return dict.fromkeys(point.recipe for point in self.points)
 
 
 def table(race: Race) -> str:
-    """A row for each recipe and budget: medians over the seeds, and the range of the distance that counts.
+    """One row per recipe and budget: medians over the seeds, and the range of the main distance.
 
     Precision and what follows are of all the samples that a recipe drew; KID does not hang on how many those are.
     """
@@ -78,7 +78,7 @@ def table(race: Race) -> str:
     head = [
         *("recipe", "parameters", "budget", "taken at", "start: imports + data + first step", "images seen"),
         "evaluations a sample",
-        *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the floor")),
+        *(name for n in sizes for name in (f"Frechet distance, n = {n:,}", "least to greatest", "times the baseline")),
         *(f"by the second classifier, n = {race.few:,}", "KID x 1000"),
         *("precision", "recall", "class as asked", "sampling 1,000"),
     ]
@@ -112,9 +112,9 @@ def table(race: Race) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if race.points:
         most = max(race.points, key=lambda point: int(point.evaluation["n"]))
-        floors = [f"{_short(most.frechet(n, of='floor'))} for n = {n:,}" for n in sizes if n <= most.evaluation["n"]]
-        floors.append(f"{_short(most.frechet(race.few, 'mlp', 'floor'))} by the second classifier, n = {race.few:,}")
-        lines += ["", f"The floor, real images against real ones: {', '.join(floors)}."]
+        floors = [f"{_short(most.frechet(n, of='baseline'))} for n = {n:,}" for n in sizes if n <= most.evaluation["n"]]
+        floors.append(f"{_short(most.frechet(race.few, 'mlp', 'baseline'))} by the second classifier, n = {race.few:,}")
+        lines += ["", f"The real-vs-real baseline: {', '.join(floors)}."]
         for recipe in race.recipes():
             one = next(point for point in race.points if point.recipe == recipe)
             lines.append(f"- {recipe}: {one.shape}; samples by {one.sampler}")
@@ -122,7 +122,7 @@ def table(race: Race) -> str:
 
 
 def plot(race: Race, path: Path) -> None:
-    """Draw the median distance over time, both logarithmic, with a bar over the seeds; one curve a recipe.
+    """Plot the median distance over time, log-log, with a bar over the seeds; one curve per recipe.
 
     What was not trained here, real images included, is a level line. Samples in fewer steps are left to the table.
     """
@@ -135,7 +135,7 @@ def plot(race: Race, path: Path) -> None:
             at = (_median(point.seconds for point in points), _median(distances), min(distances), max(distances))
             curves.setdefault(points[0].recipe, []).append(at)
     lines = {points[0].recipe: points[0].frechet(race.few) for points in groups if not points[0].images}
-    lines["real images"] = race.points[0].frechet(race.few, of="floor")
+    lines["real images"] = race.points[0].frechet(race.few, of="baseline")
     levels = [*lines.values(), *(value for curve in curves.values() for point in curve for value in point[1:])]
     times = [point[0] for curve in curves.values() for point in curve]
     picture = Image.new("RGB", (SIZE[0] * FINE, SIZE[1] * FINE), PAPER)
@@ -155,7 +155,7 @@ def plot(race: Race, path: Path) -> None:
 
 
 class Axes:
-    """A drawing with a logarithmic scale both ways."""
+    """A log-log plot."""
 
     def __init__(self, pen: ImageDraw.ImageDraw, x: tuple[float, float], y: tuple[float, float]) -> None:
         self.x, self.y = x, y
@@ -163,7 +163,7 @@ class Axes:
         self._font = ImageFont.load_default(15 * FINE)
 
     def place(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point lies, in pixels of the fine drawing."""
+        """Position of a point, in supersampled pixels."""
         left, top, right, bottom = MARGIN
         across = math.log(point[0] / self.x[0]) / math.log(self.x[1] / self.x[0])
         up = math.log(point[1] / self.y[0]) / math.log(self.y[1] / self.y[0])
@@ -173,21 +173,21 @@ class Axes:
         )
 
     def line(self, points: list[tuple[float, float]], color: str, width: int) -> None:
-        """A line through points."""
+        """Draw a line through points."""
         self._pen.line([self.place(point) for point in points], color, width * FINE, joint="curve")
 
     def dot(self, point: tuple[float, float], color: str) -> None:
-        """A dot at a point."""
+        """Draw a dot."""
         x, y = self.place(point)
         self._pen.ellipse((x - 5 * FINE, y - 5 * FINE, x + 5 * FINE, y + 5 * FINE), color)
 
     def text(self, point: tuple[float, float], words: str, color: str, anchor: str) -> None:
-        """Words beside a point, a little above it."""
+        """Draw text beside a point, slightly above it."""
         x, y = self.place(point)
         self._pen.text((x, y - 8 * FINE), words, color, self._font, anchor=anchor)
 
     def names(self, ends: list[tuple[float, str, str]]) -> None:
-        """Names right of the axes, beside the heights at which their curves end, far enough apart to be read."""
+        """Draw curve names right of the axes, at the ends of their curves, without overlaps."""
         lowest = -math.inf
         for height, name, color in sorted(ends, reverse=True):
             x, y = self.place((self.x[1], height))
@@ -195,7 +195,7 @@ class Axes:
             self._pen.text((x + 10 * FINE, lowest), name, color, self._font, anchor="lm")
 
     def grid(self, below: str, above: str) -> None:
-        """Lines at 1, 2 and 5 times the powers of ten, with their values, and what the axes mean."""
+        """Draw grid lines at 1, 2 and 5 times the powers of ten, their values, and axis labels."""
         for value in ticks(*self.x):
             self.line([(value, self.y[0]), (value, self.y[1])], FAINT, 1)
             x, y = self.place((value, self.y[0]))
@@ -216,10 +216,10 @@ def ticks(least: float, most: float) -> list[float]:
 
 
 def _distances(points: list[Point], n: int) -> list[str]:
-    """Three cells: the median distance of n samples over the seeds, its range, and how many times the floor it is."""
+    """Three cells: median distance of n samples over the seeds, its range, and its ratio to the baseline."""
     found = [point.frechet(n) for point in points]
     between = f"{_short(min(found))} to {_short(max(found))}" if len(found) > 1 else ""
-    return [_short(_median(found)), between, _short(_median(found) / points[0].frechet(n, of="floor"))]
+    return [_short(_median(found)), between, _short(_median(found) / points[0].frechet(n, of="baseline"))]
 
 
 def _median(values: Iterable[float]) -> float:

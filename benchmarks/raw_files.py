@@ -1,4 +1,4 @@
-"""Writes a data set the way other projects read it: as torchvision's MNIST files, and as a folder of PNG images."""
+"""Writes a dataset as torchvision's MNIST files, and as a folder of PNG images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from PIL import Image
 from torch.nn import functional
 
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.data.glyphs import FILES
 from core.data.idx import header
 
 PADDED = 32  # pixels a side of the PNG images, for nets that halve an image three times
 
 
-def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
-    """Write what `torchvision.datasets.MNIST(root)` reads, whichever data set it really is.
+def write_idx(root: Path, splits: dict[str, LabeledImages]) -> None:
+    """Write any dataset as files for `torchvision.datasets.MNIST(root)`.
 
     Args:
         root: a folder; the files go to MNIST/raw in it.
@@ -29,8 +29,8 @@ def write_idx(root: Path, splits: dict[str, Dataset]) -> None:
             (folder / name).write_bytes(header(values.shape) + values.tobytes())
 
 
-def write_png(folder: Path, data: Dataset) -> None:
-    """Write each image as a grey PNG with a black border around it, 32 by 32 pixels."""
+def write_png(folder: Path, data: LabeledImages) -> None:
+    """Write each image as a grey PNG, padded with black to 32x32."""
     folder.mkdir()
     border = (PADDED - data.images.shape[-1]) // 2
     for index, image in enumerate(functional.pad(data.images, (border,) * 4).squeeze(1).numpy()):

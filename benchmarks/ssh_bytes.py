@@ -1,11 +1,11 @@
-"""How many bytes the app sends over a real SSH connection: at rest, while it samples, while a training is watched.
+"""Bytes that the app sends over a real SSH connection: idle, while sampling, and while watching a training run.
 
     python benchmarks/ssh_bytes.py            a few minutes; needs the extra `bench` and an OpenSSH server
-    python benchmarks/ssh_bytes.py --quick    each for a second or two: whether it works, not how much it is
+    python benchmarks/ssh_bytes.py --quick    each for a second or two; a smoke test
 
-The client's connection to a server on loopback goes through a relay that counts what comes from the server: encrypted,
-with SSH's own overhead, but without that of TCP, which adds some 50 bytes a packet. The terminal has 256 colours, as
-over most SSH connections. A denoising plays in a loop; the training is of preset quick on drawn digits.
+The client's connection to a server on loopback goes through a relay that counts the server's bytes: encrypted, with
+SSH's overhead, but without TCP's, which adds some 50 bytes per packet. The terminal has 256 colours, as over most SSH
+connections. A denoising trajectory plays in a loop; the run trains preset quick on drawn digits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNK = 65_536
 
 
 class Relay:
-    """Passes one connection after another on to `port`, and counts what comes back."""
+    """Forwards connections to `port`, and counts the bytes of the replies."""
 
     def __init__(self, port: int) -> None:
         self.port = free_port()
@@ -62,7 +62,7 @@ class Relay:
 
 
 def during(terminal: PseudoTerminal, relay: Relay, seconds: float) -> float:
-    """Bytes a second while nothing is pressed."""
+    """Bytes per second without key presses."""
     before, end = relay.count, time.monotonic() + seconds
     while time.monotonic() < end:
         terminal.read(0.1)
@@ -70,7 +70,7 @@ def during(terminal: PseudoTerminal, relay: Relay, seconds: float) -> float:
 
 
 def measure(server: Server, root: Path, size: tuple[int, int], compress: bool, seconds: float) -> dict[str, float]:
-    """Bytes a second in each of the three situations."""
+    """Bytes per second in each of the three situations."""
     relay = Relay(server.port)
     state = root / "state"
     (state / "minidiff").mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def measure(server: Server, root: Path, size: tuple[int, int], compress: bool, s
     with PseudoTerminal(command=command, columns=columns, lines=lines) as terminal:
         terminal.wait_for("engine ready")
         terminal.wait_for("live")
-        terminal.wait_for("■")  # it rests on the last step
+        terminal.wait_for("■")  # paused at the last step
         terminal.settle(1.0)
         found["at rest"] = during(terminal, relay, seconds)
         terminal.press("l", "space")
@@ -98,7 +98,7 @@ def measure(server: Server, root: Path, size: tuple[int, int], compress: bool, s
 
 
 def main() -> None:
-    """Measure and print a table in Markdown."""
+    """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="each for a second or two")
     quick: bool = parser.parse_args().quick

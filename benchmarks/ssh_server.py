@@ -1,4 +1,4 @@
-"""An OpenSSH server of this user's own on loopback, which knows one key and a client that has it."""
+"""Runs an OpenSSH server of the current user on loopback, with one key, and its client."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SSHD = shutil.which("sshd", path=os.pathsep.join(("/usr/sbin", "/usr/local/sbin"
 
 
 class NoServerError(Exception):
-    """No OpenSSH server can be started here; says why."""
+    """The OpenSSH server could not be started."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where the server listens, and the key that it takes."""
+    """Port of the server, and the accepted key."""
 
     port: int
     key: Path
 
     def command(self, *remote: str, port: int | None = None, compress: bool = False) -> list[str]:
-        """A client that runs `remote` on a terminal of its own, by another port where one leads here."""
+        """Command of a client that runs `remote` on a terminal, through another port if given."""
         options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
         flags = [flag for option in options for flag in ("-o", option)]
         place = f"{getpass.getuser()}@127.0.0.1"
@@ -40,7 +40,7 @@ class Server:
 
 @contextmanager
 def serving(home: Path, **more: object) -> Iterator[Server]:
-    """A server whose keys and settings lie in `home`, until the block ends; `more` of sshd_config's may be given.
+    """Run a server with keys and settings in `home` until the block ends; `more` is appended to sshd_config.
 
     Raises:
         NoServerError: none is installed, or it does not start.
@@ -65,7 +65,7 @@ def serving(home: Path, **more: object) -> Iterator[Server]:
     }
     (home / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # without it a server that runs as root does not start
+        Path("/run/sshd").mkdir(exist_ok=True)  # required when running as root
     log = home / "log"
     with open(log, "wb") as written:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(home / "config")], stderr=written)
@@ -84,7 +84,7 @@ def serving(home: Path, **more: object) -> Iterator[Server]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """A free port on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -1,13 +1,12 @@
-"""What the screen costs: time to the first picture, frames, keys, memory, and what it takes from a training.
+"""Performance of the UI: startup, frames, key latency, memory, and its effect on training.
 
     python benchmarks/terminal.py            some minutes on an otherwise idle machine; needs the extra `bench`
-    python benchmarks/terminal.py --quick    each measurement once and short: whether it works, not how fast
+    python benchmarks/terminal.py --quick    each measurement once and short; a smoke test
 
-All of it on real pseudo-terminals. A frame is eight digits, one state, in half blocks, drawn whole, beside the same
-frames drawn by rich-pixels and textual-image; `delta` is one step of a denoising to the next. The first full screen is
-there when header, digits and the last key of the bottom line have been drawn, counted from just before the process is
-started. The training is one of preset quick on drawn digits with as many threads as there are cores; how much an
-attached screen slows it is the median pace of the windows with one against that of those without, in turns.
+Everything runs on real pseudo-terminals. A frame is eight digits in half blocks, compared with rich-pixels and
+textual-image; `delta` is the change from one denoising step to the next. Startup lasts from just before the process
+starts until header, digits and the last key of the footer are drawn. Training is preset quick on drawn digits with one
+thread per core; the slowdown by an attached UI compares median rates of windows with and without it, alternating.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ HOME = Path(__file__).resolve().parent
 SIZES = ((80, 24), (120, 40))
 STARTS = 5
 FRAMES = 120
-COLORS = {"truecolor": "truecolor", "256 colours": None}  # and the COLORTERM that makes them
+COLORS = {"truecolor": "truecolor", "256 colours": None}  # and its COLORTERM
 PACKAGES = {"rich-pixels": "rich_pixels", "textual-image": "textual_image"}
 
 
 @contextmanager
 def opened(root: Path, *arguments: str, columns: int = 80, lines: int = 24) -> Iterator[PseudoTerminal]:
-    """The app on a terminal of this size."""
+    """Run the app on a terminal of this size."""
     with PseudoTerminal("--root", str(root), *arguments, columns=columns, lines=lines) as terminal:
         yield terminal
         terminal.press("q")
@@ -60,16 +59,16 @@ def opened(root: Path, *arguments: str, columns: int = 80, lines: int = 24) -> I
 
 
 def is_full(text: str) -> bool:
-    """Whether the screen has its header, digits and bottom line."""
+    """Whether header, digits and footer are drawn."""
     rows = text.splitlines()
     return "minidiff" in rows[0] and "Quit" in rows[-1] and sum(bool(set(row) & set("▀▄█▌▐▞▚")) for row in rows) >= 8
 
 
 def first_full_screen(root: Path, columns: int, lines: int) -> float:
-    """Seconds from the start of the process until the terminal had received the first full screen."""
+    """Seconds from the start of the process until the first full screen was received."""
     with opened(root, columns=columns, lines=lines) as terminal:
         while "Quit" not in terminal.output.decode(errors="replace"):
-            terminal.read(1.0)  # nothing is drawn here before everything is there, so that reading costs no time
+            terminal.read(1.0)  # not emulated until everything has arrived, to save time
         terminal.wait_for(is_full)
         screen = pyte.Screen(columns, lines)
         stream = pyte.ByteStream(screen)
@@ -81,12 +80,12 @@ def first_full_screen(root: Path, columns: int, lines: int) -> float:
 
 
 def at_rest(root: Path, seconds: float) -> tuple[float, float, float]:
-    """Share of a core, resident megabytes and bytes a second of the app's own process, at rest after its first play."""
+    """Fraction of a core, resident megabytes and bytes per second of the app's process, idle after first playback."""
     with opened(root, "--reduced-motion") as terminal:
         terminal.wait_for("engine ready")
         terminal.wait_for("live")
         terminal.wait_for("■")  # it rests on the last step
-        terminal.settle(0.5)  # the devices' line is drawn anew each second
+        terminal.settle(0.5)  # the device line is redrawn every second
         process = psutil.Process(terminal.pid)
         before, sent = sum(process.cpu_times()[:2]), len(terminal.output)
         end = time.monotonic() + seconds
@@ -97,7 +96,7 @@ def at_rest(root: Path, seconds: float) -> tuple[float, float, float]:
 
 
 def frames(widget: str, kind: str, colorterm: str | None, count: int) -> tuple[float, float, float]:
-    """Processor seconds a frame, bytes a frame and frames a second of one widget."""
+    """CPU seconds per frame, bytes per frame and frames per second of one widget."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "cost.json"
         command = [sys.executable, str(HOME / "terminal_frames.py"), widget, kind, str(count), str(output)]
@@ -112,7 +111,7 @@ def frames(widget: str, kind: str, colorterm: str | None, count: int) -> tuple[f
 
 
 class Training:
-    """A training of its own, on every core, to measure the screen beside."""
+    """A training run on all cores, to measure the UI beside."""
 
     def __init__(self, root: Path) -> None:
         threads = os.cpu_count() or 1
@@ -135,26 +134,26 @@ class Training:
             time.sleep(0.05)
 
     def read(self) -> list[Progress]:
-        """The windows since the last reading."""
+        """Progress events since the last call."""
         new = [event for event in self._tail.read()[0] if isinstance(event, Progress)]
         self.windows += new
         return new
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the run."""
         request(self.path, "stop")
         if self._process is not None:
             self._process.wait()
 
 
 def keys_beside_training(root: Path, count: int) -> list[float]:
-    """Seconds from a key to the step that it shows, while a training uses every core."""
+    """Seconds from a key press to the step it shows, while training uses all cores."""
     training = Training(root)
     waited = []
     try:
         with opened(root) as terminal:
             terminal.wait_for("live")
-            terminal.wait_for("■")  # every step is there
+            terminal.wait_for("■")  # all steps are loaded
             terminal.press("home")
             terminal.wait_for(lambda text: "step  0/" in text)
             steps = int(terminal.text.partition("step  0/")[2].split()[0])
@@ -177,7 +176,7 @@ def keys_beside_training(root: Path, count: int) -> list[float]:
 
 
 def slowdown(root: Path, turns: int, seconds: float) -> tuple[float, float]:
-    """Images a second without and with an attached screen, medians over turns."""
+    """Images per second without and with an attached UI, medians over turns."""
     training = Training(root)
     paces: dict[bool, list[float]] = {False: [], True: []}
     try:
@@ -203,12 +202,12 @@ def slowdown(root: Path, turns: int, seconds: float) -> tuple[float, float]:
 
 
 def row(*cells: str) -> None:
-    """A line of a table in Markdown."""
+    """Print a row of a Markdown table."""
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    """Measure and print tables in Markdown."""
+    """Measure and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="each measurement once and short")
     quick: bool = parser.parse_args().quick

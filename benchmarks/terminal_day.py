@@ -1,7 +1,7 @@
-"""The log that our own writer makes in a day of training, and how long the screen takes to read and draw it.
+"""Time to read and draw the event log of a day of training.
 
-Steps of a tenth of a second, 469 an epoch, windows by the trainer's own rule, a preview an epoch, a checkpoint a
-minute. Read in a fresh process, whose file cache is warm; drawn at 120x30.
+Steps of 0.1 s, 469 per epoch, progress windows by the trainer's rule, one preview per epoch, one checkpoint per minute.
+Read in a new process with a warm file cache; drawn at 120x30.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core.runs.directory import EVENTS
 from core.runs.events import Checkpoint, DatasetLoaded, Epoch, Event, Preview, Progress, Started, to_line
-from core.training.loss_window import LEAST_SECONDS, LEAST_SHARE
+from core.training.loss_window import MIN_FRACTION, MIN_SECONDS
 
 STEP_SECONDS, STEPS_PER_EPOCH, CHECKPOINT_SECONDS = 0.1, 469, 60.0
 COLUMNS, LINES = 120, 30
@@ -50,7 +50,7 @@ async def main():
         first = list(history.progress)
         times = []
         for _ in range(11):
-            history.progress.append(first[-1])  # as a second of training does
+            history.progress.append(first[-1])  # as in a second of training
             began = time.perf_counter()
             plot.set_history(history)
             plot.render()
@@ -78,7 +78,7 @@ def day(hours: float) -> Iterator[Event]:
     for step in range(1, int(hours * 3600 / STEP_SECONDS) + 1):
         now = step * STEP_SECONDS
         loss = 0.15 + 0.5 * math.exp(-step / 500) + rng.gauss(0, 0.005)
-        if now - since >= max(LEAST_SECONDS, now * LEAST_SHARE) - 1e-9:
+        if now - since >= max(MIN_SECONDS, now * MIN_FRACTION) - 1e-9:
             since = now
             yield Progress(
                 step=step,
@@ -102,7 +102,7 @@ def day(hours: float) -> Iterator[Event]:
 
 
 def tell(hours: float, row: Callable[..., None]) -> None:
-    """Write the log, read it and draw it; a row of a table for each."""
+    """Write, read and draw the log, and print a table row for each."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / EVENTS
         with open(log, "w", encoding="utf-8") as written:
@@ -111,7 +111,7 @@ def tell(hours: float, row: Callable[..., None]) -> None:
         read, windows = json.loads(_run(READ, str(log)))
         drawn = json.loads(_run(DRAW, str(log), str(COLUMNS), str(LINES)))
     row(f"reading the log of {hours:g} hours, {windows:,} windows and {size:.1f} MB", f"{read:.2f} s")
-    row(f"drawing its curves anew at {COLUMNS}x{LINES}", f"{drawn * 1000:.0f} ms")
+    row(f"redrawing its curves at {COLUMNS}x{LINES}", f"{drawn * 1000:.0f} ms")
 
 
 def _run(program: str, *arguments: str) -> str:

@@ -1,9 +1,9 @@
-"""One process that draws frames of eight digits with one of three widgets, for `benchmarks/terminal.py`.
+"""Draws frames of eight digits with one of three widgets, as a child process of `benchmarks/terminal.py`.
 
     python benchmarks/terminal_frames.py WIDGET KIND FRAMES OUTPUT
 
-Every frame differs from the last everywhere, or, of kind `delta`, by one step of a recorded denoising. What a frame
-cost in processor time, and how many were drawn in a second, goes to the file OUTPUT as JSON.
+Every pixel changes from frame to frame or, for kind `delta`, one step of a recorded trajectory. CPU time per frame and
+frames per second are written to the file OUTPUT as JSON.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tui.widgets.digits import DigitGrid
 WIDGETS = ("ours", "rich-pixels", "textual-image")
 KINDS = ("noise", "clean", "delta")
 DIGITS, COLUMNS, SIDE, GAP = 8, 4, 28, 2
-WIDTH, HEIGHT = COLUMNS * SIDE + (COLUMNS - 1) * GAP, 2 * SIDE + GAP  # of the canvas in pixels, one a column
-FASTEST = 30.0  # frames a second that are asked for
+WIDTH, HEIGHT = COLUMNS * SIDE + (COLUMNS - 1) * GAP, 2 * SIDE + GAP  # of the canvas in pixels, one per column
+MAX_FPS = 30.0  # requested frame rate
 SEED = 1
 
 
@@ -38,7 +38,7 @@ def frames(kind: str, count: int) -> list[bytes]:
         steps = [frame.x[: DIGITS * size] for frame in recording.frames]
         return [steps[i % len(steps)] for i in range(count)]
     rng = random.Random(SEED)
-    if kind == "noise":  # as the path of the default recipe begins: Gaussian, in [-1, 1]
+    if kind == "noise":  # as at the start of the default recipe: Gaussian, in [-1, 1]
         return [
             bytes(min(255, max(0, round(127.5 + 127.5 * rng.gauss(0, 1)))) for _ in range(DIGITS * size))
             for _ in range(count)
@@ -49,7 +49,7 @@ def frames(kind: str, count: int) -> list[bytes]:
 
 
 def canvas(images: bytes) -> bytes:
-    """The eight digits on one canvas, uint8, row by row."""
+    """The eight digits on one canvas, uint8, in row-major order."""
     rows = [bytearray(WIDTH) for _ in range(HEIGHT)]
     for digit in range(DIGITS):
         top, left = digit // COLUMNS * (SIDE + GAP), digit % COLUMNS * (SIDE + GAP)
@@ -60,7 +60,7 @@ def canvas(images: bytes) -> bytes:
 
 
 class FrameApp(App[None]):
-    """Draws the frames as fast as it is asked to, and ends."""
+    """Draws the frames at the requested rate, and exits."""
 
     def __init__(self, widget: str, pictures: list[bytes], output: Path) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class FrameApp(App[None]):
         self._began = (0.0, 0.0)
 
     def compose(self) -> ComposeResult:
-        """The widget alone."""
+        """Yield the widget."""
         yield self._made()
 
     def _made(self) -> Widget:
@@ -86,14 +86,14 @@ class FrameApp(App[None]):
         return image
 
     def on_mount(self) -> None:
-        """Begin once the first picture is there."""
+        """Start once the first frame is drawn."""
         self._show()
         self.set_timer(0.5, self._begin)
 
     def _begin(self) -> None:
         self._began = time.monotonic(), time.process_time()
         self._next = 0
-        self.set_interval(1 / FASTEST, self._tick)
+        self.set_interval(1 / MAX_FPS, self._tick)
 
     def _tick(self) -> None:
         if self._next < len(self._pictures):
@@ -119,7 +119,7 @@ class FrameApp(App[None]):
 
             shown.update(PixelPicker.from_image(image))
         else:
-            shown.image = image  # type: ignore[attr-defined] # textual-image's own
+            shown.image = image  # type: ignore[attr-defined] # from textual-image
 
 
 if __name__ == "__main__":

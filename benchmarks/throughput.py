@@ -1,22 +1,22 @@
-"""How many images a second our training loop and samplers take, beside the tutorial's own loop and what is possible.
+"""Throughput of our training loop and samplers, compared with the tutorial's loop and with roofline bounds.
 
-    python benchmarks/throughput.py               BasicUNet, UNet2DModel and our own net, some minutes on two cores
+    python benchmarks/throughput.py               BasicUNet, UNet2DModel and PatchUNet, some minutes on two cores
     python benchmarks/throughput.py --compile     also with torch.compile
-    python benchmarks/throughput.py --quick       tiny batches, one round: whether it works, not how fast
+    python benchmarks/throughput.py --quick       tiny batches, one round; a smoke test
 
-Three loops train the same net, in turns, in one process: the tutorial's (torchvision's MNIST through a DataLoader with
-ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.advance`, channels last),
-and ours laid bare: forward, backward and torch's own fused optimizer step, on one batch that never changes. How much
-faster the second is than the first is the gain, how much slower than the third is what our loop costs. Both are ratios
-of medians over the rounds. The tutorial's loop asks our own net at no noise and without a class.
+Three loops train the same network, alternating, in one process: the tutorial's (torchvision's MNIST with a DataLoader
+and ToTensor, float32, eager, the loss read at every step), ours (`core.training.trainer.Trainer.train_step`, channels
+last), and a bare loop: forward, backward and torch's fused optimizer step on a constant batch. The speedup is ours over
+the tutorial's; the overhead is ours against the bare loop. Both are ratios of medians over the rounds. The tutorial's
+loop calls PatchUNet at noise level 0 and without a class.
 
-Two floors stand beside each figure, as the images a second that they alone would allow:
-- arithmetic: operations of convolutions and matrix products, as torch counts them, at the rate that a large matrix
-  product reaches here in the same numbers (float32 on a GPU: with TF32, which convolutions use there);
-- bytes: what must pass through memory at least once, at the rate that a large copy reaches here: the result of every
-  convolution and linear layer written and read once; in training weights and both moments read and written once a
-  step, in sampling weights read once an evaluation. Inputs, normalisations, activations, gradients and attention's
-  matrices are left out, as a perfect compiler could keep them out of memory. Caches can beat this floor.
+Two bounds accompany each result, in images per second:
+- arithmetic: operations of convolutions and matrix products, as counted by torch, at the measured rate of a large
+  matrix product in the same precision (float32 on a GPU: with TF32, as convolutions use it);
+- bytes: minimal memory traffic at the measured rate of a large copy: the output of every convolution and linear layer
+  written and read once; in training, weights and both moments read and written once per step; in sampling, weights read
+  once per evaluation. Inputs, normalizations, activations, gradients and attention matrices are not counted, as a
+  perfect compiler could keep them out of memory. Caches can exceed this bound.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ from torch.utils.data import DataLoader
 from core import MinidiffError, TrainConfig, load_dataset, pick_device, sample
 from core.compute.precision import in_precision, pick_precision
 from core.config.sampling import defaults_for, evaluations
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.samplers import call_network
 from core.system.devices import list_devices
 from core.training.optimizer import BETAS
 from core.training.trainer import Trainer
 
-NETS = {"BasicUNet": "quick", "UNet2DModel": "tutorial", "our default net": "default"}  # with the preset that has it
-Loop = Callable[[], object]  # takes one step
+NETS = {"BasicUNet": "quick", "UNet2DModel": "tutorial", "our default net": "default"}  # and its preset
+Loop = Callable[[], object]  # runs one step
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where and how long to measure."""
+    """Settings of the measurement."""
 
     device: torch.device
     rounds: int
-    seconds: float  # of each loop in each round, at least one step
+    seconds: float  # per loop and round, at least one step
     batch: int
     samples: int
 
 
 def tutorial_loop(net: nn.Module, root: Path, batch: int, device: torch.device) -> Iterator[None]:
-    """The tutorial's training loop, without end; each value is a step."""
+    """The tutorial's training loop, infinite; each value is a step."""
     images = torchvision.datasets.MNIST(root, train=True, transform=torchvision.transforms.ToTensor())
     loader = DataLoader(images, batch_size=batch, shuffle=True)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -85,7 +85,7 @@ def tutorial_loop(net: nn.Module, root: Path, batch: int, device: torch.device) 
 
 
 def bare_step(trainer: Trainer, compiled: bool) -> Loop:
-    """A step of the trainer's net and nothing else: forward, backward and optimizer, in the trainer's numbers."""
+    """A bare step: forward, backward and optimizer, in the trainer's precision."""
     config, net = trainer.config, trainer.net
     asked = torch.compile(net) if compiled else net
     images, labels = trainer.batch(0)
@@ -96,7 +96,7 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
         fused = trainer.device.type in ("cpu", "cuda")
         own = cls(net.parameters(), lr=config.learning_rate, betas=BETAS[config.optimizer], fused=fused)
         move: Callable[[torch.Tensor], object] = lambda _: own.step()  # noqa: E731
-    else:  # torch has no other step to compare with
+    else:  # torch has no equivalent
         move = lambda loss: trainer.optimizer.step(loss, 0, trainer.total_steps)  # noqa: E731
 
     def step() -> None:
@@ -116,24 +116,24 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
     return step
 
 
-def our_trainer(preset: str, precision: str, data: Dataset, plan: Plan, compiled: bool = False) -> Trainer:
+def our_trainer(preset: str, precision: str, data: LabeledImages, plan: Plan, compiled: bool = False) -> Trainer:
     """A trainer with its images."""
     config = TrainConfig(
         preset=preset, precision=precision, channels_last=True, batch_size=plan.batch, device=plan.device.type
     )
     trainer = Trainer(config, plan.device)
-    trainer.take(data.images, data.labels)
+    trainer.set_data(data.images, data.labels)
     if compiled:
         trainer.compile()
     return trainer
 
 
 def in_turns(loops: dict[str, Loop], plan: Plan) -> dict[str, float]:
-    """Median images a second of each loop, which take turns, each round beginning with another."""
+    """Median images per second of each loop; loops alternate, and each round starts with another one."""
     steps, paces = {}, {name: [] for name in loops}
     for name, loop in loops.items():
         first = seconds_of(plan.device, loop)
-        if "compiled" in name and "bare" not in name:  # what is laid bare finds the same net compiled
+        if "compiled" in name and "bare" not in name:  # the bare loop reuses the compiled network
             print(f"{name}: the first step, which compiles, took {first:.1f} s", file=sys.stderr)
         second = seconds_of(plan.device, loop, 2) / 2  # a second step may compile again
         steps[name] = max(1, round(plan.seconds / second))
@@ -146,8 +146,8 @@ def in_turns(loops: dict[str, Loop], plan: Plan) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in paces.items()}
 
 
-def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, compiling: bool) -> Iterator[str]:
-    """The table's rows for one net: each way in which we train it."""
+def train_rows(net: str, data: LabeledImages, root: Path, plan: Plan, rates: Rates, compiling: bool) -> Iterator[str]:
+    """Table rows for one network, one per training mode."""
     preset = NETS[net]
     ways = [
         (precision, compiled) for precision in precisions(plan.device) for compiled in (False, True)[: 1 + compiling]
@@ -164,9 +164,9 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
         way = f"{precision}, compiled" if compiled else precision
         trainer = our_trainer(preset, precision, data, plan, compiled)
         twin = our_trainer(preset, precision, data, plan)
-        loops[way], loops[f"bare {way}"] = trainer.advance, bare_step(twin, compiled)
+        loops[way], loops[f"bare {way}"] = trainer.train_step, bare_step(twin, compiled)
         counted = our_trainer(preset, precision, data, plan)
-        work[way] = training_work(counted.net, counted.advance, plan.batch)
+        work[way] = training_work(counted.net, counted.train_step, plan.batch)
     found = in_turns(loops, plan)
     for precision, compiled in ways:
         way = f"{precision}, compiled" if compiled else precision
@@ -175,8 +175,8 @@ def train_rows(net: str, data: Dataset, root: Path, plan: Plan, rates: Rates, co
         yield row([*cells, *floor_cells(work[way], rates, precision, found[way])])
 
 
-def sample_row(net: str, precision: str, data: Dataset, plan: Plan, rates: Rates) -> str:
-    """The table's row for sampling from one net as its preset does, guidance and all."""
+def sample_row(net: str, precision: str, data: LabeledImages, plan: Plan, rates: Rates) -> str:
+    """Table row for sampling from one network with its preset's defaults, including guidance."""
     trainer = our_trainer(NETS[net], precision, data, plan)
     model = LoadedModel(trainer.ema_net.eval(), trainer.config, 0, net)
     own = defaults_for(trainer.config)
@@ -195,7 +195,7 @@ def sample_row(net: str, precision: str, data: Dataset, plan: Plan, rates: Rates
 
 
 def floor_cells(work: Work, rates: Rates, precision: str, pace: float) -> list[str]:
-    """Operations an image, and how far `pace` is from each floor."""
+    """Operations per image, and the ratio of each bound to `pace`."""
     arithmetic, moved = work.most(rates, precision)
     return [
         f"{work.operations / 1e9:.3f}",
@@ -206,7 +206,7 @@ def floor_cells(work: Work, rates: Rates, precision: str, pace: float) -> list[s
 
 
 def precisions(device: torch.device) -> list[str]:
-    """float32, and what our loop would choose here if that is another."""
+    """float32, and our loop's choice on this device if it differs."""
     return list(dict.fromkeys(["float32", pick_precision("auto", device)]))
 
 
@@ -215,16 +215,16 @@ def row(cells: list[str]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(NETS), help="comma-separated; default: all")
-    parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--samples", type=int, default=64, help="images drawn at once")
+    parser.add_argument("--batch", type=int, default=128, help="images per step")
+    parser.add_argument("--samples", type=int, default=64, help="images per sampling batch")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each loop in each round, at least one step")
-    parser.add_argument("--compile", action="store_true", help="also with torch.compile, a minute or more for each net")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per loop and round, at least one step")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, a minute or more per network")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-root", type=Path, help="folder that holds the data set's files")
+    parser.add_argument("--data-root", type=Path, help="folder with the dataset's files")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="tiny batches of glyphs, one round")
     asked = parser.parse_args()
@@ -234,7 +234,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print tables in Markdown."""
+    """Measure and print Markdown tables."""
     asked = arguments()
     device = pick_device(asked.device)
     plan = Plan(device, asked.rounds, asked.seconds, asked.batch, asked.samples)

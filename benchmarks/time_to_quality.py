@@ -1,22 +1,20 @@
-"""How far samples are from real images, against the time since the process that trains was started.
+"""Sample quality against training time, including startup.
 
     python benchmarks/time_to_quality.py --plot --json race.json     our recipes and two peers, hours on two cores
     python benchmarks/time_to_quality.py --peer-n 500                fewer samples of the peers, whose samplers are slow
-    python benchmarks/time_to_quality.py --quick                     ours for seconds: whether it works, not how well
+    python benchmarks/time_to_quality.py --quick                     ours for seconds; a smoke test
 
-Every training is a process of its own, and its clock begins just before that process does: imports, reading the data
-and warming up count, and are shown apart. At each budget the clock stands still while the weights are put aside; when
-the largest is spent, the same process draws samples from each of them with its own sampler and defaults, which is timed
-apart. A net that knows classes is asked for those of the held-out images, so that all come in the same shares. A recipe
-made for few steps also draws with half and with a quarter of them. All samples are measured by
-`core.evaluation.scores`; where peers draw fewer, the first so many of ours are measured once more. Seeds take turns, so
-that a machine that slows down slows all.
+Every training is a separate process, and its time starts just before the process: imports, reading data and warmup
+count, and are listed separately. At each budget the clock pauses while weights are saved; after the largest, the same
+process generates samples from all saved weights with its own sampler and defaults, timed separately. Class-conditional
+networks get the labels of the validation images. Recipes for few steps also sample with half and a quarter of them. All
+samples are evaluated by `core.evaluation.scores`; if peers generate fewer, the same number of ours is evaluated too.
+Seeds alternate between recipes, so that a slower machine affects all.
 
-The learning rate of `default` falls until the run ends, so each of its budgets is a run of its own; how many epochs of
-how many images it takes is worked out from a short run before, which is not counted. The others train once, as long as
-the largest budget, and their weights are taken on the way. File caches are warm: each contender has been started
-before. Peers get as many parameters as ours, as nearly as they can, the same version of torch, and a virtual
-environment of their own, which is made when it is first needed. Files for them are laid out before, uncounted.
+The learning rate of `default` decays to the end of the run, so each budget is a separate run; its epochs and images are
+estimated from a short run, which is not counted. The others train once, for the largest budget, and save weights on the
+way. File caches are warm: each contender has been started before. Peers get about as many parameters as ours, the same
+version of torch, and a virtual environment, which is created on first use. Their input files are written beforehand.
 """
 
 from __future__ import annotations
@@ -48,32 +46,30 @@ from core.system.devices import list_devices
 
 HOME = Path(__file__).resolve().parent
 PLOT = HOME.parent / "docs" / "images" / "time-to-quality.png"
-SHIPPED = "quick-mnist"  # the built-in model: preset quick after its 30 epochs, for comparison
+SHIPPED = "quick-mnist"  # built-in model of preset quick after 30 epochs, for comparison
 OURS = ("default", "quick", "tutorial")
-AIM = 0.97  # share of a budget that a planned run aims at, since paces vary
-CALIBRATION = (
-    10_000  # images of the short run; the whole test split is read at the end of an epoch, as in the real ones
-)
+AIM = 0.97  # fraction of a budget planned for a run, since rates vary
+CALIBRATION = 10_000  # images of the short run; validation uses the whole test split, as in the measured runs
 T = TypeVar("T")
 
 
 @dataclass
 class Contest:
-    """What all contenders share."""
+    """Settings shared by all contenders."""
 
     asked: argparse.Namespace
     budgets: list[float]
-    n: int  # samples of ours
-    few: int  # of the peers, and of ours beside them
-    parameters: int  # of the net of `default`
+    n: int  # samples of our recipes
+    few: int  # samples of the peers, and of ours for comparison
+    parameters: int  # of `default`'s network
     reference: Reference
     scratch: Path
     train_images: int
-    labels: Path  # file of the class that each sample is asked to show, where a net knows any
-    paces: dict[str, dict[str, Any]] = field(default_factory=dict)  # by recipe: its latest run, and that run's epochs
+    labels: Path  # file of the requested class of each sample, for class-conditional networks
+    paces: dict[str, dict[str, Any]] = field(default_factory=dict)  # by recipe: its latest run and epochs
 
     def results(self, recipe: str, seed: int) -> Iterator[dict[str, Any]]:
-        """What a recipe's processes hand in: one for all budgets, or one for each where the learning rate falls."""
+        """Results of a recipe: one process for all budgets, or one per budget if the learning rate decays."""
         if recipe == SHIPPED:
             yield self._ours(SHIPPED, [0.0], seed, model=SHIPPED)
         elif recipe in PEERS:
@@ -87,7 +83,7 @@ class Contest:
                 yield self._planned_run(name, budget, self.n, seed, recipe=recipe, epochs=epochs, limit=limit)
 
     def _planned(self, recipe: str, budget: float) -> tuple[int, int]:
-        """How many epochs of how many images a run of `budget` seconds takes, as far as is known."""
+        """Estimated epochs and images of a run of `budget` seconds."""
         if recipe not in self.paces:
             say(f"{recipe}: a short run, not counted, to learn its pace")
             limit = min(CALIBRATION, self.train_images)
@@ -137,7 +133,7 @@ class Contest:
         )
 
     def points(self, recipe: str, seed: int) -> Iterator[Point]:
-        """Train, draw and measure."""
+        """Train, sample and evaluate."""
         for result in self.results(recipe, seed):
             about = {name: result[name] for name in ("start", "parameters", "shape", "sampler")}
             for drawn in result["drawn"]:
@@ -154,7 +150,7 @@ class Contest:
 
 
 def finished(work: Generator[Any, None, T]) -> T:
-    """Run a generator of progress to its end; the last thing it yields, or what it returns if that is something."""
+    """Run a generator to its end; returns its return value, or else the last value it yields."""
     last = None
     while True:
         try:
@@ -169,18 +165,18 @@ def _listed(budgets: list[float]) -> str:
 
 
 def say(text: str) -> None:
-    """A line of progress, apart from the table."""
+    """Print progress to stderr."""
     print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def save(race: Race, path: Path | None) -> None:
-    """Write all figures so far, if anyone asked for them."""
+    """Write all results so far, if requested."""
     if path:
         path.write_text(json.dumps(asdict(race), indent=1), encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--recipes",
@@ -188,12 +184,12 @@ def arguments() -> argparse.Namespace:
         "of them, tutorial only on a GPU",
     )
     parser.add_argument("--budgets", default="60,300", help="seconds, comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
-    parser.add_argument("--first-seed", type=int, default=0, help="the first of their seeds")
-    parser.add_argument("--n", type=int, default=10_000, help="samples that are measured")
-    parser.add_argument("--peer-n", type=int, help="samples of each peer; default: as many as of ours")
+    parser.add_argument("--seeds", type=int, default=3, help="training runs per recipe")
+    parser.add_argument("--first-seed", type=int, default=0, help="first seed")
+    parser.add_argument("--n", type=int, default=10_000, help="samples to evaluate")
+    parser.add_argument("--peer-n", type=int, help="samples of each peer; default: --n")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-root", type=Path, help="folder that holds the data set's files")
+    parser.add_argument("--data-root", type=Path, help="folder with the dataset's files")
     parser.add_argument("--limit", type=int, help="use only the first images of each split")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
@@ -202,9 +198,9 @@ def arguments() -> argparse.Namespace:
         default=Path(user_cache_dir("minidiff")) / "peers",
         help="folder of the peers' virtual environments",
     )
-    parser.add_argument("--keep", type=Path, help="folder to keep weights, samples and logs in; must not exist")
-    parser.add_argument("--plot", nargs="?", type=Path, const=PLOT, help=f"draw the curves; default: {PLOT.name}")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--keep", type=Path, help="folder for weights, samples and logs; must not exist")
+    parser.add_argument("--plot", nargs="?", type=Path, const=PLOT, help=f"plot the curves; default: {PLOT.name}")
+    parser.add_argument("--json", type=Path, help="file for all results")
     parser.add_argument("--quick", action="store_true", help="glyphs, seconds, ours only")
     asked = parser.parse_args()
     if asked.quick:
@@ -220,7 +216,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Race, print the table, and write what was asked for."""
+    """Run the benchmark, print the table, and write the requested files."""
     asked = arguments()
     recipes = asked.recipes.split(",")
     if unknown := [name for name in recipes if name not in (*OURS, SHIPPED, *PEERS)]:
@@ -245,8 +241,8 @@ def main() -> None:
         net = build_model(default.model, **default.model_options)
         parameters = sum(parameter.numel() for parameter in net.parameters())
         budgets = sorted(float(budget) for budget in asked.budgets.split(","))
-        labels = scratch / "labels.npy"  # of real images, so that the classes come in their shares
-        np.save(labels, reference.validation_loss.labels[: asked.n].numpy())
+        labels = scratch / "labels.npy"  # of real images, for their class frequencies
+        np.save(labels, reference.validation.labels[: asked.n].numpy())
         contest = Contest(asked, budgets, asked.n, few, parameters, reference, scratch, len(train.images), labels)
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             for recipe in recipes:
@@ -256,7 +252,7 @@ def main() -> None:
                 try:
                     for point in contest.points(recipe, seed):
                         race.points.append(point)
-                        save(race, asked.json)  # after each, since hours may have gone into it
+                        save(race, asked.json)  # after each, since runs take hours
                         found = f"{point.frechet(few):.3g} after {point.seconds:.1f} s, {point.asked}"
                         say(f"{recipe}, seed {seed}: {found}")
                 except ContenderFailed as error:

@@ -34,7 +34,7 @@ def thinned(history: RunHistory, name: str) -> list[Event]:
     size = -(-len(history.progress) // WINDOWS)
     windows = [merged(history.progress[i : i + size]) for i in range(0, len(history.progress), size)]
     assert history.started is not None, "a finished run has a start event"
-    assert history.dataset is not None, "and a data set"
+    assert history.dataset is not None, "and a dataset"
     assert isinstance(history.lifecycle, Finished), "checked by the caller"
     started = dataclasses.replace(history.started, name=name)
     dataset: DatasetLoaded = dataclasses.replace(history.dataset, source="MNIST/raw")

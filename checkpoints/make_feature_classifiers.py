@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from core import load_dataset
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.evaluation import feature_classifiers
 
 NAME = "mnist"
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 SECONDS = 10.0  # between progress lines
 
 
-def trained(shape: feature_classifiers.Shape, data: Dataset) -> feature_classifiers.Classifier:
+def trained(shape: feature_classifiers.Shape, data: LabeledImages) -> feature_classifiers.Classifier:
     """Train a classifier, and print progress."""
     training, last_report = feature_classifiers.fit(shape, data), time.monotonic()
     while True:
@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     train, test = (load_dataset(NAME, arguments.data_root, split=split) for split in ("train", "test"))
     training, validation = (
-        Dataset(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
+        LabeledImages(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
     )
     arguments.output.mkdir(exist_ok=True)
     for shape in feature_classifiers.SHAPES:

@@ -277,7 +277,7 @@ def _transposed(kernel: Kernel) -> Kernel:
 
 
 def _combined(first: Kernel, second: Kernel, factor: float) -> Kernel:
-    """first + factor * second."""
+    """First + factor * second."""
     return tuple(tuple(a + factor * b for a, b in zip(*rows, strict=True)) for rows in zip(first, second, strict=True))
 
 

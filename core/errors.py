@@ -23,7 +23,7 @@ class DeviceUnavailable(MinidiffError):
 
 
 class DatasetError(MinidiffError):
-    """A data set's files are missing, truncated, modified or of another format."""
+    """A dataset's files are missing, truncated, modified or of another format."""
 
 
 class ConfigError(MinidiffError):

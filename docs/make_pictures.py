@@ -137,7 +137,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], bool], what: str) ->
 
 
 async def shoot(pilot: Pilot[None], name: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
-    """Export the screen in sight at each size, dark as NAME-COLUMNSxLINES.svg and light as NAME-light-...."""
+    """Export the visible screen at each size, dark as NAME-COLUMNSxLINES.svg and light as NAME-light-...."""
     for theme, suffix in ((LIGHT, "-light"), (DARK, "")):
         pilot.app.theme = theme.name
         for columns, lines in sizes:

@@ -8,10 +8,10 @@ import sys
 from typing import Any, TypeVar
 
 from core.engine.codec import decode_reply, encode, parse_header
-from core.engine.protocol import Alive, Cancelled, Ready, Reply, Request, SampledFrame, SamplingInfo
+from core.engine.protocol import Alive, Cancelled, EngineReply, EngineRequest, Ready, SampledFrame, SamplingInfo
 from core.system import subprocesses
 
-R = TypeVar("R", bound=Reply)
+R = TypeVar("R", bound=EngineReply)
 
 
 class Client:
@@ -27,12 +27,12 @@ class Client:
         )
         self.alive_count = 0
 
-    def send(self, *requests: Request | dict[str, Any] | bytes) -> None:
+    def send(self, *requests: EngineRequest | dict[str, Any] | bytes) -> None:
         """Send requests; dicts (as JSON) and bytes are sent unchanged."""
         assert self.process.stdin is not None
         for request in requests:
             match request:
-                case Request():
+                case EngineRequest():
                     line = encode(request)
                 case dict():
                     line = json.dumps(request).encode() + b"\n"
@@ -41,7 +41,7 @@ class Client:
             self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def reply(self) -> Reply:
+    def reply(self) -> EngineReply:
         """The next reply that is not `Alive`."""
         assert self.process.stdout is not None
         while True:

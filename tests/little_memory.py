@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.cli import main
-from core.training.memory_estimate import MEASURED
+from core.training.memory_estimate import BATCH_SIZES
 
 ROOM = 9  # images that fit in its memory in training
 
@@ -23,7 +23,7 @@ def little_memory() -> Iterator[list[int]]:
     def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
             size = len(inputs[0])
-            if size not in MEASURED:  # used only to estimate the memory
+            if size not in BATCH_SIZES:  # used only to estimate the memory
                 batch_sizes.append(size)
             if size > ROOM:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -99,7 +99,7 @@ def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_low
         assert ratio == pytest.approx(ours / theirs, rel=0.2)  # the printed numbers are rounded
         sampling, *_ = [row for row in cells(printed, net) if len(row) == 9]
         operations = [float(row[column]) for row, column in ((training, 6), (sampling, 5))]
-        # A training step is a forward pass and a backward pass of about twice the cost; an evaluation is one forward.
+        # A training step is a forward and a backward pass of about twice the cost; an evaluation is a forward pass.
         both = 3 * operations[1] / int(sampling[3])
         if net == "our default net":
             assert operations[0] > both  # Muon's matrix multiplications are expensive for such a small batch

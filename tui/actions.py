@@ -83,7 +83,7 @@ ACTIONS = (
     Action("zoom.close", "escape,z,q", "dismiss", "Close", footer=False),
     Action("lab.next", "right_square_bracket", "bench(1)", "Next bench", key_display="]", group=BENCH),
     Action("lab.previous", "left_square_bracket", "bench(-1)", "Previous bench", key_display="[", group=BENCH),
-    Action("lab.view", "v", "view", "Next view", "Show another view, if there is no room for all"),
+    Action("lab.view", "v", "view", "Next view", "Show the next view, if not all fit"),
     Action("lab.skips", "k", "skips", "Skips", "Turn skip connections on or off", footer=False),
     Action("lab.digit", "n", "another_digit", "Random digit", "Pick a random test image"),
     Action("lab.draw", "d", "draw_digit", "Draw", "Draw a digit with the arrow keys or the mouse"),

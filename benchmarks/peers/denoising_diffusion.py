@@ -1,10 +1,10 @@
-"""denoising-diffusion-pytorch's own Trainer, set as in its README, against the clock.
+"""Trains with denoising-diffusion-pytorch's Trainer, configured as in its README, for fixed time budgets.
 
-As there: Unet with multiples (1, 2, 4, 8) and flash attention, GaussianDiffusion with 1000 steps of which DDIM takes
-250, Trainer with batches of 32 accumulated twice, Adam at 8e-5, an average of the weights with decay 0.995, from a
-folder of images. Three things differ: the width comes nearest to the number of parameters asked for; digits are not
-flipped, as no digit is its mirror image; and mixed precision, which is float16 there, is left to GPUs.
-Images are 32x32, since the net halves them three times, and samples are cropped back to 28x28.
+As in the README: Unet with multipliers (1, 2, 4, 8) and flash attention, GaussianDiffusion with 1000 timesteps and 250
+DDIM steps, Trainer with batch size 32 and gradient accumulation over 2, Adam at 8e-5, EMA decay 0.995, images from a
+folder. Three differences: the width is the closest to the requested number of parameters; digits are not flipped; and
+mixed precision (float16) is used only on GPUs. Images are 32x32, since the network halves them three times, and samples
+are cropped to 28x28.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from stopwatch import Stopwatch, arguments
 asked = arguments()
 clock = Stopwatch(asked)
 if asked.device == "cpu":
-    os.environ["ACCELERATE_USE_CPU"] = "true"  # its Trainer would take a GPU wherever there is one
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # its Trainer would use any GPU
 
-import torch  # noqa: E402 - imports are part of what is timed
+import torch  # noqa: E402 - import time is measured
 from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 BATCH, ACCUMULATED, SAMPLING_BATCH = 32, 2, 250
 PADDED, BORDER = 32, 2
 STEPS = 250
-LONG = 10**9  # steps: the clock ends the training, and nothing is drawn before
+LONG = 10**9  # steps; training ends when the budget is spent, before any sampling
 
 
 class TimeIsUp(Exception):
@@ -44,18 +44,18 @@ def parameters(net: torch.nn.Module) -> int:
 
 
 def nearest(wanted: int) -> int:
-    """The width whose net has most nearly `wanted` parameters."""
+    """The width whose network is closest to `wanted` parameters."""
     with torch.device("meta"):
         sizes = {width: parameters(unet(width)) for width in range(4, 66, 2)}
     return min(sizes, key=lambda width: abs(sizes[width] - wanted))
 
 
 def train(trainer: Trainer) -> list[dict[str, Tensor]]:
-    """Train until all budgets are spent; the averaged weights at each of them."""
+    """Train until all budgets are spent; returns the EMA weights at each."""
     kept: list[dict[str, Tensor]] = []
     average, update = trainer.ema, trainer.ema.update
 
-    def update_and_look_at_the_clock() -> None:  # its Trainer calls this after every step
+    def update_and_look_at_the_clock() -> None:  # called by its Trainer after every step
         update()
         clock.mark("first step")
         if clock.due():
@@ -74,7 +74,7 @@ def train(trainer: Trainer) -> list[dict[str, Tensor]]:
 
 
 def main() -> None:
-    """Train, keep the weights at every budget, then draw from each of them."""
+    """Train, save the weights at every budget, then sample from each."""
     clock.mark("imports")
     torch.manual_seed(asked.seed)
     with clock.paused():

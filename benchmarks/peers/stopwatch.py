@@ -1,6 +1,6 @@
-"""What every contender shares: its arguments, a clock that began with its process, and how it hands in its samples.
+"""Shared by all contenders: arguments, a clock that starts with the process, and the output format.
 
-Only the standard library is imported here, since the time that a contender's imports take is counted.
+Only the standard library is imported here, since import time is measured.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 
 def arguments(*more: str) -> argparse.Namespace:
-    """What the driver asks of a contender; `more` are further options of its own."""
+    """Parse the arguments of a contender; `more` are its additional options."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--began", type=float, required=True, help="time.monotonic() just before the process started")
     parser.add_argument("--data", type=Path, help="folder with the training images")
     parser.add_argument("--out", type=Path, required=True, help="folder for result.json and the samples")
     parser.add_argument("--budgets", type=lambda text: [float(part) for part in text.split(",")], required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--n", type=int, required=True, help="samples to draw")
-    parser.add_argument("--labels", type=Path, required=True, help="numpy file: the class to ask for of each sample")
-    parser.add_argument("--parameters", type=int, help="how many numbers the net should learn, as nearly as it can")
+    parser.add_argument("--n", type=int, required=True, help="samples to generate")
+    parser.add_argument("--labels", type=Path, required=True, help="NumPy file with the requested class of each sample")
+    parser.add_argument("--parameters", type=int, help="target number of parameters")
     parser.add_argument("--device", required=True)
     for option in more:
         parser.add_argument(option)
@@ -32,7 +32,7 @@ def arguments(*more: str) -> argparse.Namespace:
 
 
 class Stopwatch:
-    """Seconds since the process began, less those that it was paused; they tell when a budget is spent."""
+    """Seconds since the process started, without pauses."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self._asked = asked
@@ -40,27 +40,27 @@ class Stopwatch:
         self._marked = 0.0
         self._kept: list[dict[str, Any]] = []
         self._drawn: list[dict[str, Any]] = []
-        self.start: dict[str, float] = {}  # seconds of each phase before training is under way
+        self.start: dict[str, float] = {}  # seconds of each startup phase
 
     @property
     def seconds(self) -> float:
-        """Seconds so far that count."""
+        """Measured seconds so far."""
         return time.monotonic() - self._began
 
     def mark(self, phase: str) -> None:
-        """A phase of the start ends here; later marks of the same name change nothing."""
+        """End a startup phase; later calls with the same name have no effect."""
         if phase not in self.start:
             now = self.seconds
             self.start[phase] = now - self._marked
             self._marked = now
 
     def skip(self, seconds: float) -> None:
-        """Leave out this much of the time just gone."""
+        """Exclude this many seconds."""
         self._began += seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens in here costs no time."""
+        """Exclude the time of this block."""
         paused = time.monotonic()
         try:
             yield
@@ -76,12 +76,12 @@ class Stopwatch:
         return len(self._kept) == len(self._asked.budgets)
 
     def keep(self, images: int, seconds: float | None = None) -> None:
-        """Note that the weights of the next budget were put aside after so many training images."""
+        """Record that the weights of the next budget were saved after `images` training images."""
         spent = self.seconds if seconds is None else seconds
         self._kept.append({"budget": self._asked.budgets[len(self._kept)], "seconds": spent, "images": images})
 
     def hand_in(self, index: int, samples: Any, labels: Any, seconds: float, evaluations: int | None = None) -> None:
-        """Write what the weights of one budget drew, once for each way in which they did.
+        """Write the samples of one budget, one set per sampling configuration.
 
         Args:
             index: which of the budgets, from 0.
@@ -99,6 +99,6 @@ class Stopwatch:
         self._drawn.append(self._kept[index] | drawn)
 
     def finish(self, **more: Any) -> None:
-        """Write result.json: seconds of the start, and what was drawn from the weights of each budget."""
+        """Write result.json: startup times, and the samples of each budget."""
         result = {"start": self.start, "drawn": self._drawn, **more}
         (self._asked.out / "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""torchcfm's class-conditional MNIST example (examples/images/conditional_mnist.ipynb) against the clock.
+"""Trains torchcfm's class-conditional MNIST example (examples/images/conditional_mnist.ipynb) for fixed time budgets.
 
-As there: ConditionalFlowMatcher with sigma 0, its UNetModel with one residual block a level, Adam at its defaults,
-batches of 128 from a DataLoader, float32, samples by dopri5 with tolerances of 1e-4. Only the channels of the net's
-three levels differ: they are those that come nearest to the number of parameters asked for.
+As in the example: ConditionalFlowMatcher with sigma 0, UNetModel with one residual block per level, Adam with default
+options, batches of 128 from a DataLoader, float32, sampling by dopri5 with tolerances of 1e-4. Only the channels of the
+three levels differ: they are the closest to the requested number of parameters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stopwatch import Stopwatch, arguments
 asked = arguments()
 clock = Stopwatch(asked)
 
-import numpy as np  # noqa: E402 - imports are part of what is timed
+import numpy as np  # noqa: E402 - import time is measured
 import torch  # noqa: E402
 import torchdiffeq  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -23,8 +23,8 @@ from torchcfm.models.unet import UNetModel  # noqa: E402
 from torchvision import datasets, transforms  # noqa: E402
 
 BATCH, SAMPLING_BATCH = 128, 250
-GROUPS = 32  # its normalisation works on 32 groups of channels, so that widths are multiples of it
-MULTIPLES = ((1, 2, 2), (1, 2, 1), (1, 1, 2), (1, 1, 1))  # of the width, at each level; the first is the example's
+GROUPS = 32  # GroupNorm groups; widths are multiples of it
+MULTIPLES = ((1, 2, 2), (1, 2, 1), (1, 1, 2), (1, 1, 1))  # channel multipliers per level; the first is the example's
 
 
 def unet(width: int, multiples: tuple[int, ...]) -> UNetModel:
@@ -38,14 +38,14 @@ def parameters(net: torch.nn.Module) -> int:
 
 
 def nearest(wanted: int) -> tuple[int, tuple[int, ...]]:
-    """Width and multiples whose net has most nearly `wanted` parameters."""
+    """Width and multipliers whose network is closest to `wanted` parameters."""
     with torch.device("meta"):
         sizes = {(width, by): parameters(unet(width, by)) for width in (GROUPS, 2 * GROUPS) for by in MULTIPLES}
     return min(sizes, key=lambda shape: abs(sizes[shape] - wanted))
 
 
 def draw(net: UNetModel, labels: Tensor) -> Tensor:
-    """One image for each label, (N, 28, 28) uint8."""
+    """One sample per label, (N, 28, 28) uint8."""
     with torch.no_grad():
         states = torchdiffeq.odeint(
             lambda t, x: net(t, x, labels),
@@ -59,7 +59,7 @@ def draw(net: UNetModel, labels: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Train, keep the weights at every budget, then draw from each of them."""
+    """Train, save the weights at every budget, then sample from each."""
     clock.mark("imports")
     torch.manual_seed(asked.seed)
     to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
@@ -81,7 +81,7 @@ def main() -> None:
             loss = torch.mean((net(t, xt, y) - ut) ** 2)
             loss.backward()
             optimizer.step()
-            loss.item()  # which the example prints
+            loss.item()  # as printed by the example
             seen += len(x1)
             clock.mark("first step")
             if clock.due():

@@ -21,6 +21,7 @@ from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
 from core.config.training import TrainConfig
 from core.errors import MinidiffError, RunError
+from core.generators import WithResult
 from core.runs import directory, launcher
 from core.runs.events import Event, Failed, Finished, Stopped
 from core.runs.history import loss_text
@@ -82,7 +83,7 @@ def train(
     """Train a model and save everything in a run directory.
 
     Every option can also be set by an environment variable `MINIDIFF_<OPTION>`, such as
-    `MINIDIFF_BATCH_SIZE=128`. Flags override it.
+    `MINIDIFF_BATCH_SIZE=128`; `--root` by `MINIDIFF_HOME`, `--data-root` by `MINIDIFF_DATA`. Flags override it.
     """
     check_environment()
     values = {name: getattr(config, name) for name in config.model_fields_set}
@@ -226,7 +227,7 @@ def eval_(
     options: Options = None,
     seed: Annotated[int, Parameter(help="random seed of the noise")] = 0,
     cas: Annotated[bool, Parameter(negative=(), help="also train a classifier on the samples (CAS)")] = False,
-    data_root: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None,
+    data_root: Annotated[Path | None, Parameter(help="folder with the dataset's files")] = None,
     limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     root: Root = None,
@@ -342,22 +343,18 @@ def download(
     data_root: Annotated[Path | None, Parameter(help="folder to search and download to; default: the cache")] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a data set to the user's cache or to --data-root, unless it is already there."""
+    """Download a dataset to the user's cache or to --data-root, unless it is already there."""
     from core.cli.progress import event_display
     from core.data import datasets
 
     if dataset == "glyphs" and data_root is not None:
         raise MinidiffError("glyphs are rendered into the user's cache, not downloaded; omit --data-root")
-    events = datasets.locate(dataset, data_root, download_to_root=True)
+    search = WithResult(datasets.locate(dataset, data_root, download_to_root=True))
     with event_display() as display:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                located: datasets.Located = end.value
-                break
+        for event in search:
             if not as_json:
                 display.add(event)
+    located = search.result
     if as_json:
         sha256 = located.sha256("train")
         _print_json({"dataset": located.name, "directory": str(located.directory), "sha256": sha256})

@@ -76,7 +76,7 @@ class Torch:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The splits of one data set in one folder; only file sizes and labels are checked here, training verifies all."""
+    """The splits of one dataset in one folder; only file sizes and labels are checked here, training verifies all."""
 
     name: str
     directory: str
@@ -88,7 +88,7 @@ class Problem:
     """A problem, or a hint at a possible improvement, and how to fix it."""
 
     what: str
-    cure: str
+    fix: str
     level: Literal["problem", "hint"] = "problem"
 
 
@@ -165,7 +165,7 @@ def lines(report: Report) -> list[str]:
     out += ["Runs", f"  in {report.root}, {free} free"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
-        out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.cure}"]
+        out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.fix}"]
     return out
 
 
@@ -194,9 +194,9 @@ def _read_probe(output: str, failure: str) -> Torch:
 
 
 def find_data(roots: list[Path], sources: dict[str, Source] = SOURCES) -> tuple[list[Data], list[Problem]]:
-    """The data sets in `roots`, and problems with uncompressed files of the wrong size."""
+    """The datasets in `roots`, and problems with uncompressed files of the wrong size."""
     data = []
-    problems = {}  # by path, because a plain folder is searched once per data set
+    problems = {}  # by path, because a plain folder is searched once per dataset
     for root in roots:
         for name, source in sources.items():
             for directory, named in ((root / source.folder / "raw", True), (root, False)):
@@ -208,7 +208,7 @@ def find_data(roots: list[Path], sources: dict[str, Source] = SOURCES) -> tuple[
                 if splits:
                     data.append(Data(name, str(directory), splits))
                 for file in (file for pair in source.splits.values() for file in pair):
-                    path = directory / file.name  # not archives: in a plain folder one may belong to another data set
+                    path = directory / file.name  # not archives: in a plain folder one may belong to another dataset
                     if path.is_file() and path.stat().st_size != _raw_size(file):
                         what = f"{path} has {path.stat().st_size} bytes instead of {_raw_size(file)}"
                         problems[path] = Problem(what, "delete it, then run `minidiff download`")

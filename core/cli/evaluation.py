@@ -44,7 +44,7 @@ def progress_display(task: str) -> AbstractContextManager[Callable[[EvaluationPr
 def table(result: Evaluation) -> list[str]:
     """The metrics in aligned lines: samples and real-vs-real baseline, for each feature classifier."""
     rows = [("", *(f"{name} ({shape})" for shape in SHAPES for name in ("samples", "baseline")))]
-    columns = [scores for shape in SHAPES for scores in (result.samples[shape], result.floor[shape])]
+    columns = [scores for shape in SHAPES for scores in (result.samples[shape], result.baseline[shape])]
     for heading, metric, form in ROWS:
         values = [metric(scores) for scores in columns]
         if any(value is not None for value in values):  # CAS only if requested

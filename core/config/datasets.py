@@ -1,4 +1,4 @@
-"""The published data sets: file names, sizes and SHA-256 digests."""
+"""The published datasets: file names, sizes and SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its title, its folder and class name in torchvision, and images and labels of each split."""
+    """A dataset: its title, its folder and class name in torchvision, and images and labels of each split."""
 
     title: str
     folder: str

@@ -19,6 +19,7 @@ OPTIONS = {
 SAMPLING = {"spacing": "shift"}  # never stored in files
 EVENT_FIELDS = {"held_out": "validation_loss", "team": "devices"}
 VALUES = {"preset": {"document": "tutorial"}}
+MODULES = {"clock": "time_embed", "classes": "class_embed", "kept": "ema"}  # parts of tensor names in weights files
 
 
 def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,12 +33,18 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def upgrade_tensor_name(name: str) -> str:
+    """The present name of a tensor in a weights file."""
+    return ".".join(MODULES.get(part, part) for part in name.split("."))
+
+
 def check_environment() -> None:
     """Refuse environment variables that no longer have an effect.
 
     Raises:
         ConfigError: One of them is set.
     """
-    for old, new in OPTIONS.items():
-        if f"MINIDIFF_{old.upper()}" in os.environ:
-            raise ConfigError(f"the environment variable MINIDIFF_{old.upper()} is now MINIDIFF_{new.upper()}")
+    variables = {old.upper(): new.upper() for old, new in OPTIONS.items()} | {"ROOT": "HOME", "DATA_ROOT": "DATA"}
+    for old, new in variables.items():
+        if f"MINIDIFF_{old}" in os.environ:
+            raise ConfigError(f"the environment variable MINIDIFF_{old} is now MINIDIFF_{new}")

@@ -251,7 +251,7 @@ def resolve_sampling(
         if labels is not None:
             raise MinidiffError("this model was trained without classes; leave the class out")
         if chosen.guidance != 1:
-            raise MinidiffError("guidance needs classes, and this model was trained without; leave guidance at 1")
+            raise MinidiffError("this model was trained without classes, which guidance needs; leave guidance at 1")
         return chosen, None
     classes = _classes(n, labels)
     if set(classes) == {NO_CLASS}:  # conditional and unconditional predictions are the same

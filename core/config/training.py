@@ -85,7 +85,7 @@ class TrainConfig(BaseModel):
         0.05, "Recipe", "fraction of labels replaced by the null class; needed for guidance", ge=0, le=1
     )
     dataset: DatasetName = _option("auto", "Data", "training images; auto: MNIST, else the built-in glyphs")
-    data_root: Path | None = _option(None, "Data", "folder with the data set's files")
+    data_root: Path | None = _option(None, "Data", "folder with the dataset's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")

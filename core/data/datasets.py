@@ -1,4 +1,4 @@
-"""Finds data sets on disk, downloads or draws missing ones, and reads them into tensors."""
+"""Finds datasets on disk, downloads or draws missing ones, and reads them into tensors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from core.data import glyphs
 from core.data.download import download
 from core.data.idx import Idx, read_idx
 from core.errors import DatasetError
+from core.generators import WithResult
 from core.runs.events import Event, Warned
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test")
 
 
-class Dataset(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images and labels, in file order."""
 
     images: Tensor  # (N, 1, 28, 28) uint8; 0 is background
@@ -35,7 +36,7 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class Located:
-    """A complete, verified data set: its name, its files and the SHA-256 of its images."""
+    """A complete, verified dataset: its name, its files and the SHA-256 of its images."""
 
     name: str  # never "auto"
     directory: Path  # the folder of its files
@@ -69,8 +70,8 @@ def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 def load_dataset(
     name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
-) -> Dataset:
-    """Load one split of a data set, downloading or drawing it if necessary.
+) -> LabeledImages:
+    """Load one split of a dataset, downloading or drawing it if necessary.
 
     Args:
         name: "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn on this machine) or "auto" (MNIST; if it
@@ -83,24 +84,20 @@ def load_dataset(
         Images (N, 1, 28, 28) uint8 and labels (N,) int64.
 
     Raises:
-        DatasetError: The data set is unknown, damaged, not in `root`, or cannot be downloaded.
+        DatasetError: The dataset is unknown, damaged, not in `root`, or cannot be downloaded.
     """
-    events = locate(name, root, (split,), limit=limit)
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            located: Located = stop.value
-            return read(located, split, limit)
+    search = WithResult(locate(name, root, (split,), limit=limit))
+    for event in search:
         if isinstance(event, Warned):
             warnings.warn(event.message, stacklevel=2)
+    return read(search.result, split, limit)
 
 
-def load_local(name: str, *, split: str = "test", limit: int | None = None) -> Dataset:
+def load_local(name: str, *, split: str = "test", limit: int | None = None) -> LabeledImages:
     """`load_dataset` without downloading.
 
     Raises:
-        DatasetError: The data set is unknown or not on this machine.
+        DatasetError: The dataset is unknown or not on this machine.
     """
     if name == "glyphs":
         return load_dataset(name, split=split, limit=limit)
@@ -108,7 +105,7 @@ def load_local(name: str, *, split: str = "test", limit: int | None = None) -> D
         if located := _find(folder, name, (split,)):
             return read(located, split, limit)
     if name not in SOURCES:
-        raise DatasetError(f"there is no data set {name!r}; choose one of: {', '.join(SOURCES)}, glyphs")
+        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join(SOURCES)}, glyphs")
     raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
 
 
@@ -120,28 +117,28 @@ def locate(
     limit: int | None = None,
     download_to_root: bool = False,
 ) -> Generator[Event, None, Located]:
-    """Find a data set, and download or draw it if necessary.
+    """Find a dataset, and download or draw it if necessary.
 
     Every file of `splits` is checked against its published size and SHA-256.
 
     Args:
         name: As for `load_dataset`.
-        root: Folder that must hold the data set; None: the folders of `search_roots`. Glyphs ignore it.
+        root: Folder that must hold the dataset; None: the folders of `search_roots`. Glyphs ignore it.
         splits: Required splits.
         limit: Most images per split that will be read. A few glyphs are drawn in memory instead of 70,000 in the cache.
-        download_to_root: Download to `root` if the data set is not there.
+        download_to_root: Download to `root` if the dataset is not there.
 
     Yields:
         Download and Warned events.
 
     Returns:
-        The location of the data set.
+        The location of the dataset.
 
     Raises:
-        DatasetError: The data set is unknown, damaged or cannot be downloaded.
+        DatasetError: The dataset is unknown, damaged or cannot be downloaded.
     """
     if name not in names():
-        raise DatasetError(f"Unknown data set {name!r}; choose one of: {', '.join(names())}.")
+        raise DatasetError(f"Unknown dataset {name!r}; choose one of: {', '.join(names())}.")
     for split in splits:
         _check_split(split)
     limit = _checked_limit(limit)
@@ -162,7 +159,7 @@ def locate(
         home = Path("data") / SOURCES[source].folder / "raw"
         remedy = f"put its files into {home}, or set MINIDIFF_DATA to their folder"
         if name != "auto":
-            raise DatasetError(f"{reason}; {remedy}, or choose the data set glyphs, which needs no network.") from error
+            raise DatasetError(f"{reason}; {remedy}, or choose the dataset glyphs, which needs no network.") from error
         yield Warned(message=f"Using drawn digits (glyphs) instead of MNIST: {reason}; for MNIST, {remedy}.")
         return (yield from _locate_glyphs(splits, limit))
     if located := _find(cache_directory(), source, splits):
@@ -171,7 +168,7 @@ def locate(
 
 
 def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
-    """Download a data set that `root` does not hold, or raise DatasetError."""
+    """Download a dataset that `root` does not hold, or raise DatasetError."""
     title = SOURCES[name].title
     if not download_to_root:
         note = "" if os.path.isdir(root) else ", which is not a folder"
@@ -189,7 +186,7 @@ def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: b
     raise DatasetError(f"{name} disappeared from {root} after its download; try again.")
 
 
-def read(located: Located, split: str, limit: int | None = None) -> Dataset:
+def read(located: Located, split: str, limit: int | None = None) -> LabeledImages:
     """Read the first `limit` images and labels of a split, or all of them.
 
     Raises:
@@ -201,7 +198,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     limit = _checked_limit(limit)
     if not located.files:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
-        return Dataset(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+        return LabeledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     length = min(limit or count, count)
     image_path, label_path = located.files[split]
@@ -212,7 +209,7 @@ def read(located: Located, split: str, limit: int | None = None) -> Dataset:
     classes = torch.frombuffer(_first(read_idx(label_path, (count,)), length), dtype=torch.uint8).long()
     if classes.max() >= CLASSES:
         raise DatasetError(f"{label_path} has the label {int(classes.max())}; labels must be 0 to {CLASSES - 1}.")
-    return Dataset(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
+    return LabeledImages(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
 
 
 def _first(file: Idx, length: int) -> bytearray:
@@ -249,7 +246,7 @@ def _locate_glyphs(splits: Sequence[str], limit: int | None) -> Generator[Event,
 
 
 def _layouts(root: Path, name: str) -> tuple[tuple[Path, bool], tuple[Path, bool]]:
-    """Folders of `root` that may hold the data set, and whether the folder's name identifies it."""
+    """Folders of `root` that may hold the dataset, and whether the folder's name identifies it."""
     return (root / SOURCES[name].folder / "raw", True), (root, False)
 
 
@@ -260,7 +257,7 @@ def _copies(directory: Path, file: File) -> list[Path]:
 
 
 def _find(root: Path, name: str, splits: Sequence[str]) -> Located | None:
-    """The data set, or None if `root` does not hold all splits.
+    """The dataset, or None if `root` does not hold all splits.
 
     Raises:
         DatasetError: A file is damaged, is not a published one, or is missing from its split.
@@ -277,7 +274,7 @@ def _find(root: Path, name: str, splits: Sequence[str]) -> Located | None:
 
 
 def _pair(directory: Path, name: str, split: str, named: bool) -> tuple[Path, Path, str] | None:
-    """Paths of a split's images and labels, and the images' SHA-256; None if they belong to another data set."""
+    """Paths of a split's images and labels, and the images' SHA-256; None if they belong to another dataset."""
     checked = []
     for position, file in enumerate(SOURCES[name].splits[split]):
         copies = _copies(directory, file)
@@ -293,7 +290,7 @@ def _pair(directory: Path, name: str, split: str, named: bool) -> tuple[Path, Pa
 
 
 def _genuine(copies: list[Path], name: str, split: str, position: int, named: bool) -> tuple[Path, str] | None:
-    """The first genuine copy and its content's SHA-256; None if it belongs to another data set.
+    """The first genuine copy and its content's SHA-256; None if it belongs to another dataset.
 
     Raises:
         DatasetError: No copy is genuine.
@@ -317,7 +314,7 @@ def _genuine(copies: list[Path], name: str, split: str, position: int, named: bo
 
 
 def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tuple[str, str]:
-    """The data set that the file at `path` belongs to, and the content's SHA-256."""
+    """The dataset that the file at `path` belongs to, and the content's SHA-256."""
     expected = SOURCES[name].splits[split][position]
     idx = read_idx(path, expected.shape)
     for owner, source in SOURCES.items():
@@ -333,7 +330,7 @@ def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tup
 
 
 def _describe(root: Path, name: str) -> str:
-    """`root` for an error message, with the splits of the data set that it holds."""
+    """`root` for an error message, with the splits of the dataset that it holds."""
     for directory, named in _layouts(root, name):
         if named and os.path.isdir(directory):
             splits = [

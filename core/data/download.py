@@ -1,4 +1,4 @@
-"""Downloads a published data set with torchvision, in a child process, and verifies the files."""
+"""Downloads a published dataset with torchvision, in a child process, and verifies the files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READY = "ready"
 
 
 def download(name: str, cache: Path) -> Generator[Event, None, None]:
-    """Download the data set `name` into the folder `cache`.
+    """Download the dataset `name` into the folder `cache`.
 
     torchvision tries its mirrors in order. Only archives with the published SHA-256 are kept. Closing the generator,
     or Ctrl-C, cancels the download and removes partial files.

@@ -1,4 +1,4 @@
-"""Draws handwritten-looking digits with a round pen, for training without a downloaded data set."""
+"""Draws handwritten-looking digits with a round pen, for training without a downloaded dataset."""
 
 from __future__ import annotations
 

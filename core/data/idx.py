@@ -49,7 +49,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Idx:
     expected = header(shape)
     total = len(expected) + math.prod(shape)
     try:
-        with opened(path, follow=True) as file:  # links to data sets are common
+        with opened(path, follow=True) as file:  # links to datasets are common
             stored, length = file.read(total + _ARCHIVE_SLACK + 1), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise _error(

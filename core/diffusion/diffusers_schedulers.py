@@ -130,7 +130,7 @@ def _run_scheduler(scheduler: Any, denoiser: Denoiser, x: Tensor, generators: Ge
 
 
 def _model_input(scheduler: Any, x: Tensor, t: Any) -> Tensor:
-    """x scaled as input of the network at timestep t."""
+    """X scaled as input of the network at timestep t."""
     with standard_defaults():
         scaled: Tensor = scheduler.scale_model_input(x, t)
     return scaled

@@ -15,17 +15,17 @@ import typing
 from array import array
 from typing import Any, Literal
 
-from core.engine.protocol import REPLIES, REQUESTS, Array, Refused, Reply, Request
+from core.engine.protocol import REPLIES, REQUESTS, Array, EngineReply, EngineRequest, Refused
 from core.system.safe_io import parse_json
 from core.text import sanitize
 
 ITEM_BYTES = 4  # of a float32
-_TYPES: dict[str, type[Request] | type[Reply]] = {cls.__name__: cls for cls in REQUESTS} | {
+_TYPES: dict[str, type[EngineRequest] | type[EngineReply]] = {cls.__name__: cls for cls in REQUESTS} | {
     cls.__name__: cls for cls in REPLIES
 }
 
 
-def encode(message: Request | Reply) -> bytes:
+def encode(message: EngineRequest | EngineReply) -> bytes:
     """The line and the payload of a message."""
     payload: list[bytes] = []
     record = _to_json(message, payload)
@@ -35,7 +35,7 @@ def encode(message: Request | Reply) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n" + content
 
 
-def decode_request(line: bytes) -> Request | Refused | None:
+def decode_request(line: bytes) -> EngineRequest | Refused | None:
     """The request in a line; `Refused` if one of its fields is wrong; None if the line is no request with an id."""
     try:
         record = parse_json(line)
@@ -44,13 +44,13 @@ def decode_request(line: bytes) -> Request | Refused | None:
     if not isinstance(record, dict) or type(record.get("id")) is not int:
         return None
     kind = _type_named(record.get("type"))
-    if kind is None or not issubclass(kind, Request):
+    if kind is None or not issubclass(kind, EngineRequest):
         return None
     try:
         request = _from_json(record, kind, "", _Payload(b""))
     except ValueError as error:
         return Refused(id=record["id"], message=f"invalid request: {sanitize(str(error))}")
-    assert isinstance(request, Request)
+    assert isinstance(request, EngineRequest)
     return request
 
 
@@ -69,24 +69,24 @@ def parse_header(line: bytes) -> tuple[dict[str, Any], int]:
     return record, size
 
 
-def decode_reply(record: dict[str, Any], payload: bytes) -> Reply:
+def decode_reply(record: dict[str, Any], payload: bytes) -> EngineReply:
     """The reply with the fields of a line that `parse_header` read.
 
     Raises:
         ValueError: its type is unknown, a field is missing or of another type, or the payload is of another size.
     """
     kind = _type_named(record.get("type"))
-    if kind is None or not issubclass(kind, Reply):
+    if kind is None or not issubclass(kind, EngineReply):
         raise ValueError(f"unknown type of reply {record.get('type')!r}")
     source = _Payload(payload)
     reply = _from_json(record, kind, "", source)
     if source.position != len(payload):
         raise ValueError(f"{len(payload):,} bytes where the fields need {source.position:,}")
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, EngineReply)
     return reply
 
 
-def _type_named(name: object) -> type[Request] | type[Reply] | None:
+def _type_named(name: object) -> type[EngineRequest] | type[EngineReply] | None:
     return _TYPES.get(name) if isinstance(name, str) else None
 
 

@@ -49,7 +49,7 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class EngineRequest:
     """What all requests share. A request cancels the one before it."""
 
     id: int = 0  # chosen by the client; replies carry it
@@ -59,7 +59,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleRequest(Request):
+class SampleRequest(EngineRequest):
     """Generate samples. Options that are None take the model's defaults."""
 
     n: int = 8
@@ -99,7 +99,7 @@ class LayerKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabRequest(Request):
+class LabRequest(EngineRequest):
     """What the requests of the Lab's benches share."""
 
     image: DatasetImage | DrawnImage
@@ -153,14 +153,14 @@ class InsideRequest(LabRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class EngineReply:
     """What all replies share."""
 
     id: int | None = None  # of the request; None: of no request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready(Reply):
+class Ready(EngineReply):
     """torch is loaded."""
 
     device: str
@@ -168,31 +168,31 @@ class Ready(Reply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alive(Reply):
+class Alive(EngineReply):
     """Sent every second while the engine is busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(Reply):
+class Refused(EngineReply):
     """The request failed; `message` is one line."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(Reply):
+class Cancelled(EngineReply):
     """A newer request arrived before this one was done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Reply):
+class Done(EngineReply):
     """The last part of the reply has been sent."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingInfo(Reply):
+class SamplingInfo(EngineReply):
     """What is being sampled and how; the first part of the reply to a `SampleRequest`."""
 
     denoising: Denoising  # without frames
@@ -204,14 +204,14 @@ class SamplingInfo(Reply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampledFrame(Reply):
+class SampledFrame(EngineReply):
     """One step of the sampling trajectory."""
 
     frame: Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabReply(Reply):
+class LabReply(EngineReply):
     """What the replies to the Lab's benches share."""
 
     label: int | None  # class of the image; None: it was drawn
@@ -307,14 +307,14 @@ class InsideReply(LabReply):
     attention: Array | None  # (heads, side, side): from the pixel's position to all others, if the layer has attention
 
 
-REQUESTS: tuple[type[Request], ...] = (
+REQUESTS: tuple[type[EngineRequest], ...] = (
     SampleRequest,
     ConvolutionRequest,
     TransposedRequest,
     CorruptionRequest,
     InsideRequest,
 )
-REPLIES: tuple[type[Reply], ...] = (
+REPLIES: tuple[type[EngineReply], ...] = (
     Ready,
     Alive,
     Refused,

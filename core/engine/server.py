@@ -25,11 +25,11 @@ from core.engine.protocol import (
     DatasetImage,
     Done,
     DrawnImage,
+    EngineReply,
+    EngineRequest,
     LabRequest,
     Ready,
     Refused,
-    Reply,
-    Request,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from core.data.datasets import Dataset
+    from core.data.datasets import LabeledImages
     from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.lab import LabImage
@@ -62,10 +62,10 @@ class EngineServer:
         self._replies = replies
         self._reply_lock = threading.Lock()
         self._busy = threading.Event()
-        self._queue: queue.SimpleQueue[Request | Refused | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[EngineRequest | Refused | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
         self._readers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
-        self._test_images: dict[str, Dataset] = {}
+        self._test_images: dict[str, LabeledImages] = {}
 
     def serve(self) -> None:
         """Load torch, send `Ready`, and handle requests until stdin closes."""
@@ -85,11 +85,11 @@ class EngineServer:
             else:
                 self._reply(Cancelled(id=request.id))
 
-    def submit(self, request: Request | Refused) -> None:
+    def submit(self, request: EngineRequest | Refused) -> None:
         """Queue a request, which cancels the one in progress."""
         self._queue.put(request)
 
-    def handle(self, request: Request | Refused) -> None:
+    def handle(self, request: EngineRequest | Refused) -> None:
         """Reply to a request until it is done or a newer one is queued; an error becomes a one-line `Refused`."""
         if isinstance(request, Refused):
             self._reply(request)
@@ -127,7 +127,7 @@ class EngineServer:
                 if self._busy.is_set():
                     self._reply(Alive())
 
-    def _replies_to(self, request: Request) -> Iterator[Reply]:
+    def _replies_to(self, request: EngineRequest) -> Iterator[EngineReply]:
         match request:
             case SampleRequest():
                 yield from self._sample(request)
@@ -137,7 +137,7 @@ class EngineServer:
                 image = self._lab_image(request.image)
                 yield from lab_replies(request, image, partial(self._model, request), self._classify)
 
-    def _sample(self, request: SampleRequest) -> Iterator[Reply]:
+    def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import to_frame
         from core.diffusion.sampling import noised, run_sampling
 
@@ -208,17 +208,17 @@ class EngineServer:
             self._readers[dataset] = None if classifier is None else partial(classify, classifier)
         return self._readers[dataset]
 
-    def _images(self, dataset: str, first: int, n: int) -> Dataset:
+    def _images(self, dataset: str, first: int, n: int) -> LabeledImages:
         """`n` test images of a dataset on this machine, from index `first` on, wrapping around at the end."""
-        from core.data.datasets import Dataset, load_local
+        from core.data.datasets import LabeledImages, load_local
 
         if dataset not in self._test_images:
             self._test_images[dataset] = load_local(dataset, limit=TEST_IMAGES)
         images, labels = self._test_images[dataset]
         indices = [(first + i) % len(images) for i in range(n)]
-        return Dataset(images[indices], labels[indices])
+        return LabeledImages(images[indices], labels[indices])
 
-    def _model(self, request: Request) -> LoadedModel:
+    def _model(self, request: EngineRequest) -> LoadedModel:
         """The requested model, loaded again only if its file has changed, as that of a run in training does."""
         from core.diffusion.loaded_model import find_model, load_model
         from core.runs.directory import root_directory
@@ -230,7 +230,7 @@ class EngineServer:
             self._loaded = (key, load_model(request.model, request.device, request.root or None))
         return self._loaded[1]
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, reply: EngineReply) -> None:
         message = encode(reply)
         with self._reply_lock:
             self._replies.write(message)

@@ -1,4 +1,4 @@
-"""Feature classifiers: small networks, trained on the data set, whose features evaluate samples."""
+"""Feature classifiers: small networks, trained on the dataset, whose features evaluate samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.compute.seeding import CORRUPTION, SPLIT, WEIGHTS, epoch_order, genera
 from core.compute.torch_settings import training_mode
 from core.config.datasets import CLASSES
 from core.data.augmentation import padded, shifted
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.errors import CheckpointError
 from core.models.weights_layout import (
     EXACT,
@@ -111,7 +111,7 @@ def split(n: int) -> tuple[Tensor, Tensor]:
 
 
 def fit(
-    shape: Shape, data: Dataset, *, epochs: int = EPOCHS, device: torch.device | str = "cpu"
+    shape: Shape, data: LabeledImages, *, epochs: int = EPOCHS, device: torch.device | str = "cpu"
 ) -> Generator[tuple[int, int], None, Classifier]:
     """Train a classifier on `data` with random shifts of up to two pixels; a pure function of images and labels.
 
@@ -172,15 +172,15 @@ def concatenate(batches: Iterable[Classification]) -> Classification:
     )
 
 
-def accuracy(net: Classifier, data: Dataset) -> float:
-    """Accuracy on a labelled data set, 0 to 1."""
+def accuracy(net: Classifier, data: LabeledImages) -> float:
+    """Accuracy on a labelled dataset, 0 to 1."""
     return float((concatenate(classify_batches(net, data.images)).classes == data.labels).double().mean())
 
 
 def get_classifier(
-    shape: Shape, name: str, train: Dataset, test: Dataset
+    shape: Shape, name: str, train: LabeledImages, test: LabeledImages
 ) -> Generator[tuple[int, int], None, FeatureClassifier]:
-    """The classifier of a data set: shipped, from the user's cache, or trained now (minutes on a CPU) and cached.
+    """The classifier of a dataset: shipped, from the user's cache, or trained now (minutes on a CPU) and cached.
 
     Yields:
         (steps done, total steps) while it trains.
@@ -196,7 +196,7 @@ def get_classifier(
     indices, _ = split(len(train.images))
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)  # fails before training, not after
-        net = yield from fit(shape, Dataset(train.images[indices], train.labels[indices]))
+        net = yield from fit(shape, LabeledImages(train.images[indices], train.labels[indices]))
         write_classifier(cached, net, name, sha256, accuracy(net, test))
     except OSError as error:
         raise CheckpointError(
@@ -209,7 +209,7 @@ def get_classifier(
 
 
 def available_classifier(shape: Shape, name: str) -> FeatureClassifier | None:
-    """The most accurate shipped or cached classifier of a data set; None if there is none.
+    """The most accurate shipped or cached classifier of a dataset; None if there is none.
 
     Classifiers below `MIN_ACCURACY` are ignored: they were trained on few images, for an evaluation with a limit.
     """
@@ -227,8 +227,8 @@ def classify(classifier: FeatureClassifier, images: Tensor) -> tuple[tuple[int, 
     return tuple(zip(result.classes.tolist(), percent, strict=True))
 
 
-def images_sha256(data: Dataset) -> str:
-    """SHA-256 of a data set's images, stored with classifiers trained on them."""
+def images_sha256(data: LabeledImages) -> str:
+    """SHA-256 of a dataset's images, stored with classifiers trained on them."""
     return hashlib.sha256(data.images.numpy().tobytes()).hexdigest()
 
 

@@ -15,12 +15,13 @@ from core.config.datasets import CLASSES
 from core.config.numbers import whole_number
 from core.config.sampling import Sampling, SamplingOptions, describe_sampling, resolve_sampling
 from core.data import datasets
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.diffusion.frames import quantized
 from core.diffusion.sampling import sample
 from core.errors import MinidiffError
 from core.evaluation import feature_classifiers
 from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
+from core.generators import WithResult
 from core.runs.events import Warned
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Evaluation:
     sampling: str  # sampling options, for people
     seconds: float  # sampling time
     samples: dict[str, Scores]
-    floor: dict[str, Scores]  # baseline: n validation images
+    baseline: dict[str, Scores]  # baseline: n validation images
     accuracy: dict[str, float]  # of each classifier on the test split
     sha256: dict[str, str]  # of each classifier's weights file
 
@@ -76,8 +77,8 @@ class Reference:
     """Real images to compare samples with, and the classifiers."""
 
     name: str
-    test: Dataset
-    validation: Dataset
+    test: LabeledImages
+    validation: LabeledImages
     classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier]
     test_outputs: dict[feature_classifiers.Shape, feature_classifiers.Classification]  # for the test split
 
@@ -93,7 +94,7 @@ def evaluate(
     limit: int | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Generator[EvaluationProgress | Event | Evaluation, None, None]:
-    """Generate samples and compare them with the model's data set.
+    """Generate samples and compare them with the model's dataset.
 
     Args:
         model: A model from `load_model`.
@@ -102,7 +103,7 @@ def evaluate(
         seed: Seed of the first batch; later batches use the following integers.
         cas: Also train a classifier only on the samples and test it on real images (classification accuracy score,
             Ravuri and Vinyals 2019); needs a class-conditional model.
-        data_root: Folder of the data set, as for `load_dataset`.
+        data_root: Folder of the dataset, as for `load_dataset`.
         limit: Use only the first images of each split.
         options: As for `sample`.
 
@@ -154,10 +155,10 @@ def quick_scores(
 def prepare(
     name: str, root: str | Path | None = None, limit: int | None = None, n: int | None = None
 ) -> Generator[EvaluationProgress | Event, None, Reference]:
-    """Load the data set and its classifiers, training missing ones.
+    """Load the dataset and its classifiers, training missing ones.
 
     Raises:
-        MinidiffError: The data set is not available, or `n` exceeds its validation images (checked before training).
+        MinidiffError: The dataset is not available, or `n` exceeds its validation images (checked before training).
     """
     located = yield from datasets.locate(name, root, limit=limit)
     train, test = datasets.read(located, "train", limit), datasets.read(located, "test", limit)
@@ -178,7 +179,7 @@ def prepare(
             )
         batches = feature_classifiers.classify_batches(classifiers[shape].net, test.images)
         outputs[shape] = feature_classifiers.concatenate(batches)
-    real = Dataset(train.images[validation], train.labels[validation])
+    real = LabeledImages(train.images[validation], train.labels[validation])
     return Reference(located.name, test, real, classifiers, outputs)
 
 
@@ -197,13 +198,14 @@ def measure(
     _check_cas(cas, labels is not None, model)
     _check_n(n, len(reference.validation.images), reference.name)
     samples: dict[str, Scores] = {}
-    floor: dict[str, Scores] = {}
+    baseline: dict[str, Scores] = {}
     for shape in feature_classifiers.SHAPES:
         # One classifier trained on the samples is enough.
         with_cas = cas and shape == feature_classifiers.SHAPES[0]
         samples[shape] = yield from _scores(shape, images, labels, reference, "samples", with_cas)
         real = reference.validation
-        floor[shape] = yield from _scores(shape, real.images[:n], real.labels[:n], reference, "real images", with_cas)
+        real_images, real_labels = real.images[:n], real.labels[:n]
+        baseline[shape] = yield from _scores(shape, real_images, real_labels, reference, "real images", with_cas)
     classifiers = reference.classifiers
     yield Evaluation(
         model=model,
@@ -212,7 +214,7 @@ def measure(
         sampling=sampling,
         seconds=seconds,
         samples=samples,
-        floor=floor,
+        baseline=baseline,
         accuracy={shape: classifier.accuracy for shape, classifier in classifiers.items()},
         sha256={shape: classifier.sha256 for shape, classifier in classifiers.items()},
     )
@@ -231,7 +233,7 @@ def _scores(
     precision, recall = precision_recall(real, outputs.features)
     cas_accuracy = None
     if cas and labels is not None:
-        training = feature_classifiers.fit("conv", Dataset(images, labels), epochs=CAS_EPOCHS)
+        training = feature_classifiers.fit("conv", LabeledImages(images, labels), epochs=CAS_EPOCHS)
         net = yield from _progress(training, f"training a classifier on {name} only")
         cas_accuracy = feature_classifiers.accuracy(net, reference.test)
     return Scores(
@@ -248,13 +250,10 @@ def _scores(
 
 def _progress(training: Generator[tuple[int, int], None, T], doing: str) -> Generator[EvaluationProgress, None, T]:
     """Convert the steps of a classifier's training to `EvaluationProgress`."""
-    while True:
-        try:
-            done, total = next(training)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    steps = WithResult(training)
+    for done, total in steps:
         yield EvaluationProgress(doing, done, total)
+    return steps.result
 
 
 def _check_cas(cas: bool, class_conditional: bool, model: str) -> None:

@@ -76,8 +76,10 @@ class PatchUNet(nn.Module):
         longest, shortest = math.log10(LONGEST_WAVE), math.log10(SHORTEST_WAVE)
         waves = torch.logspace(longest, shortest, FREQUENCIES, dtype=torch.float32)
         self.register_buffer("frequencies", 2 * math.pi / waves, persistent=False)
-        self.clock = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
-        self.classes = nn.Embedding(CLASSES + 1, EMBEDDING)
+        self.time_embed = nn.Sequential(
+            nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING)
+        )
+        self.class_embed = nn.Embedding(CLASSES + 1, EMBEDDING)
         self.into = nn.Conv2d(in_channels * PATCH**2, fine, 3, padding=1)
         self.down = nn.ModuleList(Block(fine, fine) for _ in range(down))
         self.shrink = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
@@ -116,8 +118,8 @@ class PatchUNet(nn.Module):
         if labels is None:
             labels = torch.full((len(x),), NULL_CLASS, device=x.device)
         angles = t[:, None] * self.frequencies  # (B, FREQUENCIES)
-        waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.classes.weight.dtype)
-        return functional.silu(self.clock(waves) + self.classes(labels))
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.class_embed.weight.dtype)
+        return functional.silu(self.time_embed(waves) + self.class_embed(labels))
 
 
 def _zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from core.config.legacy import upgrade
+from core.config.legacy import upgrade, upgrade_tensor_name
 from core.config.training import TrainConfig
 from core.errors import CheckpointError, ConfigError
 from core.models.registry import build_meta_model
@@ -113,9 +113,13 @@ def read_tensors(path: Path, kind: str, check: Check) -> Content:
             if not isinstance(options, dict):
                 raise ValueError(f"the config is a {type(options).__name__}")
             config = TrainConfig(**upgrade(options))
-            check(path, config, step, more, file_tensor_infos(file))
+            stored = file_tensor_infos(file)
+            infos = {upgrade_tensor_name(name): info for name, info in stored.items()}
+            if len(infos) != len(stored):
+                raise ValueError("a tensor under both its present and its old name")
+            check(path, config, step, more, infos)
             with torch.device("cpu"):
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+                tensors = {upgrade_tensor_name(name): file.get_tensor(name) for name in stored}
             return tensors, config, step, more
     except FileNotFoundError:
         raise CheckpointError(f"there is no {path}; list runs with `minidiff runs`") from None

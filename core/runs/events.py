@@ -63,7 +63,7 @@ class Resumed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetLoaded(Event):
-    """The data set is in memory. `sha256` is that of the training images."""
+    """The dataset is in memory. `sha256` is that of the training images."""
 
     kind: ClassVar[str] = "dataset"
     name: str

@@ -1,4 +1,4 @@
-"""Training: a generator that moves a net step by step, yields what happens, and keeps it in a run directory."""
+"""`train` and `resume`: generators that train a model, yield events and write a run directory."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from core.training.worker import run_worker
 
 
 def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Generator[Event, None, None]:
-    """Train a model; every event is in the run's log before it is yielded.
+    """Train a model. Every event is in the run's log before it is yielded.
 
-    With `config.root` a new run directory is made there and owned until the end. With `root=None` nothing is written
-    and the same events are yielded, but for `checkpoint`. Closing the generator, SIGINT, SIGTERM and SIGHUP finish the
-    step, write a checkpoint and record `stopped`; a signal's exception is raised after that event. Signals that arrive
-    between two events, while the generator is suspended, are the caller's, whose handlers are in force then.
+    With `config.root` a new run directory is created there and owned until the end. With `root=None` nothing is
+    written, and the same events are yielded except `checkpoint`. Closing the generator, SIGINT, SIGTERM and SIGHUP
+    finish the step, write a checkpoint and record `stopped`; a signal's exception is raised after that event. Signals
+    that arrive while the generator is suspended are handled by the caller's own handlers.
 
-    In processes that torchrun started, all train one net together: the first one yields the events and has the run
-    directory, the generators of the others yield nothing. After the launcher restarted them they go on with the run.
+    In processes started by torchrun, all train one network: the main process yields the events and writes the run
+    directory, the generators of the others yield nothing. If the launcher restarts them, they resume the run.
 
     Args:
-        config: what to train, on what, for how long.
-        interrupts: entered by the caller, where signals between two events should stop the training as well.
+        config: the run's options.
+        interrupts: entered by the caller, if signals between two events should stop the training too.
 
     Yields:
         The events of `core.runs.events`: `started`, `dataset`, then windows of `progress`, and after each epoch
         `preview`, `epoch` and `checkpoint`; at the end `finished`.
 
     Raises:
-        MinidiffError: the data, device, run directory or loss is not usable; the run records it as `failed`.
+        MinidiffError: the data, device or run directory is not usable, or training diverged; recorded as `failed`.
     """
     distributed = DistributedContext()
     if not distributed.is_main:
-        return _following(distributed, interrupts)
+        return _run_as_worker(distributed, interrupts)
     if config.nproc > 1 and distributed.size == 1:
         raise ConfigError(
             f"{config.nproc} processes are started by `minidiff train --nproc {config.nproc}`; "
@@ -52,13 +52,13 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
         )
     if config.root is None:
         pick_device(config.device)
-        return _unrecorded(config, distributed, interrupts)
+        return _train_without_directory(config, distributed, interrupts)
     started = (
         run_of_launcher(root_directory(config.root), distributed.place.launcher) if distributed.place.restarts else None
     )
     if started is not None:
         return resume(started, interrupts=interrupts)
-    pick_device(config.device)  # a device that is not there should not leave a run behind
+    pick_device(config.device)  # before a run directory is created
     return resume(create_run(config), interrupts=interrupts)
 
 
@@ -72,43 +72,43 @@ def resume(
 ) -> Generator[Event, None, None]:
     """Resume a run from its last checkpoint, or from the start if it has none.
 
-    A run whose `epochs` are all done is trained further if more are asked for. From there on the learning rate is the
-    one that its schedule, stretched to the new number of epochs, has at that step.
+    A finished run is trained further if `epochs` is larger than before. The learning-rate schedule then covers the new
+    number of epochs.
 
     Args:
         path: the run's directory.
-        device: go on with another device than the one that the run began on.
-        force: take the run although its lock names another host.
-        epochs: train up to so many epochs, instead of as many as the run's config says.
+        device: overrides the config's device.
+        force: resume although the lock names another host.
+        epochs: overrides the number of epochs in the config.
         interrupts: as for `train`.
 
     Yields:
         The events that follow, `resumed` first.
 
     Raises:
-        MinidiffError: as for `train`; also a run that is finished, is being trained, or has a damaged state. A run that
-            cannot be resumed stays what it was.
+        MinidiffError: as for `train`; also if the run is finished, is being trained, or has a damaged state. A run that
+            cannot be resumed stays unchanged.
     """
     distributed = DistributedContext()
     if not distributed.is_main:
-        return _following(distributed, interrupts)
+        return _run_as_worker(distributed, interrupts)
     last = last_lifecycle(path)
-    if isinstance(last, Failed) and distributed.place.restarts:  # it would only fail again
+    if isinstance(last, Failed) and distributed.place.restarts:  # it would fail again
         raise RunError(last.message)
     config = config_to_resume(path, epochs)
     if device is not None:
-        pick_device(device)  # a slip of the caller's is no failure of the run
-    return _recorded(path, config, device, force, distributed, interrupts)
+        pick_device(device)  # an invalid argument does not make the run fail
+    return _train_in_directory(path, config, device, force, distributed, interrupts)
 
 
-def _following(distributed: DistributedContext, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+def _run_as_worker(distributed: DistributedContext, interrupts: Interrupts | None) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
     run_worker(distributed)
     yield from ()
 
 
 def _join(distributed: DistributedContext, interrupts: Interrupts | None) -> None:
-    """Meet the other processes. Meanwhile there is nothing to keep, and a signal ends this process at once."""
+    """Connect to the other processes; until then there is nothing to save, and a signal ends this process."""
     if interrupts is None:
         distributed.init_process_group()
         return
@@ -117,7 +117,7 @@ def _join(distributed: DistributedContext, interrupts: Interrupts | None) -> Non
         distributed.init_process_group()
 
 
-def _unrecorded(
+def _train_without_directory(
     config: TrainConfig, distributed: DistributedContext, interrupts: Interrupts | None
 ) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
@@ -132,7 +132,7 @@ def _unrecorded(
             raise
 
 
-def _recorded(
+def _train_in_directory(
     path: Path,
     config: TrainConfig,
     device: str | None,

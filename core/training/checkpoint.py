@@ -87,7 +87,7 @@ def check_epoch_position(path: Path, progress: RunProgress, trainer: Trainer) ->
     steps, total = progress.epoch.steps, trainer.steps_per_epoch
     if steps > total or (trainer.step - steps) % total:
         raise CheckpointError(
-            f"{path / STATE} has a header that makes no sense ({steps} steps into an epoch of {total} after "
+            f"{path / STATE} has an invalid header ({steps} steps into an epoch of {total} after "
             f"{trainer.step} steps); start a new run"
         )
 

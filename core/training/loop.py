@@ -38,7 +38,7 @@ from core.system.signals import Interrupts
 from core.text import memory_size
 from core.training.checkpoint import RunProgress, SavedState, check_epoch_position, read_checkpoint, write_checkpoint
 from core.training.distributed import DistributedContext
-from core.training.loss_window import RunningEpoch, Window, least_seconds
+from core.training.loss_window import RunningEpoch, Window, min_seconds
 from core.training.memory_estimate import training_memory
 from core.training.start import choose_device, start_event, warnings_at_start
 from core.training.trainer import PREVIEWS, Trainer
@@ -122,7 +122,7 @@ class TrainingLoop:
             # Load the data, and send the weights to the worker processes.
             validation = yield from self._load_data(trainer)
             self._distributed.broadcast(trainer.step)
-            self._distributed.broadcast_tensors(trainer.learned())
+            self._distributed.broadcast_tensors(trainer.training_state())
             self._saved_at = time.monotonic()
             yield from self._handle_requests(trainer)
             if trainer.step >= trainer.total_steps and not self._progress.epoch.steps:
@@ -199,7 +199,7 @@ class TrainingLoop:
 
     # Data
 
-    def _load_data(self, trainer: Trainer) -> Generator[Event, None, datasets.Dataset]:
+    def _load_data(self, trainer: Trainer) -> Generator[Event, None, datasets.LabeledImages]:
         """Find or download the dataset and put it on the device; returns the test split.
 
         Raises:
@@ -220,7 +220,7 @@ class TrainingLoop:
                 "put those back, or start a new run"
             )
         self._progress.data_sha256 = sha256
-        trainer.take(train.images, train.labels)
+        trainer.set_data(train.images, train.labels)
         if self.run is not None:
             check_epoch_position(self.run.path, self._progress, trainer)
         compiled = self.config.compile
@@ -247,7 +247,7 @@ class TrainingLoop:
                 message=f"training needs about {memory_size(memory)} of memory, and {memory_size(held + free)} are "
                 "available; if it runs out, use --fit-memory or a smaller --batch-size"
             )
-        return datasets.Dataset(test.images.to(trainer.device), test.labels.to(trainer.device))
+        return datasets.LabeledImages(test.images.to(trainer.device), test.labels.to(trainer.device))
 
     def _change_config(self, **changes: Any) -> None:
         """Change options and record them in the run directory."""
@@ -265,7 +265,7 @@ class TrainingLoop:
             count = self._steps_ahead(left - len(self._window))
             self._distributed.broadcast(count)
             for _ in range(count):
-                self._window.add(*trainer.advance())
+                self._window.add(*trainer.train_step())
             if len(self._window) == left or self._window.is_due(self._progress.seconds):
                 return
 
@@ -273,7 +273,7 @@ class TrainingLoop:
         """Steps to take before looking at the clock: one, or in a distributed run about a window's worth."""
         if self._distributed.size == 1 or not self._step_seconds:
             return 1
-        return max(1, min(left, round(least_seconds(self._progress.seconds) / self._step_seconds)))
+        return max(1, min(left, round(min_seconds(self._progress.seconds) / self._step_seconds)))
 
     def _log_window(self, trainer: Trainer) -> Iterator[Event]:
         """Read the window's losses and yield its events.
@@ -317,7 +317,7 @@ class TrainingLoop:
 
     # The end of an epoch
 
-    def _validate(self, trainer: Trainer, validation: datasets.Dataset) -> Generator[Event, None, float]:
+    def _validate(self, trainer: Trainer, validation: datasets.LabeledImages) -> Generator[Event, None, float]:
         """The validation loss of the EMA weights; requests are handled between batches."""
         total = 0.0
         for error in trainer.validation_errors(*validation):
@@ -343,7 +343,7 @@ class TrainingLoop:
             self._reference = yield from self._with_requests(trainer, preparation)
         n = min(EVALUATION_SAMPLES, len(self._reference.validation.images))
         try:
-            scores = quick_scores(trainer.sampleable(), n, self._reference)
+            scores = quick_scores(trainer.ema_model(), n, self._reference)
             frechet, agreement = yield from self._with_requests(trainer, scores)
         except NotFinite as error:
             yield Warned(message=f"no evaluation of epoch {epoch}: {error}")

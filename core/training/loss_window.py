@@ -1,4 +1,4 @@
-"""Losses left on the device and read a window at a time, since reading each step's loss would stall a GPU."""
+"""Windows of losses, read from the device at once, since reading each step's loss would stall a GPU."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from core.compute.device_memory import memory_held
 from core.runs.events import Progress
 
-LEAST_SECONDS = 0.1
-LEAST_SHARE = 1 / 10_000  # of the time elapsed, so that a log stays small however long a run
+MIN_SECONDS = 0.1  # of a window
+MIN_FRACTION = 1 / 10_000  # of the elapsed time, which bounds the length of a log
 
 
-def least_seconds(elapsed: float) -> float:
-    """How long a window should at least be, `elapsed` seconds into the run."""
-    return max(LEAST_SECONDS, elapsed * LEAST_SHARE)
+def min_seconds(elapsed: float) -> float:
+    """The minimum length of a window, `elapsed` seconds into the run."""
+    return max(MIN_SECONDS, elapsed * MIN_FRACTION)
 
 
 class Window:
-    """The steps since the last reading. Pauses and checkpoints between two windows do not count into its pace."""
+    """The steps since the last call of `read`. Time between two windows (pauses, checkpoints) does not count."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -33,63 +33,63 @@ class Window:
         return len(self._losses)
 
     def begin(self) -> None:
-        """Mark the start of a step; the first one of a window starts its clock."""
+        """Start the clock at the first step of a window."""
         if not self._losses:
             self._began = time.monotonic()
 
     def add(self, loss: Tensor, images: int) -> None:
-        """Keep one step's loss, a scalar on the device, and how many images it saw."""
+        """Add a step: its loss, a scalar on the device, and its number of images."""
         self._losses.append(loss)
         self._images += images
 
     def is_due(self, elapsed: float) -> bool:
-        """Whether it is long enough to be read, `elapsed` seconds into the run."""
-        return time.monotonic() - self._began >= least_seconds(elapsed)
+        """Whether it has the minimum length, `elapsed` seconds into the run."""
+        return time.monotonic() - self._began >= min_seconds(elapsed)
 
     def read(self) -> WindowResult:
-        """Wait for the device, read the losses and begin anew."""
+        """Wait for the device, read the losses and start a new window."""
         losses = torch.stack(self._losses).cpu().double()  # in this order: MPS has no float64
         seconds = max(time.monotonic() - self._began, 1e-9)
-        reading = WindowResult(losses, self._images / seconds, seconds)
+        result = WindowResult(losses, self._images / seconds, seconds)
         self._losses, self._images = [], 0
-        return reading
+        return result
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What a window held."""
+    """The losses and the throughput of a window."""
 
     losses: Tensor  # (steps,) float64, on the CPU
     images_per_second: float
     seconds: float
 
     @property
-    def counted(self) -> Tensor:
-        """The losses of the steps that were taken, which are all but those that are not numbers."""
+    def finite(self) -> Tensor:
+        """The losses of the steps that were not skipped."""
         return self.losses[self.losses.isfinite()]
 
     @property
     def skipped(self) -> int:
-        """How many steps were left out."""
-        return len(self.losses) - len(self.counted)
+        """Number of skipped steps, whose loss or gradient was not finite."""
+        return len(self.losses) - len(self.finite)
 
     def skipped_in_a_row(self, before: int) -> tuple[int, int]:
-        """The most steps in a row that were left out, and how many up to the last; `before` of them came before."""
-        most = row = before
+        """The longest run of skipped steps, and the one up to the last step; `before` steps precede the window."""
+        longest = row = before
         for taken in self.losses.isfinite().tolist():
             row = 0 if taken else row + 1
-            most = max(most, row)
-        return most, row
+            longest = max(longest, row)
+        return longest, row
 
     def as_event(self, *, step: int, epoch: int, learning_rate: float, device: torch.device) -> Progress:
-        """The window as an event, after `step` steps; its losses are NaN if no step was taken."""
-        counted = self.counted if len(self.counted) else self.losses[:1]
+        """The window as an event after `step` steps; its losses are NaN if all steps were skipped."""
+        finite = self.finite if len(self.finite) else self.losses[:1]
         return Progress(
             step=step,
             epoch=epoch,
-            loss=float(counted.mean()),
-            loss_min=float(counted.min()),
-            loss_max=float(counted.max()),
+            loss=float(finite.mean()),
+            loss_min=float(finite.min()),
+            loss_max=float(finite.max()),
             images_per_second=self.images_per_second,
             learning_rate=learning_rate,
             memory=memory_held(device),
@@ -98,22 +98,22 @@ class WindowResult:
 
 @dataclass(slots=True)
 class RunningEpoch:
-    """The losses of the epoch that is under way, kept in a checkpoint so that its average survives a restart."""
+    """Sums over the epoch in progress; saved in checkpoints."""
 
     total: float = 0.0
     steps: int = 0
     seconds: float = 0.0
     skipped: int = 0
 
-    def add(self, reading: WindowResult) -> None:
-        """Count a window in."""
-        self.total += float(reading.counted.sum())
-        self.steps += len(reading.losses)
-        self.seconds += reading.seconds
-        self.skipped += reading.skipped
+    def add(self, window: WindowResult) -> None:
+        """Add a window."""
+        self.total += float(window.finite.sum())
+        self.steps += len(window.losses)
+        self.seconds += window.seconds
+        self.skipped += window.skipped
 
     @property
     def average(self) -> float:
-        """The mean loss of the steps that were taken; NaN if those are less than half, and say little of the epoch."""
+        """The mean loss of the steps that were not skipped; NaN if more than half were."""
         taken = self.steps - self.skipped
         return self.total / taken if taken and taken >= self.skipped else math.nan

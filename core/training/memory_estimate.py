@@ -1,4 +1,4 @@
-"""How much memory a training will take, measured on small batches before it starts."""
+"""Estimate of the memory that training takes, measured on small batches."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from core.config.datasets import IMAGE_SIZE
 from core.diffusion.samplers import call_network
 from core.training.trainer import Trainer
 
-MEASURED = (1, 3)  # images in the small batches
+BATCH_SIZES = (1, 3)  # of the measured batches
 
 
 def training_memory(trainer: Trainer) -> int | None:
-    """Estimate how many bytes a training takes at its peak, on the device of `trainer`, which has its images already.
+    """Estimate the peak memory of training, in bytes, on the device of `trainer`, whose data is loaded.
 
     Weights, gradients, optimizer state, EMA weights and data are counted; what the backward pass needs is measured on
-    small batches and extrapolated. On a CPU the whole process counts. Seen to lie within an eighth
-    of the peak for the three presets at batches of 64 to 1,024 on a CPU. None where the small batches do not fit.
+    small batches and extrapolated. On a CPU the whole process counts. For the three presets, at batch sizes of 64 to
+    1,024 on a CPU, the estimate was within an eighth of the peak. None if the small batches do not fit.
     """
     config = trainer.config
     try:
-        saved = [_saved_for_backward(trainer, images) for images in MEASURED]
+        saved = [_saved_for_backward(trainer, images) for images in BATCH_SIZES]
     except RuntimeError as failure:
         if is_out_of_memory(failure):
             return None
         raise
     per_image, shared = (saved[1] - saved[0]) / 2, (3 * saved[0] - saved[1]) / 2
     images = trainer.micro_batch or -(-config.batch_size // trainer.distributed.size)
-    # Weights and data are held already. To come are gradients, at most two moments for each weight, and gradients of
-    # activations, which add a quarter to the activations themselves.
+    # Weights and data are allocated already. Missing are gradients, at most two moments per weight, and gradients of
+    # activations, which add a quarter to the activations.
     weights = sum(weight.nbytes for weight in trainer.net.parameters())
     return round((memory_held(trainer.device) or 0) + 3 * weights + shared + 1.25 * per_image * images)
 
 
 def _saved_for_backward(trainer: Trainer, images: int) -> int:
-    """Bytes that a forward pass of so many images saves for the backward pass, without the weights themselves."""
+    """Bytes that a forward pass of `images` images saves for the backward pass, without the weights."""
     config, device = trainer.config, trainer.device
     weights = {weight.untyped_storage().data_ptr() for weight in trainer.net.parameters()}
     saved: dict[int, Tensor] = {}
 
     def save(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor  # kept alive, so that no two of them share an address
+        saved[tensor.untyped_storage().data_ptr()] = tensor  # a reference, so that no address is reused
         return tensor
 
     x = torch.zeros((images, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""Muon: steps whose directions are all of one size, for the weights of hidden convolutions."""
+"""The Muon optimizer, for the weights of hidden convolutions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, chosen there for the fastest growth near 0
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic Newton-Schulz iteration
 ITERATIONS = 5
 
 
 class Muon:
-    """Momentum whose direction is made orthogonal, for each weight seen as a matrix (out, in * height * width).
+    """Nesterov momentum, orthogonalized for each weight as a matrix (out, in * height * width).
 
-    Weights of one shape are computed together. Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with
-    Nesterov's momentum and the scale max(1, rows / columns)^1/2.
+    Weights of the same shape are batched. Updates are scaled by max(1, rows / columns)^1/2. Source: Jordan et al. 2024
+    (kellerjordan.github.io/posts/muon).
     """
 
     def __init__(
@@ -24,31 +24,33 @@ class Muon:
         *,
         momentum: float,
         weight_decay: float,
-        precision: torch.dtype = torch.bfloat16,  # of the iteration, which in bfloat16 makes much of a last digit
+        precision: torch.dtype = torch.bfloat16,  # of the iteration; bfloat16 amplifies differences in the last digits
     ) -> None:
         self.parameters = list(parameters)
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.precision = precision
         self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._alike: dict[tuple[int, int], list[int]] = {}  # positions of the weights of one matrix shape
+        self._indices_by_shape: dict[tuple[int, int], list[int]] = {}  # indices of the weights, by matrix shape
         for index, parameter in enumerate(self.parameters):
-            self._alike.setdefault((len(parameter), parameter[0].numel()), []).append(index)
+            self._indices_by_shape.setdefault((len(parameter), parameter[0].numel()), []).append(index)
 
     @torch.no_grad()
     def step(self, rate: float, finite: Tensor) -> None:
-        """Move the weights by their gradients; where `finite`, a scalar on the device, is False they stay."""
-        size = rate * finite.float()
-        for (rows, columns), positions in self._alike.items():
-            weights: list[Tensor] = [self.parameters[index] for index in positions]
-            averages = [self.averages[index] for index in positions]
+        """Update the weights, unless `finite`, a scalar on the device, is False."""
+        learning_rate = rate * finite.float()
+        for (rows, columns), indices in self._indices_by_shape.items():
+            weights: list[Tensor] = [self.parameters[index] for index in indices]
+            averages = [self.averages[index] for index in indices]
             gradients = [torch.where(finite, _gradient(weight), 0) for weight in weights]
             torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
             ahead = torch._foreach_lerp(gradients, averages, self.momentum)
-            moves = orthogonalized(torch.stack([matrix.reshape(rows, columns) for matrix in ahead]), self.precision)
-            moves *= size * max(1.0, rows / columns) ** 0.5
-            torch._foreach_mul_(weights, 1 - size * self.weight_decay)
-            torch._foreach_sub_(weights, [move.view(weight.shape) for move, weight in zip(moves, weights, strict=True)])
+            updates = orthogonalized(torch.stack([matrix.reshape(rows, columns) for matrix in ahead]), self.precision)
+            updates *= learning_rate * max(1.0, rows / columns) ** 0.5
+            torch._foreach_mul_(weights, 1 - learning_rate * self.weight_decay)
+            torch._foreach_sub_(
+                weights, [update.view(weight.shape) for update, weight in zip(updates, weights, strict=True)]
+            )
 
 
 def _gradient(weight: Tensor) -> Tensor:
@@ -57,9 +59,9 @@ def _gradient(weight: Tensor) -> Tensor:
 
 
 def orthogonalized(matrices: Tensor, precision: torch.dtype = torch.bfloat16) -> Tensor:
-    """Each of (N, rows, columns) with its singular values moved to about 1 (0.7 to 1.2), float32.
+    """Matrices, (N, rows, columns), with singular values moved to about 1 (0.7 to 1.2), float32.
 
-    Computed in `precision` by Newton and Schulz's iteration; a matrix of zeros stays one.
+    Computed in `precision` with the Newton-Schulz iteration; a matrix of zeros stays zero.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]

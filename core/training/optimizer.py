@@ -1,4 +1,4 @@
-"""The optimizer of a run, with the run's learning rate, and no step where a gradient is not a number."""
+"""The optimizer of a run, its learning-rate schedule, and skipped steps if a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from core.training.muon import Muon
 
 BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.95), "muon": (0.9, 0.95)}
 MUON_MOMENTUM = 0.95
-MUON_SCALE = 10.0  # its steps, in learning rates: all directions of a weight move alike, so each can move further
-FEWEST_CHANNELS = 16
-WARMUP_STEPS, WARMUP_SHARE = 100, 0.05  # by default: so many steps, but at most this share of a short run
+MUON_SCALE = 10.0  # Muon's learning rate relative to AdamW's: all directions of a weight move equally far
+MIN_CHANNELS = 16
+WARMUP_STEPS, WARMUP_FRACTION = 100, 0.05  # by default: this many steps, but at most this fraction of the run
 FUSED = ("cpu", "cuda")  # device types whose fused step takes `found_inf`
 
 
 def warmup_steps(config: TrainConfig, total: int) -> int:
     """Steps of learning-rate warmup in a run of `total` steps: as configured, else 100, but at most 5% of the run."""
-    return min(WARMUP_STEPS, int(total * WARMUP_SHARE)) if config.warmup_steps is None else config.warmup_steps
+    return min(WARMUP_STEPS, int(total * WARMUP_FRACTION)) if config.warmup_steps is None else config.warmup_steps
 
 
 class Optimizer:
-    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), fused where the device can.
+    """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), fused if the device supports it.
 
-    "muon" moves the weights of hidden convolutions by Muon, and all others by AdamW.
+    "muon" updates the weights of hidden convolutions with Muon and all others with AdamW.
     """
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
@@ -48,24 +48,24 @@ class Optimizer:
     def rate(self, step: int, total: int) -> float:
         """The learning rate of step `step` (from 0) of `total`: linear warmup, then constant or a linear decay to 0."""
         warmup = warmup_steps(self.config, total)
-        grown = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        left = 1 - step / total if self.config.lr_schedule == "linear" else 1.0
-        return self.config.learning_rate * grown * max(left, 0.0)
+        warmup_factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        decay_factor = 1 - step / total if self.config.lr_schedule == "linear" else 1.0
+        return self.config.learning_rate * warmup_factor * max(decay_factor, 0.0)
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def step(self, loss: Tensor, step: int, total: int) -> Tensor:
-        """Move the weights, unless the loss or a gradient is not finite; whether it was, as a scalar on the device."""
+        """Update the weights if the loss and all gradients are finite; returns whether they are, as a device scalar."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norms = torch.stack([loss.detach(), *torch._foreach_norm(gradients)])
         finite = norms.isfinite().all()
         rate = self.rate(step, total)
         for group in self._adam.param_groups:
             group["lr"] = rate
-        if self._fused:  # decided on the device, so that nothing waits for it
+        if self._fused:  # without synchronizing with the device
             self._adam.found_inf = (~finite).float()  # type: ignore[attr-defined] # as torch.amp's scaler does
             self._adam.step()
         elif bool(finite):
@@ -76,11 +76,11 @@ class Optimizer:
     def state(self) -> dict[str, Tensor]:
         """The moments, by optimizer and position of their parameter."""
         moments = self._adam.state_dict()["state"]
-        adam = {f"adam.{index}.{key}": value for index, kept in moments.items() for key, value in kept.items()}
+        adam = {f"adam.{index}.{key}": value for index, parts in moments.items() for key, value in parts.items()}
         return adam | {f"muon.{index}": average for index, average in enumerate(self._muon.averages)}
 
     def layout(self, step: int) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of what `state` gives after `step` steps; Adam has no moments before the first."""
+        """Names and shapes of the tensors of `state` after `step` steps; Adam has no moments before the first."""
         shapes: dict[str, tuple[int, ...]] = {}
         for index, weight in enumerate(self._adam.param_groups[0]["params"] if step else ()):
             moments = {f"adam.{index}.{part}": tuple(weight.shape) for part in ("exp_avg", "exp_avg_sq")}
@@ -89,19 +89,19 @@ class Optimizer:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Restore the moments that `state` gave after `step` steps.
+        """Restore the moments that `state` returned after `step` steps.
 
         Raises:
-            CheckpointError: they are not those of this net, or hold values that cannot be moments.
+            CheckpointError: they do not fit this network, or have impossible values.
         """
         if self.layout(step) != {name: tuple(value.shape) for name, value in tensors.items()}:
             raise CheckpointError("the optimizer's state belongs to another model; start a new run")
         for name, value in tensors.items():
-            if not _possible(name.rpartition(".")[2], value, step):
+            if not _is_possible(name.rpartition(".")[2], value, step):
                 raise CheckpointError(f"the optimizer's state has impossible values in {name}; start a new run")
         state: dict[int, dict[str, Tensor]] = {}
         for index, weight in enumerate(self._adam.param_groups[0]["params"] if step else ()):
-            # Copies, in the memory layout of the weight, which a fused step takes for granted.
+            # Copies in the memory layout of the weight, as the fused step requires.
             moments = {part: torch.empty_like(weight) for part in ("exp_avg", "exp_avg_sq")}
             for part, moment in moments.items():
                 moment.copy_(tensors[f"adam.{index}.{part}"])
@@ -112,8 +112,8 @@ class Optimizer:
             average.copy_(tensors[f"muon.{index}"])
 
 
-def _possible(part: str, value: Tensor, step: int) -> bool:
-    """Whether a moment, or the count of Adam's steps, can have this value after `step` steps."""
+def _is_possible(part: str, value: Tensor, step: int) -> bool:
+    """Whether a moment, or Adam's step count, can have this value after `step` steps."""
     if not bool(value.isfinite().all()):
         return False
     if part == "step":
@@ -122,7 +122,7 @@ def _possible(part: str, value: Tensor, step: int) -> bool:
 
 
 def _hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:
-    """The weights of all convolutions but those at the image, whose few channels make poor matrices."""
+    """The weights of all convolutions with at least `MIN_CHANNELS` input and output channels."""
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    wide = [layer for layer in layers if min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS]
+    wide = [layer for layer in layers if min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS]
     return [weight for layer in wide for weight in layer.parameters() if weight.dim() == 4]

@@ -1,4 +1,4 @@
-"""The state of a run: the tensors and the progress that a checkpoint must hold for training to resume."""
+"""The state of a run: the tensors and the progress that training resumes from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_state(path: Path) -> Content:
     """Read the state of a run: tensors on the CPU, the config, the step and the progress.
 
     Raises:
-        CheckpointError: as `read_tensors`; or something that resuming needs is missing or impossible.
+        CheckpointError: as for `read_tensors`; also if something is missing or has an impossible value.
     """
     return read_tensors(path, "state", _check_state)
 
@@ -32,30 +32,30 @@ def _check_state(
     path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, TensorInfo]
 ) -> None:
     check_progress(path, progress, step)
-    wanted = state_layout(config, step)
-    missing = sorted(name for name in wanted.keys() - found.keys() if name.startswith("optimizer."))
+    expected = state_layout(config, step)
+    missing = sorted(name for name in expected.keys() - found.keys() if name.startswith("optimizer."))
     if missing:
         raise CheckpointError(f"{path} lacks what resuming needs ({missing[0]} is missing); start a new run")
-    check_layout(path, wanted, found)
+    check_layout(path, expected, found)
 
 
 def state_layout(config: TrainConfig, step: int) -> dict[str, ExpectedTensor]:
-    """The tensors of the state of a run with this config after `step` steps."""
+    """The layout of a run's state after `step` steps."""
     net = build_meta_model(config.model, **config.model_options)
     weights = expected_layout(net, EXACT)
     moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
     return state_parts(weights, weights if config.ema else {}, moments)
 
 
-def state_parts(net: Mapping[str, T], kept: Mapping[str, T], optimizer: Mapping[str, T]) -> dict[str, T]:
-    """The parts of a state under the names that its file has for them."""
-    parts = {"net": net, "kept": kept, "optimizer": optimizer}
+def state_parts(net: Mapping[str, T], ema: Mapping[str, T], optimizer: Mapping[str, T]) -> dict[str, T]:
+    """The tensors of a state under their names in the file."""
+    parts = {"net": net, "ema": ema, "optimizer": optimizer}
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0)]
-Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # ends up in a warning on a terminal
+Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # quoted in warnings
 
 
 class _Epoch(BaseModel):
@@ -67,7 +67,7 @@ class _Epoch(BaseModel):
 
 
 class _Progress(BaseModel):
-    """What a state records of its run besides the tensors and the step."""
+    """The progress in the header of a state."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
     epoch: _Epoch
@@ -79,10 +79,10 @@ class _Progress(BaseModel):
 
 
 def check_progress(path: Path, recorded: dict[str, Any], step: int) -> None:
-    """Check what a state after `step` steps records of its run.
+    """Check the progress in the header of a state after `step` steps.
 
     Raises:
-        CheckpointError: something is missing, of another type, or out of its range.
+        CheckpointError: a value is missing, of another type, or out of its range.
     """
     try:
         progress = _Progress(**recorded)
@@ -92,11 +92,11 @@ def check_progress(path: Path, recorded: dict[str, Any], step: int) -> None:
         if first["type"] == "missing":
             raise CheckpointError(f"{path} lacks what resuming needs ({name}); start a new run") from None
         raise CheckpointError(
-            f"{path} has a header that makes no sense ({name}: {first['msg']}); take another checkpoint"
+            f"{path} has an invalid header ({name}: {first['msg']}); use another checkpoint"
         ) from None
     epoch = progress.epoch
     if not epoch.skipped <= epoch.steps <= step:
         raise CheckpointError(
-            f"{path} has a header that makes no sense ({epoch.skipped} of {epoch.steps} steps of an epoch skipped "
-            f"after {step} steps); take another checkpoint"
+            f"{path} has an invalid header ({epoch.skipped} of {epoch.steps} steps of an epoch skipped "
+            f"after {step} steps); use another checkpoint"
         )

@@ -1,4 +1,4 @@
-"""The state of one training and the step that moves it, apart from logs, windows and files."""
+"""The network in training, its optimizer and data, and the training step."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ VALIDATION_SEED = 0  # the same noise for every run, so that validation losses c
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images and what was drawn to corrupt them; a slice of it is a batch of those images."""
+    """Images and the noise, noise levels and labels that a step uses; can be sliced."""
 
-    x0: Tensor  # (B, 1, 28, 28), in the path's range
+    x0: Tensor  # (B, 1, 28, 28), in the path's value range
     noise: Tensor  # like x0
     t: Tensor  # (B,)
-    labels: Tensor | None  # (B,) int64, for a net that is told of them
+    labels: Tensor | None  # (B,) int64; None for an unconditional network
 
     def __len__(self) -> int:
         return len(self.x0)
@@ -53,10 +53,10 @@ class Batch:
 
 
 class Trainer:
-    """A network, its optimizer and its images on one device; step k is a pure function of (config.seed, k).
+    """A network, its optimizer and its data on one device; step k is a pure function of (config.seed, k).
 
-    `net` is being trained; `kept` has the weights to sample with: their EMA, or those of `net`. In a distributed run
-    each process has a trainer, and all of them take the same steps.
+    `net` is trained; `ema_net` has the EMA weights, or is `net` if the config has no EMA. In a distributed run each
+    process has a trainer, and all take the same steps.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Trainer:
         self.config = config
         self.device = device
         self.distributed = distributed or DistributedContext()
-        self.micro_batch = config.micro_batch  # halved where memory runs out, if the config allows it
+        self.micro_batch = config.micro_batch  # halved when memory runs out, if the config allows it
         self.path = PATHS[config.path]
         self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=device)
         self.labels = torch.empty(0, dtype=torch.int64, device=device)
@@ -83,20 +83,20 @@ class Trainer:
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64, device=device)
 
-    def take(self, images: Tensor, labels: Tensor) -> None:
-        """Put training images, (N, 1, 28, 28) uint8, and their classes, (N,) int64, on the device."""
+    def set_data(self, images: Tensor, labels: Tensor) -> None:
+        """Move training images, (N, 1, 28, 28) uint8, and labels, (N,) int64, to the device."""
         with training_mode(self.device):
             self.images = padded(images, self.config.augment_shift).to(self.device)
             self.labels = labels.to(self.device)
 
     def compile(self) -> None:
-        """Let torch.compile make the steps of whole batches faster; the first of them waits for it."""
+        """Compile the network for full batches; the first step then waits for the compiler."""
         secure_compile_cache()
         self._compiled = torch.compile(self._wrapped)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch; the last batch may be short."""
+        """Steps per epoch; the last batch may be smaller."""
         return -(-len(self.images) // self.config.batch_size)
 
     @property
@@ -106,16 +106,16 @@ class Trainer:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the net learns."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.net.parameters())
 
     @property
     def learning_rate(self) -> float:
-        """Of the step that comes next."""
+        """Learning rate of the next step."""
         return self.optimizer.rate(self.step, self.total_steps)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Step `step`'s images, (B, 1, 28, 28) in [0, 1], and classes, (B,), on the device."""
+        """The images, (B, 1, 28, 28) in [0, 1], and labels, (B,), of a step, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
@@ -128,75 +128,78 @@ class Trainer:
             )
         return images.float().div_(255), self.labels[chosen]
 
-    def advance(self) -> tuple[Tensor, int]:
-        """Take one step; the loss before it, a scalar left on the device, and how many images it saw.
+    def train_step(self) -> tuple[Tensor, int]:
+        """Take one step.
 
-        Where the loss or a gradient is not a number, the weights stay as they are, so that nothing of it reaches their
-        average either, and the loss is NaN. Where memory runs out, `micro_batch` is halved if the config allows it.
+        If the loss or a gradient is not finite, the weights and their EMA stay unchanged and the loss is NaN. If memory
+        runs out, `micro_batch` is halved and the step retried, if the config allows it.
+
+        Returns:
+            The loss before the step, a scalar on the device, and the number of images.
         """
         with training_mode(self.device):
-            return self._advance()
+            return self._train_step()
 
-    def _advance(self) -> tuple[Tensor, int]:
-        batch = self._drawn(self.step)
+    def _train_step(self) -> tuple[Tensor, int]:
+        batch = self._sample_batch(self.step)
         loss = self._gradients(batch)
         while loss is None:
             loss = self._gradients(batch)
         finite = self.optimizer.step(loss, self.step, self.total_steps)
         if self.config.ema:
-            # The average of the last `ema` of all steps so far, at every moment: Karras et al. 2024, section 3.1.
-            share = 1 / (self.config.ema * self.step + 1)
-            torch._foreach_lerp_(self._averages, self._weights, share)
+            # An average over the last fraction `ema` of all steps so far (Karras et al. 2024, section 3.1).
+            decay = 1 / (self.config.ema * self.step + 1)
+            torch._foreach_lerp_(self._averages, self._weights, decay)
         self.step += 1
         return torch.where(finite, loss, torch.nan), len(batch)
 
-    def _drawn(self, step: int) -> Batch:
-        """All that a step draws, for the whole batch, whichever part of it is computed here."""
+    def _sample_batch(self, step: int) -> Batch:
+        """The whole batch of a step with its noise and noise levels, of which this process computes a part."""
         images, labels = self.batch(step)
-        hidden = self._hidden(labels)
+        given_labels = self._drop_labels(labels)
         generator = generator_for(self.config.seed, CORRUPTION, step, self.device)
-        return self._corrupted(images, hidden, generator)
+        return self._corrupt(images, given_labels, generator)
 
     def _gradients(self, batch: Batch) -> Tensor | None:
         """Compute the batch's gradients on all processes; its loss, or None if the step must be retried."""
         self.optimizer.clear()
         mine = batch[self.distributed.local_slice(len(batch))]
-        most = -(-len(batch) // self.distributed.size)  # images of one process
-        size = min(self.micro_batch or most, most)
-        halves = self.config.fit_memory and size > 1
-        # A process that is left without an image takes part with one that does not count.
+        largest = -(-len(batch) // self.distributed.size)  # number of images of one process
+        size = min(self.micro_batch or largest, largest)
+        may_halve = self.config.fit_memory and size > 1
+        # A process without an image of its own takes part with one that has no weight in the loss.
         parts = [mine[start : start + size] for start in range(0, len(mine), size)] or [batch[:1]]
         total = torch.zeros((), device=self.device, dtype=torch.float32)
         fits = True
         try:
             for number, part in enumerate(parts, start=1):
-                counted = len(part) / len(batch) if len(mine) else 0.0
-                # Gradients are exchanged with the last part; where halving is allowed only when it fitted everywhere.
-                with self.distributed.no_sync(self._wrapped) if number < len(parts) or halves else nullcontext():
-                    loss = self._errors(self._net_for(part), part).mean() * counted
+                weight = len(part) / len(batch) if len(mine) else 0.0
+                # Gradients are averaged with the last part; if halving is allowed, only once it fits on all processes.
+                with self.distributed.no_sync(self._wrapped) if number < len(parts) or may_halve else nullcontext():
+                    loss = self._squared_errors(self._network_for(part), part).mean() * weight
                     (loss * self.distributed.size).backward()  # type: ignore[no-untyped-call] # averaged over the distributed
                 total += loss.detach()
         except RuntimeError as failure:
-            if not (halves and is_out_of_memory(failure)):
+            if not (may_halve and is_out_of_memory(failure)):
                 raise
             fits = False
-        if halves and not self.distributed.all_true(fits):
+        if may_halve and not self.distributed.all_true(fits):
             self.micro_batch = -(-size // 2)
-            if self.device.type == "cuda":  # out here, where the failure holds no tensors any more
+            if self.device.type == "cuda":  # out here the exception no longer holds tensors
                 torch.cuda.empty_cache()
             return None
-        if halves:
+        if may_halve:
             self.distributed.all_reduce_mean(parameter.grad for parameter in self._weights)
         return self.distributed.all_reduce_sum(total)
 
-    def _net_for(self, part: Batch) -> Callable[..., Any]:
-        """The net to ask: compiled only for parts of the usual size, since each other size would be compiled anew."""
+    def _network_for(self, part: Batch) -> Callable[..., Any]:
+        """The compiled network for parts of the usual size, else the eager one: each size is compiled separately."""
         whole = self.distributed.local_slice(self.config.batch_size)
-        usual = len(part) == min(self.micro_batch or self.config.batch_size, whole.stop - whole.start)
-        return self._compiled if self._compiled is not None and usual else self._wrapped
+        is_usual = len(part) == min(self.micro_batch or self.config.batch_size, whole.stop - whole.start)
+        return self._compiled if self._compiled is not None and is_usual else self._wrapped
 
-    def _hidden(self, labels: Tensor) -> Tensor | None:
-        """The classes with some of them hidden, so that the net also learns to do without."""
+    def _drop_labels(self, labels: Tensor) -> Tensor | None:
+        """Replace some labels by the null class, for classifier-free guidance; None for an unconditional network."""
         if not self.config.class_conditional:
             return None
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
@@ -204,26 +207,26 @@ class Trainer:
         dropped = drawn < self.config.label_dropout
         return torch.where(dropped, NULL_CLASS, labels)
 
-    def _corrupted(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
+    def _corrupt(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
         x0 = self.path.normalize(images)
         t = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
         noise = self.path.sample_noise(x0.shape, generator).to(self.device)
         return Batch(x0, noise, t, labels)
 
-    def _errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
-        """Squared errors of the net's prediction, (B, 1, 28, 28), as the loss counts them."""
+    def _squared_errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
+        """Weighted squared errors of the prediction, (B, 1, 28, 28); their mean is the loss."""
         config, path = self.config, self.path
         x = path.interpolate(batch.x0, batch.noise, batch.t).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
             output = call_network(net, x, batch.t, batch.labels, time_conditioning=config.time_conditioning)
-        wanted = training_target(path, config.prediction, batch.x0, batch.noise, batch.t)
-        errors = functional.mse_loss(output.float(), wanted, reduction="none")
+        target = training_target(path, config.prediction, batch.x0, batch.noise, batch.t)
+        errors = functional.mse_loss(output.float(), target, reduction="none")
         if config.weighting != "prediction":
             errors = errors * loss_weight(path, config.prediction, config.weighting, batch.t).view(-1, 1, 1, 1)
         return errors
 
     def validation_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
-        """Each validation batch's summed squared error, a scalar, with noise levels and noise that never change.
+        """The summed squared error of each validation batch, a scalar, with the same noise and noise levels every time.
 
         Args:
             images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the validation loss.
@@ -232,56 +235,56 @@ class Trainer:
         size = self.config.batch_size
         for position in range(0, len(images), size):
             x0 = images[position : position + size].to(self.device).float().div_(255)
-            known = labels[position : position + size].to(self.device) if self.config.class_conditional else None
+            given_labels = labels[position : position + size].to(self.device) if self.config.class_conditional else None
             generator = generator_for(VALIDATION_SEED, VALIDATION, position)
             with evaluating(self.ema_net):
-                errors = self._errors(self.ema_net, self._corrupted(x0, known, generator))
+                errors = self._squared_errors(self.ema_net, self._corrupt(x0, given_labels, generator))
             yield errors.sum()
 
     def preview(self) -> Tensor:
-        """Samples from the same noise every time: (8, 1, 28, 28) around [0, 1]."""
+        """Samples from the same noise every time, (8, 1, 28, 28) around [0, 1]."""
         with evaluating(self.ema_net):
-            *_, last = sample(self.sampleable(), n=PREVIEWS, seed=PREVIEW_SEED)
+            *_, last = sample(self.ema_model(), n=PREVIEWS, seed=PREVIEW_SEED)
         return last.x
 
-    def sampleable(self) -> LoadedModel:
-        """The kept weights as they are now, as `sample` takes them."""
+    def ema_model(self) -> LoadedModel:
+        """The current EMA weights as a model for `sample`."""
         return LoadedModel(self.ema_net, self.config, self.step, self.config.name or "")
 
     def is_finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether every weight is finite."""
         return all(bool(torch.isfinite(weight).all()) for weight in (*self._weights, *self._averages))
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, their average and the optimizer's moments, by name: with the step, all that resuming needs."""
+        """Weights, EMA weights and the optimizer's moments, by name: together with the step all that resuming needs."""
         averages = self.ema_net.state_dict() if self.config.ema else {}
         return state_parts(self.net.state_dict(), averages, self.optimizer.state())
 
-    def learned(self) -> dict[str, Tensor]:
-        """Of `state`, what the next steps depend on: all but the average of the weights."""
+    def training_state(self) -> dict[str, Tensor]:
+        """The part of `state` that the next steps depend on: all but the EMA weights."""
         return state_parts(self.net.state_dict(), {}, self.optimizer.state())
 
     def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
-        """Take up the state that `state` gave after `step` steps, and that was read from `source`.
+        """Restore what `state` returned after `step` steps; `source` is named in errors.
 
         Raises:
-            CheckpointError: weights or moments are not those of this net.
+            CheckpointError: weights or moments do not fit this network.
         """
-        parts: dict[str, dict[str, Tensor]] = {"net": {}, "kept": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         with training_mode(self.device):
             fill(self.net, parts["net"], source)
             if self.config.ema:
-                fill(self.ema_net, parts["kept"], source)
+                fill(self.ema_net, parts["ema"], source)
             self.optimizer.restore(parts["optimizer"], step)
         self.step = step
 
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode before is put back."""
+    """Evaluation mode without gradients; restores the previous mode."""
     training = net.training
     net.eval()
     try:

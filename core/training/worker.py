@@ -1,4 +1,4 @@
-"""A worker process of a distributed run: prepares and takes steps as the main process asks."""
+"""A worker process of a distributed run: takes the steps that the main process requests."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ T = TypeVar("T")
 
 
 def run_worker(distributed: DistributedContext) -> None:
-    """Take the steps that the main process asks for, once all processes are connected, until the run ends.
+    """Take the steps that the main process requests until the run ends.
 
-    The config is that of the main process. Signals are left to the main process, which ends the workers after a
-    checkpoint. Only the main process has the EMA, which no step depends on.
+    All processes must be connected. The config is that of the main process, but without EMA, which no step depends on.
+    Signals are ignored: the main process handles them and ends the workers after a checkpoint.
 
     Raises:
-        MinidiffError: this process cannot take part, as the main process is told, or another process was lost.
+        MinidiffError: this process cannot take part, which the main process reports, or another process was lost.
     """
     with Interrupts(patient=True), distributed.process_group():
         config = TrainConfig(**distributed.receive()).changed(ema=0)
-        device = _answered(distributed, lambda: _pick_device(distributed, config))
+        device = _report_result(distributed, lambda: _pick_device(distributed, config))
         with TorchSettings(config), within_memory(out_of_memory_error(config)):
             trainer = Trainer(config, device, distributed)
             message = distributed.receive()
             if message is None:  # stopped while the data was being downloaded
                 return
-            _answered(distributed, lambda: _take_data(trainer, message))
+            _report_result(distributed, lambda: _load_data(trainer, message))
             step = distributed.receive()
             trainer.restore(distributed.receive_tensors(), step, Path("the main process's state"))
             while steps := distributed.receive():
                 for _ in range(steps):
-                    trainer.advance()
+                    trainer.train_step()
 
 
-def _answered(distributed: DistributedContext, prepare: Callable[[], tuple[T, str]]) -> T:
-    """Prepare something and report the result to all processes."""
+def _report_result(distributed: DistributedContext, prepare: Callable[[], tuple[T, str]]) -> T:
+    """Call `prepare` and send its text, or its error, to all processes."""
     try:
-        found, words = prepare()
+        result, text = prepare()
     except MinidiffError as error:
         distributed.all_gather(f"{REFUSAL}{error}")
         raise
-    distributed.all_gather(words)
-    return found
+    distributed.all_gather(text)
+    return result
 
 
 def _pick_device(distributed: DistributedContext, config: TrainConfig) -> tuple[torch.device, str]:
@@ -63,13 +63,13 @@ def _pick_device(distributed: DistributedContext, config: TrainConfig) -> tuple[
     return device, distributed.device_name(device)
 
 
-def _take_data(trainer: Trainer, message: dict[str, Any]) -> tuple[None, str]:
-    """Read the images that the main process trains on."""
+def _load_data(trainer: Trainer, message: dict[str, Any]) -> tuple[None, str]:
+    """Load the images that the main process trains on."""
     located = result_of(datasets.locate(message["dataset"], trainer.config.data_root, limit=trainer.config.limit))
     train = datasets.read(located, "train", trainer.config.limit)
     if images_sha256(train) != message["sha256"]:
         raise RunError(f"the {located.name} images in {located.directory} are not those of the main process")
-    trainer.take(train.images, train.labels)
+    trainer.set_data(train.images, train.labels)
     if message["compile"]:
         trainer.compile()
     return None, ""

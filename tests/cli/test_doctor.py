@@ -160,7 +160,7 @@ def test_a_torchvision_of_another_build_is_recognised_by_its_error(fake_torch: A
     fake_torch(WORKING_TORCH.format(count=0), "raise RuntimeError('operator torchvision::nms does not exist')")
     problem = only(doctor._package_problems(GOOD, doctor.probe_torch(30)))
     assert "different builds" in problem.what
-    assert "pip install --force-reinstall torch torchvision" in problem.cure
+    assert "pip install --force-reinstall torch torchvision" in problem.fix
 
 
 def test_different_local_versions_are_different_builds(needs: Any) -> None:
@@ -185,27 +185,27 @@ def test_matching_torch_and_torchvision_are_not_a_problem(needs: Any, requiremen
 def test_a_missing_package_is_reported_with_its_install_command(needs: Any) -> None:
     needs()
     problem = only(doctor._package_problems(GOOD | {"diffusers": None}, Torch("2.9.0")))
-    assert problem.cure == "run `pip install diffusers`"
+    assert problem.fix == "run `pip install diffusers`"
 
 
 def test_a_cpu_build_of_torch_on_a_gpu_machine_is_reported() -> None:
     problem = only(doctor._gpu_problems([GPU, CPU], Torch("2.9.0+cpu"), (13, 0)))
     assert "not built for CUDA" in problem.what
-    assert "CUDA build of torch" in problem.cure
+    assert "CUDA build of torch" in problem.fix
 
 
 def test_hidden_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     hidden = dataclasses.replace(GPU, device=None)
     problem = only(doctor._gpu_problems([hidden, CPU], Torch("2.9.0+cu128", "12.8"), (13, 0)))
-    assert problem.cure == "unset CUDA_VISIBLE_DEVICES"
+    assert problem.fix == "unset CUDA_VISIBLE_DEVICES"
 
 
 @pytest.mark.parametrize(("driver", "old"), [((12, 2), True), ((13, 0), False), (None, False)])
 def test_a_driver_older_than_the_cuda_version_of_torch_is_reported(driver: tuple[int, int] | None, old: bool) -> None:
     torch = Torch("2.15.0+cu132", "13.2", warnings=("it said so",))
     problem = only(doctor._gpu_problems([GPU, CPU], torch, driver))
-    assert ("update the driver" in problem.cure) == old
+    assert ("update the driver" in problem.fix) == old
     assert ("it said so" in problem.what) == (not old)
 
 
@@ -271,7 +271,7 @@ def test_a_truncated_data_file_is_reported(tmp_path: Path, small_sets: Any) -> N
     assert result == [doctor.Data("one", str(raw), ("test",))]
     problem = only(problems)
     assert f"{raw / 'train-images'} has 17 bytes instead of 18" in problem.what
-    assert "delete it" in problem.cure
+    assert "delete it" in problem.fix
 
 
 def test_a_root_that_is_a_file_is_reported(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_settings_that_kill_training_at_logout_are_reported_with_a_fix(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr("core.system.logout.LINGER", tmp_path / "linger")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    ((what, cure),) = logout_warnings()
+    ((what, fix),) = logout_warnings()
     assert "KillUserProcesses" in what
-    assert "enable-linger" in cure
+    assert "enable-linger" in fix
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / getpass.getuser()).touch()
     assert logout_warnings() == []

@@ -47,12 +47,12 @@ def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None
     evaluation = json.loads(capsys.readouterr().out)
     assert (evaluation["model"], evaluation["dataset"], evaluation["n"]) == ("untrained", "glyphs", 20)
     assert evaluation["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
-    for what in ("samples", "floor"):
+    for what in ("samples", "baseline"):
         for shape in ("conv", "mlp"):
             assert sum(evaluation[what][shape]["classes"]) == 20
             assert evaluation[what][shape]["cas"] is None
     assert evaluation["samples"]["conv"]["agreement"] is None
-    assert evaluation["samples"]["conv"]["frechet"] > evaluation["floor"]["conv"]["frechet"]
+    assert evaluation["samples"]["conv"]["frechet"] > evaluation["baseline"]["conv"]["frechet"]
 
 
 def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(home: Path) -> None:
@@ -81,12 +81,12 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
         check=True,
     )
     evaluation = json.loads(process.stdout)
-    sets = [evaluation[what][shape] for shape in ("conv", "mlp") for what in ("samples", "floor")]
+    sets = [evaluation[what][shape] for shape in ("conv", "mlp") for what in ("samples", "baseline")]
     assert frechet.split() == ["Frechet", *(f"{one['frechet']:.4f}" for one in sets)]
     assert kid.split() == ["KID", "x", "1000", *(f"{one['kernel'] * 1000:.3f}" for one in sets)]
     assert precision.split() == ["precision", *(f"{one['precision']:.2%}" for one in sets)]
     assert recall.split() == ["recall", *(f"{one['recall']:.2%}" for one in sets)]
-    baselines = [f"{evaluation['floor'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
+    baselines = [f"{evaluation['baseline'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
     assert agreement.split() == ["agreement", "N/A", baselines[0], "N/A", baselines[1]]
     assert accuracy.split() == [
         "test",
@@ -126,8 +126,8 @@ def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("eval untrained --limit 120 --n 21", "n must lie between 2 and 20"),
-        ("eval untrained --limit 120 --n 0", "n must lie between 2 and 20"),
+        ("eval untrained --limit 120 --n 21", "n must be from 2 to 20"),
+        ("eval untrained --limit 120 --n 0", "n must be from 2 to 20"),
         ("eval untrained --limit 120 --n 20 --cas", "untrained is not class-conditional"),
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
         ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),

@@ -88,7 +88,7 @@ def test_a_tutorial_model_defaults_to_40_steps(without_classes: str, tmp_path: P
     [
         ("--sampler hein", "did you mean heun"),
         ("--sampler diffusers:DDIMScheduler", "does not support the path flow"),
-        ("--sampler diffusers:FlowMatchNothing", "is not one of the schedulers"),
+        ("--sampler diffusers:FlowMatchNothing", "is not tested on the path"),
         ("--class 12", "from 0 to 9"),
         ("--class seven", "seven"),
         ("--guidance -1", "guidance must be"),

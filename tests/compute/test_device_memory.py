@@ -40,7 +40,7 @@ def test_out_of_memory_halves_the_micro_batch_until_it_fits_and_a_resumed_run_ke
 ) -> None:
     events = train(tiny(root=tmp_path, name="large", fit_memory=True))
     warned = next(event for event in events if isinstance(event, Warned))
-    assert "8 images are computed at once (--micro-batch)" in warned.message
+    assert "parts of 8 images (--micro-batch)" in warned.message
     assert {32, 16, 8} == set(small_device)
     events.close()
     assert TrainConfig.from_toml(tmp_path / "large" / CONFIG).micro_batch == 8

@@ -32,7 +32,7 @@ from core import (
 from core.compute.seeding import generator_for
 from core.config.sampling import DIFFUSERS, SAMPLER_NAMES, SCHEDULERS, incompatibility
 from core.convolution import named_kernel
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import noised
@@ -112,10 +112,10 @@ def train_steps(net: str) -> Any:
     values: list[Any] = []
     first, second = Trainer(config, CPU), Trainer(config, CPU)
     for trainer in (first, second):
-        trainer.take(*images)
+        trainer.set_data(*images)
         if values:
             trainer.restore({name: value.clone() for name, value in first.state().items()}, 2, Path("state"))
-        values += [trainer.advance() for _ in range(2)]
+        values += [trainer.train_step() for _ in range(2)]
         values += [trainer.state(), list(trainer.validation_errors(*images))]
     return values
 
@@ -174,7 +174,7 @@ def load_and_inspect() -> Any:
 
 
 def fit_classifier(shape: Any) -> Any:
-    return outcome(fit(shape, Dataset(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
+    return outcome(fit(shape, LabeledImages(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
 
 
 @each_setting
@@ -256,7 +256,7 @@ def test_the_global_generator_is_not_advanced(tmp_path: Path) -> None:
     load_model(BUILTIN[0], "cpu")
     Trainer(TrainConfig(**{**TINY, **NETS["unet2d"]}), CPU)
     build_model("unet2d", generator=torch.Generator(), channels=(32, 32))
-    outcome(fit("conv", Dataset(*load_dataset("glyphs", limit=20)), epochs=1))
+    outcome(fit("conv", LabeledImages(*load_dataset("glyphs", limit=20)), epochs=1))
     list(sample(model(), n=1, steps=2, sampler="ddpm"))
     assert torch.equal(torch.get_rng_state(), before)
 

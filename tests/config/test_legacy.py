@@ -73,12 +73,20 @@ def test_commands_name_the_current_option(capsys: pytest.CaptureFixture[str], co
     assert capsys.readouterr().err == f"minidiff: {message}\n"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("MINIDIFF_WARMUP", "MINIDIFF_WARMUP_STEPS"),
+        ("MINIDIFF_ROOT", "MINIDIFF_HOME"),
+        ("MINIDIFF_DATA_ROOT", "MINIDIFF_DATA"),
+    ],
+)
 def test_a_variable_that_no_longer_has_an_effect_is_refused(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
-    monkeypatch.setenv("MINIDIFF_WARMUP", "3")
+    monkeypatch.setenv(old, "3")
     assert run(["train", "--limit", "8"]) == 2
-    assert "MINIDIFF_WARMUP is now MINIDIFF_WARMUP_STEPS" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"minidiff: the environment variable {old} is now {new}\n"
 
 
 def test_a_settings_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def find(name: str, root: Path | None = None, **options: object) -> tuple[Locate
             return stop.value, yielded
 
 
-def assert_is(dataset: datasets.Dataset, name: str, split: str = "train") -> None:
+def assert_is(dataset: datasets.LabeledImages, name: str, split: str = "train") -> None:
     images = content(name, split, "images")[16:]
     assert dataset.images.shape == (COUNTS[split], 1, 28, 28)
     assert dataset.images.dtype == torch.uint8

@@ -136,8 +136,8 @@ def test_every_diffusers_scheduler_is_accepted_or_refused_by_name(path: str) -> 
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("CogVideoXDDIMScheduler", "vp", "shifts the amounts of noise by itself"),
-        ("CogVideoXDPMScheduler", "vp", "takes steps that need more than the last prediction"),
+        ("CogVideoXDDIMScheduler", "vp", "shifts the noise levels itself"),
+        ("CogVideoXDPMScheduler", "vp", "needs more than the last prediction for a step"),
         ("DPMSolverSDEScheduler", "vp", "adds noise that does not follow from the seed"),
         ("PNDMScheduler", "vp", "does not take the requested steps"),
         ("DDIMInverseScheduler", "vp", "maps images to noise"),
@@ -218,8 +218,8 @@ def test_a_scheduler_that_needs_a_package_names_it() -> None:
         ("IPNDMScheduler", "vp", "does not support the path vp"),
         ("EDMEulerScheduler", "vp", "does not support the path vp"),
         ("FlowMatchEulerDiscreteScheduler", "vp", "does not support the path vp"),
-        ("FlowMatchHeunDiscreteScheduler", "flow", "does not take steps"),
-        ("DDIMScheduler", "flow", "does not take steps"),
+        ("FlowMatchHeunDiscreteScheduler", "flow", "does not take the requested steps"),
+        ("DDIMScheduler", "flow", "does not take the requested steps"),
     ],
 )
 def test_an_incompatible_scheduler_is_refused_before_the_first_step(name: str, path: str, words: str) -> None:

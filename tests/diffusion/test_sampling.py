@@ -515,7 +515,7 @@ def test_noise_of_another_distribution_is_refused_with_the_expected_one(path: st
         ({"noise": torch.zeros(2, 1, 28, 28, dtype=torch.int64)}, "noise needs floating-point values"),
         ({"noise": [0.0]}, "noise must be a tensor or a NumPy array, not list"),
         ({"start": "noise"}, "start must be a tensor or a NumPy array, not str"),
-        ({"noise": torch.randn(2, 1, 28, 28), "start": torch.rand(2, 1, 28, 28)}, "give one of them"),
+        ({"noise": torch.randn(2, 1, 28, 28), "start": torch.rand(2, 1, 28, 28)}, "pass only one of them"),
         ({"noise": torch.randn(2, 1, 28, 28), "start_t": 0.5}, "pass `start` too"),
         ({"start": torch.rand(2, 1, 28, 28), "start_t": 1e-300}, r"start_t must lie in \[0.0001, 1\]"),
         ({"start": torch.rand(2, 1, 28, 28), "start_t": "half"}, "start_t must be a number"),

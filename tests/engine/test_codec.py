@@ -24,14 +24,14 @@ from core.engine.protocol import (
     DatasetImage,
     Done,
     DrawnImage,
+    EngineReply,
+    EngineRequest,
     InsideReply,
     InsideRequest,
     LayerInfo,
     LayerKernel,
     Ready,
     Refused,
-    Reply,
-    Request,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
@@ -101,7 +101,7 @@ EVERY_REPLY = [
 ]  # fmt: skip
 
 
-def decoded(content: bytes) -> Reply:
+def decoded(content: bytes) -> EngineReply:
     line, _, payload = content.partition(b"\n")
     record, size = parse_header(line)
     assert size == len(payload)
@@ -114,14 +114,14 @@ def test_every_type_of_message_is_covered_here() -> None:
 
 
 @pytest.mark.parametrize("request_", EVERY_REQUEST, ids=lambda message: type(message).__name__)
-def test_a_request_is_decoded_as_it_was_encoded(request_: Request) -> None:
+def test_a_request_is_decoded_as_it_was_encoded(request_: EngineRequest) -> None:
     line = encode(request_)
     assert line.count(b"\n") == 1
     assert decode_request(line) == request_
 
 
 @pytest.mark.parametrize("reply", EVERY_REPLY, ids=lambda message: type(message).__name__)
-def test_a_reply_is_decoded_as_it_was_encoded(reply: Reply) -> None:
+def test_a_reply_is_decoded_as_it_was_encoded(reply: EngineReply) -> None:
     assert decoded(encode(reply)) == reply
 
 
@@ -136,7 +136,7 @@ def test_subarrays_and_rows_of_an_array() -> None:
 
 
 @pytest.mark.parametrize("reply", EVERY_REPLY[5:], ids=lambda message: type(message).__name__)
-def test_a_reply_whose_payload_is_truncated_or_too_long_is_refused(reply: Reply) -> None:
+def test_a_reply_whose_payload_is_truncated_or_too_long_is_refused(reply: EngineReply) -> None:
     line, _, payload = encode(reply).partition(b"\n")
     record, _ = parse_header(line)
     for wrong in (payload[:-1], payload + b"x") if payload else (b"x",):
@@ -145,7 +145,7 @@ def test_a_reply_whose_payload_is_truncated_or_too_long_is_refused(reply: Reply)
 
 
 @pytest.mark.parametrize("reply", EVERY_REPLY, ids=lambda message: type(message).__name__)
-def test_a_reply_with_a_field_missing_or_of_another_type_is_refused(reply: Reply) -> None:
+def test_a_reply_with_a_field_missing_or_of_another_type_is_refused(reply: EngineReply) -> None:
     line, _, payload = encode(reply).partition(b"\n")
     record, _ = parse_header(line)
     for name in [name for name in record if name not in ("type", "id")]:

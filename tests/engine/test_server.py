@@ -23,10 +23,10 @@ from core.engine.protocol import (
     DatasetImage,
     Done,
     DrawnImage,
+    EngineRequest,
     InsideRequest,
     Ready,
     Refused,
-    Request,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
@@ -47,7 +47,7 @@ def request_(finished_run: Path) -> SampleRequest:
     return SampleRequest(id=1, model="done", root=str(finished_run.parent), device="cpu", n=2, steps=3, seed=5)
 
 
-def raw(request: Request, **changes: Any) -> dict[str, Any]:
+def raw(request: EngineRequest, **changes: Any) -> dict[str, Any]:
     """A request as JSON, with fields changed to values that no valid request has."""
     return {**json.loads(encode(request)), **changes}
 
@@ -289,14 +289,14 @@ CORRUPTION = CorruptionRequest(model="done", image=BLANK, steps=2, label=None, f
         (SampleRequest(model="done"), {"steps": 10**9}, "steps must be at most 100,000"),
         (INSIDE, {"image": None}, "image must be"),
         (replace(INSIDE, image=DrawnImage("00")), {}, "784 pixels, not 1"),
-        (replace(INSIDE, image=DatasetImage("x\x1b[2J", 0)), {}, "there is no data set"),
+        (replace(INSIDE, image=DatasetImage("x\x1b[2J", 0)), {}, "there is no dataset"),
         (INSIDE, {"pixel": []}, "pixel must be"),
         (replace(INSIDE, pixel=(28, 0)), {}, "pixel"),
         (replace(CORRUPTION, steps=101), {}, "at most 100"),
     ],
 )
 def test_a_request_out_of_range_is_refused(
-    client: Client, finished_run: Path, request_type: Request, changes: dict[str, Any], words: str
+    client: Client, finished_run: Path, request_type: EngineRequest, changes: dict[str, Any], words: str
 ) -> None:
     request = replace(request_type, root=str(finished_run.parent), device="cpu")
     client.send(raw(request, **{"id": 30, **changes}))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from core import load_dataset
-from core.data.datasets import Dataset
+from core.data.datasets import LabeledImages
 from core.errors import CheckpointError
 from core.evaluation import feature_classifiers
 from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, FeatureClassifier, Shape
@@ -34,7 +34,7 @@ def outcome(steps: Generator[Any, None, T]) -> tuple[list[Any], T]:
             return yielded, end.value
 
 
-def glyphs(n: int, split: str = "train") -> Dataset:
+def glyphs(n: int, split: str = "train") -> LabeledImages:
     return load_dataset("glyphs", split=split, limit=n)
 
 
@@ -138,7 +138,7 @@ def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_th
     )
     learned, _ = feature_classifiers.split(FEW)
     data = glyphs(FEW)
-    _, net = outcome(feature_classifiers.fit("mlp", Dataset(data.images[learned], data.labels[learned])))
+    _, net = outcome(feature_classifiers.fit("mlp", LabeledImages(data.images[learned], data.labels[learned])))
     assert_same_weights(net, second.net)
 
 
@@ -234,7 +234,7 @@ def test_an_unwritable_cache_is_a_one_line_error_before_any_training(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    data = Dataset(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
+    data = LabeledImages(torch.zeros(12, 1, 28, 28, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
     with pytest.raises(CheckpointError, match="set XDG_CACHE_HOME to a writable folder"):
         next(feature_classifiers.get_classifier("mlp", "glyphs", data, data))
 
@@ -257,7 +257,7 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
     assert classifier.accuracy > 0.985
     assert feature_classifiers.accuracy(classifier.net, test) == pytest.approx(classifier.accuracy, abs=2e-4)
     _, validation_loss = feature_classifiers.split(len(train.images))
-    validation = Dataset(train.images[validation_loss], train.labels[validation_loss])
+    validation = LabeledImages(train.images[validation_loss], train.labels[validation_loss])
     assert feature_classifiers.accuracy(classifier.net, validation) == pytest.approx(classifier.accuracy, abs=5e-3)
 
 

@@ -92,7 +92,7 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
         assert result.accuracy[shape] == reference.classifiers[shape].accuracy
         assert result.sha256[shape] == reference.classifiers[shape].sha256
         assert result.samples[shape].agreement is None
-        assert sum(result.samples[shape].classes) == sum(result.floor[shape].classes) == 40
+        assert sum(result.samples[shape].classes) == sum(result.baseline[shape].classes) == 40
 
 
 def test_an_evaluation_is_reproducible_and_plain_json(model: LoadedModel, reference: Reference) -> None:
@@ -124,7 +124,7 @@ def test_classifiers_trained_on_few_images_give_a_warning(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
-    assert all("trained on 20 images, accuracy of only" in message and "--limit" in message for message in warned)
+    assert all("trained on 20 images, has a test accuracy" in message and "--limit" in message for message in warned)
     for shape in feature_classifiers.SHAPES:  # and afterwards without progress
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
@@ -146,17 +146,17 @@ def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Refe
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
     noise_scores = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
-        floor, near, far = real.floor[shape], real.samples[shape], noise_scores.samples[shape]
-        assert noise_scores.floor[shape] == floor
-        assert near.frechet < 2 * floor.frechet  # with so few images in so many dimensions the baseline is high
-        assert far.frechet > 5 * floor.frechet
+        baseline, near, far = real.baseline[shape], real.samples[shape], noise_scores.samples[shape]
+        assert noise_scores.baseline[shape] == baseline
+        assert near.frechet < 2 * baseline.frechet  # with so few images in so many dimensions the baseline is high
+        assert far.frechet > 5 * baseline.frechet
         assert abs(near.kernel) < far.kernel / 10
-        assert abs(floor.kernel) < far.kernel / 10
+        assert abs(baseline.kernel) < far.kernel / 10
         assert near.precision == 1  # they are part of the reference images
-        assert floor.precision > 0.5
+        assert baseline.precision > 0.5
         assert far.precision < 0.1
-        assert far.recall < 0.1 < floor.recall
-        for result in (floor, near, far):
+        assert far.recall < 0.1 < baseline.recall
+        for result in (baseline, near, far):
             assert sum(result.classes) == VALIDATION
             assert 0.1 <= result.confidence <= 1
 
@@ -188,8 +188,8 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     assert isinstance(result, Evaluation)
     fitting = feature_classifiers.fit("conv", reference.validation, epochs=scores.CAS_EPOCHS)
     expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
-    assert result.samples["conv"].cas == result.floor["conv"].cas == expected
-    assert result.samples["mlp"].cas is result.floor["mlp"].cas is None
+    assert result.samples["conv"].cas == result.baseline["conv"].cas == expected
+    assert result.samples["mlp"].cas is result.baseline["mlp"].cas is None
     messages = {step.doing for step in steps if isinstance(step, EvaluationProgress)}
     assert {f"training a classifier on {what} only" for what in ("samples", "real images")} <= messages
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
@@ -208,7 +208,7 @@ def test_a_number_out_of_range_is_refused_with_the_range_before_any_work(
 
 
 def test_a_number_out_of_range_is_refused_for_external_images_too(reference: Reference) -> None:
-    with pytest.raises(MinidiffError, match="between 2 and 60"):
+    with pytest.raises(MinidiffError, match="from 2 to 60"):
         next(measure(noise(VALIDATION + 1), None, reference, "noise"))
 
 

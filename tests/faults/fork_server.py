@@ -50,7 +50,7 @@ def perform(job: dict[str, Any]) -> int:
     os.dup2(error, 2)
     os.dup2(error, 1)
     if job.get("each_step"):  # a window and a checkpoint after each step, so losses and states are comparable
-        loss_window.LEAST_SECONDS, loss_window.LEAST_SHARE = 0.0, 0.0
+        loss_window.MIN_SECONDS, loss_window.MIN_FRACTION = 0.0, 0.0
         loop.CHECKPOINT_SECONDS = 0.0
     leap = random.Random(job["leaps"]) if job.get("leaps") is not None else None
     path = Path(job["path"])

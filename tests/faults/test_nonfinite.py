@@ -68,7 +68,7 @@ def test_a_diverging_run_never_finishes_even_if_short_or_resumed(
 
 def test_the_count_of_skipped_steps_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten skipped steps fail the run; seven of them come before a stop."""
-    for name in ("LEAST_SECONDS", "LEAST_SHARE"):
+    for name in ("MIN_SECONDS", "MIN_FRACTION"):
         monkeypatch.setattr(loss_window, name, 0.0)  # an event for each step
     config = TrainConfig(**{**QUICK, "epochs": 100}, max_skipped=10, root=tmp_path, name="a")
     events, skipped = train(config), 0

@@ -15,10 +15,11 @@ import safetensors.torch
 import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
+from core.config.legacy import MODULES, upgrade_tensor_name
 from core.errors import CheckpointError
 from core.models.weights import fill, read_weights, write_tensors
 from core.models.weights_layout import HEADER_BYTES
-from core.runs.directory import MODEL, STATE
+from core.runs.directory import MODEL, STATE, builtin_directories
 from core.runs.events import Epoch
 from core.system.atomic_write import write_atomically
 from core.training.api import resume
@@ -67,9 +68,9 @@ RECIPES = {
 def state(path: Path, config: TrainConfig = CONFIG, **progress: Any) -> Path:
     """The state of a trainer after two steps."""
     trainer = Trainer(config.changed(batch_size=4), torch.device("cpu"))
-    trainer.take(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+    trainer.set_data(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
     for _ in range(2):
-        trainer.advance()
+        trainer.train_step()
     write_tensors(path, "state", trainer.state(), trainer.config, trainer.step, **{**PROGRESS, **progress})
     return path
 
@@ -101,6 +102,44 @@ def test_weights_survive_a_round_trip(tmp_path: Path, config: TrainConfig) -> No
     assert (saved.changed(batch_size=config.batch_size), step, more) == (config, 2, PROGRESS)
     again = restored(tmp_path / "x", config).state()
     assert all(torch.equal(again[name], written[name]) for name in written)
+
+
+def with_old_names(tensors: dict[str, torch.Tensor]) -> int:
+    """Give tensors the names that earlier versions wrote; returns how many were renamed."""
+    old_names = {new: old for old, new in MODULES.items()}
+    renamed = {name: ".".join(old_names.get(part, part) for part in name.split(".")) for name in tensors}
+    values = {renamed[name]: tensors.pop(name) for name in list(tensors)}
+    tensors.update(values)
+    return sum(old != new for new, old in renamed.items())
+
+
+def test_a_shipped_model_with_old_tensor_names_loads_bit_for_bit() -> None:
+    path = builtin_directories()["default-mnist"] / MODEL
+    stored = safetensors.torch.load_file(path)
+    net = load_model(path, device="cpu").net.state_dict()
+    assert any(name.startswith("clock.") for name in stored)
+    assert {upgrade_tensor_name(name) for name in stored} == net.keys()
+    for name, value in stored.items():
+        assert torch.equal(net[upgrade_tensor_name(name)], value.float()), name
+
+
+def test_a_state_with_old_tensor_names_is_restored_bit_for_bit(tmp_path: Path) -> None:
+    config = RECIPES["muon and average"]
+    written = safetensors.torch.load_file(state(tmp_path / "x", config))
+    counts: list[int] = []
+    with_tensors(tmp_path / "x", lambda tensors: counts.append(with_old_names(tensors)))
+    in_ema = sum(name.startswith("ema.") for name in written)
+    assert counts == [in_ema + 5]  # all EMA weights; two linear layers and an embedding of the network
+    again = restored(tmp_path / "x", config).state()
+    assert again.keys() == written.keys()
+    assert all(torch.equal(again[name], written[name]) for name in written)
+
+
+def test_a_tensor_under_both_names_is_refused(tmp_path: Path) -> None:
+    config = RECIPES["muon and average"]
+    path = weights(tmp_path / "x", config=config)
+    with_tensors(path, lambda tensors: tensors.update({"classes.weight": tensors["class_embed.weight"].clone()}))
+    assert "both its present and its old name" in refusal(path)
 
 
 def test_weights_in_another_memory_format_survive_a_round_trip(tmp_path: Path) -> None:
@@ -390,7 +429,7 @@ def renamed(old: str, new: str) -> Callable[[dict[str, torch.Tensor]], object]:
         (lambda tensors: tensors.update({"optimizer.adam.999.exp_avg": torch.zeros(1)}), "adam.999.exp_avg is"),
         (lambda tensors: tensors.update({f"optimizer.muon.{10**20}": torch.zeros(1)}), "another model"),
         (lambda tensors: tensors.update({"other": torch.zeros(1)}), "another model: other is"),
-        (lambda tensors: tensors.update({"kept.down.0.bias": torch.zeros(2)}), "another model: kept.down.0.bias"),
+        (lambda tensors: tensors.update({"ema.down.0.bias": torch.zeros(2)}), "another model: ema.down.0.bias"),
         (lambda tensors: tensors.update({"optimizer.adam.1.exp_avg_sq": torch.zeros(3)}), "adam.1.exp_avg_sq is"),
         (lambda tensors: tensors.update({"optimizer.adam.1.step": torch.zeros(2)}), "adam.1.step is"),
         (lambda tensors: tensors.pop("net.down.0.bias"), "net.down.0.bias is missing"),
@@ -456,7 +495,7 @@ EPOCH = PROGRESS["epoch"]
 def test_a_state_that_records_impossible_progress_is_refused_before_a_tensor_is_read(
     tmp_path: Path, progress: dict[str, Any]
 ) -> None:
-    with pytest.raises(CheckpointError, match="header that makes no sense") as caught:
+    with pytest.raises(CheckpointError, match="invalid header") as caught:
         read_state(state(tmp_path / "x", **progress))
     assert str(caught.value).isprintable()
 

@@ -128,10 +128,10 @@ def test_ascii_can_be_toggled_while_the_app_runs(tmp_path: Path) -> None:
     with PseudoTerminal("--root", str(tmp_path), "--drawing", "shade", columns=100, lines=30) as terminal:
         terminal.wait_for("Quit")
         terminal.press("b")
-        terminal.wait_for("digits are drawn in ascii")
+        terminal.wait_for("drawing mode: ascii")
         terminal.wait_for(str.isascii)
         terminal.press("b")
-        terminal.wait_for(lambda text: "digits are drawn as suits" in text and not text.isascii())
+        terminal.wait_for(lambda text: "drawing mode: auto" in text and not text.isascii())
 
 
 def test_a_name_that_is_not_valid_text_causes_no_traceback(home: Path) -> None:

@@ -26,13 +26,13 @@ batch, options = int(sys.argv[1]), dict(word.split("=") for word in sys.argv[2:]
 config = TrainConfig(batch_size=batch, device="cpu", **options)
 trainer = Trainer(config, torch.device("cpu"))
 images = torch.zeros((2 * batch, 1, 28, 28), dtype=torch.uint8)
-trainer.take(images, torch.zeros(2 * batch, dtype=torch.int64))
+trainer.set_data(images, torch.zeros(2 * batch, dtype=torch.int64))
 before = [weight.clone() for weight in trainer.net.state_dict().values()]
 estimate = training_memory(trainer)
 assert all(map(torch.equal, before, trainer.net.state_dict().values()))
 assert all(weight.grad is None for weight in trainer.net.parameters())
 for _ in range(2):
-    trainer.advance()
+    trainer.train_step()
 print(estimate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
 

@@ -160,4 +160,4 @@ def test_muon_updates_only_hidden_convolutions() -> None:
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     moved = {names[id(parameter)] for parameter in chosen.hidden}
     assert {"down.0.conv_in.weight", "shrink.weight", "grow.weight", "up.0.skip.weight"} <= moved
-    assert not moved & {"into.weight", "out.weight", "classes.weight", "down.0.film.weight", "norm.weight"}
+    assert not moved & {"into.weight", "out.weight", "class_embed.weight", "down.0.film.weight", "norm.weight"}

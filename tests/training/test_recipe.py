@@ -21,11 +21,11 @@ def test_presets_match_the_plain_loop_for_twenty_steps(preset: str, batch: int, 
     new epochs; the tutorial preset uses batch size 8, since a step of 128 takes seconds on a CPU."""
     data = load_dataset("glyphs", split="train", limit=images)
     trainer = Trainer(TrainConfig(preset=preset, batch_size=batch, seed=3), torch.device("cpu"))
-    trainer.take(*data)
+    trainer.set_data(*data)
     plain = plain_losses(plain_twin(trainer), data.images, seed=3, batch=batch)
 
     expected = [next(plain) for _ in range(STEPS)]
-    found = [trainer.advance()[0].item() for _ in range(STEPS)]
+    found = [trainer.train_step()[0].item() for _ in range(STEPS)]
 
     assert found == pytest.approx(expected, rel=TOLERANCE)
 
@@ -40,7 +40,7 @@ def test_presets_match_the_tutorial_settings() -> None:
 
 def test_an_epoch_of_60000_images_is_468_whole_batches_and_one_of_96() -> None:
     trainer = Trainer(TrainConfig(preset="quick", channels=(4,)), torch.device("cpu"))
-    trainer.take(torch.zeros((60_000, 1, 28, 28), dtype=torch.uint8), torch.zeros(60_000, dtype=torch.int64))
+    trainer.set_data(torch.zeros((60_000, 1, 28, 28), dtype=torch.uint8), torch.zeros(60_000, dtype=torch.int64))
     assert trainer.steps_per_epoch == 469
     assert [len(trainer.batch(step)[0]) for step in (0, 467, 468, 469)] == [128, 128, 96, 128]
 

@@ -32,7 +32,7 @@ def small(tiny: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
 
 def trainer_of(config: TrainConfig) -> Trainer:
     trainer = Trainer(config, CPU)
-    trainer.take(*load_dataset("glyphs", limit=64))
+    trainer.set_data(*load_dataset("glyphs", limit=64))
     return trainer
 
 
@@ -52,7 +52,7 @@ def test_every_pair_of_path_and_prediction_trains_and_samples(
 def test_another_weighting_changes_the_loss_but_not_its_target(
     small: Callable[..., TrainConfig], weighting: str
 ) -> None:
-    plain, counted = (trainer_of(small(weighting=name)).advance()[0] for name in ("prediction", weighting))
+    plain, counted = (trainer_of(small(weighting=name)).train_step()[0] for name in ("prediction", weighting))
     assert bool(counted.isfinite())
     if weighting == "velocity":  # what the network predicts
         assert float(counted) == pytest.approx(float(plain), rel=1e-5)
@@ -84,7 +84,7 @@ def test_ema_weights_are_the_average_of_the_last_steps(small: Callable[..., Trai
     trainer = trainer_of(small(ema=1.0, epochs=2))
     total = torch.zeros_like(trainer.net.into.weight)  # type: ignore[arg-type, union-attr]
     for _ in range(4):
-        trainer.advance()
+        trainer.train_step()
         total += trainer.net.into.weight.detach()  # type: ignore[operator, union-attr]
     torch.testing.assert_close(trainer.ema_net.into.weight, total / 4, rtol=0, atol=1e-6)  # type: ignore[union-attr]
 
@@ -113,7 +113,7 @@ def test_a_non_finite_step_changes_neither_online_nor_ema_weights(small: Callabl
     losses = []
     for step in range(4):
         before = [parameter.detach().clone() for parameter in trainer.net.parameters()]
-        losses.append(float(trainer.advance()[0]))
+        losses.append(float(trainer.train_step()[0]))
         same = all(torch.equal(a, b) for a, b in zip(before, trainer.net.parameters(), strict=True))
         assert same == (step == 2)
     assert [math.isnan(loss) for loss in losses] == [False, False, True, False]
@@ -132,7 +132,7 @@ def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: in
 
 def test_skipped_steps_are_reported_and_excluded_from_the_loss(small: Callable[..., TrainConfig]) -> None:
     found = broken_events(small, {1, 2}, epochs=1)
-    assert any(isinstance(event, Warned) and "not a number" in event.message for event in found)
+    assert any(isinstance(event, Warned) and "not finite" in event.message for event in found)
     epoch = next(event for event in found if isinstance(event, Epoch))
     assert math.isfinite(epoch.loss)
     assert isinstance(found[-1], Finished)
@@ -189,5 +189,5 @@ def test_a_compiled_network_is_called_only_for_full_batches(small: Callable[...,
 
     trainer._compiled = Watched()
     for _ in range(3):
-        trainer.advance()
+        trainer.train_step()
     assert batch_sizes == [24, 24]

@@ -100,7 +100,7 @@ def _write_runs(root: Path) -> None:
     write_run(root, "finished", training(8, total=8, name="finished", began=began, seed=1), weights=True, epochs=8)
     stopped = Stopped(step=515, reason="asked", time=NOW - 86_400)
     write_run(root, "stopped", [*training(1.1, name="stopped", began=NOW - 86_500, seed=2), stopped])
-    failed = Failed(step=100, message="the data set's folder is gone; give another with --data-root", time=NOW - 600)
+    failed = Failed(step=100, message="the dataset's folder is gone; give another with --data-root", time=NOW - 600)
     write_run(root, "failed", [*training(0.4, name="failed", began=NOW - 700, seed=3), failed])
 
 

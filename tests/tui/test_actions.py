@@ -506,7 +506,7 @@ async def benches(driver: AppDriver) -> None:
 
 @scene("lab", "lab.digit")
 async def another_digit(driver: AppDriver) -> None:
-    field = driver.app.screen.query_one("#digit", Input)
+    field = driver.app.screen.query_one("#image-index", Input)
     values = set()
     for _ in range(5):
         await driver.press("n")
@@ -560,11 +560,11 @@ async def inside(driver: AppDriver) -> None:
     assert not skips.value
     await driver.press("k")
     assert skips.value
-    while bench.view != "answer":  # where it has no room beside the tiles
+    while bench.view != "prediction":  # where it has no room beside the tiles
         await driver.press("v")
-    await driver.until(lambda: bench.query_one("#answer").has_focus, "the arrows move the pixel")
+    await driver.until(lambda: bench.query_one("#prediction").has_focus, "the arrows move the pixel")
     await driver.press("left", "left", "right", "up", "up", "down")
-    assert bench.query_one("#answer", PixelPicker).frame == Region(13, 13, 1, 1)
+    assert bench.query_one("#prediction", PixelPicker).frame == Region(13, 13, 1, 1)
 
 
 @scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.scope == "draw"))

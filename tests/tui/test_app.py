@@ -243,7 +243,7 @@ def test_an_unexpected_error_prints_one_line_and_writes_its_traceback_to_a_file(
     terminal.exit_status()
     after = terminal.drawn.rpartition(b"\x1b[?1049l")[2]
     assert b"Traceback" not in after
-    assert b"fault of its own (ZeroDivisionError)" in after
+    assert b"minidiff-tui crashed (ZeroDivisionError)" in after
     named = re.search(r"/\S+/minidiff-tui-\S+?\.log", re.sub(r"\x1b\[[0-9;?]*[a-z]|[\r\n]", "", after.decode()))
     assert named is not None
     written = Path(named[0])

@@ -10,7 +10,8 @@ from textual.message import Message
 from textual.widgets import Input
 from waiting import until
 
-from core.engine.protocol import SampleRequest
+from core.engine.codec import encode
+from core.engine.protocol import Done, SampleRequest
 from tui.app import MinidiffApp
 from tui.io.engine_client import EngineClient
 from tui.screens.compare import CompareScreen
@@ -31,7 +32,7 @@ async def test_replies_to_one_screen_are_not_delivered_to_the_next(model_root: P
         engine.redirect(messages.append)
         assert not engine.busy
         late = asyncio.StreamReader()
-        late.feed_data(b'{"event": "done", "id": 1, "seconds": 1}\n')
+        late.feed_data(encode(Done(id=1, seconds=1)))
         late.feed_eof()
         await engine.read_replies(late)
         assert messages == []

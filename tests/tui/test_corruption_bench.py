@@ -54,7 +54,7 @@ async def test_the_displayed_fractions_match_the_paths(tmp_path, monkeypatch):
         for name, path in PATHS.items():
             for t, shares in zip(bench.shown.noise_levels, bench.shown.coefficients[name].rows, strict=True):
                 assert list(shares) == pytest.approx(path.alpha_sigma(t), abs=1e-6)
-        assert list(bench.query_one("#shares", SmallPlot).curves) == ["mix, flow", "mix, flow σ", "vp", "vp σ"]
+        assert list(bench.query_one("#coefficients", SmallPlot).curves) == ["mix, flow", "mix, flow σ", "vp", "vp σ"]
         signal, noise = PATHS["vp"].alpha_sigma(0.6)
         assert f"vp {signal:.2f} image + {noise:.2f} noise".replace("0.", ".") in line(on, "noisy")
 
@@ -69,7 +69,7 @@ async def test_samples_arrive_from_the_slider_outwards_and_their_errors_fill_the
         await on.until(lambda: len(bench._samples) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves
         one, walk = curves["one step"], curves["sampled"]
-        assert list(walk[1]) == bench.shown.noise_levels == one[1]
+        assert list(walk[1]) == list(bench.shown.noise_levels) == list(one[1])
         truth = torch.tensor(list(bench.shown.image.values))
         for at in (0, 24, 40):
             seen = torch.tensor(list(bench.shown.predictions[at].values))
@@ -140,10 +140,10 @@ async def test_the_exported_script_computes_the_same_errors(model, tmp_path, mon
         await on.fill("steps", "2")
         await on.until(lambda: 24 in bench._samples, "the walk from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()
-        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "walk"))
+        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "sampled"))
         assert one == pytest.approx(bench.shown.errors[24], rel=0.02)  # another batch, in bfloat16
-        assert walk == pytest.approx(bench._samples[24][1], rel=0.02)
-        assert [panel.title for panel in bench.panels()] == ["digit", "mix", "flow", "vp", "one step", "walk"]
+        assert walk == pytest.approx(bench._samples[24].error, rel=0.02)
+        assert [panel.title for panel in bench.panels()] == ["image", "mix", "flow", "vp", "one step", "sampled"]
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 24), (120, 40), (200, 60)])
@@ -151,11 +151,11 @@ async def test_digits_are_legible_and_nothing_is_cut_at_any_size(size, tmp_path,
     async with lab(tmp_path, monkeypatch, size) as on:
         bench = await opened(on)
         await on.until(lambda: 24 in bench._samples, "the walk from here is there")
-        for widget in ("#back", "Timeline", ".told", "#steps"):
+        for widget in ("#back", "Timeline", ".description", "#steps"):
             region = bench.query_one(widget).region
             assert region.area
             assert on.app.screen.region.contains_region(region), widget
-        _, digit, _ = bench._laid("back")
+        _, digit, _ = bench._columns("back")
         assert digit >= 14
         for name in bench.views:
             shown = bench.query_one(f"#{name}-line", Static)

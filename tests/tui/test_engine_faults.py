@@ -194,7 +194,7 @@ async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_r
         assert killed is not None
         await pilot.press("n")
         os.kill(killed, signal.SIGKILL)
-        await until(pilot, lambda: any("ended by SIGKILL" in note.message for note in app._notifications), "it is said")
+        await until(pilot, lambda: any("killed by SIGKILL" in note.message for note in app._notifications), "it is said")
         seed = int(compare.bar("left").seed)
         await until(
             pilot,
@@ -215,7 +215,7 @@ async def test_an_engine_ended_by_a_signal_prints_no_traceback(number: signal.Si
     assert engine.stdout is not None
     assert engine.stderr is not None
     async with asyncio.timeout(PATIENCE):
-        while b'"ready"' not in await engine.stdout.readline():
+        while b'"Ready"' not in await engine.stdout.readline():
             pass
         engine.send_signal(number)
         assert await engine.wait() == -number

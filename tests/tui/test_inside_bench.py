@@ -117,7 +117,7 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
         assert tiles_say(on) == "v attention this network has no attention"
         await on.pilot.press("v")
         assert tiles_say(on).startswith("v maps of norm: ")
-        await choose(on, "clock.0")
+        await choose(on, "time_embed.0")
         assert tiles_say(on) == "v maps no feature map: the output has shape 128"
         await choose(on, "")
         assert " of 1 channels, 28x28" in tiles_say(on)

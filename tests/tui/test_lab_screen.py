@@ -13,7 +13,7 @@ from core.convolution import NAMED, kernel_text, named_kernel, parse_kernel, siz
 from core.engine.protocol import Array
 from tui.grayscale import normalized
 from tui.lab.convolution import ConvolutionBench
-from tui.lab.kernel_fields import LAYER, CUSTOM
+from tui.lab.kernel_fields import CUSTOM, LAYER
 from tui.lab.product_table import ProductTable, number
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.header import Header
@@ -99,7 +99,7 @@ async def test_invalid_numbers_are_explained_and_kept(tmp_path, monkeypatch):
             ("1 2; 3", "equal lengths"),
             ("__import__('os')", "is not a number"),
             ("1 " * 9, "up to 7"),
-            ("", "needs a number"),
+            ("", "needs at least one number"),
         ):
             await on.fill("numbers", text)
             assert on.is_wrong

@@ -316,11 +316,11 @@ async def test_class_and_guidance_are_requested_and_shown(model_root: Path) -> N
         await sample_tiny(app, pilot, steps=2, digits=4, model="classy")
         screen = screen_of(app)
         choice(app, "sampler").value = "heun"  # sampled at once
-        await until(pilot, lambda: f"heun, guidance {GUIDANCE}, 5 evals" in text_of(app, "#predicted-caption"), "heun")
+        await until(pilot, lambda: f"heun, guidance {GUIDANCE}, NFE 5" in text_of(app, "#predicted-caption"), "heun")
         typed(app, "guidance").focus()
         typed(app, "guidance").value = "2.5"
         await pilot.press("enter")
-        words = "heun, guidance 2.5, 5 evals"
+        words = "heun, guidance 2.5, NFE 5"
         await until(pilot, lambda: words in text_of(app, "#predicted-caption"), "guidance is on")
         assert text_of(app, "#noisy-caption") == "Noisy state" + " " * (
             screen.query_one("#noisy-caption").size.width - 11
@@ -329,7 +329,7 @@ async def test_class_and_guidance_are_requested_and_shown(model_root: Path) -> N
         await until(pilot, lambda: "class 7" in text_of(app, "#noisy-caption"), "sevens are asked for")
         choice(app, "class").value = "any"
         await until(pilot, lambda: "class any" in text_of(app, "#noisy-caption"), "any class is asked for")
-        await until(pilot, lambda: "heun, 3 evals" in text_of(app, "#predicted-caption"), "without guidance")
+        await until(pilot, lambda: "heun, NFE 3" in text_of(app, "#predicted-caption"), "without guidance")
 
 
 async def test_the_cost_follows_the_fields(model_root: Path) -> None:

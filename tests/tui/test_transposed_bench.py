@@ -120,7 +120,7 @@ async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) 
 
         fill(bench, side="5", stride="3", padding="2", dilation="2", numbers="1 2; 3 4; -5 1/2")
         await until(pilot, lambda: "output 13x11" in told(bench, "#output .caption"), "the output has another size")
-        assert bench.query_one("#kernel", CompactSelect).chosen == "own numbers"
+        assert bench.query_one("#kernel", CompactSelect).chosen == "custom"
         assert bench.timeline.steps == 24
         assert bench.timeline.position == round(at / 35 * 24)  # the same part of the way
         reply = bench.shown
@@ -261,7 +261,7 @@ async def test_a_frame_that_starts_outside_is_clipped() -> None:
     async with app.run_test() as pilot:
         board = ImageCanvas()
         await app.mount(board)
-        board.lay(bytes(16), (4, 4), frame=Region(-1, -2, 5, 5), spacing=2)
+        board.show_image(bytes(16), (4, 4), frame=Region(-1, -2, 5, 5), spacing=2)
         await pilot.pause()
-        framed = [(y, x) for y, row in enumerate(board._coded(4)) for x, code in enumerate(row) if code > 17]
+        framed = [(y, x) for y, row in enumerate(board._levels(4)) for x, code in enumerate(row) if code > 17]
         assert framed == [(0, 1), (0, 3), (2, 1), (2, 3)]

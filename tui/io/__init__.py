@@ -1,4 +1,4 @@
-"""What the UI hears of: the engine's replies, run directories, and the machine's devices.
+"""Input of the UI: the engine's replies, run directories, and the devices.
 
 No module here draws anything.
 """

@@ -14,12 +14,12 @@ from textual.message import Message
 from core.engine.codec import decode_reply, encode, parse_header
 from core.engine.protocol import (
     Done,
+    EngineReply,
+    EngineRequest,
     LabReply,
     LabRequest,
     Ready,
     Refused,
-    Reply,
-    Request,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
@@ -65,7 +65,7 @@ class EngineClient:
         self._readers: set[asyncio.Task[None]] = set()
         self._id = 0  # of the newest request
         self._pixels = 0  # of all images of the sampling in progress
-        self._request: Request | None = None  # the newest, until it is done
+        self._request: EngineRequest | None = None  # the newest, until it is done
         self._ready = False
         self._silent = 0.0  # seconds, counted in checks: a clock would run on while the app itself is stopped
         self._expecting = asyncio.Event()  # set while the engine should be sending messages
@@ -131,7 +131,7 @@ class EngineClient:
         """
         await self._submit(dataclasses.replace(request, device="cpu"))
 
-    async def _submit(self, request: Request) -> None:
+    async def _submit(self, request: EngineRequest) -> None:
         self._id += 1
         if self._request is None and self._ready:
             self._silent = 0.0
@@ -139,7 +139,7 @@ class EngineClient:
         self._restarted = False
         await self._send(self._request)
 
-    async def _send(self, request: Request) -> None:
+    async def _send(self, request: EngineRequest) -> None:
         await self.start()
         if request is not self._request:
             return  # a newer one was submitted meanwhile
@@ -231,7 +231,7 @@ class EngineClient:
                 raise ValueError(f"{size:,} bytes in one reply")
             self._handle(decode_reply(record, await stream.readexactly(size)))
 
-    def _handle(self, reply: Reply) -> None:
+    def _handle(self, reply: EngineReply) -> None:
         match reply:
             case Ready():
                 self._ready = True

@@ -13,6 +13,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from tui.terminal.internals import color_system, set_cell_length
+
 # The 26 greys of a 256-colour terminal. The brighter ones are up to 2 higher, because Rich assumes evenly spaced greys
 # and would choose the next darker one. Images are drawn in 16 of them.
 TERMINAL_GREYS = (0, *(max(8 + 10 * i, math.ceil(10.2 * (i + 0.5))) for i in range(24)), 255)
@@ -151,7 +153,7 @@ class CellStrip(Strip):
 
     def __init__(self, cells: Sequence[Cell], colors: CellPalette) -> None:
         self._cells = cells
-        self._cell_length = len(cells)
+        set_cell_length(self, len(cells))
         self._palette = colors
         self._rendered: tuple[ColorSystem, str] | None = None
 
@@ -169,7 +171,7 @@ class CellStrip(Strip):
 
     def render(self, console: Console) -> str:
         """Render the line with the escape sequences of the console's colour system."""
-        system = console._color_system or ColorSystem.TRUECOLOR  # as Strip has it
+        system = color_system(console)
         if self._rendered is None or self._rendered[0] is not system:
             self._rendered = system, encode_cells(self._cells, *self._palette.codes(system))
         return self._rendered[1]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual_plotext import PlotextPlot
 
+from tui.terminal.internals import set_plot_size
 from tui.terminal.raster import RGB, Raster, ansi_to_text
 
 
@@ -40,8 +41,7 @@ def draw_plot(widget: PlotextPlot, lines: Sequence[Line], axes: Axes, color: RGB
     background = background_color.rgb if background_color.ansi is None else "default"  # the terminal's default
     plot = widget.plt
     plot.clear_data()
-    plot.plotsize(width, height)
-    plot._set_size(width, height)  # plotsize alone does not shrink a larger plot
+    set_plot_size(plot, width, height)
     plot.canvas_color(background)
     plot.axes_color(background)
     plot.ticks_color(color)

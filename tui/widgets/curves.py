@@ -45,7 +45,7 @@ class View:
 
     Attributes:
         quantity: One of `QUANTITIES`.
-        by_step: Whether the x axis counts steps; otherwise epochs, if the size of the data set is known.
+        by_step: Whether the x axis counts steps; otherwise epochs, if the size of the dataset is known.
         log: Whether the y axis is logarithmic.
         smoothing: One of `SMOOTHINGS`.
         span: Visible part of the x axis, in its unit; None for all.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from textual.await_complete import AwaitComplete
-from textual.command import CommandList, CommandPalette
 from textual.screen import ModalScreen, Screen, ScreenResultType
+
+from tui.terminal.internals import CommandListPalette
 
 
 class ClosesOnce(Screen[ScreenResultType]):
@@ -43,14 +44,9 @@ class TextPage(Modal[None]):
     """
 
 
-class SafeCommandPalette(CommandPalette):
-    """Textual's command palette, closing only once and safe in small terminals."""
+class SafeCommandPalette(CommandListPalette):
+    """Textual's command palette, which closes only once."""
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Dismiss the palette, unless it is no longer the current screen."""
         return super().dismiss(result) if self.is_current else AwaitComplete()
-
-    def _action_command_list(self, action: str) -> None:
-        # If the list has no visible region, Textual 8.2.8 reads lines that were never laid out.
-        if self.query_one(CommandList).scrollable_content_region:
-            super()._action_command_list(action)

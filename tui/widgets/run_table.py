@@ -31,7 +31,7 @@ class RunTable(DataTable[Text]):
 
     Attributes:
         marked: Paths of the marked runs, in the order they were marked.
-        filter: Words that a run must contain in its name, status, preset or data set.
+        filter: Words that a run must contain in its name, status, preset or dataset.
         order: One of `ORDERS`.
     """
 
@@ -87,7 +87,7 @@ class RunTable(DataTable[Text]):
         self._arrange()
 
     def set_filter(self, text: str) -> None:
-        """Show only runs whose name, status, preset or data set contain each word of `text`."""
+        """Show only runs whose name, status, preset or dataset contain each word of `text`."""
         self.filter = text
         self._arrange()
 
