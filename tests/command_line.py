@@ -32,19 +32,19 @@ def environment(**more: str) -> dict[str, str]:
     return {**subprocesses.environment(), **more}
 
 
-def complaint(capsys: Capture, *arguments: str, code: int = 1) -> str:
+def error_line(capsys: Capture, *arguments: str, code: int = 1) -> str:
     """Run a command that fails with `code`; returns its one-line error message."""
     assert run([*arguments]) == code
-    said = capsys.readouterr()
-    assert said.err.startswith("minidiff: ")
-    assert len(said.err.splitlines()) == 1
-    return said.err.strip()
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minidiff: ")
+    assert len(captured.err.splitlines()) == 1
+    return captured.err.strip()
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], description: str) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"timed out waiting until {what}"
+        assert time.monotonic() < deadline, f"timed out waiting until {description}"
         time.sleep(0.01)
 
 

@@ -68,10 +68,10 @@ def events(folder: Path) -> Feed:
         tail, history, cut = LogTail(log), RunHistory(), rng.randrange(len(content) + 1)
         for part in (content[:cut], content):
             log.write_bytes(part)
-            found, anew = tail.read()
-            history = RunHistory() if anew else history
-            history.extend(found)
-            words = [in_words(event) for event in found]
+            new, restarted = tail.read()
+            history = RunHistory() if restarted else history
+            history.extend(new)
+            words = [in_words(event) for event in new]
             assert all(word.isprintable() for word in words)
         return history.step, history.total_steps, history.seconds_left, summarize(run)
 
@@ -127,9 +127,9 @@ def checkpoint(folder: Path) -> Feed:
         state.write_bytes(damaged_checkpoint(state.read_bytes(), rng))
         events = resume(copy)
         event = next(events)
-        most = max(steps, getattr(event, "step", 0))  # a state may have a wrong step, but the run has to end
+        limit = max(steps, getattr(event, "step", 0))  # a state may have a wrong step, but the run has to end
         for event in events:
-            assert getattr(event, "step", 0) <= most
+            assert getattr(event, "step", 0) <= limit
         assert isinstance(event, Finished)
         return event
 
@@ -312,24 +312,24 @@ def engine(folder: Path) -> Feed:
             patient.handle(read)
         sent = replies.getvalue()
         assert sent.endswith(b"}\n") or b'"payload"' in sent
-        return asyncio.run(listened(mutated(sent, rng) if rng.random() < 0.5 else sent, folder))
+        return asyncio.run(decoded_messages(mutated(sent, rng) if rng.random() < 0.5 else sent, folder))
 
     return feed
 
 
-async def listened(said: bytes, folder: Path) -> object:
+async def decoded_messages(output: bytes, folder: Path) -> object:
     """The messages the UI client decodes from engine output."""
     from tui.io.engine_client import EngineClient
 
     replies = asyncio.StreamReader()
-    replies.feed_data(said)
+    replies.feed_data(output)
     replies.feed_eof()
-    heard: list[object] = []
+    messages: list[object] = []
     try:
-        await EngineClient(heard.append, folder).read_replies(replies)
+        await EngineClient(messages.append, folder).read_replies(replies)
     except (ValueError, asyncio.IncompleteReadError) as error:
         raise MinidiffError(str(error)) from None  # which the UI shows as a notification
-    return heard
+    return messages
 
 
 TARGETS = {"events": events, "checkpoint": checkpoint, "idx": idx, "config": config, "engine": engine}
@@ -349,22 +349,22 @@ def _measured() -> Iterator[dict[str, float]]:
     if reset.exists():
         reset.write_text("5")  # reset the peak to the current value
     before, began = _memory("VmRSS"), time.perf_counter()
-    found: dict[str, float] = {}
-    yield found
-    found["seconds"] = time.perf_counter() - began
-    found["megabytes"] = max(0, _memory("VmHWM") - before) / 2**20
+    measured: dict[str, float] = {}
+    yield measured
+    measured["seconds"] = time.perf_counter() - began
+    measured["megabytes"] = max(0, _memory("VmHWM") - before) / 2**20
 
 
-def tried(feed: Feed, number: int) -> tuple[dict[str, float], str]:
+def run_input(feed: Feed, number: int) -> tuple[dict[str, float], str]:
     """Feed input `number`; returns its measurements and outcome."""
-    with _measured() as found:
+    with _measured() as measured:
         words, outcome = "", "values"
         try:
             feed(random.Random(SEED * 1_000_003 + number))
         except MinidiffError as error:
             words, outcome = str(error), "refusals"
     assert words.isprintable(), words
-    return found, outcome
+    return measured, outcome
 
 
 def main(name: str, count: int, first: int = 0) -> None:
@@ -373,27 +373,29 @@ def main(name: str, count: int, first: int = 0) -> None:
         os.environ["XDG_CACHE_HOME"] = folder
         feed = TARGETS[name](Path(folder))
         for number in range(-20, 0):  # warm up imports and caches
-            tried(feed, number)
+            run_input(feed, number)
         size = _memory("VmSize")
         if size:
             resource.setrlimit(resource.RLIMIT_AS, (size + GUARD_BYTES, resource.RLIM_INFINITY))
-        told: dict[str, Any] = {"target": name, "inputs": count, "values": 0, "refusals": 0}
-        slowest = most = 0.0
+        report: dict[str, Any] = {"target": name, "inputs": count, "values": 0, "refusals": 0}
+        slowest = peak = 0.0
         began = time.perf_counter()
         for number in range(first, first + count):
             try:
-                found, outcome = tried(feed, number)
-                if found["seconds"] > SECONDS:  # retry: the machine may have been busy
-                    found, outcome = tried(feed, number)
-                assert found["seconds"] <= SECONDS, found
-                assert found["megabytes"] <= MEGABYTES, found
+                measured, outcome = run_input(feed, number)
+                if measured["seconds"] > SECONDS:  # retry: the machine may have been busy
+                    measured, outcome = run_input(feed, number)
+                assert measured["seconds"] <= SECONDS, measured
+                assert measured["megabytes"] <= MEGABYTES, measured
             except BaseException as fault:
                 fault.add_note(f"input {number}: python tests/fuzz_targets.py {name} 1 {number}")
                 raise
-            told[outcome] += 1
-            slowest, most = max(slowest, found["seconds"]), max(most, found["megabytes"])
+            report[outcome] += 1
+            slowest, peak = max(slowest, measured["seconds"]), max(peak, measured["megabytes"])
         seconds = time.perf_counter() - began
-    print(json.dumps({**told, "seconds": round(seconds, 1), "slowest": round(slowest, 3), "megabytes": round(most, 1)}))
+    print(
+        json.dumps({**report, "seconds": round(seconds, 1), "slowest": round(slowest, 3), "megabytes": round(peak, 1)})
+    )
 
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ ROOM = 9  # images that fit in its memory in training
 @contextmanager
 def little_memory() -> Iterator[list[int]]:
     """Within this context, training on more than ROOM images runs out of memory; yields the batch sizes tried."""
-    asked: list[int] = []
+    batch_sizes: list[int] = []
 
     def enter(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if torch.is_grad_enabled() and isinstance(net, nn.Conv2d):
             size = len(inputs[0])
             if size not in BATCH_SIZES:  # used only to estimate the memory
-                asked.append(size)
+                batch_sizes.append(size)
             if size > ROOM:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     handle = nn.modules.module.register_module_forward_pre_hook(enter)
     try:
-        yield asked
+        yield batch_sizes
     finally:
         handle.remove()
 

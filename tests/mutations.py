@@ -84,8 +84,8 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
             case _:
                 numbers = list(re.finditer(rb"-?[0-9][0-9.e+-]*", damaged[: 1 << 16]))
                 if numbers:
-                    found = rng.choice(numbers)
-                    damaged[found.start() : found.end()] = rng.choice(NUMBERS).encode()
+                    number = rng.choice(numbers)
+                    damaged[number.start() : number.end()] = rng.choice(NUMBERS).encode()
     return bytes(damaged)
 
 

@@ -18,11 +18,15 @@ from core.runs.trajectory import RECORDING
 
 def run(script: str, *options: str) -> str:
     """The output of a benchmark run on one thread."""
-    found = os.environ.get("PYTHONPATH", "")
+    pythonpath = os.environ.get("PYTHONPATH", "")
     done = subprocess.run(
         [sys.executable, f"benchmarks/{script}", *options],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{found}".rstrip(os.pathsep)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{pythonpath}".rstrip(os.pathsep),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -50,8 +54,8 @@ def test_the_terminal_benchmark_prints_startup_time_and_bytes_per_frame() -> Non
     assert float(rows[0][1].split()[0]) > 0
     (noise,) = (row for row in cells(printed, "noise") if row[1] == "ours")
     assert 40 < float(noise[4].split()[0]) < 120  # kB
-    told = dict(cells(printed, "at rest") + cells(printed, "training") + cells(printed, "drawing its curves"))
-    assert len(told) == 6, printed
+    values = dict(cells(printed, "at rest") + cells(printed, "training") + cells(printed, "drawing its curves"))
+    assert len(values) == 6, printed
 
 
 def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> None:
@@ -66,8 +70,8 @@ def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> 
 def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_budget(
     tmp_path: Path,
 ) -> None:
-    drawn, found = tmp_path / "race.png", tmp_path / "race.json"
-    printed = run("time_to_quality.py", "--quick", "--peer-n", "20", "--plot", str(drawn), "--json", str(found))
+    drawn, results = tmp_path / "race.png", tmp_path / "race.json"
+    printed = run("time_to_quality.py", "--quick", "--peer-n", "20", "--plot", str(drawn), "--json", str(results))
     for recipe in ("default", "quick"):
         rows = cells(printed, recipe)
         few = ["16", "8", "4"] if recipe == "default" else ["40"]
@@ -77,7 +81,7 @@ def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_b
             assert int(row[5].replace(",", "")) > 0  # images seen
             assert float(row[7]) > 0  # distance with all samples
             assert float(row[10]) > 0  # with the first few
-    race = json.loads(found.read_text(encoding="utf-8"))
+    race = json.loads(results.read_text(encoding="utf-8"))
     assert race["failures"] == {}
     for point in race["points"]:
         assert sum(point["start"].values()) <= point["seconds"]

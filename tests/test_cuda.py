@@ -37,21 +37,21 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_driver_and_torch_list_the_same_gpus() -> None:
-    listed = {found.device: found for found in list_devices() if found.kind == "cuda"}
+    listed = {info.device: info for info in list_devices() if info.kind == "cuda"}
     for index in range(torch.cuda.device_count()):
-        found, seen = listed[f"cuda:{index}"], torch.cuda.get_device_properties(index)
-        assert found.name == seen.name
-        assert found.memory_total == pytest.approx(seen.total_memory, rel=0.05)  # the driver reserves some
-        if found.uuid is not None and hasattr(seen, "uuid"):
-            assert found.uuid.endswith(str(seen.uuid))
+        info, properties = listed[f"cuda:{index}"], torch.cuda.get_device_properties(index)
+        assert info.name == properties.name
+        assert info.memory_total == pytest.approx(properties.total_memory, rel=0.05)  # the driver reserves some
+        if info.uuid is not None and hasattr(properties, "uuid"):
+            assert info.uuid.endswith(str(properties.uuid))
     assert pick_device("auto").type == "cuda"
 
 
 def test_the_gpu_memory_of_a_process_is_reported() -> None:
-    before = next(found for found in list_devices() if found.device == "cuda:0").memory_used
+    before = next(info for info in list_devices() if info.device == "cuda:0").memory_used
     held = torch.zeros(2**28, device="cuda:0")  # 1 GiB
     torch.cuda.synchronize()
-    after = next(found for found in list_devices() if found.device == "cuda:0").memory_used
+    after = next(info for info in list_devices() if info.device == "cuda:0").memory_used
     assert held.numel() == 2**28
     if before is None or after is None:
         pytest.skip("the driver does not tell how much memory is used")

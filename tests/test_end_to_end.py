@@ -45,11 +45,11 @@ HANGUP_SECONDS = 5.0  # the app exits within two on an idle machine
 
 def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, **options: object) -> PseudoTerminal:
     """The app on runs in `root`/runs, working in `root`."""
-    own = {**ENVIRONMENT, **(env or {})}
-    return PseudoTerminal("--root", str(root / "runs"), *arguments, cwd=root, env=own, **options)  # type: ignore[arg-type]
+    variables = {**ENVIRONMENT, **(env or {})}
+    return PseudoTerminal("--root", str(root / "runs"), *arguments, cwd=root, env=variables, **options)  # type: ignore[arg-type]
 
 
-def told(text: str) -> str:
+def help_text(text: str) -> str:
     """The help text of the focused row, next to the button of the form."""
     return text[text.rfind("▔▔") : text.rfind("▁▁")]
 
@@ -57,11 +57,11 @@ def told(text: str) -> str:
 def go_to(terminal: PseudoTerminal, name: str) -> None:
     """Move down to the form row `name`."""
     for _ in range(ROWS):
-        before = told(terminal.text)
+        before = help_text(terminal.text)
         if f" {name}: " in before:
             return
         terminal.press("down")
-        terminal.wait_for(lambda text, before=before: told(text) != before)
+        terminal.wait_for(lambda text, before=before: help_text(text) != before)
     raise AssertionError(f"the form has no row {name}; the screen shows\n{terminal.text}")
 
 
@@ -189,13 +189,13 @@ def test_quitting_during_training_prints_two_lines_on_how_to_reattach(tmp_path: 
         terminal.wait_for("● paused")
         terminal.press("q")
         assert terminal.exit_status() == 0
-        farewell = terminal.output.rpartition(b"\x1b[?1049l")[2].decode()
-        lines = [line for line in farewell.split("\r\n") if "tiny" in line]
-        assert len(lines) == 2, farewell
+        after_exit = terminal.output.rpartition(b"\x1b[?1049l")[2].decode()
+        lines = [line for line in after_exit.split("\r\n") if "tiny" in line]
+        assert len(lines) == 2, after_exit
         assert "paused" in lines[0]
         assert "minidiff-tui --run=tiny" in lines[1]
-        assert "Traceback" not in farewell
-        assert "Warning" not in farewell
+        assert "Traceback" not in after_exit
+        assert "Warning" not in after_exit
 
     run = tmp_path / "runs" / "tiny"
     with open_app(tmp_path, "--run", "tiny", columns=100, lines=30) as again:

@@ -28,8 +28,8 @@ def test_damaged_input_gives_a_value_or_a_one_line_error(target: str) -> None:
         env=subprocesses.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     print(done.stdout.strip())
-    assert told["values"] + told["refusals"] == COUNT
+    assert report["values"] + report["refusals"] == COUNT
     if target != "events":  # where damage is silently skipped
-        assert told["refusals"] > COUNT // 10  # otherwise the damage had no effect
+        assert report["refusals"] > COUNT // 10  # otherwise the damage had no effect

@@ -36,8 +36,8 @@ PUBLIC = {
 
 
 def submodules() -> list[str]:
-    found = [module.name for module in pkgutil.walk_packages(core.__path__, "core.")]
-    return [name for name in found if not name.endswith("__main__")]
+    names = [module.name for module in pkgutil.walk_packages(core.__path__, "core.")]
+    return [name for name in names if not name.endswith("__main__")]
 
 
 def run_python(program: str) -> str:

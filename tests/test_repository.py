@@ -30,10 +30,10 @@ def test_child_processes_are_started_in_one_place() -> None:
     """Only core/system/subprocesses.py uses sys.executable, and nothing else forks or spawns Python."""
     forbidden = re.compile(r"sys\.executable|multiprocessing\.|import multiprocessing|os\.(exec|spawn|fork|posix)")
     files = [file for folder in ("core", "tui") for file in (REPOSITORY / folder).rglob("*.py")]
-    found = [
+    users = [
         file.relative_to(REPOSITORY).as_posix() for file in files if forbidden.search(file.read_text(encoding="utf-8"))
     ]
-    assert found == ["core/system/subprocesses.py"]
+    assert users == ["core/system/subprocesses.py"]
 
 
 def test_links_in_the_docs_resolve() -> None:

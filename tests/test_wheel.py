@@ -100,8 +100,8 @@ def test_the_commands_work_alongside_other_core_and_tui_packages(
     assert "minidiff-tui = minidiff:tui" in scripts
 
     def launch(program: str, *arguments: str, safe: bool = True) -> subprocess.CompletedProcess[str]:
-        found = f"import site, sys; site.addsitedir({str(site)!r}); {program}"
-        command = [sys.executable, *(["-P"] if safe else []), "-c", found, *arguments]
+        code = f"import site, sys; site.addsitedir({str(site)!r}); {program}"
+        command = [sys.executable, *(["-P"] if safe else []), "-c", code, *arguments]
         return subprocess.run(
             command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, check=False
         )

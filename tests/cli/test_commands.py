@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import TINY, Capture, complaint, environment
+from command_line import TINY, Capture, environment, error_line
 from PIL import Image
 
 from core.cli import run
@@ -56,11 +56,11 @@ def test_train_help_is_grouped_and_names_the_environment_variables_once(capsys: 
 
 def test_runs_as_json(home: Path, capsys: Capture) -> None:
     assert run(["runs", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert found["name"] == "done"
-    assert found["status"] == "finished"
-    assert (found["epoch"], found["step"]) == (2, 4)
-    assert 0 < found["loss"] < 1
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["name"] == "done"
+    assert summary["status"] == "finished"
+    assert (summary["epoch"], summary["step"]) == (2, 4)
+    assert 0 < summary["loss"] < 1
 
 
 def test_runs_as_a_table_is_not_cut_in_a_pipe(home: Path, capsys: Capture) -> None:
@@ -77,8 +77,8 @@ def test_a_non_finite_number_is_null_in_json(home: Path, capsys: Capture) -> Non
     with open(home / "done" / directory.EVENTS, "a") as log:
         log.write('{"event":"epoch","time":1.0,"epoch":3,"step":6,"loss":null,"validation_loss":null,"seconds":1.0}\n')
     assert run(["runs", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    assert found["loss"] is None
+    (summary,) = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert summary["loss"] is None
 
 
 def test_an_empty_root_is_not_an_error(tmp_path: Path, capsys: Capture) -> None:
@@ -178,10 +178,10 @@ def test_a_flag_that_defaults_to_on_can_be_turned_off(home: Path) -> None:
 
 def test_download_prints_the_dataset_directory(genuine_mnist: Path, capsys: Capture) -> None:
     assert run(["download", "mnist", "--data-root", str(genuine_mnist), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["dataset"] == "mnist"
-    assert Path(said["directory"]).is_dir()
-    assert said["sha256"].startswith("ba891046")
+    output = json.loads(capsys.readouterr().out)
+    assert output["dataset"] == "mnist"
+    assert Path(output["directory"]).is_dir()
+    assert output["sha256"].startswith("ba891046")
 
 
 # Bad input
@@ -216,7 +216,7 @@ def test_download_prints_the_dataset_directory(genuine_mnist: Path, capsys: Capt
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     home: Path, capsys: Capture, arguments: str, words: str
 ) -> None:
-    assert words in complaint(capsys, *arguments.split(), code=2)
+    assert words in error_line(capsys, *arguments.split(), code=2)
     assert [path.name for path in home.iterdir()] == ["done"]
 
 
@@ -250,7 +250,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
 )
 def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
     before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != directory.TRAINER_LOG}
-    assert words in complaint(capsys, *arguments.split())
+    assert words in error_line(capsys, *arguments.split())
     assert [path.name for path in home.iterdir()] == ["done"]
     assert all(path.read_bytes() == content for path, content in before.items())
 
@@ -264,7 +264,7 @@ def test_a_data_root_without_the_data_is_an_error_even_if_the_data_is_elsewhere(
 ) -> None:
     monkeypatch.setenv("MINIDIFF_DATA", str(genuine_mnist))
     (home / "data").mkdir()
-    words = complaint(capsys, *command_line.split(), "--data-root", str(home / "data"))
+    words = error_line(capsys, *command_line.split(), "--data-root", str(home / "data"))
     assert f"MNIST is not in {home / 'data'}; put its files into {home / 'data' / 'MNIST' / 'raw'}" in words
 
 
@@ -284,14 +284,14 @@ def test_a_damaged_checkpoint_is_a_one_line_error(
     damaged = damage(path.read_bytes())
     assert damaged != path.read_bytes()
     path.write_bytes(damaged)
-    assert words in complaint(capsys, "sample", "done", "--device", "cpu")
+    assert words in error_line(capsys, "sample", "done", "--device", "cpu")
 
 
 def test_a_damaged_config_is_a_one_line_error(home: Path, capsys: Capture) -> None:
     log = home / "done" / directory.EVENTS
     log.write_text(log.read_text().replace('"finished"', '"stopped"'))
     (home / "done" / directory.CONFIG).write_text("epochs = ")
-    assert "config.toml" in complaint(capsys, "resume", "done", code=2)
+    assert "config.toml" in error_line(capsys, "resume", "done", code=2)
     assert run(["runs"]) == 0
 
 
@@ -304,15 +304,15 @@ def test_a_damaged_idx_file_is_a_one_line_error(
     cut = tmp_path / "data" / "train-images-idx3-ubyte.gz"
     cut.write_bytes(cut.read_bytes()[:-1000])
     flags = ["--dataset", "mnist", "--data-root", str(tmp_path / "data"), "--name", "a", "--device", "cpu"]
-    assert cut.name in complaint(capsys, "train", *flags)
+    assert cut.name in error_line(capsys, "train", *flags)
     assert run_status(home / "a") == Status.FAILED
 
 
 def test_an_unwritable_root_is_a_one_line_error(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot write" in complaint(capsys, "train", *TINY, "--root", str(tmp_path / "file"))
+    assert "cannot write" in error_line(capsys, "train", *TINY, "--root", str(tmp_path / "file"))
     if Path("/proc/self").is_dir():
-        assert "cannot write" in complaint(capsys, "train", *TINY, "--root", "/proc/minidiff")
+        assert "cannot write" in error_line(capsys, "train", *TINY, "--root", "/proc/minidiff")
 
 
 def test_a_read_only_run_directory_is_a_one_line_error(home: Path, capsys: Capture) -> None:
@@ -322,7 +322,7 @@ def test_a_read_only_run_directory_is_a_one_line_error(home: Path, capsys: Captu
     log.write_text(log.read_text().replace('"finished"', '"stopped"'))
     (home / "done").chmod(0o500)
     try:
-        assert "cannot write" in complaint(capsys, "resume", "done")
+        assert "cannot write" in error_line(capsys, "resume", "done")
     finally:
         (home / "done").chmod(0o700)
 
@@ -345,7 +345,7 @@ def test_ctrl_c_during_an_import_prints_no_traceback(home: Path, module: str) ->
 
 
 @pytest.mark.parametrize(
-    ("flag", "meant"),
+    ("flag", "suggestion"),
     [
         ("--lr", "--learning-rate"),
         ("--bs=64", "--batch-size"),
@@ -354,8 +354,8 @@ def test_ctrl_c_during_an_import_prints_no_traceback(home: Path, module: str) ->
         ("--xyzzy", "--help"),
     ],
 )
-def test_an_unknown_option_suggests_the_closest_one(capsys: Capture, flag: str, meant: str) -> None:
-    assert meant in complaint(capsys, "train", flag, code=2)
+def test_an_unknown_option_suggests_the_closest_one(capsys: Capture, flag: str, suggestion: str) -> None:
+    assert suggestion in error_line(capsys, "train", flag, code=2)
 
 
 def test_environment_variables_for_training_options_affect_only_train(
@@ -364,21 +364,21 @@ def test_environment_variables_for_training_options_affect_only_train(
     monkeypatch.setenv("MINIDIFF_MODEL", "unet2d")
     monkeypatch.setenv("MINIDIFF_NAME", "done")
     monkeypatch.setenv("MINIDIFF_N", "nonsense")
-    assert "NAME" in complaint(capsys, "stop", code=2)
+    assert "NAME" in error_line(capsys, "stop", code=2)
     assert run(["sample", "--steps", "1", "--n", "1", "--device", "cpu", "--output", os.devnull]) == 0
     monkeypatch.setenv("MINIDIFF_EPOCHS", "several")
-    assert "epochs" in complaint(capsys, "train", code=2)
+    assert "epochs" in error_line(capsys, "train", code=2)
 
 
 def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfpreset = 'quick'\r\nepochs = 0\r\n")
-    assert "epochs: should be greater than or equal to 1" in complaint(
+    assert "epochs: should be greater than or equal to 1" in error_line(
         capsys, "train", "--config", str(tmp_path / "c.toml"), code=2
     )
 
 
 def test_a_run_cannot_have_the_name_of_a_built_in_model(home: Path, capsys: Capture) -> None:
-    assert "built-in model" in complaint(capsys, "train", *TINY, "--root", str(home), "--name", directory.BUILTIN[0])
+    assert "built-in model" in error_line(capsys, "train", *TINY, "--root", str(home), "--name", directory.BUILTIN[0])
     assert not (home / directory.BUILTIN[0]).exists()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from command_line import FOREVER, TINY, Capture, command, complaint, environment, events, wait_until
+from command_line import FOREVER, TINY, Capture, command, environment, error_line, events, wait_until
 
 from core.cli import run
 from core.runs import directory
@@ -108,9 +108,9 @@ def test_a_detached_trainer_can_be_paused_continued_stopped_resumed_and_watched(
     assert f"a is training in process {pid}" in capsys.readouterr().out
     assert os.getsid(pid) == pid != os.getsid(0)
 
-    assert f"being trained by process {pid}" in complaint(capsys, "resume", "a")
-    assert f"being trained by process {pid}" in complaint(capsys, "resume", "a", "--detach")
-    assert "exists already" in complaint(capsys, "train", *FOREVER, "--name", "a")
+    assert f"being trained by process {pid}" in error_line(capsys, "resume", "a")
+    assert f"being trained by process {pid}" in error_line(capsys, "resume", "a", "--detach")
+    assert "exists already" in error_line(capsys, "train", *FOREVER, "--name", "a")
     assert run_status(path) == Status.RUNNING
 
     assert run(["pause", "a"]) == 0
@@ -138,6 +138,6 @@ def test_a_detached_trainer_can_be_paused_continued_stopped_resumed_and_watched(
 
 def test_a_detached_trainer_that_cannot_start_reports_the_reason(trainers: Path, capsys: Capture) -> None:
     elsewhere = ["cuda:93" if word == "cpu" else word for word in TINY]
-    assert "cuda:93" in complaint(capsys, "train", *elsewhere, "--name", "a", "--detach")
+    assert "cuda:93" in error_line(capsys, "train", *elsewhere, "--name", "a", "--detach")
     assert run_status(trainers / "a") == Status.FAILED
     assert run(["train", *TINY, "--epochs", "1", "--name", "a"]) == 0  # the name is still available

@@ -89,14 +89,14 @@ def test_the_report_is_json_and_its_text_names_every_part(
 ) -> None:
     fake_torch(WORKING_TORCH.format(count=0))
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "nothing"))
-    found = doctor.report(tmp_path / "runs")
-    record = json.loads(json.dumps(dataclasses.asdict(found)))
+    result = doctor.report(tmp_path / "runs")
+    record = json.loads(json.dumps(dataclasses.asdict(result)))
     assert record["versions"]["python"] == sys.version.split()[0]
     assert record["versions"]["torch"]
     assert record["devices"][-1]["device"] == "cpu"
     assert record["data_roots"][0] == str(tmp_path / "nothing")
     assert record["root"] == str(tmp_path / "runs")
-    text = "\n".join(doctor.lines(found))
+    text = "\n".join(doctor.lines(result))
     for part in ("Versions", "Devices", "Data", "Terminal", "Runs", "2.9.0+cu128", str(tmp_path / "runs")):
         assert part in text
     assert not (tmp_path / "runs").exists(), "looking makes nothing"
@@ -116,7 +116,7 @@ def test_the_doctor_imports_nothing_from_the_current_folder(
 
 
 def test_the_text_shows_na_for_unknown_values_and_a_fix_for_every_problem() -> None:
-    found = doctor.Report(
+    result = doctor.Report(
         versions={"torch": None},
         torch=Torch(error="no such thing"),
         devices=[dataclasses.replace(GPU, device=None)],
@@ -127,7 +127,7 @@ def test_the_text_shows_na_for_unknown_values_and_a_fix_for_every_problem() -> N
         root_free=None,
         problems=[Problem("it broke", "mend it")],
     )
-    text = "\n".join(doctor.lines(found))
+    text = "\n".join(doctor.lines(result))
     assert "hidden" in text
     assert "NVIDIA H100: N/A of N/A used, N/A, N/A, N/A" in text
     assert "train and test in /d" in text
@@ -253,8 +253,8 @@ def test_datasets_are_found_in_both_layouts_raw_and_gzipped(tmp_path: Path, smal
     plain.mkdir()
     for name in ("test-images", "test-labels"):
         (plain / f"{name}.gz").write_bytes(gzip.compress(contents["two"][name], mtime=0))
-    found, problems = doctor.find_data([tmp_path / "absent", kept, plain], sources)
-    assert found == [
+    result, problems = doctor.find_data([tmp_path / "absent", kept, plain], sources)
+    assert result == [
         doctor.Data("one", str(kept / "ONE" / "raw"), ("train", "test")),
         doctor.Data("two", str(plain), ("test",)),
     ]
@@ -267,8 +267,8 @@ def test_a_truncated_data_file_is_reported(tmp_path: Path, small_sets: Any) -> N
     raw.mkdir(parents=True)
     for name, content in contents["one"].items():
         (raw / name).write_bytes(content[:-1] if name == "train-images" else content)
-    found, problems = doctor.find_data([tmp_path], sources)
-    assert found == [doctor.Data("one", str(raw), ("test",))]
+    result, problems = doctor.find_data([tmp_path], sources)
+    assert result == [doctor.Data("one", str(raw), ("test",))]
     problem = only(problems)
     assert f"{raw / 'train-images'} has 17 bytes instead of 18" in problem.what
     assert "delete it" in problem.fix
@@ -355,14 +355,14 @@ def test_the_user_can_choose_the_colours(
 
 def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "from core.system.terminal import describe_terminal as d; t = d(); print(t.encoding, t.utf8, t.blocks)"
-    for encoding, said in (
+    for encoding, message in (
         ("utf-8", "utf-8 True True"),
         ("cp437", "cp437 False True"),
         ("ascii", "ascii False False"),
     ):
         monkeypatch.setenv("PYTHONIOENCODING", encoding)
         answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert answer.stdout.strip() == said
+        assert answer.stdout.strip() == message
 
 
 def test_settings_that_kill_training_at_logout_are_reported_with_a_fix(

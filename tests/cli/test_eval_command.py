@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 import torch
-from command_line import Capture, complaint, environment
+from command_line import Capture, environment, error_line
 
 from core import BasicUNet, TrainConfig
 from core.cli import run
@@ -44,15 +44,15 @@ def test_eval_has_help_and_is_listed(capsys: Capture) -> None:
 
 def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None:
     assert run(["eval", "untrained", *FEW, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["model"], found["dataset"], found["n"]) == ("untrained", "glyphs", 20)
-    assert found["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
+    evaluation = json.loads(capsys.readouterr().out)
+    assert (evaluation["model"], evaluation["dataset"], evaluation["n"]) == ("untrained", "glyphs", 20)
+    assert evaluation["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
     for what in ("samples", "baseline"):
         for shape in ("conv", "mlp"):
-            assert sum(found[what][shape]["classes"]) == 20
-            assert found[what][shape]["cas"] is None
-    assert found["samples"]["conv"]["agreement"] is None
-    assert found["samples"]["conv"]["frechet"] > found["baseline"]["conv"]["frechet"]
+            assert sum(evaluation[what][shape]["classes"]) == 20
+            assert evaluation[what][shape]["cas"] is None
+    assert evaluation["samples"]["conv"]["agreement"] is None
+    assert evaluation["samples"]["conv"]["frechet"] > evaluation["baseline"]["conv"]["frechet"]
 
 
 def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(home: Path) -> None:
@@ -73,33 +73,33 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
     assert headings.split() == "samples (conv) baseline (conv) samples (mlp) baseline (mlp)".split()
     assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
 
-    asked = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "core", "eval", "untrained", *FEW, "--json"],
         env=environment(),
         capture_output=True,
         text=True,
         check=True,
     )
-    found = json.loads(asked.stdout)
-    sets = [found[what][shape] for shape in ("conv", "mlp") for what in ("samples", "baseline")]
+    evaluation = json.loads(process.stdout)
+    sets = [evaluation[what][shape] for shape in ("conv", "mlp") for what in ("samples", "baseline")]
     assert frechet.split() == ["Frechet", *(f"{one['frechet']:.4f}" for one in sets)]
     assert kid.split() == ["KID", "x", "1000", *(f"{one['kernel'] * 1000:.3f}" for one in sets)]
     assert precision.split() == ["precision", *(f"{one['precision']:.2%}" for one in sets)]
     assert recall.split() == ["recall", *(f"{one['recall']:.2%}" for one in sets)]
-    baselines = [f"{found['baseline'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
+    baselines = [f"{evaluation['baseline'][shape]['agreement']:.2%}" for shape in ("conv", "mlp")]
     assert agreement.split() == ["agreement", "N/A", baselines[0], "N/A", baselines[1]]
     assert accuracy.split() == [
         "test",
         "accuracy",
-        *(f"{found['accuracy'][shape]:.2%}" for shape in found["accuracy"]),
+        *(f"{evaluation['accuracy'][shape]:.2%}" for shape in evaluation["accuracy"]),
     ]
-    counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(found["samples"]["conv"]["classes"]))
+    counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(evaluation["samples"]["conv"]["classes"]))
     assert classes.endswith(counts)
     for words in (
         "20 samples of untrained",
         "mix, 1 steps, 1 evaluations each, seed 3",
         "images/s",
-        *(f"{s} {h[:12]}" for s, h in found["sha256"].items()),
+        *(f"{s} {h[:12]}" for s, h in evaluation["sha256"].items()),
     ):
         assert words in last
 
@@ -136,7 +136,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: 
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
-    assert words in complaint(capsys, *arguments.split())
+    assert words in error_line(capsys, *arguments.split())
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, argum
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     home: Path, capsys: Capture, arguments: str, words: str
 ) -> None:
-    assert words in complaint(capsys, *arguments.split(), code=2)
+    assert words in error_line(capsys, *arguments.split(), code=2)
 
 
 def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(
@@ -157,4 +157,4 @@ def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(
     capsys.readouterr()
     kept = next((tmp_path / "cache" / "minidiff" / "classifiers").glob("glyphs-mlp-*"))
     kept.write_bytes(kept.read_bytes()[:-1000])
-    assert kept.name in complaint(capsys, "eval", "untrained", *FEW)
+    assert kept.name in error_line(capsys, "eval", "untrained", *FEW)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 import torch
-from command_line import Capture, complaint, environment
+from command_line import Capture, environment, error_line
 from PIL import Image, ImageChops
 
 from core import TrainConfig, build_model, load_model, sample
@@ -44,7 +44,7 @@ def without_classes(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(written(folder, "plain.safetensors", preset="quick", channels=(2,)))
 
 
-def drawn(tmp_path: Path, *arguments: str) -> bytes:
+def sampled_bytes(tmp_path: Path, *arguments: str) -> bytes:
     picture = tmp_path / "drawn.png"
     assert run(["sample", *arguments, "--device", "cpu", "--output", str(picture)]) == 0
     with Image.open(picture) as image:
@@ -70,17 +70,17 @@ def drawn(tmp_path: Path, *arguments: str) -> bytes:
 def test_flags_match_the_options_of_sample(
     model: str, tmp_path: Path, flags: str, options: dict[str, object], capsys: Capture
 ) -> None:
-    found = drawn(tmp_path, model, "--n", "2", "--seed", "3", *flags.split())
+    actual = sampled_bytes(tmp_path, model, "--n", "2", "--seed", "3", *flags.split())
     expected = record(sample(load_model(model, "cpu"), n=2, seed=3, **options), model="", seed=3)  # type: ignore[arg-type]
     with Image.open(write_grid(tmp_path / "expected.png", expected)) as image:
-        assert found == image.tobytes()
+        assert actual == image.tobytes()
     assert "wrote" in capsys.readouterr().out
 
 
 def test_a_tutorial_model_defaults_to_40_steps(without_classes: str, tmp_path: Path) -> None:
-    whole = drawn(tmp_path, without_classes, "--n", "2")
-    assert whole == drawn(tmp_path, without_classes, "--n", "2", "--steps", "40", "--sampler", "mix")
-    assert whole != drawn(tmp_path, without_classes, "--n", "2", "--steps", "20")
+    whole = sampled_bytes(tmp_path, without_classes, "--n", "2")
+    assert whole == sampled_bytes(tmp_path, without_classes, "--n", "2", "--steps", "40", "--sampler", "mix")
+    assert whole != sampled_bytes(tmp_path, without_classes, "--n", "2", "--steps", "20")
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,23 @@ def test_a_tutorial_model_defaults_to_40_steps(without_classes: str, tmp_path: P
 )
 def test_an_invalid_request_is_a_one_line_error(model: str, flags: str, words: str, capsys: Capture) -> None:
     assert run(["sample", model, "--device", "cpu", *flags.split()]) != 0
-    complaint = capsys.readouterr().err.strip()
-    assert words in complaint
-    assert "Traceback" not in complaint
+    message = capsys.readouterr().err.strip()
+    assert words in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize("flags", ["--class 3", "--guidance 2"])
 def test_labels_for_an_unconditional_model_are_an_error(without_classes: str, flags: str, capsys: Capture) -> None:
     assert run(["sample", without_classes, "--device", "cpu", *flags.split()]) == 1
-    (complaint,) = capsys.readouterr().err.strip().splitlines()
-    assert "without classes" in complaint
+    (message,) = capsys.readouterr().err.strip().splitlines()
+    assert "without classes" in message
 
 
 def test_help_names_every_sampler(capsys: Capture) -> None:
     run(["sample", "--help"])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("--sampler", "dpm2m", "heun", "--guidance", "--shift", "--class"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not in this tree")
@@ -124,8 +124,8 @@ def test_without_a_name_the_built_in_model_is_used(tmp_path: Path, monkeypatch: 
     assert run(["sample", "--class", "7", "--guidance", "2", "--steps", "16", "--n", "2"]) == 0
     steps = sample(load_model(BUILTIN[0]), n=2, labels=7, guidance=2.0, steps=16)
     write_grid(tmp_path / "expected.png", record(steps, model=BUILTIN[0], seed=0))
-    with Image.open(tmp_path / "samples.png") as drawn, Image.open(tmp_path / "expected.png") as expected:
-        assert drawn.tobytes() == expected.tobytes()
+    with Image.open(tmp_path / "samples.png") as actual, Image.open(tmp_path / "expected.png") as expected:
+        assert actual.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -162,10 +162,10 @@ def test_images_in_batches_match_one_batch_and_show_progress(
         assert done.stdout.splitlines()[1:] == [f"sampling: {BATCH} of {n}", "wrote a.png"]
     *_, last = sample(load_model(model, "cpu"), n=n, steps=1)
     expected = grid_image(to_uint8(last.x), n, 28, 28)
-    with Image.open(tmp_path / "a.png") as found:
-        scale = found.width // expected.width
-        assert found.size == (expected.width * scale, expected.height * scale)
-        difference = ImageChops.difference(found.reduce(scale), expected)
+    with Image.open(tmp_path / "a.png") as actual:
+        scale = actual.width // expected.width
+        assert actual.size == (expected.width * scale, expected.height * scale)
+        difference = ImageChops.difference(actual.reduce(scale), expected)
     assert difference.getextrema()[1] <= 1
 
 
@@ -173,7 +173,7 @@ def test_a_figure_or_gif_too_large_for_memory_is_refused_with_the_size_that_fits
     model: str, tmp_path: Path, capsys: Capture
 ) -> None:
     for flag in ("--figure", "--gif"):
-        words = complaint(capsys, "sample", model, "--n", "50000", "--steps", "9", flag, str(tmp_path / "x"))
+        words = error_line(capsys, "sample", model, "--n", "50000", "--steps", "9", flag, str(tmp_path / "x"))
         assert "50,000 images with 9 steps is too large; use at most 8,559 images (--n)" in words
 
 
@@ -185,6 +185,6 @@ def test_non_finite_samples_are_an_error_and_no_image_is_written(tmp_path: Path,
             parameter.fill_(1e30)
     write_tensors(tmp_path / "m.safetensors", "model", net.state_dict(), config, 1)
     for arguments in ((str(tmp_path / "m.safetensors"),), (BUILTIN[0], "--guidance", "1e300")):
-        words = complaint(capsys, "sample", *arguments, "--device", "cpu", "--output", str(tmp_path / "x.png"))
+        words = error_line(capsys, "sample", *arguments, "--device", "cpu", "--output", str(tmp_path / "x.png"))
         assert "the samples are not finite" in words
     assert not (tmp_path / "x.png").exists()

@@ -22,8 +22,8 @@ NOT_WHOLE: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("value", WHOLE, ids=repr)
 def test_integers_of_any_type_are_accepted(value: Any) -> None:
-    found = whole_number(value, "n")
-    assert (found, type(found)) == (8, int)
+    result = whole_number(value, "n")
+    assert (result, type(result)) == (8, int)
 
 
 @pytest.mark.parametrize("value", NOT_WHOLE, ids=lambda value: repr(value)[:30])
@@ -36,8 +36,8 @@ def test_a_non_integer_is_refused_in_one_short_line(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [*WHOLE, Fraction(8)], ids=repr)
 def test_numbers_of_any_type_are_accepted(value: Any) -> None:
-    found = number(value, "guidance")
-    assert (found, type(found)) == (8.0, float)
+    result = number(value, "guidance")
+    assert (result, type(result)) == (8.0, float)
 
 
 @pytest.mark.parametrize("value", [True, np.False_, None, "2", [2], 2j, torch.zeros(2)], ids=repr)

@@ -19,8 +19,8 @@ from core.training.api import resume, train
 @pytest.fixture
 def small_device() -> Iterator[list[int]]:
     """Batch sizes tried in training on a device with little memory."""
-    with little_memory() as asked:
-        yield asked
+    with little_memory() as batch_sizes:
+        yield batch_sizes
 
 
 def losses(config: TrainConfig) -> list[float]:
@@ -45,9 +45,9 @@ def test_out_of_memory_halves_the_micro_batch_until_it_fits_and_a_resumed_run_ke
     events.close()
     assert TrainConfig.from_toml(tmp_path / "large" / CONFIG).micro_batch == 8
     small_device.clear()
-    found = [loss for event in resume(tmp_path / "large") if isinstance(event, Epoch) for loss in (event.loss,)]
+    actual = [loss for event in resume(tmp_path / "large") if isinstance(event, Epoch) for loss in (event.loss,)]
     assert set(small_device) == {8}
-    assert found == pytest.approx(losses(tiny(micro_batch=8))[::2], rel=1e-5)
+    assert actual == pytest.approx(losses(tiny(micro_batch=8))[::2], rel=1e-5)
 
 
 def test_out_of_memory_fails_a_run_with_a_fixed_micro_batch_and_names_the_setting(

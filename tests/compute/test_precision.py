@@ -16,9 +16,9 @@ from core.system import subprocesses
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("asked", ["float32", "bfloat16"])
-def test_an_explicit_precision_is_used(asked: str) -> None:
-    assert pick_precision(asked, CPU) == asked
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_explicit_precision_is_used(precision: str) -> None:
+    assert pick_precision(precision, CPU) == precision
 
 
 def test_auto_picks_a_precision_and_keeps_the_random_state() -> None:
@@ -35,8 +35,8 @@ def test_auto_follows_the_cpu_features() -> None:
     if platform.machine() != "x86_64" or not cpuinfo.exists():
         pytest.skip("the processor's features are read from /proc/cpuinfo of an x86-64 Linux")
     flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split()
-    wanted = "bfloat16" if {"amx_tile", "amx_bf16"} <= set(flags) else "float32"
-    assert pick_precision("auto", CPU) == wanted
+    expected = "bfloat16" if {"amx_tile", "amx_bf16"} <= set(flags) else "float32"
+    assert pick_precision("auto", CPU) == expected
 
 
 BUSY = """

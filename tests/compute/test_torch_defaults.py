@@ -83,13 +83,13 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 each_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 
 
-def found(values: Any) -> Any:
+def to_bytes(values: Any) -> Any:
     """Convert tensors to dtype and bytes for bitwise comparison."""
     if isinstance(values, Tensor):
         return str(values.dtype), tuple(values.shape), values.detach().float().cpu().numpy().tobytes()
     if isinstance(values, dict):
-        return {name: found(value) for name, value in values.items()}
-    return [found(value) for value in values] if isinstance(values, (list, tuple)) else values
+        return {name: to_bytes(value) for name, value in values.items()}
+    return [to_bytes(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def outcome(steps: Any) -> Any:
@@ -101,12 +101,12 @@ def outcome(steps: Any) -> Any:
 
 
 @functools.cache
-def plainly(work: Callable[..., Any], *arguments: Any) -> Any:
+def with_defaults(work: Callable[..., Any], *arguments: Any) -> Any:
     """The result of `work` under torch's default settings."""
-    return found(work(*arguments))
+    return to_bytes(work(*arguments))
 
 
-def stepped(net: str) -> Any:
+def train_steps(net: str) -> Any:
     """Two training steps, and two more of a trainer that loaded its state."""
     config, images = TrainConfig(**{**TINY, **NETS[net]}), load_dataset("glyphs", limit=24)
     values: list[Any] = []
@@ -152,7 +152,7 @@ def sampled() -> Any:
     return values
 
 
-def loaded_and_seen() -> Any:
+def load_and_inspect() -> Any:
     """Outputs of the built-in model, including its lab results."""
     loaded = load_model(BUILTIN[0], "cpu")
     loaded = LoadedModel(loaded.net, loaded.config.changed(precision="float32"), loaded.step, loaded.name)
@@ -173,30 +173,30 @@ def loaded_and_seen() -> Any:
     )
 
 
-def fitted(shape: Any) -> Any:
+def fit_classifier(shape: Any) -> Any:
     return outcome(fit(shape, LabeledImages(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
 
 
 @each_setting
 @pytest.mark.parametrize("net", NETS)
 def test_steps_are_the_same_under_any_setting(net: str, setting: Callable[[], AbstractContextManager[Any]]) -> None:
-    expected = plainly(stepped, net)
+    expected = with_defaults(train_steps, net)
     with setting():
-        assert found(stepped(net)) == expected
+        assert to_bytes(train_steps(net)) == expected
 
 
 @each_setting
 def test_training_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
-    expected = plainly(trained)
+    expected = with_defaults(trained)
     with setting():
         assert trained() == expected
 
 
 @each_setting
 def test_samples_are_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
-    expected = plainly(sampled)
+    expected = with_defaults(sampled)
     with setting():
-        assert found(sampled()) == expected
+        assert to_bytes(sampled()) == expected
 
 
 def scheduler_sampler() -> Any:
@@ -214,17 +214,17 @@ def scheduler_sampler() -> Any:
 def test_diffusers_schedulers_are_the_same_under_any_setting(
     setting: Callable[[], AbstractContextManager[Any]],
 ) -> None:
-    expected = plainly(scheduler_sampler)
+    expected = with_defaults(scheduler_sampler)
     with setting():
-        assert found(scheduler_sampler()) == expected
+        assert to_bytes(scheduler_sampler()) == expected
 
 
 @each_setting
 @pytest.mark.skipif(BUILTIN[0] not in builtin_directories(), reason="the built-in model is not in this tree")
 def test_a_loaded_model_is_the_same_under_any_setting(setting: Callable[[], AbstractContextManager[Any]]) -> None:
-    expected = plainly(loaded_and_seen)
+    expected = with_defaults(load_and_inspect)
     with setting():
-        assert found(loaded_and_seen()) == expected
+        assert to_bytes(load_and_inspect()) == expected
 
 
 @each_setting
@@ -232,9 +232,9 @@ def test_a_loaded_model_is_the_same_under_any_setting(setting: Callable[[], Abst
 def test_a_classifier_is_the_same_under_any_setting(
     shape: Any, setting: Callable[[], AbstractContextManager[Any]]
 ) -> None:
-    expected = plainly(fitted, shape)
+    expected = with_defaults(fit_classifier, shape)
     with setting():
-        assert found(fitted(shape)) == expected
+        assert to_bytes(fit_classifier(shape)) == expected
 
 
 @each_setting
@@ -266,7 +266,7 @@ def test_a_model_built_without_a_generator_uses_the_global_one() -> None:
     first, second = build_model("basic_unet", channels=(2, 2)), build_model("basic_unet", channels=(2, 2))
     torch.manual_seed(3)
     again = build_model("basic_unet", channels=(2, 2))
-    assert found(first.state_dict()) == found(again.state_dict()) != found(second.state_dict())
+    assert to_bytes(first.state_dict()) == to_bytes(again.state_dict()) != to_bytes(second.state_dict())
 
 
 def in_threads(work: Callable[[int], T], count: int) -> list[T]:
@@ -288,11 +288,11 @@ def in_threads(work: Callable[[int], T], count: int) -> list[T]:
 
 @pytest.mark.parametrize("net", ["patch_unet", "basic_unet", "unet2d"])
 def test_trainers_built_in_parallel_threads_start_with_the_weights_of_their_seeds(net: str) -> None:
-    def built(seed: int) -> Any:
+    def build(seed: int) -> Any:
         config = TrainConfig(**{**TINY, **NETS[net], "seed": seed % 2})
-        return [found(Trainer(config, CPU).net.state_dict()) for _ in range(5)]
+        return [to_bytes(Trainer(config, CPU).net.state_dict()) for _ in range(5)]
 
-    expected = [built(seed) for seed in (0, 1)]
+    expected = [build(seed) for seed in (0, 1)]
     for _ in range(3):
-        for number, nets in enumerate(in_threads(built, 4)):
+        for number, nets in enumerate(in_threads(build, 4)):
             assert nets == expected[number % 2]

@@ -59,7 +59,7 @@ def test_scripts_use_the_current_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         ("train --clock", "--clock is now --time-conditioning"),
         ("train --no-classes", "--no-classes is now --no-class-conditional"),
@@ -68,9 +68,9 @@ def test_scripts_use_the_current_names(name: str) -> None:
         ("sample --spacing 3", "--spacing is now --shift"),
     ],
 )
-def test_commands_name_the_current_option(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+def test_commands_name_the_current_option(capsys: pytest.CaptureFixture[str], command: str, message: str) -> None:
     assert run(command.split()) == 2
-    assert capsys.readouterr().err == f"minidiff: {said}\n"
+    assert capsys.readouterr().err == f"minidiff: {message}\n"
 
 
 @pytest.mark.parametrize(

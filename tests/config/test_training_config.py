@@ -93,10 +93,10 @@ def test_changed_validates_again() -> None:
 def test_an_invalid_option_is_a_one_line_error_that_names_it(options: dict[str, object], words: list[str]) -> None:
     with pytest.raises(MinidiffError) as caught:
         TrainConfig(**options)
-    said = str(caught.value)
-    assert len(said.splitlines()) == 1
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
     for word in words:
-        assert word in said
+        assert word in message
 
 
 @pytest.mark.parametrize("channels", [(1,), (8, 16), (32, 64, 64)])

@@ -13,21 +13,21 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("most", [1, 3])
-def test_a_shifted_image_is_a_crop_of_the_padded_one(most: int) -> None:
+@pytest.mark.parametrize("margin", [1, 3])
+def test_a_shifted_image_is_a_crop_of_the_padded_one(margin: int) -> None:
     images = load_dataset("glyphs", limit=60).images
-    wide = padded(images, most)
-    moved = shifted(wide, most, generator(3))
+    wide = padded(images, margin)
+    moved = shifted(wide, margin, generator(3))
     assert moved.shape == images.shape
     assert moved.dtype == images.dtype
-    reach = range(2 * most + 1)
+    reach = range(2 * margin + 1)
     places = set()
     for image, window in zip(wide[:, 0], moved[:, 0], strict=True):
         fits = [(y, x) for y in reach for x in reach if torch.equal(image[y : y + 28, x : x + 28], window)]
         assert fits
         places.add(fits[0])
     assert len(places) > len(reach) ** 2 / 2  # each image has its own shift
-    assert not torch.equal(shifted(wide, most, generator(4)), moved)
+    assert not torch.equal(shifted(wide, margin, generator(4)), moved)
 
 
 def test_a_margin_of_zero_leaves_the_images_unchanged() -> None:

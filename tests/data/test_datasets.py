@@ -99,12 +99,12 @@ def fill(folder: Path, name: str, *, packed: bool = False, splits: tuple[str, ..
 
 def find(name: str, root: Path | None = None, **options: object) -> tuple[Located, list[Event]]:
     events = locate(name, root, **options)  # type: ignore[arg-type]
-    seen = []
+    yielded = []
     while True:
         try:
-            seen.append(next(events))
+            yielded.append(next(events))
         except StopIteration as stop:
-            return stop.value, seen
+            return stop.value, yielded
 
 
 def assert_is(dataset: datasets.LabeledImages, name: str, split: str = "train") -> None:

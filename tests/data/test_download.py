@@ -40,14 +40,14 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.hang_after: int | None = None  # send this many bytes of the body, then wait for the client to disconnect
         self.hanging = threading.Event()
         self.left = threading.Event()
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
     server: Mirror
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         body = self.server.files.get(Path(urlparse(self.path).path).name)
         if body is None:
             self.send_error(404)
@@ -95,13 +95,13 @@ def through(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def archives() -> dict[str, bytes]:
     """MNIST's four archives as published."""
-    found = list(GENUINE.glob("MNIST/raw/*.gz"))
-    if len(found) != 4:
+    files = list(GENUINE.glob("MNIST/raw/*.gz"))
+    if len(files) != 4:
         pytest.skip("needs MNIST's archives: in MINIDIFF_DATA or ../shared/data")
-    return {path.name: path.read_bytes() for path in found}
+    return {path.name: path.read_bytes() for path in files}
 
 
-def left_in(cache: Path) -> list[str]:
+def files_in(cache: Path) -> list[str]:
     return sorted(str(path.relative_to(cache)) for path in cache.rglob("*")) if cache.exists() else []
 
 
@@ -114,8 +114,8 @@ def test_a_download_is_announced_before_it_starts(mirror: Mirror, through: Path)
     first = next(events)
     assert first == Download(name="mnist", file=ARCHIVES[0], received=0, total=9_912_422, time=first.time)
     events.close()
-    assert not mirror.asked
-    assert left_in(through) == []
+    assert not mirror.requested
+    assert files_in(through) == []
 
 
 def test_mnist_is_downloaded_from_the_second_mirror_and_read(
@@ -123,23 +123,23 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
 ) -> None:
     mirror.files = archives  # the first mirror uses https, which this proxy refuses
     events = datasets.locate("mnist")
-    seen = []
+    yielded = []
     while True:
         try:
-            seen.append(next(events))
+            yielded.append(next(events))
         except StopIteration as stop:
             located = stop.value
             break
     assert len(datasets.read(located, "train", 5).labels) == 5
-    assert left_in(through) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
-    assert {event.file for event in seen if isinstance(event, Download)} == set(ARCHIVES)
+    assert files_in(through) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
+    assert {event.file for event in yielded if isinstance(event, Download)} == set(ARCHIVES)
     for name in ARCHIVES:
-        received = [event.received for event in seen if isinstance(event, Download) and event.file == name]
+        received = [event.received for event in yielded if isinstance(event, Download) and event.file == name]
         assert received == sorted(received)
         assert received[-1] == len(archives[name])
-    mirror.asked.clear()
+    mirror.requested.clear()
     assert [*datasets.locate("mnist")] == []  # the second time it is already there
-    assert not mirror.asked
+    assert not mirror.requested
 
 
 def test_a_named_root_is_downloaded_to_only_on_request(
@@ -149,14 +149,14 @@ def test_a_named_root_is_downloaded_to_only_on_request(
     root = tmp_path / "my data"
     with pytest.raises(DatasetError, match=r"minidiff download mnist --data-root '.*my data'"):
         list(datasets.locate("mnist", root))
-    assert not mirror.asked
+    assert not mirror.requested
     assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
-    assert left_in(root) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
+    assert files_in(root) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
     assert not through.exists()
     assert len(datasets.load_dataset("mnist", root, "test", 3).labels) == 3
-    mirror.asked.clear()
+    mirror.requested.clear()
     assert run(["download", "mnist", "--data-root", str(root), "--json"]) == 0
-    assert not mirror.asked
+    assert not mirror.requested
 
 
 def test_a_server_without_the_files_is_a_one_line_error(mirror: Mirror, through: Path) -> None:
@@ -165,15 +165,15 @@ def test_a_server_without_the_files_is_a_one_line_error(mirror: Mirror, through:
     ) as caught:
         list(datasets.locate("mnist"))
     assert "\n" not in str(caught.value)
-    assert mirror.asked
-    assert left_in(through) == []
+    assert mirror.requested
+    assert files_in(through) == []
 
 
 def test_an_altered_download_is_not_kept(mirror: Mirror, through: Path) -> None:
     mirror.files = dict.fromkeys(ARCHIVES, b"not the file")
     with pytest.raises(DatasetError, match="download failed"):
         list(download("mnist", through))
-    assert left_in(through) == []
+    assert files_in(through) == []
 
 
 def test_closing_the_generator_stops_the_download_and_removes_partial_files(mirror: Mirror, through: Path) -> None:
@@ -186,7 +186,7 @@ def test_closing_the_generator_stops_the_download_and_removes_partial_files(mirr
     events.close()
     assert children() == []
     assert mirror.left.wait(60)
-    assert left_in(through) == []
+    assert files_in(through) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -204,7 +204,7 @@ def test_interrupting_or_killing_the_parent_stops_the_download_and_removes_parti
     parent.send_signal(number)
     assert parent.wait(10) != 0
     assert mirror.left.wait(60)
-    assert left_in(through) == []
+    assert files_in(through) == []
 
 
 def test_an_unresponsive_server_times_out(mirror: Mirror, through: Path) -> None:
@@ -212,7 +212,7 @@ def test_an_unresponsive_server_times_out(mirror: Mirror, through: Path) -> None
     mirror.hang_after = 10
     with pytest.raises(DatasetError, match=r"download failed: .*timed out"):
         list(download("mnist", through))
-    assert left_in(through) == []
+    assert files_in(through) == []
 
 
 def test_an_unwritable_cache_is_an_error_with_a_fix(through: Path) -> None:

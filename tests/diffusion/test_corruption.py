@@ -62,12 +62,12 @@ def test_a_training_step_on_the_mix_path_corrupts_the_same_way() -> None:
 
 
 def test_arrays_and_a_single_number_are_accepted() -> None:
-    wanted = corrupt(X, torch.full((3,), 0.25), NOISE)
+    expected = corrupt(X, torch.full((3,), 0.25), NOISE)
     for x, noise in ((X.numpy(), NOISE.numpy()), (X.double().numpy(), NOISE.double().numpy())):
         for amount in (0.25, np.full(3, 0.25), [0.25, 0.25, 0.25], torch.full((3,), 0.25, dtype=torch.float64)):
-            found = corrupt(x, amount, noise)
-            assert found.dtype == torch.float32
-            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+            actual = corrupt(x, amount, noise)
+            assert actual.dtype == torch.float32
+            torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -90,5 +90,5 @@ def test_invalid_input_is_a_one_line_error(arguments: tuple[Any, ...], words: st
 
 
 def test_images_in_another_range_can_be_mixed_with_custom_noise() -> None:
-    found = corrupt(X * 2 - 1, 0.5, torch.zeros_like(X))
-    torch.testing.assert_close(found, X - 0.5, atol=1e-7, rtol=0)
+    actual = corrupt(X * 2 - 1, 0.5, torch.zeros_like(X))
+    torch.testing.assert_close(actual, X - 0.5, atol=1e-7, rtol=0)

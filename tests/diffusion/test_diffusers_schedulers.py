@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  #
 KINDS = sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and hasattr(diffusers, name))
 
 
-def needed(name: str) -> None:
+def require_scheduler(name: str) -> None:
     """Skip a test if the installed diffusers lacks a scheduler or one of its dependencies."""
     if "_backends" in dir(getattr(diffusers, name, object)):
         pytest.skip(f"{name} needs {getattr(diffusers, name)._backends}")
@@ -40,45 +40,47 @@ class Ideal(nn.Module):
 
     def __init__(self, path: ProbPath, prediction: str) -> None:
         super().__init__()
-        self.path, self.prediction, self.asked = path, prediction, list[float]()
+        self.path, self.prediction, self.times = path, prediction, list[float]()
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        self.asked.append(t[0].item())
-        signal, noise = (share(t).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
+        self.times.append(t[0].item())
+        signal, noise = (coefficient(t).view(-1, 1, 1, 1) for coefficient in (self.path.alpha, self.path.sigma))
         total = signal.square() * SPREAD**2 + noise.square()
         away = x - signal * MEAN
         clean = MEAN + signal * SPREAD**2 / total * away
         return training_target(self.path, self.prediction, clean, noise / total * away, t)
 
 
-def walked(name: str, path: str, falling: Sequence[float], n: int = 200) -> tuple[list[tuple[Tensor, Tensor]], Ideal]:
-    road = PATHS[path]
-    net = Ideal(road, "v" if path == "vp" else "velocity")
-    x = road.sample_noise((n, 1, 4, 4), torch.Generator().manual_seed(1))
+def trajectory(
+    name: str, path: str, falling: Sequence[float], n: int = 200
+) -> tuple[list[tuple[Tensor, Tensor]], Ideal]:
+    prob_path = PATHS[path]
+    net = Ideal(prob_path, "v" if path == "vp" else "velocity")
+    x = prob_path.sample_noise((n, 1, 4, 4), torch.Generator().manual_seed(1))
     sampler = SAMPLERS.get(name) or scheduler_sampler(name)
     generators = step_generators(torch.Generator().manual_seed(0))
-    return list(sampler(Denoiser(net, road, net.prediction), x, falling, generators)), net
+    return list(sampler(Denoiser(net, prob_path, net.prediction), x, falling, generators)), net
 
 
 @pytest.mark.parametrize("name", SCHEDULERS["vp"])
 def test_on_vp_a_scheduler_recovers_the_data_at_the_requested_noise_levels(name: str) -> None:
-    needed(name)
+    require_scheduler(name)
     assert incompatibility(DIFFUSERS + name, "vp") is None
-    found, net = walked(name, "vp", noise_levels(STEPS))
-    assert len(found) == STEPS
-    assert len(net.asked) == evaluations(Sampling(DIFFUSERS + name, STEPS, 1.0, 1.0), "vp")
-    once_a_step = net.asked[:: 1 if len(net.asked) == STEPS else 2]
+    states, net = trajectory(name, "vp", noise_levels(STEPS))
+    assert len(states) == STEPS
+    assert len(net.times) == evaluations(Sampling(DIFFUSERS + name, STEPS, 1.0, 1.0), "vp")
+    once_a_step = net.times[:: 1 if len(net.times) == STEPS else 2]
     assert once_a_step == pytest.approx(noise_levels(STEPS)[:-1], abs=0.001)
-    x, _ = found[-1]
+    x, _ = states[-1]
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert x.std().item() == pytest.approx(SPREAD, rel=0.15)  # with added noise the error is 5 / STEPS
     for index in (STEPS // 4, STEPS // 2):  # states are scaled like our path, not like the scheduler
         signal, noise = PATHS["vp"].alpha_sigma(noise_levels(STEPS)[index + 1])
-        assert found[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
+        assert states[index][0].std().item() == pytest.approx((signal**2 * SPREAD**2 + noise**2) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "own", "shift"),
+    ("name", "path", "native", "shift"),
     [
         ("DDIMScheduler", "vp", "ddim", 1),
         ("DPMSolverMultistepScheduler", "vp", "dpm2m", 1),
@@ -87,9 +89,9 @@ def test_on_vp_a_scheduler_recovers_the_data_at_the_requested_noise_levels(name:
         ("FlowMatchEulerDiscreteScheduler", "flow", "euler", 3),
     ],
 )
-def test_an_adapted_scheduler_matches_the_native_sampler(name: str, path: str, own: str, shift: float) -> None:
-    theirs, _ = walked(name, path, noise_levels(10, shift), n=2)
-    ours, _ = walked(own, path, noise_levels(10, shift), n=2)
+def test_an_adapted_scheduler_matches_the_native_sampler(name: str, path: str, native: str, shift: float) -> None:
+    theirs, _ = trajectory(name, path, noise_levels(10, shift), n=2)
+    ours, _ = trajectory(native, path, noise_levels(10, shift), n=2)
     for (x, clean), (our_x, our_clean) in zip(theirs, ours, strict=True):
         torch.testing.assert_close(x, our_x, atol=2e-4, rtol=0)
         torch.testing.assert_close(clean, our_clean, atol=2e-4, rtol=0)
@@ -99,7 +101,7 @@ def test_an_adapted_scheduler_matches_the_native_sampler(name: str, path: str, o
 def test_noise_added_by_a_scheduler_comes_from_the_seed(name: str, path: str) -> None:
     if not hasattr(diffusers, name):
         pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
-    first, again = (walked(name, path, noise_levels(4), n=2)[0] for _ in range(2))
+    first, again = (trajectory(name, path, noise_levels(4), n=2)[0] for _ in range(2))
     assert torch.equal(first[-1][0], again[-1][0])
 
 
@@ -160,10 +162,12 @@ class OnVP(nn.Module):
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         signal, noise = PATHS["vp"].alpha(t), PATHS["vp"].sigma(t)
         a = noise / (signal + noise)
-        share = a.view(-1, 1, 1, 1)
+        coefficient = a.view(-1, 1, 1, 1)
         moved = x / (signal + noise).view(-1, 1, 1, 1)
         velocity = self.net(moved, a, labels)
-        return training_target(PATHS["vp"], "v", moved - share * velocity, moved + (1 - share) * velocity, t)
+        return training_target(
+            PATHS["vp"], "v", moved - coefficient * velocity, moved + (1 - coefficient) * velocity, t
+        )
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +186,7 @@ def shipped() -> Iterator[dict[str, LoadedModel]]:
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in SCHEDULERS.items() for name in names])
 def test_samples_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
     """At least 19 of 20 are recognised as the requested class; with few steps images are at least finite."""
-    needed(name)
+    require_scheduler(name)
     classifier = available_classifier("conv", "mnist")
     assert classifier is not None
     *_, last = sample(shipped[path], n=20, steps=10, seed=0, sampler=DIFFUSERS + name)

@@ -51,13 +51,13 @@ def test_variance_preserving_coefficients_approach_ddpm_for_many_steps() -> None
 
 @each_path
 @pytest.mark.parametrize(
-    ("given", "computed"),
+    ("input_dtype", "computed"),
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
 def test_coefficients_are_computed_in_at_least_float32(
-    path: ProbPath, given: torch.dtype, computed: torch.dtype
+    path: ProbPath, input_dtype: torch.dtype, computed: torch.dtype
 ) -> None:
-    a = torch.tensor([0.25, 0.5], dtype=given)
+    a = torch.tensor([0.25, 0.5], dtype=input_dtype)
     for share in (path.alpha, path.sigma, path.d_alpha, path.d_sigma):
         assert share(a).dtype == computed
         torch.testing.assert_close(share(a), share(a.double()).to(computed), atol=1e-6, rtol=1e-6)
@@ -89,12 +89,12 @@ def test_a_perfect_prediction_gives_the_image_noise_and_velocity(name: str, pred
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
-    found = convert_output(path, prediction, training_target(path, prediction, x0, eps, INNER), x, INNER)
-    torch.testing.assert_close(found.denoised, x0, atol=1e-10, rtol=0)
-    torch.testing.assert_close(found.noise, eps, atol=1e-10, rtol=0)
+    converted = convert_output(path, prediction, training_target(path, prediction, x0, eps, INNER), x, INNER)
+    torch.testing.assert_close(converted.denoised, x0, atol=1e-10, rtol=0)
+    torch.testing.assert_close(converted.noise, eps, atol=1e-10, rtol=0)
     step = 1e-6
     difference = (path.interpolate(x0, eps, INNER + step) - path.interpolate(x0, eps, INNER - step)) / (2 * step)
-    torch.testing.assert_close(found.velocity, difference, atol=1e-7, rtol=1e-7)
+    torch.testing.assert_close(converted.velocity, difference, atol=1e-7, rtol=1e-7)
 
 
 @each_pair
@@ -103,9 +103,9 @@ def test_converting_a_prediction_back_and_forth_changes_nothing(name: str, predi
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
     output = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)  # of a bad network
-    found = convert_output(path, prediction, output, x, INNER)
-    torch.testing.assert_close(path.interpolate(found.denoised, found.noise, INNER), x, atol=1e-10, rtol=0)
-    again = training_target(path, prediction, found.denoised, found.noise, INNER)
+    converted = convert_output(path, prediction, output, x, INNER)
+    torch.testing.assert_close(path.interpolate(converted.denoised, converted.noise, INNER), x, atol=1e-10, rtol=0)
+    again = training_target(path, prediction, converted.denoised, converted.noise, INNER)
     torch.testing.assert_close(again, output, atol=1e-9, rtol=1e-9)
 
 
@@ -133,8 +133,8 @@ def test_undetermined_conversions_have_the_documented_limit() -> None:
         assert convert_output(path, "clean", x0, x0, image).noise.abs().max() == 0
         off = convert_output(path, "clean", x0 - EDGE, x0, image).noise
         torch.testing.assert_close(off, torch.ones_like(off), atol=1e-9, rtol=0)
-        found = convert_output(path, "noise", eps, path.interpolate(x0, eps, noise), noise).denoised
-        torch.testing.assert_close(found, x0 if path.name == "vp" else torch.zeros_like(x0), atol=1e-9, rtol=0)
+        converted = convert_output(path, "noise", eps, path.interpolate(x0, eps, noise), noise).denoised
+        torch.testing.assert_close(converted, x0 if path.name == "vp" else torch.zeros_like(x0), atol=1e-9, rtol=0)
         # Conversions without a division are exact even there.
         for prediction in {"velocity", "v"} & set(PREDICTIONS[path.name]):
             for a in (image, noise):
@@ -149,13 +149,13 @@ def test_a_weight_converts_one_squared_error_into_another(name: str, prediction:
     path = PATHS[name]
     x0, eps = drawn(path, len(INNER))
     x = path.interpolate(x0, eps, INNER)
-    wanted = training_target(path, prediction, x0, eps, INNER)
-    found = convert_output(path, prediction, wanted + 0.1, x, INNER)
+    target = training_target(path, prediction, x0, eps, INNER)
+    converted = convert_output(path, prediction, target + 0.1, x, INNER)
     errors = {
-        "prediction": wanted + 0.1 - wanted,
-        "clean": found.denoised - x0,
-        "noise": found.noise - eps,
-        "velocity": found.velocity - convert_output(path, prediction, wanted, x, INNER).velocity,
+        "prediction": target + 0.1 - target,
+        "clean": converted.denoised - x0,
+        "noise": converted.noise - eps,
+        "velocity": converted.velocity - convert_output(path, prediction, target, x, INNER).velocity,
     }
     for counted, error in errors.items():
         factor = loss_weight(path, prediction, counted, INNER)

@@ -32,7 +32,7 @@ class Ideal(nn.Module):
         self.path, self.prediction = path, prediction
 
     def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
-        signal, noise = (share(amount).view(-1, 1, 1, 1) for share in (self.path.alpha, self.path.sigma))
+        signal, noise = (coefficient(amount).view(-1, 1, 1, 1) for coefficient in (self.path.alpha, self.path.sigma))
         total = signal.square() * SPREAD**2 + noise.square()
         away = x - signal * MEAN
         clean = MEAN + signal * SPREAD**2 / total * away
@@ -46,14 +46,14 @@ class Wavy(nn.Module):
         return torch.sin(3 * x + 2 * amount.view(-1, 1, 1, 1)) * 0.8
 
 
-def flowed(path: ProbPath, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
+def exact_flow(path: ProbPath, x: Tensor, start: float = 1.0, end: float = 0.0) -> Tensor:
     """Exact probability flow of N(MEAN, SPREAD^2) from x at noise level `start` to `end`."""
     (signal, noise), (signal_end, noise_end) = path.alpha_sigma(start), path.alpha_sigma(end)
     away = (x - signal * MEAN) / math.sqrt(signal**2 * SPREAD**2 + noise**2)
     return signal_end * MEAN + math.sqrt(signal_end**2 * SPREAD**2 + noise_end**2) * away
 
 
-def start_of(path: ProbPath, dtype: torch.dtype = torch.float32) -> Tensor:
+def start_noise(path: ProbPath, dtype: torch.dtype = torch.float32) -> Tensor:
     return path.sample_noise(SHAPE, torch.Generator().manual_seed(3)).to(dtype)
 
 
@@ -86,34 +86,38 @@ def states(sampler: Sampler, denoiser: Denoiser, x: Tensor, falling: Sequence[fl
 def test_the_error_falls_with_the_expected_order(
     name: str, path: str, prediction: str, start: float, end: float, order: int
 ) -> None:
-    road = PATHS[path]
-    denoiser = Denoiser(Ideal(road, prediction), road, prediction)
-    x = start_of(road, torch.float64) / 2  # so no clean prediction leaves the image range and is clipped
+    prob_path = PATHS[path]
+    denoiser = Denoiser(Ideal(prob_path, prediction), prob_path, prediction)
+    x = start_noise(prob_path, torch.float64) / 2  # so no clean prediction leaves the image range and is clipped
     errors = []
     for steps in (64, 128, 256):
         falling = [end + (start - end) * a for a in noise_levels(steps)]
-        errors.append((states(SAMPLERS[name], denoiser, x, falling)[-1] - flowed(road, x, start, end)).norm().item())
+        errors.append(
+            (states(SAMPLERS[name], denoiser, x, falling)[-1] - exact_flow(prob_path, x, start, end)).norm().item()
+        )
     slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert slopes == pytest.approx([order, order], abs=0.06)
 
 
 @pytest.mark.parametrize("path", ["flow", "vp"])
 def test_dpm2m_is_more_accurate_than_ddim_over_the_full_trajectory(path: str) -> None:
-    road = PATHS[path]
-    x = start_of(road, torch.float64)
-    denoiser = Denoiser(Ideal(road, "clean"), road, "clean")
-    wanted = flowed(road, x)
+    prob_path = PATHS[path]
+    x = start_noise(prob_path, torch.float64)
+    denoiser = Denoiser(Ideal(prob_path, "clean"), prob_path, "clean")
+    expected = exact_flow(prob_path, x)
     t = noise_levels(32)
-    errors = {name: (states(SAMPLERS[name], denoiser, x, t)[-1] - wanted).abs().max() for name in ("dpm2m", "ddim")}
+    errors = {name: (states(SAMPLERS[name], denoiser, x, t)[-1] - expected).abs().max() for name in ("dpm2m", "ddim")}
     assert errors["dpm2m"] < 0.02
     assert errors["dpm2m"] < errors["ddim"] / 5
 
 
 @pytest.mark.parametrize(("path", "prediction"), [("vp", "v"), ("flow", "velocity")])
 def test_ddpm_gives_the_mean_and_variance_of_the_data(path: str, prediction: str) -> None:
-    road = PATHS[path]
-    x = road.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
-    *_, last = states(SAMPLERS["ddpm"], Denoiser(Ideal(road, prediction), road, prediction), x, noise_levels(400))
+    prob_path = PATHS[path]
+    x = prob_path.sample_noise((1000, 1, 4, 4), torch.Generator().manual_seed(1)).double()
+    *_, last = states(
+        SAMPLERS["ddpm"], Denoiser(Ideal(prob_path, prediction), prob_path, prediction), x, noise_levels(400)
+    )
     assert last.mean().item() == pytest.approx(MEAN, abs=0.015)
     assert last.std().item() == pytest.approx(SPREAD, rel=0.03)  # the relative error is about 8 / steps
 
@@ -125,21 +129,23 @@ def vp_options() -> dict[str, Any]:
     return {"trained_betas": betas, "prediction_type": "epsilon", "timestep_spacing": "trailing"}
 
 
-def driven(scheduler: Any, denoiser: Denoiser, x: Tensor, divisor: Callable[[int], float] = lambda _: 1.0) -> Any:
+def diffusers_states(
+    scheduler: Any, denoiser: Denoiser, x: Tensor, divisor: Callable[[int], float] = lambda _: 1.0
+) -> Any:
     """The states of the diffusers loop on vp; `divisor` converts states in another scale to that of the path."""
     twin = step_generators(torch.Generator().manual_seed(0))  # the same generators that our sampler gets
-    found = []
+    actual = []
     for index, t in enumerate(scheduler.timesteps):
         eps = denoiser(x / divisor(index), (float(t) + 1) / 1000).noise
         extra = {"generator": next(twin)} if isinstance(scheduler, diffusers.DDPMScheduler) else {}
         x = scheduler.step(eps, t, x, return_dict=False, **extra)[0]
-        found.append(x / divisor(index + 1))
-    return found
+        actual.append(x / divisor(index + 1))
+    return actual
 
 
-def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
-    assert len(found) == len(wanted)
-    for a, b in zip(found, wanted, strict=True):
+def assert_same(actual: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
 
 
@@ -153,60 +159,62 @@ def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> 
     ],
 )
 def test_on_vp_every_state_matches_diffusers(name: str, kind: Any, options: dict[str, Any], steps: int) -> None:
-    road = PATHS["vp"]
-    denoiser = Denoiser(Wavy(), road, "v")
+    prob_path = PATHS["vp"]
+    denoiser = Denoiser(Wavy(), prob_path, "v")
     scheduler = kind(**vp_options(), **options)
     scheduler.set_timesteps(steps)
-    x = start_of(road)
-    assert_same(states(SAMPLERS[name], denoiser, x, noise_levels(steps)), driven(scheduler, denoiser, x), 2e-4)
+    x = start_noise(prob_path)
+    assert_same(
+        states(SAMPLERS[name], denoiser, x, noise_levels(steps)), diffusers_states(scheduler, denoiser, x), 2e-4
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 10])
 def test_ddim_matches_diffusers_euler_on_the_variance_exploding_scale(steps: int) -> None:
-    road = PATHS["vp"]
-    denoiser = Denoiser(Wavy(), road, "v")
+    prob_path = PATHS["vp"]
+    denoiser = Denoiser(Wavy(), prob_path, "v")
     scheduler = diffusers.EulerDiscreteScheduler(**vp_options())
     scheduler.set_timesteps(steps)
     scheduler.is_scale_input_called = True
-    x = start_of(road)
+    x = start_noise(prob_path)
 
     def scale(index: int) -> float:
         return math.sqrt(float(scheduler.sigmas[index]) ** 2 + 1)
 
-    wanted = driven(scheduler, denoiser, x * scale(0), scale)
-    assert_same(states(SAMPLERS["ddim"], denoiser, x, noise_levels(steps)), wanted, 2e-4)
+    expected = diffusers_states(scheduler, denoiser, x * scale(0), scale)
+    assert_same(states(SAMPLERS["ddim"], denoiser, x, noise_levels(steps)), expected, 2e-4)
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 1), (10, 1), (10, 2.5)])
 @pytest.mark.parametrize("name", ["euler", "ddim", "mix"])
 def test_on_flow_every_state_matches_diffusers_euler(name: str, steps: int, shift: float) -> None:
-    road = PATHS["flow"]
-    denoiser = Denoiser(Wavy(), road, "velocity")
+    prob_path = PATHS["flow"]
+    denoiser = Denoiser(Wavy(), prob_path, "velocity")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     falling = noise_levels(steps, shift)
     scheduler.set_timesteps(sigmas=falling[:-1])
-    x = start_of(road)
-    wanted, moved = [], x
+    x = start_noise(prob_path)
+    expected, moved = [], x
     for t, a in zip(scheduler.timesteps, falling[:-1], strict=True):
         moved = scheduler.step(denoiser(moved, a).velocity, t, moved, return_dict=False)[0]
-        wanted.append(moved)
-    assert_same(states(SAMPLERS[name], denoiser, x, falling), wanted, 5e-6)
+        expected.append(moved)
+    assert_same(states(SAMPLERS[name], denoiser, x, falling), expected, 5e-6)
 
 
 @pytest.mark.parametrize("steps", [2, 10])
 def test_heun_matches_diffusers_heun(steps: int) -> None:
-    road = PATHS["flow"]
-    denoiser = Denoiser(Wavy(), road, "velocity")
+    prob_path = PATHS["flow"]
+    denoiser = Denoiser(Wavy(), prob_path, "velocity")
     scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
     falling = [*(float(t) / 1000 for t in scheduler.timesteps[::2]), 0.0]  # the scheduler chooses its own timesteps
-    x = moved = start_of(road)
-    wanted = []
+    x = moved = start_noise(prob_path)
+    expected = []
     for index, t in enumerate(scheduler.timesteps):
         moved = scheduler.step(denoiser(moved, float(t) / 1000).velocity, t, moved, return_dict=False)[0]
         if index % 2 or index == len(scheduler.timesteps) - 1:
-            wanted.append(moved)
-    assert_same(states(SAMPLERS["heun"], denoiser, x, falling), wanted, 5e-5)  # heun divides by 0.001
+            expected.append(moved)
+    assert_same(states(SAMPLERS["heun"], denoiser, x, falling), expected, 5e-5)  # heun divides by 0.001
 
 
 @pytest.mark.parametrize("name", SAMPLER_NAMES)
@@ -217,41 +225,41 @@ def test_every_compatible_sampler_yields_one_state_per_step_with_the_documented_
 ) -> None:
     if incompatibility(name, path):
         pytest.skip("does not fit")
-    asked = []
+    received = []
 
     class Counting(Wavy):
         def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
-            asked.append(amount[0].item())
+            received.append(amount[0].item())
             return super().forward(x, amount, labels)
 
-    road = PATHS[path]
+    prob_path = PATHS[path]
     for prediction in PREDICTIONS[path]:
         for steps in (1, 2, 5):
-            asked.clear()
-            walk = SAMPLERS[name](
-                Denoiser(Counting(), road, prediction),
-                start_of(road),
+            received.clear()
+            trajectory = SAMPLERS[name](
+                Denoiser(Counting(), prob_path, prediction),
+                start_noise(prob_path),
                 noise_levels(steps, shift),
                 step_generators(torch.Generator()),
             )
-            found = list(walk)
-            assert len(found) == steps
-            assert len(asked) == evaluations(Sampling(name, steps, 1.0, shift), path)
-            assert asked[0] == 1
-            assert all(a > 0 for a in asked)
-            assert all(bool(torch.isfinite(part).all()) for pair in found for part in pair)
-    x, clean = found[-1]
+            actual = list(trajectory)
+            assert len(actual) == steps
+            assert len(received) == evaluations(Sampling(name, steps, 1.0, shift), path)
+            assert received[0] == 1
+            assert all(a > 0 for a in received)
+            assert all(bool(torch.isfinite(part).all()) for pair in actual for part in pair)
+    x, clean = actual[-1]
     if name in ("mix", "ddpm", "ddim", "dpm2m"):  # their last state is the last input of the network
         torch.testing.assert_close(x, clean, atol=1e-6, rtol=0)
 
 
 def test_ddpm_noise_does_not_depend_on_the_batch_size() -> None:
-    road = PATHS["vp"]
-    x = road.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
-    many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))
-    few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), road, "v"), x[:2], noise_levels(4))
+    prob_path = PATHS["vp"]
+    x = prob_path.sample_noise((5, 1, 4, 4), torch.Generator().manual_seed(0))
+    many = states(SAMPLERS["ddpm"], Denoiser(Wavy(), prob_path, "v"), x, noise_levels(4))
+    few = states(SAMPLERS["ddpm"], Denoiser(Wavy(), prob_path, "v"), x[:2], noise_levels(4))
     assert_same([state[:2] for state in many], few, 1e-6)
-    assert not torch.equal(many[0], states(SAMPLERS["ddim"], Denoiser(Wavy(), road, "v"), x, noise_levels(4))[0])
+    assert not torch.equal(many[0], states(SAMPLERS["ddim"], Denoiser(Wavy(), prob_path, "v"), x, noise_levels(4))[0])
 
 
 class Labelled(nn.Module):
@@ -259,46 +267,46 @@ class Labelled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[Tensor, object, Tensor | None]] = []
+        self.calls: list[tuple[Tensor, object, Tensor | None]] = []
 
     def forward(self, x: Tensor, amount: Tensor | int, labels: Tensor | None = None) -> Tensor:
-        self.asked.append((x, amount, labels))
+        self.calls.append((x, amount, labels))
         return x * 0 if labels is None else x * 0 + labels.view(-1, 1, 1, 1).to(x)
 
 
 def test_guidance_evaluates_both_in_one_batch_and_extrapolates() -> None:
-    net, x = Labelled(), start_of(PATHS["flow"])
+    net, x = Labelled(), start_noise(PATHS["flow"])
     labels = torch.tensor([0, 3, 9, NULL_CLASS])
-    found = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
-    ((seen, amount, asked),) = net.asked
-    assert torch.equal(seen, torch.cat((x, x)))
+    actual = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
+    ((inputs, amount, received),) = net.calls
+    assert torch.equal(inputs, torch.cat((x, x)))
     assert torch.equal(amount, torch.full((8,), 0.5))
-    assert asked is not None
-    assert asked.tolist() == [0, 3, 9, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS]
-    wanted = [NULL_CLASS + 2.5 * (label - NULL_CLASS) for label in (0, 3, 9, NULL_CLASS)]
-    torch.testing.assert_close(found.velocity[:, 0, 0, 0], torch.tensor(wanted))
+    assert received is not None
+    assert received.tolist() == [0, 3, 9, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS]
+    expected = [NULL_CLASS + 2.5 * (label - NULL_CLASS) for label in (0, 3, 9, NULL_CLASS)]
+    torch.testing.assert_close(actual.velocity[:, 0, 0, 0], torch.tensor(expected))
 
 
 @pytest.mark.parametrize(("labels", "guidance"), [(torch.tensor([1, 2, 3, 4]), 1.0), (None, 1.0), (None, 2.0)])
 def test_without_guidance_each_image_is_evaluated_once(labels: Tensor | None, guidance: float) -> None:
-    net, x = Labelled(), start_of(PATHS["flow"])
+    net, x = Labelled(), start_noise(PATHS["flow"])
     Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=guidance)(x, 0.5)
-    ((seen, _, asked),) = net.asked
-    assert seen is x
-    assert asked is labels
+    ((inputs, _, received),) = net.calls
+    assert inputs is x
+    assert received is labels
 
 
 def test_a_model_without_time_conditioning_gets_timestep_0() -> None:
-    net, x = Labelled(), start_of(PATHS["mix"])
+    net, x = Labelled(), start_noise(PATHS["mix"])
     Denoiser(net, PATHS["mix"], "clean", time_conditioning=False)(x, 0.5)
     labels = torch.tensor([1, 2, 3, 4])
     Denoiser(net, PATHS["mix"], "clean", time_conditioning=False, labels=labels)(x, 0.5)
-    assert [(amount, asked) for _, amount, asked in net.asked] == [(0, None), (0, labels)]
+    assert [(amount, received) for _, amount, received in net.calls] == [(0, None), (0, labels)]
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
 def test_only_the_network_runs_in_reduced_precision(precision: str, inside: torch.dtype) -> None:
-    seen = []
+    inputs = []
 
     class Convolving(nn.Module):
         def __init__(self) -> None:
@@ -307,19 +315,19 @@ def test_only_the_network_runs_in_reduced_precision(precision: str, inside: torc
 
         def forward(self, x: Tensor, amount: Tensor, labels: Tensor | None) -> Tensor:
             output: Tensor = self.convolution(x)
-            seen.append((x.dtype, amount.dtype, output.dtype))
+            inputs.append((x.dtype, amount.dtype, output.dtype))
             return output
 
-    found = Denoiser(Convolving(), PATHS["flow"], "velocity", precision=precision)(start_of(PATHS["flow"]), 0.5)
-    assert seen == [(torch.float32, torch.float32, inside)]
-    assert {part.dtype for part in found} == {torch.float32}
+    actual = Denoiser(Convolving(), PATHS["flow"], "velocity", precision=precision)(start_noise(PATHS["flow"]), 0.5)
+    assert inputs == [(torch.float32, torch.float32, inside)]
+    assert {part.dtype for part in actual} == {torch.float32}
 
 
 def test_a_noise_prediction_is_clipped_to_the_image_range() -> None:
-    road = PATHS["flow"]
-    found = Denoiser(Wavy(), road, "noise")(start_of(road), 1.0)
-    assert found.denoised.abs().max() == 1
-    torch.testing.assert_close(found.velocity, found.noise - found.denoised, atol=1e-3, rtol=1e-5)
+    prob_path = PATHS["flow"]
+    actual = Denoiser(Wavy(), prob_path, "noise")(start_noise(prob_path), 1.0)
+    assert actual.denoised.abs().max() == 1
+    torch.testing.assert_close(actual.velocity, actual.noise - actual.denoised, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

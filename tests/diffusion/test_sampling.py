@@ -167,15 +167,15 @@ def test_a_loaded_model_matches_its_bare_network(finished_run: Path) -> None:
 
 
 def test_the_network_is_called_at_timestep_0_once_per_step() -> None:
-    asked = []
+    timesteps = []
 
     class Listening(nn.Module):
         def forward(self, x: Tensor, timestep: object) -> Tensor:
-            asked.append(timestep)
+            timesteps.append(timestep)
             return x
 
     list(sample(Listening(), n=1, steps=5))
-    assert asked == [0] * 5
+    assert timesteps == [0] * 5
 
 
 @pytest.mark.parametrize("path", ["mix", "flow", "vp"])
@@ -318,11 +318,11 @@ def test_noise_added_during_sampling_depends_on_the_seed_but_not_on_n(sampler: s
 )
 def test_the_default_options_of_a_model_fit_its_path(options: dict[str, str], path: str, prediction: str) -> None:
     config = TrainConfig(**options, path=path, prediction=prediction)
-    own = defaults_for(config)
-    assert incompatibility(own.sampler, path) is None
-    assert resolve_sampling(config, 2) == (own, (0, 1) if config.class_conditional else None)
+    defaults = defaults_for(config)
+    assert incompatibility(defaults.sampler, path) is None
+    assert resolve_sampling(config, 2) == (defaults, (0, 1) if config.class_conditional else None)
     if path == "mix":
-        assert own == Sampling("mix", 40, 1.0, 1.0)
+        assert defaults == Sampling("mix", 40, 1.0, 1.0)
 
 
 def test_the_null_class_needs_no_guidance() -> None:
@@ -352,10 +352,10 @@ def test_evaluations_include_second_order_steps_and_guidance(
 
 @pytest.mark.parametrize("path", ["mix", "flow", "vp"])
 def test_guidance_is_applied_while_the_noise_to_signal_ratio_is_1_to_4(path: str) -> None:
-    least, most = GUIDED[path]
-    assert PATHS[path].half_log_snr(least) == pytest.approx(0, abs=2e-3)
-    assert PATHS[path].half_log_snr(most) == pytest.approx(-math.log(4), abs=2e-3)
-    assert [is_guided(path, t) for t in (least - 0.01, least, most, most + 0.01)] == [
+    low, high = GUIDED[path]
+    assert PATHS[path].half_log_snr(low) == pytest.approx(0, abs=2e-3)
+    assert PATHS[path].half_log_snr(high) == pytest.approx(-math.log(4), abs=2e-3)
+    assert [is_guided(path, t) for t in (low - 0.01, low, high, high + 0.01)] == [
         False,
         True,
         True,
@@ -443,10 +443,10 @@ def test_other_errors_of_a_network_are_not_hidden() -> None:
 
 
 def test_sampling_is_a_generator_that_can_be_closed(net: nn.Module) -> None:
-    walk: Iterator[SampleStep] = sample(net, n=1, steps=1000)
-    next(walk)
-    next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    iterator: Iterator[SampleStep] = sample(net, n=1, steps=1000)
+    next(iterator)
+    next(iterator)
+    iterator.close()  # type: ignore[attr-defined]
 
 
 # Start images and noise
@@ -468,8 +468,8 @@ def test_the_noise_of_a_model_is_what_a_seed_starts_from(path: str) -> None:
     model = loaded(**PATH_OPTIONS[path])
     noise = model.noise(3, seed=7)
     assert torch.equal(PATHS[path].denormalize(noise), next(sample(model, n=3, seed=7)).x)
-    whole, given = (list(sample(model, n=3, steps=3, seed=7, **options))[-1].x for options in ({}, {"noise": noise}))
-    assert torch.equal(whole, given)
+    whole, supplied = (list(sample(model, n=3, steps=3, seed=7, **options))[-1].x for options in ({}, {"noise": noise}))
+    assert torch.equal(whole, supplied)
     *_, last = sample(model, steps=3, seed=7, noise=noise.numpy())
     assert torch.equal(last.x, whole)
 
@@ -548,10 +548,10 @@ def test_numbers_of_other_types_and_arrays_give_the_same_result() -> None:
     plain = {"n": 2, "steps": 2, "seed": 3, "labels": [7, 1], "guidance": 2.0, "start": start, "start_t": 0.5}
     others = {"n": np.int32(2), "steps": 2.0, "seed": np.int64(3), "labels": np.array([7.0, 1.0])}
     others |= {"guidance": np.float32(2), "start": start.double().numpy(), "start_t": torch.tensor(0.5)}
-    wanted = list(sample(model, **plain))[-1].x  # type: ignore[arg-type]
+    expected = list(sample(model, **plain))[-1].x  # type: ignore[arg-type]
     for name, value in others.items():
         *_, last = sample(model, **{**plain, name: value})  # type: ignore[arg-type]
-        torch.testing.assert_close(last.x, wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(last.x, expected, atol=1e-6, rtol=0)
     seven = [list(sample(model, n=2, steps=1, labels=label))[-1].x for label in (7, 7.0, np.array(7), torch.tensor(7))]
     assert all(torch.equal(one, seven[0]) for one in seven)
 
@@ -583,11 +583,11 @@ def test_the_lowest_start_noise_level_gives_finite_images(path: str) -> None:
 
 @pytest.mark.parametrize("options", [{"guidance": 1e300}, {"contrast": 1e300}])
 def test_non_finite_samples_are_an_error_instead_of_the_last_step(options: dict[str, float]) -> None:
-    seen = []
+    yielded = []
     with pytest.raises(NotFinite, match=r"the samples are not finite \(dpm2m, 6 steps"):
         for step in sample(loaded(), n=2, steps=6, **options):  # type: ignore[arg-type]
-            seen.append(step)
-    assert len(seen) == 6
+            yielded.append(step)
+    assert len(yielded) == 6
 
 
 def test_non_finite_values_are_never_made_into_an_image() -> None:

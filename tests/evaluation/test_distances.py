@@ -34,15 +34,15 @@ def plain_kernel(x: Tensor, y: Tensor) -> float:
     return float((x @ y / len(x) + 1) ** 3)
 
 
-def plain_share_among(asked: np.ndarray, others: np.ndarray) -> float:
+def plain_fraction_within(vectors: np.ndarray, others: np.ndarray) -> float:
     inside = 0
-    for vector in asked:
+    for vector in vectors:
         for centre in others:
             reach = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[3]  # the nearest, [0], is the vector itself
             if np.sqrt(((vector - centre) ** 2).sum()) <= reach:
                 inside += 1
                 break
-    return inside / len(asked)
+    return inside / len(vectors)
 
 
 # Frechet distance
@@ -70,8 +70,8 @@ def test_frechet_distance_of_correlated_gaussians_follows_from_the_eigenvalues_o
     cov_a, cov_b = some_covariance(8, seed=1), some_covariance(8, seed=2)
     overlap = float(np.sqrt(np.linalg.eigvals((cov_a @ cov_b).numpy()).real).sum())
     expected = float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace()) - 2 * overlap
-    found = frechet_distance(exactly(60, mean_a, cov_a, seed=3), exactly(90, mean_b, cov_b, seed=4))
-    assert found == pytest.approx(expected, rel=1e-8)
+    actual = frechet_distance(exactly(60, mean_a, cov_a, seed=3), exactly(90, mean_b, cov_b, seed=4))
+    assert actual == pytest.approx(expected, rel=1e-8)
 
 
 def test_frechet_distance_is_symmetric_and_zero_only_for_equal_sets() -> None:
@@ -110,10 +110,10 @@ def test_kernel_distance_matches_a_double_loop_over_all_pairs() -> None:
 def test_kernel_distance_is_unbiased_at_any_size() -> None:
     """Its mean over many pairs from one distribution is 0, while the biased estimate would be far above."""
     for n in (3, 12):
-        found = torch.tensor([kernel_distance(normal(n, 4, 2 * i), normal(n, 4, 2 * i + 1)) for i in range(2000)])
-        error = float(found.std()) / len(found) ** 0.5
+        actual = torch.tensor([kernel_distance(normal(n, 4, 2 * i), normal(n, 4, 2 * i + 1)) for i in range(2000)])
+        error = float(actual.std()) / len(actual) ** 0.5
         bias = 2 / n * (plain_kernel(*normal(1, 4, 0).repeat(2, 1)) - 1)
-        assert abs(float(found.mean())) < 4 * error < bias
+        assert abs(float(actual.mean())) < 4 * error < bias
 
 
 def test_kernel_distance_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,10 @@ def test_kernel_distance_is_negative_for_the_same_set_and_positive_for_a_shifted
 @pytest.mark.parametrize(("n", "m", "shift", "scale"), [(40, 40, 0.0, 1.0), (30, 50, 0.5, 1.0), (40, 35, 0.0, 0.3)])
 def test_precision_and_recall_match_the_definition(n: int, m: int, shift: float, scale: float) -> None:
     real, samples = normal(n, 3, seed=0), normal(m, 3, seed=1) * scale + shift
-    expected = plain_share_among(samples.numpy(), real.numpy()), plain_share_among(real.numpy(), samples.numpy())
+    expected = (
+        plain_fraction_within(samples.numpy(), real.numpy()),
+        plain_fraction_within(real.numpy(), samples.numpy()),
+    )
     assert precision_recall(real, samples) == pytest.approx(expected, abs=1e-12)
 
 

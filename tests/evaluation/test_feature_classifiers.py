@@ -45,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "minidiff" / "classifiers"
 
 
-def fitted(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], FeatureClassifier]:
+def fit(shape: Shape, n: int = FEW) -> tuple[list[tuple[int, int]], FeatureClassifier]:
     return outcome(feature_classifiers.get_classifier(shape, "glyphs", glyphs(n), glyphs(50, "test")))
 
 
@@ -124,11 +124,11 @@ def test_classifying_in_batches_matches_one_batch() -> None:
 
 
 def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_the_cache(cache: Path) -> None:
-    steps, first = fitted("mlp")
+    steps, first = fit("mlp")
     assert steps[-1] == (feature_classifiers.EPOCHS, feature_classifiers.EPOCHS)
     (kept,) = cache.iterdir()
     assert kept.name.startswith("glyphs-mlp-")
-    again, second = fitted("mlp")
+    again, second = fit("mlp")
     assert again == []
     assert second.sha256 == first.sha256
     assert (
@@ -143,16 +143,16 @@ def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_th
 
 
 def test_other_images_or_another_shape_need_a_new_classifier(cache: Path) -> None:
-    _, first = fitted("mlp")
+    _, first = fit("mlp")
     for shape, n in (("mlp", FEW - 10), ("conv", FEW)):
-        steps, other = fitted(shape, n)
+        steps, other = fit(shape, n)
         assert steps
         assert other.sha256 != first.sha256
     assert len(list(cache.iterdir())) == 3
 
 
 def test_the_file_describes_its_content(cache: Path) -> None:
-    fitted("mlp")
+    fit("mlp")
     (kept,) = cache.iterdir()
     with safetensors.safe_open(kept, framework="pt") as file:
         header = file.metadata()
@@ -173,19 +173,19 @@ def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough
             cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy
         )
 
-    def at_hand() -> float | None:
+    def available() -> float | None:
         classifier = feature_classifiers.available_classifier("mlp", "glyphs")
         assert classifier is None or classifier.net.head.bias[0].item() == pytest.approx(classifier.accuracy)
         return None if classifier is None else classifier.accuracy
 
-    assert at_hand() is None
+    assert available() is None
     keep("c", 0.125)
     keep("d", 0.99, shape="conv")
     keep("e", 0.99, name="glyphs2")
-    assert at_hand() is None
+    assert available() is None
     for letter, accuracy, best in (("f", 0.85, 0.85), ("a", 0.81, 0.85), ("b", 0.97, 0.97), ("0", 0.5, 0.97)):
         keep(letter, accuracy)
-        assert at_hand() == best
+        assert available() == best
 
 
 def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> bytes:
@@ -218,13 +218,13 @@ def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> b
     ],
 )
 def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(cache: Path, damage: Any) -> None:
-    fitted("mlp")
+    fit("mlp")
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
     assert damage(content) != content
     kept.write_bytes(damage(content))
     with pytest.raises(CheckpointError, match="not a usable classifier") as error:
-        fitted("mlp")
+        fit("mlp")
     assert str(kept) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -257,8 +257,8 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
     assert classifier.accuracy > 0.985
     assert feature_classifiers.accuracy(classifier.net, test) == pytest.approx(classifier.accuracy, abs=2e-4)
     _, validation_loss = feature_classifiers.split(len(train.images))
-    unseen = LabeledImages(train.images[validation_loss], train.labels[validation_loss])
-    assert feature_classifiers.accuracy(classifier.net, unseen) == pytest.approx(classifier.accuracy, abs=5e-3)
+    validation = LabeledImages(train.images[validation_loss], train.labels[validation_loss])
+    assert feature_classifiers.accuracy(classifier.net, validation) == pytest.approx(classifier.accuracy, abs=5e-3)
 
 
 def assert_same_weights(a: Classifier, b: Classifier) -> None:

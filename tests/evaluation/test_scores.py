@@ -49,9 +49,9 @@ def outcome(steps: Generator[Any, None, T]) -> T:
 
 
 def last(steps: Iterable[Any]) -> Evaluation:
-    *_, found = steps
-    assert isinstance(found, Evaluation)
-    return found
+    *_, result = steps
+    assert isinstance(result, Evaluation)
+    return result
 
 
 def noise(n: int) -> Tensor:
@@ -63,15 +63,15 @@ def noise(n: int) -> Tensor:
 
 
 def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedModel, reference: Reference) -> None:
-    *steps, found = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
-    assert isinstance(found, Evaluation)
+    *steps, result = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
+    assert isinstance(result, Evaluation)
     warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
-    poor = [
+    weak = [
         shape
         for shape in feature_classifiers.SHAPES
         if reference.classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY
     ]
-    assert [f"the {shape} classifier for glyphs, trained on 300 images, has" for shape in poor] == [
+    assert [f"the {shape} classifier for glyphs, trained on 300 images, has" for shape in weak] == [
         message[: message.index(" has") + 4] for message in warnings
     ]
     steps = [step for step in steps if not isinstance(step, Warned)]
@@ -81,25 +81,25 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
         *(f"classifying {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
     ]
     assert {step.doing: step.done for step in steps} == {step.doing: step.total for step in steps}
-    assert (found.model, found.dataset, found.n, found.sampling) == (
+    assert (result.model, result.dataset, result.n, result.sampling) == (
         "untrained",
         "glyphs",
         40,
         "mix, 2 steps, 2 evaluations each, seed 3",
     )
-    assert found.seconds > 0
+    assert result.seconds > 0
     for shape in feature_classifiers.SHAPES:
-        assert found.accuracy[shape] == reference.classifiers[shape].accuracy
-        assert found.sha256[shape] == reference.classifiers[shape].sha256
-        assert found.samples[shape].agreement is None
-        assert sum(found.samples[shape].classes) == sum(found.baseline[shape].classes) == 40
+        assert result.accuracy[shape] == reference.classifiers[shape].accuracy
+        assert result.sha256[shape] == reference.classifiers[shape].sha256
+        assert result.samples[shape].agreement is None
+        assert sum(result.samples[shape].classes) == sum(result.baseline[shape].classes) == 40
 
 
 def test_an_evaluation_is_reproducible_and_plain_json(model: LoadedModel, reference: Reference) -> None:
     def scores(seed: int) -> dict[str, Any]:
-        found = dataclasses.asdict(last(evaluate(model, 10, steps=1, seed=seed, limit=LIMIT)))
-        assert json.loads(json.dumps(found))["samples"]["mlp"]["frechet"] == found["samples"]["mlp"]["frechet"]
-        return {key: value for key, value in found.items() if key not in ("seconds", "sampling")}
+        result = dataclasses.asdict(last(evaluate(model, 10, steps=1, seed=seed, limit=LIMIT)))
+        assert json.loads(json.dumps(result))["samples"]["mlp"]["frechet"] == result["samples"]["mlp"]["frechet"]
+        return {key: value for key, value in result.items() if key not in ("seconds", "sampling")}
 
     assert scores(0) == scores(0)
     assert scores(0)["samples"] != scores(1)["samples"]
@@ -110,12 +110,12 @@ def test_classifiers_are_trained_once_and_report_progress(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def said() -> set[str]:
+    def messages() -> set[str]:
         return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, EvaluationProgress)}
 
     training = {f"training the {shape} classifier for glyphs" for shape in feature_classifiers.SHAPES}
-    assert training <= said()
-    assert not training & said()
+    assert training <= messages()
+    assert not training & messages()
 
 
 def test_classifiers_trained_on_few_images_give_a_warning(
@@ -144,10 +144,10 @@ def test_samples_are_the_output_of_the_sampler_as_uint8(model: LoadedModel, monk
 
 def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Reference) -> None:
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
-    wild = last(measure(noise(VALIDATION), None, reference, "noise"))
+    noise_scores = last(measure(noise(VALIDATION), None, reference, "noise"))
     for shape in feature_classifiers.SHAPES:
-        baseline, near, far = real.baseline[shape], real.samples[shape], wild.samples[shape]
-        assert wild.baseline[shape] == baseline
+        baseline, near, far = real.baseline[shape], real.samples[shape], noise_scores.samples[shape]
+        assert noise_scores.baseline[shape] == baseline
         assert near.frechet < 2 * baseline.frechet  # with so few images in so many dimensions the baseline is high
         assert far.frechet > 5 * baseline.frechet
         assert abs(near.kernel) < far.kernel / 10
@@ -156,9 +156,9 @@ def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Refe
         assert baseline.precision > 0.5
         assert far.precision < 0.1
         assert far.recall < 0.1 < baseline.recall
-        for found in (baseline, near, far):
-            assert sum(found.classes) == VALIDATION
-            assert 0.1 <= found.confidence <= 1
+        for result in (baseline, near, far):
+            assert sum(result.classes) == VALIDATION
+            assert 0.1 <= result.confidence <= 1
 
 
 def test_the_baseline_uses_images_that_no_classifier_was_trained_on(reference: Reference) -> None:
@@ -172,26 +172,26 @@ def test_the_baseline_uses_images_that_no_classifier_was_trained_on(reference: R
 
 def test_agreement_is_the_fraction_of_requested_classes_that_are_recognised(reference: Reference) -> None:
     images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
-    seen = feature_classifiers.concatenate(
+    recognised = feature_classifiers.concatenate(
         feature_classifiers.classify_batches(reference.classifiers[shape].net, images)
     ).classes
-    asked = seen.clone()
-    asked[:12] = (asked[:12] + 1) % 10
-    assert last(measure(images, asked, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
+    requested = recognised.clone()
+    requested[:12] = (requested[:12] + 1) % 10
+    assert last(measure(images, requested, reference, "asked")).samples[shape].agreement == pytest.approx(18 / 30)
 
 
 def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     reference: Reference,
 ) -> None:
     images, labels = reference.validation
-    *steps, found = measure(images, labels, reference, "real", cas=True)
-    assert isinstance(found, Evaluation)
+    *steps, result = measure(images, labels, reference, "real", cas=True)
+    assert isinstance(result, Evaluation)
     fitting = feature_classifiers.fit("conv", reference.validation, epochs=scores.CAS_EPOCHS)
     expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
-    assert found.samples["conv"].cas == found.baseline["conv"].cas == expected
-    assert found.samples["mlp"].cas is found.baseline["mlp"].cas is None
-    said = {step.doing for step in steps if isinstance(step, EvaluationProgress)}
-    assert {f"training a classifier on {what} only" for what in ("samples", "real images")} <= said
+    assert result.samples["conv"].cas == result.baseline["conv"].cas == expected
+    assert result.samples["mlp"].cas is result.baseline["mlp"].cas is None
+    messages = {step.doing for step in steps if isinstance(step, EvaluationProgress)}
+    assert {f"training a classifier on {what} only" for what in ("samples", "real images")} <= messages
     assert last(measure(images, labels, reference, "real")).samples["conv"].cas is None
 
 

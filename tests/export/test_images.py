@@ -85,14 +85,14 @@ def cells(picture: Image.Image, n: int, rows: int) -> list[list[Image.Image]]:
     width = FIGURE_ZOOM * (columns * (WIDTH + GAP) + GAP)
     height = FIGURE_ZOOM * (-(-n // columns) * (HEIGHT + GAP) + GAP)
     margin, pitch = 2 * 12, height + 2 * 4
-    found = []
+    pairs = []
     for row in range(rows):
         bottom = picture.height - margin - 2 * 4 - (rows - 1 - row) * pitch
         right = picture.width - margin
         left = right - width - margin
         boxes = [(end - width, bottom - height, end, bottom) for end in (left, right)]
-        found.append([picture.crop(box) for box in boxes])
-    return found
+        pairs.append([picture.crop(box) for box in boxes])
+    return pairs
 
 
 def test_the_figure_shows_each_state_next_to_its_prediction(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_figure_before_the_first_prediction_is_refused(tmp_path: Path) -> None
 
 
 def test_the_gif_shows_every_step_and_holds_the_last(tmp_path: Path) -> None:
-    picture = Image.open(write_gif(tmp_path / "walk.gif", denoising()))
+    picture = Image.open(write_gif(tmp_path / "trajectory.gif", denoising()))
     assert picture.format == "GIF"
     assert picture.n_frames == STEPS + 1
     assert picture.info["loop"] == 0
@@ -151,7 +151,7 @@ def test_the_gif_shows_every_step_and_holds_the_last(tmp_path: Path) -> None:
 
 def test_a_gif_of_only_the_start_is_one_frame(tmp_path: Path) -> None:
     started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
-    assert Image.open(write_gif(tmp_path / "walk.gif", started)).n_frames == 1
+    assert Image.open(write_gif(tmp_path / "trajectory.gif", started)).n_frames == 1
 
 
 def test_csv_metrics_are_the_logged_ones_in_step_order(finished_run: Path, tmp_path: Path) -> None:

@@ -120,10 +120,10 @@ def wrap(points: Points) -> None:
             called = name(*arguments)
             if called:
                 points.reach(what, called)
-            found = function(*arguments, **options)
+            result = function(*arguments, **options)
             if called:
                 points.reach(f"after-{what}", called)
-            return found
+            return result
 
         return wrapped
 

@@ -54,7 +54,7 @@ def perform(job: dict[str, Any]) -> int:
         loop.CHECKPOINT_SECONDS = 0.0
     leap = random.Random(job["leaps"]) if job.get("leaps") is not None else None
     path = Path(job["path"])
-    seen = os.open(job["seen"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    events_fd = os.open(job["events"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     if barrier := job.get("barrier"):
         with open(barrier) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # returns when the parent closes the pipe
@@ -68,7 +68,7 @@ def perform(job: dict[str, Any]) -> int:
         started = (path / "config.toml").exists()
         events = resume(path) if started else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
         for event in events:
-            os.write(seen, to_line(event).encode())
+            os.write(events_fd, to_line(event).encode())
     except KeyboardInterrupt:
         return 130  # as `core.cli.main` ends
     except MinidiffError as error_:
@@ -110,16 +110,16 @@ def serve() -> None:
                 break
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
-        if "wait" in asked:
-            told = {"code": os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])}
+        request = json.loads(line)
+        if "wait" in request:
+            reply = {"code": os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])}
         else:
             pid = os.fork()
             if pid == 0:
                 os.setsid()
-                child(asked)
-            told = {"pid": pid}
-        print(json.dumps(told), flush=True)
+                child(request)
+            reply = {"pid": pid}
+        print(json.dumps(reply), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ def test_clock_jumps_do_not_affect_a_run(trainer_pool: TrainerPool, whole: Path,
     for seed in range(count(3, 30)):
         path = tmp_path / f"leaping-{seed}"
         ended = trainer_pool.train(path, leaps=seed)
-        assert ended.code == 0, ended.said
+        assert ended.code == 0, ended.stderr
         events = log_of(path)
-        assert_kept(path, ended.seen)
+        assert_kept(path, ended.events)
         times = [event.time for event in events]
         assert max(times) - min(times) > 3600, "the clock leapt"
         assert times != sorted(times), "and it leapt back"
@@ -40,6 +40,6 @@ def test_a_run_killed_and_resumed_under_different_clocks_ends_like_an_uninterrup
         place = (number + 1) * len(points) // (count(2, 20) + 1)
         trainer_pool.train(path, leaps=number, fault={"trace": "", "kind": "kill", "at": place})
         resumed = trainer_pool.train(path, leaps=number + 1000)
-        assert resumed.code == 0, resumed.said
+        assert resumed.code == 0, resumed.stderr
         assert run_status(path) is Status.FINISHED
         assert_same_end(path, whole)

@@ -47,15 +47,15 @@ def assert_one_trained(trainer_pool: TrainerPool, path: Path, winner: Job, loser
     """The others were refused with a one-line error; the winner and its run are unaffected."""
     for loser in losers:
         ended = trainer_pool.wait(loser)
-        assert ended.code == 1, ended.said
-        assert not ended.seen
-        assert ended.said.startswith("minidiff: ")
-        assert len(ended.said.splitlines()) == 1
-        assert str(winner.pid) in ended.said or "exists already" in ended.said, ended.said
+        assert ended.code == 1, ended.stderr
+        assert not ended.events
+        assert ended.stderr.startswith("minidiff: ")
+        assert len(ended.stderr.splitlines()) == 1
+        assert str(winner.pid) in ended.stderr or "exists already" in ended.stderr, ended.stderr
     request(path, "stop")
-    won = trainer_pool.wait(winner)
-    assert won.code == 0, won.said
-    assert_kept(path, won.seen)
+    result = trainer_pool.wait(winner)
+    assert result.code == 0, result.stderr
+    assert_kept(path, result.events)
     last = log_of(path)[-1]
     assert isinstance(last, Stopped)
     started = [event for event in log_of(path) if isinstance(event, Started | Resumed)]
@@ -100,25 +100,25 @@ def test_of_ten_new_runs_with_one_name_one_trains_and_nine_are_refused(
 def test_ten_readers_of_one_run_see_the_same_history_while_it_trains(trainer_pool: TrainerPool, tmp_path: Path) -> None:
     for number in range(count(1, 10)):
         path = tmp_path / str(number)
-        told: list[list[Event]] = [[] for _ in range(READERS)]
+        histories: list[list[Event]] = [[] for _ in range(READERS)]
 
         def follow(events: list[Event], path: Path = path) -> None:
             tail = LogTail(path / EVENTS)
             deadline = time.monotonic() + PATIENCE
             while not (events and isinstance(events[-1], Finished)) and time.monotonic() < deadline:
-                found, anew = tail.read()
-                assert not anew
-                events += found
+                new, restarted = tail.read()
+                assert not restarted
+                events += new
 
-        readers = [threading.Thread(target=follow, args=(events,)) for events in told]
+        readers = [threading.Thread(target=follow, args=(events,)) for events in histories]
         for reader in readers:
             reader.start()
         ended = trainer_pool.train(path, LONGER)
         for reader in readers:
             reader.join()
-        assert ended.code == 0, ended.said
-        assert_kept(path, ended.seen)
-        assert all(events == log_of(path) for events in told)
+        assert ended.code == 0, ended.stderr
+        assert_kept(path, ended.events)
+        assert all(events == log_of(path) for events in histories)
 
 
 class Listener:

@@ -28,10 +28,10 @@ def some(points: list[str], number: int, seed: int) -> list[int]:
 
 def assert_refused(ended: Ended, where: str) -> None:
     """The trainer succeeded, after its last write, or failed with a one-line error."""
-    assert ended.code in (0, 1), f"at {where}: {ended.said}"
+    assert ended.code in (0, 1), f"at {where}: {ended.stderr}"
     if ended.code:
-        assert ended.said.startswith("minidiff: "), f"at {where}: {ended.said}"
-        assert len(ended.said.splitlines()) == 1, ended.said
+        assert ended.stderr.startswith("minidiff: "), f"at {where}: {ended.stderr}"
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
 def assert_readable(path: Path) -> None:
@@ -49,8 +49,8 @@ def test_a_disk_that_fills_up_stops_the_run_which_resumes_once_there_is_space(
         ended = small_disk.train(f"/mnt/{name}", fault={"trace": "", "kind": "fill", "at": place})
         path, where = disk / name, points[place - 1]
         assert_refused(ended, where)
-        if (path / "events.jsonl").exists() and ended.seen:
-            assert_kept(path, ended.seen)
+        if (path / "events.jsonl").exists() and ended.events:
+            assert_kept(path, ended.events)
             assert_readable(path)
             if ended.code:
                 failed += 1
@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_stops_the_run_which_resumes_once_there_is_space(
         (disk / "filler").unlink()
         if ended.code:
             resumed = small_disk.train(f"/mnt/{name}")
-            assert resumed.code == 0, f"after {where}: {resumed.said}"
+            assert resumed.code == 0, f"after {where}: {resumed.stderr}"
         assert_same_end(path, whole)
         for file in path.iterdir():
             file.unlink()
@@ -78,12 +78,12 @@ def test_a_run_can_be_resumed_after_its_disk_starts_refusing_writes(
         fault = {"trace": "", "kind": "errno", "errno": ERRORS[error], "at": place}
         ended = trainer_pool.train(path, fault=fault)
         assert_refused(ended, where)
-        if ended.seen:
-            assert_kept(path, ended.seen)
+        if ended.events:
+            assert_kept(path, ended.events)
             assert_readable(path)
         if run_status(path) is not Status.FINISHED:
             resumed = trainer_pool.train(path)
-            assert resumed.code == 0, f"after {where}: {resumed.said}"
+            assert resumed.code == 0, f"after {where}: {resumed.stderr}"
         assert_same_end(path, whole)
 
 
@@ -99,9 +99,9 @@ def test_a_read_only_disk_is_reported_and_the_run_resumes_once_it_is_writable(
     remount(small_disk, "ro")
     refused = small_disk.train("/mnt/a")
     assert refused.code == 1
-    assert refused.said.startswith("minidiff: cannot write /mnt/a")
-    assert "Read-only file system" in refused.said
-    assert len(refused.said.splitlines()) == 1
+    assert refused.stderr.startswith("minidiff: cannot write /mnt/a")
+    assert "Read-only file system" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
     assert summarize(path).status is Status.INTERRUPTED
     assert before == {name: (path / name).read_bytes() for name in (MODEL, STATE)}
     remount(small_disk, "rw")
@@ -124,11 +124,11 @@ def test_a_folder_in_place_of_a_checkpoint_is_reported_and_the_run_resumes_once_
     (path / name).mkdir()
     refused = trainer_pool.train(path)
     assert refused.code == 1
-    assert len(refused.said.splitlines()) == 1
-    assert "is a directory" in refused.said.lower()
-    assert "free space" not in refused.said
+    assert len(refused.stderr.splitlines()) == 1
+    assert "is a directory" in refused.stderr.lower()
+    assert "free space" not in refused.stderr
     if name != STATE:
-        assert f"move {path / name} away, then resume" in refused.said
+        assert f"move {path / name} away, then resume" in refused.stderr
     (path / name).rmdir()
     if kept is not None:
         kept.rename(path / name)

@@ -57,25 +57,25 @@ def whole_of(trainer_pool: TrainerPool, wholes: Path, recipe: str) -> Path:
     return wholes / recipe
 
 
-def assert_survived(trainer_pool: TrainerPool, path: Path, recipe: str, seen: list[str], whole: Path) -> None:
+def assert_survived(trainer_pool: TrainerPool, path: Path, recipe: str, events: list[str], whole: Path) -> None:
     """After a kill, the log has every yielded event, the state is readable, and the run resumes to the same result."""
-    if seen:
-        assert_kept(path, seen)
+    if events:
+        assert_kept(path, events)
         assert run_status(path) in (Status.INTERRUPTED, Status.FINISHED)
     saved = [event.step for event in log_of(path) if isinstance(event, Checkpoint)]
     if saved:
         assert int(tensors(path)["step"]) >= max(saved)
     if run_status(path) is not Status.FINISHED:
         resumed = trainer_pool.train(path, RECIPES[recipe])
-        assert resumed.code == 0, resumed.said
-        assert_kept(path, [*seen, *resumed.seen])
+        assert resumed.code == 0, resumed.stderr
+        assert_kept(path, [*events, *resumed.events])
     assert run_status(path) is Status.FINISHED
     assert_same_end(path, whole)
     left = {entry.name for entry in path.iterdir() if entry.name.startswith(".")}
     assert left <= {RESERVE}, "but for what a trainer killed after its last word had no time to give up"
 
 
-def chosen(points: list[str], number: int, generator: random.Random) -> list[int]:
+def choose_points(points: list[str], number: int, generator: random.Random) -> list[int]:
     """Indices of `number` points: one of each kind if possible, then random ones."""
     places = list(range(1, len(points) + 1))
     generator.shuffle(places)
@@ -92,11 +92,11 @@ def test_a_trainer_killed_at_any_named_point_of_its_writes_loses_nothing(
     kinds = {point.split()[0] for point in points}
     assert kinds >= {"write", "amid", "after-write", "fsync", "rename", "lock", "truncate", "unlink", "mkdir", "open"}
     whole = whole_of(trainer_pool, wholes, "quick-adam")
-    for place in chosen(points, count(8, len(points)), generator):
+    for place in choose_points(points, count(8, len(points)), generator):
         path = tmp_path / f"killed-{place}"
         killed = trainer_pool.train(path, RECIPES["quick-adam"], fault={"trace": "", "kind": "kill", "at": place})
-        assert killed.code == -signal.SIGKILL, f"{points[place - 1]}: {killed.said}"
-        assert_survived(trainer_pool, path, "quick-adam", killed.seen, whole)
+        assert killed.code == -signal.SIGKILL, f"{points[place - 1]}: {killed.stderr}"
+        assert_survived(trainer_pool, path, "quick-adam", killed.events, whole)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -111,7 +111,7 @@ def test_a_trainer_killed_between_renaming_state_and_model_resumes_from_the_stat
         path = tmp_path / f"killed-{place}"
         killed = trainer_pool.train(path, RECIPES[recipe], fault={"trace": "", "kind": "kill", "at": place})
         assert killed.code == -signal.SIGKILL
-        assert_survived(trainer_pool, path, recipe, killed.seen, whole)
+        assert_survived(trainer_pool, path, recipe, killed.events, whole)
 
 
 def test_a_trainer_killed_before_writing_its_last_model_leaves_that_to_the_next(
@@ -124,8 +124,8 @@ def test_a_trainer_killed_before_writing_its_last_model_leaves_that_to_the_next(
     killed = trainer_pool.train(path, QUICK, each_step=False, fault={"trace": "", "kind": "kill", "at": last})
     assert killed.code == -signal.SIGKILL
     assert trainer_pool.train(path, each_step=False).code == 0
-    found, wanted = tensors(path), tensors(whole)
-    assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+    actual, expected = tensors(path), tensors(whole)
+    assert all(bool((actual[name] == expected[name]).all()) for name in expected)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -139,17 +139,17 @@ def test_a_trainer_killed_at_random_times_loses_nothing(
     takes = time.monotonic() - began
     kills = count(1, 2 if recipe == SLOW else 8)
     for number in range(kills):
-        path, seen = tmp_path / f"killed-{number}", []
+        path, events = tmp_path / f"killed-{number}", []
         for _ in range(generator.choice((1, 1, 2, 3))):  # a resumed trainer can be killed too
             job = trainer_pool.start(path, RECIPES[recipe])
             time.sleep(generator.uniform(0.0, takes))  # the random time itself, not a wait for an event
             end(job.pid)
             ended = trainer_pool.wait(job)
-            seen += ended.seen
+            events += ended.events
             if ended.code == 0:
                 break
-            assert ended.code == -signal.SIGKILL, ended.said
-        assert_survived(trainer_pool, path, recipe, seen, whole)
+            assert ended.code == -signal.SIGKILL, ended.stderr
+        assert_survived(trainer_pool, path, recipe, events, whole)
 
 
 def end(pid: int) -> None:

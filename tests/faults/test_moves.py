@@ -45,10 +45,10 @@ def test_moving_a_run_fails_its_trainer_with_an_error_and_the_run_resumes_at_its
         old.rename(new)
         ended = trainer_pool.wait(job)
         assert ended.code == 1
-        assert ended.said.startswith(f"minidiff: cannot write a checkpoint to {old}: No such file or directory")
-        assert "restore the folder" in ended.said
-        assert len(ended.said.splitlines()) == 1
-        assert_kept(new, ended.seen)
+        assert ended.stderr.startswith(f"minidiff: cannot write a checkpoint to {old}: No such file or directory")
+        assert "restore the folder" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+        assert_kept(new, ended.events)
         last = log_of(new)[-1]
         assert isinstance(last, Failed)
         assert run_status(new) is Status.FAILED
@@ -91,18 +91,18 @@ def test_a_copy_taken_while_a_trainer_writes_can_be_resumed(
         original, copy = tmp_path / f"original-{number}", tmp_path / f"copy-{number}"
         job = trainer_pool.start(original, LONGER)
         until_seen(job, "checkpoint", number)
-        taken_away = False
+        file_missing = False
         try:
             shutil.copytree(original, copy)
         except shutil.Error:
-            taken_away = True  # a temporary file was renamed during the copy; everything else was copied
-        assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), taken_away
+            file_missing = True  # a temporary file was renamed during the copy; everything else was copied
+        assert run_status(copy) in (Status.INTERRUPTED, Status.FINISHED), file_missing
         if run_status(copy) is not Status.FINISHED:
             assert trainer_pool.train(copy).code == 0
         assert trainer_pool.wait(job).code == 0
         assert_same_end(original, longer)
-        found, wanted = tensors(copy), tensors(longer)
-        assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+        actual, expected = tensors(copy), tensors(longer)
+        assert all(bool((actual[name] == expected[name]).all()) for name in expected)
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
@@ -113,9 +113,9 @@ def test_a_file_system_without_locks_is_a_one_line_error(
     fault = {"trace": "", "kind": "errno", "errno": error, "only": "lock", "at": 1}
     refused = trainer_pool.train(path, fault=fault)
     assert refused.code == 1
-    assert refused.said.startswith(f"minidiff: cannot lock {path / 'lock'}: {os.strerror(error)}; ")
-    assert "choose a --root on another disk" in refused.said
-    assert len(refused.said.splitlines()) == 1
-    assert not refused.seen
+    assert refused.stderr.startswith(f"minidiff: cannot lock {path / 'lock'}: {os.strerror(error)}; ")
+    assert "choose a --root on another disk" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not refused.events
     assert trainer_pool.train(path).code == 0
     assert_same_end(path, whole)

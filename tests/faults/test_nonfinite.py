@@ -45,8 +45,8 @@ def test_a_run_that_failed_on_nan_losses_resumes_from_its_last_good_checkpoint(
     assert all(torch.equal(kept[name], good[name]) for name in good)
     assert trainer_pool.train(path, each_step=False).code == 0
     assert run_status(path) is Status.FINISHED
-    found, wanted = tensors(path), tensors(whole)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    actual, expected = tensors(path), tensors(whole)
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 DIVERGING = {**QUICK, "batch_size": 4, "learning_rate": 1.0, "channels": (32, 64, 64)}  # 12 steps per epoch
@@ -60,8 +60,8 @@ def test_a_diverging_run_never_finishes_even_if_short_or_resumed(
     for _ in range(3):
         ended = trainer_pool.train(path, {**DIVERGING, "epochs": epochs})
         assert ended.code == 1, "it finished"
-        assert "training diverged" in ended.said
-        assert len(ended.said.splitlines()) == 1
+        assert "training diverged" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
         assert run_status(path) is Status.FAILED
         assert not any(isinstance(event, Finished) for event in log_of(path))
 

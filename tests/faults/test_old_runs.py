@@ -69,16 +69,16 @@ def test_an_old_run_resumes_to_the_same_result_as_an_uninterrupted_one(trainer_p
     resumed = trainer_pool.train(old)
     if old.name in UNRELEASED:  # its moments have other names: refused with an error, and nothing is changed
         assert resumed.code == 1
-        assert "lacks what resuming needs" in resumed.said
-        assert len(resumed.said.splitlines()) == 1
+        assert "lacks what resuming needs" in resumed.stderr
+        assert len(resumed.stderr.splitlines()) == 1
         assert load_model(old, device="cpu").step == 3
         return
-    assert resumed.code == 0, resumed.said
+    assert resumed.code == 0, resumed.stderr
     assert run_status(old) is Status.FINISHED
     assert epochs_of(old) == [1, 2, 3]
-    assert trainer_pool.train(old.with_name("anew"), config).code == 0
-    (_, found), (_, wanted) = losses(old), losses(old.with_name("anew"))
-    for (_, loss, validation_loss), (_, other_loss, other_held_out) in zip(found, wanted, strict=True):
+    assert trainer_pool.train(old.with_name("fresh"), config).code == 0
+    (_, actual), (_, expected) = losses(old), losses(old.with_name("fresh"))
+    for (_, loss, validation_loss), (_, other_loss, other_held_out) in zip(actual, expected, strict=True):
         assert math.isclose(loss, other_loss, rel_tol=1e-3)  # another CPU sums in another order
         assert math.isclose(validation_loss, other_held_out, rel_tol=1e-3)
 
@@ -93,7 +93,7 @@ def test_a_run_without_a_newer_option_resumes(trainer_pool: TrainerPool, tmp_pat
         without(path / file, kind, option)
     assert load_model(path, device="cpu").step == 3
     resumed = trainer_pool.train(path)
-    assert resumed.code == 0, resumed.said
+    assert resumed.code == 0, resumed.stderr
     whole = Path(shutil.copytree(OLD / NEWEST, tmp_path / "whole"))
     assert trainer_pool.train(whole).code == 0
     assert_same_end(path, whole)

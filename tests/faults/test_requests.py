@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command_line import FOREVER, complaint, wait_until
+from command_line import FOREVER, error_line, wait_until
 from counts import FULL, count
 from test_moves import until_seen
 from trainer_pool import QUICK, TrainerPool, assert_kept, assert_same_end, log_of
@@ -29,19 +29,19 @@ LONGER = {**QUICK, "epochs": 8}
 ALL: tuple[RequestName, ...] = ("pause", "continue", "stop", "checkpoint")
 
 
-def ask_at_once(pid: int, path: Path, asked: tuple[RequestName, ...]) -> None:
+def request_at_once(pid: int, path: Path, request_names: tuple[RequestName, ...]) -> None:
     """Make requests while the trainer is suspended, so it reads all of them at once."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
-    for what in asked:
+    for what in request_names:
         request(path, what)
     os.kill(pid, signal.SIGCONT)
 
 
-def expected(asked: tuple[RequestName, ...]) -> tuple[list[str], Status]:
+def expected(request_names: tuple[RequestName, ...]) -> tuple[list[str], Status]:
     """The state changes expected from these requests in order, and the final status."""
     changes, status = [], Status.RUNNING
-    for what in asked:
+    for what in request_names:
         if what == "stop":
             return [*changes, "stopped"], Status.STOPPED
         if (what, status) == ("pause", Status.RUNNING):
@@ -55,32 +55,32 @@ def changes_of(path: Path) -> list[str]:
     return [event.kind for event in log_of(path) if isinstance(event, Paused | Continued | Stopped)]
 
 
-SEQUENCES = [asked for length in (2, 3) for asked in itertools.product(ALL, repeat=length)]
+SEQUENCES = [request_names for length in (2, 3) for request_names in itertools.product(ALL, repeat=length)]
 ALWAYS = [("pause", "continue"), ("pause", "stop"), ("continue", "pause"), ("pause", "continue", "stop")]
 CHOSEN = SEQUENCES if FULL else [*ALWAYS, *random.Random(20261128).sample(SEQUENCES, 4)]
 
 
-@pytest.mark.parametrize("asked", CHOSEN, ids="-".join)
+@pytest.mark.parametrize("request_names", CHOSEN, ids="-".join)
 def test_requests_within_one_step_are_handled_in_order(
-    trainer_pool: TrainerPool, tmp_path: Path, asked: tuple[RequestName, ...]
+    trainer_pool: TrainerPool, tmp_path: Path, request_names: tuple[RequestName, ...]
 ) -> None:
     path = tmp_path / "a"
     job = trainer_pool.start(path, ENDLESS)
     until_seen(job, "progress")
-    ask_at_once(job.pid, path, asked)
-    changes, status = expected(asked)
+    request_at_once(job.pid, path, request_names)
+    changes, status = expected(request_names)
     wait_until(lambda: changes_of(path) == changes, f"it is {changes}")
     if status is Status.PAUSED:
         assert run_status(path) is Status.PAUSED
         request(path, "continue")
         wait_until(lambda: run_status(path) is Status.RUNNING, "it is running again")
     if status is not Status.STOPPED:
-        seen = job.files[1].read_text().count('"event":"progress"')
-        until_seen(job, "progress", seen + 1)
+        progress_count = job.files[1].read_text().count('"event":"progress"')
+        until_seen(job, "progress", progress_count + 1)
         request(path, "stop")
     ended = trainer_pool.wait(job)
-    assert ended.code == 0, ended.said
-    assert_kept(path, ended.seen)
+    assert ended.code == 0, ended.stderr
+    assert_kept(path, ended.events)
     assert run_status(path) is Status.STOPPED
 
 
@@ -93,7 +93,7 @@ def test_requests_to_a_suspended_trainer_do_not_change_the_result(trainer_pool: 
             job = trainer_pool.start(path, LONGER)
             until_seen(job, "progress")
             try:
-                ask_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
+                request_at_once(job.pid, path, tuple(generator.choices(ALL, k=3)))
                 request(path, "continue")
             except (ProcessLookupError, psutil.NoSuchProcess, RunError):
                 pass  # it has already exited
@@ -204,11 +204,11 @@ def test_a_deleted_lock_or_log_is_rewritten_and_no_other_trainer_gets_the_run(
         assert is_locked(path)
         rival = trainer_pool.train(path, LONGER)
         assert rival.code == 1
-        assert "being trained" in rival.said or "just starting" in rival.said
+        assert "being trained" in rival.stderr or "just starting" in rival.stderr
     os.kill(job.pid, signal.SIGCONT)
     ended = trainer_pool.wait(job)
-    assert ended.code == 0, ended.said
-    assert_kept(path, ended.seen)
+    assert ended.code == 0, ended.stderr
+    assert_kept(path, ended.events)
     warned = [event.message for event in log_of(path) if isinstance(event, Warned)]
     assert {message.partition(" ")[0] for message in warned} == set(names)
     assert_same_end(path, whole)
@@ -230,11 +230,11 @@ def test_a_trainer_that_lost_its_run_to_another_exits_and_writes_nothing_more(
     os.kill(first.pid, signal.SIGCONT)
     ended = trainer_pool.wait(first)
     assert ended.code == 1
-    assert "another trainer has taken a after its lock was deleted" in ended.said
+    assert "another trainer has taken a after its lock was deleted" in ended.stderr
     request(path, "stop")
-    won = trainer_pool.wait(second)
-    assert won.code == 0, won.said
-    assert (path / EVENTS).read_text().splitlines(keepends=True) == won.seen
+    result = trainer_pool.wait(second)
+    assert result.code == 0, result.stderr
+    assert (path / EVENTS).read_text().splitlines(keepends=True) == result.events
 
 
 def test_the_command_does_not_start_a_second_trainer_after_the_lock_was_deleted(
@@ -244,8 +244,8 @@ def test_the_command_does_not_start_a_second_trainer_after_the_lock_was_deleted(
     capsys.readouterr()
     pid = lock_holder(trainers / "a")["pid"]
     (trainers / "a" / LOCK).unlink()
-    said = complaint(capsys, "resume", "a", "--detach")
-    assert f"being trained by process {pid}" in said or "just starting" in said
+    error_text = error_line(capsys, "resume", "a", "--detach")
+    assert f"being trained by process {pid}" in error_text or "just starting" in error_text
     wait_until(lambda: lock_holder(trainers / "a").get("pid") == pid, "the lock is there again")
     assert run_status(trainers / "a") is Status.RUNNING
     assert run(["stop", "a"]) == 0

@@ -24,18 +24,19 @@ from core.runs.status import Status, is_locked, lock_holder, run_status
 from core.training.api import resume
 from core.training.state import read_state
 
-TOLD = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes of a trainer that saved its state
+# exit codes of a trainer that saved its state
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 STARTING_SECONDS = 3.0  # in which Python and torch start and the run is created, except on slow machines
 TAKES = 2.0  # seconds of endless training in which the signal arrives
 ENDLESS = {**QUICK, "epochs": 100_000}
 
 
-def assert_clean(said: str) -> None:
-    assert "Traceback" not in said, said
-    assert "Exception ignored" not in said, said
+def assert_clean(stderr: str) -> None:
+    assert "Traceback" not in stderr, stderr
+    assert "Exception ignored" not in stderr, stderr
 
 
-@pytest.mark.parametrize("number", TOLD)
+@pytest.mark.parametrize("number", EXIT_CODES)
 def test_a_trainer_signalled_at_a_random_time_saves_its_state_and_exits_with_the_documented_code(
     trainer_pool: TrainerPool, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -48,11 +49,11 @@ def test_a_trainer_signalled_at_a_random_time_saves_its_state_and_exits_with_the
         os.kill(job.pid, number)
         ended = trainer_pool.wait(job)
         # before its first step there is nothing to save, and the signal itself may end it
-        assert ended.code in (TOLD[number], -number), ended.said
-        assert_clean(ended.said)
-        if not ended.seen:
+        assert ended.code in (EXIT_CODES[number], -number), ended.stderr
+        assert_clean(ended.stderr)
+        if not ended.events:
             continue
-        assert_kept(path, ended.seen)
+        assert_kept(path, ended.events)
         last = events(path)[-1]
         assert isinstance(last, Stopped)
         assert run_status(path) is Status.STOPPED
@@ -63,7 +64,7 @@ def test_a_trainer_signalled_at_a_random_time_saves_its_state_and_exits_with_the
         again.close()
 
 
-@pytest.mark.parametrize("number", TOLD)
+@pytest.mark.parametrize("number", EXIT_CODES)
 def test_the_command_prints_no_traceback_when_signalled_at_any_time(home: Path, number: signal.Signals) -> None:
     """During startup of Python, import of torch, and creation, training and end of a run."""
     generator = random.Random(int(number))
@@ -79,9 +80,9 @@ def test_the_command_prints_no_traceback_when_signalled_at_any_time(home: Path, 
         wait_until(lambda pid=process.pid: has_python(pid), "Python runs there")  # type: ignore[misc]
         time.sleep(generator.uniform(0.0, 2 * STARTING_SECONDS))  # the random time itself
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode in (0, TOLD[number], -number), said
-        assert_clean(said)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode in (0, EXIT_CODES[number], -number), stderr
+        assert_clean(stderr)
         if (home / name / "config.toml").exists() and run_status(home / name) is not Status.FINISHED:
             again = resume(home / name)
             next(again)
@@ -96,7 +97,7 @@ def has_python(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", [*TOLD, signal.SIGKILL] if FULL else [signal.SIGTERM])
+@pytest.mark.parametrize("number", [*EXIT_CODES, signal.SIGKILL] if FULL else [signal.SIGTERM])
 def test_a_signalled_detached_trainer_leaves_no_traceback_in_its_log(trainers: Path, number: signal.Signals) -> None:
     for turn in range(count(1, 5)):
         path = trainers / f"{number.name}-{turn}"
@@ -163,6 +164,6 @@ def test_killing_the_app_ends_its_engine_but_no_trainer(trainers: Path, tmp_path
             gone, alive = psutil.wait_procs(engines, timeout=60)
             assert gone
             assert not alive, "the engine outlived its screen"
-        seen = len(events(path))
-        wait_until(lambda seen=seen: len(events(path)) > seen, "the training goes on")  # type: ignore[misc]
+        event_count = len(events(path))
+        wait_until(lambda event_count=event_count: len(events(path)) > event_count, "the training goes on")  # type: ignore[misc]
         assert run(["stop", "a"]) == 0

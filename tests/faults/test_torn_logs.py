@@ -44,7 +44,7 @@ def interrupted(trainer_pool: TrainerPool, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_told: bool = True) -> None:
+def assert_resumes(trainer_pool: TrainerPool, path: Path, whole: Path, *, full_log: bool = True) -> None:
     """The log can be read, and the run resumes to the same weights."""
     events, _ = LogTail(path / EVENTS).read()
     history = RunHistory()
@@ -55,13 +55,13 @@ def assert_goes_on(trainer_pool: TrainerPool, path: Path, whole: Path, *, all_to
     assert summarize(path).name == path.name
     assert path.name in [run.name for run in list_runs(path.parent)]
     resumed = trainer_pool.train(path)
-    assert resumed.code == 0, resumed.said
+    assert resumed.code == 0, resumed.stderr
     assert run_status(path) is Status.FINISHED
-    if all_told:
+    if full_log:
         assert_same_end(path, whole)
     else:
-        found, wanted = tensors(path), tensors(whole)
-        assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+        actual, expected = tensors(path), tensors(whole)
+        assert all(bool((actual[name] == expected[name]).all()) for name in expected)
         assert losses(path)[0][-1] == losses(whole)[0][-1]
 
 
@@ -75,7 +75,7 @@ def test_a_log_truncated_at_any_byte_is_read_and_its_run_resumes(
         shutil.copytree(interrupted, path)
         cut = generator.randrange(len(content))
         (path / EVENTS).write_bytes(content[:cut])
-        assert_goes_on(trainer_pool, path, whole, all_told=False)  # only the truncated part is lost
+        assert_resumes(trainer_pool, path, whole, full_log=False)  # only the truncated part is lost
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -88,7 +88,7 @@ def test_garbage_in_a_log_is_skipped(
     at = {"first": 0, "amid": len(lines) // 2, "last": len(lines)}[place]
     (tmp_path / "a" / EVENTS).write_bytes(b"".join([*lines[:at], GARBAGE[kind], *lines[at:]]))
     swallows = not GARBAGE[kind].endswith(b"\n") and place != "last"  # the line it is joined to
-    assert_goes_on(trainer_pool, tmp_path / "a", whole, all_told=not swallows)
+    assert_resumes(trainer_pool, tmp_path / "a", whole, full_log=not swallows)
 
 
 def test_unknown_events_and_fields_of_a_newer_version_are_skipped(
@@ -105,7 +105,7 @@ def test_unknown_events_and_fields_of_a_newer_version_are_skipped(
     after = LogTail(log).read()[0]
     assert [event for event in after if event.kind not in ("checkpoint", "warning")] == before
     assert {event.kind for event in after} >= {"warning"}
-    assert_goes_on(trainer_pool, tmp_path / "a", whole)
+    assert_resumes(trainer_pool, tmp_path / "a", whole)
 
 
 def test_a_run_with_a_missing_or_empty_log_resumes(
@@ -119,7 +119,7 @@ def test_a_run_with_a_missing_or_empty_log_resumes(
     for name, change in changes.items():
         shutil.copytree(interrupted, tmp_path / name)
         change(tmp_path / name / EVENTS)
-        assert_goes_on(trainer_pool, tmp_path / name, whole, all_told=False)
+        assert_resumes(trainer_pool, tmp_path / name, whole, full_log=False)
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -130,7 +130,7 @@ def test_garbage_in_requests_and_lock_is_ignored(
     for name in (CONTROL, LOCK):
         (tmp_path / "a" / name).write_bytes(GARBAGE[kind])
     assert run_status(tmp_path / "a") is Status.INTERRUPTED
-    assert_goes_on(trainer_pool, tmp_path / "a", whole)
+    assert_resumes(trainer_pool, tmp_path / "a", whole)
 
 
 @pytest.mark.parametrize("holder", [{"host": 5}, {"log": "many"}, {"pid": None}, {"started": []}, {"host": None}])
@@ -142,7 +142,7 @@ def test_a_lock_with_odd_values_does_not_block_a_run(
     shutil.copytree(interrupted, tmp_path / "a")
     (tmp_path / "a" / LOCK).write_text(json.dumps(holder))
     assert run_status(tmp_path / "a") is Status.INTERRUPTED
-    assert_goes_on(trainer_pool, tmp_path / "a", whole)
+    assert_resumes(trainer_pool, tmp_path / "a", whole)
     with open(tmp_path / "a" / EVENTS, "a") as log:
         log.write(to_line(Finished(step=6, seconds=1.0)))
     assert run_status(tmp_path / "a") is Status.FINISHED

@@ -31,8 +31,8 @@ class Ended:
     """The result of a job: exit code or minus the signal, its stderr, and the events it yielded."""
 
     code: int
-    said: str
-    seen: list[str]
+    stderr: str
+    events: list[str]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrainerPool:
             env={**subprocesses.environment(), "OMP_NUM_THREADS": "1"},
             cwd=scratch,
         )
-        pid = self._handle()["ready"]
+        pid = self._read_reply()["ready"]
         self.disk = Path(f"/proc/{pid}/root/mnt")  # path in this process of the small disk that children have at /mnt
         self._numbers = itertools.count()
 
@@ -73,16 +73,16 @@ class TrainerPool:
     def start(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Job:
         """Start the run at `path` in a child, or resume it if it exists; `job` is passed to `fork_server.perform`."""
         number = next(self._numbers)
-        said, seen = self._scratch / f"said-{number}", self._scratch / f"seen-{number}"
-        told = {"path": str(path), "config": config or QUICK, "root": str(Path(path).parent), **job}
-        pid = self._tell({"each_step": True, **told, "stderr": str(said), "seen": str(seen)})["pid"]
-        return Job(pid, (said, seen))
+        stderr, events = self._scratch / f"stderr-{number}", self._scratch / f"events-{number}"
+        request = {"path": str(path), "config": config or QUICK, "root": str(Path(path).parent), **job}
+        pid = self._request({"each_step": True, **request, "stderr": str(stderr), "events": str(events)})["pid"]
+        return Job(pid, (stderr, events))
 
     def wait(self, job: Job) -> Ended:
         """Wait for a child to exit."""
-        code = self._tell({"wait": job.pid})["code"]
-        said, seen = (file.read_text() if file.exists() else "" for file in job.files)
-        return Ended(code, said, seen.splitlines(keepends=True))
+        code = self._request({"wait": job.pid})["code"]
+        stderr, events = (file.read_text() if file.exists() else "" for file in job.files)
+        return Ended(code, stderr, events.splitlines(keepends=True))
 
     def train(self, path: Path | str, config: dict[str, Any] | None = None, **job: Any) -> Ended:
         """`start`, and `wait`."""
@@ -94,18 +94,18 @@ class TrainerPool:
         assert self.train(path, config, fault={"trace": str(trace)}, **job).code == 0
         return trace.read_text().splitlines()
 
-    def _tell(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
-        return self._handle()
+        return self._read_reply()
 
-    def _handle(self) -> dict[str, Any]:
+    def _read_reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the process that forks trainers has ended"
-        told: dict[str, Any] = json.loads(line)
-        return told
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
 
 def can_mount() -> bool:
@@ -126,9 +126,9 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def assert_same_end(path: Path, whole: Path) -> None:
     """Both runs have the same weights and moments, bit for bit, and the same losses."""
-    found, wanted = tensors(path), tensors(whole)
-    assert found.keys() == wanted.keys()
-    different = [name for name in wanted if not torch.equal(found[name], wanted[name])]
+    actual, expected = tensors(path), tensors(whole)
+    assert actual.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(actual[name], expected[name])]
     assert not different, f"{path.name} differs in {different[:3]} and {len(different)} in all"
     assert losses(path) == losses(whole)
 
@@ -145,10 +145,10 @@ def log_of(path: Path) -> list[Event]:
     return LogTail(path / EVENTS).read()[0]
 
 
-def assert_kept(path: Path, seen: Sequence[str]) -> None:
+def assert_kept(path: Path, events: Sequence[str]) -> None:
     """Every event that a trainer yielded is in the log, complete and in order."""
     lines = iter((path / EVENTS).read_text(errors="replace").splitlines(keepends=True))
-    lost = [line for line in seen if line not in lines]
+    lost = [line for line in events if line not in lines]
     assert not lost, f"the log lost {lost[0]!r}"
 
 

@@ -18,7 +18,7 @@ from core.convolution import Geometry, named_kernel, output_formula, output_size
 CLOSE = {"rtol": 0.0, "atol": 1e-12}  # of float64, for sums of up to 49 products of numbers within 1
 
 
-def drawn(seed: int, *shape: int) -> Tensor:
+def random_tensor(seed: int, *shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 1
 
 
@@ -30,12 +30,12 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, Geometry]:
         draw(st.sampled_from(["zeros", "reflect"])),
         draw(st.integers(1, 3)),
     )
-    sides, kernel = ((draw(st.integers(1, most)), draw(st.integers(1, most))) for most in (11, 7))
+    sides, kernel = ((draw(st.integers(1, maximum)), draw(st.integers(1, maximum))) for maximum in (11, 7))
     for side, wide in zip(sides, kernel, strict=True):
         assume(geometry.dilation * (wide - 1) < side + 2 * geometry.padding)
         assume(geometry.padding_mode == "zeros" or geometry.padding < side)
     seed = draw(st.integers(0, 2**20))
-    return drawn(seed, *sides), drawn(seed + 1, *kernel), geometry
+    return random_tensor(seed, *sides), random_tensor(seed + 1, *kernel), geometry
 
 
 def by_torch(image: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
@@ -89,10 +89,10 @@ def test_a_flipped_kernel_gives_the_mathematical_convolution(case: tuple[Tensor,
 @settings(max_examples=200, deadline=None)
 def test_the_formula_gives_the_output_size_of_torch(case: tuple[Tensor, Tensor, Geometry]) -> None:
     image, kernel, geometry = case
-    found = by_torch(image, kernel, geometry).shape
-    for side, wide, size in zip(image.shape, kernel.shape, found, strict=True):
-        sum_, _, said = output_formula(side, wide, geometry).partition(" = ")
-        assert int(said) == size
+    output_shape = by_torch(image, kernel, geometry).shape
+    for side, wide, size in zip(image.shape, kernel.shape, output_shape, strict=True):
+        sum_, _, result = output_formula(side, wide, geometry).partition(" = ")
+        assert int(result) == size
         inside, _, after = sum_.replace("·", "*").partition("⌋")
         assert eval(inside.replace("⌊", "int(").replace("/", "//") + ")" + after) == size
 

@@ -68,8 +68,8 @@ def test_a_second_call_of_a_layer_is_numbered(nets: dict[str, nn.Module]) -> Non
 @each_net
 def test_layers_and_containers_can_be_selected_by_name(name: str, nets: dict[str, nn.Module]) -> None:
     net = nets[name]
-    wanted = {"patch_unet": "middle.1", "basic_unet": "up.1", "unet2d": "unet.down_blocks.1"}[name]
-    assert list(feature_maps(net, X, 0.5, layers=[wanted])) == [wanted]
+    layer_name = {"patch_unet": "middle.1", "basic_unet": "up.1", "unet2d": "unet.down_blocks.1"}[name]
+    assert list(feature_maps(net, X, 0.5, layers=[layer_name])) == [layer_name]
     (whole,) = feature_maps(net, X, 0.5, layers=[""]).values()
     with torch.no_grad():
         torch.testing.assert_close(whole, net(X, 0.5), rtol=0, atol=1e-5)
@@ -102,9 +102,9 @@ def test_no_hook_remains_after_an_error(name: str, nets: dict[str, nn.Module]) -
 
 def test_attention_weights_times_values_give_the_module_output(nets: dict[str, nn.Module]) -> None:
     net, x = nets["unet2d"], X[:1]
-    found = attention_maps(net, x, 0.5)
-    assert found
-    for name, weights in found.items():
+    maps = attention_maps(net, x, 0.5)
+    assert maps
+    for name, weights in maps.items():
         attention = net.get_submodule(name)
         parts = feature_maps(net, x, 0.5, layers=[name, f"{name}.to_v", f"{name}.to_out.0", f"{name}.to_q"])
         heads, queries, keys = weights.shape
@@ -149,12 +149,12 @@ def test_the_receptive_field_of_a_basic_unet_ends_where_its_kernels_do(
     torch.manual_seed(0)
     field = receptive_field(BasicUNet(channels=channels), torch.rand(1, 1, size, size), (at, at))
     assert field.shape == (size, size)
-    seen = field.nonzero()
-    assert seen.min() >= first
-    assert seen.max() <= last
+    reached = field.nonzero()
+    assert reached.min() >= first
+    assert reached.max() <= last
     assert field[at, at] > 0
     if len(channels) == 1:  # without pooling no row is dropped
-        assert (int(seen.min()), int(seen.max())) == (first, last)
+        assert (int(reached.min()), int(reached.max())) == (first, last)
 
 
 @pytest.mark.parametrize("name", ["patch_unet", "unet2d"])

@@ -50,14 +50,14 @@ def test_t_0_is_the_image_and_t_1_contains_none_of_it(path: str, image: Tensor) 
 
 @each_path
 def test_coefficients_come_from_the_path_and_the_noise_is_the_same_at_every_level(path: str, image: Tensor) -> None:
-    road = PATHS[path]
+    prob_path = PATHS[path]
     points = list(corruption_sweep(BasicUNet(channels=(4,)), image, NOISE_LEVELS, path=path, seed=3))
     assert [(point.t, point.alpha, point.sigma) for point in points] == [
-        (a, *road.alpha_sigma(a)) for a in NOISE_LEVELS
+        (a, *prob_path.alpha_sigma(a)) for a in NOISE_LEVELS
     ]
-    noise = road.sample_noise((1, 28, 28), torch.Generator().manual_seed(3))
+    noise = prob_path.sample_noise((1, 28, 28), torch.Generator().manual_seed(3))
     for point in points:
-        expected = road.denormalize(road.normalize(image) * point.alpha + noise * point.sigma)
+        expected = prob_path.denormalize(prob_path.normalize(image) * point.alpha + noise * point.sigma)
         torch.testing.assert_close(point.x, expected, rtol=0, atol=1e-6)
 
 
@@ -69,8 +69,8 @@ def test_predictions_match_sampling(path: str, prediction: str, image: Tensor) -
         start = noised(model, image[None], point.t, seed=1)
         torch.testing.assert_close(point.x, start[0], rtol=0, atol=1e-6)
         options = {"guidance": 1.0, "contrast": 0.0 if path == "flow" else None}
-        walk = sample(model, steps=1, start=start, start_t=point.t, labels=4, **options)
-        expected = list(walk)[1].prediction
+        trajectory = sample(model, steps=1, start=start, start_t=point.t, labels=4, **options)
+        expected = list(trajectory)[1].prediction
         assert point.prediction is not None
         assert expected is not None
         torch.testing.assert_close(point.prediction, expected[0], rtol=1e-3, atol=1e-4)
@@ -138,7 +138,7 @@ def test_no_noise_levels_give_no_points(image: Tensor) -> None:
 
 
 def test_invalid_input_is_refused_at_the_call(image: Tensor) -> None:
-    bare, told = BasicUNet(channels=(4,)), small("flow", "velocity")
+    bare, conditional = BasicUNet(channels=(4,)), small("flow", "velocity")
     for call, words in (
         (lambda: corruption_sweep(bare, image[None], NOISE_LEVELS), "one image of shape \\(1, 28, 28\\)"),
         (lambda: corruption_sweep(bare, (image * 255).byte(), NOISE_LEVELS), "of torch.uint8"),
@@ -147,7 +147,7 @@ def test_invalid_input_is_refused_at_the_call(image: Tensor) -> None:
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, path="vp", steps=4), "samples on the path mix, not vp"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, steps=0), "steps must be at least 1"),
         (lambda: corruption_sweep(bare, image, NOISE_LEVELS, label=3), "without classes"),
-        (lambda: corruption_sweep(told, image, NOISE_LEVELS, label=10), "a class must be a number from 0 to 9"),
+        (lambda: corruption_sweep(conditional, image, NOISE_LEVELS, label=10), "a class must be a number from 0 to 9"),
     ):
         with pytest.raises(MinidiffError, match=words):
             call()

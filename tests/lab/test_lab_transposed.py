@@ -16,7 +16,7 @@ from core.lab import overlap_counts, upsample_convolve
 CLOSE = {"rtol": 0.0, "atol": 1e-12}  # of float64, for sums of up to 49 products of numbers within 1
 
 
-def drawn(seed: int, *shape: int) -> Tensor:
+def random_tensor(seed: int, *shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 1
 
 
@@ -31,7 +31,7 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict[str, int]]:
     for side, wide in zip(sides, kernel, strict=True):
         assume((side - 1) * options["stride"] + options["dilation"] * (wide - 1) + 1 > 2 * options["padding"])
     seed = draw(st.integers(0, 2**20))
-    return drawn(seed, *sides), drawn(seed + 1, *kernel), options
+    return random_tensor(seed, *sides), random_tensor(seed + 1, *kernel), options
 
 
 @given(cases())
@@ -50,8 +50,8 @@ def test_the_contributions_add_up_to_conv_transpose2d(case: tuple[Tensor, Tensor
     assert torch.equal(steps[-1].overlaps, counts)
     for side, wide, size in zip(image.shape, kernel.shape, expected.shape, strict=True):
         assert grown_size(side, wide, **options) == size
-        sum_, _, said = grown_formula(side, wide, **options).partition(" = ")
-        assert int(said) == eval(sum_.replace("·", "*")) == size
+        sum_, _, result = grown_formula(side, wide, **options).partition(" = ")
+        assert int(result) == eval(sum_.replace("·", "*")) == size
 
 
 @given(cases())
@@ -74,7 +74,7 @@ def test_each_step_adds_its_contribution_at_its_position(case: tuple[Tensor, Ten
 
 def test_it_is_the_transpose_of_the_convolution() -> None:
     """<conv(x), y> = <x, conv^T(y)>, hence the name."""
-    x, y, kernel = drawn(0, 9, 9), drawn(1, 4, 4), drawn(2, 3, 3)
+    x, y, kernel = random_tensor(0, 9, 9), random_tensor(1, 4, 4), random_tensor(2, 3, 3)
     *_, grown = transposed_convolve_steps(y, kernel, stride=2)
     shrunk = functional.conv2d(x[None, None], kernel[None, None], stride=2)[0, 0]
     torch.testing.assert_close((shrunk * y).sum(), (x * grown.output).sum(), **CLOSE)
@@ -100,7 +100,7 @@ def test_upsampling_before_convolving_keeps_a_constant_image_constant() -> None:
 @pytest.mark.parametrize("sides", [(1, 1), (3, 3), (2, 4), (7, 1)])
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_upsampling_and_convolving_scales_the_size(sides: tuple[int, int], scale: int) -> None:
-    image, kernel = drawn(0, 4, 5), drawn(1, *sides)
+    image, kernel = random_tensor(0, 4, 5), random_tensor(1, *sides)
     large = image.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
     tall, wide = sides
     padded = functional.pad(large, ((wide - 1) // 2, wide // 2, (tall - 1) // 2, tall // 2))

@@ -38,10 +38,10 @@ def test_unet2d_has_1707009_parameters(unet2d: nn.Module) -> None:
 
 
 def test_unet2d_in_bfloat16_on_a_cpu_computes_attention_and_norms_in_float32(unet2d: nn.Module) -> None:
-    found: dict[str, set[torch.dtype]] = {}
+    dtypes: dict[str, set[torch.dtype]] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
-        found.setdefault(type(module).__name__, set()).add(output.dtype)
+        dtypes.setdefault(type(module).__name__, set()).add(output.dtype)
 
     hooks = [module.register_forward_hook(note) for module in unet2d.modules() if not list(module.children())]
     hooks += [module.register_forward_hook(note) for module in unet2d.modules() if isinstance(module, Attention)]
@@ -51,8 +51,8 @@ def test_unet2d_in_bfloat16_on_a_cpu_computes_attention_and_norms_in_float32(une
     finally:
         for hook in hooks:
             hook.remove()
-    assert found["Conv2d"] == {torch.bfloat16}
-    assert found["GroupNorm"] == found["Attention"] == {torch.float32}
+    assert dtypes["Conv2d"] == {torch.bfloat16}
+    assert dtypes["GroupNorm"] == dtypes["Attention"] == {torch.float32}
 
 
 def test_the_config_offers_exactly_the_registered_models() -> None:
@@ -81,12 +81,12 @@ def test_unet2d_with_classes_takes_labels_and_none_is_the_null_class() -> None:
     net = build_model("unet2d", channels=(32,), layers_per_block=1, class_conditional=True)
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
-        told, none, null = (net(x, 0.5, y) for y in (torch.tensor([3, 4]), None, torch.tensor([10, 10])))
+        labelled, none, null = (net(x, 0.5, y) for y in (torch.tensor([3, 4]), None, torch.tensor([10, 10])))
     assert torch.equal(none, null)
-    assert not torch.equal(told, null)
+    assert not torch.equal(labelled, null)
 
 
-def woken(**options: Any) -> nn.Module:
+def nonzero_patch_unet(**options: Any) -> nn.Module:
     """A PatchUNet with non-zero weights in its zero-initialised layers, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", **options)
@@ -108,7 +108,7 @@ def test_an_untrained_patch_unet_outputs_0() -> None:
 
 
 def test_patch_unet_keeps_the_shape_and_depends_on_noise_level_and_class() -> None:
-    net, x = woken(channels=(16, 16)), torch.rand(3, 1, 28, 28)
+    net, x = nonzero_patch_unet(channels=(16, 16)), torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         first = net(x, torch.full((3,), 0.3), torch.tensor([1, 2, 3]))
         assert first.shape == x.shape
@@ -119,13 +119,13 @@ def test_patch_unet_keeps_the_shape_and_depends_on_noise_level_and_class() -> No
 
 
 def test_patch_unet_takes_a_scalar_noise_level_and_no_label_is_the_null_class() -> None:
-    net, x = woken(channels=(16, 16)), torch.rand(2, 1, 28, 28)
+    net, x = nonzero_patch_unet(channels=(16, 16)), torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(net(x, 0.5), net(x, torch.tensor([0.5, 0.5]), torch.tensor([10, 10])))
 
 
 def test_patch_unet_in_channels_last_matches_the_default_layout() -> None:
-    net, x = woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    net, x = nonzero_patch_unet(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         expected = net(x, 0.5)
         found = net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), 0.5)
@@ -176,7 +176,7 @@ def test_a_basic_unet_with_skips_adds_them_bit_for_bit() -> None:
 
 
 def test_a_patch_unet_with_skips_joins_them_bit_for_bit() -> None:
-    net, x = woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    net, x = nonzero_patch_unet(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     embedding = net._embed(x, 0.5, None)
     kept = net.down[0](net.into(functional.pixel_unshuffle(x, 2)), embedding)
     y = net.shrink(kept)
@@ -197,24 +197,24 @@ def test_a_unet2d_with_skips_matches_diffusers_bit_for_bit() -> None:
 
 def test_without_skips_the_decoder_sees_the_input_only_through_the_bottleneck() -> None:
     """The reference: nothing is added, or zeros replace the skip connections."""
-    basic, patch, x = BasicUNet(channels=(4, 6)), woken(channels=(16, 32)), torch.rand(2, 1, 28, 28)
+    basic, patch, x = BasicUNet(channels=(4, 6)), nonzero_patch_unet(channels=(16, 32)), torch.rand(2, 1, 28, 28)
     basic.skips = patch.skips = False
     silu = functional.silu
     y = silu(basic.up[0](silu(basic.down[1](functional.max_pool2d(silu(basic.down[0](x)), 2)))))
     expected = silu(basic.up[1](functional.interpolate(y, scale_factor=2, mode="nearest")))
     assert torch.equal(basic(x), expected)
-    heard: list[Tensor] = []
-    patch.up[0].register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    inputs: list[Tensor] = []
+    patch.up[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     patch(x, 0.5)
-    assert heard[0][:, :16].any()
-    assert not heard[0][:, 16:].any()
+    assert inputs[0][:, :16].any()
+    assert not inputs[0][:, 16:].any()
 
 
 def test_a_unet2d_without_skips_passes_zeros_to_every_decoder_layer(unet2d: nn.Module) -> None:
-    heard: list[Tensor] = []
+    inputs: list[Tensor] = []
     blocks = unet2d.unet.up_blocks
     layers = [layer for block in blocks for layer in block.resnets]
-    hooks = [layer.register_forward_pre_hook(lambda _, given: heard.append(given[0])) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for layer in layers]
     unet2d.skips = False
     try:
         with torch.no_grad():
@@ -223,11 +223,11 @@ def test_a_unet2d_without_skips_passes_zeros_to_every_decoder_layer(unet2d: nn.M
         unet2d.skips = True
         for hook in hooks:
             hook.remove()
-    assert len(heard) == len(layers) == 9
+    assert len(inputs) == len(layers) == 9
     kept = (64, 64, 64, 64, 64, 32, 32, 32, 32)  # channels of the encoder, from the last
-    for given, channels in zip(heard, kept, strict=True):
-        assert given[:, :-channels].any()
-        assert not given[:, -channels:].any()
+    for args, channels in zip(inputs, kept, strict=True):
+        assert args[:, :-channels].any()
+        assert not args[:, -channels:].any()
 
 
 @pytest.mark.parametrize("channels", [(4,), (4, 6), (4, 6, 8)])

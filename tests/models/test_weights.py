@@ -153,8 +153,8 @@ def test_a_model_is_found_by_directory_name_or_file(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for given, root in ((finished_run, None), ("done", finished_run.parent), (finished_run / MODEL, None)):
-        loaded = load_model(given, device="cpu", root=root)
+    for path_or_name, root in ((finished_run, None), ("done", finished_run.parent), (finished_run / MODEL, None)):
+        loaded = load_model(path_or_name, device="cpu", root=root)
         assert (loaded.name, loaded.step, loaded.config.channels) == ("done", 4, (8, 8))
         assert not loaded.net.training
         assert loaded.device == torch.device("cpu")
@@ -259,11 +259,11 @@ def test_an_invalid_header_is_refused(tmp_path: Path, changes: dict[str, str | N
 
 
 def test_weights_of_another_model_are_refused_by_name_and_size(tmp_path: Path) -> None:
-    said = refusal(weights(tmp_path / "x", BasicUNet(channels=(3, 2))))
-    assert "another model" in said
-    assert "(3,)" in said
-    said = refusal(weights(tmp_path / "x", BasicUNet(channels=(2,))))
-    assert "missing" in said
+    message = refusal(weights(tmp_path / "x", BasicUNet(channels=(3, 2))))
+    assert "another model" in message
+    assert "(3,)" in message
+    message = refusal(weights(tmp_path / "x", BasicUNet(channels=(2,))))
+    assert "missing" in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -273,11 +273,11 @@ def test_non_finite_weights_are_refused_and_the_network_is_unchanged(tmp_path: P
         net.down[1].bias[1] = value
     path = weights(tmp_path / "x", net)
     assert "NaN or infinite values" in refusal(path)
-    own = BasicUNet(channels=(2, 2))
-    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    network = BasicUNet(channels=(2, 2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(CheckpointError):
-        fill(own, net.state_dict(), path)
-    assert all(torch.equal(before[name], tensor) for name, tensor in own.state_dict().items())
+        fill(network, net.state_dict(), path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_missing_device_is_an_error(finished_run: Path) -> None:
@@ -396,9 +396,9 @@ def retyped(name: str, dtype: torch.dtype) -> Callable[[dict[str, torch.Tensor]]
 
 @pytest.mark.parametrize("dtype", OTHER_TYPES, ids=str)
 def test_weights_of_another_type_are_refused_by_name(tmp_path: Path, dtype: torch.dtype) -> None:
-    said = refusal(with_tensors(weights(tmp_path / "x"), retyped("down.1.bias", dtype)))
-    assert "down.1.bias" in said
-    assert "F32 or F16 or BF16" in said
+    message = refusal(with_tensors(weights(tmp_path / "x"), retyped("down.1.bias", dtype)))
+    assert "down.1.bias" in message
+    assert "F32 or F16 or BF16" in message
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

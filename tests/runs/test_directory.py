@@ -379,8 +379,8 @@ def test_a_request_after_an_unterminated_line_is_read(run: Path) -> None:
     with RunWriter(run) as held:
         held.append(STARTED)
         ask(run, "x" * (5 * CONTROL_BYTES) + "\n" + "[" * 60_000 + '\n{"request": "stop"}\n')
-        found = [word for _ in range(8) for word in requests_of(held)]
-        assert found == ["stop"]
+        names = [word for _ in range(8) for word in requests_of(held)]
+        assert names == ["stop"]
 
 
 @pytest.mark.parametrize("name", [directory.EVENTS, directory.LOCK])
@@ -695,9 +695,9 @@ def test_a_missing_device_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> N
 
 def test_a_trainer_about_to_release_its_lock_has_ended_and_a_new_one_is_starting(run: Path) -> None:
     """The lock records the length of the log when it was acquired; later events are from its holder."""
-    said = to_line(Stopped(time=10.0, step=3, reason="asked"))
-    for length, status in ((0, Status.STOPPED), (len(said), Status.STARTING)):
-        (run / directory.EVENTS).write_text(said)
+    event_line = to_line(Stopped(time=10.0, step=3, reason="asked"))
+    for length, status in ((0, Status.STOPPED), (len(event_line), Status.STARTING)):
+        (run / directory.EVENTS).write_text(event_line)
         for began in (5.0, 1e12):
             holder = {"host": socket.gethostname(), "started": began, "log": length}
             (run / directory.LOCK).write_text(json.dumps(holder))

@@ -133,7 +133,7 @@ def deflated(size: int) -> str:
 IMAGES = json.loads(to_line(Preview(epoch=1, step=1, count=1, height=2, width=2, images=b"\0" * 4)))
 
 LOADED = json.loads(to_line(DatasetLoaded(name="mnist", source="", train=0, test=0, sha256="", steps_per_epoch=1)))
-BEGUN = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters=1, epochs=1)))
+STARTED = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters=1, epochs=1)))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ BEGUN = json.loads(to_line(Started(name="a", device="cpu", threads=1, parameters
         {"event": "finished", "step": 1, "seconds": None, "time": 1.0},
         {"event": "finished", "step": 1, "seconds": -5, "time": 1.0},
         {**LOADED, "steps_per_epoch": 0},
-        {**BEGUN, "epochs": 0},
+        {**STARTED, "epochs": 0},
     ],
 )
 def test_an_invalid_record_is_not_an_event(record: Any) -> None:
@@ -210,7 +210,7 @@ def test_images_that_would_inflate_to_a_gigabyte_allocate_no_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("raw", "cleaned"),
     [
         ("\x1b[31mred\x1b]0;title\x07", "\ufffd[31mred\ufffd]0;title\ufffd"),
         ("one\ntwo\tthree\r", "one two three "),
@@ -220,9 +220,9 @@ def test_images_that_would_inflate_to_a_gigabyte_allocate_no_memory() -> None:
         ("[red]kept[/red] é 数 ◆", "[red]kept[/red] é 数 ◆"),
     ],
 )
-def test_control_characters_are_replaced_in_every_text(said: str, read: str) -> None:
-    event = from_line(json.dumps({"event": "warning", "time": 1.0, "message": said}))
-    assert event == Warned(time=1.0, message=read)
+def test_control_characters_are_replaced_in_every_text(raw: str, cleaned: str) -> None:
+    event = from_line(json.dumps({"event": "warning", "time": 1.0, "message": raw}))
+    assert event == Warned(time=1.0, message=cleaned)
 
 
 def test_fields_of_a_newer_version_are_skipped() -> None:

@@ -30,7 +30,7 @@ from core.runs.events import (
 )
 from core.runs.history import LogTail, RunHistory, in_words
 
-BEGUN = {"name": "a", "device": "cpu", "threads": 1, "parameters": 10, "epochs": 4}
+START = {"name": "a", "device": "cpu", "threads": 1, "parameters": 10, "epochs": 4}
 DATA = DatasetLoaded(name="glyphs", source="memory", train=64, test=64, sha256="0", steps_per_epoch=10)
 
 
@@ -55,8 +55,8 @@ def history(*events: Event) -> RunHistory:
 
 def test_resumed_drops_later_steps() -> None:
     made = history(
-        Started(**BEGUN), DATA, progress(5), progress(10), preview(1), epoch(1), progress(15), progress(20), preview(2),
-        epoch(2), Resumed(step=10, **BEGUN), progress(14),
+        Started(**START), DATA, progress(5), progress(10), preview(1), epoch(1), progress(15), progress(20), preview(2),
+        epoch(2), Resumed(step=10, **START), progress(14),
     )  # fmt: skip
     assert [event.step for event in made.progress] == [5, 10, 14]
     assert [event.epoch for event in made.epochs] == [1]
@@ -65,33 +65,33 @@ def test_resumed_drops_later_steps() -> None:
 
 
 def test_a_run_restarted_from_the_beginning_drops_everything() -> None:
-    made = history(Started(**BEGUN), DATA, progress(5), epoch(1), Started(**BEGUN), progress(2))
+    made = history(Started(**START), DATA, progress(5), epoch(1), Started(**START), progress(2))
     assert [event.step for event in made.progress] == [2]
     assert made.epochs == []
     assert made.step == 2
 
 
 def test_a_repeated_epoch_counts_once() -> None:
-    made = history(Started(**BEGUN), epoch(1), preview(1), epoch(1), preview(1))
+    made = history(Started(**START), epoch(1), preview(1), epoch(1), preview(1))
     assert len(made.epochs) == len(made.previews) == 1
 
 
 def test_the_step_is_known_right_after_resuming_and_after_the_end() -> None:
-    assert history(Started(**BEGUN)).step == 0
-    assert history(Resumed(step=30, **BEGUN)).step == 30
-    assert history(Started(**BEGUN), Stopped(step=7, reason="asked")).step == 7
-    assert history(Started(**BEGUN), Finished(step=40, seconds=1.0)).step == 40
+    assert history(Started(**START)).step == 0
+    assert history(Resumed(step=30, **START)).step == 30
+    assert history(Started(**START), Stopped(step=7, reason="asked")).step == 7
+    assert history(Started(**START), Finished(step=40, seconds=1.0)).step == 40
 
 
 def test_total_steps_are_unknown_until_the_data_is_loaded() -> None:
-    assert history(Started(**BEGUN)).total_steps is None
-    assert history(Started(**BEGUN), DATA).total_steps == 40
+    assert history(Started(**START)).total_steps is None
+    assert history(Started(**START), DATA).total_steps == 40
 
 
 def test_time_left_follows_the_throughput_of_the_last_windows() -> None:
-    made = history(Started(**BEGUN), DATA, progress(10, time=100.0), progress(20, time=105.0))
+    made = history(Started(**START), DATA, progress(10, time=100.0), progress(20, time=105.0))
     assert made.seconds_left == pytest.approx(10.0)
-    assert history(Started(**BEGUN), DATA, progress(10)).seconds_left is None
+    assert history(Started(**START), DATA, progress(10)).seconds_left is None
 
 
 def test_a_download_ends_once_the_data_is_loaded() -> None:
@@ -102,11 +102,11 @@ def test_a_download_ends_once_the_data_is_loaded() -> None:
 
 def test_the_last_lifecycle_event_counts() -> None:
     failed = Failed(step=3, message="no")
-    assert history(Started(**BEGUN), failed, Checkpoint(step=3)).lifecycle == failed
+    assert history(Started(**START), failed, Checkpoint(step=3)).lifecycle == failed
 
 
 def test_every_event_has_a_description() -> None:
-    for event in (Started(**BEGUN), DATA, progress(1), epoch(1), preview(1), Checkpoint(step=1), Warned(message="hm")):
+    for event in (Started(**START), DATA, progress(1), epoch(1), preview(1), Checkpoint(step=1), Warned(message="hm")):
         assert in_words(event)
         assert len(in_words(event).splitlines()) == 1
 
@@ -204,8 +204,8 @@ def test_a_replaced_log_is_read_from_its_start(tmp_path: Path) -> None:
     path.unlink()
     assert tail.read() == ([], False)
     write(path, *(Checkpoint(step=step, time=1.0) for step in (7, 8, 9)))
-    events, anew = tail.read()
-    assert anew
+    events, restarted = tail.read()
+    assert restarted
     assert [event.step for event in events] == [7, 8, 9]  # type: ignore[attr-defined]
 
 

@@ -47,16 +47,16 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     def install(*cards: dict[str, Any] | None, order: list[str] | None = None) -> None:
         def handle_by_index(index: int) -> dict[str, Any]:
-            found = cards[index]
-            if found is None:
+            record = cards[index]
+            if record is None:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-            return found
+            return record
 
         def instance(parent: dict[str, Any], index: int) -> dict[str, Any]:
             if parent["instances"][index] is None:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-            found: dict[str, Any] = parent["instances"][index]
-            return found
+            record: dict[str, Any] = parent["instances"][index]
+            return record
 
         def reader(key: str) -> Any:
             def read(handle: dict[str, Any], *_: Any) -> Any:
@@ -179,7 +179,7 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("setting", "shown"),
+    ("setting", "visible"),
     [
         (None, [A, B, C]),
         ("", []),
@@ -201,12 +201,12 @@ def test_without_the_nvml_package_there_are_no_gpus(machine: Any, monkeypatch: p
         ("MIG-1", []),
     ],
 )
-def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, shown: list[str]) -> None:
-    assert cuda_visibility.visible_uuids([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == shown
+def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, visible: list[str]) -> None:
+    assert cuda_visibility.visible_uuids([(uuid, False, [uuid]) for uuid in (A, B, C)], setting) == visible
 
 
 @pytest.mark.parametrize(
-    ("setting", "shown"),
+    ("setting", "visible"),
     [
         (None, [M0]),  # one instance, and no full GPU
         ("0", [A]),
@@ -218,8 +218,8 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, show
         ("2", []),  # MIG mode without instances
     ],
 )
-def test_cuda_shows_one_mig_instance(setting: str | None, shown: list[str]) -> None:
-    assert cuda_visibility.visible_uuids([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == shown
+def test_cuda_shows_one_mig_instance(setting: str | None, visible: list[str]) -> None:
+    assert cuda_visibility.visible_uuids([(A, False, [A]), (B, True, [M0, M1]), (C, True, [])], setting) == visible
 
 
 def test_numbers_follow_the_visible_list_and_hidden_gpus_have_none(

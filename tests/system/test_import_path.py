@@ -23,12 +23,12 @@ def launch(tmp_path: Path) -> Runner:
     (tmp_path / "there").mkdir()
 
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-        given = environment()
-        given["PYTHONPATH"] = os.pathsep.join((str(tmp_path / "there"), given["PYTHONPATH"]))
+        variables = environment()
+        variables["PYTHONPATH"] = os.pathsep.join((str(tmp_path / "there"), variables["PYTHONPATH"]))
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path / "here",
-            env=given,
+            env=variables,
             capture_output=True,
             text=True,
             check=False,

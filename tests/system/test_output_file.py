@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from command_line import Capture, complaint, environment
+from command_line import Capture, environment, error_line
 from PIL import Image
 
 from core.cli import run
@@ -145,7 +145,7 @@ def test_an_impossible_output_is_refused_before_sampling(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    assert words in complaint(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # sampling would take hours
+    assert words in error_line(capsys, *SAMPLE, "--steps", "100000", *flags.split())  # sampling would take hours
 
 
 @needs_model

@@ -119,11 +119,11 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_files_of_a_run_respect_the_umask(tmp_path: Path, umask: int, tiny: type[TrainConfig]) -> None:
-    seen: dict[str, int] = {}
+    modes: dict[str, int] = {}
     for _ in train(tiny(root=tmp_path / "runs", name="a", epochs=1)):
         for path in (tmp_path / "runs").rglob("*"):
-            seen[path.name] = path.stat().st_mode
-    assert {"events.jsonl", "config.toml", "model.safetensors", "state.safetensors", "lock", ".reserve"} <= set(seen)
-    for name, mode in seen.items():
+            modes[path.name] = path.stat().st_mode
+    assert {"events.jsonl", "config.toml", "model.safetensors", "state.safetensors", "lock", ".reserve"} <= set(modes)
+    for name, mode in modes.items():
         whole = 0o777 if stat.S_ISDIR(mode) else 0o666
         assert stat.S_IMODE(mode) == whole & ~umask, name

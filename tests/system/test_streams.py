@@ -44,8 +44,8 @@ def test_closed_streams_cause_no_traceback(home: Path, closed: tuple[str, ...]) 
         assert "done" in done.stdout
     else:
         assert done.returncode == 1
-        said = "minidiff: standard output is closed; `> /dev/null` discards what is printed"
-        assert lines == ([] if "2>&-" in closed else [said])
+        message = "minidiff: standard output is closed; `> /dev/null` discards what is printed"
+        assert lines == ([] if "2>&-" in closed else [message])
     done = shell("tui", closed)
     assert done.returncode == 2
     assert done.stdout == ""

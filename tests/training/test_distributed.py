@@ -41,11 +41,11 @@ RECIPES: dict[str, dict[str, object]] = {
 
 def flags(**options: object) -> list[str]:
     """The options as command-line flags."""
-    found = []
+    result = []
     for name, value in options.items():
         for part in value if isinstance(value, tuple) else (value,):
-            found += [f"--{name.replace('_', '-')}", str(part)]
-    return found
+            result += [f"--{name.replace('_', '-')}", str(part)]
+    return result
 
 
 @pytest.fixture
@@ -124,8 +124,10 @@ def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: 
     path = tmp_path / "quick-1"  # the name was chosen by the trainers, and is kept on restart
     steps: list[int] = []
     for leader in (False, True):
-        seen = steps_of(path, Checkpoint)
-        wait_until(lambda seen=seen: steps_of(path, Checkpoint)[len(seen) :], "a checkpoint is there")
+        checkpoints = steps_of(path, Checkpoint)
+        wait_until(
+            lambda checkpoints=checkpoints: steps_of(path, Checkpoint)[len(checkpoints) :], "a checkpoint is there"
+        )
         held = lock_holder(path)
         pids = {child.pid for child in psutil.Process(process.pid).children()}
         (other,) = pids - {held["pid"]}
@@ -139,7 +141,7 @@ def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: 
     assert directory.run_directories(tmp_path) == [path]
 
 
-def own_launch(root: Path, name: str, **options: object) -> list[str]:
+def local_launch(root: Path, name: str, **options: object) -> list[str]:
     """The command for training in several local processes."""
     chosen = {**OPTIONS, **RECIPES["quick"], **options}
     return subprocesses.command("core", "train", *flags(root=root, name=name, **chosen))
@@ -154,13 +156,15 @@ def processes_of(path: Path) -> list[psutil.Process]:
 def test_the_rendezvous_is_not_reachable_by_other_users(tmp_path: Path, started: Starter) -> None:
     """Only Gloo listens, on localhost, and no shared file is accessible to others."""
     path = tmp_path / "two"
-    started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
     supervisor, *workers = processes_of(path)
     assert len(workers) == 2
     assert supervisor.net_connections() == []
     for worker in workers:
-        listening = [found.laddr.ip for found in worker.net_connections() if found.status == psutil.CONN_LISTEN]
+        listening = [
+            connection.laddr.ip for connection in worker.net_connections() if connection.status == psutil.CONN_LISTEN
+        ]
         assert set(listening) <= {"127.0.0.1"}, listening
         store = Path(worker.environ()[RENDEZVOUS])
         assert store.parent.stat().st_mode & 0o777 == 0o700
@@ -172,7 +176,7 @@ def test_if_a_local_process_is_killed_all_are_restarted_and_the_run_stays_locked
     tmp_path: Path, started: Starter
 ) -> None:
     path = tmp_path / "two"
-    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    process = started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     for number, rank in enumerate((0, 1), start=1):
         before = len(steps_of(path, Checkpoint))
         wait_until(lambda before=before: len(steps_of(path, Checkpoint)) > before, "a checkpoint is there")
@@ -183,14 +187,14 @@ def test_if_a_local_process_is_killed_all_are_restarted_and_the_run_stays_locked
     request(path, "stop")
     assert process.wait(60) == 0
     assert isinstance(history(path).lifecycle, Stopped)
-    said_last = (path / directory.TRAINER_LOG).read_text()
-    assert "process 1 of 2 was killed by SIGKILL" in said_last
-    assert "Traceback" not in said_last
+    log_text = (path / directory.TRAINER_LOG).read_text()
+    assert "process 1 of 2 was killed by SIGKILL" in log_text
+    assert "Traceback" not in log_text
 
 
 def test_if_a_process_is_killed_while_paused_training_restarts_paused(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
-    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    process = started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
     request(path, "pause")
     wait_until(lambda: run_status(path) is Status.PAUSED, "it is paused")
@@ -203,7 +207,7 @@ def test_if_a_process_is_killed_while_paused_training_restarts_paused(tmp_path: 
 
 def test_a_permanent_failure_is_not_retried(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
-    process = started(own_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
+    process = started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
     wait_until((path / directory.STATE).exists, "a checkpoint is there")
     for name in (directory.STATE, directory.MODEL):
         with contextlib.suppress(FileNotFoundError):

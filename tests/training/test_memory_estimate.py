@@ -52,6 +52,6 @@ def test_training_reports_its_memory_estimate_and_warns_if_it_exceeds_free_memor
     tiny: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
-    said = [in_words(event) for event in train(tiny(epochs=1)) if isinstance(event, DatasetLoaded | Warned)]
-    assert any(re.search(r"needs about [\d.]+ [MG]iB of memory$", line) for line in said), said
-    assert any("use --fit-memory or a smaller --batch-size" in line for line in said), said
+    messages = [in_words(event) for event in train(tiny(epochs=1)) if isinstance(event, DatasetLoaded | Warned)]
+    assert any(re.search(r"needs about [\d.]+ [MG]iB of memory$", line) for line in messages), messages
+    assert any("use --fit-memory or a smaller --batch-size" in line for line in messages), messages

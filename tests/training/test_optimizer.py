@@ -72,11 +72,11 @@ def test_muon_updates_stacked_weights_independently() -> None:
 
 
 def test_the_learning_rate_warms_up_and_then_decays() -> None:
-    pace = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=10, lr_schedule="linear")
-    assert pace.rate(0, 100) == pytest.approx(1e-3)
-    assert pace.rate(9, 100) == pytest.approx(1e-2 * 0.91)
-    assert pace.rate(50, 100) == pytest.approx(5e-3)
-    assert pace.rate(100, 100) == 0
+    scheduled = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=10, lr_schedule="linear")
+    assert scheduled.rate(0, 100) == pytest.approx(1e-3)
+    assert scheduled.rate(9, 100) == pytest.approx(1e-2 * 0.91)
+    assert scheduled.rate(50, 100) == pytest.approx(5e-3)
+    assert scheduled.rate(100, 100) == 0
     steady = optimizer(tiny_net(), learning_rate=1e-2, warmup_steps=0, lr_schedule="constant")
     assert {steady.rate(step, 100) for step in (0, 50, 99)} == {1e-2}
 

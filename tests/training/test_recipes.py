@@ -92,13 +92,13 @@ def test_ema_weights_are_the_average_of_the_last_steps(small: Callable[..., Trai
 def test_shifted_images_are_the_same_images_at_an_offset(small: Callable[..., TrainConfig]) -> None:
     still, moved = trainer_of(small()).batch(0)[0], trainer_of(small(augment_shift=2)).batch(0)[0]
     assert moved.shape == still.shape
-    found = set()
+    offsets = set()
     for before, after in zip(still[:, 0], moved[:, 0], strict=True):
         around = nn.functional.pad(before, (2,) * 4)
         places = [(y, x) for y in range(5) for x in range(5) if torch.equal(around[y : y + 28, x : x + 28], after)]
         assert places
-        found.add(places[0])
-    assert len(found) > 5  # each image has its own shift
+        offsets.add(places[0])
+    assert len(offsets) > 5  # each image has its own shift
 
 
 def breaking_at(trainer: Trainer, steps: set[int]) -> None:
@@ -122,12 +122,12 @@ def test_a_non_finite_step_changes_neither_online_nor_ema_weights(small: Callabl
 
 def broken_events(small: Callable[..., TrainConfig], steps: set[int], epochs: int, **options: Any) -> list[Any]:
     """The events of a run without a root whose gradients are NaN at these steps."""
-    events, found = train(small(epochs=epochs, batch_size=8, **options)), []
+    events, collected = train(small(epochs=epochs, batch_size=8, **options)), []
     for event in events:
-        found.append(event)
+        collected.append(event)
         if event.kind == "dataset":
             breaking_at(events.gi_frame.f_locals["loop"]._trainer, steps)
-    return found
+    return collected
 
 
 def test_skipped_steps_are_reported_and_excluded_from_the_loss(small: Callable[..., TrainConfig]) -> None:
@@ -179,15 +179,15 @@ def test_previews_of_a_class_conditional_model_show_different_classes(small: Cal
 def test_a_compiled_network_is_called_only_for_full_batches(small: Callable[..., TrainConfig]) -> None:
     """A short last batch would be recompiled; 64 images in batches of 24 end with one of 16."""
     trainer = trainer_of(small(epochs=1))
-    seen: list[int] = []
+    batch_sizes: list[int] = []
 
     class Watched(nn.Module):
         def forward(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            seen.append(len(x))
+            batch_sizes.append(len(x))
             output: torch.Tensor = trainer.net(x, t, labels)
             return output
 
     trainer._compiled = Watched()
     for _ in range(3):
         trainer.train_step()
-    assert seen == [24, 24]
+    assert batch_sizes == [24, 24]

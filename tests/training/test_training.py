@@ -141,7 +141,7 @@ def test_a_suspended_generator_leaves_signals_and_torch_settings_of_the_caller_u
     tmp_path: Path, root: bool
 ) -> None:
     received: list[int] = []
-    before = {number: signal.signal(number, lambda found, _: received.append(found)) for number in SIGNALS}
+    before = {number: signal.signal(number, lambda signum, _: received.append(signum)) for number in SIGNALS}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -189,15 +189,15 @@ def test_requests_pause_continue_and_stop_a_trainer(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a", epochs=1000))
     until(events, Progress)
     request(path, "pause")
-    seen = []
+    kinds = []
     for event in events:
-        seen.append(event.kind)
+        kinds.append(event.kind)
         if event.kind == "paused":
             assert run_status(path) == "paused"
             request(path, "continue")
         if event.kind == "continued":
             request(path, "stop")
-    assert [kind for kind in seen if kind in ("paused", "continued", "stopped")] == ["paused", "continued", "stopped"]
+    assert [kind for kind in kinds if kind in ("paused", "continued", "stopped")] == ["paused", "continued", "stopped"]
     assert run_status(path) == "stopped"
 
 
@@ -210,7 +210,7 @@ def test_requests_made_before_the_trainer_started_are_ignored(tmp_path: Path) ->
     assert isinstance(list(resume(tmp_path / "a"))[-1], Finished)
 
 
-def test_a_second_trainer_on_a_run_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+def test_a_second_trainer_on_a_run_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     events = train(tiny(root=tmp_path, name="a"))
     until(events, Progress)
     with pytest.raises(RunError, match="being trained by process"):
