@@ -194,7 +194,9 @@ async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_r
         assert killed is not None
         await pilot.press("n")
         os.kill(killed, signal.SIGKILL)
-        await until(pilot, lambda: any("killed by SIGKILL" in note.message for note in app._notifications), "it is said")
+        await until(
+            pilot, lambda: any("killed by SIGKILL" in note.message for note in app._notifications), "it is said"
+        )
         seed = int(compare.bar("left").seed)
         await until(
             pilot,
