@@ -34,7 +34,7 @@ def animated(scenes: Sequence[Scene]) -> str:
         rules.append(f"@keyframes scene{number}{{{steps}}}")
         initial = visible if number == 0 else hidden
         rules.append(f".scene{number}{{{initial};animation:scene{number} {total:g}s step-end infinite}}")
-        bodies.append(scene.svg.replace("<svg ", f'<svg class="scene{number}" ', 1))
+        bodies.append(re.sub(r'<svg class="([^"]*)"', rf'<svg class="\1 scene{number}"', scene.svg, count=1))
     still = "@media (prefers-reduced-motion:reduce){svg svg{animation:none !important}}"
     style = f"<style>{''.join(rules)}{still}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{sizes.pop()}">{style}{"".join(bodies)}</svg>\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 from repository import REPOSITORY
@@ -57,3 +58,11 @@ def test_python_code_in_the_docs_runs() -> None:
             [sys.executable, "-c", block], cwd=REPOSITORY, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_svg_images_are_well_formed() -> None:
+    images = sorted((REPOSITORY / "docs" / "images").glob("*.svg"))
+    assert images
+    for image in images:
+        root = ElementTree.parse(image).getroot()
+        assert root.tag.endswith("svg"), image.name
