@@ -111,7 +111,7 @@ def tell(hours: float, row: Callable[..., None]) -> None:
         read, windows = json.loads(_run(READ, str(log)))
         drawn = json.loads(_run(DRAW, str(log), str(COLUMNS), str(LINES)))
     row(f"reading the log of {hours:g} hours, {windows:,} windows and {size:.1f} MB", f"{read:.2f} s")
-    row(f"redrawing its curves at {COLUMNS}x{LINES}", f"{drawn * 1000:.0f} ms")
+    row(f"drawing its curves at {COLUMNS}x{LINES}", f"{drawn * 1000:.0f} ms")
 
 
 def _run(program: str, *arguments: str) -> str:
