@@ -149,7 +149,7 @@ class PseudoTerminal:
             except EOFError:
                 raise AssertionError(f"the program ended before it showed {wanted!r}; last was\n{text}") from None
 
-    def settle(self, seconds: float = 0.1) -> None:
+    def wait_for_silence(self, seconds: float = 0.1) -> None:
         """Read until there is no output for `seconds`."""
         while self.read(seconds):
             pass

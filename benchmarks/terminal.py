@@ -85,7 +85,7 @@ def at_rest(root: Path, seconds: float) -> tuple[float, float, float]:
         terminal.wait_for("engine ready")
         terminal.wait_for("live")
         terminal.wait_for("■")  # it rests on the last step
-        terminal.settle(0.5)  # the device line is redrawn every second
+        terminal.wait_for_silence(0.5)  # the device line is redrawn every second
         process = psutil.Process(terminal.pid)
         before, sent = sum(process.cpu_times()[:2]), len(terminal.output)
         end = time.monotonic() + seconds
@@ -162,7 +162,7 @@ def keys_beside_training(root: Path, count: int) -> list[float]:
                 if step == 1:
                     terminal.press("home")
                     terminal.wait_for(f"step  0/{steps}")
-                terminal.settle(0.1)
+                terminal.wait_for_silence(0.1)
                 began = time.monotonic()
                 terminal.press("right")
                 while terminal.screen is not None and f"step {step:>2}/{steps}" not in terminal.text:
@@ -185,7 +185,7 @@ def slowdown(root: Path, turns: int, seconds: float) -> tuple[float, float]:
             if attached:
                 with opened(root, "--run", "load", columns=120, lines=40) as terminal:
                     terminal.wait_for("load  ● running")
-                    terminal.settle(0.5)
+                    terminal.wait_for_silence(0.5)
                     training.read()
                     end = time.monotonic() + seconds
                     while time.monotonic() < end:

@@ -44,8 +44,8 @@ from core.lab.sweep import corruption_sweep, one_step
 from core.lab.transposed import overlap_counts, transposed_convolve_steps, upsample_convolve
 
 LoadModel = Callable[[], LoadedModel]  # loads the model of the request
-# Class and confidence of (B, 1, 28, 28) images in [0, 1], or None without a feature classifier.
-Classify = Callable[[LoadedModel, Tensor], tuple[tuple[int, int], ...] | None]
+# Class and confidence of (B, 1, 28, 28) images in [0, 1], or None if the model's dataset has no feature classifier.
+ClassifyFor = Callable[[LoadedModel, Tensor], tuple[tuple[int, int], ...] | None]
 
 NOISE_LEVELS = tuple(index / 40 for index in range(41))
 MAX_STEPS = 100  # of a trajectory from each noise level
@@ -60,7 +60,9 @@ class LabImage(NamedTuple):
     label: int | None  # None: it was drawn
 
 
-def lab_replies(request: LabRequest, image: LabImage, load_model: LoadModel, classify: Classify) -> Iterator[LabReply]:
+def lab_replies(
+    request: LabRequest, image: LabImage, load_model: LoadModel, classify: ClassifyFor
+) -> Iterator[LabReply]:
     """The replies to a bench's request.
 
     Raises:
@@ -143,7 +145,7 @@ def _transposed(request: TransposedRequest, image: LabImage, load_model: LoadMod
 
 
 def _corruption(
-    request: CorruptionRequest, image: LabImage, model: LoadedModel, classify: Classify
+    request: CorruptionRequest, image: LabImage, model: LoadedModel, classify: ClassifyFor
 ) -> Iterator[LabReply]:
     if request.steps > MAX_STEPS:
         raise MinidiffError(f"steps must be at most {MAX_STEPS}, not {request.steps}")

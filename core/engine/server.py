@@ -64,7 +64,7 @@ class EngineServer:
         self._busy = threading.Event()
         self._queue: queue.SimpleQueue[EngineRequest | Refused | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
-        self._readers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
+        self._classifiers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
         self._test_images: dict[str, LabeledImages] = {}
 
     def serve(self) -> None:
@@ -165,7 +165,7 @@ class EngineServer:
         steps = run_sampling(
             loaded, sampling, n, classes, request.seed, start, 1.0 if start is None else request.start_t
         )
-        reader = self._reader(config.dataset)
+        classify = self._classifier(config.dataset)
         for step in steps:
             if step.index == 0:
                 height, width = step.x.shape[2:]
@@ -177,7 +177,7 @@ class EngineServer:
                     parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
                     device=str(loaded.device),
                 )
-            yield SampledFrame(frame=to_frame(step, reader))
+            yield SampledFrame(frame=to_frame(step, classify))
 
     def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
         import torch
@@ -197,16 +197,16 @@ class EngineServer:
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized
 
-        reader = self._reader(model.config.dataset)
-        return None if reader is None else reader(quantized(images))
+        classify = self._classifier(model.config.dataset)
+        return None if classify is None else classify(quantized(images))
 
-    def _reader(self, dataset: str) -> Classify | None:
+    def _classifier(self, dataset: str) -> Classify | None:
         from core.evaluation.feature_classifiers import available_classifier, classify
 
-        if dataset not in self._readers:
+        if dataset not in self._classifiers:
             classifier = available_classifier("conv", dataset)
-            self._readers[dataset] = None if classifier is None else partial(classify, classifier)
-        return self._readers[dataset]
+            self._classifiers[dataset] = None if classifier is None else partial(classify, classifier)
+        return self._classifiers[dataset]
 
     def _images(self, dataset: str, first: int, n: int) -> LabeledImages:
         """`n` test images of a dataset on this machine, from index `first` on, wrapping around at the end."""

@@ -65,17 +65,11 @@ def read_checkpoint(path: Path, config: TrainConfig) -> SavedState | None:
             f"config.toml says {name} = {current[name]!r}, but the run was trained with {saved[name]!r}; "
             "put it back, or start a new run"
         )
-    try:
-        progress = RunProgress(
-            epoch=RunningEpoch(**header["epoch"]),
-            seconds=header["seconds"],
-            data_sha256=header["data_sha256"],
-            skipped=max(0, int(header.get("skipped", 0))),
-        )
-        machine = header["device"], header["torch"], header.get("processes", 1)
-        return SavedState(tensors, step, saved_config.epochs, progress, *machine)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path / STATE} lacks what resuming needs ({error}); start a new run") from None
+    progress = RunProgress(
+        RunningEpoch(**header["epoch"]), header["seconds"], header["data_sha256"], header.get("skipped", 0)
+    )
+    machine = header["device"], header["torch"], header.get("processes", 1)
+    return SavedState(tensors, step, saved_config.epochs, progress, *machine)
 
 
 def check_epoch_position(path: Path, progress: RunProgress, trainer: Trainer) -> None:

@@ -59,7 +59,7 @@ Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]  # quoted in warni
 
 
 class _Epoch(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
     total: float
     steps: Count
     seconds: Seconds
@@ -76,6 +76,7 @@ class _Progress(BaseModel):
     device: Word
     torch: Word
     processes: Count = 1
+    skipped: Count = 0
 
 
 def check_progress(path: Path, recorded: dict[str, Any], step: int) -> None:

@@ -479,6 +479,7 @@ EPOCH = PROGRESS["epoch"]
         {"epoch": {**EPOCH, "total": None}},
         {"epoch": {**EPOCH, "total": float("nan")}},
         {"epoch": {**EPOCH, "seconds": "0"}},
+        {"epoch": {**EPOCH, "other": 1}},
         {"seconds": "1.5"},
         {"seconds": None},
         {"seconds": -1.0},
@@ -490,6 +491,8 @@ EPOCH = PROGRESS["epoch"]
         {"torch": "\x1b[31m"},
         {"processes": "two"},
         {"processes": -1},
+        {"skipped": -1},
+        {"skipped": "1"},
     ],
 )
 def test_a_state_that_records_impossible_progress_is_refused_before_a_tensor_is_read(

@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 def written_at_rest(app: PseudoTerminal) -> bytes:
     """What the app writes in some seconds after it has come to rest."""
-    app.settle(0.9)  # the line of devices changes each second
+    app.wait_for_silence(0.9)  # the line of devices changes each second
     before, end = len(app.output), time.monotonic() + SECONDS
     while time.monotonic() < end:
         app.read(0.2)

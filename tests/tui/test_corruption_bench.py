@@ -1,4 +1,4 @@
-"""The corruption bench: the digit along every path, one step and a walk back, their errors, the numbers beside them."""
+"""The corruption bench: the digit on every path, what the model makes of it, the errors, the numbers beside them."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ async def test_the_displayed_fractions_match_the_paths(tmp_path, monkeypatch):
 async def test_samples_arrive_from_the_slider_outwards_and_their_errors_fill_the_curve(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         bench = await opened(on)
-        await on.until(lambda: bool(bench._samples), "a walk is there")
+        await on.until(lambda: bool(bench._samples), "a sample is there")
         assert next(iter(bench._samples)) == 24  # from where the slider opens
         assert "sampled ." in line(on, "back")
         await on.fill("steps", "4")
         await on.until(lambda: len(bench._samples) == 41, "all are there")
         curves = bench.query_one("#errors", SmallPlot).curves
-        one, walk = curves["one step"], curves["sampled"]
-        assert list(walk[1]) == list(bench.shown.noise_levels) == list(one[1])
+        one, sampled = curves["one step"], curves["sampled"]
+        assert list(sampled[1]) == list(bench.shown.noise_levels) == list(one[1])
         truth = torch.tensor(list(bench.shown.image.values))
         for at in (0, 24, 40):
             seen = torch.tensor(list(bench.shown.predictions[at].values))
             assert one[2][at] == pytest.approx(float((seen - truth).square().mean()), abs=1e-5)
             ended = torch.tensor(list(bench._samples[at].sampled.values))
-            assert walk[2][at] == pytest.approx(float((ended - truth).square().mean()), abs=1e-5)
-        assert one[2][40] < walk[2][40]  # the mean of many digits is nearer to each than another digit is
+            assert sampled[2][at] == pytest.approx(float((ended - truth).square().mean()), abs=1e-5)
+        assert one[2][40] < sampled[2][40]  # the mean of many digits is nearer to each than another digit is
 
 
 async def test_changed_class_and_steps_are_requested_and_invalid_ones_are_reported(tmp_path, monkeypatch):
@@ -138,11 +138,11 @@ async def test_the_exported_script_computes_the_same_errors(model, tmp_path, mon
         bench = await opened(on)
         on.screen.query_one("#model", CompactSelect).value = model
         await on.fill("steps", "2")
-        await on.until(lambda: 24 in bench._samples, "the walk from here is there")
+        await on.until(lambda: 24 in bench._samples, "the sample from here is there")
         printed = run_script(bench.script(on.screen.subject), tmp_path).split()
-        one, walk = (float(printed[printed.index(name) + 1]) for name in ("step", "sampled"))
+        one, sampled = (float(printed[printed.index(name) + 1]) for name in ("step", "sampled"))
         assert one == pytest.approx(bench.shown.errors[24], rel=0.02)  # another batch, in bfloat16
-        assert walk == pytest.approx(bench._samples[24].error, rel=0.02)
+        assert sampled == pytest.approx(bench._samples[24].error, rel=0.02)
         assert [panel.title for panel in bench.panels()] == ["image", "mix", "flow", "vp", "one step", "sampled"]
 
 
@@ -150,7 +150,7 @@ async def test_the_exported_script_computes_the_same_errors(model, tmp_path, mon
 async def test_digits_are_legible_and_nothing_is_cut_at_any_size(size, tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch, size) as on:
         bench = await opened(on)
-        await on.until(lambda: 24 in bench._samples, "the walk from here is there")
+        await on.until(lambda: 24 in bench._samples, "the sample from here is there")
         for widget in ("#back", "Timeline", ".description", "#steps"):
             region = bench.query_one(widget).region
             assert region.area

@@ -29,19 +29,19 @@ LONG = 20_000  # steps that no engine takes while a test lasts
 
 
 class Screen:
-    """Stands where the screen does: hears the engine, and waits for what is heard."""
+    """Takes the place of the screen: collects the engine client's messages."""
 
     def __init__(self, root: Path) -> None:
-        self.heard: list[Message] = []
+        self.messages: list[Message] = []
         self._news = asyncio.Event()
         self.engine = EngineClient(self._handle, root, silence_seconds=SILENCE)
 
     def _handle(self, message: Message) -> None:
-        self.heard.append(message)
+        self.messages.append(message)
         self._news.set()
 
     def of(self, kind: type[Message]) -> list[Message]:
-        return [message for message in self.heard if isinstance(message, kind)]
+        return [message for message in self.messages if isinstance(message, kind)]
 
     async def until(self, kind: type[Message], number: int = 1) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -51,7 +51,7 @@ class Screen:
 
     @property
     def deaths(self) -> list[EngineDied]:
-        return [message for message in self.heard if isinstance(message, EngineDied)]
+        return [message for message in self.messages if isinstance(message, EngineDied)]
 
     def signal(self, number: signal.Signals) -> int:
         pid = self.engine.pid

@@ -107,7 +107,7 @@ async def test_active_hostile_runs_are_shown(tmp_path: Path) -> None:
         app = MinidiffApp(tmp_path, mode="train", run="a")
         async with app.run_test(size=(120, 40)) as pilot:
             stats = app.screen.query_one("#stats")
-            await until(pilot, lambda: MARKUP in str(stats.render()), "the download is told")  # type: ignore[attr-defined]
+            await until(pilot, lambda: MARKUP in str(stats.render()), "the download is shown")  # type: ignore[attr-defined]
             append(path, *hostile(MAX_COUNT, 3e38, MARKUP)[2:])
             await until(pilot, lambda: "step 9,007" in str(stats.render()), "it trains")  # type: ignore[attr-defined]
 

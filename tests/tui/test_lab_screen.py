@@ -180,7 +180,7 @@ async def test_an_export_that_cannot_be_written_is_reported_in_one_line(tmp_path
         await on.pilot.pause()
         on.app.screen.query_one(Input).value = str(tmp_path / "file" / "picture")
         await on.pilot.press("enter")
-        await on.until(lambda: bool(on.app._notifications), "it is told")
+        await on.until(lambda: bool(on.app._notifications), "the user is notified")
         (notice,) = (notice.message for notice in on.app._notifications)
         assert notice.startswith("cannot write")
         assert "\n" not in notice

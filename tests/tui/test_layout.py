@@ -61,7 +61,7 @@ def is_whole(rows: list[str], words: tuple[str, ...], keys: tuple[str, ...]) -> 
 
 def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, bool, bool, bool]]:
     """Style of each cell above the device line and the footer."""
-    terminal.settle()
+    terminal.wait_for_silence()
     terminal.draw()
     return {
         (row, column): (cell.fg, cell.bg, cell.bold, cell.reverse, cell.underscore)
@@ -122,7 +122,7 @@ def test_text_is_distinguishable_from_its_background(term: str, environment: dic
                 terminal.wait_for(lambda text: "Leave field" not in text)
             terminal.press(key)
             terminal.wait_for(text)
-            terminal.settle()
+            terminal.wait_for_silence()
             terminal.draw()
             cells = (terminal.screen.buffer[row][column] for row in range(24) for column in range(80))
             hidden = [cell.data for cell in cells if cell.data.isalnum() and cell.fg == cell.bg != "default"]

@@ -26,16 +26,16 @@ class Listener(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: asyncio.Queue[object] = asyncio.Queue()
+        self.messages: asyncio.Queue[object] = asyncio.Queue()
 
     def on_events_appended(self, message: EventsAppended) -> None:
-        self.heard.put_nowait(message)
+        self.messages.put_nowait(message)
 
     on_status_changed = on_trainer_lost = on_run_vanished = on_events_appended
 
     async def next_of(self, kind: type) -> object:
         async with asyncio.timeout(30):
-            while not isinstance(message := await self.heard.get(), kind):
+            while not isinstance(message := await self.messages.get(), kind):
                 pass
         return message
 
@@ -133,7 +133,9 @@ def test_a_read_only_run_directory_is_reported(tmp_path: Path):
 async def test_previews_and_epochs_reach_the_screen_unchanged(tmp_path: Path, listener: Listener):
     events = training(1)
     listener.run_worker(RunWatcher(listener, write_run(tmp_path, "a", events)).watch())
-    told = (await listener.next_of(EventsAppended)).events
+    received = (await listener.next_of(EventsAppended)).events
     for kind in (Epoch, Preview):
-        assert [event.epoch for event in told if isinstance(event, kind)] == [1]
-    assert [e.images for e in told if isinstance(e, Preview)] == [e.images for e in events if isinstance(e, Preview)]
+        assert [event.epoch for event in received if isinstance(event, kind)] == [1]
+    assert [e.images for e in received if isinstance(e, Preview)] == [
+        e.images for e in events if isinstance(e, Preview)
+    ]

@@ -13,6 +13,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label, Select, Static, Switch
 
+from core.config.datasets import CLASSES
+from core.config.sampling import NO_CLASS
 from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.widgets.compact_select import CompactSelect
@@ -21,6 +23,8 @@ from tui.widgets.timeline import Timeline
 FULL_TEXT_ROWS = 30  # terminal rows from which the whole description is shown
 HINT_ROWS = 22  # terminal rows from which the suggestion is shown
 FORMULA_COLUMNS = 72  # columns from which the formula of the output size is shown
+# The classes that can be given to the model, as in requests.
+CLASS_OPTIONS: dict[str, int | None] = {"its own": None, "any": NO_CLASS, **{str(n): n for n in range(CLASSES)}}
 
 ReplyT = TypeVar("ReplyT", bound=LabReply)
 
@@ -270,6 +274,11 @@ def entry(name: str, value: str, *, width: int = 5) -> Input:
     made = Input(value, id=name, compact=True, select_on_focus=True)
     made.styles.width = width
     return made
+
+
+def class_choice(width: int) -> CompactSelect:
+    """The field `class`, with the options `CLASS_OPTIONS`."""
+    return choice("class", CLASS_OPTIONS, next(iter(CLASS_OPTIONS)), width=width)
 
 
 def choice(name: str, values: Iterable[str], value: str, *, width: int) -> CompactSelect:

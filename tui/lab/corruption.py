@@ -10,17 +10,15 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.config.sampling import NO_CLASS
 from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply
 from tui.grayscale import from_unit
-from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
+from tui.lab.bench import CLASS_OPTIONS, Bench, FieldRow, LabInput, Panel, class_choice, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.digits import DigitGrid, fit
 from tui.widgets.timeline import Timeline
 
-OWN_CLASS, ANY_CLASS = "its own", "any"
 STEPS = (1, 100)  # of a sampling trajectory
 INITIAL_POSITION = 24  # of the engine's 41 noise levels: at 0.6 the digit can hardly be read
 COLORS = ("plot-average", "plot-validation", "plot-run-3")
@@ -73,8 +71,9 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     def fields(self) -> Iterator[Widget]:
         """The class given to the model, and the number of sampling steps."""
-        classes = choice("class", (OWN_CLASS, ANY_CLASS, *map(str, range(10))), OWN_CLASS, width=13)
-        yield FieldRow(("class", classes), ("sampling steps", entry("steps", "12", width=5)), Static(id="hint"))
+        yield FieldRow(
+            ("class", class_choice(13)), ("sampling steps", entry("steps", "12", width=5)), Static(id="hint")
+        )
 
     def pictures(self) -> Iterator[Widget]:
         """The noisy images above, the restored ones below; plots beside them."""
@@ -99,8 +98,7 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     @property
     def _requested_class(self) -> int | None:
-        name = self.query_one("#class", CompactSelect).chosen
-        return {OWN_CLASS: None, ANY_CLASS: NO_CLASS}[name] if not name.isdecimal() else int(name)
+        return CLASS_OPTIONS[self.query_one("#class", CompactSelect).chosen]
 
     def show_reply(self, reply: LabReply) -> None:
         """Show all noise levels, or add what sampling from one of them returned."""

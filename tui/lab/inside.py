@@ -15,7 +15,7 @@ from core.config.datasets import IMAGE_SIZE
 from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
-from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
+from tui.lab.bench import CLASS_OPTIONS, Bench, FieldRow, LabInput, Panel, class_choice, entry
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.layers import Layers
 from tui.lab.pixel_picker import PixelPicker
@@ -28,7 +28,6 @@ VIEWS = ("maps", "kernels", "attention")
 PREDICTION = "prediction"  # the view of the images that stand beside the others in wide terminals
 WIDE, VAST = 120, 180  # columns from which the images are always visible, and from which they stand beside the tiles
 FIELD_THRESHOLD = 0.01  # of the strongest gradient, from which a pixel counts as part of a receptive field
-CLASSES = {"its own": None, "any": -1, **{str(digit): digit for digit in range(10)}}
 
 
 class InsideBench(Bench[InsideReply]):
@@ -86,7 +85,7 @@ class InsideBench(Bench[InsideReply]):
         """The noise level, the class given to the network, and whether skip connections are on."""
         yield FieldRow(
             ("noise level t", entry("t", "0.5", width=7)),
-            ("class", choice("class", CLASSES, "its own", width=12)),
+            ("class", class_choice(12)),
             ("skips", Switch(True, id="skips", animate=False)),
         )
 
@@ -109,7 +108,7 @@ class InsideBench(Bench[InsideReply]):
         return InsideRequest(
             **subject.fields,
             t=self._noise_level(),
-            label=CLASSES[self.query_one("#class", CompactSelect).chosen],
+            label=CLASS_OPTIONS[self.query_one("#class", CompactSelect).chosen],
             layer=self._layer if subject.model == self._model else None,
             pixel=self._pixel,
             skips=self.query_one("#skips", Switch).value,

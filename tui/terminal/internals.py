@@ -19,7 +19,7 @@ def color_system(console: Console) -> ColorSystem:
 
 
 def set_cell_length(strip: Strip, length: int) -> None:
-    """Set a strip's width, which Textual else computes from its segments."""
+    """Set a strip's width, which Textual would otherwise compute from its segments."""
     strip._cell_length = length
 
 
@@ -33,5 +33,5 @@ class CommandListPalette(CommandPalette):
     """Textual's command palette without its crash in terminals that have no rows for the list."""
 
     def _action_command_list(self, action: str) -> None:
-        if self.query_one(CommandList).scrollable_content_region:  # else Textual uses lines that have no layout yet
+        if self.query_one(CommandList).scrollable_content_region:  # without it Textual indexes lines that do not exist
             super()._action_command_list(action)
