@@ -229,6 +229,10 @@ class MinidiffApp(App[None]):
             end_if_stuck(1)
         self.panic(Text(report(self._exception or RuntimeError("unknown"))))
 
+    def action_help_quit(self) -> None:
+        """Textual's action for Ctrl-C, which does not quit: say which key does."""
+        self.notify("Press q or Ctrl-Q to quit; training continues")
+
     def action_show(self, mode: str) -> None:
         """Switch to a screen. The current one keeps running."""
         self.switch_mode(mode)
@@ -295,8 +299,16 @@ class MinidiffApp(App[None]):
         yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
         yield SystemCommand("Drawing", "Switch between half blocks, quadrants, shades and ASCII", self.action_drawing)
-        yield SystemCommand("Screenshot", "Save this screen as an SVG file", self._save_screenshot)
+        yield SystemCommand("Screenshot", "Save this screen as SVG in the current folder", self._save_screenshot)
         yield SystemCommand("Quit", "Quit; training continues", self.action_quit)
 
     def _save_screenshot(self) -> None:
-        self.set_timer(0.1, self.deliver_screenshot)  # after the palette has closed
+        self.set_timer(0.1, self._write_screenshot)  # after the palette has closed
+
+    def _write_screenshot(self) -> None:
+        try:
+            path = self.save_screenshot()
+        except OSError as error:
+            self.notify(f"cannot write the screenshot to {Path.cwd()}: {error.strerror}", severity="error")
+        else:
+            self.notify(f"Saved {Path(path).resolve()}", timeout=8)

@@ -135,6 +135,36 @@ async def test_the_palette_lists_the_screens_and_the_actions_of_the_current_one(
     assert {"Train", "Runs", "Export", "New seed", "Help", "Quit"} <= titles
 
 
+async def test_ctrl_c_names_the_keys_that_quit(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+c")
+        assert [notice.message for notice in app._notifications] == ["Press q or Ctrl-Q to quit; training continues"]
+        assert app.is_running
+
+
+async def test_the_screenshot_command_names_its_file_or_says_why_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "[b]"  # shown as it is, not as markup
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        (command,) = (command for command in app.get_system_commands(app.screen) if command.title == "Screenshot")
+        command.callback()
+        await until(pilot, lambda: bool(app._notifications), "the file is named")
+        (picture,) = folder.glob("*.svg")
+        assert [notice.message for notice in app._notifications] == [f"Saved {picture}"]
+        assert "</svg>" in picture.read_text(encoding="utf-8")
+        monkeypatch.setattr(app, "title", "x" * 300)  # too long for the name of a file
+        app.clear_notifications()
+        command.callback()
+        await until(pilot, lambda: bool(app._notifications), "the failure is reported")
+        (notice,) = app._notifications
+        assert notice.message.startswith("cannot write the screenshot to ")
+
+
 def test_without_a_terminal_it_names_the_headless_command_and_exits_2() -> None:
     done = subprocess.run(
         COMMAND, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
