@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.sampling import SAMPLER_INFO
-from core.config.training import PRESETS, TrainConfig
+from core.config.training import PRESETS, TrainConfig, option_fields
 
 INTRODUCTION = """# Options
 
@@ -21,7 +21,8 @@ def options_page() -> str:
     """The whole page as Markdown."""
     schema = TrainConfig.model_json_schema()["properties"]
     groups: dict[str, list[str]] = {}
-    for name, option in schema.items():
+    for name in option_fields():
+        option = schema[name]
         row = f"| `--{name.replace('_', '-')}` | {_values(option)} | {_default(option)} | {option['description']} |"
         groups.setdefault(option["group"], []).append(row)
     heading = "| option | values | default | description |\n| --- | --- | --- | --- |\n"

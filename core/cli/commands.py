@@ -19,7 +19,7 @@ from core import __version__
 from core.cli import launch
 from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
-from core.config.training import TrainConfig
+from core.config.training import TrainConfig, option_fields
 from core.errors import MinidiffError, RunError
 from core.generators import WithResult
 from core.runs import directory, launcher
@@ -56,7 +56,8 @@ Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
 def _group_options() -> dict[str, Group]:
     """Group the options of `train` in its help by the groups in TrainConfig; returns the groups by name."""
     groups: dict[str, Group] = {}
-    for field in TrainConfig.model_fields.values():
+    TrainConfig.model_fields["dataset_info"].metadata.append(Parameter(parse=False))
+    for field in option_fields().values():
         assert isinstance(field.json_schema_extra, dict)
         name = str(field.json_schema_extra["group"])
         if name not in groups:

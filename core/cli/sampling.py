@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from core.cli.evaluation import progress_display
 from core.config.sampling import image_count, resolve_sampling
 from core.diffusion.frames import record, to_uint8
-from core.diffusion.sampling import BATCH, PIXELS, sample, sample_batches
+from core.diffusion.sampling import BATCH, sample, sample_batches
 from core.errors import MinidiffError
 from core.evaluation.scores import EvaluationProgress
 from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame
@@ -32,7 +33,7 @@ def generate(model: LoadedModel, n: int, seed: int, *, every_step: bool, **optio
     if every_step:
         sampling_options = {name: value for name, value in options.items() if name != "labels"}
         steps = resolve_sampling(model.config, 1, **sampling_options)[0].steps
-        maximum = IMAGE_BYTES // (PIXELS * (steps + 1))
+        maximum = IMAGE_BYTES // (math.prod(model.config.info.shape) * (steps + 1))
         if n > maximum:
             raise MinidiffError(
                 f"a figure or GIF of {n:,} images with {steps:,} steps is too large; "
@@ -46,6 +47,6 @@ def generate(model: LoadedModel, n: int, seed: int, *, every_step: bool, **optio
             frames.append(Frame(last.index, last.t, to_uint8(last.x), None))
             if add is not None:
                 add(EvaluationProgress("sampling", min(len(frames) * BATCH, n), n))
-    height, width = last.x.shape[2:]
+    channels, height, width = last.x.shape[1:]
     merged = dataclasses.replace(frames[-1], x=b"".join(frame.x for frame in frames))
-    return Denoising(model.name, seed, last.index, n, height, width, (merged,))
+    return Denoising(model.name, seed, last.index, n, height, width, (merged,), channels)

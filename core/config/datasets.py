@@ -1,12 +1,58 @@
-"""The published datasets: file names, sizes and SHA-256 digests."""
+"""Shape and classes of datasets, and the published files: names, sizes and SHA-256 digests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-IMAGE_SIZE = 28  # height and width of every image, in pixels
-CLASSES = 10
-NULL_CLASS = CLASSES  # label of the null class, for unconditional predictions
+from pydantic import BaseModel, ConfigDict, Field
+
+IMAGE_SIZE = 28  # height and width of MNIST-like images, in pixels
+CLASSES = 10  # of MNIST-like datasets
+MIN_SIDE, MAX_SIDE = 8, 256  # of images, in pixels
+MAX_CLASSES = 1000
+
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+ClassName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class DatasetInfo(BaseModel):
+    """Shape and classes of a dataset's images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Annotated[int, Field(ge=1, le=3)] = 1  # 1: grey, 3: RGB
+    height: Side = IMAGE_SIZE
+    width: Side = IMAGE_SIZE
+    class_names: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)] = tuple(map(str, range(CLASSES)))
+    # () for a dataset without labels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an image: channels, height, width."""
+        return self.channels, self.height, self.width
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for a dataset without labels."""
+        return len(self.class_names)
+
+    @property
+    def null_class(self) -> int:
+        """Label of the null class, for unconditional predictions."""
+        return self.classes
+
+
+DIGITS = DatasetInfo()
+_FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+INFO = {
+    "mnist": DIGITS,
+    "fashion-mnist": DatasetInfo(class_names=_FASHION),
+    "kmnist": DatasetInfo(class_names=_HIRAGANA),
+    "glyphs": DIGITS,
+    "auto": DIGITS,
+}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from core.config.datasets import CLASSES
 from core.config.numbers import number, whole_number
 from core.errors import MinidiffError, hint
 
@@ -214,13 +213,13 @@ def resolve_sampling(
         config: Config that the model was trained with.
         n: Number of images.
         steps: 1 to `MAX_STEPS`.
-        labels: One class for all images, or n classes, each 0 to 9 or -1 for unconditional; None: classes 0 to 9 in
+        labels: One class for all images, or n classes, each from 0, or -1 for unconditional; None: all classes in
             turn.
         options: Guidance other than 1 needs a class-conditional model; contrast other than 0 needs the path flow and
             a network that does not predict the noise.
 
     Returns:
-        The resolved options, and n classes from -1 to 9, or None for an unconditional model.
+        The resolved options, and n classes, each -1 or more, or None for an unconditional model.
 
     Raises:
         MinidiffError: A value is out of range, or the model does not support an option.
@@ -253,15 +252,15 @@ def resolve_sampling(
         if chosen.guidance != 1:
             raise MinidiffError("this model was trained without classes, which guidance needs; leave guidance at 1")
         return chosen, None
-    classes = _classes(n, labels)
+    classes = _classes(n, labels, config.info.classes)
     if set(classes) == {NO_CLASS}:  # conditional and unconditional predictions are the same
         chosen = replace(chosen, guidance=1.0)
     return chosen, classes
 
 
-def _classes(n: int, labels: int | Iterable[int] | None) -> tuple[int, ...]:
+def _classes(n: int, labels: int | Iterable[int] | None, count: int) -> tuple[int, ...]:
     if labels is None:
-        return tuple(index % CLASSES for index in range(n))
+        return tuple(index % count for index in range(n))
     try:
         each = iter(labels)  # type: ignore[arg-type] # TypeError for a number or a 0-d tensor
     except TypeError:
@@ -270,6 +269,6 @@ def _classes(n: int, labels: int | Iterable[int] | None) -> tuple[int, ...]:
     if len(classes) != n:
         raise MinidiffError(f"{n} images need {n} labels, not {len(classes)}; or give one number for all")
     for label in classes:
-        if label != NO_CLASS and not 0 <= label < CLASSES:
-            raise MinidiffError(f"a class must be a number from 0 to {CLASSES - 1}, or {NO_CLASS} for any, not {label}")
+        if label != NO_CLASS and not 0 <= label < count:
+            raise MinidiffError(f"a class must be a number from 0 to {count - 1}, or {NO_CLASS} for any, not {label}")
     return classes

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
-from core.config.datasets import IMAGE_SIZE
+from core.config.architecture import ModelName, SizeName, check_channels, check_image_size, model_options
+from core.config.datasets import INFO, DatasetInfo
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
 
 DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
-ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
-SizeName = Literal["tiny", "small", "base"]
 PresetName = Literal["default", "quick", "tutorial"]
 PathName = Literal["mix", "flow", "vp"]
 PredictionName = Literal["clean", "noise", "velocity", "v"]
@@ -54,9 +54,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {**_TUTORIAL, "model": "basic_unet"},
     "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # as in the tutorial; True is faster
 }
-SIZES: dict[str, tuple[int, int]] = {"tiny": (32, 64), "small": (48, 96), "base": (64, 128)}
-CHANNELS = (32, 64, 64)  # of the tutorial's networks
-NORM_GROUPS = 32  # of GroupNorm in diffusers' UNet2DModel
 MAX_COUNT = 1_000_000_000  # of images, steps or epochs
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
@@ -89,7 +86,7 @@ class TrainConfig(BaseModel):
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")
-    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small or base; empty: small")
+    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small, base or large; empty: small")
     channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; empty: the network's default")
     layers_per_block: int | None = _option(
         None, "Model", "residual layers per level (unet2d only); empty: 2", ge=1, le=8
@@ -130,6 +127,7 @@ class TrainConfig(BaseModel):
     deterministic: bool = _option(
         False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
     )
+    dataset_info: DatasetInfo | None = None  # of a dataset of the user's own, read from its images; not an option
     name: str | None = _option(None, "Run", "name of the run's folder; empty: generated", pattern=f"^{NAME_PATTERN}$")
     root: Path | None = _option(None, "Run", "folder with the runs; in a script, None: no files")
 
@@ -181,36 +179,41 @@ class TrainConfig(BaseModel):
         if self.size is not None and self.model != "patch_unet":
             raise ValueError(f"size: {self.model} uses channels instead; leave size out or use patch_unet")
         if self.channels is not None:
-            self._check_channels(self.channels)
+            check_channels(self.model, self.channels)
+        info = self.dataset_info or INFO.get(self.dataset)
+        if info is not None:
+            self._check_dataset(info)
         if self.model != "unet2d" and self.layers_per_block is not None:
             raise ValueError(f"layers_per_block: {self.model} has no such option; leave it out or use unet2d")
         return self
 
-    def _check_channels(self, channels: tuple[int, ...]) -> None:
-        if not channels or not all(1 <= width <= 4096 for width in channels):
-            raise ValueError(f"channels: each level needs 1 to 4096 channels, not {list(channels)}")
-        halvings = len(channels) - 1
-        if IMAGE_SIZE % 2**halvings:
-            raise ValueError(
-                f"channels: {len(channels)} levels would halve {IMAGE_SIZE} pixels {halvings} times, and "
-                f"{IMAGE_SIZE} is divisible by 4 but not by 8; use at most 3 levels"
-            )
-        if self.model == "unet2d" and any(width % NORM_GROUPS for width in channels):
-            raise ValueError(f"channels: unet2d needs multiples of {NORM_GROUPS}, not {list(channels)}")
-        if self.model == "patch_unet" and (len(channels) != 2 or any(width % 16 for width in channels)):
-            raise ValueError(f"channels: patch_unet needs two multiples of 16, not {list(channels)}")
+    def _check_dataset(self, info: DatasetInfo) -> None:
+        check_image_size(self.model, self.channels, info)
+        if self.class_conditional and not info.classes:
+            raise ValueError("class_conditional: the images have no labels; use --no-class-conditional")
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Shape and classes of the images.
+
+        Raises:
+            ConfigError: The dataset is one of the user's own and has not been read yet.
+        """
+        if self.dataset_info is not None:
+            return self.dataset_info
+        if self.dataset not in INFO:
+            raise ConfigError(f"the shape of the images in {self.dataset} is unknown; train on them first")
+        return INFO[self.dataset]
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """Keyword arguments for `build_model(config.model, **options)`."""
-        options: dict[str, Any] = {"channels": self.channels or SIZES[self.size or "small"]}
-        if self.model != "patch_unet":
-            options["channels"] = self.channels or CHANNELS
-        if self.layers_per_block is not None:
-            options["layers_per_block"] = self.layers_per_block
-        if self.model == "unet2d":
-            options["class_conditional"] = self.class_conditional
-        return options
+        """Keyword arguments for `build_model(config.model, **options)`.
+
+        Raises:
+            ConfigError: As for `info`.
+        """
+        size, labels = self.size or "small", self.class_conditional
+        return model_options(self.model, self.info, size, self.channels, self.layers_per_block, labels=labels)
 
     def changed(self, **values: Any) -> TrainConfig:
         """A validated copy with some options changed."""
@@ -242,6 +245,11 @@ class TrainConfig(BaseModel):
             raise ConfigError(f"{path}: {error}") from None
 
 
+def option_fields() -> dict[str, FieldInfo]:
+    """The fields of `TrainConfig` that a user sets, by name."""
+    return {name: field for name, field in TrainConfig.model_fields.items() if field.json_schema_extra}
+
+
 def _describe_error(error: ValidationError) -> str:
     """The first error in one line: what is wrong, what was found, and what is allowed."""
     first = error.errors(include_url=False)[0]
@@ -251,7 +259,7 @@ def _describe_error(error: ValidationError) -> str:
     if kind == "extra_forbidden" and option in OPTIONS:
         return f"the option {option} is now {OPTIONS[option]}"
     if kind == "extra_forbidden":
-        return f"there is no option {option}; {hint(option, TrainConfig.model_fields, otherwise='options are')}"
+        return f"there is no option {option}; {hint(option, option_fields(), otherwise='options are')}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
     if option == "device":

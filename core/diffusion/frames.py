@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.diffusion.sampling import SampleStep
 from core.errors import MinidiffError, NotFinite
 from core.runs.trajectory import Denoising, Frame
 
-# Maps (B, 1, H, W) uint8 images to (class, probability in percent) of each, as
+# Maps (B, C, H, W) uint8 images to (class, probability in percent) of each, as
 # `core.evaluation.feature_classifiers.classify` does.
 Classify = Callable[[Tensor], tuple[tuple[int, int], ...]]
 
@@ -31,9 +32,22 @@ def quantized(images: Tensor) -> Tensor:
     return both[:-1].view(images.shape)
 
 
+def shrunk(images: Tensor, longest: int) -> Tensor:
+    """Images, (B, C, H, W), with their longer side at most `longest`, by averaging."""
+    height, width = images.shape[2:]
+    if max(height, width) <= longest:
+        return images
+    scale = longest / max(height, width)
+    return functional.adaptive_avg_pool2d(images, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
 def to_uint8(images: Tensor) -> bytes:
-    """Convert images, (B, 1, H, W) in [0, 1], to B * H * W bytes, with values clipped."""
-    return bytes(quantized(images).contiguous().numpy().tobytes())
+    """Convert images, (B, C, H, W) in [0, 1], to bytes of shape (B, H, W, C), with values clipped."""
+    return _to_bytes(quantized(images))
+
+
+def _to_bytes(pixels: Tensor) -> bytes:
+    return pixels.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
 
 def to_frame(step: SampleStep, classify: Classify | None = None) -> Frame:
@@ -42,7 +56,7 @@ def to_frame(step: SampleStep, classify: Classify | None = None) -> Frame:
         return Frame(step.index, step.t, to_uint8(step.x), None)
     prediction = quantized(step.prediction)
     classes = None if classify is None else classify(prediction)
-    return Frame(step.index, step.t, to_uint8(step.x), bytes(prediction.contiguous().numpy().tobytes()), classes)
+    return Frame(step.index, step.t, to_uint8(step.x), _to_bytes(prediction), classes)
 
 
 def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Classify | None = None) -> Denoising:
@@ -64,5 +78,5 @@ def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Clas
         shape = step.x.shape
     if shape is None:
         raise MinidiffError("there is nothing to record: the sampler yielded no step")
-    n, _, height, width = shape
-    return Denoising(model, seed, len(frames) - 1, n, height, width, tuple(frames))
+    n, channels, height, width = shape
+    return Denoising(model, seed, len(frames) - 1, n, height, width, tuple(frames), channels)

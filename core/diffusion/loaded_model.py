@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from core.compute.device import pick_device
 from core.compute.precision import pick_precision
-from core.config.datasets import CLASSES, IMAGE_SIZE
 from core.config.numbers import whole_number
 from core.config.sampling import image_count
 from core.config.training import TrainConfig
@@ -23,6 +22,8 @@ from core.models.registry import build_model
 from core.models.weights import fill, read_weights
 from core.runs.directory import MODEL, builtin_directories, root_directory, run_directories
 from core.text import sanitize
+
+MEAN_IMAGES = 10  # of `mean_image` without classes
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,35 @@ class LoadedModel:
     def denoiser(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
         """A denoiser for samplers; `labels` are classes, (n,) int64, or None for an unconditional model."""
         config = self.config
-        path = PATHS[config.path]
-        return Denoiser(self.net, path, config.prediction, config.time_conditioning, config.precision, labels, guidance)
+        return Denoiser(
+            self.net,
+            PATHS[config.path],
+            config.prediction,
+            config.time_conditioning,
+            config.precision,
+            labels,
+            guidance,
+            null_class=config.info.null_class,
+        )
 
     def noise(self, n: int, seed: int = 0) -> Tensor:
-        """Initial noise of `sample(model, n, seed=seed)`, (n, 1, 28, 28) float32 on the CPU.
+        """Initial noise of `sample(model, n, seed=seed)`, (n, C, H, W) float32 on the CPU.
 
         Standard normal; on the path "mix" uniform in [0, 1). Can be passed to `sample(model, noise=...)`.
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
-        return PATHS[self.config.path].sample_noise((image_count(n), 1, IMAGE_SIZE, IMAGE_SIZE), generator)
+        return PATHS[self.config.path].sample_noise((image_count(n), *self.config.info.shape), generator)
 
     @cached_property
     def mean_image(self) -> Tensor:
-        """The network's prediction from noise, averaged over classes: (1, 1, 28, 28) in the path's value range.
+        """The network's prediction from noise, averaged over classes: (1, C, H, W) in the path's value range.
 
-        It approximates the mean of all images. The noise is fixed: one image per class.
+        It approximates the mean of all images. The noise is fixed: one image per class, or 10 without classes.
         """
-        sample_noise = PATHS[self.config.path].sample_noise
-        noise = self.placed(sample_noise((CLASSES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0)))
-        classes = torch.arange(CLASSES, device=noise.device) if self.config.class_conditional else None
+        info, sample_noise = self.config.info, PATHS[self.config.path].sample_noise
+        n = info.classes or MEAN_IMAGES
+        noise = self.placed(sample_noise((n, *info.shape), torch.Generator().manual_seed(0)))
+        classes = torch.arange(n, device=noise.device) if self.config.class_conditional else None
         with torch.inference_mode(False), torch.no_grad():
             return self.denoiser(classes)(noise, 1.0).denoised.mean(dim=0, keepdim=True)
 

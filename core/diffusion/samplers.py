@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.precision import in_precision
-from core.config.datasets import NULL_CLASS
+from core.config.datasets import CLASSES
 from core.config.sampling import SAMPLER_INFO, is_guided
 from core.diffusion.prob_paths import Prediction, ProbPath, convert_output
 
@@ -27,10 +27,11 @@ class Denoiser:
     prediction: str
     time_conditioning: bool = True  # whether the network is given the noise level; else it is given 0
     precision: str = "float32"  # or "bfloat16", of the network itself
-    labels: Tensor | None = None  # (B,) int64, 0 to 9 or NULL_CLASS; None for an unconditional network
+    labels: Tensor | None = None  # (B,) int64, classes or null_class; None for an unconditional network
     guidance: float = 1.0  # Ho and Salimans 2022; 1: off; otherwise the network runs twice where `is_guided`
     contrast: float = 0.0  # extrapolation of the velocity away from that of `mean_image`, on the path flow
     mean_image: Tensor | None = None  # (1, C, H, W), the network's prediction for the mean of all images
+    null_class: int = CLASSES  # label of the null class
 
     def __call__(self, x_t: Tensor, t: float) -> Prediction:
         """The prediction at x_t, (B, C, H, W) in the path's value range."""
@@ -58,7 +59,7 @@ class Denoiser:
         guided = labels is not None and guidance != 1
         if labels is not None and guided:
             x_t, t = torch.cat((x_t, x_t)), torch.cat((t, t))
-            labels = torch.cat((labels, torch.full_like(labels, NULL_CLASS)))
+            labels = torch.cat((labels, torch.full_like(labels, self.null_class)))
         with in_precision(self.precision, x_t.device):
             output = call_network(self.net, x_t, t, labels, time_conditioning=self.time_conditioning)
         output = output.to(x_t.dtype)

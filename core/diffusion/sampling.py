@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
-from core.config.datasets import IMAGE_SIZE, NULL_CLASS
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
     DIFFUSERS,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
 BATCH = 256  # images per forward pass
-PIXELS = IMAGE_SIZE**2
 SIGMAS = 8  # tolerance on mean and standard deviation of an image's noise, in standard errors
 
 
@@ -44,8 +42,8 @@ class SampleStep:
 
     index: int  # 0 is the start
     t: float  # noise level of x: start_t at the start, 0 at the end
-    x: Tensor  # (n, 1, 28, 28), the state after this step
-    prediction: Tensor | None  # (n, 1, 28, 28), clean images predicted from the previous x; None at index 0
+    x: Tensor  # (n, C, H, W), the state after this step
+    prediction: Tensor | None  # (n, C, H, W), clean images predicted from the previous x; None at index 0
 
 
 def sample(
@@ -73,13 +71,13 @@ def sample(
         steps: Number of steps, 1 to 100,000. The network runs once per step ("heun": twice, except in the last), and
             twice as often where guidance is applied.
         seed: Seed of all noise, which is generated on the CPU: the same seed gives the same images on every device.
-        start: Corrupted images to denoise, (n, 1, 28, 28), scaled as images in [0, 1], as returned by `noised` and
+        start: Corrupted images to denoise, (n, C, H, W), scaled as images in [0, 1], as returned by `noised` and
             `corrupt`; a tensor or a NumPy array. None: start from noise.
         start_t: Noise level of `start`, in (0, 1].
-        noise: Initial noise, (n, 1, 28, 28), as returned by `LoadedModel.noise`: standard normal, or uniform in [0, 1)
+        noise: Initial noise, (n, C, H, W), as returned by `LoadedModel.noise`: standard normal, or uniform in [0, 1)
             on the path "mix". None: noise of `seed`.
-        labels: Classes for a class-conditional model: one for all or n, as a sequence or an integer tensor, each 0 to 9
-            or -1 for unconditional. None: classes 0 to 9 in turn.
+        labels: Classes for a class-conditional model: one for all or n, as a sequence or an integer tensor, each from 0
+            or -1 for unconditional. None: all classes in turn.
         options: sampler, guidance, shift and contrast; see `core.config.sampling.SamplingOptions`.
 
     Returns:
@@ -95,12 +93,13 @@ def sample(
     start_t = _checked_start_t(start_t, start)
     if start is not None and noise is not None:
         raise MinidiffError("start and noise exclude each other; pass only one of them")
-    path, initial = PATHS[as_loaded(model).config.path], None
+    loaded = as_loaded(model)
+    path, initial = PATHS[loaded.config.path], None
     if start is not None:
-        initial = _normalized_start(start, path, start_t)
+        initial = _normalized_start(start, path, start_t, loaded.config.info.shape)
     elif noise is not None:
-        initial = _checked_noise(noise, path)
-    loaded, n = as_loaded(model), n if initial is None else len(initial)
+        initial = _checked_noise(noise, path, loaded.config.info.shape)
+    n = n if initial is None else len(initial)
     chosen, classes = _resolve(loaded, n, steps, labels, options)
     return _merged(_trajectories(loaded, chosen, n, classes, seed, initial, start_t))
 
@@ -125,7 +124,9 @@ def run_sampling(
         MinidiffError: As for `sample`.
     """
     n, start_t = image_count(n), _checked_start_t(start_t, start)
-    initial = None if start is None else _normalized_start(start, PATHS[model.config.path], start_t)
+    initial = None
+    if start is not None:
+        initial = _normalized_start(start, PATHS[model.config.path], start_t, model.config.info.shape)
     return _merged(_trajectories(model, sampling, n, classes, seed, initial, start_t))
 
 
@@ -185,7 +186,7 @@ def _trajectories(
     path = PATHS[loaded.config.path]
     seed, n = whole_number(seed, "seed") % 2**63, image_count(n)
     times = noise_levels(chosen.steps, chosen.shift, start_t)
-    sampler = _sampler(chosen.sampler)
+    sampler, info = _sampler(chosen.sampler), loaded.config.info
 
     def trajectories() -> Iterator[Iterator[SampleStep]]:
         generator = torch.Generator().manual_seed(seed)
@@ -194,14 +195,10 @@ def _trajectories(
         for first in range(0, n, BATCH):
             size = min(BATCH, n - first)
             with within_memory(_out_of_memory(size)):
-                x = (
-                    path.sample_noise((size, 1, IMAGE_SIZE, IMAGE_SIZE), generator)
-                    if initial is None
-                    else initial[first:][:size]
-                )
+                x = path.sample_noise((size, *info.shape), generator) if initial is None else initial[first:][:size]
                 x = loaded.placed(x)
             batch_classes = None if classes is None else classes[first : first + size]
-            denoiser = loaded.denoiser(class_tensor(batch_classes, x.device), chosen.guidance)
+            denoiser = loaded.denoiser(class_tensor(batch_classes, info.null_class, x.device), chosen.guidance)
             if chosen.contrast:
                 denoiser = replace(denoiser, contrast=chosen.contrast, mean_image=loaded.mean_image)
             trajectory = sampler(denoiser, x, times, iter(shared) if shared else per_step)
@@ -252,18 +249,18 @@ def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Te
 
     Args:
         model: A model from `load_model`.
-        images: (n, 1, 28, 28) in [0, 1], a tensor or a NumPy array.
+        images: (n, C, H, W) in [0, 1], a tensor or a NumPy array.
         t: Noise level in [0, 1].
         seed: Seed of the noise, as for `LoadedModel.noise`.
 
     Returns:
-        (n, 1, 28, 28), scaled as images in [0, 1]; Gaussian noise exceeds that range.
+        (n, C, H, W), scaled as images in [0, 1]; Gaussian noise exceeds that range.
 
     Raises:
         MinidiffError: The images have the wrong shape, type or range, or `t` is outside [0, 1].
     """
     clean = as_tensor(images, "images")
-    _check_shape(clean, "images")
+    _check_shape(clean, "images", model.config.info.shape)
     check_images(clean, "images")
     t = number(t, "t")
     if not 0 <= t <= 1:
@@ -273,21 +270,21 @@ def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Te
     return path.denormalize(path.interpolate(path.normalize(clean), noise, clean.new_full((len(clean),), t)))
 
 
-def class_tensor(classes: Sequence[int] | None, device: torch.device) -> Tensor | None:
-    """Class labels for the network, (n,) int64: NULL_CLASS in place of -1."""
+def class_tensor(classes: Sequence[int] | None, null_class: int, device: torch.device) -> Tensor | None:
+    """Class labels for the network, (n,) int64: `null_class` in place of -1."""
     if classes is None:
         return None
-    return torch.tensor([NULL_CLASS if label < 0 else label for label in classes], device=device)
+    return torch.tensor([null_class if label < 0 else label for label in classes], device=device)
 
 
-def _normalized_start(start: ArrayLike, path: ProbPath, t: float) -> Tensor:
+def _normalized_start(start: ArrayLike, path: ProbPath, t: float, shape: tuple[int, int, int]) -> Tensor:
     """`start` in the path's value range.
 
     Raises:
         MinidiffError: Its values are not plausible for noise level t.
     """
     images = as_tensor(start, "start")
-    _check_shape(images, "start")
+    _check_shape(images, "start", shape)
     if not images.is_floating_point():
         raise MinidiffError(f"start needs floating-point values in [0, 1], not {images.dtype}; divide bytes by 255")
     x = path.normalize(images)
@@ -299,14 +296,14 @@ def _normalized_start(start: ArrayLike, path: ProbPath, t: float) -> Tensor:
     return x
 
 
-def _checked_noise(noise: ArrayLike, path: ProbPath) -> Tensor:
+def _checked_noise(noise: ArrayLike, path: ProbPath, shape: tuple[int, int, int]) -> Tensor:
     """`noise` as a tensor.
 
     Raises:
         MinidiffError: It has the wrong shape or type, or its values are not plausible for the path.
     """
     x = as_tensor(noise, "noise")
-    _check_shape(x, "noise")
+    _check_shape(x, "noise", shape)
     kind = "standard normal, as from torch.randn" if path.gaussian else "uniform in [0, 1), as from torch.rand"
     if not x.is_floating_point():
         raise MinidiffError(f"noise needs floating-point values, not {x.dtype}; this model needs noise that is {kind}")
@@ -317,22 +314,23 @@ def _checked_noise(noise: ArrayLike, path: ProbPath) -> Tensor:
     return x
 
 
-def _check_shape(images: Tensor, name: str) -> None:
-    if images.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE) or len(images) == 0:
-        raise MinidiffError(f"{name} needs shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), not {tuple(images.shape)}")
+def _check_shape(images: Tensor, name: str, shape: tuple[int, int, int]) -> None:
+    if images.shape[1:] != shape or len(images) == 0:
+        expected = ", ".join(map(str, shape))
+        raise MinidiffError(f"{name} needs shape (n, {expected}), not {tuple(images.shape)}")
 
 
 def _is_plausible(x: Tensor, path: ProbPath, alpha: float, sigma: float) -> bool:
-    """Whether x, (n, 1, 28, 28), can be alpha x_0 + sigma eps with x_0 in the path's value range.
+    """Whether x, (n, C, H, W), can be alpha x_0 + sigma eps with x_0 in the path's value range.
 
     Uniform noise: checks the range; Gaussian noise: checks each image's mean and standard deviation.
     """
     x = x.detach().float().flatten(1)
     if not path.gaussian:
         return bool(((x >= path.low - 0.01) & (x <= path.high + 0.01)).all())
-    mean, std = x.mean(1).abs(), x.std(1)
-    max_mean = alpha + sigma * SIGMAS / math.sqrt(PIXELS) + 0.01
-    max_std = alpha + sigma * (1 + SIGMAS / math.sqrt(2 * PIXELS)) + 0.01
+    mean, std, pixels = x.mean(1).abs(), x.std(1), x.shape[1]
+    max_mean = alpha + sigma * SIGMAS / math.sqrt(pixels) + 0.01
+    max_std = alpha + sigma * (1 + SIGMAS / math.sqrt(2 * pixels)) + 0.01
     return bool(((mean <= max_mean) & (std <= max_std)).all())  # False for NaN
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.config.datasets import IMAGE_SIZE
 from core.config.sampling import NO_CLASS
 from core.convolution import SMALL_SIDES, Geometry, Kernel, grown_formula, output_formula
 from core.diffusion.loaded_model import LoadedModel
@@ -44,7 +44,7 @@ from core.lab.sweep import corruption_sweep, one_step
 from core.lab.transposed import overlap_counts, transposed_convolve_steps, upsample_convolve
 
 LoadModel = Callable[[], LoadedModel]  # loads the model of the request
-# Class and confidence of (B, 1, 28, 28) images in [0, 1], or None if the model's dataset has no feature classifier.
+# Class and confidence of (B, C, H, W) images in [0, 1], or None if the model's dataset has no feature classifier.
 ClassifyFor = Callable[[LoadedModel, Tensor], tuple[tuple[int, int], ...] | None]
 
 NOISE_LEVELS = tuple(index / 40 for index in range(41))
@@ -56,8 +56,13 @@ _layer_tables: WeakKeyDictionary[nn.Module, tuple[LayerRow, ...]] = WeakKeyDicti
 class LabImage(NamedTuple):
     """The image that a bench works on."""
 
-    pixels: Tensor  # (28, 28) in [0, 1]
-    label: int | None  # None: it was drawn
+    pixels: Tensor  # (C, H, W) in [0, 1]
+    label: int | None  # None: it was drawn or has no label
+
+    @property
+    def grey(self) -> Tensor:
+        """The mean over the channels, (H, W)."""
+        return self.pixels.mean(0)
 
 
 def lab_replies(
@@ -100,17 +105,17 @@ def to_array(tensor: Tensor) -> Array:
 
 def _convolution(request: ConvolutionRequest, image: LabImage, load_model: LoadModel) -> ConvolutionReply:
     geometry = Geometry(request.stride, request.padding, request.padding_mode, request.dilation)
-    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.pixels)
-    steps = list(convolve_steps(image.pixels, kernel, geometry, flip=request.flip))
-    *_, flipped = convolve_steps(image.pixels, kernel, geometry, flip=not request.flip)
+    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.grey)
+    steps = list(convolve_steps(image.grey, kernel, geometry, flip=request.flip))
+    *_, flipped = convolve_steps(image.grey, kernel, geometry, flip=not request.flip)
     return ConvolutionReply(
         label=image.label,
         dilation=geometry.dilation,
         flip=request.flip,
-        formula=output_formula(IMAGE_SIZE, kernel.shape[0], geometry),
+        formula=output_formula(image.grey.shape[0], kernel.shape[0], geometry),
         origins=tuple(step.origin for step in steps),
-        image=to_array(image.pixels),
-        padded=to_array(padded(image.pixels, geometry)),
+        image=to_array(image.grey),
+        padded=to_array(padded(image.grey, geometry)),
         kernel=to_array(kernel),
         windows=to_array(torch.stack([step.window for step in steps])),
         products=to_array(torch.stack([step.products for step in steps])),
@@ -120,11 +125,11 @@ def _convolution(request: ConvolutionRequest, image: LabImage, load_model: LoadM
 
 
 def _transposed(request: TransposedRequest, image: LabImage, load_model: LoadModel) -> TransposedReply:
-    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.pixels)
+    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.grey)
     side, (smallest, largest) = request.side, SMALL_SIDES
     if not smallest <= side <= largest:
         raise MinidiffError(f"side must lie between {smallest} and {largest}, not {side}")
-    small = functional.adaptive_avg_pool2d(image.pixels[None], side)[0]
+    small = functional.adaptive_avg_pool2d(image.grey[None], side)[0]
     stride, padding, dilation = request.stride, request.padding, request.dilation
     steps = list(transposed_convolve_steps(small, kernel, stride=stride, padding=padding, dilation=dilation))
     rows, columns = kernel.shape
@@ -149,7 +154,7 @@ def _corruption(
 ) -> Iterator[LabReply]:
     if request.steps > MAX_STEPS:
         raise MinidiffError(f"steps must be at most {MAX_STEPS}, not {request.steps}")
-    pixels, label, seed = image.pixels[None], _condition(model, image, request.label), request.seed
+    pixels, label, seed = image.pixels, _condition(model, image, request.label), request.seed
     sweeps = {
         path: list(corruption_sweep(model, pixels, NOISE_LEVELS, path=path, label=label, seed=seed)) for path in PATHS
     }
@@ -162,13 +167,13 @@ def _corruption(
         condition=label,
         errors=tuple(point.error for point in own if point.error is not None),
         read=classify(model, predictions),
-        image=to_array(image.pixels),
-        noisy={path: to_array(torch.stack([point.x[0] for point in points])) for path, points in sweeps.items()},
+        image=to_array(image.grey),
+        noisy={path: to_array(torch.stack([point.x.mean(0) for point in points])) for path, points in sweeps.items()},
         coefficients={
             path: to_array(torch.tensor([(point.alpha, point.sigma) for point in points], device="cpu"))
             for path, points in sweeps.items()
         },
-        predictions=to_array(predictions[:, 0]),
+        predictions=to_array(predictions.mean(1)),
     )
     nearest_first = sorted(range(len(NOISE_LEVELS)), key=lambda index: abs(index - request.first))
     for index in nearest_first:
@@ -182,15 +187,15 @@ def _corruption(
             index=index,
             error=point.sampled_error,
             read=None if read is None else read[0],
-            sampled=to_array(point.sampled[0]),
+            sampled=to_array(point.sampled.mean(0)),
         )
 
 
 def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> InsideReply:
     net, t = model.net, request.t
     label = _condition(model, image, request.label)
-    labels = class_tensor(None if label is None else (label,), model.device)
-    (point,) = corruption_sweep(model, image.pixels[None], [t], label=label, seed=request.seed)
+    labels = class_tensor(None if label is None else (label,), model.config.info.null_class, model.device)
+    (point,) = corruption_sweep(model, image.pixels, [t], label=label, seed=request.seed)
     x = PATHS[model.config.path].normalize(point.x[None])
     given_t = t if model.config.time_conditioning else 0.0
     kernels, table = layer_kernels(net), _layer_table(model)
@@ -200,7 +205,7 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
     with_attention = attention_layers(net)
     with nullcontext() if request.skips else without_skips(net):
         maps = feature_maps(net, x, given_t, labels, layers=[layer]).get(layer)
-        prediction = one_step(model, point.x[None], t, label)[0, 0]
+        prediction = one_step(model, point.x[None], t, label)[0].mean(0)
         field = receptive_field(model, x, request.pixel, t, labels)
         attention = attention_maps(net, x, given_t, labels)[layer] if layer in with_attention else None
     kernel = kernels.get(layer)
@@ -213,28 +218,29 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
         layers=tuple(LayerInfo(**dataclasses.asdict(row)) for row in table),
         attention_layers=tuple(with_attention),
         kernel_count=0 if kernel is None else kernel.shape[:2].numel(),
-        image=to_array(image.pixels),
-        noisy=to_array(point.x[0]),
+        image=to_array(image.grey),
+        noisy=to_array(point.x.mean(0)),
         prediction=to_array(prediction),
         receptive_field=to_array(field),
         maps=to_array(maps[0, :MAX_TILES]) if maps is not None and maps.dim() == 4 else None,
         kernels=None if kernel is None else to_array(kernel.reshape(-1, *kernel.shape[2:])[:MAX_TILES]),
-        attention=None if attention is None else to_array(_attention_from(attention, request.pixel)),
+        attention=None if attention is None else to_array(_attention_from(attention, request.pixel, image.grey.shape)),
     )
 
 
 def _layer_table(model: LoadedModel) -> tuple[LayerRow, ...]:
     """The layers of a model; cached, since counting the operations of a large network takes long."""
     if model.net not in _layer_tables:
-        _layer_tables[model.net] = layer_table(model.net)
+        _layer_tables[model.net] = layer_table(model.net, model.config.info.shape)
     return _layer_tables[model.net]
 
 
-def _attention_from(attention: Tensor, pixel: tuple[int, int]) -> Tensor:
-    """The attention, (heads, n, n), from the position that contains a pixel, as (heads, side, side)."""
-    side = round(attention.shape[1] ** 0.5)
-    row, column = (at * side // IMAGE_SIZE for at in pixel)
-    return attention[:, row * side + column].reshape(-1, side, side)
+def _attention_from(attention: Tensor, pixel: tuple[int, int], image: Sequence[int]) -> Tensor:
+    """The attention, (heads, n, n), from the position that contains a pixel of an (H, W) image, as (heads, h, w)."""
+    scale = (math.prod(image) / attention.shape[1]) ** 0.5
+    height, width = (round(side / scale) for side in image)
+    row, column = (at * new // old for at, new, old in zip(pixel, (height, width), image, strict=True))
+    return attention[:, row * width + column].reshape(-1, height, width)
 
 
 def _condition(model: LoadedModel, image: LabImage, requested: int | None) -> int | None:

@@ -168,9 +168,9 @@ class EngineServer:
         classify = self._classifier(config.dataset)
         for step in steps:
             if step.index == 0:
-                height, width = step.x.shape[2:]
+                channels, height, width = step.x.shape[1:]
                 yield SamplingInfo(
-                    denoising=Denoising(request.model, request.seed, sampling.steps, n, height, width, ()),
+                    denoising=Denoising(request.model, request.seed, sampling.steps, n, height, width, (), channels),
                     sampling=sampling,
                     labels=classes,
                     nfe=evaluations(sampling, config.path),
@@ -187,12 +187,12 @@ class EngineServer:
 
         if isinstance(image, DatasetImage):
             test = self._images(image.dataset, image.index, 1)
-            return LabImage(test.images[0, 0].float() / 255, int(test.labels[0]))
+            return LabImage(test.images[0].float() / 255, int(test.labels[0]))
         pixels = bytearray.fromhex(image.pixels)
         if len(pixels) != IMAGE_SIZE**2:
             raise MinidiffError(f"a drawn image needs {IMAGE_SIZE**2} pixels, not {len(pixels)}")
         drawn = torch.frombuffer(pixels, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE)
-        return LabImage(drawn.float() / 255, None)
+        return LabImage(drawn.float()[None] / 255, None)
 
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized

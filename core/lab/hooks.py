@@ -38,14 +38,16 @@ def without_skips(net: nn.Module) -> Iterator[None]:
     Raises:
         MinidiffError: The network has no skip connections to disable.
     """
-    before = getattr(net, "skips", None)
-    if not isinstance(before, bool):
+    before = {part: part.skips for part in net.modules() if isinstance(getattr(part, "skips", None), bool)}
+    if net not in before:
         raise MinidiffError(f"{type(net).__name__} has no skip connections to disable; use a network of the registry")
-    net.skips = False  # type: ignore[assignment] # torch types every attribute as a tensor or a module
+    for part in before:
+        part.skips = False  # type: ignore[assignment] # torch types every attribute as a tensor or a module
     try:
         yield
     finally:
-        net.skips = before  # type: ignore[assignment]
+        for part, skips in before.items():
+            part.skips = skips
 
 
 def prepare_inputs(net: nn.Module, x: ArrayLike, t: Tensor | float, labels: Tensor | None) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.config.datasets import IMAGE_SIZE
+from core.config.datasets import DIGITS
 from core.lab.hooks import first_tensor, forward_hooks, prepare_inputs, run_network
 
 
@@ -26,7 +26,7 @@ class LayerRow:
     operations: int  # floating-point operations for one image
 
 
-def layer_table(net: nn.Module, shape: tuple[int, int, int] = (1, IMAGE_SIZE, IMAGE_SIZE)) -> tuple[LayerRow, ...]:
+def layer_table(net: nn.Module, shape: tuple[int, int, int] = DIGITS.shape) -> tuple[LayerRow, ...]:
     """List all modules of a network, parents before children.
 
     Operations are the multiplications and additions of convolutions and matrix products, including attention, as

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
-from core.config.datasets import IMAGE_SIZE
 from core.config.numbers import number, whole_number
 from core.config.sampling import MIN_NOISE_LEVEL, NO_CLASS, resolve_sampling
 from core.diffusion.corruption import check_images
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One noise level of a sweep; images are (1, 28, 28) on the CPU, scaled to [0, 1] on every path."""
+    """One noise level of a sweep; images are (C, H, W) on the CPU, scaled to [0, 1] on every path."""
 
     t: float  # noise level
     alpha: float  # coefficient of the image
@@ -55,11 +54,11 @@ def corruption_sweep(
 
     Args:
         model: A model from `load_model`, or a bare network of the tutorial's recipe.
-        image: (1, 28, 28), floating point, in [0, 1]; a tensor or a NumPy array.
+        image: (C, H, W), floating point, in [0, 1]; a tensor or a NumPy array.
         noise_levels: Noise levels in [0, 1], in any order.
         path: "mix" (uniform noise, as in the tutorial), "flow" or "vp" (Gaussian noise); None: the model's path. On
             another path there is no prediction.
-        label: Class of a class-conditional model, 0 to 9; -1 or None for unconditional.
+        label: Class of a class-conditional model, from 0; -1 or None for unconditional.
         seed: Seed of the noise.
         steps: Sampling steps from each noise level to 0, with the model's defaults; None: no sampling.
 
@@ -74,9 +73,10 @@ def corruption_sweep(
     """
     loaded = as_loaded(model)
     image = as_tensor(image, "image")
-    if image.shape != (1, IMAGE_SIZE, IMAGE_SIZE) or not image.is_floating_point():
+    shape = loaded.config.info.shape
+    if image.shape != shape or not image.is_floating_point():
         raise MinidiffError(
-            f"a sweep needs one image of shape (1, {IMAGE_SIZE}, {IMAGE_SIZE}) with floating-point values in [0, 1], "
+            f"a sweep needs one image of shape {shape} with floating-point values in [0, 1], "
             f"not {tuple(image.shape)} of {image.dtype}"
         )
     check_images(image, "image")
@@ -128,12 +128,12 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, t: Tensor | float, label
 
     Args:
         model: As for `corruption_sweep`.
-        x: Noisy images, (B, 1, 28, 28), scaled as images in [0, 1].
+        x: Noisy images, (B, C, H, W), scaled as images in [0, 1].
         t: Noise level in [0, 1], (B,) or one number for all.
-        label: Class of a class-conditional model, 0 to 9; -1 or None for unconditional.
+        label: Class of a class-conditional model, from 0; -1 or None for unconditional.
 
     Returns:
-        (B, 1, 28, 28) on the CPU, scaled as images in [0, 1].
+        (B, C, H, W) on the CPU, scaled as images in [0, 1].
 
     Raises:
         MinidiffError: The model does not support the label.
@@ -142,7 +142,7 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, t: Tensor | float, label
     path, placed = PATHS[loaded.config.path], loaded.placed(x)
     times = torch.as_tensor(t, dtype=placed.dtype, device=placed.device).expand(len(x))
     label = _resolve_label(loaded, label, None)
-    classes = class_tensor(None if label is None else (label,) * len(x), placed.device)
+    classes = class_tensor(None if label is None else (label,) * len(x), loaded.config.info.null_class, placed.device)
     with torch.no_grad():
         predicted = loaded.denoiser(classes).predict(path.normalize(placed), times)
         return path.denormalize(predicted.denoised).float().cpu()

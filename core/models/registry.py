@@ -28,7 +28,8 @@ def build_model(name: str, *, generator: torch.Generator | None = None, **option
     Args:
         name: One of `MODEL_NAMES`.
         generator: CPU generator for the weights; None: torch's global generator.
-        options: `channels` for all networks; `layers_per_block` and `class_conditional` for `unet2d`.
+        options: `in_channels`, `out_channels` and `channels` for all networks; `patch` and `classes` for `patch_unet`;
+            `layers_per_block`, `classes` and `image_size` for `unet2d`.
 
     Returns:
         The network, in training mode.

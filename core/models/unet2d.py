@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
-from core.config.datasets import CLASSES, IMAGE_SIZE, NULL_CLASS
+from core.config.datasets import IMAGE_SIZE
 
 TIMESTEPS = 1000  # diffusers' timesteps at noise level 1
 
@@ -24,15 +24,15 @@ class UNet2D(nn.Module):
 
     Args:
         unet: The UNet2DModel.
-        class_conditional: Whether it has a class embedding.
+        classes: Number of classes of its class embedding, the null class not counted; None: it has none.
     """
 
     skips = True  # False: zeros in place of the skip connections, to show their effect
 
-    def __init__(self, unet: nn.Module, class_conditional: bool) -> None:
+    def __init__(self, unet: nn.Module, classes: int | None) -> None:
         super().__init__()
         self.unet = unet
-        self._class_conditional = class_conditional
+        self.classes = classes
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_in_float32)
@@ -45,14 +45,14 @@ class UNet2D(nn.Module):
         Args:
             x: (B, C, H, W), in the path's value range.
             t: Noise level in [0, 1], (B,) or one number for all.
-            labels: Classes of a class-conditional network, (B,) int64, 0 to 9 or 10 for the null class; None: the null
-                class for all.
+            labels: Classes of a class-conditional network, (B,) int64, 0 to `classes` - 1, or `classes` for the null
+                class; None: the null class for all.
 
         Returns:
             (B, C, H, W).
         """
-        if self._class_conditional and labels is None:
-            labels = torch.full((len(x),), NULL_CLASS, device=x.device)
+        if self.classes is not None and labels is None:
+            labels = torch.full((len(x),), self.classes, device=x.device)
         timestep = t * TIMESTEPS
         with nullcontext() if self.skips else _zero_skips(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
@@ -112,30 +112,32 @@ def unet2d(
     out_channels: int = 1,
     channels: Sequence[int] = (32, 64, 64),
     layers_per_block: int = 2,
-    class_conditional: bool = False,
+    classes: int | None = None,
+    image_size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE),
 ) -> UNet2D:
-    """UNet2DModel for 28x28 images, with attention at all levels but the finest; 1,707,009 parameters by default.
+    """UNet2DModel with attention at all levels but the finest; 1,707,009 parameters by default.
 
     Args:
         in_channels: Channels of the image.
         out_channels: Channels of the prediction.
         channels: Channels per level, finest first; multiples of 32.
         layers_per_block: Residual layers per level.
-        class_conditional: Add a class embedding, including the null class.
+        classes: Add an embedding of this many classes and the null class; None: unconditional.
+        image_size: Height and width of the images.
 
     Source: the tutorial's section 3.5.
     """
     attention_levels = len(channels) - 1
     return UNet2D(
         UNet2DModel(  # type: ignore[no-untyped-call, arg-type] # diffusers ships no types
-            sample_size=IMAGE_SIZE,
+            sample_size=image_size if image_size[0] != image_size[1] else image_size[0],
             in_channels=in_channels,
             out_channels=out_channels,
             layers_per_block=layers_per_block,
             block_out_channels=tuple(channels),
-            num_class_embeds=CLASSES + 1 if class_conditional else None,
+            num_class_embeds=None if classes is None else classes + 1,
             down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * attention_levels,
             up_block_types=("AttnUpBlock2D",) * attention_levels + ("UpBlock2D",),
         ),
-        class_conditional,
+        classes,
     )

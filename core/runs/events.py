@@ -15,8 +15,8 @@ from core.config.legacy import EVENT_FIELDS
 from core.system.safe_io import parse_json
 from core.text import sanitize
 
-LINE_BYTES = 1_048_576  # maximum; trainers write lines of at most 10,000, in ASCII
-IMAGE_BYTES = 65_536  # maximum of a preview; eight MNIST images take 6,272
+LINE_BYTES = 1_048_576  # maximum; trainers write lines of at most 180,000, in ASCII
+IMAGE_BYTES = 131_072  # maximum of a preview; eight MNIST images take 6,272
 MAX_COUNT = 2**53  # of steps, bytes and so on; larger integers are not exact as floats
 MAX_TIME = 253_402_300_799.0  # the last second of the year 9999
 MAX_FLOAT = 3.5e38  # just above the maximum of float32
@@ -115,7 +115,7 @@ class Epoch(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview(Event):
-    """Samples from the same noise in every epoch: uint8 of shape (count, height, width)."""
+    """Samples from the same noise in every epoch: uint8 of shape (count, height, width, channels)."""
 
     kind: ClassVar[str] = "preview"
     epoch: int
@@ -124,6 +124,7 @@ class Preview(Event):
     height: int
     width: int
     images: bytes
+    channels: int = 1  # 1: grey, 3: RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,8 +269,8 @@ def _is_valid(event: Event) -> bool:
         return False
     match event:
         case Preview():
-            sizes = event.count, event.height, event.width
-            return min(sizes) >= 1 and len(event.images) == math.prod(sizes)
+            sizes = event.count, event.height, event.width, event.channels
+            return event.channels in (1, 3) and min(sizes) >= 1 and len(event.images) == math.prod(sizes)
         case Progress():
             return not event.loss_min > event.loss_max  # NaN is valid here
         case _:

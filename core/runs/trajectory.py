@@ -21,11 +21,11 @@ IMAGE_BYTES = 67_108_864  # maximum of all frames, such as 1,000 steps of 64 MNI
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One step of a denoising trajectory: uint8 images of shape (n, height, width), 0 background to 255 foreground."""
+    """One step of a denoising trajectory: uint8 images of shape (n, height, width, channels)."""
 
     index: int  # 0 is the start
     t: float  # noise level of x, from 1 to 0
-    x: bytes  # n * height * width
+    x: bytes  # n * height * width * channels
     prediction: bytes | None  # the network's prediction from the previous frame's x; None in frame 0
     read: tuple[tuple[int, int], ...] | None = None  # predicted class and confidence in percent of each prediction
 
@@ -41,6 +41,7 @@ class Denoising:
     height: int
     width: int
     frames: tuple[Frame, ...]
+    channels: int = 1  # 1: grey, 3: RGB
 
     @property
     def complete(self) -> bool:
@@ -52,7 +53,7 @@ def save_recording(denoising: Denoising, path: Path) -> None:
     """Write a trajectory as JSON with deflated base64 frames."""
     content = {
         "version": VERSION,
-        **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width")},
+        **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width", "channels")},
         "amounts": [frame.t for frame in denoising.frames],
         "x": _pack(b"".join(frame.x for frame in denoising.frames)),
         "prediction": _pack(b"".join(frame.prediction or b"" for frame in denoising.frames)),
@@ -73,9 +74,10 @@ def load_recording(path: Path) -> Denoising:
         if content["version"] > VERSION:
             raise CheckpointError(f"{path} was written by a newer minidiff; update this one")
         n, height, width, steps, seed = (_integer(content[name]) for name in ("n", "height", "width", "steps", "seed"))
+        channels = _integer(content.get("channels", 1))
         noise_levels = [float(t) for t in content["amounts"]]
-        size, count = n * height * width, len(noise_levels)
-        if min(size, count) < 1 or size * count > IMAGE_BYTES:
+        size, count = n * height * width * channels, len(noise_levels)
+        if channels not in (1, 3) or min(size, count) < 1 or size * count > IMAGE_BYTES:
             raise ValueError("invalid sizes")
         x, prediction = _unpack(content["x"], size * count), _unpack(content["prediction"], size * (count - 1))
         classified = content.get("read", [])
@@ -87,7 +89,7 @@ def load_recording(path: Path) -> Denoising:
             Frame(i, t, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i])
             for i, t in enumerate(noise_levels)
         )
-        return Denoising(sanitize(content["model"]), seed, steps, n, height, width, frames)
+        return Denoising(sanitize(content["model"]), seed, steps, n, height, width, frames, channels)
     except OSError as error:
         raise CheckpointError(f"cannot read the recording {path}: {error.strerror}") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, zlib.error) as error:

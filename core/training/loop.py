@@ -14,7 +14,7 @@ from core.compute.device_memory import memory_free, memory_held, out_of_memory_e
 from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data import datasets
-from core.diffusion.frames import to_uint8
+from core.diffusion.frames import shrunk, to_uint8
 from core.errors import NotFinite, RunError, TrainingError
 from core.evaluation.feature_classifiers import images_sha256
 from core.evaluation.scores import EvaluationProgress, Reference, prepare, quick_scores
@@ -47,6 +47,7 @@ T = TypeVar("T")
 CHECKPOINT_SECONDS = 60.0
 PAUSE_POLL_SECONDS = 0.1
 EVALUATION_SAMPLES = 2_000  # of an evaluation during training (--eval-every)
+PREVIEW_SIDE = 64  # longest side of the images of a preview, in pixels
 COMPILE_STEPS = 5_000  # steps on CUDA from which torch.compile should pay off; an estimate, not measured
 
 
@@ -328,12 +329,20 @@ class TrainingLoop:
     def _preview(self, trainer: Trainer, epoch: int) -> Preview | Warned:
         """Samples from the same noise after every epoch."""
         try:
-            samples = trainer.preview()
+            samples = shrunk(trainer.preview(), PREVIEW_SIDE)
             images = to_uint8(samples)
         except NotFinite as error:
             return Warned(message=f"no preview of epoch {epoch}: {error}")
-        height, width = samples.shape[2:]
-        return Preview(epoch=epoch, step=trainer.step, count=PREVIEWS, height=height, width=width, images=images)
+        _, channels, height, width = samples.shape
+        return Preview(
+            epoch=epoch,
+            step=trainer.step,
+            count=PREVIEWS,
+            height=height,
+            width=width,
+            images=images,
+            channels=channels,
+        )
 
     def _evaluate(self, trainer: Trainer, epoch: int) -> Iterator[Event]:
         """Compute the distance of some samples to the test images."""

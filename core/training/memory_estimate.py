@@ -7,7 +7,6 @@ from torch import Tensor
 
 from core.compute.device_memory import is_out_of_memory, memory_held
 from core.compute.precision import in_precision
-from core.config.datasets import IMAGE_SIZE
 from core.diffusion.samplers import call_network
 from core.training.trainer import Trainer
 
@@ -46,7 +45,7 @@ def _saved_for_backward(trainer: Trainer, images: int) -> int:
         saved[tensor.untyped_storage().data_ptr()] = tensor  # a reference, so that no address is reused
         return tensor
 
-    x = torch.zeros((images, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.float32, device=device)
+    x = torch.zeros((images, *config.info.shape), dtype=torch.float32, device=device)
     t = torch.zeros(images, dtype=torch.float32, device=device)
     labels = torch.zeros(images, dtype=torch.int64, device=device) if config.class_conditional else None
     hooks = torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor)

@@ -18,7 +18,6 @@ from core.compute.device_memory import is_out_of_memory
 from core.compute.precision import in_precision
 from core.compute.seeding import CORRUPTION, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
 from core.compute.torch_settings import training_mode
-from core.config.datasets import IMAGE_SIZE, NULL_CLASS
 from core.config.training import TrainConfig
 from core.data.augmentation import padded, shifted
 from core.diffusion.loaded_model import LoadedModel
@@ -39,7 +38,7 @@ VALIDATION_SEED = 0  # the same noise for every run, so that validation losses c
 class Batch:
     """Images and the noise, noise levels and labels that a step uses; can be sliced."""
 
-    x0: Tensor  # (B, 1, 28, 28), in the path's value range
+    x0: Tensor  # (B, C, H, W), in the path's value range
     noise: Tensor  # like x0
     t: Tensor  # (B,)
     labels: Tensor | None  # (B,) int64; None for an unconditional network
@@ -67,7 +66,7 @@ class Trainer:
         self.distributed = distributed or DistributedContext()
         self.micro_batch = config.micro_batch  # halved when memory runs out, if the config allows it
         self.path = PATHS[config.path]
-        self.images = torch.empty((0, 1, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8, device=device)
+        self.images = torch.empty((0, *config.info.shape), dtype=torch.uint8, device=device)
         self.labels = torch.empty(0, dtype=torch.int64, device=device)
         self.step = 0
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -84,7 +83,7 @@ class Trainer:
         self._order = torch.empty(0, dtype=torch.int64, device=device)
 
     def set_data(self, images: Tensor, labels: Tensor) -> None:
-        """Move training images, (N, 1, 28, 28) uint8, and labels, (N,) int64, to the device."""
+        """Move training images, (N, C, H, W) uint8, and labels, (N,) int64, to the device."""
         with training_mode(self.device):
             self.images = padded(images, self.config.augment_shift).to(self.device)
             self.labels = labels.to(self.device)
@@ -115,7 +114,7 @@ class Trainer:
         return self.optimizer.rate(self.step, self.total_steps)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images, (B, 1, 28, 28) in [0, 1], and labels, (B,), of a step, on the device."""
+        """The images, (B, C, H, W) in [0, 1], and labels, (B,), of a step, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
@@ -205,7 +204,7 @@ class Trainer:
         generator = generator_for(self.config.seed, LABELS, self.step, self.device)
         drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
         dropped = drawn < self.config.label_dropout
-        return torch.where(dropped, NULL_CLASS, labels)
+        return torch.where(dropped, self.config.info.null_class, labels)
 
     def _corrupt(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
         x0 = self.path.normalize(images)
@@ -214,7 +213,7 @@ class Trainer:
         return Batch(x0, noise, t, labels)
 
     def _squared_errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
-        """Weighted squared errors of the prediction, (B, 1, 28, 28); their mean is the loss."""
+        """Weighted squared errors of the prediction, (B, C, H, W); their mean is the loss."""
         config, path = self.config, self.path
         x = path.interpolate(batch.x0, batch.noise, batch.t).contiguous(memory_format=self.layout)
         with in_precision(config.precision, self.device):
@@ -229,7 +228,7 @@ class Trainer:
         """The summed squared error of each validation batch, a scalar, with the same noise and noise levels every time.
 
         Args:
-            images: (N, 1, 28, 28) uint8; the sum of the results over N * 28 * 28 is the validation loss.
+            images: (N, C, H, W) uint8; the sum of the results over their number of values is the validation loss.
             labels: (N,) int64.
         """
         size = self.config.batch_size
@@ -242,7 +241,7 @@ class Trainer:
             yield errors.sum()
 
     def preview(self) -> Tensor:
-        """Samples from the same noise every time, (8, 1, 28, 28) around [0, 1]."""
+        """Samples from the same noise every time, (8, C, H, W) around [0, 1]."""
         with evaluating(self.ema_net):
             *_, last = sample(self.ema_model(), n=PREVIEWS, seed=PREVIEW_SEED)
         return last.x

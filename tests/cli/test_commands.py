@@ -16,7 +16,7 @@ from command_line import TINY, Capture, environment, error_line
 from PIL import Image
 
 from core.cli import run
-from core.config.training import TrainConfig
+from core.config.training import TrainConfig, option_fields
 from core.runs import directory
 from core.runs.history import RunHistory
 from core.runs.status import Status, run_status
@@ -46,7 +46,7 @@ def test_version_is_the_package_version(capsys: Capture) -> None:
 def test_train_help_is_grouped_and_names_the_environment_variables_once(capsys: Capture) -> None:
     assert run(["train", "--help"]) == 0
     page = capsys.readouterr().out
-    groups = [field.json_schema_extra["group"] for field in TrainConfig.model_fields.values()]  # type: ignore[index]
+    groups = [field.json_schema_extra["group"] for field in option_fields().values()]  # type: ignore[index]
     titles = re.findall(r"^╭─ (\w+) ─", page, re.MULTILINE)
     assert titles == list(dict.fromkeys(groups))
     assert page.index("╭─ Data ") < page.index("--limit") < page.index("╭─ Model ") < page.index("--size")
@@ -203,7 +203,7 @@ def test_download_prints_the_dataset_directory(genuine_mnist: Path, capsys: Capt
         ("train --learning-rate nan", "learning_rate"),
         ("train --name a/b", "is not a valid run name"),
         ("train --name ..", "is not a valid run name"),
-        ("train --preset quick --channels 8 8 8 8", "28 is divisible by 4 but not by 8"),
+        ("train --preset quick --channels 8 8 8 8", "divisible by 8, not 28x28"),
         ("train --layers-per-block 2", "layers_per_block"),
         ("train --config nothing.toml", "nothing.toml"),
         ("train extra", "extra"),

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from repository import REPOSITORY
 
 from core import MinidiffError
-from core.config.datasets import IMAGE_SIZE
-from core.config.training import PREDICTIONS, TrainConfig
+from core.config.datasets import IMAGE_SIZE, DatasetInfo
+from core.config.training import PREDICTIONS, TrainConfig, option_fields
 from core.errors import ConfigError
 
 
@@ -75,11 +75,11 @@ def test_changed_validates_again() -> None:
         ({"name": "a\n"}, ["name"]),
         ({"channels": ()}, ["channels"]),
         ({"channels": (0,)}, ["channels", "0"]),
-        ({"preset": "quick", "channels": (32,) * 4}, ["channels", "28 is divisible by 4 but not by 8"]),
+        ({"preset": "quick", "channels": (32,) * 4}, ["channels", "divisible by 8, not 28x28", "24x24 and 32x32"]),
         ({"preset": "tutorial", "channels": (8, 8)}, ["channels", "multiples of 32"]),
         ({"preset": "quick", "layers_per_block": 2}, ["layers_per_block", "basic_unet"]),
         ({"channels": (8, 8)}, ["channels", "patch_unet", "multiples of 16"]),
-        ({"channels": (32, 32, 32)}, ["channels", "patch_unet", "two"]),
+        ({"channels": (32,)}, ["channels", "patch_unet", "two"]),
         ({"path": "vp"}, ["prediction", "vp", "clean, noise, v", "velocity"]),
         ({"prediction": "v"}, ["prediction", "flow", "clean, noise, velocity"]),
         ({"weighting": "v"}, ["weighting", "v"]),
@@ -102,7 +102,7 @@ def test_an_invalid_option_is_a_one_line_error_that_names_it(options: dict[str, 
 @pytest.mark.parametrize("channels", [(1,), (8, 16), (32, 64, 64)])
 def test_every_depth_that_divides_the_image_is_allowed(channels: tuple[int, ...]) -> None:
     assert IMAGE_SIZE % 2 ** (len(channels) - 1) == 0
-    assert TrainConfig(preset="quick", channels=channels).model_options == {"channels": channels}
+    assert TrainConfig(preset="quick", channels=channels).model_options["channels"] == channels
 
 
 def test_every_supported_pair_of_path_and_prediction_is_a_config() -> None:
@@ -116,10 +116,12 @@ def test_basic_unet_defaults_to_no_conditioning() -> None:
     assert (config.path, config.time_conditioning, config.class_conditional) == ("flow", False, False)
 
 
-@pytest.mark.parametrize(("size", "channels"), [("tiny", (32, 64)), ("small", (48, 96)), ("base", (64, 128))])
+@pytest.mark.parametrize(
+    ("size", "channels"), [("tiny", (32, 64)), ("small", (48, 96)), ("base", (64, 128)), ("large", (96, 192))]
+)
 def test_a_size_sets_the_channels_of_patch_unet(size: str, channels: tuple[int, int]) -> None:
-    assert TrainConfig(size=size).model_options == {"channels": channels}
-    assert TrainConfig(size=size, channels=(16, 16)).model_options == {"channels": (16, 16)}
+    assert TrainConfig(size=size).model_options["channels"] == channels
+    assert TrainConfig(size=size, channels=(16, 16)).model_options["channels"] == (16, 16)
 
 
 def test_a_config_survives_a_toml_round_trip(tmp_path: Path) -> None:
@@ -168,11 +170,11 @@ def test_missing_toml_is_a_config_error(tmp_path: Path) -> None:
 def test_a_config_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIDIFF_EPOCHS", "7")
     monkeypatch.setenv("EPOCHS", "7")
-    assert TrainConfig() == TrainConfig(epochs=TrainConfig.model_fields["epochs"].default)
+    assert TrainConfig() == TrainConfig(epochs=option_fields()["epochs"].default)
 
 
 def test_every_option_is_declared_with_a_group_and_a_description() -> None:
-    for name, field in TrainConfig.model_fields.items():
+    for name, field in option_fields().items():
         assert field.description, name
         assert isinstance(field.json_schema_extra, dict), name
         assert field.json_schema_extra["group"], name
@@ -225,3 +227,41 @@ def test_a_pipe_in_place_of_a_config_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.toml")
     with pytest.raises(ConfigError, match="not a regular file"):
         TrainConfig.from_toml(tmp_path / "c.toml")
+
+
+def of_size(height: int, width: int, **options: object) -> TrainConfig:
+    return TrainConfig(dataset_info=DatasetInfo(height=height, width=width, channels=3), **options)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "patch", "levels"),
+    [(8, 8, 2, 2), (28, 28, 2, 2), (32, 32, 2, 2), (64, 48, 2, 3), (65, 20, 4, 3), (128, 128, 4, 3), (256, 256, 8, 3)],
+)
+def test_patch_and_levels_of_patch_unet_follow_from_the_image_size(
+    height: int, width: int, patch: int, levels: int
+) -> None:
+    options = of_size(height, width).model_options
+    assert (options["patch"], len(options["channels"])) == (patch, levels)
+    assert (options["in_channels"], options["out_channels"]) == (3, 3)
+
+
+@pytest.mark.parametrize("model", ["unet2d", "basic_unet"])
+def test_an_image_size_that_a_network_cannot_halve_is_refused_with_the_nearest_ones(model: str) -> None:
+    with pytest.raises(ConfigError, match="divisible by 4, not 30x45; the nearest sizes are 28x44 and 32x48"):
+        of_size(30, 45, model=model)
+    assert of_size(30, 45, model=model, channels=(32,)).model_options["channels"] == (32,)
+
+
+def test_images_without_labels_exclude_class_conditioning() -> None:
+    unlabelled = DatasetInfo(class_names=())
+    with pytest.raises(ConfigError, match="have no labels; use --no-class-conditional"):
+        TrainConfig(dataset_info=unlabelled)
+    assert TrainConfig(dataset_info=unlabelled, class_conditional=False).info.classes == 0
+
+
+def test_shape_and_class_names_survive_a_toml_round_trip(tmp_path: Path) -> None:
+    config = TrainConfig(
+        dataset_info=DatasetInfo(channels=3, height=20, width=12, class_names=("cat", "hot dog", "\U0001f600"))
+    )
+    (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert TrainConfig.from_toml(tmp_path / "config.toml") == config

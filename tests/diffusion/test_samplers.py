@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.config.datasets import NULL_CLASS
+from core.config.datasets import DIGITS
 from core.config.sampling import SAMPLER_NAMES, Sampling, evaluations, incompatibility, noise_levels
 from core.config.training import PREDICTIONS
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
@@ -276,14 +276,23 @@ class Labelled(nn.Module):
 
 def test_guidance_evaluates_both_in_one_batch_and_extrapolates() -> None:
     net, x = Labelled(), start_noise(PATHS["flow"])
-    labels = torch.tensor([0, 3, 9, NULL_CLASS])
+    labels = torch.tensor([0, 3, 9, DIGITS.null_class])
     actual = Denoiser(net, PATHS["flow"], "velocity", labels=labels, guidance=2.5)(x, 0.5)
     ((inputs, amount, received),) = net.calls
     assert torch.equal(inputs, torch.cat((x, x)))
     assert torch.equal(amount, torch.full((8,), 0.5))
     assert received is not None
-    assert received.tolist() == [0, 3, 9, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS, NULL_CLASS]
-    expected = [NULL_CLASS + 2.5 * (label - NULL_CLASS) for label in (0, 3, 9, NULL_CLASS)]
+    assert received.tolist() == [
+        0,
+        3,
+        9,
+        DIGITS.null_class,
+        DIGITS.null_class,
+        DIGITS.null_class,
+        DIGITS.null_class,
+        DIGITS.null_class,
+    ]
+    expected = [DIGITS.null_class + 2.5 * (label - DIGITS.null_class) for label in (0, 3, 9, DIGITS.null_class)]
     torch.testing.assert_close(actual.velocity[:, 0, 0, 0], torch.tensor(expected))
 
 

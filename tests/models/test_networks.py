@@ -15,6 +15,7 @@ from torch.nn import functional
 from core import BasicUNet, MinidiffError, TrainConfig, build_model
 from core.compute.precision import in_precision
 from core.config.training import ModelName
+from core.lab.hooks import without_skips
 from core.models import registry
 from core.models.registry import MODEL_NAMES
 
@@ -78,7 +79,7 @@ def test_unet2d_keeps_the_shape_and_takes_a_noise_level(unet2d: nn.Module) -> No
 
 
 def test_unet2d_with_classes_takes_labels_and_none_is_the_null_class() -> None:
-    net = build_model("unet2d", channels=(32,), layers_per_block=1, class_conditional=True)
+    net = build_model("unet2d", channels=(32,), layers_per_block=1, classes=10)
     x = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         labelled, none, null = (net(x, 0.5, y) for y in (torch.tensor([3, 4]), None, torch.tensor([10, 10])))
@@ -135,6 +136,32 @@ def test_patch_unet_in_channels_last_matches_the_default_layout() -> None:
 def test_patch_unet_takes_other_numbers_of_blocks() -> None:
     net = build_model("patch_unet", channels=(16, 16), blocks=(2, 1, 3))
     assert net(torch.rand(1, 1, 28, 28), 0.5).shape == (1, 1, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 27, 33), (3, 8, 61), (3, 64, 64)])
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_patch_unet_takes_any_size(shape: tuple[int, int, int], levels: int) -> None:
+    net = nonzero_patch_unet(in_channels=shape[0], out_channels=shape[0], channels=(16,) * levels, classes=3)
+    x = torch.rand(2, *shape)
+    with torch.no_grad():
+        found = net(x, 0.5, torch.tensor([0, 3]))
+        assert found.shape == x.shape
+        padded = functional.pad(x, (0, 64 - shape[2], 0, 64 - shape[1]), mode="replicate")
+        if max(shape[1:]) == 64:
+            torch.testing.assert_close(found, net(padded, 0.5, torch.tensor([0, 3])))
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_without_skips_only_the_coarsest_level_decides_the_prediction(levels: int) -> None:
+    net, x = nonzero_patch_unet(channels=(16,) * levels), torch.rand(2, 1, 32, 32)
+    coarsest = net
+    for _ in range(levels - 2):
+        coarsest = coarsest.middle[0]
+    for parameter in (coarsest.shrink.weight, coarsest.shrink.bias, *coarsest.middle.parameters()):
+        parameter.data.zero_()
+    with torch.no_grad(), without_skips(net):
+        first, second = net(x, 0.5)
+    torch.testing.assert_close(first, second)  # neither image reaches the output
 
 
 def test_basic_unet_ignores_the_timestep() -> None:

@@ -11,7 +11,7 @@ from test_train_screen import TrainApp, field, on_form, text_of
 from textual.widgets import Input, Select, Static, Switch
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.config.training import PREDICTIONS, PRESETS, TrainConfig
+from core.config.training import PREDICTIONS, PRESETS, TrainConfig, option_fields
 from core.runs.directory import run_directories
 from tui.widgets.collapsible import CollapsibleOptions
 from tui.widgets.compact_select import CompactSelect
@@ -39,7 +39,7 @@ def folds(app: TrainApp) -> list[CollapsibleOptions]:
 async def test_every_option_has_an_entry_with_help(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=(120, 40)):
-        for name, option in TrainConfig.model_fields.items():
+        for name, option in option_fields().items():
             entry = app.train.query_one(f"#field-{name}")
             assert isinstance(entry, Input | Select | Switch)
             assert entry.disabled or help_of(app, name).startswith(option.description or "")
@@ -96,9 +96,9 @@ async def test_common_options_are_visible_and_the_others_are_named_in_collapsed_
     app = TrainApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        drawn = [name for name in TrainConfig.model_fields if app.train.query_one(f"#field-{name}").region.area]
+        drawn = [name for name in option_fields() if app.train.query_one(f"#field-{name}").region.area]
         assert set(drawn) == set(FIRST)
-        assert {name for fold in folds(app) for name in fold.names} == set(TrainConfig.model_fields) - set(FIRST)
+        assert {name for fold in folds(app) for name in fold.names} == set(option_fields()) - set(FIRST)
 
 
 async def test_groups_expand_by_key_by_mouse_and_all_at_once(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_the_arrow_keys_reach_the_last_row_of_a_scrolling_form(tmp_path: P
     app = TrainApp(tmp_path)
     async with app.run_test(size=(60, 20)) as pilot:
         await pilot.press("ctrl+o")
-        for _ in range(len(TrainConfig.model_fields) + len(folds(app))):
+        for _ in range(len(option_fields()) + len(folds(app))):
             if app.focused is not field(app, "root"):
                 await pilot.press("down")
         await pilot.pause()
@@ -147,7 +147,7 @@ async def test_a_form_with_enough_room_shows_all_options(tmp_path: Path) -> None
     app = TrainApp(tmp_path)
     async with app.run_test(size=(200, 60)) as pilot:
         await pilot.pause()
-        rows = [app.train.query_one(f"#field-{name}").region for name in TrainConfig.model_fields]
+        rows = [app.train.query_one(f"#field-{name}").region for name in option_fields()]
         assert all(row.area for row in rows)
         assert max(row.bottom for row in rows) <= app.train.query_one("#start").region.y
         await pilot.resize_terminal(80, 24)
@@ -181,7 +181,7 @@ async def test_predictions_that_the_path_does_not_support_are_disabled(tmp_path:
                 greyed = set(choice(app, name).values) - fit
                 assert set(disabled_options(choice(app, name))) == greyed
                 reason = "".join(f"; path {path} does not support {value}" for value in greyed)
-                assert help_of(app, name) == f"{TrainConfig.model_fields[name].description}{reason}"
+                assert help_of(app, name) == f"{option_fields()[name].description}{reason}"
 
 
 async def test_an_unsupported_prediction_is_replaced_and_reported(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_options_that_do_not_apply_are_disabled_and_omitted(tmp_path: Path
         choice(app, "size").value = "base"
         choice(app, "model").value = model
         await pilot.pause()
-        assert {name for name in TrainConfig.model_fields if app.train.query_one(f"#field-{name}").disabled} == idle
+        assert {name for name in option_fields() if app.train.query_one(f"#field-{name}").disabled} == idle
         config = form_of(app).config()
         assert config.size == ("base" if model == "patch_unet" else None)
         assert config.class_conditional is (model != "basic_unet")

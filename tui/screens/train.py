@@ -132,7 +132,7 @@ class TrainScreen(Screen[None]):
         except MinidiffError as error:
             form.show_error(str(error))
             return
-        values = config.model_dump(exclude={"name", "root", "preset"})
+        values = config.model_dump(exclude={"name", "root", "preset", "dataset_info"})
         form.load_options(config.preset, {**values, "name": free_name(self.root, run)})
 
     def watch_path(self, path: Path) -> None:

@@ -141,9 +141,9 @@ class RunForm(Vertical):
         self._message_entry: Widget | None = None  # the focused entry that caused the message
 
     def compose(self) -> ComposeResult:
-        from core.config.training import TrainConfig
+        from core.config.training import option_fields
 
-        fields = TrainConfig.model_fields
+        fields = option_fields()
         with FormRows():
             for group, members in groupby(fields, lambda name: group_of(fields[name])):
                 names = list(members)
@@ -161,9 +161,9 @@ class RunForm(Vertical):
             yield Static("", id="message", markup=False)
 
     def _row(self, name: str, group: str = "") -> Horizontal:
-        from core.config.training import TrainConfig
+        from core.config.training import option_fields
 
-        field = TrainConfig.model_fields[name]
+        field = option_fields()[name]
         entry = self._entries[name] = entry_for(name, field, str(self._root))
         help_text = self._helps[name] = Label(field.description or "", classes="help", markup=False)
         title = Label(name.replace("_", " "), classes="name")
@@ -184,9 +184,9 @@ class RunForm(Vertical):
         return values
 
     def _read_entries(self) -> dict[str, Any]:
-        from core.config.training import TrainConfig
+        from core.config.training import option_fields
 
-        return {name: read(self._entries[name], field) for name, field in TrainConfig.model_fields.items()}
+        return {name: read(self._entries[name], field) for name, field in option_fields().items()}
 
     def config(self) -> TrainConfig:
         """Return the config.
@@ -227,10 +227,11 @@ class RunForm(Vertical):
 
     def _preset_values(self) -> dict[str, Any]:
         """The value of every option in the selected preset."""
-        from core.config.training import PRESETS, TrainConfig
+        from core.config.training import PRESETS, option_fields
 
-        preset = str(read(self._entries["preset"], TrainConfig.model_fields["preset"]))
-        defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
+        fields = option_fields()
+        preset = str(read(self._entries["preset"], fields["preset"]))
+        defaults = {name: field.default for name, field in fields.items()}
         return {**defaults, **PRESETS[preset], "preset": preset}
 
     @on(Select.Changed, "#field-preset")
@@ -384,6 +385,6 @@ class RunForm(Vertical):
 
 
 def _description(name: str) -> str:
-    from core.config.training import TrainConfig
+    from core.config.training import option_fields
 
-    return TrainConfig.model_fields[name].description or ""
+    return option_fields()[name].description or ""
