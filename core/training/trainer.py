@@ -130,7 +130,7 @@ class Trainer:
     def train_step(self) -> tuple[Tensor, int]:
         """Take one step.
 
-        If the loss or a gradient is not finite, the weights and their EMA stay unchanged and the loss is NaN. If memory
+        If the loss or a gradient is not finite, the weights stay unchanged and the loss is NaN. If memory
         runs out, `micro_batch` is halved and the step retried, if the config allows it.
 
         Returns:
