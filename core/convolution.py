@@ -220,7 +220,7 @@ def grown_size(size: int, kernel: int, stride: int = 2, padding: int = 0, dilati
     Geometry(stride, padding, dilation=dilation)
     whole = (size - 1) * stride + dilation * (kernel - 1) + 1
     if whole <= 2 * padding:
-        raise MinidiffError(f"an output of {whole} is empty after cropping {padding} on each side; take less padding")
+        raise MinidiffError(f"an output of {whole} is empty after cropping {padding} on each side; reduce the padding")
     return whole - 2 * padding
 
 

@@ -11,9 +11,9 @@ from core.config.training import PRESETS, TrainConfig, option_fields
 INTRODUCTION = """# Options
 
 Generated from `core/config` by `python docs/make_options.py`. Each option is a flag of `minidiff train`
-(`--batch-size 64`), an environment variable (`MINIDIFF_BATCH_SIZE=64`), a key of `config.toml` (`batch_size =
-64`), a field of the Train screen's form, and an argument of `TrainConfig(batch_size=64)`. Flags override
-the environment.
+(`--batch-size 64`), an environment variable (`MINIDIFF_BATCH_SIZE=64`; `MINIDIFF_HOME` for `--root`, `MINIDIFF_DATA`
+for `--data-root`), a key of `config.toml` (`batch_size = 64`), a field of the Train screen's form, and an argument of
+`TrainConfig(batch_size=64)`. Flags override the environment.
 """
 
 

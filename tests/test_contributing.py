@@ -13,17 +13,22 @@ from repository import REPOSITORY
 
 SAMPLER = '''
 def midpoint(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
-    """The explicit midpoint method for dx/dt."""
+    """The explicit midpoint method for dx/dt, with an Euler step at the end."""
     for t, t_next in pairwise(times):
-        middle = (t + t_next) / 2
-        half = x + (middle - t) * denoiser(x, t).velocity
-        predicted = denoiser(half, middle)
-        x = x + (t_next - t) * predicted.velocity
+        predicted = denoiser(x, t)
+        d = predicted.velocity
+        if t_next > 0:
+            middle = (t + t_next) / 2
+            d = denoiser(x + (middle - t) * d, middle).velocity
+        x = x + (t_next - t) * d
         yield x, predicted.denoised
 
 
 '''
-SAMPLER_INFO = '    "midpoint": SamplerInfo("midpoint", "the midpoint method, second order", evaluations=2),\n'
+SAMPLER_INFO = """    "midpoint": SamplerInfo(
+        "midpoint", "the midpoint method, second order", evaluations=2, second_at=0.5
+    ),
+"""
 OPTION = '    patience: int = _option(3, "Training", "epochs without improvement", ge=1, le=100)\n'
 
 SAMPLE = """
@@ -126,9 +131,10 @@ def test_a_new_sampler_and_option_are_in_the_ui(changed: Path) -> None:
     assert patience == "3"
 
 
-def test_a_new_sampler_is_covered_by_the_existing_tests(changed: Path) -> None:
+def test_the_existing_tests_cover_a_new_sampler_and_pass(changed: Path) -> None:
     tests = output(
-        changed, "-m", "pytest", "--collect-only", "-n", "0", "-p", "no:cacheprovider",
-        "tests/diffusion/test_samplers.py",
+        changed, "-m", "pytest", "-rp", "-n", "0", "-p", "no:cacheprovider", "-k", "midpoint or perfect_network",
+        "tests/diffusion/test_samplers.py", "tests/diffusion/test_sampling.py",
     )  # fmt: skip
-    assert "midpoint]" in tests
+    passed = [line for line in tests.splitlines() if "midpoint" in line and line.startswith("PASSED")]
+    assert len(passed) > 10

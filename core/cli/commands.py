@@ -280,7 +280,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
         print(f"no runs under {directory.root_directory(root)}; `minidiff train` starts one")
     else:
         _print_table(
-            ("name", "status", "recipe", "data", "epoch", "step", "loss", "validation"),
+            ("name", "status", "preset", "data", "epoch", "step", "loss", "validation"),
             [
                 (
                     run.name,
@@ -325,7 +325,7 @@ def devices(*, as_json: Json = False) -> None:
 
 @app.command
 def doctor(*, root: Root = None, as_json: Json = False) -> int:
-    """Report versions, devices, data, terminal and known problems with their fixes; exits with 1 if there is one."""
+    """Report versions, devices, data, terminal and known problems with fixes; exits with status 1 if there is one."""
     from core.cli import doctor as doctor_report
 
     report = doctor_report.report(directory.root_directory(root))

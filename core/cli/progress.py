@@ -91,7 +91,7 @@ class ProgressBar:
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
-        self._task = self._bar.add_task("warming up", total=None, rate="")
+        self._task = self._bar.add_task("starting", total=None, rate="")
         self._history = RunHistory()
 
     def __enter__(self) -> ProgressBar:
@@ -126,7 +126,7 @@ class ProgressBar:
                     self._task, completed=event.received, total=event.total, description=in_words(event), rate=""
                 )
             case DatasetLoaded():
-                self._bar.update(self._task, completed=0, total=None, description="warming up", rate="")
+                self._bar.update(self._task, completed=0, total=None, description="starting", rate="")
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
             case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)

@@ -9,7 +9,7 @@ from core.config.datasets import DatasetInfo
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
 SizeName = Literal["tiny", "small", "base", "large"]
 WIDTHS: dict[str, int] = {"tiny": 32, "small": 48, "base": 64, "large": 96}  # of patch_unet's finest level
-CHANNELS = (32, 64, 64)  # of the tutorial's networks
+CHANNELS = (32, 64, 64)  # of basic_unet and unet2d
 NORM_GROUPS = 32  # of GroupNorm in diffusers' UNet2DModel
 MAX_LEVELS = 6
 FINEST, COARSEST = 32, 8  # longest side of patch_unet's first level, and of its last, in patches

@@ -19,18 +19,23 @@ PATH_NAMES = ("mix", "flow", "vp")
 
 @dataclass(frozen=True, slots=True)
 class SamplerInfo:
-    """A sampler of `core.diffusion.samplers`."""
+    """A sampler of `core.diffusion.samplers`.
+
+    A second-order sampler evaluates the network at t, then at t + second_at * (t_next - t); its last step is an Euler
+    step with one evaluation.
+    """
 
     function: str  # its function there
     summary: str  # for the documentation
     paths: tuple[str, ...] = PATH_NAMES  # that it supports
     evaluations: int = 1  # of the network per step, except in the last
+    second_at: float = 1.0  # where the second of two evaluations is, as a fraction of the step
 
 
 # Every sampler is registered here, and only here.
 SAMPLER_INFO = {
     "mix": SamplerInfo(
-        "interpolate_to_denoised", "the tutorial's: interpolates towards the denoised image", ("mix", "flow")
+        "interpolate_to_denoised", "of the preset `tutorial`: interpolates towards the denoised image", ("mix", "flow")
     ),
     "euler": SamplerInfo("euler", "Euler's method for the probability flow ODE"),
     "heun": SamplerInfo("heun", "Heun's method, second order (Karras et al. 2022)", evaluations=2),
@@ -43,7 +48,7 @@ DIFFUSERS = "diffusers:"  # prefix of a scheduler's class name
 # Guidance interval of noise levels: from sigma = alpha to sigma = 4 alpha. Outside it guidance costs evaluations and
 # diversity without improving quality (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
-CONTRAST, GUIDANCE = 0.04, 1.35  # default recipe; see docs/recipe.md
+CONTRAST, GUIDANCE = 0.04, 1.35  # of the preset `default`; see docs/recipe.md
 MAX_STEPS = 100_000
 MAX_IMAGES = 100_000  # per call of sample(); one SampleStep of them takes 600 MB
 MIN_NOISE_LEVEL = 1e-4  # of a start image
@@ -107,7 +112,7 @@ SamplingOptions.__doc__ = (SamplingOptions.__doc__ or "").replace("{samplers}", 
 def defaults_for(config: TrainConfig) -> Sampling:
     """Default sampling options of a model trained with `config`."""
     if config.path == "mix":
-        return Sampling("mix", 40, 1.0, 1.0)  # the tutorial's
+        return Sampling("mix", 40, 1.0, 1.0)  # of the preset `tutorial`
     contrast = 0.0 if _contrast_unsupported(config) else CONTRAST
     if config.class_conditional:
         return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
@@ -134,7 +139,7 @@ def incompatibility(sampler: str, path: str) -> str | None:
     if sampler.startswith(DIFFUSERS):
         name = sampler.removeprefix(DIFFUSERS)
         if path == "mix":
-            return "diffusers' schedulers need Gaussian noise, and the path mix has uniform noise; use mix"
+            return "diffusers' schedulers need Gaussian noise, and the path mix has uniform noise; use the sampler mix"
         if name in SCHEDULERS[path]:
             return None
         if any(name in names for names in SCHEDULERS.values()):
@@ -166,23 +171,37 @@ def image_count(n: int) -> int:
     return n
 
 
-def _evaluations_per_step(sampler: str) -> int:
-    if sampler.startswith(DIFFUSERS):
-        return 2 if sampler.removeprefix(DIFFUSERS) in _SECOND_ORDER else 1
-    return SAMPLER_INFO[sampler].evaluations
+def _second_level(sampler: str, t: float, t_next: float) -> float | None:
+    """Noise level of a second-order sampler's second evaluation in the step from t to t_next; None for others."""
+    name = sampler.removeprefix(DIFFUSERS)
+    if name == "KDPM2DiscreteScheduler":  # at the geometric mean of sigma / alpha (Karras et al. 2022, algorithm 2)
+        return _vp_level(math.sqrt(_vp_ratio(t) * _vp_ratio(t_next)))
+    if name in _SECOND_ORDER:
+        return t_next
+    info = SAMPLER_INFO.get(sampler)
+    return t + info.second_at * (t_next - t) if info is not None and info.evaluations == 2 else None
+
+
+def _vp_ratio(t: float) -> float:
+    """Sigma over alpha on the path vp; the integral of beta is 0.1 t + 9.95 t^2."""
+    return math.sqrt(math.expm1(0.1 * t + 9.95 * t * t))
+
+
+def _vp_level(ratio: float) -> float:
+    """The inverse of `_vp_ratio`."""
+    return (math.sqrt(0.01 + 39.8 * math.log1p(ratio * ratio)) - 0.1) / 19.9
 
 
 def evaluations(chosen: Sampling, path: str) -> int:
     """Network evaluations per image; each counts twice where guidance is applied."""
     times = noise_levels(chosen.steps, chosen.shift)
-    evaluated = times[:-1]
-    if _evaluations_per_step(chosen.sampler) == 2:
-        evaluated = evaluated + times[1:-1]
+    second = [_second_level(chosen.sampler, t, t_next) for t, t_next in itertools.pairwise(times[:-1])]
+    evaluated = [*times[:-1], *(t for t in second if t is not None)]
     return len(evaluated) + (sum(is_guided(path, t) for t in evaluated) if chosen.guidance != 1 else 0)
 
 
 def describe_sampling(chosen: Sampling, path: str) -> str:
-    """Sampling options and network evaluations per image, for people."""
+    """Sampling options and network evaluations per image, in words."""
     guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
     shifted = f", shift {chosen.shift:g}" if chosen.shift != 1 else ""
     contrast = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""

@@ -52,7 +52,7 @@ _TUTORIAL: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "quick": {**_TUTORIAL, "model": "basic_unet"},
-    "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # as in the tutorial; True is faster
+    "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # True is faster
 }
 MAX_COUNT = 1_000_000_000  # of images, steps or epochs
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
@@ -71,7 +71,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
 
-    preset: PresetName = _option("default", "Recipe", "recipe to start from; other options override it")
+    preset: PresetName = _option("default", "Recipe", "preset to start from; other options override it")
     path: PathName = _option("flow", "Recipe", "probability path from images to noise")
     prediction: PredictionName = _option("velocity", "Recipe", "what the network predicts from a noisy image")
     time_sampling: TimeSamplingName = _option("logit_normal", "Recipe", "distribution of the noise levels in training")
@@ -86,10 +86,10 @@ class TrainConfig(BaseModel):
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")
-    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small, base or large; empty: small")
-    channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; empty: the network's default")
+    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small, base or large; default: small")
+    channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; default: the network's own")
     layers_per_block: int | None = _option(
-        None, "Model", "residual layers per level (unet2d only); empty: 2", ge=1, le=8
+        None, "Model", "residual layers per level (unet2d only); default: 2", ge=1, le=8
     )
     epochs: int = _option(5, "Training", "passes over the training images", ge=1, le=1_000_000)
     batch_size: int = _option(64, "Training", "images per step", ge=1, le=65_536)
@@ -98,7 +98,7 @@ class TrainConfig(BaseModel):
     warmup_steps: int | None = _option(
         None,
         "Training",
-        "linear warmup of the learning rate, in steps; empty: 100, at most 5% of the run",
+        "linear warmup of the learning rate, in steps; default: 100, at most 5% of the run",
         ge=0,
         le=MAX_COUNT,
     )
@@ -113,23 +113,27 @@ class TrainConfig(BaseModel):
     )
     seed: int = _option(0, "Training", "random seed", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
-    threads: int | None = _option(None, "Machine", "CPU threads; empty: torch's default", ge=1, le=1024)
+    threads: int | None = _option(None, "Machine", "CPU threads; default: torch's", ge=1, le=1024)
     nproc: int = _option(1, "Machine", "processes on this machine (distributed training)", ge=1, le=1024)
     micro_batch: int | None = _option(
-        None, "Machine", "images per forward pass, with gradient accumulation; empty: the whole batch", ge=1, le=65_536
+        None,
+        "Machine",
+        "images per forward pass, with gradient accumulation; default: the whole batch",
+        ge=1,
+        le=65_536,
     )
     fit_memory: bool = _option(False, "Machine", "when memory runs out, halve micro_batch and retry")
     precision: PrecisionName = _option(
         "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
     )
-    compile: bool | None = _option(None, "Machine", "torch.compile; empty: on CUDA, when the run is long enough")
-    channels_last: bool = _option(True, "Machine", "channels-last memory layout: faster; last digits differ")
+    compile: bool | None = _option(None, "Machine", "torch.compile; default: on CUDA, when the run is long enough")
+    channels_last: bool = _option(True, "Machine", "channels-last memory layout: faster; results differ by rounding")
     deterministic: bool = _option(
         False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
     )
     dataset_info: DatasetInfo | None = None  # of a dataset of the user's own, read from its images; not an option
-    name: str | None = _option(None, "Run", "name of the run's folder; empty: generated", pattern=f"^{NAME_PATTERN}$")
-    root: Path | None = _option(None, "Run", "folder with the runs; in a script, None: no files")
+    name: str | None = _option(None, "Run", "name of the run's folder; default: generated", pattern=f"^{NAME_PATTERN}$")
+    root: Path | None = _option(None, "Run", "folder with the runs")
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -33,7 +33,7 @@ def corrupt(x: ArrayLike, amount: ArrayLike | Sequence[float] | float, noise: Ar
         MinidiffError: x is not floating point or, without `noise`, not in [0, 1]; an amount is outside [0, 1]; or
             shapes do not match.
 
-    Source: the tutorial's section 3.3.
+    Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
     x = as_tensor(x, "x")
     check_images(x, "x", ranged=noise is None)

@@ -82,7 +82,7 @@ class LoadedModel:
 
 
 def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:
-    """Wrap a bare network as a model of the tutorial's recipe; a LoadedModel is returned as is."""
+    """Wrap a bare network as a model of the preset `tutorial`; a LoadedModel is returned as is."""
     return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="tutorial"), 0, "")
 
 

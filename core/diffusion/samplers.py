@@ -74,7 +74,7 @@ def call_network(
 ) -> Tensor:
     """The network's output, (B, C, H, W), at x_t, t, (B,), and labels, (B,), for a class-conditional network.
 
-    A network without time conditioning is given 0, as in the tutorial.
+    A network without time conditioning is given 0.
     """
     level = t if time_conditioning else 0
     output = net(x_t, level) if labels is None and not time_conditioning else net(x_t, level, labels)
@@ -94,7 +94,7 @@ Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
 
 def interpolate_to_denoised(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
-    """The tutorial's section 3.6: interpolate towards the denoised image. Linear paths only."""
+    """The sampler of the preset `tutorial`: interpolate towards the denoised image. Linear paths only."""
     for t, t_next in pairwise(times):
         denoised = denoiser(x, t).denoised
         amount = 1 - t_next / t

@@ -60,12 +60,12 @@ def sample(
 ) -> Iterator[SampleStep]:
     """Generate images, or denoise corrupted ones.
 
-    Options that are None take the model's defaults (`core.config.sampling.defaults_for`). The tutorial's recipe has 40
+    Options that are None take the model's defaults (`core.config.sampling.defaults_for`). The preset `tutorial` has 40
     steps of "mix": step i of k moves 1 / (k - i + 1) of the way to the predicted clean image, so the last x is the last
     prediction. This is an Euler step of dx/dt = (x - prediction) / t on the linear path.
 
     Args:
-        model: A model from `load_model`, or a bare network of the tutorial's recipe.
+        model: A model from `load_model`, or a bare network trained with the preset `tutorial`.
         n: Number of images, 1 to 100,000; ignored if `start` or `noise` is given. Each step holds all images; for many,
             use `sample_batches`.
         steps: Number of steps, 1 to 100,000. The network runs once per step ("heun": twice, except in the last), and
@@ -88,7 +88,7 @@ def sample(
             model's path, an unconditional model is given a class or guidance, or memory runs out.
         NotFinite: In place of the last record, if the images are not finite.
 
-    Source: the tutorial's section 3.6.
+    Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
     start_t = _checked_start_t(start_t, start)
     if start is not None and noise is not None:
@@ -141,8 +141,8 @@ def sample_batches(
 ) -> Iterator[Iterator[SampleStep]]:
     """Generate images in batches of `BATCH`.
 
-    The noise of each image is the same as in one call of `sample`; only last digits differ, since torch may sum in
-    another order for another batch size. Each batch must be consumed before the next.
+    The noise of each image is the same as in one call of `sample`; results differ only by rounding, since torch may
+    sum in another order for another batch size. Each batch must be consumed before the next.
 
     Args:
         model, n, steps, seed, labels, options: As for `sample`.

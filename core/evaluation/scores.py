@@ -64,7 +64,7 @@ class Evaluation:
     model: str
     dataset: str
     n: int
-    sampling: str  # sampling options, for people
+    sampling: str  # sampling options, in words
     seconds: float  # sampling time
     samples: dict[str, Scores]
     baseline: dict[str, Scores]  # baseline: n validation images

@@ -78,12 +78,10 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
-    """Write the tutorial's figure: one row per step, with x beside the prediction made from it.
+    """Write a figure with one row per step, with x beside the prediction made from it.
 
     Raises:
         MinidiffError: There is no step, the suffix is not supported, or the file cannot be written.
-
-    Source: the tutorial's section 3.6.
     """
     rows = [
         tuple(

@@ -43,7 +43,7 @@ def convolve_steps(
         image: (H, W), floating point; a tensor or a NumPy array.
         kernel: (kh, kw), 1 to 7 each, values from -1000 to 1000; a tensor, an array or nested sequences.
         geometry: Stride, padding and dilation.
-        flip: Rotate the kernel by 180 degrees first, as in the definition of convolution in the tutorial's section 1.1.
+        flip: Rotate the kernel by 180 degrees first, as in the mathematical definition of convolution.
 
     Returns:
         An iterator over H' * W' records, with H' and W' from `core.convolution.output_size`.

@@ -53,10 +53,10 @@ def corruption_sweep(
     batch with the first record, samples one by one.
 
     Args:
-        model: A model from `load_model`, or a bare network of the tutorial's recipe.
+        model: A model from `load_model`, or a bare network trained with the preset `tutorial`.
         image: (C, H, W), floating point, in [0, 1]; a tensor or a NumPy array.
         noise_levels: Noise levels in [0, 1], in any order.
-        path: "mix" (uniform noise, as in the tutorial), "flow" or "vp" (Gaussian noise); None: the model's path. On
+        path: "mix" (uniform noise), "flow" or "vp" (Gaussian noise); None: the model's path. On
             another path there is no prediction.
         label: Class of a class-conditional model, from 0; -1 or None for unconditional.
         seed: Seed of the noise.
@@ -69,7 +69,7 @@ def corruption_sweep(
         MinidiffError: An argument is out of range or has the wrong shape or type, `steps` is given for a path other
             than the model's, or memory runs out.
 
-    Source: the tutorial's sections 2.2 and 3.3.
+    Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
     loaded = as_loaded(model)
     image = as_tensor(image, "image")

@@ -53,7 +53,7 @@ def transposed_convolve_steps(
     Raises:
         MinidiffError: The image or the kernel is invalid, an option is out of range, or the output would be empty.
 
-    Source: Dumoulin and Visin 2016, chapter 4; the tutorial's section 2.1.
+    Source: Dumoulin and Visin 2016, chapter 4.
     """
     image = checked_image(image)
     weight = kernel_tensor(kernel, image)

@@ -1,4 +1,4 @@
-"""BasicUNet: the tutorial's small network of six 5x5 convolutions, without noise-level conditioning."""
+"""BasicUNet: the small network of the preset `quick`, six 5x5 convolutions, without noise-level conditioning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BasicUNet(nn.Module):
     Raises:
         ValueError: There is no level, or a number of channels is below 1.
 
-    Source: the tutorial's section 3.4.
+    Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
 
     skips = True  # False: no skip connections, to show their effect

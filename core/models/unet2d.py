@@ -1,4 +1,4 @@
-"""diffusers' UNet2DModel with the registry's interface, by default in the tutorial's size."""
+"""diffusers' UNet2DModel with the registry's interface, by default in the size of the preset `tutorial`."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def unet2d(
         classes: Add an embedding of this many classes and the null class; None: unconditional.
         image_size: Height and width of the images.
 
-    Source: the tutorial's section 3.5.
+    Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
     attention_levels = len(channels) - 1
     return UNet2D(

@@ -152,7 +152,7 @@ def _train_in_directory(
                     yield event
         except GeneratorExit:
             if not run.closed:
-                for event in loop.stop("closed"):
+                for event in loop.stop("by the calling script"):
                     run.append(event)
                 run.closed = True
                 distributed.broadcast(None)

@@ -22,7 +22,7 @@ from core.compute.device import pick_device
 from core.errors import DeviceUnavailable, ProcessLost, TrainingError
 from core.runs.launcher import PROCESS_LOST, RENDEZVOUS, RankInfo, rank_info
 
-REFUSAL = "refused: "  # prefix of the message of a process that cannot take part
+REFUSAL = "refused: "  # prefix of the message of a process that cannot join the run
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64)}  # of a state
 PATIENCE = timedelta(
     days=365
@@ -144,7 +144,7 @@ class DistributedContext:
         results = self.all_gather(text)
         for rank, result in enumerate(results):
             if result.startswith(REFUSAL):
-                raise TrainingError(f"process {rank} cannot take part: {result.removeprefix(REFUSAL)}")
+                raise TrainingError(f"process {rank} cannot join the run: {result.removeprefix(REFUSAL)}")
         return results
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> None:

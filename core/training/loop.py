@@ -1,4 +1,4 @@
-"""The training loop: the whole life of a run in `TrainingLoop._train`, as a stream of events."""
+"""The training loop: a run from start to finish in `TrainingLoop._train`, as a stream of events."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TrainingLoop:
         self._interrupts.raise_received()
 
     def _train(self, device: torch.device, saved: SavedState | None) -> Generator[Event, None, None]:
-        """The life of a run, from its last checkpoint to its end or until it is stopped."""
+        """A run, from its last checkpoint to its end or until it is stopped."""
         # Restore the last checkpoint.
         self._trainer = trainer = Trainer(self.config, device, self._distributed)
         if saved is not None:
@@ -181,7 +181,7 @@ class TrainingLoop:
             yield from self._restore_files()
             match self.run.requests.next_request() if self.run is not None else None:
                 case "stop":
-                    raise StopRequested("asked")
+                    raise StopRequested("on request")
                 case "checkpoint" if not paused:
                     yield from self._save(trainer)
                 case "pause" if not paused:

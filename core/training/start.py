@@ -64,7 +64,7 @@ def warnings_at_start(
     if config.threads != threads:
         yield Warned(
             message=f"threads = {config.threads:,} is more than this machine's {threads} cores, so {threads} are used; "
-            "another number of threads changes the last digits"
+            "a different number of threads changes the rounding"
         )
     if saved is None:
         return

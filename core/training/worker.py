@@ -29,7 +29,7 @@ def run_worker(distributed: DistributedContext) -> None:
     Signals are ignored: the main process handles them and ends the workers after a checkpoint.
 
     Raises:
-        MinidiffError: this process cannot take part, which the main process reports, or another process was lost.
+        MinidiffError: this process cannot join the run, which the main process reports, or another process was lost.
     """
     with Interrupts(patient=True), distributed.process_group():
         config = TrainConfig(**distributed.receive()).changed(ema=0)

@@ -92,7 +92,7 @@ def test_the_progress_bar_returns_when_a_stopped_run_resumes(capsys: Capture) ->
         step=3, epoch=1, loss=0.1, loss_min=0.1, loss_max=0.1, images_per_second=1.0, learning_rate=0.1, memory=None
     )
     with ProgressBar() as bar:
-        for event in (Stopped(step=2, reason="asked"), Resumed(step=2, **started), window):
+        for event in (Stopped(step=2, reason="on request"), Resumed(step=2, **started), window):
             bar.add(event)
     assert "epoch 1/2" in capsys.readouterr().out
 

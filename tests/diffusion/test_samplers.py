@@ -14,10 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from core.config.datasets import DIGITS
-from core.config.sampling import SAMPLER_NAMES, Sampling, evaluations, incompatibility, noise_levels
-from core.config.training import PREDICTIONS
+from core.config.sampling import (
+    DIFFUSERS,
+    SAMPLER_NAMES,
+    SCHEDULERS,
+    Sampling,
+    evaluations,
+    incompatibility,
+    noise_levels,
+)
+from core.config.training import PREDICTIONS, TrainConfig
+from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, training_target
 from core.diffusion.samplers import SAMPLERS, Denoiser, Sampler, step_generators
+from core.diffusion.sampling import sample
 
 MEAN, SPREAD = 0.2, 0.5  # of the Gaussian data
 SHAPE = (4, 1, 4, 4)
@@ -251,6 +261,29 @@ def test_every_compatible_sampler_yields_one_state_per_step_with_the_documented_
     x, clean = actual[-1]
     if name in ("mix", "ddpm", "ddim", "dpm2m"):  # their last state is the last input of the network
         torch.testing.assert_close(x, clean, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("path", sorted(PATHS))
+@pytest.mark.parametrize("name", [*SAMPLERS, *(DIFFUSERS + name for names in SCHEDULERS.values() for name in names)])
+@pytest.mark.parametrize("steps", [1, 6, 20, 33])
+def test_guidance_costs_the_documented_evaluations(name: str, path: str, steps: int) -> None:
+    if incompatibility(name, path):
+        pytest.skip(f"{name} does not support {path}")
+    if name.endswith("LMSDiscreteScheduler"):
+        pytest.importorskip("scipy")
+    rows = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+            rows.append(len(x))
+            return x * 0.5
+
+    prediction = "v" if path == "vp" else "velocity"
+    config = TrainConfig(path=path, prediction=prediction, precision="float32")
+    model = LoadedModel(Counting(), config, 0, "counting")
+    for _ in sample(model, n=1, steps=steps, sampler=name, guidance=2.0, contrast=0.0):
+        pass
+    assert sum(rows) == evaluations(Sampling(name, steps, 2.0, 1.0), path)
 
 
 def test_ddpm_noise_does_not_depend_on_the_batch_size() -> None:

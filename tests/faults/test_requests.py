@@ -164,7 +164,7 @@ def test_a_request_made_right_after_launch_is_obeyed(trainer_pool: TrainerPool, 
     assert trainer.wait(60) == 0
     last = log_of(path)[-1]
     assert isinstance(last, Stopped)
-    assert last.reason == "asked"
+    assert last.reason == "on request"
     taken = [event.kind for event in log_of(path)[before:] if event.kind == "progress"]
     assert taken == [], "it stopped before its first step"
 

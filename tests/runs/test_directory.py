@@ -90,8 +90,8 @@ def locked(path: Path) -> Iterator[None]:
         ([STARTED, Checkpoint(step=2)], Status.INTERRUPTED, Status.RUNNING),
         ([STARTED, Paused(step=2)], Status.INTERRUPTED, Status.PAUSED),
         ([STARTED, Paused(step=2), Continued(step=2)], Status.INTERRUPTED, Status.RUNNING),
-        ([STARTED, Stopped(step=2, reason="asked")], Status.STOPPED, Status.STARTING),
-        ([STARTED, Stopped(step=2, reason="asked"), resumed(2)], Status.INTERRUPTED, Status.RUNNING),
+        ([STARTED, Stopped(step=2, reason="on request")], Status.STOPPED, Status.STARTING),
+        ([STARTED, Stopped(step=2, reason="on request"), resumed(2)], Status.INTERRUPTED, Status.RUNNING),
         ([STARTED, Failed(step=2, message="no")], Status.FAILED, Status.STARTING),
         ([STARTED, Finished(step=2, seconds=1.0)], Status.FINISHED, Status.STARTING),
     ],
@@ -247,7 +247,7 @@ def test_requests_older_than_the_lock_are_ignored(run: Path) -> None:
 
 
 def test_a_request_between_launch_and_start_is_for_that_trainer(run: Path) -> None:
-    log(run, STARTED, Stopped(step=1, reason="asked"))
+    log(run, STARTED, Stopped(step=1, reason="on request"))
     with locks.claim(run) as lock:
         locks.write_holder(lock, (run / directory.EVENTS).stat().st_size)
         assert run_status(run) == Status.STARTING
@@ -463,7 +463,7 @@ def test_a_run_with_an_invalid_config_is_listed_without_its_values(run: Path, co
     ['{"host": 5, "started": "x", "pid": true}', "[1]", "5", "[" * 4000, " " * 10_000, '{"started": [1]}', "\0"],
 )
 def test_an_invalid_lock_is_ignored(run: Path, lock: str) -> None:
-    log(run, STARTED, Stopped(step=1, reason="asked"))
+    log(run, STARTED, Stopped(step=1, reason="on request"))
     (run / directory.LOCK).write_text(lock)
     assert lock_holder(run) == {}
     with locked(run):
@@ -475,7 +475,7 @@ RENAMED = ["my run (copy)", "a[b]", "-x", "x" * 65, "é", "a'b"]  # by hand, or 
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_renamed_folder_is_still_a_run(run: Path, name: str) -> None:
-    log(run, STARTED, Stopped(step=1, reason="asked"))
+    log(run, STARTED, Stopped(step=1, reason="on request"))
     renamed = run.rename(run.parent / name)
     assert [summary.name for summary in list_runs(run.parent)] == [name]
     assert find_run(name, run.parent) == renamed
@@ -509,7 +509,7 @@ def test_text_from_files_is_sanitized_for_the_terminal(run: Path) -> None:
     assert all(text is not None and text.isprintable() for text in shown), shown
 
 
-@pytest.mark.parametrize("ending", [Stopped(step=1, reason="asked"), Finished(step=1, seconds=1.0), STARTED])
+@pytest.mark.parametrize("ending", [Stopped(step=1, reason="on request"), Finished(step=1, seconds=1.0), STARTED])
 def test_requests_to_a_run_without_a_trainer_are_refused(run: Path, ending: Event) -> None:
     log(run, ending)
     with pytest.raises(RunError, match=r"a is not running.*resume"):
@@ -695,7 +695,7 @@ def test_a_missing_device_leaves_no_run_behind(tmp_path: Path, tiny: Maker) -> N
 
 def test_a_trainer_about_to_release_its_lock_has_ended_and_a_new_one_is_starting(run: Path) -> None:
     """The lock records the length of the log when it was acquired; later events are from its holder."""
-    event_line = to_line(Stopped(time=10.0, step=3, reason="asked"))
+    event_line = to_line(Stopped(time=10.0, step=3, reason="on request"))
     for length, status in ((0, Status.STOPPED), (len(event_line), Status.STARTING)):
         (run / directory.EVENTS).write_text(event_line)
         for began in (5.0, 1e12):
@@ -712,7 +712,7 @@ def test_a_run_created_before_the_clock_was_set_back_does_not_stay_starting(run:
 
 
 def test_the_lock_records_the_length_of_the_log(run: Path) -> None:
-    log(run, STARTED, Stopped(step=0, reason="asked"))
+    log(run, STARTED, Stopped(step=0, reason="on request"))
     before = (run / directory.EVENTS).stat().st_size
     with RunWriter(run) as held:
         assert lock_holder(run)["log"] == before

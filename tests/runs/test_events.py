@@ -238,4 +238,4 @@ def test_every_documented_event_type_exists() -> None:
 
 def test_events_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Stopped(step=1, reason="asked").step = 2  # type: ignore[misc]
+        Stopped(step=1, reason="on request").step = 2  # type: ignore[misc]

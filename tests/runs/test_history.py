@@ -79,7 +79,7 @@ def test_a_repeated_epoch_counts_once() -> None:
 def test_the_step_is_known_right_after_resuming_and_after_the_end() -> None:
     assert history(Started(**START)).step == 0
     assert history(Resumed(step=30, **START)).step == 30
-    assert history(Started(**START), Stopped(step=7, reason="asked")).step == 7
+    assert history(Started(**START), Stopped(step=7, reason="on request")).step == 7
     assert history(Started(**START), Finished(step=40, seconds=1.0)).step == 40
 
 

@@ -58,7 +58,7 @@ def training(rng: random.Random, steps: int) -> list[Event]:
             events += [Paused(step=step, time=at), Continued(step=step, time=at)]
         if rng.random() < 0.01:
             if rng.random() < 0.5:
-                events.append(Stopped(step=step, reason="asked", time=at))
+                events.append(Stopped(step=step, reason="on request", time=at))
             step = checkpoint
             again = Resumed(name="a", device="cpu", threads=1, parameters=10, epochs=500, step=step, time=at)
             events += [again, DATA]

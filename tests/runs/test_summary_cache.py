@@ -30,7 +30,7 @@ def log(path: Path, *events: Event) -> None:
 def run(tmp_path: Path, tiny: Callable[..., TrainConfig]) -> Path:
     """A stopped run."""
     path = create_run(tiny(root=tmp_path, name="a"))
-    log(path, STARTED, Stopped(step=3, reason="asked"))
+    log(path, STARTED, Stopped(step=3, reason="on request"))
     return path
 
 

@@ -98,7 +98,7 @@ def _write_runs(root: Path) -> None:
     write_run(root, "running", training(6.3, name="running"), weights=True)
     began = NOW - 7_200
     write_run(root, "finished", training(8, total=8, name="finished", began=began, seed=1), weights=True, epochs=8)
-    stopped = Stopped(step=515, reason="asked", time=NOW - 86_400)
+    stopped = Stopped(step=515, reason="on request", time=NOW - 86_400)
     write_run(root, "stopped", [*training(1.1, name="stopped", began=NOW - 86_500, seed=2), stopped])
     failed = Failed(step=100, message="the dataset's folder is gone; give another with --data-root", time=NOW - 600)
     write_run(root, "failed", [*training(0.4, name="failed", began=NOW - 700, seed=3), failed])
@@ -293,7 +293,7 @@ async def _benched(pilot: Pilots, name: str) -> None:
     assert isinstance(screen, LabScreen)
     await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")
     digits = load_dataset("glyphs", split="test", limit=1)
-    image = LabImage(digits.images[0, 0] / 255, int(digits.labels[0]))
+    image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
     assert name == screen.bench.NAME
     for reply in lab_replies(screen.bench.request(screen.subject), image, _no_model, _no_model):
         screen.post_message(LabReplied(reply))

@@ -598,7 +598,10 @@ def root(model_root: Path, tmp_path: Path) -> Path:
     now = time.time()
     write_run(tmp_path, "running", training(3.4, name="running"), weights=True)
     write_run(tmp_path, "finished", training(2, total=2, name="finished", began=now - 9000), weights=True)
-    stopped = [*training(1.1, name="stopped", began=now - 5000), Stopped(step=515, reason="asked", time=now - 4000)]
+    stopped = [
+        *training(1.1, name="stopped", began=now - 5000),
+        Stopped(step=515, reason="on request", time=now - 4000),
+    ]
     write_run(tmp_path, "stopped", stopped)
     return tmp_path
 

@@ -77,9 +77,9 @@ async def test_a_nan_loss_keeps_the_rest_of_the_curve():
 async def test_a_plot_without_finite_values_explains_why_it_is_empty():
     async with PlotApp().run_test(size=(80, 12)) as pilot:
         plot = pilot.app.query_one(CurvePlot)
-        plot.set_history(RunHistory(), "warming up")
+        plot.set_history(RunHistory(), "starting")
         await pilot.pause()
-        assert "warming up" in drawn(pilot.app)
+        assert "starting" in drawn(pilot.app)
         plot.set_history(history_of([started(0.0), dataset(1.0), window(1, math.nan, 2.0)]))
         await pilot.pause()
         assert "NaN" in drawn(pilot.app)

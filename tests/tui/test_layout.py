@@ -111,7 +111,7 @@ def test_the_focus_is_visible(theme: str, root: Path) -> None:
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colours", "no-colours"])
 @pytest.mark.parametrize("term", ["screen", "xterm-256color"])
 def test_text_is_distinguishable_from_its_background(term: str, environment: dict[str, str], tmp_path: Path) -> None:
-    stopped = Stopped(step=515, reason="asked", time=time.time())
+    stopped = Stopped(step=515, reason="on request", time=time.time())
     write_run(tmp_path, "ended", [*training(1.1, name="ended"), stopped], weights=True)
     options = ("--root", str(tmp_path), "--reduced-motion", "--run", "ended")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=tmp_path, term=term, env=environment) as terminal:

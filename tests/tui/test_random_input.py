@@ -48,7 +48,7 @@ async def test_no_key_click_or_resize_crashes_the_app(
     (root / "tiny").symlink_to(model_root / "tiny")
     now = time.time()
     write_run(root, "running", training(2.2, name="running"), weights=True)
-    write_run(root, "stopped", [*training(1.1, name="stopped"), Stopped(step=515, reason="asked", time=now)])
+    write_run(root, "stopped", [*training(1.1, name="stopped"), Stopped(step=515, reason="on request", time=now)])
     write_run(root, "failed", [*training(0.4, name="failed"), Failed(step=100, message="out of [memory]", time=now)])
     storm = random.Random(seed)
     left = BLOWS // 2

@@ -78,7 +78,7 @@ def root(tmp_path: Path):
     write_run(tmp_path, "paused", [*training(1.1, began=now - 300), Paused(step=515, time=now - 100)], weights=True)
     write_run(tmp_path, "finished", training(30, began=now - 9000), weights=True)
     write_run(
-        tmp_path, "stopped", [*training(1.1, began=now - 5000), Stopped(step=515, reason="asked", time=now - 4000)]
+        tmp_path, "stopped", [*training(1.1, began=now - 5000), Stopped(step=515, reason="on request", time=now - 4000)]
     )
     write_run(tmp_path, "interrupted", training(1.1, began=now - 6000), weights=True)
     write_run(

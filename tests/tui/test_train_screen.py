@@ -119,14 +119,14 @@ async def test_a_new_run_shows_download_and_warmup_until_its_first_step(tmp_path
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "starting" in text_of(app, "#title"))
             append(path, started(time.time()))
-            await until(pilot, lambda: "warming up" in text_of(app, "#title"))
+            await until(pilot, lambda: "starting" in text_of(app, "#title"))
             append(path, Download(name="mnist", file="train-images", received=3_000_000, total=9_900_000))
             await until(pilot, lambda: "3.0 MB of 9.9 MB" in text_of(app, "#stats"))
             assert "downloading data" in text_of(app, "#title")
             append(path, dataset(time.time()), Warned(message="no MNIST here; training on glyphs"))
             await until(pilot, lambda: "no MNIST here" in text_of(app, "#banner"))
             assert app.train.query_one("#banner").display
-            assert "warming up" in text_of(app, "#title")
+            assert "starting" in text_of(app, "#title")
             append(path, window(12, 0.08, time.time()), window(24, 0.07, time.time()))
             await until(pilot, lambda: "running" in text_of(app, "#title"))
             assert "step 24" in text_of(app, "#stats")

@@ -114,7 +114,7 @@ async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) 
         at = bench.timeline.position  # it opens at the last ink, with the output almost whole
         assert small[at] >= max(small) / 3 > max(small[at + 1 :])
         assert shown_text(bench, "#output .caption") == "output 13x13"
-        assert shown_text(bench, "#overlaps .caption") == "1 to 4 overlap, 13x13"
+        assert shown_text(bench, "#overlaps .caption") == "1 to 4 kernels, 13x13"
         assert shown_text(bench, "#upsampled .caption") == "upsampled, convolved 12x12"
         assert shown_text(bench, "#right") == "side (6 - 1)·2 - 2·0 + 1·(3 - 1) + 1 = 13"
 
@@ -148,11 +148,11 @@ async def test_a_kernel_of_a_layer_and_one_without_output(tmp_path: Path) -> Non
     async with app.run_test(size=(80, 24)) as pilot:
         bench = await opened(app, pilot)
         fill(bench, side="2", stride="1", padding="6")
-        await until(pilot, lambda: "take less padding" in shown_text(bench), "the engine says that nothing is left")
+        await until(pilot, lambda: "reduce the padding" in shown_text(bench), "the engine says that nothing is left")
         assert bench.query_one("#padding", Input).value == "6"
         bench.query_one("#padding", Input).focus()
         await pilot.press("enter")
-        await until(pilot, lambda: "take less padding" in shown_text(bench), "asked again, it says so again")
+        await until(pilot, lambda: "reduce the padding" in shown_text(bench), "asked again, it says so again")
         fill(bench, padding="0")
         bench.query_one("#kernel", CompactSelect).value = "from a layer"
         await until(

@@ -184,7 +184,11 @@ class CorruptionBench(Bench[CorruptionReply]):
         text = f"{error:.3f}".replace("0.", ".", 1)
         if read is None:
             return text
-        return f"{text}, read {read[0]} ({read[1]}%)" if self._fits_long_captions("back") else f"{text}: {read[0]}"
+        return (
+            f"{text}, classified as {read[0]} ({read[1]}%)"
+            if self._fits_long_captions("back")
+            else f"{text}: {read[0]}"
+        )
 
     def _fits_long_captions(self, name: str) -> bool:
         return self._columns(name)[1] >= CAPTION_COLUMNS
@@ -272,7 +276,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         self.set_class(not self._has_room(MEDIUM), "-small")
         self.set_class(self._has_room(LARGE), "-large")
         self.set_class(self._has_room(HUGE), "-huge")
-        hint = Content("path image + noise, error: read")
+        hint = Content("path image + noise, error: class")
         if not self._has_room(MEDIUM):
             hint = Content.assemble(("v", "bold $accent"), f" {1 + self._view % 4} of 4")
         self.query_one("#hint", Static).update("" if self._has_room(WIDE) else hint)

@@ -181,7 +181,7 @@ class TransposedBench(KernelBench[TransposedReply]):
     def _set_captions(self, reply: TransposedReply, row_: int, column: int) -> None:
         width = self.screen.size.width
         fewest, most = (number(pick(reply.overlaps.values)) for pick in (min, max))
-        overlap = f"{fewest} to {most} overlap" if fewest != most else f"{most} everywhere"
+        overlap = f"{fewest} to {most} kernels" if fewest != most else f"{most} everywhere"
         position = f", row {row_}, column {column}" if width >= MEDIUM else ""
         self.set_caption("#left", f"small map {_size(reply.image)}{position}")
         height, across = reply.outputs.shape[-2:]

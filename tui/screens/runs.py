@@ -87,7 +87,7 @@ class RunsScreen(Screen[None]):
         with Container(id="both"):
             with Vertical(id="table"):
                 yield RunTable()
-                yield Input(id="filter", placeholder="words in the name, status, recipe or dataset")
+                yield Input(id="filter", placeholder="words in the name, status, preset or dataset")
             yield RunDetails()
         yield Static("Loading runs…", id="empty", markup=False)
         yield DevicePanel()

@@ -102,7 +102,7 @@ def unused_options(values: Mapping[str, Any]) -> dict[str, str]:
     if not values["class_conditional"]:
         unused["label_dropout"] = "needs class_conditional"
     if values["optimizer"] == "adam":
-        unused["weight_decay"] = "only adamw has weight decay"
+        unused["weight_decay"] = "adam has no weight decay"
     return unused
 
 

@@ -162,7 +162,7 @@ def _phase(history: RunHistory, status: Status) -> str:
     if status is Status.RUNNING and history.dataset is None and history.download is not None:
         return "downloading data"
     if status is Status.RUNNING and _is_warming_up(history):
-        return "warming up"
+        return "starting"
     return str(status)
 
 
@@ -187,7 +187,7 @@ def _placeholder(history: RunHistory, status: Status) -> str:
         return "no steps logged"
     if history.download is not None and history.dataset is None:
         return in_words(history.download)
-    return "warming up\ncurves appear after the first steps"
+    return "starting\ncurves appear after the first steps"
 
 
 def _stats(history: RunHistory, status: Status) -> list[str]:

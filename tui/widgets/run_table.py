@@ -238,7 +238,7 @@ def _rank(run: RunSummary, order: str) -> tuple[float, str]:
 def _columns(width: int) -> tuple[str, ...]:
     """Return the columns shown on a screen of this width."""
     if width >= WIDE:
-        return ("name", "status", "recipe", "data", "epoch", "loss", "validation", "when")
+        return ("name", "status", "preset", "data", "epoch", "loss", "validation", "when")
     if width >= NARROW:
         return ("name", "status", "data", "epoch", "loss", "validation", "when")
     return ("name", "status", "epoch", "loss", "when")
@@ -252,7 +252,7 @@ def _text(run: RunSummary, column: str, *, wide: bool) -> str:
         case "status":
             status = f"on {run.host}" if run.status is Status.ELSEWHERE else str(run.status)
             return f"● {status}"[: 30 if wide else 13]
-        case "recipe":
+        case "preset":
             return _truncate(run.preset or "", 24)
         case "data":
             return _truncate(run.dataset or "", 24)
