@@ -101,7 +101,7 @@ def _bar(first_task: str) -> Iterator[Callable[[EvaluationProgress | Event], Non
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from core.runs.events import Download
+    from core.runs.events import Download, Preparing
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -120,6 +120,8 @@ def _bar(first_task: str) -> Iterator[Callable[[EvaluationProgress | Event], Non
                 bar.update(task, completed=step.done, rate=f"{step.done:,}/{step.total:,}")
             elif isinstance(step, Download):
                 bar.update(task, completed=step.received, total=step.total, description=in_words(step))
+            elif isinstance(step, Preparing):
+                bar.update(task, completed=step.done, total=step.total, description=in_words(step))
             else:
                 bar.print(in_words(step), markup=False, emoji=False, highlight=False)
 

@@ -17,6 +17,7 @@ from core.runs.events import (
     Failed,
     Finished,
     Paused,
+    Preparing,
     Preview,
     Progress,
     Stopped,
@@ -71,7 +72,7 @@ class PlainLines:
     def add(self, event: Event) -> None:
         if isinstance(event, Preview):
             return
-        if isinstance(event, Progress | Download):
+        if isinstance(event, Progress | Download | Preparing):
             if time.monotonic() - self._last_time < PLAIN_SECONDS:
                 return
             self._last_time = time.monotonic()
@@ -124,6 +125,10 @@ class ProgressBar:
             case Download():
                 self._bar.update(
                     self._task, completed=event.received, total=event.total, description=in_words(event), rate=""
+                )
+            case Preparing():
+                self._bar.update(
+                    self._task, completed=event.done, total=event.total, description=in_words(event), rate=""
                 )
             case DatasetLoaded():
                 self._bar.update(self._task, completed=0, total=None, description="starting", rate="")

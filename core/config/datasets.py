@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +42,20 @@ class DatasetInfo(BaseModel):
     def null_class(self) -> int:
         """Label of the null class, for unconditional predictions."""
         return self.classes
+
+
+class ImageOptions(NamedTuple):
+    """How images of the user's own are converted."""
+
+    mode: str = "auto"  # "L": grey, "RGB", or "auto": grey if all images are
+    size: tuple[int, ...] | None = None  # height and width, or one number for both; None: that of the images
+    resize: str = "crop"  # "crop", "pad" or "stretch"
+    strict: bool = False  # whether a file that cannot be read is an error
+
+
+def is_path(dataset: str) -> bool:
+    """Whether a dataset is a path to the user's own images, not a name: with a slash, or starting with ~ or a dot."""
+    return os.sep in dataset or dataset.startswith(("~", "."))
 
 
 DIGITS = DatasetInfo()

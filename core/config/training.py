@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from core.config.architecture import ModelName, SizeName, check_channels, check_image_size, model_options
-from core.config.datasets import INFO, DatasetInfo
+from core.config.datasets import INFO, MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions, is_path
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
 
-DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs"]
+ImageModeName = Literal["auto", "L", "RGB"]
+ResizeName = Literal["crop", "pad", "stretch"]
 PresetName = Literal["default", "quick", "tutorial"]
 PathName = Literal["mix", "flow", "vp"]
 PredictionName = Literal["clean", "noise", "velocity", "v"]
@@ -55,6 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # True is faster
 }
 MAX_COUNT = 1_000_000_000  # of images, steps or epochs
+UNMIRRORED = ("auto", "mnist", "kmnist", "glyphs")  # datasets of characters
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
 
@@ -81,9 +84,20 @@ class TrainConfig(BaseModel):
     label_dropout: float = _option(
         0.05, "Recipe", "fraction of labels replaced by the null class; needed for guidance", ge=0, le=1
     )
-    dataset: DatasetName = _option("auto", "Data", "training images; auto: MNIST, else the built-in glyphs")
+    dataset: str = _option(
+        "auto", "Data", f"{', '.join(INFO)}, or a path such as ./pictures; auto: MNIST, else the built-in glyphs"
+    )
     data_root: Path | None = _option(None, "Data", "folder with the dataset's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
+    image_mode: ImageModeName = _option(
+        "auto", "Data", "L: grey, RGB: colour, auto: grey if all images are (for a path)"
+    )
+    image_size: tuple[int, ...] | None = _option(
+        None, "Data", "height and width, or one number for both; default: the images' own (for a path)"
+    )
+    resize: ResizeName = _option("crop", "Data", "how images are converted to another size (for a path)")
+    strict: bool = _option(False, "Data", "fail if an image cannot be read, instead of skipping it")
+    flip: bool = _option(False, "Data", "mirror training images at random, left to right")
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small, base or large; default: small")
@@ -147,6 +161,20 @@ class TrainConfig(BaseModel):
     def _name_device(cls, value: Any) -> Any:
         return str(value) if type(value).__module__ == "torch" else value  # a torch.device
 
+    @field_validator("dataset")
+    @classmethod
+    def _check_dataset_name(cls, value: str) -> str:
+        if value in INFO:
+            return value
+        if "\0" in value or not value:
+            raise ValueError("dataset: a path must not be empty or contain a zero byte")
+        if not is_path(value):
+            raise ValueError(
+                f"dataset: there is no dataset {value!r}; {hint(value, INFO, otherwise='choose one of:')}, or a path "
+                f"such as ./{value}"
+            )
+        return os.path.abspath(os.path.expanduser(value))
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
@@ -184,12 +212,30 @@ class TrainConfig(BaseModel):
             raise ValueError(f"size: {self.model} uses channels instead; leave size out or use patch_unet")
         if self.channels is not None:
             check_channels(self.model, self.channels)
+        self._check_image_options()
         info = self.dataset_info or INFO.get(self.dataset)
         if info is not None:
             self._check_dataset(info)
         if self.model != "unet2d" and self.layers_per_block is not None:
             raise ValueError(f"layers_per_block: {self.model} has no such option; leave it out or use unet2d")
         return self
+
+    def _check_image_options(self) -> None:
+        given = self.image_mode != "auto" or self.image_size is not None or self.resize != "crop" or self.strict
+        if given and self.dataset in INFO:
+            raise ValueError(
+                f"dataset: {self.dataset} has fixed images; leave out image_mode, image_size, resize and strict"
+            )
+        if self.flip and self.dataset in UNMIRRORED:
+            raise ValueError(f"flip: mirrored characters are wrong; leave it out for {self.dataset}")
+        size = self.image_size
+        if size is not None and not (1 <= len(size) <= 2 and all(MIN_SIDE <= side <= MAX_SIDE for side in size)):
+            raise ValueError(f"image_size: needs one or two numbers from {MIN_SIDE} to {MAX_SIDE}, not {list(size)}")
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """How images of the user's own are converted."""
+        return ImageOptions(self.image_mode, self.image_size, self.resize, self.strict)
 
     def _check_dataset(self, info: DatasetInfo) -> None:
         check_image_size(self.model, self.channels, info)

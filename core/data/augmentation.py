@@ -1,4 +1,4 @@
-"""Data augmentation by random shifts of a few pixels."""
+"""Data augmentation by random shifts of a few pixels and random mirroring."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def shifted(images: Tensor, max_shift: int, generator: torch.Generator) -> Tenso
     image = torch.arange(n, device=images.device)[:, None, None, None]
     channel = torch.arange(channels, device=images.device)[:, None, None]
     return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images, (N, C, H, W), left to right, chosen by `generator`, on any device."""
+    chosen = torch.rand(len(images), generator=generator, device=generator.device, dtype=torch.float32) < 0.5
+    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import warnings
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File
+from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File, ImageOptions, is_path
 from core.config.numbers import whole_number
 from core.data import glyphs
 from core.data.download import download
 from core.data.idx import Idx, read_idx
+from core.data.prepared import Prepared, prepare
 from core.errors import DatasetError
 from core.generators import WithResult
 from core.runs.events import Event, Warned
@@ -30,8 +32,8 @@ SPLITS = ("train", "test")
 class LabeledImages(NamedTuple):
     """Images and labels, in file order."""
 
-    images: Tensor  # (N, 1, 28, 28) uint8; 0 is background
-    labels: Tensor  # (N,) int64, 0 to 9
+    images: Tensor  # (N, C, H, W) uint8; memory-mapped if the dataset is the user's own
+    labels: Tensor  # (N,) int64, from 0; -1 without classes
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Located:
     """A complete, verified dataset: its name, its files and the SHA-256 of its images."""
 
     name: str  # never "auto"
-    directory: Path  # the folder of its files
+    directory: Path  # the folder of its files, or the folder or file of the user's own images
     files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if glyphs are drawn in memory
     digests: dict[str, str]
     drawn: int = 0  # images per split to draw in memory, if there are no files
+    prepared: Prepared | None = None  # a dataset of the user's own
 
     def sha256(self, split: str = "train") -> str:
         """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`."""
@@ -69,38 +72,49 @@ def search_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def load_dataset(
-    name: str = "auto", root: str | os.PathLike[str] | None = None, split: str = "train", limit: int | None = None
+    name: str = "auto",
+    root: str | os.PathLike[str] | None = None,
+    split: str = "train",
+    limit: int | None = None,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
 ) -> LabeledImages:
-    """Load one split of a dataset, downloading or drawing it if necessary.
+    """Load one split of a dataset, downloading, drawing or decoding it if necessary.
 
     Args:
         name: "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn on this machine) or "auto" (MNIST; if it
-            cannot be downloaded, glyphs with a Python warning).
+            cannot be downloaded, glyphs with a Python warning), or a path to images (`core.data.prepared`).
         root: Folder with the files; None: the folders of `search_roots`.
         split: "train" or "test".
         limit: Use only the first `limit` images; None: all.
+        options: How images of the user's own are converted, as by `TrainConfig.image_options`.
 
     Returns:
-        Images (N, 1, 28, 28) uint8 and labels (N,) int64.
+        Images (N, C, H, W) uint8 and labels (N,) int64, -1 without classes.
 
     Raises:
         DatasetError: The dataset is unknown, damaged, not in `root`, or cannot be downloaded.
     """
-    search = WithResult(locate(name, root, (split,), limit=limit))
+    search = WithResult(locate(name, root, (split,), limit=limit, options=options))
     for event in search:
         if isinstance(event, Warned):
             warnings.warn(event.message, stacklevel=2)
     return read(search.result, split, limit)
 
 
-def load_local(name: str, *, split: str = "test", limit: int | None = None) -> LabeledImages:
+def load_local(
+    name: str,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
+) -> LabeledImages:
     """`load_dataset` without downloading.
 
     Raises:
         DatasetError: The dataset is unknown or not on this machine.
     """
-    if name == "glyphs":
-        return load_dataset(name, split=split, limit=limit)
+    if name == "glyphs" or is_path(name):
+        return load_dataset(name, split=split, limit=limit, options=options)
     for folder in search_roots() if name in SOURCES else ():
         if located := _find(folder, name, (split,)):
             return read(located, split, limit)
@@ -116,6 +130,7 @@ def locate(
     *,
     limit: int | None = None,
     download_to_root: bool = False,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
 ) -> Generator[Event, None, Located]:
     """Find a dataset, and download or draw it if necessary.
 
@@ -127,9 +142,10 @@ def locate(
         splits: Required splits.
         limit: Most images per split that will be read. A few glyphs are drawn in memory instead of 70,000 in the cache.
         download_to_root: Download to `root` if the dataset is not there.
+        options: How images of the user's own are converted.
 
     Yields:
-        Download and Warned events.
+        Download, Preparing and Warned events.
 
     Returns:
         The location of the dataset.
@@ -137,11 +153,17 @@ def locate(
     Raises:
         DatasetError: The dataset is unknown, damaged or cannot be downloaded.
     """
-    if name not in names():
-        raise DatasetError(f"Unknown dataset {name!r}; choose one of: {', '.join(names())}.")
+    if name not in names() and not is_path(name):
+        raise DatasetError(
+            f"Unknown dataset {name!r}; choose one of: {', '.join(names())}; or a path such as ./{name}."
+        )
     for split in splits:
         _check_split(split)
     limit = _checked_limit(limit)
+    if is_path(name):
+        source_path = Path(os.path.abspath(os.path.expanduser(name)))
+        prepared = yield from prepare(source_path, options, cache_directory())
+        return Located(str(source_path), source_path, {}, prepared.digests, prepared=prepared)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
     source = "mnist" if name == "auto" else name
@@ -196,6 +218,9 @@ def read(located: Located, split: str, limit: int | None = None) -> LabeledImage
 
     _check_split(split)
     limit = _checked_limit(limit)
+    if located.prepared is not None:
+        values, labels_of = located.prepared.read(split)
+        return LabeledImages(torch.from_numpy(values[:limit]), torch.from_numpy(labels_of[:limit]))
     if not located.files:
         images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
         return LabeledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
@@ -210,6 +235,13 @@ def read(located: Located, split: str, limit: int | None = None) -> LabeledImage
     if classes.max() >= CLASSES:
         raise DatasetError(f"{label_path} has the label {int(classes.max())}; labels must be 0 to {CLASSES - 1}.")
     return LabeledImages(pixels.view(length, 1, IMAGE_SIZE, IMAGE_SIZE), classes)
+
+
+def images_digest(located: Located, data: LabeledImages, split: str = "train") -> str:
+    """SHA-256 of images that `read` returned; for a whole dataset of the user's own, that of its cache."""
+    if located.prepared is not None and len(data.images) == located.prepared.count(split):
+        return located.digests[split]
+    return hashlib.sha256(data.images.contiguous().numpy().data).hexdigest()
 
 
 def _first(file: Idx, length: int) -> bytearray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 import torch
 from torch import Tensor
 
-from core.config.datasets import CLASSES
+from core.config.datasets import CLASSES, ImageOptions
 from core.config.numbers import whole_number
 from core.config.sampling import Sampling, SamplingOptions, describe_sampling, resolve_sampling
 from core.data import datasets
@@ -116,7 +116,7 @@ def evaluate(
     n, seed = whole_number(n, "n"), whole_number(seed, "seed")
     chosen, classes = resolve_sampling(model.config, 1, steps=steps, **options)
     _check_cas(cas, classes is not None, model.name)
-    reference = yield from prepare(model.config.dataset, data_root, limit, n)
+    reference = yield from prepare(model.config.dataset, data_root, limit, n, options=model.config.image_options)
     labels = None if classes is None else reference.validation.labels[:n]
     start = time.monotonic()
     parts = []
@@ -153,14 +153,19 @@ def quick_scores(
 
 
 def prepare(
-    name: str, root: str | Path | None = None, limit: int | None = None, n: int | None = None
+    name: str,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    n: int | None = None,
+    *,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
 ) -> Generator[EvaluationProgress | Event, None, Reference]:
     """Load the dataset and its classifiers, training missing ones.
 
     Raises:
         MinidiffError: The dataset is not available, or `n` exceeds its validation images (checked before training).
     """
-    located = yield from datasets.locate(name, root, limit=limit)
+    located = yield from datasets.locate(name, root, limit=limit, options=options)
     train, test = datasets.read(located, "train", limit), datasets.read(located, "test", limit)
     _, validation = feature_classifiers.split(len(train.images))
     if n is not None:

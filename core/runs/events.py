@@ -87,6 +87,17 @@ class Download(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing(Event):
+    """Images of a dataset prepared so far; `total` is None if it is not known."""
+
+    kind: ClassVar[str] = "preparing"
+    name: str
+    doing: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
     """One window of steps: mean, minimum and maximum loss, and throughput."""
 
@@ -206,6 +217,7 @@ TYPES: dict[str, type[Event]] = {
         Resumed,
         DatasetLoaded,
         Download,
+        Preparing,
         Progress,
         Epoch,
         Preview,

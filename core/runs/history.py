@@ -23,6 +23,7 @@ from core.runs.events import (
     Failed,
     Finished,
     Paused,
+    Preparing,
     Preview,
     Progress,
     Resumed,
@@ -151,7 +152,7 @@ class RunHistory:
         self.started: Started | Resumed | None = None
         self.dataset: DatasetLoaded | None = None
         self.lifecycle: Event | None = None  # the last event that changed the run's status
-        self.download: Download | None = None
+        self.download: Download | Preparing | None = None  # before the data is loaded
         self.last: Event | None = None
         self._steady: Progress | None = None  # the first window since training started or continued after a pause
 
@@ -183,7 +184,7 @@ class RunHistory:
             case DatasetLoaded():
                 self.dataset = event
                 self.download = None
-            case Download():
+            case Download() | Preparing():
                 self.download = event
                 return
             case Progress():
@@ -271,6 +272,9 @@ def in_words(event: Event) -> str:
                 return f"rendering digits: {event.received / (event.total or 1):.0%}"
             total = f" of {file_size(event.total)}" if event.total else ""
             return f"downloading {event.file}: {file_size(event.received)}{total}"
+        case Preparing():
+            total = f" of {event.total:,}" if event.total is not None else ""
+            return f"{event.doing}: {event.done:,}{total}"
         case Progress():
             return f"step {event.step:,}: loss {loss_text(event.loss)}, {event.images_per_second:,.0f} images/s"
         case Epoch():

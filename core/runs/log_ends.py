@@ -28,7 +28,8 @@ HEAD_BYTES, TAIL_BYTES = 4_096, 65_536
 MAX_HEAD_BYTES = 1_048_576  # until the dataset is found: a slow download logs many events before it
 _KIND = re.compile(rb'\{"event": ?"(\w+)"')  # the start of every line that a trainer writes
 _DATASET = re.compile(rb'"event": ?"dataset"')
-_TIME_ONLY = {"download", "preview", "evaluated", "checkpoint", "warning"}  # kinds of which only the time is used
+# Kinds of which only the time is used.
+_TIME_ONLY = {"download", "preparing", "preview", "evaluated", "checkpoint", "warning"}
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from core.runs.events import (
     Event,
     Failed,
     Finished,
+    Preparing,
     Resumed,
     Started,
     Stopped,
@@ -105,7 +106,7 @@ class RunWriter:
                 f"cannot write {self.path / EVENTS}: {error.strerror}; {remedy(error)}, then resume"
             ) from None
         self._has_started |= isinstance(event, Started | Resumed)
-        self._has_trained |= not isinstance(event, Started | Resumed | DatasetLoaded | Download | Warned)
+        self._has_trained |= not isinstance(event, Started | Resumed | DatasetLoaded | Download | Preparing | Warned)
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the config with everything resolved at startup, so that the run can be reproduced.

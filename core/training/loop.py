@@ -12,11 +12,11 @@ import torch
 
 from core.compute.device_memory import memory_free, memory_held, out_of_memory_error, within_memory
 from core.compute.torch_settings import TorchSettings
+from core.config.datasets import is_path
 from core.config.training import TrainConfig
 from core.data import datasets
 from core.diffusion.frames import shrunk, to_uint8
 from core.errors import NotFinite, RunError, TrainingError
-from core.evaluation.feature_classifiers import images_sha256
 from core.evaluation.scores import EvaluationProgress, Reference, prepare, quick_scores
 from core.generators import WithResult
 from core.runs.directory import STATE
@@ -98,6 +98,14 @@ class TrainingLoop:
         """All events in order; the last is `Finished` or `Stopped`."""
         saved = read_checkpoint(self.run.path, self.config) if self.run is not None else None
         device, self.config = choose_device(self.config, self._requested_device, self._distributed)
+        if self.config.dataset_info is None and is_path(self.config.dataset):
+            try:
+                yield from self._inspect_data()
+            except StopRequested as request:
+                yield from self.stop(request.reason)
+                self._distributed.broadcast(None)
+                self._interrupts.raise_received()
+                return
         self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
         self._devices = self._distributed.gather_results(self._distributed.device_name(device))
         train = closing(self._train(device, saved))
@@ -206,15 +214,10 @@ class TrainingLoop:
         Raises:
             StopRequested: during the download.
         """
-        with WithResult(datasets.locate(self.config.dataset, self.config.data_root, limit=self.config.limit)) as search:
-            for event in search:
-                yield event
-                if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
-                    raise StopRequested("while the data was being downloaded")
-        located = search.result
+        located = yield from self._locate_data()
         train = datasets.read(located, "train", self.config.limit)
         test = datasets.read(located, "test", self.config.limit)
-        sha256 = images_sha256(train)
+        sha256 = datasets.images_digest(located, train)
         if self._progress.data_sha256 not in ("", sha256):
             raise RunError(
                 f"the {located.name} images found in {located.directory} are not those that this run was trained on; "
@@ -249,6 +252,31 @@ class TrainingLoop:
                 "available; if it runs out, use --fit-memory or a smaller --batch-size"
             )
         return datasets.LabeledImages(test.images.to(trainer.device), test.labels.to(trainer.device))
+
+    def _locate_data(self) -> Generator[Event, None, datasets.Located]:
+        """Find the dataset; download or decode it if necessary.
+
+        Raises:
+            StopRequested: in the meantime.
+        """
+        config = self.config
+        search = datasets.locate(config.dataset, config.data_root, limit=config.limit, options=config.image_options)
+        with WithResult(search) as events:
+            for event in events:
+                yield event
+                if self._interrupts.received is not None or (self.run and self.run.requests.is_pending("stop")):
+                    raise StopRequested("while the data was being prepared")
+        return events.result
+
+    def _inspect_data(self) -> Iterator[Event]:
+        """Read the shape and classes of the user's own images into the config, before the network is built."""
+        located = yield from self._locate_data()
+        assert located.prepared is not None
+        info = located.prepared.info
+        if self.config.class_conditional and not info.classes:
+            yield Warned(message=f"the images in {located.name} have no labels: training without class conditioning")
+        conditional = self.config.class_conditional and info.classes > 0
+        self._change_config(dataset_info=info, class_conditional=conditional)
 
     def _change_config(self, **changes: Any) -> None:
         """Change options and record them in the run directory."""

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.compute.compile_cache import secure_compile_cache
-from core.compute.device_memory import is_out_of_memory
+from core.compute.device_memory import is_out_of_memory, memory_free
 from core.compute.precision import in_precision
-from core.compute.seeding import CORRUPTION, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
+from core.compute.seeding import CORRUPTION, FLIP, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
 from core.compute.torch_settings import training_mode
 from core.config.training import TrainConfig
-from core.data.augmentation import padded, shifted
+from core.data.augmentation import flipped, padded, shifted
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target
 from core.diffusion.samplers import call_network
@@ -31,6 +31,7 @@ from core.training.optimizer import Optimizer
 from core.training.state import state_parts
 
 PREVIEWS, PREVIEW_SEED = 8, 0
+MAX_DATA_SHARE = 0.5  # of the free memory of a GPU that training images may take
 VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 
 
@@ -83,9 +84,15 @@ class Trainer:
         self._order = torch.empty(0, dtype=torch.int64, device=device)
 
     def set_data(self, images: Tensor, labels: Tensor) -> None:
-        """Move training images, (N, C, H, W) uint8, and labels, (N,) int64, to the device."""
+        """Use training images, (N, C, H, W) uint8, and labels, (N,) int64.
+
+        They move to the device, unless they would fill its memory: then each batch does. Memory-mapped images stay
+        where they are on a CPU.
+        """
         with training_mode(self.device):
-            self.images = padded(images, self.config.augment_shift).to(self.device)
+            free = memory_free(self.device)
+            fits = self.device.type == "cpu" or free is None or images.nbytes < MAX_DATA_SHARE * free
+            self.images = images.to(self.device) if fits else images
             self.labels = labels.to(self.device)
 
     def compile(self) -> None:
@@ -120,11 +127,13 @@ class Trainer:
             self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
             self._epoch = epoch
         chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
-        images = self.images.index_select(0, chosen)
-        if self.config.augment_shift:
-            images = shifted(
-                images, self.config.augment_shift, generator_for(self.config.seed, SHIFT, step, self.device)
-            )
+        images = self.images.index_select(0, chosen.to(self.images.device))
+        if images.device != self.device:
+            images = images.pin_memory().to(self.device, non_blocking=True)
+        if shift := self.config.augment_shift:
+            images = shifted(padded(images, shift), shift, generator_for(self.config.seed, SHIFT, step, self.device))
+        if self.config.flip:
+            images = flipped(images, generator_for(self.config.seed, FLIP, step, self.device))
         return images.float().div_(255), self.labels[chosen]
 
     def train_step(self) -> tuple[Tensor, int]:

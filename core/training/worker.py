@@ -13,7 +13,6 @@ from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data import datasets
 from core.errors import MinidiffError, RunError
-from core.evaluation.feature_classifiers import images_sha256
 from core.generators import result_of
 from core.system.signals import Interrupts
 from core.training.distributed import REFUSAL, DistributedContext
@@ -65,9 +64,11 @@ def _pick_device(distributed: DistributedContext, config: TrainConfig) -> tuple[
 
 def _load_data(trainer: Trainer, message: dict[str, Any]) -> tuple[None, str]:
     """Load the images that the main process trains on."""
-    located = result_of(datasets.locate(message["dataset"], trainer.config.data_root, limit=trainer.config.limit))
-    train = datasets.read(located, "train", trainer.config.limit)
-    if images_sha256(train) != message["sha256"]:
+    config = trainer.config
+    search = datasets.locate(message["dataset"], config.data_root, limit=config.limit, options=config.image_options)
+    located = result_of(search)
+    train = datasets.read(located, "train", config.limit)
+    if datasets.images_digest(located, train) != message["sha256"]:
         raise RunError(f"the {located.name} images in {located.directory} are not those of the main process")
     trainer.set_data(train.images, train.labels)
     if message["compile"]:

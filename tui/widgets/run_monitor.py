@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Label, ProgressBar, Static
 
-from core.runs.events import Checkpoint, Failed, Finished, Preview, Resumed, Started, Stopped, Warned
+from core.runs.events import Checkpoint, Failed, Finished, Preparing, Preview, Resumed, Started, Stopped, Warned
 from core.runs.history import RunHistory, current_epoch, in_words
 from core.runs.status import Status
 from core.text import memory_size
@@ -111,7 +111,12 @@ class RunMonitor(Vertical):
     def _show_progress(self, history: RunHistory, status: Status) -> None:
         bar = self.query_one(ProgressBar)
         if history.download is not None and history.dataset is None:
-            bar.update(total=history.download.total, progress=history.download.received)
+            bar.update(
+                total=history.download.total,
+                progress=history.download.done
+                if isinstance(history.download, Preparing)
+                else history.download.received,
+            )
         elif history.total_steps:
             bar.update(total=history.total_steps, progress=history.step)
         else:
@@ -160,7 +165,7 @@ class RunMonitor(Vertical):
 
 def _phase(history: RunHistory, status: Status) -> str:
     if status is Status.RUNNING and history.dataset is None and history.download is not None:
-        return "downloading data"
+        return "preparing data" if isinstance(history.download, Preparing) else "downloading data"
     if status is Status.RUNNING and _is_warming_up(history):
         return "starting"
     return str(status)
