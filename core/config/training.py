@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from core.config.architecture import ModelName, SizeName, check_channels, check_image_size, model_options
-from core.config.datasets import INFO, MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions, is_path
+from core.config.datasets import INFO, MAX_SIDE, MIN_SIDE, UNMIRRORED, DatasetInfo, ImageOptions, is_path
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
@@ -57,7 +57,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tutorial": {**_TUTORIAL, "model": "unet2d", "channels_last": False},  # True is faster
 }
 MAX_COUNT = 1_000_000_000  # of images, steps or epochs
-UNMIRRORED = ("auto", "mnist", "kmnist", "glyphs")  # datasets of characters
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
 

@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from core.config.datasets import MAX_CLASSES
+from core.config.datasets import MAX_CLASS_NAME, MAX_CLASSES
 from core.data.image_files import SUFFIXES
 from core.errors import DatasetError
 from core.text import sanitize
 
 # Names of folders that hold a split.
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(("test", "val", "valid", "validation"), "test")
-CLASS_NAME_LENGTH = 64
 
 
 class ImageFile(NamedTuple):
     """An image file of a folder."""
 
-    path: Path
+    path: str
     label: int  # -1 without classes
     split: str  # "train", "test", or "" if the folder has no splits
 
@@ -37,7 +36,7 @@ def list_images(root: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
         DatasetError: There are no images, images beside class folders, or too many classes.
     """
     root = _descend(root)
-    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    folders = _folders(root)
     splits = [SPLITS.get(folder.name.lower(), "") for folder in folders]
     if sorted(splits) == ["test", "train"] and not _images(root):
         parts = [(split, _class_folders(folder), folder) for split, folder in zip(splits, folders, strict=True)]
@@ -65,51 +64,56 @@ def unique_names(names: list[str]) -> tuple[str, ...]:
     """Class names for display: printable, at most 64 characters, and different from one another."""
     shown: list[str] = []
     for name in names:
-        short = sanitize(name).strip()[:CLASS_NAME_LENGTH] or "?"
-        shown.append(short if short not in shown else f"{short[: CLASS_NAME_LENGTH - 8]} ({len(shown)})")
+        short = sanitize(name).strip()[:MAX_CLASS_NAME] or "?"
+        shown.append(short if short not in shown else f"{short[: MAX_CLASS_NAME - 8]} ({len(shown)})")
     return tuple(shown)
 
 
 def _descend(root: Path) -> Path:
     """The first folder, from `root` down, that contains more than one other folder."""
-    while True:
-        entries = _entries(root)
-        if len(entries) != 1 or not entries[0].is_dir():
-            return root
-        root = entries[0]
+    while len(entries := _entries(root)) == 1 and entries[0].is_dir():
+        root = Path(entries[0].path)
+    return root
 
 
-def _class_folders(root: Path) -> dict[str, list[Path]]:
+def _class_folders(root: Path) -> dict[str, list[str]]:
     """The images of each class folder, by its name; folders without images are left out."""
-    below = {folder.name: sorted(_images_below(folder)) for folder in _entries(root) if folder.is_dir()}
+    below = {folder.name: sorted(_images_below(folder)) for folder in _folders(root)}
     classes = {name: images for name, images in below.items() if images}
     if classes and (loose := _images(root)):
         raise DatasetError(
-            f"{root} has images ({loose[0].name}) beside folders with images ({next(iter(classes))}); move the images "
-            "into class folders, or all into one folder to train without classes"
+            f"{root} has images ({os.path.basename(loose[0])}) beside folders with images ({next(iter(classes))}); "
+            "move the images into class folders, or all into one folder to train without classes"
         )
     return classes
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """What a folder contains, without hidden entries, in order of name."""
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
     except OSError as error:
         raise DatasetError(f"cannot read {folder}: {error.strerror}; choose another folder") from None
-    return sorted(folder / name for name in names if not name.startswith(".") and name != "__MACOSX")
+    return sorted(visible, key=lambda entry: entry.name)
 
 
-def _images(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+def _folders(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
+def _images(folder: Path) -> list[str]:
+    return [entry.path for entry in _entries(folder) if _is_image(entry.name) and entry.is_file()]
+
+
+def _images_below(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
+        yield from (os.path.join(parent, name) for name in names if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
 def _contents(root: Path) -> str:

@@ -19,7 +19,7 @@ MAX_PROCESSES = 16
 POLL_SECONDS = 0.1
 
 
-def read_headers(files: list[Path], scratch: Path) -> Generator[int, None, list[Header | str]]:
+def read_headers(files: list[str], scratch: Path) -> Generator[int, None, list[Header | str]]:
     """The header of each file, or why it cannot be read; yields the number of files done.
 
     Raises:
@@ -30,7 +30,7 @@ def read_headers(files: list[Path], scratch: Path) -> Generator[int, None, list[
 
 
 def decode_files(
-    files: list[Path], target: Target, scratch: Path
+    files: list[str], target: Target, scratch: Path
 ) -> Generator[int, None, tuple[NDArray[np.uint8], list[str | None]]]:
     """Decode files into a memory-mapped array in `scratch`; yields the number of files done.
 
@@ -47,21 +47,20 @@ def decode_files(
 
 
 def _run(
-    files: list[Path], target: Target | None, images: NDArray[np.uint8] | None, scratch: Path
+    files: list[str], target: Target | None, images: NDArray[np.uint8] | None, scratch: Path
 ) -> Generator[int, None, list[Header | str | None]]:
-    names = [str(file) for file in files]
     if len(files) <= FEW:
         results: list[Header | str | None] = []
-        for start in range(0, len(names), REPORT):
-            results += process(names[start : start + REPORT], start, target, images)
+        for start in range(0, len(files), REPORT):
+            results += process(files[start : start + REPORT], start, target, images)
             yield len(results)
         return results
     count = min(cores(), MAX_PROCESSES)
-    share = -(-len(names) // count)
+    share = -(-len(files) // count)
     children = []
     try:
         for part in range(count):
-            job = {"files": names[part * share : (part + 1) * share], "first": part * share, "target": target}
+            job = {"files": files[part * share : (part + 1) * share], "first": part * share, "target": target}
             (scratch / f"job-{part}.json").write_text(json.dumps(job))
             (scratch / f"done-{part}").write_bytes(b"")
             with (scratch / f"report-{part}").open("wb") as output:
@@ -69,12 +68,12 @@ def _run(
         for part, child in enumerate(children):
             while subprocesses.running(child, POLL_SECONDS):
                 done = sum((scratch / f"done-{other}").stat().st_size for other in range(count))
-                yield min(done * REPORT, len(names))
+                yield min(done * REPORT, len(files))
             if child.returncode != 0:
                 last = (scratch / f"report-{part}").read_text(errors="replace").strip().rpartition("\n")[2]
                 raise DatasetError(f"decoding the images failed ({last or 'the process was killed'}); try again")
     finally:
         for child in children:
             subprocesses.end(child)
-    yield len(names)
+    yield len(files)
     return [result for part in range(count) for result in json.loads((scratch / f"result-{part}.json").read_text())]

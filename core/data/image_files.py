@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,15 +128,17 @@ def process(files: list[str], first: int, target: Target | None, images: Bytes |
         Per file its header, or None if it was decoded, or why it cannot be read.
     """
     results: list[Header | str | None] = []
-    for index, file in enumerate(files, start=first):
-        try:
-            if target is None or images is None:
-                results.append(read_header(Path(file)))
-            else:
-                images[index] = decode(Path(file), target)
-                results.append(None)
-        except READ_ERRORS as error:
-            results.append(reason(error))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about odd metadata
+        for index, file in enumerate(files, start=first):
+            try:
+                if target is None or images is None:
+                    results.append(read_header(Path(file)))
+                else:
+                    images[index] = decode(Path(file), target)
+                    results.append(None)
+            except READ_ERRORS as error:
+                results.append(reason(error))
     return results
 
 

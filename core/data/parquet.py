@@ -18,7 +18,7 @@ def parquet_files(path: Path) -> list[Path]:
     """The Parquet files at `path`, a file or a folder; empty if there are none."""
     if path.suffix == ".parquet":
         return [path]
-    return sorted(path.rglob("*.parquet")) if path.is_dir() else []
+    return sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")]) if path.is_dir() else []
 
 
 def extract(files: list[Path], scratch: Path) -> Generator[int, None, tuple[list[ImageFile], tuple[str, ...]]]:
@@ -54,7 +54,7 @@ def extract(files: list[Path], scratch: Path) -> Generator[int, None, tuple[list
                     target = scratch / f"{number:04}-{len(images):08}"
                     target.write_bytes(content)
                     label = row[label_column] if label_column else -1
-                    images.append(ImageFile(target, label if isinstance(label, int) else -1, _split(file)))
+                    images.append(ImageFile(str(target), label if isinstance(label, int) else -1, _split(file)))
                 yield len(images)
         except (OSError, pyarrow.ArrowException, KeyError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

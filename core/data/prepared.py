@@ -96,7 +96,8 @@ def prepare(source: Path, options: ImageOptions, cache: Path) -> Generator[Event
         try:
             record = yield from _decode(source, files, class_names, options, scratch)
             _discard_old(home)
-            if not directory.exists():  # another process may have made it in the meantime
+            if _read_record(directory) is None:  # else another process has made it in the meantime
+                shutil.rmtree(directory, ignore_errors=True)  # damaged
                 os.rename(scratch, directory)
         except OSError as error:
             raise _unwritable(cache, error) from error
@@ -120,17 +121,17 @@ def _stamp(source: Path) -> tuple[list[ImageFile], tuple[str, ...], list[tuple[s
         raise DatasetError(f"there is no {source}; use a folder of images, or an array or Parquet file")
     files: list[ImageFile] = []
     class_names: tuple[str, ...] = ()
-    paths = parquet.parquet_files(source)
+    paths = [str(path) for path in parquet.parquet_files(source)]
     if not paths and source.is_dir():
         files, class_names = list_images(source)
         paths = [file.path for file in files]
     elif not paths and source.suffix not in arrays.SUFFIXES:
         raise DatasetError(f"{source} is not a folder, nor a .npz, .npy, .safetensors or .parquet file")
     try:
-        states = [(path, path.stat()) for path in paths or [source]]
+        states = [(path, os.stat(path)) for path in paths or [str(source)]]
     except OSError as error:
         raise DatasetError(f"cannot read {error.filename}: {error.strerror}") from None
-    return files, class_names, [(str(path), state.st_size, state.st_mtime_ns) for path, state in states]
+    return files, class_names, [(path, state.st_size, state.st_mtime_ns) for path, state in states]
 
 
 def _read_record(directory: Path) -> _Record | None:

@@ -64,7 +64,7 @@ def test_changed_validates_again() -> None:
         ({"seed": 2**63}, ["seed"]),
         ({"preset": "fast"}, ["preset", "'quick' or 'tutorial'", "fast"]),
         ({"model": "gan"}, ["model", "'basic_unet' or 'unet2d'", "gan"]),
-        ({"dataset": "cifar"}, ["dataset", "'mnist'", "cifar"]),
+        ({"dataset": "cifar"}, ["dataset", "fashion-mnist", "./cifar"]),
         ({"device": "tpu"}, ["device", "cuda:N", "tpu"]),
         ({"device": "cuda:x"}, ["device", "cuda:x"]),
         ({"name": "a/b"}, ["name", "a/b"]),

@@ -36,6 +36,10 @@ LATER_OPTIONS = (
     "weighting",
     "label_dropout",
     "deterministic",
+    "image_mode",
+    "resize",
+    "strict",
+    "flip",
 )
 
 

@@ -231,7 +231,18 @@ def test_fields_of_a_newer_version_are_skipped() -> None:
 
 def test_every_documented_event_type_exists() -> None:
     assert set(TYPES) == {
-        *("started", "resumed", "dataset", "download", "progress", "epoch", "preview", "evaluated", "checkpoint"),
+        *(
+            "started",
+            "resumed",
+            "dataset",
+            "download",
+            "preparing",
+            "progress",
+            "epoch",
+            "preview",
+            "evaluated",
+            "checkpoint",
+        ),
         *("paused", "continued", "warning", "stopped", "finished", "failed"),
     }
 

@@ -43,7 +43,7 @@ async def test_every_option_has_an_entry_with_help(tmp_path: Path) -> None:
             entry = app.train.query_one(f"#field-{name}")
             assert isinstance(entry, Input | Select | Switch)
             assert entry.disabled or help_of(app, name).startswith(option.description or "")
-        assert isinstance(app.train.query_one("#field-dataset"), Select)
+        assert isinstance(app.train.query_one("#field-model"), Select)
         assert isinstance(app.train.query_one("#field-deterministic"), Switch)
 
 
@@ -145,7 +145,7 @@ async def test_the_arrow_keys_reach_the_last_row_of_a_scrolling_form(tmp_path: P
 
 async def test_a_form_with_enough_room_shows_all_options(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
-    async with app.run_test(size=(200, 60)) as pilot:
+    async with app.run_test(size=(200, 66)) as pilot:
         await pilot.pause()
         rows = [app.train.query_one(f"#field-{name}").region for name in option_fields()]
         assert all(row.area for row in rows)
@@ -210,6 +210,9 @@ async def test_a_disabled_prediction_cannot_be_chosen(tmp_path: Path) -> None:
         assert choice(app, "prediction").value == "clean"
 
 
+FOR_PATHS = {"image_mode", "image_size", "resize", "strict"}
+
+
 @pytest.mark.parametrize(
     ("model", "idle"),
     [
@@ -224,7 +227,13 @@ async def test_options_that_do_not_apply_are_disabled_and_omitted(tmp_path: Path
         choice(app, "size").value = "base"
         choice(app, "model").value = model
         await pilot.pause()
+        assert {
+            name for name in option_fields() if app.train.query_one(f"#field-{name}").disabled
+        } == idle | FOR_PATHS | {"flip"}
+        app.train.query_one("#field-dataset", Input).value = "./pictures"
+        await pilot.pause()
         assert {name for name in option_fields() if app.train.query_one(f"#field-{name}").disabled} == idle
+        app.train.query_one("#field-dataset", Input).value = "auto"
         config = form_of(app).config()
         assert config.size == ("base" if model == "patch_unet" else None)
         assert config.class_conditional is (model != "basic_unet")

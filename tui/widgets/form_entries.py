@@ -7,9 +7,11 @@ import typing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Switch
 
+from core.config.datasets import INFO, UNMIRRORED
 from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ EMPTY = {
     "channels": "model default",
     "layers_per_block": "model default",
     "limit": "all",
+    "image_size": "their own",
     "data_root": "auto",
     "micro_batch": "whole batch",
     "threads": "torch default",
@@ -49,7 +52,15 @@ def entry_for(name: str, field: FieldInfo, placeholder: str = "") -> Widget:
     if kind is bool:
         return Switch(bool(field.default), animate=False, id=widget_id)
     default = "" if field.default is None else format_value(field.default)
-    return Input(default, placeholder=empty if optional else "", compact=True, select_on_focus=False, id=widget_id)
+    suggester = SuggestFromList(INFO) if name == "dataset" else None
+    return Input(
+        default,
+        placeholder=empty if optional else "",
+        suggester=suggester,
+        compact=True,
+        select_on_focus=False,
+        id=widget_id,
+    )
 
 
 def read(entry: Widget, field: FieldInfo) -> Any:
@@ -101,6 +112,11 @@ def unused_options(values: Mapping[str, Any]) -> dict[str, str]:
         unused["class_conditional"] = "basic_unet is unconditional"
     if not values["class_conditional"]:
         unused["label_dropout"] = "needs class_conditional"
+    if values["dataset"] in INFO:
+        reason = "only for a path to your own images"
+        unused |= dict.fromkeys(("image_mode", "image_size", "resize", "strict"), reason)
+    if values["dataset"] in UNMIRRORED:
+        unused["flip"] = "mirrored characters are wrong"
     if values["optimizer"] == "adam":
         unused["weight_decay"] = "adam has no weight decay"
     return unused

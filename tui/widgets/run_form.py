@@ -47,7 +47,7 @@ FIRST = (
     "name",
     "root",
 )
-ALL_FIT = 55  # height of a form that fits every option
+ALL_FIT = 60  # height of a form that fits every option
 
 
 class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
@@ -352,9 +352,11 @@ class RunForm(Vertical):
         line.update(text, layout=False)
 
     @on(Input.Changed)
-    def _input_changed(self) -> None:
+    def _input_changed(self, event: Input.Changed) -> None:
         if self.query_one("#message").has_class("-wrong"):
             self.clear_error()
+        if event.input is self._entries["dataset"]:
+            self._resolve()
         self._update_changes()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
