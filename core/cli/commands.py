@@ -348,6 +348,8 @@ def download(
     from core.cli.progress import event_display
     from core.data import datasets
 
+    if dataset == "sprites":
+        raise MinidiffError("sprites are drawn in memory when they are needed; there is nothing to download")
     if dataset == "glyphs" and data_root is not None:
         raise MinidiffError("glyphs are rendered into the user's cache, not downloaded; omit --data-root")
     search = WithResult(datasets.locate(dataset, data_root, download_to_root=True))

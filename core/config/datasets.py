@@ -46,11 +46,18 @@ class DatasetInfo(BaseModel):
 DIGITS = DatasetInfo()
 _FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+_SPRITES = (
+    *("ghost", "mushroom", "potion", "heart", "sword", "tree"),
+    *("house", "fish", "cat", "robot", "crown", "rocket"),
+)
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 INFO = {
     "mnist": DIGITS,
     "fashion-mnist": DatasetInfo(class_names=_FASHION),
     "kmnist": DatasetInfo(class_names=_HIRAGANA),
+    "cifar10": DatasetInfo(channels=3, height=32, width=32, class_names=_CIFAR10),
     "glyphs": DIGITS,
+    "sprites": DatasetInfo(channels=3, height=16, width=16, class_names=_SPRITES),
     "auto": DIGITS,
 }
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File
+from core.config.datasets import CLASSES, IMAGE_SIZE, INFO, SOURCES, File
 from core.config.numbers import whole_number
-from core.data import glyphs
+from core.data import glyphs, sprites
 from core.data.download import download
 from core.data.idx import Idx, read_idx
 from core.errors import DatasetError
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "test")
+_DRAWN = {"glyphs": glyphs, "sprites": sprites}  # modules with `draw` and `COUNTS`
 
 
 class LabeledImages(NamedTuple):
     """Images and labels, in file order."""
 
-    images: Tensor  # (N, 1, 28, 28) uint8; 0 is background
-    labels: Tensor  # (N,) int64, 0 to 9
+    images: Tensor  # (N, C, H, W) uint8; in images of digits 0 is background
+    labels: Tensor  # (N,) int64, from 0
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,22 @@ class Located:
     """A complete, verified dataset: its name, its files and the SHA-256 of its images."""
 
     name: str  # never "auto"
-    directory: Path  # the folder of its files
-    files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if glyphs are drawn in memory
+    directory: Path  # the folder of its files; `memory` if it needs none
+    files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if they are drawn in memory
     digests: dict[str, str]
-    drawn: int = 0  # images per split to draw in memory, if there are no files
+    drawn: int = 0  # most images per split to draw in memory, if there are no files
 
     def sha256(self, split: str = "train") -> str:
-        """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`."""
+        """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`.
+
+        That of sprites is of the images' bytes.
+        """
         return self.digests[split]
 
 
 def names() -> tuple[str, ...]:
     """All names that `locate` and `load_dataset` accept."""
-    return (*SOURCES, "glyphs", "auto")
+    return (*SOURCES, *_DRAWN, "auto")
 
 
 def cache_directory() -> Path:
@@ -74,14 +78,14 @@ def load_dataset(
     """Load one split of a dataset, downloading or drawing it if necessary.
 
     Args:
-        name: "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn on this machine) or "auto" (MNIST; if it
-            cannot be downloaded, glyphs with a Python warning).
+        name: "mnist", "fashion-mnist", "kmnist", "glyphs" or "sprites" (digits and colour figures drawn on this
+            machine) or "auto" (MNIST; if it cannot be downloaded, glyphs with a Python warning).
         root: Folder with the files; None: the folders of `search_roots`.
         split: "train" or "test".
         limit: Use only the first `limit` images; None: all.
 
     Returns:
-        Images (N, 1, 28, 28) uint8 and labels (N,) int64.
+        Images (N, C, H, W) uint8, for MNIST (N, 1, 28, 28), and labels (N,) int64.
 
     Raises:
         DatasetError: The dataset is unknown, damaged, not in `root`, or cannot be downloaded.
@@ -99,13 +103,13 @@ def load_local(name: str, *, split: str = "test", limit: int | None = None) -> L
     Raises:
         DatasetError: The dataset is unknown or not on this machine.
     """
-    if name == "glyphs":
+    if name in _DRAWN:
         return load_dataset(name, split=split, limit=limit)
     for folder in search_roots() if name in SOURCES else ():
         if located := _find(folder, name, (split,)):
             return read(located, split, limit)
     if name not in SOURCES:
-        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join(SOURCES)}, glyphs")
+        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join([*SOURCES, *_DRAWN])}")
     raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
 
 
@@ -123,7 +127,7 @@ def locate(
 
     Args:
         name: As for `load_dataset`.
-        root: Folder that must hold the dataset; None: the folders of `search_roots`. Glyphs ignore it.
+        root: Folder that must hold the dataset; None: the folders of `search_roots`. Glyphs and sprites ignore it.
         splits: Required splits.
         limit: Most images per split that will be read. A few glyphs are drawn in memory instead of 70,000 in the cache.
         download_to_root: Download to `root` if the dataset is not there.
@@ -144,6 +148,10 @@ def locate(
     limit = _checked_limit(limit)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
+    if name == "sprites":
+        counts = {split: min(limit or count, count) for split, count in sprites.COUNTS.items()}
+        digests = {split: sprites.digest(split, counts[split]) for split in splits}
+        return Located("sprites", Path("memory"), {}, digests, drawn=max(counts.values()))
     source = "mnist" if name == "auto" else name
     folders = search_roots(root)
     for folder in folders:
@@ -197,8 +205,11 @@ def read(located: Located, split: str, limit: int | None = None) -> LabeledImage
     _check_split(split)
     limit = _checked_limit(limit)
     if not located.files:
-        images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
-        return LabeledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+        source = _DRAWN[located.name]
+        available = min(located.drawn, source.COUNTS[split])
+        images, labels = source.draw(split, min(limit or available, available))
+        shape = INFO[located.name].shape
+        return LabeledImages(torch.from_numpy(images).view(-1, *shape), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     length = min(limit or count, count)
     image_path, label_path = located.files[split]
