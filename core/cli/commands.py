@@ -338,7 +338,7 @@ def doctor(*, root: Root = None, as_json: Json = False) -> int:
 
 @app.command
 def download(
-    dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
+    dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist, cifar10 or glyphs")] = "mnist",
     /,
     *,
     data_root: Annotated[Path | None, Parameter(help="folder to search and download to; default: the cache")] = None,

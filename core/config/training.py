@@ -15,7 +15,7 @@ from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
 
-DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "glyphs", "sprites"]
+DatasetName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "cifar10", "glyphs", "sprites"]
 PresetName = Literal["default", "quick", "tutorial"]
 PathName = Literal["mix", "flow", "vp"]
 PredictionName = Literal["clean", "noise", "velocity", "v"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, IMAGE_SIZE, INFO, SOURCES, File
+from core.config.datasets import CIFAR10, CLASSES, IMAGE_SIZE, INFO, SOURCES, File
 from core.config.numbers import whole_number
-from core.data import glyphs, sprites
+from core.data import cifar10, glyphs, sprites
 from core.data.download import download
 from core.data.idx import Idx, read_idx
 from core.errors import DatasetError
@@ -41,21 +41,25 @@ class Located:
 
     name: str  # never "auto"
     directory: Path  # the folder of its files; `memory` if it needs none
-    files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if they are drawn in memory
+    files: Mapping[str, tuple[Path, ...]]  # images and labels by split, or records; empty if they are drawn in memory
     digests: dict[str, str]
     drawn: int = 0  # most images per split to draw in memory, if there are no files
 
     def sha256(self, split: str = "train") -> str:
         """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`.
 
-        That of sprites is of the images' bytes.
+        For cifar10 that of `cat data_batch_*.bin | sha256sum`, for sprites that of the images' bytes.
         """
         return self.digests[split]
 
 
 def names() -> tuple[str, ...]:
     """All names that `locate` and `load_dataset` accept."""
-    return (*SOURCES, *_DRAWN, "auto")
+    return (*_published(), *_DRAWN, "auto")
+
+
+def _published() -> tuple[str, ...]:
+    return (*SOURCES, "cifar10")
 
 
 def cache_directory() -> Path:
@@ -78,8 +82,8 @@ def load_dataset(
     """Load one split of a dataset, downloading or drawing it if necessary.
 
     Args:
-        name: "mnist", "fashion-mnist", "kmnist", "glyphs" or "sprites" (digits and colour figures drawn on this
-            machine) or "auto" (MNIST; if it cannot be downloaded, glyphs with a Python warning).
+        name: "mnist", "fashion-mnist", "kmnist", "cifar10", "glyphs" or "sprites" (digits and colour figures, drawn on
+            this machine) or "auto" (MNIST; if it cannot be downloaded, glyphs with a Python warning).
         root: Folder with the files; None: the folders of `search_roots`.
         split: "train" or "test".
         limit: Use only the first `limit` images; None: all.
@@ -105,11 +109,11 @@ def load_local(name: str, *, split: str = "test", limit: int | None = None) -> L
     """
     if name in _DRAWN:
         return load_dataset(name, split=split, limit=limit)
-    for folder in search_roots() if name in SOURCES else ():
+    for folder in search_roots() if name in _published() else ():
         if located := _find(folder, name, (split,)):
             return read(located, split, limit)
-    if name not in SOURCES:
-        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join([*SOURCES, *_DRAWN])}")
+    if name not in _published():
+        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join([*_published(), *_DRAWN])}")
     raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
 
 
@@ -160,14 +164,13 @@ def locate(
     if root:
         return (yield from _locate_in(folders[0], source, splits, download_to_root))
     try:
-        yield from download(source, cache_directory())
+        yield from _download(source, cache_directory())
     except DatasetError as error:
-        title = SOURCES[source].title
-        reason = f"{title} is not in {', '.join(_describe(folder, source) for folder in folders)}, and {error}"
-        home = Path("data") / SOURCES[source].folder / "raw"
-        remedy = f"put its files into {home}, or set MINIDIFF_DATA to their folder"
+        reason = f"{_title(source)} is not in {', '.join(_describe(folder, source) for folder in folders)}, and {error}"
+        remedy = f"put {_files_in(Path('data'), source)}, or set MINIDIFF_DATA to their folder"
         if name != "auto":
-            raise DatasetError(f"{reason}; {remedy}, or choose the dataset glyphs, which needs no network.") from error
+            drawn = "sprites" if source == "cifar10" else "glyphs"
+            raise DatasetError(f"{reason}; {remedy}, or choose the dataset {drawn}, which needs no network.") from error
         yield Warned(message=f"Using drawn digits (glyphs) instead of MNIST: {reason}; for MNIST, {remedy}.")
         return (yield from _locate_glyphs(splits, limit))
     if located := _find(cache_directory(), source, splits):
@@ -175,18 +178,33 @@ def locate(
     raise DatasetError(f"{source} disappeared from {cache_directory()} after its download; try again.")
 
 
+def _download(name: str, cache: Path) -> Generator[Event, None, None]:
+    yield from cifar10.download(cache) if name == "cifar10" else download(name, cache)
+
+
+def _title(name: str) -> str:
+    return CIFAR10.title if name == "cifar10" else SOURCES[name].title
+
+
+def _files_in(root: Path, name: str) -> str:
+    """The files that a dataset needs and where in `root` they belong, for an error message."""
+    if name == "cifar10":
+        return f"{CIFAR10.archive} into {root} or its files into {root / CIFAR10.folder}"
+    return f"its files into {root / SOURCES[name].folder / 'raw'}"
+
+
 def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
     """Download a dataset that `root` does not hold, or raise DatasetError."""
-    title = SOURCES[name].title
+    title = _title(name)
     if not download_to_root:
         note = "" if os.path.isdir(root) else ", which is not a folder"
         raise DatasetError(
-            f"{title} is not in {_describe(root, name)}{note}; put its files into "
-            f"{root / SOURCES[name].folder / 'raw'}, run `minidiff download {name} --data-root "
-            f"{shlex.quote(str(root))}`, or leave the data root out to search the default folders"
+            f"{title} is not in {_describe(root, name)}{note}; put {_files_in(root, name)}, run "
+            f"`minidiff download {name} --data-root {shlex.quote(str(root))}`, or leave the data root out to search "
+            "the default folders"
         )
     try:
-        yield from download(name, root)
+        yield from _download(name, root)
     except DatasetError as error:
         raise DatasetError(f"{title} is not in {_describe(root, name)}, and {error}") from error
     if located := _find(root, name, splits):
@@ -210,6 +228,9 @@ def read(located: Located, split: str, limit: int | None = None) -> LabeledImage
         images, labels = source.draw(split, min(limit or available, available))
         shape = INFO[located.name].shape
         return LabeledImages(torch.from_numpy(images).view(-1, *shape), torch.from_numpy(labels).long())
+    if located.name == "cifar10":
+        images, labels = cifar10.read(located.files[split], split, limit)
+        return LabeledImages(torch.from_numpy(images), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     length = min(limit or count, count)
     image_path, label_path = located.files[split]
@@ -273,6 +294,9 @@ def _find(root: Path, name: str, splits: Sequence[str]) -> Located | None:
     Raises:
         DatasetError: A file is damaged, is not a published one, or is missing from its split.
     """
+    if name == "cifar10":
+        found = cifar10.find(root, splits)
+        return Located(name, *found) if found else None
     for directory, named in _layouts(root, name):
         if not all(any(_copies(directory, file) for file in SOURCES[name].splits[split]) for split in splits):
             continue
@@ -342,6 +366,8 @@ def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tup
 
 def _describe(root: Path, name: str) -> str:
     """`root` for an error message, with the splits of the dataset that it holds."""
+    if name == "cifar10":
+        return cifar10.describe(root)
     for directory, named in _layouts(root, name):
         if named and os.path.isdir(directory):
             splits = [
