@@ -107,11 +107,14 @@ def test_a_nearest_neighbour_classifier_recognises_the_figures(train: tuple[spri
 def test_all_of_them_are_loaded_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     located = result_of(datasets.locate("sprites", tmp_path / "nowhere"))
+    distinct: set[bytes] = set()
     for split, count in sprites.COUNTS.items():
         whole = datasets.read(located, split)
+        distinct.update(image.tobytes() for image in whole.images.numpy())
         assert whole.images.shape == (count, 3, 16, 16)
         assert whole.labels.dtype == torch.int64
         assert located.sha256(split) == hashlib.sha256(whole.images.numpy().tobytes()).hexdigest()
+    assert len(distinct) == sum(sprites.COUNTS.values())
     assert torch.equal(load_dataset("sprites", split="test", limit=9).images, whole.images[:9])
     assert len(datasets.read(located, "test", 7_000).labels) == 6_000
     assert list(tmp_path.iterdir()) == []
