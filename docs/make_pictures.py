@@ -20,11 +20,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from animation import Scene, animated
 from lab_pictures import take_lab, write_sliding
+from PIL import Image
 from textual.pilot import Pilot
 
 from core import TrainConfig, train
+from core.data import sprites
 from core.errors import MinidiffError
 from core.export.images import write_figure, write_gif
 from core.runs.directory import BUILTIN, EVENTS, builtin_directories
@@ -282,6 +285,16 @@ def in_sixteen_greys(denoising: Denoising) -> Denoising:
     return dataclasses.replace(denoising, frames=tuple(frames))
 
 
+def write_sprites(path: Path, rows: int = 6, factor: int = 4) -> None:
+    """A grid of sprites with a column for each class."""
+    images, labels = sprites.draw("test", 600)
+    columns = [images[labels == label][:rows] for label in range(labels.max() + 1)]
+    tiles = np.stack(columns, axis=1).transpose(0, 1, 3, 4, 2)  # (rows, classes, H, W, 3)
+    grid = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=24)
+    sheet = Image.fromarray(grid.swapaxes(1, 2).reshape(rows * grid.shape[2], -1, 3))
+    sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST).save(path, optimize=True)
+
+
 def main() -> None:
     """Make all pictures."""
     builtin = builtin_directories().get(BUILTIN[0])
@@ -292,7 +305,8 @@ def main() -> None:
     write_gif(IMAGES / "denoising.gif", in_sixteen_greys(denoising))
     write_figure(IMAGES / "figure.png", denoising)
     write_sliding(IMAGES / "sliding-kernel.gif")
-    for name in ("denoising.gif", "figure.png", "sliding-kernel.gif"):
+    write_sprites(IMAGES / "sprites.png")
+    for name in ("denoising.gif", "figure.png", "sliding-kernel.gif", "sprites.png"):
         print(f"{name:24} {(IMAGES / name).stat().st_size / 1000:6.0f} kB", flush=True)
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         make_runs(builtin)

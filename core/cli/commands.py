@@ -338,7 +338,7 @@ def doctor(*, root: Root = None, as_json: Json = False) -> int:
 
 @app.command
 def download(
-    dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist or glyphs")] = "mnist",
+    dataset: Annotated[str, Parameter(help="mnist, fashion-mnist, kmnist, cifar10 or glyphs")] = "mnist",
     /,
     *,
     data_root: Annotated[Path | None, Parameter(help="folder to search and download to; default: the cache")] = None,
@@ -348,6 +348,8 @@ def download(
     from core.cli.progress import event_display
     from core.data import datasets
 
+    if dataset == "sprites":
+        raise MinidiffError("sprites are drawn in memory when they are needed; there is nothing to download")
     if dataset == "glyphs" and data_root is not None:
         raise MinidiffError("glyphs are rendered into the user's cache, not downloaded; omit --data-root")
     search = WithResult(datasets.locate(dataset, data_root, download_to_root=True))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.config.datasets import SOURCES, File, Source
+from core.data import cifar10
 from core.data.datasets import search_roots
 from core.runs.directory import root_directory
 from core.system import disk_usage, subprocesses
@@ -158,7 +159,7 @@ def lines(report: Report) -> list[str]:
     out += ["Data", *(f"  {data.name:<16} {' and '.join(data.splits)} in {data.directory}" for data in report.data)]
     if not report.data:
         folders = ", ".join(report.data_roots)
-        out.append(f"  none in {folders}: run `minidiff download`, or use glyphs, which need no files")
+        out.append(f"  none in {folders}: run `minidiff download`, or use glyphs or sprites, which need no files")
     out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(features)}"]
     blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
     out.append("  " + ", ".join(f"{name} {'supported' if usable else 'not supported'}" for name, usable in blocks))
@@ -198,6 +199,7 @@ def find_data(roots: list[Path], sources: dict[str, Source] = SOURCES) -> tuple[
     data = []
     problems = {}  # by path, because a plain folder is searched once per dataset
     for root in roots:
+        data += [Data("cifar10", str(directory), splits) for directory, splits in cifar10.on_disk(root)]
         for name, source in sources.items():
             for directory, named in ((root / source.folder / "raw", True), (root, False)):
                 splits = tuple(

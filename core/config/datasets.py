@@ -71,11 +71,18 @@ UNMIRRORED = ("auto", "mnist", "kmnist", "glyphs")  # datasets of characters, wh
 DIGITS = DatasetInfo()
 _FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+_SPRITES = (
+    *("ghost", "mushroom", "potion", "heart", "sword", "tree"),
+    *("house", "fish", "cat", "robot", "crown", "rocket"),
+)
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 INFO = {
     "mnist": DIGITS,
     "fashion-mnist": DatasetInfo(class_names=_FASHION),
     "kmnist": DatasetInfo(class_names=_HIRAGANA),
+    "cifar10": DatasetInfo(channels=3, height=32, width=32, class_names=_CIFAR10),
     "glyphs": DIGITS,
+    "sprites": DatasetInfo(channels=3, height=16, width=16, class_names=_SPRITES),
     "auto": DIGITS,
 }
 
@@ -172,3 +179,59 @@ SOURCES = {
         (5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c", None),
     ),
 }
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """One published file of records of a label and an image."""
+
+    name: str
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """A dataset published as an archive with a folder of record files."""
+
+    title: str
+    url: str
+    archive_bytes: int
+    archive_sha256: str
+    folder: str  # in the archive and beside it
+    splits: dict[str, tuple[RecordFile, ...]]
+
+    @property
+    def archive(self) -> str:
+        """Name of the archive."""
+        return self.url.rpartition("/")[2]
+
+
+# The binary version (https://www.cs.toronto.edu/~kriz/cifar.html); the Python version is a pickle. Size and SHA-256 of
+# the archive are those of TensorFlow Datasets (tensorflow/datasets: tensorflow_datasets/url_checksums/cifar10.txt), the
+# SHA-256 of its files those of ankane/torchvision-ruby (lib/torchvision/datasets/cifar10.rb).
+CIFAR10 = RecordSource(
+    title="CIFAR-10",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    archive_bytes=170_052_171,
+    archive_sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    folder="cifar-10-batches-bin",
+    splits={
+        "train": tuple(
+            RecordFile(f"data_batch_{number}.bin", 10_000, sha256)
+            for number, sha256 in enumerate(
+                (
+                    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+                    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+                    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+                    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+                    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+                ),
+                start=1,
+            )
+        ),
+        "test": (
+            RecordFile("test_batch.bin", 10_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+        ),
+    },
+)

@@ -1,4 +1,4 @@
-"""Datasets: IDX files and their download, the drawn digits `glyphs`, and random shifts of images.
+"""Datasets: IDX and CIFAR-10 files and their download, the drawn `glyphs` and `sprites`, and random shifts of images.
 
 It may import `core.compute` and what is below it.
 """

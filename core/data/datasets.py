@@ -6,16 +6,16 @@ import hashlib
 import os
 import shlex
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_cache_dir
 
-from core.config.datasets import CLASSES, IMAGE_SIZE, SOURCES, File, ImageOptions, is_path
+from core.config.datasets import CIFAR10, CLASSES, IMAGE_SIZE, INFO, SOURCES, File, ImageOptions, is_path
 from core.config.numbers import whole_number
-from core.data import glyphs
+from core.data import cifar10, glyphs, sprites
 from core.data.download import download
 from core.data.idx import Idx, read_idx
 from core.data.prepared import Prepared, prepare
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "test")
+_DRAWN = {"glyphs": glyphs, "sprites": sprites}  # modules with `draw` and `COUNTS`
 
 
 class LabeledImages(NamedTuple):
@@ -41,20 +42,27 @@ class Located:
     """A complete, verified dataset: its name, its files and the SHA-256 of its images."""
 
     name: str  # never "auto"
-    directory: Path  # the folder of its files, or the folder or file of the user's own images
-    files: dict[str, tuple[Path, Path]]  # images and labels by split; empty if glyphs are drawn in memory
+    directory: Path  # the folder of its files, or the user's own folder or file; `memory` if it needs none
+    files: Mapping[str, tuple[Path, ...]]  # images and labels by split, or records; empty if they are drawn in memory
     digests: dict[str, str]
-    drawn: int = 0  # images per split to draw in memory, if there are no files
+    drawn: int = 0  # most images per split to draw in memory, if there are no files
     prepared: Prepared | None = None  # a dataset of the user's own
 
     def sha256(self, split: str = "train") -> str:
-        """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`."""
+        """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`.
+
+        For cifar10 that of `cat data_batch_*.bin | sha256sum`, for sprites that of the images' bytes.
+        """
         return self.digests[split]
 
 
 def names() -> tuple[str, ...]:
     """All names that `locate` and `load_dataset` accept."""
-    return (*SOURCES, "glyphs", "auto")
+    return (*_published(), *_DRAWN, "auto")
+
+
+def _published() -> tuple[str, ...]:
+    return (*SOURCES, "cifar10")
 
 
 def cache_directory() -> Path:
@@ -81,15 +89,16 @@ def load_dataset(
     """Load one split of a dataset, downloading, drawing or decoding it if necessary.
 
     Args:
-        name: "mnist", "fashion-mnist", "kmnist", "glyphs" (digits drawn on this machine) or "auto" (MNIST; if it
-            cannot be downloaded, glyphs with a Python warning), or a path to images (`core.data.prepared`).
+        name: "mnist", "fashion-mnist", "kmnist", "cifar10", "glyphs" or "sprites" (digits and colour figures, drawn on
+            this machine), "auto" (MNIST; if it cannot be downloaded, glyphs with a Python warning), or a path to images
+            (`core.data.prepared`).
         root: Folder with the files; None: the folders of `search_roots`.
         split: "train" or "test".
         limit: Use only the first `limit` images; None: all.
         options: How images of the user's own are converted, as by `TrainConfig.image_options`.
 
     Returns:
-        Images (N, C, H, W) uint8 and labels (N,) int64, -1 without classes.
+        Images (N, C, H, W) uint8, for MNIST (N, 1, 28, 28), and labels (N,) int64, -1 without classes.
 
     Raises:
         DatasetError: The dataset is unknown, damaged, not in `root`, or cannot be downloaded.
@@ -113,13 +122,13 @@ def load_local(
     Raises:
         DatasetError: The dataset is unknown or not on this machine.
     """
-    if name == "glyphs" or is_path(name):
+    if name in _DRAWN or is_path(name):
         return load_dataset(name, split=split, limit=limit, options=options)
-    for folder in search_roots() if name in SOURCES else ():
+    for folder in search_roots() if name in _published() else ():
         if located := _find(folder, name, (split,)):
             return read(located, split, limit)
-    if name not in SOURCES:
-        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join(SOURCES)}, glyphs")
+    if name not in _published():
+        raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join([*_published(), *_DRAWN])}")
     raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
 
 
@@ -138,7 +147,7 @@ def locate(
 
     Args:
         name: As for `load_dataset`.
-        root: Folder that must hold the dataset; None: the folders of `search_roots`. Glyphs ignore it.
+        root: Folder that must hold the dataset; None: the folders of `search_roots`. Glyphs and sprites ignore it.
         splits: Required splits.
         limit: Most images per split that will be read. A few glyphs are drawn in memory instead of 70,000 in the cache.
         download_to_root: Download to `root` if the dataset is not there.
@@ -166,6 +175,10 @@ def locate(
         return Located(str(source_path), source_path, {}, prepared.digests, prepared=prepared)
     if name == "glyphs":
         return (yield from _locate_glyphs(splits, limit))
+    if name == "sprites":
+        counts = {split: min(limit or count, count) for split, count in sprites.COUNTS.items()}
+        digests = {split: sprites.digest(split, counts[split]) for split in splits}
+        return Located("sprites", Path("memory"), {}, digests, drawn=max(counts.values()))
     source = "mnist" if name == "auto" else name
     folders = search_roots(root)
     for folder in folders:
@@ -174,14 +187,13 @@ def locate(
     if root:
         return (yield from _locate_in(folders[0], source, splits, download_to_root))
     try:
-        yield from download(source, cache_directory())
+        yield from _download(source, cache_directory())
     except DatasetError as error:
-        title = SOURCES[source].title
-        reason = f"{title} is not in {', '.join(_describe(folder, source) for folder in folders)}, and {error}"
-        home = Path("data") / SOURCES[source].folder / "raw"
-        remedy = f"put its files into {home}, or set MINIDIFF_DATA to their folder"
+        reason = f"{_title(source)} is not in {', '.join(_describe(folder, source) for folder in folders)}, and {error}"
+        remedy = f"put {_files_in(Path('data'), source)}, or set MINIDIFF_DATA to their folder"
         if name != "auto":
-            raise DatasetError(f"{reason}; {remedy}, or choose the dataset glyphs, which needs no network.") from error
+            drawn = "sprites" if source == "cifar10" else "glyphs"
+            raise DatasetError(f"{reason}; {remedy}, or choose the dataset {drawn}, which needs no network.") from error
         yield Warned(message=f"Using drawn digits (glyphs) instead of MNIST: {reason}; for MNIST, {remedy}.")
         return (yield from _locate_glyphs(splits, limit))
     if located := _find(cache_directory(), source, splits):
@@ -189,18 +201,33 @@ def locate(
     raise DatasetError(f"{source} disappeared from {cache_directory()} after its download; try again.")
 
 
+def _download(name: str, cache: Path) -> Generator[Event, None, None]:
+    yield from cifar10.download(cache) if name == "cifar10" else download(name, cache)
+
+
+def _title(name: str) -> str:
+    return CIFAR10.title if name == "cifar10" else SOURCES[name].title
+
+
+def _files_in(root: Path, name: str) -> str:
+    """The files that a dataset needs and where in `root` they belong, for an error message."""
+    if name == "cifar10":
+        return f"{CIFAR10.archive} into {root} or its files into {root / CIFAR10.folder}"
+    return f"its files into {root / SOURCES[name].folder / 'raw'}"
+
+
 def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
     """Download a dataset that `root` does not hold, or raise DatasetError."""
-    title = SOURCES[name].title
+    title = _title(name)
     if not download_to_root:
         note = "" if os.path.isdir(root) else ", which is not a folder"
         raise DatasetError(
-            f"{title} is not in {_describe(root, name)}{note}; put its files into "
-            f"{root / SOURCES[name].folder / 'raw'}, run `minidiff download {name} --data-root "
-            f"{shlex.quote(str(root))}`, or leave the data root out to search the default folders"
+            f"{title} is not in {_describe(root, name)}{note}; put {_files_in(root, name)}, run "
+            f"`minidiff download {name} --data-root {shlex.quote(str(root))}`, or leave the data root out to search "
+            "the default folders"
         )
     try:
-        yield from download(name, root)
+        yield from _download(name, root)
     except DatasetError as error:
         raise DatasetError(f"{title} is not in {_describe(root, name)}, and {error}") from error
     if located := _find(root, name, splits):
@@ -222,8 +249,14 @@ def read(located: Located, split: str, limit: int | None = None) -> LabeledImage
         values, labels_of = located.prepared.read(split)
         return LabeledImages(torch.from_numpy(values[:limit]), torch.from_numpy(labels_of[:limit]))
     if not located.files:
-        images, labels = glyphs.draw(split, min(limit or located.drawn, located.drawn))
-        return LabeledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+        source = _DRAWN[located.name]
+        available = min(located.drawn, source.COUNTS[split])
+        images, labels = source.draw(split, min(limit or available, available))
+        shape = INFO[located.name].shape
+        return LabeledImages(torch.from_numpy(images).view(-1, *shape), torch.from_numpy(labels).long())
+    if located.name == "cifar10":
+        images, labels = cifar10.read(located.files[split], split, limit)
+        return LabeledImages(torch.from_numpy(images), torch.from_numpy(labels).long())
     count = glyphs.COUNTS[split] if located.name == "glyphs" else SOURCES[located.name].splits[split][0].shape[0]
     length = min(limit or count, count)
     image_path, label_path = located.files[split]
@@ -294,6 +327,9 @@ def _find(root: Path, name: str, splits: Sequence[str]) -> Located | None:
     Raises:
         DatasetError: A file is damaged, is not a published one, or is missing from its split.
     """
+    if name == "cifar10":
+        found = cifar10.find(root, splits)
+        return Located(name, *found) if found else None
     for directory, named in _layouts(root, name):
         if not all(any(_copies(directory, file) for file in SOURCES[name].splits[split]) for split in splits):
             continue
@@ -363,6 +399,8 @@ def _owner(path: Path, name: str, split: str, position: int, named: bool) -> tup
 
 def _describe(root: Path, name: str) -> str:
     """`root` for an error message, with the splits of the dataset that it holds."""
+    if name == "cifar10":
+        return cifar10.describe(root)
     for directory, named in _layouts(root, name):
         if named and os.path.isdir(directory):
             splits = [

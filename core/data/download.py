@@ -1,17 +1,19 @@
-"""Downloads a published dataset with torchvision, in a child process, and verifies the files."""
+"""Downloads published datasets in a child process and verifies them: with torchvision, or one file from its address."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from core.config.datasets import SOURCES, File, Source
+from core.config.datasets import SOURCES, File
 from core.data.idx import read_idx
 from core.errors import DatasetError
 from core.runs.events import Download, Event
@@ -22,6 +24,7 @@ STALL_SECONDS = 20.0  # without new data; DNS lookups have no timeout
 START_SECONDS = 120.0  # importing torchvision from a cold disk
 POLL_SECONDS = 0.1
 EVENT_SECONDS = 0.5  # most time between two events; the caller can cancel at each
+_CHUNK_BYTES = 1 << 18
 _READY = "ready"
 
 
@@ -39,20 +42,57 @@ def download(name: str, cache: Path) -> Generator[Event, None, None]:
     """
     source = SOURCES[name]
     files = [file for pair in source.splits.values() for file in pair]
-    yield Download(name=name, file=f"{files[0].name}.gz", received=0, total=files[0].archive_bytes)
-    target = cache / source.folder / "raw"
+    with scratch_folder(cache) as scratch:
+        raw = scratch / source.folder / "raw"
+        sizes = {raw / f"{file.name}.gz": file.archive_bytes for file in files}
+        yield from _run(name, sizes, scratch, "torchvision", source.folder, str(scratch))
+        _accept(files, raw)
+        (cache / source.folder).mkdir(exist_ok=True)
+        move_files(raw, cache / source.folder / "raw")
+
+
+def download_file(name: str, url: str, path: Path, size: int, sha256: str) -> Generator[Event, None, None]:
+    """Download one file of the dataset `name` to `path`, in a folder of `scratch_folder`; `size` is in bytes.
+
+    Yields:
+        A Download event before any network access, then as data arrives.
+
+    Raises:
+        DatasetError: The download fails, or the file has another SHA-256.
+    """
+    yield from _run(name, {path: size}, path.parent, "url", url, str(path), str(size))
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise DatasetError(f"its download failed: {path.name} is not the published file (SHA-256 differs)")
+
+
+@contextlib.contextmanager
+def scratch_folder(cache: Path) -> Iterator[Path]:
+    """A temporary folder in `cache`, removed with its content on exit.
+
+    Raises:
+        DatasetError: `cache` cannot be written, also while the folder is in use.
+    """
     try:
         cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=cache))
     except OSError as error:
         raise _unwritable(cache, error) from error
     try:
-        yield from _run(name, source, files, scratch)
-        _accept(files, scratch / source.folder / "raw", target)
+        yield scratch
     except OSError as error:
         raise _unwritable(cache, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def move_files(folder: Path, target: Path) -> None:
+    """Move a folder's files to `target`, in one rename if it does not exist."""
+    if target.exists():
+        for path in folder.iterdir():
+            os.replace(path, target / path.name)
+    else:
+        os.replace(folder, target)
 
 
 def _unwritable(cache: Path, error: OSError) -> DatasetError:
@@ -62,27 +102,25 @@ def _unwritable(cache: Path, error: OSError) -> DatasetError:
     )
 
 
-def _run(name: str, source: Source, files: list[File], scratch: Path) -> Generator[Event, None, None]:
-    """Run the child process that downloads into `scratch`, and report the sizes of its files until it exits."""
-    raw = scratch / source.folder / "raw"
+def _run(name: str, sizes: dict[Path, int], scratch: Path, *arguments: str) -> Generator[Event, None, None]:
+    """Run the child process that downloads `sizes` into `scratch`, and report the sizes of its files until it exits."""
+    received = dict.fromkeys(sizes, 0)
+    current = next(iter(sizes))
+    yield Download(name=name, file=current.name, received=0, total=sizes[current])
     report = scratch / "report.txt"
     with report.open("wb") as output:
-        child = subprocesses.start("core.data.download", name, str(scratch), output=output)
+        child = subprocesses.start("core.data.download", str(scratch), *arguments, output=output)
     try:
-        sizes = dict.fromkeys(files, 0)
-        current = files[0]
         progressed = reported = time.monotonic()
         while subprocesses.running(child, POLL_SECONDS):
-            for file in files:
-                size = _size(raw / f"{file.name}.gz")
-                if size != sizes[file]:
-                    sizes[file], current = size, file
+            for path in sizes:
+                size = _size(path)
+                if size != received[path]:
+                    received[path], current = size, path
                     progressed = time.monotonic()
             if progressed > reported or time.monotonic() - reported > EVENT_SECONDS:
                 reported = time.monotonic()
-                yield Download(
-                    name=name, file=f"{current.name}.gz", received=sizes[current], total=current.archive_bytes
-                )
+                yield Download(name=name, file=current.name, received=received[current], total=sizes[current])
             started = _READY in report.read_text(errors="replace")
             timeout = STALL_SECONDS if started else START_SECONDS
             if time.monotonic() - progressed > timeout:
@@ -91,8 +129,8 @@ def _run(name: str, source: Source, files: list[File], scratch: Path) -> Generat
             raise DatasetError(f"its download failed: {_reason(report.read_text(errors='replace'))}")
     finally:
         subprocesses.end(child)
-    for file in files:
-        yield Download(name=name, file=f"{file.name}.gz", received=file.archive_bytes, total=file.archive_bytes)
+    for path, size in sizes.items():
+        yield Download(name=name, file=path.name, received=size, total=size)
 
 
 def _size(path: Path) -> int:
@@ -111,37 +149,49 @@ def _reason(report: str) -> str:
     ]
     if errors:
         return "; ".join(dict.fromkeys(errors))
-    return lines[-1] if lines else "torchvision gave no reason"
+    return lines[-1] if lines else "the process gave no reason"
 
 
-def _accept(files: list[File], raw: Path, target: Path) -> None:
-    """Verify the archives and move them to `target`, in one rename if it does not exist; delete other files."""
+def _accept(files: list[File], raw: Path) -> None:
+    """Verify the archives and delete other files."""
     archives = [raw / f"{file.name}.gz" for file in files]
     for archive, file in zip(archives, files, strict=True):
         if read_idx(archive, file.shape).archive_sha256 != file.archive_sha256:
             raise DatasetError(f"its download failed: {archive.name} is not the published file (SHA-256 differs)")
     for path in set(raw.iterdir()) - set(archives):
         path.unlink()
-    if target.exists():
-        for archive in archives:
-            os.replace(archive, target / archive.name)
-    else:
-        target.parent.mkdir(exist_ok=True)
-        os.replace(raw, target)
 
 
-def _child(name: str, scratch: Path) -> None:
-    """Entry point of the child process: download with torchvision."""
+def _child(scratch: Path, kind: str, *arguments: str) -> None:
+    """Entry point of the child process."""
     import socket
 
     subprocesses.follow_parent(scratch)
-    folder = SOURCES[name].folder
     socket.setdefaulttimeout(CONNECT_SECONDS)
-    from torchvision import datasets
+    if kind == "url":
+        url, path, size = arguments
+        _fetch(url, Path(path), int(size))
+    else:
+        from torchvision import datasets
+
+        folder, root = arguments
+        print(_READY, flush=True)
+        getattr(datasets, folder)(root, download=True)
+
+
+def _fetch(url: str, path: Path, size: int) -> None:
+    """Download at most one byte more than `size`; the extra byte shows that the file is too long."""
+    import http.client
+    import urllib.request
 
     print(_READY, flush=True)
-    getattr(datasets, folder)(scratch, download=True)
+    try:
+        with urllib.request.urlopen(url) as response, path.open("wb", buffering=0) as file:
+            while chunk := response.read(min(_CHUNK_BYTES, size + 1 - file.tell())):
+                file.write(chunk)
+    except (OSError, http.client.HTTPException) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    _child(sys.argv[1], Path(sys.argv[2]))
+    _child(Path(sys.argv[1]), *sys.argv[2:])

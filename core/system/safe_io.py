@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tomllib
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,7 @@ CONFIG_BYTES = 8_192  # maximum of a config.toml, which takes 500; the TOML pars
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a run: no path separators, no control characters
 
 
-def opened(path: Path, *, follow: bool = False) -> BinaryIO:
+def opened(path: Path, *, follow: bool = False) -> BufferedReader:
     """Open a regular file for reading, without blocking on pipes; symbolic links are only followed with `follow`.
 
     Raises:

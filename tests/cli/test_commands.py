@@ -246,6 +246,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ("metrics done --output .", "folder"),
         ("download cifar", "cifar"),
         ("download glyphs --data-root .", "glyphs are rendered into the user's cache"),
+        ("download sprites", "sprites are drawn in memory when they are needed; there is nothing to download"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
