@@ -36,7 +36,8 @@ from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import noised
-from core.evaluation.feature_classifiers import SHAPES, fit
+from core.evaluation.feature_classifiers import fit
+from core.evaluation.feature_nets import SHAPES
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.events import Epoch, Preview
 from core.training.trainer import Trainer
