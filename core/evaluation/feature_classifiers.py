@@ -113,7 +113,9 @@ def fit(
     Returns:
         The classifier in evaluation mode.
     """
-    return (yield from _fit(shape, data, torch.arange(len(data.images)), info, epochs, torch.device(device)))
+    return (
+        yield from _fit(shape, data, torch.arange(len(data.images), device="cpu"), info, epochs, torch.device(device))
+    )
 
 
 def _fit(
@@ -139,7 +141,8 @@ def _fit(
                 images, labels = data.images[chosen].to(device), data.labels[chosen].to(device)
                 x = shifted(padded(images, SHIFT), SHIFT, generator_for(SEED, CORRUPTION, step))
                 if info.classes < 2:
-                    labels = torch.randint(outputs(info), (len(x),), generator=generator_for(SEED, LABELS, step))
+                    turned = generator_for(SEED, LABELS, step)
+                    labels = torch.randint(outputs(info), (len(x),), generator=turned, device="cpu")
                     x, labels = rotated(x, labels, turns(info)), labels.to(device)
                 loss = functional.cross_entropy(net(x.float().div_(255)), labels)
                 optimizer.zero_grad(set_to_none=True)
@@ -175,7 +178,7 @@ def accuracy(net: Classifier, data: LabeledImages) -> float:
     """Accuracy on a dataset, 0 to 1; for rotations, that on image i rotated by the i-th rotation, in turn."""
     images, labels = data
     if net.info.classes < 2:
-        labels = torch.arange(len(images)) % outputs(net.info)
+        labels = torch.arange(len(images), device="cpu") % outputs(net.info)
         images = rotated(images, labels, turns(net.info))
     return float((concatenate(classify_batches(net, images)).classes == labels).double().mean())
 

@@ -65,7 +65,8 @@ def check_memorisation(
     Yields:
         (training images compared, total).
     """
-    chosen = torch.randperm(len(fresh), generator=generator_for(_SEED, SPLIT, 0))[: max(2 * len(images), MIN_REAL)]
+    order = torch.randperm(len(fresh), generator=generator_for(_SEED, SPLIT, 0), device="cpu")
+    chosen = order[: max(2 * len(images), MIN_REAL)]
     together = torch.cat((images, fresh[chosen]))
     found = yield from nearest(together, training, min(NEIGHBOURS, len(training)))
     n, half = len(images), len(chosen) // 2

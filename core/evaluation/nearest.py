@@ -90,15 +90,16 @@ def nearest(queries: Tensor, references: Tensor, k: int) -> Generator[tuple[int,
         (training images compared, N).
     """
     rows = _vectors(queries)
-    distances = torch.full((len(rows), k), torch.inf)
-    indices = torch.zeros((len(rows), k), dtype=torch.int64)
+    distances = torch.full((len(rows), k), torch.inf, dtype=torch.float32, device="cpu")
+    indices = torch.zeros((len(rows), k), dtype=torch.int64, device="cpu")
     for start in range(0, len(references), _BLOCK):
         block = _vectors(references[start : start + _BLOCK])
         norms = block.square().sum(1)
         for first in range(0, len(rows), _ROWS):
             part = slice(first, first + _ROWS)
             # |a - b|^2 - |a|^2, which orders the training images of each image.
-            relative = torch.addmm(norms[None], rows[part], block.T, alpha=-2)
+            with torch.autocast("cpu", enabled=False):
+                relative = torch.addmm(norms[None], rows[part], block.T, alpha=-2)
             near, at = relative.topk(min(k, len(block)), largest=False)
             near, at = torch.cat((distances[part], near), 1), torch.cat((indices[part], at + start), 1)
             distances[part], chosen = near.topk(k, largest=False)
