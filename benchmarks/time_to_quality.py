@@ -40,7 +40,8 @@ from quality_report import Point, Race, plot, table
 from raw_files import write_idx, write_png
 
 from core import MinidiffError, TrainConfig, build_model, load_dataset, pick_device
-from core.evaluation.scores import Reference, measure, prepare
+from core.evaluation.reference import Reference, prepare
+from core.evaluation.scores import measure
 from core.runs.directory import builtin_directories
 from core.system.devices import list_devices
 

@@ -10,22 +10,24 @@ import time
 from pathlib import Path
 
 from core import load_dataset
+from core.config.datasets import DIGITS
 from core.data.datasets import LabeledImages
 from core.evaluation import feature_classifiers
+from core.evaluation.feature_nets import SHAPES, Classifier, Shape
 
 NAME = "mnist"
 HERE = Path(__file__).resolve().parent
 SECONDS = 10.0  # between progress lines
 
 
-def trained(shape: feature_classifiers.Shape, data: LabeledImages) -> feature_classifiers.Classifier:
+def trained(shape: Shape, data: LabeledImages) -> Classifier:
     """Train a classifier, and print progress."""
     training, last_report = feature_classifiers.fit(shape, data), time.monotonic()
     while True:
         try:
             done, total = next(training)
         except StopIteration as end:
-            net: feature_classifiers.Classifier = end.value
+            net: Classifier = end.value
             return net
         if time.monotonic() - last_report > SECONDS:
             last_report = time.monotonic()
@@ -43,12 +45,13 @@ def main() -> None:
         LabeledImages(train.images[part], train.labels[part]) for part in feature_classifiers.split(len(train.images))
     )
     arguments.output.mkdir(exist_ok=True)
-    for shape in feature_classifiers.SHAPES:
+    for shape in SHAPES:
         start = time.monotonic()
         net = trained(shape, training)
         test_accuracy = feature_classifiers.accuracy(net, test)
         path = arguments.output / f"{NAME}-{shape}.safetensors"
-        feature_classifiers.write_classifier(path, net, NAME, feature_classifiers.images_sha256(train), test_accuracy)
+        digests, by_chance = feature_classifiers.data_digests(train, DIGITS), feature_classifiers.chance(DIGITS, test)
+        feature_classifiers.write_classifier(path, net, NAME, digests, test_accuracy, by_chance)
         seconds = time.monotonic() - start
         validation_accuracy = feature_classifiers.accuracy(net, validation)
         print(f"{shape}: test accuracy {test_accuracy:.2%}, validation {validation_accuracy:.2%}, {seconds:.0f} s")

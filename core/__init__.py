@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from core.diffusion.loaded_model import load_model as load_model
     from core.diffusion.sampling import sample as sample
     from core.errors import MinidiffError as MinidiffError
+    from core.evaluation.nearest import nearest_training_images as nearest_training_images
     from core.evaluation.scores import evaluate as evaluate
     from core.lab.convolution import convolve_steps as convolve_steps
     from core.lab.inside import feature_maps as feature_maps
@@ -42,6 +43,7 @@ _MODULES = {
     "list_devices": "core.system.devices",
     "load_dataset": "core.data.datasets",
     "load_model": "core.diffusion.loaded_model",
+    "nearest_training_images": "core.evaluation.nearest",
     "pick_device": "core.compute.device",
     "receptive_field": "core.lab.inside",
     "resume": "core.training.api",

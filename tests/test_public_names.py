@@ -26,6 +26,7 @@ PUBLIC = {
     "list_devices": ("core.system.devices", None),
     "load_dataset": ("core.data.datasets", None),
     "load_model": ("core.diffusion.loaded_model", None),
+    "nearest_training_images": ("core.evaluation.nearest", None),
     "pick_device": ("core.compute.device", None),
     "receptive_field": ("core.lab.inside", None),
     "resume": ("core.training.api", None),

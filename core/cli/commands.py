@@ -255,7 +255,8 @@ def eval_(
     if as_json:
         _print_json(dataclasses.asdict(result))
     else:
-        print("\n".join([*evaluation.table(result), *evaluation.notes(result)]))
+        lines = [*evaluation.table(result), *evaluation.memorisation_table(result), *evaluation.notes(result)]
+        print("\n".join(lines))
 
 
 @app.command

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from core.cli.progress import PLAIN_SECONDS
-from core.evaluation.feature_classifiers import SHAPES
-from core.evaluation.scores import Evaluation, EvaluationProgress, Scores
+from core.evaluation.feature_nets import SHAPES
+from core.evaluation.memorisation import EXPECTED_CLOSER, EXPECTED_COPIES, Memorisation
+from core.evaluation.reference import EvaluationProgress
+from core.evaluation.scores import Evaluation, Scores
 from core.runs.events import Event
 from core.runs.history import in_words
 
@@ -24,6 +26,12 @@ ROWS: tuple[tuple[str, Callable[[Scores], float | None], str], ...] = (
     ("agreement", lambda scores: scores.agreement, ".2%"),
     ("CAS", lambda scores: scores.cas, ".2%"),
 )
+
+MEMORISATION_ROWS: tuple[tuple[str, Callable[[Memorisation], float], float], ...] = (
+    ("closer than real images", lambda memorisation: memorisation.closer, EXPECTED_CLOSER),
+    ("copies", lambda memorisation: memorisation.copies, EXPECTED_COPIES),
+)
+MAX_CLASSES = 20  # whose counts are listed
 
 
 def follow(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
@@ -47,24 +55,62 @@ def table(result: Evaluation) -> list[str]:
     columns = [scores for shape in SHAPES for scores in (result.samples[shape], result.baseline[shape])]
     for heading, metric, form in ROWS:
         values = [metric(scores) for scores in columns]
-        if any(value is not None for value in values):  # CAS only if requested
+        if any(value is not None for value in values):  # CAS only if requested, agreement only with classes
             rows.append((heading, *("N/A" if value is None else format(value, form) for value in values)))
     accuracy = [cell for shape in SHAPES for cell in ("", f"{result.accuracy[shape]:.2%}")]  # on real images
-    rows.append(("test accuracy", *accuracy))
+    task = "" if result.task == "classes" else f" ({result.task})"
+    rows.append((f"test accuracy{task}", *accuracy))
+    return _aligned(rows)
+
+
+def memorisation_table(result: Evaluation) -> list[str]:
+    """The memorisation check in aligned lines: samples and fresh real images, in pixels and in features."""
+    if not result.memorisation:
+        return []
+    checks = result.memorisation
+    names = [f"{name} ({space})" for space in checks for name in ("samples", "baseline")]
+    rows = [("nearest training images", *names, "expected")]
+    for heading, metric, expected in MEMORISATION_ROWS:
+        values = [metric(part) for check in checks.values() for part in (check.samples, check.baseline)]
+        rows.append((heading, *(f"{value:.2%}" for value in values), f"{expected:.0%}"))
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
 def notes(result: Evaluation) -> list[str]:
-    """Lines below the table: samples per class, the sampling options and rate, and the feature classifiers."""
-    counts = "  ".join(f"{label}: {count:,}" for label, count in enumerate(result.samples[SHAPES[0]].classes))
+    """Lines below the tables: samples per class, the closest samples, the sampling options, and the classifiers."""
     rate = result.n / result.seconds if result.seconds else 0
     hashes = ", ".join(f"{shape} {result.sha256[shape][:12]}" for shape in SHAPES)
     return [
-        f"samples per class ({SHAPES[0]})  {counts}",
+        *_class_counts(result),
+        *(
+            f"closest samples ({space})  "
+            + "  ".join(
+                f"sample {sample:,}: training image {image:,} at {distance:.4f}"
+                for sample, image, distance in check.closest
+            )
+            for space, check in result.memorisation.items()
+        ),
         f"{result.n:,} samples of {result.model} against the test split of {result.dataset}; {result.sampling}; "
         f"{result.seconds:.1f} s, {rate:,.0f} images/s; baseline: real-vs-real; feature classifiers {hashes}",
     ]
+
+
+def _class_counts(result: Evaluation) -> list[str]:
+    """Samples per class; of more than 20 classes only the rarest and the most frequent."""
+    counts = list(zip(result.samples[SHAPES[0]].classes, result.class_names, strict=False))
+    if not counts:
+        return []
+    if len(counts) > MAX_CLASSES:
+        (fewest, rarest), (most, frequent) = min(counts), max(counts)
+        listed = f"from {fewest:,} ({rarest}) to {most:,} ({frequent}), of {len(counts):,} classes"
+    else:
+        listed = "  ".join(f"{name}: {count:,}" for count, name in counts)
+    return [f"samples per class ({SHAPES[0]})  {listed}"]
 
 
 def _text(step: EvaluationProgress | Event) -> str:

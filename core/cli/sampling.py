@@ -12,7 +12,7 @@ from core.config.sampling import image_count, resolve_sampling
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH, sample, sample_batches
 from core.errors import MinidiffError
-from core.evaluation.scores import EvaluationProgress
+from core.evaluation.reference import EvaluationProgress
 from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 IMAGE_SIZE = 28  # height and width of MNIST-like images, in pixels
@@ -36,6 +37,10 @@ class DatasetInfo:
         for name in self.class_names:
             if not (0 < len(name) <= MAX_CLASS_NAME and name.isprintable()):
                 raise ValueError(f"a class name has 1 to {MAX_CLASS_NAME} printable characters, unlike {name[:80]!r}")
+
+    def to_json(self) -> str:
+        """The values as JSON, the same for equal values."""
+        return json.dumps(asdict(self))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -274,6 +274,11 @@ def images_digest(located: Located, data: LabeledImages, split: str = "train") -
     """SHA-256 of images that `read` returned; for a whole dataset of the user's own, that of its cache."""
     if located.prepared is not None and len(data.images) == located.prepared.count(split):
         return located.digests[split]
+    return images_sha256(data)
+
+
+def images_sha256(data: LabeledImages) -> str:
+    """SHA-256 of images in memory."""
     return hashlib.sha256(data.images.contiguous().numpy().data).hexdigest()
 
 

@@ -43,10 +43,11 @@ def shrunk(images: Tensor, longest: int) -> Tensor:
 
 def to_uint8(images: Tensor) -> bytes:
     """Convert images, (B, C, H, W) in [0, 1], to bytes of shape (B, H, W, C), with values clipped."""
-    return _to_bytes(quantized(images))
+    return to_bytes(quantized(images))
 
 
-def _to_bytes(pixels: Tensor) -> bytes:
+def to_bytes(pixels: Tensor) -> bytes:
+    """Bytes of uint8 images, (B, C, H, W), in the shape (B, H, W, C)."""
     return pixels.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
 
@@ -56,7 +57,7 @@ def to_frame(step: SampleStep, classify: Classify | None = None) -> Frame:
         return Frame(step.index, step.t, to_uint8(step.x), None)
     prediction = quantized(step.prediction)
     classes = None if classify is None else classify(prediction)
-    return Frame(step.index, step.t, to_uint8(step.x), _to_bytes(prediction), classes)
+    return Frame(step.index, step.t, to_uint8(step.x), to_bytes(prediction), classes)
 
 
 def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Classify | None = None) -> Denoising:

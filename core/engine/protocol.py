@@ -74,6 +74,11 @@ class SampleRequest(EngineRequest):
     start_t: float = 1.0  # noise level of the images to start from
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearestRequest(SampleRequest):
+    """Find the training image that is nearest to each sample of a `SampleRequest`, in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetImage:
     """One of a dataset's test images."""
@@ -211,6 +216,19 @@ class SampledFrame(EngineReply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearestReply(EngineReply):
+    """The nearest training image of each sample; see `core.nearest_training_images`."""
+
+    height: int
+    width: int
+    channels: int
+    images: bytes  # (n, height, width, channels) uint8
+    indices: tuple[int, ...]  # of the training images
+    labels: tuple[int, ...]  # their classes, -1 if the dataset has none
+    distances: tuple[float, ...]  # root mean square difference of pixel values in [0, 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabReply(EngineReply):
     """What the replies to the Lab's benches share."""
 
@@ -309,6 +327,7 @@ class InsideReply(LabReply):
 
 REQUESTS: tuple[type[EngineRequest], ...] = (
     SampleRequest,
+    NearestRequest,
     ConvolutionRequest,
     TransposedRequest,
     CorruptionRequest,
@@ -322,6 +341,7 @@ REPLIES: tuple[type[EngineReply], ...] = (
     Done,
     SamplingInfo,
     SampledFrame,
+    NearestReply,
     ConvolutionReply,
     TransposedReply,
     CorruptionReply,

@@ -28,6 +28,8 @@ from core.engine.protocol import (
     EngineReply,
     EngineRequest,
     LabRequest,
+    NearestReply,
+    NearestRequest,
     Ready,
     Refused,
     SampledFrame,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from core.config.training import TrainConfig
     from core.data.datasets import LabeledImages
     from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
@@ -66,6 +69,8 @@ class EngineServer:
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
         self._classifiers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
         self._test_images: dict[str, LabeledImages] = {}
+        self._training_images: tuple[tuple[str, int | None], LabeledImages] | None = None
+        self._samples: tuple[SampleRequest, Tensor] | None = None  # of the newest finished request
 
     def serve(self) -> None:
         """Load torch, send `Ready`, and handle requests until stdin closes."""
@@ -129,6 +134,8 @@ class EngineServer:
 
     def _replies_to(self, request: EngineRequest) -> Iterator[EngineReply]:
         match request:
+            case NearestRequest():
+                yield self._nearest(request)
             case SampleRequest():
                 yield from self._sample(request)
             case LabRequest():
@@ -165,7 +172,7 @@ class EngineServer:
         steps = run_sampling(
             loaded, sampling, n, classes, request.seed, start, 1.0 if start is None else request.start_t
         )
-        classify = self._classifier(config.dataset)
+        classify = self._classifier(config)
         for step in steps:
             if step.index == 0:
                 channels, height, width = step.x.shape[1:]
@@ -178,6 +185,36 @@ class EngineServer:
                     device=str(loaded.device),
                 )
             yield SampledFrame(frame=to_frame(step, classify))
+        self._samples = (_sampling_of(request), step.x)
+
+    def _nearest(self, request: NearestRequest) -> NearestReply:
+        from core.data.datasets import load_local
+        from core.diffusion.frames import to_bytes
+        from core.evaluation.nearest import nearest_training_images
+
+        config = self._model(request).config
+        known = (config.dataset, config.limit)
+        if self._training_images is None or self._training_images[0] != known:
+            self._training_images = None  # free its memory first
+            self._training_images = (known, load_local(config.dataset, split="train", limit=config.limit))
+        training = self._training_images[1]
+        if self._samples is None or self._samples[0] != _sampling_of(request):
+            for _ in self._sample(request):
+                pass
+        assert self._samples is not None, "just sampled"
+        found = nearest_training_images(self._samples[1], training.images)
+        indices = found.indices[:, 0]
+        images = training.images[indices]
+        _, channels, height, width = images.shape
+        return NearestReply(
+            height=height,
+            width=width,
+            channels=channels,
+            images=to_bytes(images),
+            indices=tuple(indices.tolist()),
+            labels=tuple(training.labels[indices].tolist()),
+            distances=tuple(found.distances[:, 0].tolist()),
+        )
 
     def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
         import torch
@@ -197,16 +234,16 @@ class EngineServer:
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized
 
-        classify = self._classifier(model.config.dataset)
+        classify = self._classifier(model.config)
         return None if classify is None else classify(quantized(images))
 
-    def _classifier(self, dataset: str) -> Classify | None:
+    def _classifier(self, config: TrainConfig) -> Classify | None:
         from core.evaluation.feature_classifiers import available_classifier, classify
 
-        if dataset not in self._classifiers:
-            classifier = available_classifier("conv", dataset)
-            self._classifiers[dataset] = None if classifier is None else partial(classify, classifier)
-        return self._classifiers[dataset]
+        if config.dataset not in self._classifiers:
+            classifier = available_classifier("conv", config.dataset, config.info)
+            self._classifiers[config.dataset] = None if classifier is None else partial(classify, classifier)
+        return self._classifiers[config.dataset]
 
     def _images(self, dataset: str, first: int, n: int) -> LabeledImages:
         """`n` test images of a dataset on this machine, from index `first` on, wrapping around at the end."""
@@ -235,6 +272,12 @@ class EngineServer:
         with self._reply_lock:
             self._replies.write(message)
             self._replies.flush()
+
+
+def _sampling_of(request: SampleRequest) -> SampleRequest:
+    """The samples that a request asks for, to be compared."""
+    fields = {field.name: getattr(request, field.name) for field in dataclasses.fields(SampleRequest)}
+    return SampleRequest(**{**fields, "id": 0})
 
 
 def main() -> None:

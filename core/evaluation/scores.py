@@ -6,41 +6,32 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor
 
-from core.config.datasets import CLASSES, ImageOptions
+from core.config.datasets import DatasetInfo
 from core.config.numbers import whole_number
 from core.config.sampling import Sampling, SamplingOptions, describe_sampling, resolve_sampling
-from core.data import datasets
 from core.data.datasets import LabeledImages
 from core.diffusion.frames import quantized
 from core.diffusion.sampling import sample
 from core.errors import MinidiffError
 from core.evaluation import feature_classifiers
 from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
-from core.generators import WithResult
-from core.runs.events import Warned
+from core.evaluation.feature_nets import SHAPES, Shape
+from core.evaluation.memorisation import MemorisationCheck, check_memorisation
+from core.evaluation.reference import EvaluationProgress, Reference, check_n, prepare, prepare_images, with_progress
 
 if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel
     from core.runs.events import Event
 
-T = TypeVar("T")
+
 N = 10_000
 BATCH = 250
 CAS_EPOCHS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationProgress:
-    """Progress of the current stage of an evaluation."""
-
-    doing: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +42,9 @@ class Scores:
     kernel: float  # KID; lower is better, about 0 for real images
     precision: float  # fraction of the images in the manifold of the real ones
     recall: float  # fraction of the real ones in the manifold of the images
-    classes: tuple[int, ...]  # images per predicted class
-    confidence: float  # mean probability of the predicted class
-    agreement: float | None  # fraction predicted as the requested class; None for an unconditional model
+    classes: tuple[int, ...]  # images per predicted class; () if there are fewer than two classes
+    confidence: float  # mean probability of the predicted class, or rotation
+    agreement: float | None  # fraction predicted as the requested class; None without requested classes
     cas: float | None  # test accuracy of a classifier trained only on these images
 
 
@@ -70,17 +61,10 @@ class Evaluation:
     baseline: dict[str, Scores]  # baseline: n validation images
     accuracy: dict[str, float]  # of each classifier on the test split
     sha256: dict[str, str]  # of each classifier's weights file
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Real images to compare samples with, and the classifiers."""
-
-    name: str
-    test: LabeledImages
-    validation: LabeledImages
-    classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier]
-    test_outputs: dict[feature_classifiers.Shape, feature_classifiers.Classification]  # for the test split
+    task: str  # of the classifiers: "classes", or "rotations" if there are fewer than two classes
+    chance: dict[str, float]  # accuracy of always choosing the most frequent class or rotation
+    class_names: tuple[str, ...]
+    memorisation: dict[str, MemorisationCheck]  # by "pixels" and "features", those of `conv`; {} if not checked
 
 
 def evaluate(
@@ -92,19 +76,23 @@ def evaluate(
     cas: bool = False,
     data_root: str | Path | None = None,
     limit: int | None = None,
+    data: tuple[LabeledImages, LabeledImages] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Generator[EvaluationProgress | Event | Evaluation, None, None]:
     """Generate samples and compare them with the model's dataset.
 
     Args:
         model: A model from `load_model`.
-        n: Number of samples, at most the number of validation images. Scores of different n are not comparable.
+        n: Number of samples, reduced with a warning to the number of validation images, a sixth of the training images.
+            Scores of different n are not comparable.
         steps: As for `sample`. Requested classes are the labels of the validation images.
         seed: Seed of the first batch; later batches use the following integers.
         cas: Also train a classifier only on the samples and test it on real images (classification accuracy score,
             Ravuri and Vinyals 2019); needs a class-conditional model.
         data_root: Folder of the dataset, as for `load_dataset`.
         limit: Use only the first images of each split.
+        data: Training and test images, (N, C, H, W) uint8, and labels, (N,) int64, all -1 without classes; None: those
+            of the model's dataset.
         options: As for `sample`.
 
     Yields:
@@ -115,8 +103,13 @@ def evaluate(
     """
     n, seed = whole_number(n, "n"), whole_number(seed, "seed")
     chosen, classes = resolve_sampling(model.config, 1, steps=steps, **options)
-    _check_cas(cas, classes is not None, model.name)
-    reference = yield from prepare(model.config.dataset, data_root, limit, n, options=model.config.image_options)
+    _check_cas(cas, classes is not None and model.config.info.classes > 1, model.name)
+    name, info = model.config.dataset, model.config.info
+    if data is None:
+        reference = yield from prepare(name, data_root, limit, n, info, model.config.image_options)
+    else:
+        reference = yield from prepare_images(name, info, *data, n)
+    n = min(n, len(reference.validation.images))
     labels = None if classes is None else reference.validation.labels[:n]
     start = time.monotonic()
     parts = []
@@ -125,11 +118,11 @@ def evaluate(
         yield EvaluationProgress("sampling", sum(map(len, parts)), n)
     seconds = time.monotonic() - start
     sampling = f"{describe_sampling(chosen, model.config.path)}, seed {seed}"
-    yield from measure(torch.cat(parts), labels, reference, model.name, sampling, seconds, cas=cas)
+    yield from measure(torch.cat(parts), labels, reference, model.name, sampling, seconds, cas=cas, memorisation=True)
 
 
 def sample_uint8(model: LoadedModel, n: int, labels: Tensor | None, chosen: Sampling, seed: int) -> Iterator[Tensor]:
-    """Generate samples in batches of (B, 1, 28, 28) uint8; batch k uses seed + k."""
+    """Generate samples in batches of (B, C, H, W) uint8; batch k uses seed + k."""
     for index, done in enumerate(range(0, n, BATCH)):
         part = None if labels is None else labels[done : done + BATCH]
         *_, last = sample(model, n=min(BATCH, n - done), seed=seed + index, labels=part, **asdict(chosen))
@@ -140,7 +133,7 @@ def quick_scores(
     model: LoadedModel, n: int, reference: Reference
 ) -> Generator[EvaluationProgress, None, tuple[float, float | None]]:
     """Frechet distance of `n` samples and agreement with the requested classes, at the model's default options."""
-    shape = feature_classifiers.SHAPES[0]
+    shape = SHAPES[0]
     chosen, classes = resolve_sampling(model.config, 1)
     labels = None if classes is None else reference.validation.labels[:n]
     batches: list[feature_classifiers.Classification] = []
@@ -148,44 +141,8 @@ def quick_scores(
         batches.extend(feature_classifiers.classify_batches(reference.classifiers[shape].net, part))
         yield EvaluationProgress("sampling", sum(len(batch.classes) for batch in batches), n)
     outputs = feature_classifiers.concatenate(batches)
-    agreement = None if labels is None else float((outputs.classes == labels).double().mean())
+    agreement = None if labels is None else _agreement(outputs, labels, reference.info)
     return frechet_distance(reference.test_outputs[shape].features, outputs.features), agreement
-
-
-def prepare(
-    name: str,
-    root: str | Path | None = None,
-    limit: int | None = None,
-    n: int | None = None,
-    *,
-    options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
-) -> Generator[EvaluationProgress | Event, None, Reference]:
-    """Load the dataset and its classifiers, training missing ones.
-
-    Raises:
-        MinidiffError: The dataset is not available, or `n` exceeds its validation images (checked before training).
-    """
-    located = yield from datasets.locate(name, root, limit=limit, options=options)
-    train, test = datasets.read(located, "train", limit), datasets.read(located, "test", limit)
-    _, validation = feature_classifiers.split(len(train.images))
-    if n is not None:
-        _check_n(n, len(validation), located.name)
-    classifiers: dict[feature_classifiers.Shape, feature_classifiers.FeatureClassifier] = {}
-    outputs: dict[feature_classifiers.Shape, feature_classifiers.Classification] = {}
-    for shape in feature_classifiers.SHAPES:
-        training = feature_classifiers.get_classifier(shape, located.name, train, test)
-        classifiers[shape] = yield from _progress(training, f"training the {shape} classifier for {located.name}")
-        if classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY:
-            yield Warned(
-                message=f"the {shape} classifier for {located.name}, trained on "
-                f"{len(train.images) - len(validation):,} images, has a test accuracy of only "
-                f"{classifiers[shape].accuracy:.1%}; "
-                "its scores mean little: evaluate with more images (--limit)"
-            )
-        batches = feature_classifiers.classify_batches(classifiers[shape].net, test.images)
-        outputs[shape] = feature_classifiers.concatenate(batches)
-    real = LabeledImages(train.images[validation], train.labels[validation])
-    return Reference(located.name, test, real, classifiers, outputs)
 
 
 def measure(
@@ -197,20 +154,25 @@ def measure(
     seconds: float = 0.0,
     *,
     cas: bool = False,
+    memorisation: bool = False,
 ) -> Generator[EvaluationProgress | Evaluation, None, None]:
-    """Evaluate images of any origin, (N, 1, 28, 28) uint8, with the requested classes, (N,), if any."""
+    """Evaluate images of any origin, (N, C, H, W) uint8, with the requested classes, (N,), if any.
+
+    `memorisation` also compares them with the training images.
+    """
     n = len(images)
-    _check_cas(cas, labels is not None, model)
-    _check_n(n, len(reference.validation.images), reference.name)
+    _check_cas(cas, labels is not None and reference.info.classes > 1, model)
+    check_n(n, len(reference.validation.images), reference.name)
     samples: dict[str, Scores] = {}
     baseline: dict[str, Scores] = {}
-    for shape in feature_classifiers.SHAPES:
+    for shape in SHAPES:
         # One classifier trained on the samples is enough.
-        with_cas = cas and shape == feature_classifiers.SHAPES[0]
+        with_cas = cas and shape == SHAPES[0]
         samples[shape] = yield from _scores(shape, images, labels, reference, "samples", with_cas)
         real = reference.validation
         real_images, real_labels = real.images[:n], real.labels[:n]
         baseline[shape] = yield from _scores(shape, real_images, real_labels, reference, "real images", with_cas)
+    checks = (yield from _memorisation(images, reference)) if memorisation else {}
     classifiers = reference.classifiers
     yield Evaluation(
         model=model,
@@ -222,50 +184,72 @@ def measure(
         baseline=baseline,
         accuracy={shape: classifier.accuracy for shape, classifier in classifiers.items()},
         sha256={shape: classifier.sha256 for shape, classifier in classifiers.items()},
+        task=classifiers[SHAPES[0]].task,
+        chance={shape: classifier.chance for shape, classifier in classifiers.items()},
+        class_names=reference.info.class_names,
+        memorisation=checks,
     )
 
 
-def _scores(
-    shape: feature_classifiers.Shape, images: Tensor, labels: Tensor | None, reference: Reference, name: str, cas: bool
-) -> Generator[EvaluationProgress, None, Scores]:
+def _memorisation(
+    images: Tensor, reference: Reference
+) -> Generator[EvaluationProgress, None, dict[str, MemorisationCheck]]:
+    """Compare images with the training images, in pixels and in the features of the main classifier."""
+    shape = SHAPES[0]
+    features = []
+    for part in (images, reference.train.images):
+        outputs = yield from _classified(shape, part, reference, "samples" if part is images else "training images")
+        features.append(outputs.features)
+    compared = {
+        "pixels": (images, reference.train.images, reference.test.images),
+        "features": (*features, reference.test_outputs[shape].features),
+    }
+    checks = {}
+    for space, (samples, training, fresh) in compared.items():
+        search = check_memorisation(samples, training, fresh)
+        checks[space] = yield from with_progress(search, f"looking for the nearest training images in {space}")
+    return checks
+
+
+def _classified(
+    shape: Shape, images: Tensor, reference: Reference, name: str
+) -> Generator[EvaluationProgress, None, feature_classifiers.Classification]:
     batches = []
     for batch in feature_classifiers.classify_batches(reference.classifiers[shape].net, images):
         batches.append(batch)
         done = sum(len(batch.classes) for batch in batches)
         yield EvaluationProgress(f"classifying {name} ({shape})", done, len(images))
-    outputs = feature_classifiers.concatenate(batches)
+    return feature_classifiers.concatenate(batches)
+
+
+def _scores(
+    shape: Shape, images: Tensor, labels: Tensor | None, reference: Reference, name: str, cas: bool
+) -> Generator[EvaluationProgress, None, Scores]:
+    outputs = yield from _classified(shape, images, reference, name)
     real = reference.test_outputs[shape].features
     precision, recall = precision_recall(real, outputs.features)
-    cas_accuracy = None
+    cas_accuracy, classes = None, reference.info.classes
     if cas and labels is not None:
-        training = feature_classifiers.fit("conv", LabeledImages(images, labels), epochs=CAS_EPOCHS)
-        net = yield from _progress(training, f"training a classifier on {name} only")
+        training = feature_classifiers.fit("conv", LabeledImages(images, labels), reference.info, epochs=CAS_EPOCHS)
+        net = yield from with_progress(training, f"training a classifier on {name} only")
         cas_accuracy = feature_classifiers.accuracy(net, reference.test)
     return Scores(
         frechet=frechet_distance(real, outputs.features),
         kernel=kernel_distance(real, outputs.features),
         precision=precision,
         recall=recall,
-        classes=tuple(torch.bincount(outputs.classes, minlength=CLASSES).tolist()),
+        classes=tuple(torch.bincount(outputs.classes, minlength=classes).tolist()) if classes > 1 else (),
         confidence=float(outputs.confidence.mean()),
-        agreement=None if labels is None else float((outputs.classes == labels).double().mean()),
+        agreement=None if labels is None else _agreement(outputs, labels, reference.info),
         cas=cas_accuracy,
     )
 
 
-def _progress(training: Generator[tuple[int, int], None, T], doing: str) -> Generator[EvaluationProgress, None, T]:
-    """Convert the steps of a classifier's training to `EvaluationProgress`."""
-    steps = WithResult(training)
-    for done, total in steps:
-        yield EvaluationProgress(doing, done, total)
-    return steps.result
+def _agreement(outputs: feature_classifiers.Classification, labels: Tensor, info: DatasetInfo) -> float | None:
+    """Fraction of images predicted as the requested class; None if the classifier does not predict classes."""
+    return float((outputs.classes == labels).double().mean()) if info.classes > 1 else None
 
 
 def _check_cas(cas: bool, class_conditional: bool, model: str) -> None:
     if cas and not class_conditional:
         raise MinidiffError(f"{model} is not class-conditional, which --cas needs; leave it out")
-
-
-def _check_n(n: int, maximum: int, name: str) -> None:
-    if not 2 <= n <= maximum:
-        raise MinidiffError(f"n must be from 2 to {maximum:,}, the number of validation images of {name}, not {n:,}")

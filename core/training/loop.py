@@ -17,7 +17,8 @@ from core.config.training import TrainConfig
 from core.data import datasets
 from core.diffusion.frames import shrunk, to_uint8
 from core.errors import NotFinite, RunError, TrainingError
-from core.evaluation.scores import EvaluationProgress, Reference, prepare, quick_scores
+from core.evaluation.reference import EvaluationProgress, Reference, prepare
+from core.evaluation.scores import quick_scores
 from core.generators import WithResult
 from core.runs.directory import STATE
 from core.runs.events import (
@@ -376,7 +377,10 @@ class TrainingLoop:
         """Compute the distance of some samples to the test images."""
         began = time.monotonic()
         if self._reference is None:
-            preparation = prepare(self.config.dataset, self.config.data_root, self.config.limit)
+            config = self.config
+            preparation = prepare(
+                config.dataset, config.data_root, config.limit, info=config.info, options=config.image_options
+            )
             self._reference = yield from self._with_requests(trainer, preparation)
         n = min(EVALUATION_SAMPLES, len(self._reference.validation.images))
         try:

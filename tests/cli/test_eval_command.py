@@ -69,7 +69,7 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
     lines = done.stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["samples", "(conv)"])
     assert any(line.startswith("sampling: 20 of 20") for line in lines[:start])
-    headings, frechet, kid, precision, recall, agreement, accuracy, classes, last = lines[start:]
+    headings, frechet, kid, precision, recall, agreement, accuracy, *memorisation, classes, _, _, last = lines[start:]
     assert headings.split() == "samples (conv) baseline (conv) samples (mlp) baseline (mlp)".split()
     assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
 
@@ -92,6 +92,15 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
         "test",
         "accuracy",
         *(f"{evaluation['accuracy'][shape]:.2%}" for shape in evaluation["accuracy"]),
+    ]
+    parts = [
+        evaluation["memorisation"][space][part] for space in ("pixels", "features") for part in ("samples", "baseline")
+    ]
+    names = "samples (pixels) baseline (pixels) samples (features) baseline (features)"
+    assert [line.split() for line in memorisation] == [
+        ["nearest", "training", "images", *names.split(), "expected"],
+        ["closer", "than", "real", "images", *(f"{part['closer']:.2%}" for part in parts), "50%"],
+        ["copies", *(f"{part['copies']:.2%}" for part in parts), "1%"],
     ]
     counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(evaluation["samples"]["conv"]["classes"]))
     assert classes.endswith(counts)
@@ -126,7 +135,10 @@ def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("eval untrained --limit 120 --n 21", "n must be from 2 to 20"),
+        (
+            "eval untrained --limit 11 --n 20",
+            "glyphs has 11 training and 11 test images",
+        ),
         ("eval untrained --limit 120 --n 0", "n must be from 2 to 20"),
         ("eval untrained --limit 120 --n 20 --cas", "untrained is not class-conditional"),
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),

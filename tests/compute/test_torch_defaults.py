@@ -36,7 +36,10 @@ from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import noised
-from core.evaluation.feature_classifiers import SHAPES, fit
+from core.evaluation.feature_classifiers import fit
+from core.evaluation.feature_nets import SHAPES
+from core.evaluation.memorisation import check_memorisation
+from core.evaluation.nearest import nearest_training_images
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.events import Epoch, Preview
 from core.training.trainer import Trainer
@@ -235,6 +238,22 @@ def test_a_classifier_is_the_same_under_any_setting(
     expected = with_defaults(fit_classifier, shape)
     with setting():
         assert to_bytes(fit_classifier(shape)) == expected
+
+
+@each_setting
+def test_the_memorisation_check_is_the_same_under_any_setting(
+    setting: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    images = load_dataset("glyphs", limit=90).images
+
+    def compared() -> Any:
+        nearest = nearest_training_images(images[:9], images[9:], k=3)
+        check = outcome(check_memorisation(images[:9], images[9:60], images[60:]))
+        return nearest.indices, nearest.distances, check
+
+    expected = with_defaults(compared)
+    with setting():
+        assert to_bytes(compared()) == expected
 
 
 @each_setting

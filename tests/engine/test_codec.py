@@ -30,6 +30,8 @@ from core.engine.protocol import (
     InsideRequest,
     LayerInfo,
     LayerKernel,
+    NearestReply,
+    NearestRequest,
     Ready,
     Refused,
     SampledFrame,
@@ -44,6 +46,7 @@ KERNEL = ((0.0, 1.0), (-1.0, 0.5))
 SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start_image=7, start_t=0.5)
 EVERY_REQUEST = [
     SAMPLE,
+    NearestRequest(id=6, model="a", n=3, seed=2),
     ConvolutionRequest(
         id=1, model="a", image=DatasetImage("mnist", 3), kernel=KERNEL, stride=1, padding=2, padding_mode="zeros",
         dilation=1, flip=True,
@@ -76,6 +79,9 @@ EVERY_REPLY = [
     ),
     SampledFrame(id=5, frame=Frame(1, 0.5, b"\0\1\2\3", b"\4\5\6\7", ((7, 98), (1, 3)))),
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),
+    NearestReply(
+        id=5, height=1, width=2, channels=1, images=b"\0\1\2\3", indices=(7, 9), labels=(1, -1), distances=(0.25, 0.0),
+    ),
     ConvolutionReply(
         id=6, label=7, dilation=1, flip=False, formula="28 - 3 + 1 = 26", origins=((0, 0), (0, 1)), image=numbers(2, 2),
         padded=numbers(3, 3), kernel=numbers(2, 2), windows=numbers(2, 2, 2), products=numbers(2, 2, 2),

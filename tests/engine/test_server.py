@@ -13,7 +13,7 @@ import psutil
 import pytest
 from engine_process import Client
 
-from core import load_model, sample
+from core import load_dataset, load_model, nearest_training_images, sample
 from core.config.sampling import CONTRAST, GUIDANCE, Sampling
 from core.diffusion.frames import record
 from core.engine.codec import encode
@@ -25,6 +25,7 @@ from core.engine.protocol import (
     DrawnImage,
     EngineRequest,
     InsideRequest,
+    NearestReply,
     Ready,
     Refused,
     SampledFrame,
@@ -72,6 +73,26 @@ def test_it_sends_every_step_that_the_sampler_returns(
     for frame in expected.frames:
         assert_same(client.until(SampledFrame).frame, frame)
     assert client.until(Done).id == 1
+
+
+def test_it_finds_the_nearest_training_image_of_each_sample(
+    client: Client, request_: SampleRequest, finished_run: Path
+) -> None:
+    """With the samples that it has just sent, and with those that it has yet to generate."""
+    config = load_model(finished_run, device="cpu").config
+    training = load_dataset("glyphs", split="train", limit=config.limit)
+    for number, seed in enumerate((5, 6), start=20):
+        fields = {**raw(request_), "seed": seed, "id": number}
+        client.send({**fields, "type": "NearestRequest"})
+        reply = client.until(NearestReply)
+        assert client.until(Done).id == number
+        *_, last = sample(load_model(finished_run, device="cpu"), n=2, steps=3, seed=seed)
+        expected = nearest_training_images(last.x, training.images)
+        assert (reply.id, reply.height, reply.width, reply.channels) == (number, 28, 28, 1)
+        assert list(reply.indices) == expected.indices[:, 0].tolist()
+        assert reply.distances == pytest.approx(expected.distances[:, 0].tolist(), abs=1e-3)
+        assert list(reply.labels) == training.labels[expected.indices[:, 0]].tolist()
+        assert reply.images == training.images[expected.indices[:, 0]].numpy().tobytes()
 
 
 def assert_same(frame: Frame, expected: Frame) -> None:

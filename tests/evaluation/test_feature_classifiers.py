@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from core import load_dataset
-from core.data.datasets import LabeledImages
+from core.config.datasets import DIGITS
+from core.data.datasets import LabeledImages, images_sha256
 from core.errors import CheckpointError
 from core.evaluation import feature_classifiers
-from core.evaluation.feature_classifiers import FEATURES, SHAPES, Classifier, FeatureClassifier, Shape
+from core.evaluation.feature_classifiers import DataDigests, FeatureClassifier
+from core.evaluation.feature_nets import FEATURES, SHAPES, Classifier, Shape
 
 T = TypeVar("T")
 FEW = 96  # images: two thirds of a batch, so one step per epoch
@@ -70,6 +72,7 @@ def test_the_validation_split_is_a_fixed_sixth_and_disjoint() -> None:
     assert torch.equal(again[0], learned)
     assert torch.equal(again[1], validation_loss)
     assert not torch.equal(validation_loss, torch.arange(10_000))
+    assert len(feature_classifiers.split(120_000)[1]) == 10_000  # enough for every evaluation
 
 
 # Training
@@ -125,7 +128,8 @@ def test_classifying_in_batches_matches_one_batch() -> None:
 
 def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_the_cache(cache: Path) -> None:
     steps, first = fit("mlp")
-    assert steps[-1] == (feature_classifiers.EPOCHS, feature_classifiers.EPOCHS)
+    total = feature_classifiers.MIN_STEPS  # more than twelve epochs
+    assert steps[-1] == (total, total)
     (kept,) = cache.iterdir()
     assert kept.name.startswith("glyphs-mlp-")
     again, second = fit("mlp")
@@ -138,11 +142,14 @@ def test_a_classifier_is_trained_once_on_the_training_part_and_then_read_from_th
     )
     learned, _ = feature_classifiers.split(FEW)
     data = glyphs(FEW)
-    _, net = outcome(feature_classifiers.fit("mlp", LabeledImages(data.images[learned], data.labels[learned])))
+    _, net = outcome(
+        feature_classifiers.fit("mlp", LabeledImages(data.images[learned], data.labels[learned]), epochs=total)
+    )
     assert_same_weights(net, second.net)
 
 
-def test_other_images_or_another_shape_need_a_new_classifier(cache: Path) -> None:
+def test_other_images_or_another_shape_need_a_new_classifier(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_classifiers, "MIN_STEPS", 1)
     _, first = fit("mlp")
     for shape, n in (("mlp", FEW - 10), ("conv", FEW)):
         steps, other = fit(shape, n)
@@ -158,7 +165,7 @@ def test_the_file_describes_its_content(cache: Path) -> None:
         header = file.metadata()
     assert header["format"] == "minidiff classifier"
     assert (header["shape"], header["dataset"], header["seed"]) == ("mlp", "glyphs", "0")
-    assert header["train_images_sha256"] == feature_classifiers.images_sha256(glyphs(FEW))
+    assert header["train_images_sha256"] == images_sha256(glyphs(FEW))
     assert 0 <= float(header["accuracy"]) <= 1
 
 
@@ -170,7 +177,7 @@ def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough
             net = Classifier(shape)
             net.head.bias.fill_(accuracy)
         feature_classifiers.write_classifier(
-            cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, letter * 64, accuracy
+            cache / f"{name}-{shape}-{letter * 12}.safetensors", net, name, DataDigests("", letter * 64), accuracy, 0.1
         )
 
     def available() -> float | None:
@@ -183,9 +190,13 @@ def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough
     keep("d", 0.99, shape="conv")
     keep("e", 0.99, name="glyphs2")
     assert available() is None
+    keep("8", 0.46)  # the cube root of 0.1 is 0.464
+    assert available() is None
     for letter, accuracy, best in (("f", 0.85, 0.85), ("a", 0.81, 0.85), ("b", 0.97, 0.97), ("0", 0.5, 0.97)):
         keep(letter, accuracy)
         assert available() == best
+    other = DIGITS.model_copy(update={"class_names": tuple("abcdefghij")})
+    assert feature_classifiers.available_classifier("mlp", "glyphs", other) is None
 
 
 def retyped(content: bytes, dtype: torch.dtype, value: float | None = None) -> bytes:

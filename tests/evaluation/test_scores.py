@@ -17,7 +17,9 @@ from core.config.sampling import Sampling
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.sampling import sample
 from core.evaluation import feature_classifiers, scores
-from core.evaluation.scores import Evaluation, EvaluationProgress, Reference, evaluate, measure, prepare
+from core.evaluation.feature_nets import SHAPES
+from core.evaluation.reference import EvaluationProgress, Reference, prepare
+from core.evaluation.scores import Evaluation, evaluate, measure
 from core.runs.events import Warned
 
 T = TypeVar("T")
@@ -66,11 +68,7 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
     *steps, result = evaluate(model, 40, steps=2, seed=3, limit=LIMIT)
     assert isinstance(result, Evaluation)
     warnings = [step.message for step in steps if isinstance(step, Warned)]  # few images make poor classifiers
-    weak = [
-        shape
-        for shape in feature_classifiers.SHAPES
-        if reference.classifiers[shape].accuracy < feature_classifiers.MIN_ACCURACY
-    ]
+    weak = [shape for shape in SHAPES if not reference.classifiers[shape].usable]
     assert [f"the {shape} classifier for glyphs, trained on 300 images, has" for shape in weak] == [
         message[: message.index(" has") + 4] for message in warnings
     ]
@@ -79,6 +77,8 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
     assert list(dict.fromkeys(step.doing for step in steps)) == [
         "sampling",
         *(f"classifying {what} ({shape})" for shape in ("conv", "mlp") for what in ("samples", "real images")),
+        "classifying training images (conv)",
+        *(f"looking for the nearest training images in {space}" for space in ("pixels", "features")),
     ]
     assert {step.doing: step.done for step in steps} == {step.doing: step.total for step in steps}
     assert (result.model, result.dataset, result.n, result.sampling) == (
@@ -88,7 +88,7 @@ def test_an_evaluation_yields_its_progress_and_then_its_result(model: LoadedMode
         "mix, 2 steps, 2 evaluations each, seed 3",
     )
     assert result.seconds > 0
-    for shape in feature_classifiers.SHAPES:
+    for shape in SHAPES:
         assert result.accuracy[shape] == reference.classifiers[shape].accuracy
         assert result.sha256[shape] == reference.classifiers[shape].sha256
         assert result.samples[shape].agreement is None
@@ -109,11 +109,12 @@ def test_classifiers_are_trained_once_and_report_progress(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_classifiers, "MIN_STEPS", 1)
 
     def messages() -> set[str]:
         return {step.doing for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, EvaluationProgress)}
 
-    training = {f"training the {shape} classifier for glyphs" for shape in feature_classifiers.SHAPES}
+    training = {f"training the {shape} classifier for glyphs" for shape in SHAPES}
     assert training <= messages()
     assert not training & messages()
 
@@ -122,10 +123,11 @@ def test_classifiers_trained_on_few_images_give_a_warning(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_classifiers, "MIN_STEPS", 1)
     warned = [step.message for step in evaluate(model, 2, steps=1, limit=24) if isinstance(step, Warned)]
     assert len(warned) == 2
     assert all("trained on 20 images, has a test accuracy" in message and "--limit" in message for message in warned)
-    for shape in feature_classifiers.SHAPES:  # and afterwards without progress
+    for shape in SHAPES:  # and afterwards without progress
         assert feature_classifiers.available_classifier(shape, "glyphs") is None
 
 
@@ -145,7 +147,7 @@ def test_samples_are_the_output_of_the_sampler_as_uint8(model: LoadedModel, monk
 def test_real_images_score_like_the_baseline_and_noise_far_worse(reference: Reference) -> None:
     real = last(measure(reference.test.images[:VALIDATION], reference.test.labels[:VALIDATION], reference, "real"))
     noise_scores = last(measure(noise(VALIDATION), None, reference, "noise"))
-    for shape in feature_classifiers.SHAPES:
+    for shape in SHAPES:
         baseline, near, far = real.baseline[shape], real.samples[shape], noise_scores.samples[shape]
         assert noise_scores.baseline[shape] == baseline
         assert near.frechet < 2 * baseline.frechet  # with so few images in so many dimensions the baseline is high
@@ -171,7 +173,7 @@ def test_the_baseline_uses_images_that_no_classifier_was_trained_on(reference: R
 
 
 def test_agreement_is_the_fraction_of_requested_classes_that_are_recognised(reference: Reference) -> None:
-    images, shape = reference.validation.images[:30], feature_classifiers.SHAPES[0]
+    images, shape = reference.validation.images[:30], SHAPES[0]
     recognised = feature_classifiers.concatenate(
         feature_classifiers.classify_batches(reference.classifiers[shape].net, images)
     ).classes
@@ -198,13 +200,23 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
 # Errors
 
 
-@pytest.mark.parametrize("n", [-1, 0, 1, VALIDATION + 1])
+@pytest.mark.parametrize("n", [-1, 0, 1])
 def test_a_number_out_of_range_is_refused_with_the_range_before_any_work(
     model: LoadedModel, reference: Reference, n: int
 ) -> None:
     words = f"from 2 to {VALIDATION}, the number of validation images of glyphs, not {n}$"
     with pytest.raises(MinidiffError, match=words):
         next(evaluate(model, n, steps=1, limit=LIMIT))
+
+
+def test_more_samples_than_validation_images_are_reduced_with_a_warning(
+    model: LoadedModel, reference: Reference
+) -> None:
+    first, *_, result = evaluate(model, 10_000, steps=1, limit=LIMIT)
+    assert isinstance(first, Warned)
+    assert f"n is {VALIDATION} instead of 10,000: glyphs has {LIMIT} training images" in first.message
+    assert isinstance(result, Evaluation)
+    assert result.n == VALIDATION
 
 
 def test_a_number_out_of_range_is_refused_for_external_images_too(reference: Reference) -> None:
