@@ -23,7 +23,7 @@ from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.denoising_view import DenoisingView
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.sampling_controls import SamplingControls
 from tui.widgets.timeline import Timeline
 
@@ -186,7 +186,7 @@ async def test_the_grids_show_the_state_and_the_prediction_of_the_step(model_roo
         await sample_tiny(app, pilot)
         await pilot.press("home")
         await pilot.pause()
-        noisy, predicted = (app.screen.query_one(f"#{name}-digits", DigitGrid) for name in ("noisy", "predicted"))
+        noisy, predicted = (app.screen.query_one(f"#{name}-digits", ImageGrid) for name in ("noisy", "predicted"))
         start = [noisy.render_line(y) for y in range(noisy.size.height)]
         assert start != [predicted.render_line(y) for y in range(predicted.size.height)]
         await pilot.press("end")
@@ -467,6 +467,6 @@ async def test_resizing_during_playback_works(model_root: Path) -> None:
             await pilot.resize_terminal(*size)
             await pilot.pause()
         for name in ("noisy", "predicted"):
-            grid = app.screen.query_one(f"#{name}-digits", DigitGrid)
+            grid = app.screen.query_one(f"#{name}-digits", ImageGrid)
             assert grid.region.right <= 120
             assert grid.size.height > 20

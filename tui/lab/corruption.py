@@ -16,7 +16,7 @@ from tui.lab.bench import CLASS_OPTIONS, Bench, FieldRow, LabInput, Panel, class
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid, fit
+from tui.widgets.image_grid import ImageGrid, fit
 from tui.widgets.timeline import Timeline
 
 STEPS = (1, 100)  # of a sampling trajectory
@@ -49,7 +49,7 @@ class CorruptionBench(Bench[CorruptionReply]):
     CorruptionBench {
         .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
         .pane { align-vertical: middle; }
-        .pane DigitGrid { max-height: 14; }
+        .pane ImageGrid { max-height: 14; }
         .plots { row-span: 2; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
@@ -78,13 +78,13 @@ class CorruptionBench(Bench[CorruptionReply]):
     def pictures(self) -> Iterator[Widget]:
         """The noisy images above, the restored ones below; plots beside them."""
         with Container(classes="pictures"):
-            yield _pane("noisy", DigitGrid(3, id="noisy"))
+            yield _pane("noisy", ImageGrid(3, id="noisy"))
             yield Vertical(
                 _pane("errors", SmallPlot(id="errors")),
                 _pane("coefficients", SmallPlot(id="coefficients")),
                 classes="plots",
             )
-            yield _pane("back", DigitGrid(3, id="back"))
+            yield _pane("back", ImageGrid(3, id="back"))
         yield Timeline(self._pacer, still=self._still)
 
     def request(self, subject: LabInput) -> CorruptionRequest:
@@ -145,7 +145,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         """The noisy image on each path, with its coefficients."""
         paths, (height, width) = list(reply.noisy), reply.image.shape
         noisy = b"".join(from_unit(images[self._position].values) for images in reply.noisy.values())
-        self.query_one("#noisy", DigitGrid).set_images(noisy, len(paths), height, width)
+        self.query_one("#noisy", ImageGrid).set_images(noisy, len(paths), height, width)
         self._set_captions("noisy", [self._mixture(reply, path) for path in paths], paths.index(reply.path))
 
     def _draw_restored(self, reply: CorruptionReply) -> None:
@@ -166,7 +166,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         else:
             noisy = from_unit(reply.noisy[reply.path][position].values)
             images = {self._mixture(reply, reply.path): noisy, **images}
-        self.query_one("#back", DigitGrid).set_images(b"".join(images.values()), 3, height, width)
+        self.query_one("#back", ImageGrid).set_images(b"".join(images.values()), 3, height, width)
         self._set_captions("back", list(images), None if self._has_room(MEDIUM) else 0)
 
     def _mixture(self, reply: CorruptionReply, path: str) -> str:
@@ -191,7 +191,7 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     def _columns(self, name: str) -> tuple[int, int, int]:
         """The columns left of a grid's first image, of an image, and between two images."""
-        width, height = self.query_one(f"#{name}", DigitGrid).size
+        width, height = self.query_one(f"#{name}", ImageGrid).size
         _, image, _, gap, _ = fit(3, Size(width, 2 * height), 28, 28, 3)
         return max(0, width - 3 * image - 2 * gap) // 2, image, gap
 

@@ -22,7 +22,7 @@ from tui.lab.pixel_picker import PixelPicker
 from tui.lab.product_table import number
 from tui.lab.tile_grid import count_fitting, tile_sheet
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 VIEWS = ("maps", "kernels", "attention")
 PREDICTION = "prediction"  # the view of the images that stand beside the others in wide terminals
@@ -96,7 +96,7 @@ class InsideBench(Bench[InsideReply]):
             with Container(classes="right-side"):
                 with Vertical(classes="tiles"):
                     yield Static(classes="caption")
-                    yield DigitGrid(id="tiles")
+                    yield ImageGrid(id="tiles")
                 with Container(id="boards"):
                     yield _captioned("noisy-board", ImageCanvas(id="noisy"))
                     yield _captioned("field-board", ImageCanvas(id="field"))
@@ -210,7 +210,7 @@ class InsideBench(Bench[InsideReply]):
             self._draw_images()
 
     def _draw_tiles(self, reply: InsideReply) -> None:
-        tiles, grid = self._array(self.view), self.query_one("#tiles", DigitGrid)
+        tiles, grid = self._array(self.view), self.query_one("#tiles", ImageGrid)
         if tiles is None:
             grid.clear()
             text = self._reason_for_no_tiles(reply)

@@ -26,8 +26,8 @@ from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, S
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.devices import DevicePanel
-from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
@@ -92,7 +92,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             for side in SIDES:
                 with Vertical(id=f"{side}-side"):
                     yield Static(id=f"{side}-caption", classes="caption")
-                    yield DigitGrid(id=f"{side}-digits")
+                    yield ImageGrid(id=f"{side}-digits")
         yield Timeline(self._pacer, still=self._still)
         yield DevicePanel()
         yield KeyBar()
@@ -199,7 +199,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             blank = bytes(denoising.n * denoising.height * denoising.width)
             images = frame.x if self._show_states else frame.prediction or blank
             captions = [] if self._show_states else [f"{label} {percent}%" for label, percent in frame.read or ()]
-            grid = self.query_one(f"#{side}-digits", DigitGrid)
+            grid = self.query_one(f"#{side}-digits", ImageGrid)
             grid.set_images(images, denoising.n, denoising.height, denoising.width, captions)
 
     def _update_captions(self) -> None:

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
 from tui.widgets.denoising_view import difference
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
 
 NEIGHBOURS = 2  # values shown on each side of the selected pixel; left and right only 1 below WIDE
@@ -58,7 +58,7 @@ class ZoomScreen(Modal[None]):
                 for name, title in (("state", "Noisy state"), ("prediction", "Prediction"), ("change", "Change")):
                     with Vertical(id=f"zoom-{name}"):
                         yield Static(title, classes="title")
-                        yield DigitGrid(1)
+                        yield ImageGrid(1)
             yield Static(id="values")
 
     def on_mount(self) -> None:
@@ -83,7 +83,7 @@ class ZoomScreen(Modal[None]):
             "change": difference(frame.x[pixels], previous.x[pixels])[0],
         }
         for name, image in images.items():
-            grid = self.query_one(f"#zoom-{name} DigitGrid", DigitGrid)
+            grid = self.query_one(f"#zoom-{name} ImageGrid", ImageGrid)
             grid.set_images(image, 1, denoising.height, denoising.width)
             grid.set_marker(*self._pixel)
         label = frame.read[self._digit] if frame.read else None

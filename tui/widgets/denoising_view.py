@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
 from core.runs.trajectory import Denoising, Frame
-from tui.widgets.digits import DigitGrid, fit
+from tui.widgets.image_grid import ImageGrid, fit
 
 GAP = 4  # columns between grids that are side by side
 THREE_GRIDS_WIDTH = 150  # columns needed for three grids; below, the change replaces the noisy state
@@ -56,13 +56,13 @@ class DenoisingView(Container):
     def compose(self) -> ComposeResult:
         with Vertical(id="noisy"):
             yield Static(id="noisy-caption")
-            yield DigitGrid(id="noisy-digits")
+            yield ImageGrid(id="noisy-digits")
         with Vertical(id="change"):
             yield Static(id="change-caption")
-            yield DigitGrid(id="change-digits")
+            yield ImageGrid(id="change-digits")
         with Vertical(id="predicted"):
             yield Static(id="predicted-caption")
-            yield DigitGrid(id="predicted-digits")
+            yield ImageGrid(id="predicted-digits")
 
     def watch_show_change(self, show_change: bool) -> None:
         self.set_class(show_change, "-change")
@@ -87,11 +87,11 @@ class DenoisingView(Container):
         if self._has_readings and not read:
             read = [""] * denoising.n  # reserves the line, so images do not move later
         captions = captions or [""] * len(read)  # keeps both grids the same size
-        self.query_one("#noisy-digits", DigitGrid).set_images(frame.x, *size, captions)
-        self.query_one("#predicted-digits", DigitGrid).set_images(frame.prediction or blank, *size, read or captions)
+        self.query_one("#noisy-digits", ImageGrid).set_images(frame.x, *size, captions)
+        self.query_one("#predicted-digits", ImageGrid).set_images(frame.prediction or blank, *size, read or captions)
         if self.show_change:
             change, self._max_change = difference(frame.x, previous.x if previous else frame.x)
-            self.query_one("#change-digits", DigitGrid).set_images(change, *size, captions)
+            self.query_one("#change-digits", ImageGrid).set_images(change, *size, captions)
         self._update_captions()
 
     def set_labels(self, labels: Sequence[int] | None) -> None:
@@ -141,7 +141,7 @@ class DenoisingView(Container):
             return ""
         if len(set(self._labels)) == 1:
             return _class_name(self._labels[0])
-        shown_below = self.query_one("#noisy-digits", DigitGrid).captions_visible
+        shown_below = self.query_one("#noisy-digits", ImageGrid).captions_visible
         return "" if shown_below else " ".join(map(_class_name, self._labels))
 
     def _set_caption(self, caption: str, choices: Sequence[tuple[Content, Content]]) -> None:

@@ -15,7 +15,7 @@ from core.runs.status import Status
 from core.text import memory_size
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_log import RunLog
 from tui.widgets.text_line import update_text
 
@@ -61,7 +61,7 @@ class RunMonitor(Vertical):
                 yield RunLog(id="log")
             with Vertical(id="samples"):
                 yield Label("", id="preview")
-                yield DigitGrid()
+                yield ImageGrid()
 
     def on_mount(self) -> None:
         self._shown_preview: tuple[int, float] | None = None  # epoch and time
@@ -127,7 +127,7 @@ class RunMonitor(Vertical):
         banner.update(text)
 
     def _show_preview(self, history: RunHistory, *, alive: bool) -> None:
-        label, grid = self.query_one("#preview", Label), self.query_one(DigitGrid)
+        label, grid = self.query_one("#preview", Label), self.query_one(ImageGrid)
         self._previews = history.previews
         self.query_one("#samples").display = alive or bool(history.previews)
         if not history.previews:
@@ -155,7 +155,7 @@ class RunMonitor(Vertical):
         preview = self._previews[index]
         self._shown_preview = preview.epoch, preview.time
         self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}", layout=False)
-        self.query_one(DigitGrid).set_images(preview.images, preview.count, preview.height, preview.width)
+        self.query_one(ImageGrid).set_images(preview.images, preview.count, preview.height, preview.width)
 
 
 def _phase(history: RunHistory, status: Status) -> str:
