@@ -67,7 +67,8 @@ class RunDetails(Vertical):
         grid = self.query_one(ImageGrid)
         if history.previews:
             preview = history.previews[-1]
-            grid.set_images(preview.images, preview.count, preview.height, preview.width)
+            size = preview.count, preview.height, preview.width
+            grid.set_images(preview.images, *size, channels=preview.channels)
         else:
             grid.clear()
 
