@@ -3,8 +3,8 @@
     python benchmarks/terminal.py            some minutes on an otherwise idle machine; needs the extra `bench`
     python benchmarks/terminal.py --quick    each measurement once and short; a smoke test
 
-Everything runs on real pseudo-terminals. A frame is eight digits in half blocks, compared with rich-pixels and
-textual-image; `delta` is the change from one denoising step to the next. Startup lasts from just before the process
+Everything runs on real pseudo-terminals. A frame is eight images in half blocks, grey or RGB, compared with rich-pixels
+and textual-image; `delta` is the change from one denoising step to the next. Startup lasts from just before the process
 starts until header, digits and the last key of the footer are drawn. Training is preset quick on drawn digits with one
 thread per core; the slowdown by an attached UI compares median rates of windows with and without it, alternating.
 """

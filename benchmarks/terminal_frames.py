@@ -1,9 +1,10 @@
-"""Draws frames of eight digits with one of three widgets, as a child process of `benchmarks/terminal.py`.
+"""Draws frames of eight images with one of three widgets, as a child process of `benchmarks/terminal.py`.
 
     python benchmarks/terminal_frames.py WIDGET KIND FRAMES OUTPUT
 
-Every pixel changes from frame to frame or, for kind `delta`, one step of a recorded trajectory. CPU time per frame and
-frames per second are written to the file OUTPUT as JSON.
+Every pixel changes from frame to frame or, for kind `delta`, one step of a recorded trajectory. Kinds that start with
+`rgb-` are in colour: noise in each channel, or each digit in a colour of its own. CPU time per frame and frames per
+second are written to the file OUTPUT as JSON.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from textual.widgets import Static
 
 from core.runs.directory import builtin_directories
 from core.runs.trajectory import RECORDING, load_recording
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 WIDGETS = ("ours", "rich-pixels", "textual-image")
-KINDS = ("noise", "clean", "delta")
+KINDS = ("noise", "rgb-noise", "clean", "rgb-clean", "delta", "rgb-delta")
+TINTS = [(15 * (i % 3) + 2, 8 + i, 32 - 4 * i) for i in range(8)]  # in 32nds of a digit's pixels
 DIGITS, COLUMNS, SIDE, GAP = 8, 4, 28, 2
 WIDTH, HEIGHT = COLUMNS * SIDE + (COLUMNS - 1) * GAP, 2 * SIDE + GAP  # of the canvas in pixels, one per column
 MAX_FPS = 30.0  # requested frame rate
@@ -31,7 +33,12 @@ SEED = 1
 
 
 def frames(kind: str, count: int) -> list[bytes]:
-    """`count` frames of eight digits, uint8."""
+    """`count` frames of eight images, uint8."""
+    if kind == "rgb-noise":
+        planes = frames("noise", 3 * count)
+        return [interleaved(planes[i : i + 3]) for i in range(0, 3 * count, 3)]
+    if kind.startswith("rgb-"):
+        return [interleaved(tinted(frame)) for frame in frames(kind.removeprefix("rgb-"), count)]
     recording = load_recording(builtin_directories()["default-mnist"] / RECORDING)
     size = recording.height * recording.width
     if kind == "delta":
@@ -48,14 +55,33 @@ def frames(kind: str, count: int) -> list[bytes]:
     return [b"".join(digits[(i + shift) % len(digits)] for i in range(DIGITS)) for shift in range(count)]
 
 
-def canvas(images: bytes) -> bytes:
-    """The eight digits on one canvas, uint8, in row-major order."""
-    rows = [bytearray(WIDTH) for _ in range(HEIGHT)]
+def tinted(images: bytes) -> list[bytes]:
+    """The three channels of eight grey images, each in its tint."""
+    size = len(images) // DIGITS
+    tables = [[bytes(value * tint // 32 for value in range(256)) for tint in tints] for tints in TINTS]
+    return [
+        b"".join(images[i * size : (i + 1) * size].translate(tables[i][channel]) for i in range(DIGITS))
+        for channel in range(3)
+    ]
+
+
+def interleaved(planes: list[bytes]) -> bytes:
+    """The channels of images, pixel by pixel."""
+    pixels = bytearray(3 * len(planes[0]))
+    for channel, plane in enumerate(planes):
+        pixels[channel::3] = plane
+    return bytes(pixels)
+
+
+def canvas(images: bytes, channels: int) -> bytes:
+    """The eight images on one canvas, uint8, in row-major order."""
+    size = SIDE * channels
+    rows = [bytearray(WIDTH * channels) for _ in range(HEIGHT)]
     for digit in range(DIGITS):
-        top, left = digit // COLUMNS * (SIDE + GAP), digit % COLUMNS * (SIDE + GAP)
+        top, left = digit // COLUMNS * (SIDE + GAP), digit % COLUMNS * (SIDE + GAP) * channels
         for y in range(SIDE):
-            start = (digit * SIDE + y) * SIDE
-            rows[top + y][left : left + SIDE] = images[start : start + SIDE]
+            start = (digit * SIDE + y) * size
+            rows[top + y][left : left + size] = images[start : start + size]
     return b"".join(rows)
 
 
@@ -76,7 +102,7 @@ class FrameApp(App[None]):
 
     def _made(self) -> Widget:
         if self._kind == "ours":
-            return DigitGrid(COLUMNS, id="shown")
+            return ImageGrid(COLUMNS, id="shown")
         if self._kind == "rich-pixels":
             return Static(id="shown")
         from textual_image.widget import HalfcellImage
@@ -107,17 +133,19 @@ class FrameApp(App[None]):
     def _show(self) -> None:
         picture = self._pictures[self._next]
         self._next += 1
-        shown = self.query_one("#shown")
-        if isinstance(shown, DigitGrid):
-            shown.set_images(picture, DIGITS)
+        shown, channels = self.query_one("#shown"), len(picture) // (DIGITS * SIDE * SIDE)
+        if isinstance(shown, ImageGrid):
+            shown.set_images(picture, DIGITS, channels=channels)
             return
         from PIL import Image
 
-        image = Image.frombytes("L", (WIDTH, HEIGHT), canvas(picture)).convert("RGB")
+        image = Image.frombytes("L" if channels == 1 else "RGB", (WIDTH, HEIGHT), canvas(picture, channels)).convert(
+            "RGB"
+        )
         if isinstance(shown, Static):
-            from rich_pixels import PixelPicker
+            from rich_pixels import Pixels
 
-            shown.update(PixelPicker.from_image(image))
+            shown.update(Pixels.from_image(image))
         else:
             shown.image = image  # type: ignore[attr-defined] # from textual-image
 

@@ -36,6 +36,7 @@ from core.engine.protocol import (
     TransposedRequest,
 )
 from core.errors import MinidiffError
+from core.lab.channels import luminance
 from core.lab.convolution import convolve_steps, kernel_tensor, padded
 from core.lab.hooks import without_skips
 from core.lab.inside import attention_layers, attention_maps, feature_maps, layer_kernels, receptive_field
@@ -61,8 +62,8 @@ class LabImage(NamedTuple):
 
     @property
     def grey(self) -> Tensor:
-        """The mean over the channels, (H, W)."""
-        return self.pixels.mean(0)
+        """Its luminance, (H, W)."""
+        return luminance(self.pixels)
 
 
 def lab_replies(
@@ -101,6 +102,11 @@ def to_array(tensor: Tensor) -> Array:
     values = array("f")
     values.frombytes(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return Array(tuple(tensor.shape), values)
+
+
+def _channels_last(images: Tensor) -> Array:
+    """Images, (..., C, H, W), as an array of shape (..., H, W, C)."""
+    return to_array(images.movedim(-3, -1))
 
 
 def _convolution(request: ConvolutionRequest, image: LabImage, load_model: LoadModel) -> ConvolutionReply:
@@ -167,13 +173,13 @@ def _corruption(
         condition=label,
         errors=tuple(point.error for point in own if point.error is not None),
         read=classify(model, predictions),
-        image=to_array(image.grey),
-        noisy={path: to_array(torch.stack([point.x.mean(0) for point in points])) for path, points in sweeps.items()},
+        image=_channels_last(pixels),
+        noisy={path: _channels_last(torch.stack([point.x for point in points])) for path, points in sweeps.items()},
         coefficients={
             path: to_array(torch.tensor([(point.alpha, point.sigma) for point in points], device="cpu"))
             for path, points in sweeps.items()
         },
-        predictions=to_array(predictions.mean(1)),
+        predictions=_channels_last(predictions),
     )
     nearest_first = sorted(range(len(NOISE_LEVELS)), key=lambda index: abs(index - request.first))
     for index in nearest_first:
@@ -187,7 +193,7 @@ def _corruption(
             index=index,
             error=point.sampled_error,
             read=None if read is None else read[0],
-            sampled=to_array(point.sampled.mean(0)),
+            sampled=_channels_last(point.sampled),
         )
 
 
@@ -205,7 +211,7 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
     with_attention = attention_layers(net)
     with nullcontext() if request.skips else without_skips(net):
         maps = feature_maps(net, x, given_t, labels, layers=[layer]).get(layer)
-        prediction = one_step(model, point.x[None], t, label)[0].mean(0)
+        prediction = luminance(one_step(model, point.x[None], t, label)[0])
         field = receptive_field(model, x, request.pixel, t, labels)
         attention = attention_maps(net, x, given_t, labels)[layer] if layer in with_attention else None
     kernel = kernels.get(layer)
@@ -219,7 +225,7 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
         attention_layers=tuple(with_attention),
         kernel_count=0 if kernel is None else kernel.shape[:2].numel(),
         image=to_array(image.grey),
-        noisy=to_array(point.x.mean(0)),
+        noisy=to_array(luminance(point.x)),
         prediction=to_array(prediction),
         receptive_field=to_array(field),
         maps=to_array(maps[0, :MAX_TILES]) if maps is not None and maps.dim() == 4 else None,

@@ -203,6 +203,7 @@ class SamplingInfo(EngineReply):
     denoising: Denoising  # without frames
     sampling: Sampling
     labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
+    class_names: tuple[str, ...]
     nfe: int  # network function evaluations per image
     parameters: int
     device: str
@@ -232,7 +233,7 @@ class NearestReply(EngineReply):
 class LabReply(EngineReply):
     """What the replies to the Lab's benches share."""
 
-    label: int | None  # class of the image; None: it was drawn
+    label: int | None  # class of the image; None: it was drawn, or its dataset has no labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,8 +244,8 @@ class ConvolutionReply(LabReply):
     flip: bool
     formula: str  # of the output size
     origins: tuple[tuple[int, int], ...]  # row and column of the kernel's corner, in the padded image
-    image: Array  # (28, 28)
-    padded: Array  # (H, W)
+    image: Array  # luminance, (H, W)
+    padded: Array  # with the padding
     kernel: Array  # (k, k), as written
     windows: Array  # (steps, k, k)
     products: Array  # (steps, k, k)
@@ -277,10 +278,10 @@ class CorruptionReply(LabReply):
     condition: int | None  # the class given to the model, -1 for any; None: it is unconditional
     errors: tuple[float, ...]  # mean squared error of each prediction
     read: tuple[tuple[int, int], ...] | None  # class and confidence in percent for each prediction
-    image: Array  # (28, 28)
-    noisy: dict[str, Array]  # (L, 28, 28) by path
+    image: Array  # (H, W, C)
+    noisy: dict[str, Array]  # (L, H, W, C) by path
     coefficients: dict[str, Array]  # (L, 2) by path: alpha and sigma
-    predictions: Array  # (L, 28, 28)
+    predictions: Array  # (L, H, W, C)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +291,7 @@ class CorruptionSample(LabReply):
     index: int  # of the noise level
     error: float  # mean squared error
     read: tuple[int, int] | None  # class and confidence in percent
-    sampled: Array  # (28, 28)
+    sampled: Array  # (H, W, C)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +317,10 @@ class InsideReply(LabReply):
     layers: tuple[LayerInfo, ...]
     attention_layers: tuple[str, ...]  # names of the layers with attention
     kernel_count: int  # of the layer, of which `kernels` holds the first
-    image: Array  # (28, 28)
-    noisy: Array  # (28, 28)
-    prediction: Array  # (28, 28)
-    receptive_field: Array  # (28, 28): gradient magnitude of the pixel's prediction
+    image: Array  # luminance, (H, W)
+    noisy: Array  # luminance, (H, W)
+    prediction: Array  # luminance, (H, W)
+    receptive_field: Array  # (H, W): gradient magnitude of the pixel's prediction
     maps: Array | None  # (C, H, W), if the layer's output has that shape
     kernels: Array | None  # (K, h, w), if the layer is a convolution
     attention: Array | None  # (heads, side, side): from the pixel's position to all others, if the layer has attention

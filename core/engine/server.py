@@ -180,6 +180,7 @@ class EngineServer:
                     denoising=Denoising(request.model, request.seed, sampling.steps, n, height, width, (), channels),
                     sampling=sampling,
                     labels=classes,
+                    class_names=config.info.class_names,
                     nfe=evaluations(sampling, config.path),
                     parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
                     device=str(loaded.device),
@@ -224,7 +225,8 @@ class EngineServer:
 
         if isinstance(image, DatasetImage):
             test = self._images(image.dataset, image.index, 1)
-            return LabImage(test.images[0].float() / 255, int(test.labels[0]))
+            label = int(test.labels[0])
+            return LabImage(test.images[0].float() / 255, None if label < 0 else label)
         pixels = bytearray.fromhex(image.pixels)
         if len(pixels) != IMAGE_SIZE**2:
             raise MinidiffError(f"a drawn image needs {IMAGE_SIZE**2} pixels, not {len(pixels)}")

@@ -49,17 +49,37 @@ def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
         raise _unwritable(path, error) from None
 
 
-def grid_image(images: bytes, n: int, height: int, width: int) -> Image.Image:
-    """Arrange `n` uint8 images in a grid, inverted to dark on white; 8 per row up to 64 images, else square."""
+def grid_image(images: bytes, n: int, height: int, width: int, channels: int = 1) -> Image.Image:
+    """Arrange `n` images in a grid on white; 8 per row up to 64 images, else square.
+
+    Args:
+        images: uint8 pixels of shape (n, height, width, channels).
+        n: Number of images.
+        height: Height of an image.
+        width: Width of an image.
+        channels: 1 for grey, drawn dark on white; 3 for RGB.
+    """
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = Image.new("L", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), 0)
-    size = height * width
+    mode = _mode(channels)
+    sheet = Image.new(mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
+    size = height * width * channels
     for index in range(n):
-        image = Image.frombytes("L", (width, height), images[index * size : (index + 1) * size])
+        image = Image.frombytes(mode, (width, height), images[index * size : (index + 1) * size])
+        if channels == 1:
+            image = ImageOps.invert(image)
         row, column = divmod(index, columns)
         sheet.paste(image, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
-    return ImageOps.invert(sheet)
+    return sheet
+
+
+def _mode(channels: int) -> str:
+    """Pillow's mode."""
+    return "L" if channels == 1 else "RGB"
+
+
+def _grid(images: bytes, denoising: Denoising) -> Image.Image:
+    return grid_image(images, denoising.n, denoising.height, denoising.width, denoising.channels)
 
 
 def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
@@ -73,7 +93,7 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
     Raises:
         MinidiffError: The suffix is not supported, or the file cannot be written.
     """
-    grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
+    grid = _grid(denoising.frames[index].x, denoising)
     return _write(path, _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size)))))
 
 
@@ -84,10 +104,7 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
         MinidiffError: There is no step, the suffix is not supported, or the file cannot be written.
     """
     rows = [
-        tuple(
-            _scaled(grid_image(images, denoising.n, denoising.height, denoising.width), FIGURE_SCALE)
-            for images in (state.x, after.prediction or b"")
-        )
+        tuple(_scaled(_grid(images, denoising), FIGURE_SCALE) for images in (state.x, after.prediction or b""))
         for state, after in zip(denoising.frames, denoising.frames[1:], strict=False)
     ]
     if not rows:
@@ -96,14 +113,21 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
     columns = [_LABEL_WIDTH + _MARGIN, _LABEL_WIDTH + 2 * _MARGIN + cell_width]
     width = columns[1] + cell_width + _MARGIN
     pitch = cell_height + 4
-    sheet = Image.new("L", (width, _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN), 255)
+    height = _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN
+    sheet = Image.new(_mode(denoising.channels), (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TEXT_SIZE - 4)
     for left, title in zip(columns, TITLES, strict=True):
-        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill=0, font=font, anchor="mm")
+        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill="black", font=font, anchor="mm")
     for number, pair in enumerate(rows):
         top = _TITLE_HEIGHT + _MARGIN + number * pitch
-        draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=110, font=small, anchor="rm")
+        draw.text(
+            (_LABEL_WIDTH, top + cell_height // 2),
+            str(number),
+            fill="#6e6e6e",
+            font=small,
+            anchor="rm",
+        )
         for left, cell in zip(columns, pair, strict=True):
             sheet.paste(cell, (left, top))
     return _write(path, _scaled(sheet, 2))
@@ -118,9 +142,9 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
     sheets = []
     for frame in denoising.frames:
         prediction = frame.prediction or denoising.frames[min(1, len(denoising.frames) - 1)].prediction or frame.x
-        parts = [grid_image(images, denoising.n, denoising.height, denoising.width) for images in (frame.x, prediction)]
+        parts = [_grid(images, denoising) for images in (frame.x, prediction)]
         width, height = parts[0].size
-        sheet = Image.new("L", (width, 2 * height + 3 * GAP), 255)
+        sheet = Image.new(_mode(denoising.channels), (width, 2 * height + 3 * GAP), "white")
         sheet.paste(parts[0], (0, 0))
         sheet.paste(parts[1], (0, height + 3 * GAP))
         sheets.append(_scaled(sheet, GIF_SCALE))
@@ -142,7 +166,7 @@ def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]
 
     Args:
         path: The file; without a suffix, PNG.
-        panels: Title, (height, width) and uint8 pixels in row-major order.
+        panels: Title, (height, width) and uint8 pixels of shape (height, width, channels), grey or RGB.
 
     Raises:
         MinidiffError: There is no panel, the suffix is not supported, or the file cannot be written.
@@ -152,13 +176,15 @@ def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]
     font = ImageFont.load_default(_TEXT_SIZE)
     images = []
     for title, (height, width), pixels in panels:
-        image = _scaled(Image.frombytes("L", (width, height), pixels), max(1, PANEL_SIDE // max(height, width)))
+        panel = Image.frombytes(_mode(len(pixels) // (height * width)), (width, height), pixels)
+        image = _scaled(panel, max(1, PANEL_SIDE // max(height, width)))
         images.append((title, image, max(image.width, math.ceil(font.getlength(title)))))
     size = sum(width for *_, width in images) + _MARGIN * (len(images) + 1)
-    sheet = Image.new("L", (size, _TITLE_HEIGHT + max(image.height for _, image, _ in images) + 2 * _MARGIN), 255)
+    mode = "RGB" if any(image.mode == "RGB" for _, image, _ in images) else "L"
+    sheet = Image.new(mode, (size, _TITLE_HEIGHT + max(image.height for _, image, _ in images) + 2 * _MARGIN), "white")
     draw, left = ImageDraw.Draw(sheet), _MARGIN
     for title, image, width in images:
-        draw.text((left, _MARGIN + 8), title, fill=0, font=font, anchor="lm")
+        draw.text((left, _MARGIN + 8), title, fill="black", font=font, anchor="lm")
         sheet.paste(image, (left, _TITLE_HEIGHT + _MARGIN))
         left += width + _MARGIN
     return _write(path, sheet)

@@ -3,6 +3,7 @@
 It may import `core.diffusion` and what is below it.
 """
 
+from core.lab.channels import luminance as luminance
 from core.lab.convolution import ConvolutionStep as ConvolutionStep
 from core.lab.convolution import convolve_steps as convolve_steps
 from core.lab.hooks import without_skips as without_skips

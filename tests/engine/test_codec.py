@@ -75,7 +75,7 @@ EVERY_REPLY = [
     Done(id=3, seconds=0.25),
     SamplingInfo(
         id=4, denoising=Denoising("a", 5, 3, 2, 28, 28, ()), sampling=Sampling("heun", 3, 2.0, 1.0, 0.1),
-        labels=(7, -1), nfe=7, parameters=1234, device="cpu",
+        labels=(7, -1), class_names=("0", "1"), nfe=7, parameters=1234, device="cpu",
     ),
     SampledFrame(id=5, frame=Frame(1, 0.5, b"\0\1\2\3", b"\4\5\6\7", ((7, 98), (1, 3)))),
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),

@@ -197,6 +197,7 @@ async def compare(pilot: Pilots) -> None:
             denoising=started,
             sampling=Sampling("euler", recording.steps, 1.0, 1.0),
             labels=None,
+            class_names=("0", "1"),
             nfe=recording.steps,
             parameters=309_057,
             device="cpu",

@@ -12,7 +12,7 @@ from tui.grayscale import from_unit
 from tui.lab.corruption import CorruptionBench
 from tui.lab.small_plot import SmallPlot
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 
 async def opened(on: Lab) -> CorruptionBench:
@@ -28,7 +28,7 @@ def line(on: Lab, name: str) -> str:
 
 
 def drawn(on: Lab, name: str) -> list[bytes]:
-    return on.bench.query_one(f"#{name}", DigitGrid)._images
+    return on.bench.query_one(f"#{name}", ImageGrid)._images
 
 
 async def test_the_slider_goes_from_the_clean_digit_to_pure_noise_on_every_path(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from tui.lab.inside import InsideBench
 from tui.lab.layers import Layers, short
 from tui.lab.pixel_picker import PixelPicker
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 DEFAULT = "default-mnist"
 
@@ -104,15 +104,15 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
         assert maps.shape == (64, 7, 7)
         assert "of shrink: " in tiles_say(on)
         assert " of 128 channels, 7x7" in tiles_say(on)
-        drawn = len(bench.query_one("#tiles", DigitGrid)._images)
+        drawn = len(bench.query_one("#tiles", ImageGrid)._images)
         assert f": {drawn} of 128" in tiles_say(on)
         await on.pilot.press("v")
         assert tiles_say(on).startswith("v kernels of shrink: ")
         assert " of 8192, 3x3" in tiles_say(on)
-        assert bench.query_one("#tiles", DigitGrid)._images
+        assert bench.query_one("#tiles", ImageGrid)._images
         await choose(on, "norm")
         assert tiles_say(on) == "v kernels this layer is not a convolution"
-        assert not bench.query_one("#tiles", DigitGrid)._images
+        assert not bench.query_one("#tiles", ImageGrid)._images
         await on.pilot.press("v")
         assert tiles_say(on) == "v attention this network has no attention"
         await on.pilot.press("v")

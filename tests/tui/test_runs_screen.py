@@ -25,7 +25,7 @@ from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_table import RunTable
 
 
@@ -281,7 +281,7 @@ async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: P
         await choose(pilot, app, "running")
         plot = app.runs.query_one(CurvePlot)
         await until(pilot, lambda: len(plot.series(60)["epoch"][0]) == 3)
-        assert len(app.runs.query_one(DigitGrid)._images) == 8
+        assert len(app.runs.query_one(ImageGrid)._images) == 8
         assert "batch size 128" in app.about()
         await choose(pilot, app, "starting")
         await until(pilot, lambda: plot.series(60)["epoch"][0] == [])

@@ -23,7 +23,7 @@ from tui.app import MinidiffApp
 from tui.screens.sample import SampleScreen
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.denoising_view import DenoisingView
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.sampling_controls import SamplingControls
 from tui.widgets.timeline import Timeline
 
@@ -54,7 +54,7 @@ async def sample_tiny(
     """Sample from a run and wait until the trajectory is complete."""
     screen = screen_of(app)
     screen.query_one("#steps", Input).value = str(steps)
-    screen.query_one("#digits", Input).value = str(digits)
+    screen.query_one("#images", Input).value = str(digits)
     await screen.choose_model(model)
     timeline = screen.timeline
     await until(pilot, lambda: is_shown(screen, model, steps), "the trajectory is complete")
@@ -186,7 +186,7 @@ async def test_the_grids_show_the_state_and_the_prediction_of_the_step(model_roo
         await sample_tiny(app, pilot)
         await pilot.press("home")
         await pilot.pause()
-        noisy, predicted = (app.screen.query_one(f"#{name}-digits", DigitGrid) for name in ("noisy", "predicted"))
+        noisy, predicted = (app.screen.query_one(f"#{name}-images", ImageGrid) for name in ("noisy", "predicted"))
         start = [noisy.render_line(y) for y in range(noisy.size.height)]
         assert start != [predicted.render_line(y) for y in range(predicted.size.height)]
         await pilot.press("end")
@@ -230,7 +230,7 @@ async def test_a_value_out_of_range_shows_the_range_in_a_notification(model_root
     async with app.run_test(size=(80, 24)) as pilot:
         select = app.screen.query_one(Select)
         await until(pilot, lambda: "tiny" in [value for _, value in select._options], "tiny is offered")
-        for field, value in (("steps", "0"), ("digits", ""), ("steps", "-3"), ("digits", "65")):
+        for field, value in (("steps", "0"), ("images", ""), ("steps", "-3"), ("images", "65")):
             box = app.screen.query_one(f"#{field}", Input)
             before, box.value = box.value, value
             box.focus()
@@ -371,7 +371,7 @@ async def test_all_controls_are_visible_at_every_width(model_root: Path, width: 
         await pilot.pause()
         bar = app.screen.query_one(SamplingControls)
         assert bar.size.height == lines
-        for name in ("model", "sampler", "steps", "guidance", "class", "digits", "seed", "cost"):
+        for name in ("model", "sampler", "steps", "guidance", "class", "images", "seed", "cost"):
             part = bar.query_one(f"#{name}")
             assert bar.region.contains_region(part.region)
             assert part.region.width >= {"model": 14, "sampler": 8, "class": 10, "cost": 6}.get(name, 4)
@@ -467,6 +467,6 @@ async def test_resizing_during_playback_works(model_root: Path) -> None:
             await pilot.resize_terminal(*size)
             await pilot.pause()
         for name in ("noisy", "predicted"):
-            grid = app.screen.query_one(f"#{name}-digits", DigitGrid)
+            grid = app.screen.query_one(f"#{name}-images", ImageGrid)
             assert grid.region.right <= 120
             assert grid.size.height > 20

@@ -16,7 +16,7 @@ from core.runs.history import RunHistory
 from tui.screens.train import TrainScreen
 from tui.themes import DARK
 from tui.widgets.curve_plot import CurvePlot
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_form import RunForm
 from tui.widgets.sampling_controls import SamplingControls
 from tui.widgets.timeline import Timeline
@@ -39,7 +39,7 @@ class Gallery(App[None]):
     def compose(self) -> ComposeResult:
         match self.part:
             case "digits":
-                yield DigitGrid()
+                yield ImageGrid()
                 yield Timeline()
             case "loss":
                 yield CurvePlot()
@@ -51,7 +51,7 @@ class Gallery(App[None]):
 
     def on_mount(self) -> None:
         if self.part == "digits":
-            self.query_one(DigitGrid).set_images(digits(8, 0.7, seed=3), 8)
+            self.query_one(ImageGrid).set_images(digits(8, 0.7, seed=3), 8)
             self.query_one(Timeline).load(40, [1 - step / 40 for step in range(41)])
             self.query_one(Timeline).seek(29)
         if self.part == "loss":

@@ -40,7 +40,7 @@ from tui.io.system_monitor import SystemMonitor
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.curve_plot import CurvePlot
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_form import RunForm
 
 
@@ -102,7 +102,7 @@ async def test_the_screen_attaches_to_an_active_run_and_shows_its_loss_epochs_an
             assert "images/s" in stats
             assert "left" in stats
             assert text_of(app, "#preview") == "samples after epoch 3"
-            assert len(app.train.query_one(DigitGrid)._images) == 8
+            assert len(app.train.query_one(ImageGrid)._images) == 8
             assert "validation" in text_of(app, "#legend")
             bar = app.train.query_one(ProgressBar)
             assert bar.progress / bar.total == pytest.approx(3.4 / 30, abs=0.01)

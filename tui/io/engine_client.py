@@ -80,6 +80,10 @@ class EngineClient:
             self._expecting.clear()
         return before
 
+    def is_current(self, reply: EngineReply) -> bool:
+        """Whether a reply is not one to an earlier request than the newest."""
+        return reply.id in (None, self._id)
+
     @property
     def busy(self) -> bool:
         """Whether a request is in progress."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
@@ -13,18 +13,17 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label, Select, Static, Switch
 
-from core.config.datasets import CLASSES
 from core.config.sampling import NO_CLASS
 from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
 from core.errors import MinidiffError
+from tui.class_names import class_name
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
 
 FULL_TEXT_ROWS = 30  # terminal rows from which the whole description is shown
 HINT_ROWS = 22  # terminal rows from which the suggestion is shown
 FORMULA_COLUMNS = 72  # columns from which the formula of the output size is shown
-# The classes that can be given to the model, as in requests.
-CLASS_OPTIONS: dict[str, int | None] = {"its own": None, "any": NO_CLASS, **{str(n): n for n in range(CLASSES)}}
+OWN_CLASS, ANY_CLASS = "its own", "any"  # options besides the classes
 
 ReplyT = TypeVar("ReplyT", bound=LabReply)
 
@@ -54,6 +53,8 @@ class LabInput:
     model: str
     seed: int = 0
     pixels: str | None = None  # of a drawn image, in hexadecimal
+    shape: tuple[int, int, int] = (1, 28, 28)  # of the model's images: channels, height, width
+    null_class: int = 10
 
     @property
     def fields(self) -> SharedFields:
@@ -63,7 +64,7 @@ class LabInput:
 
     @property
     def script(self) -> list[str]:
-        """Lines of Python that define `image`, (28, 28) in [0, 1]."""
+        """Lines of Python that define `image`, (H, W) in [0, 1], and for RGB also `pixels`, (3, H, W)."""
         if self.pixels is not None:
             return [
                 "import torch",
@@ -73,10 +74,20 @@ class LabInput:
             ]
         return [
             "from core import load_dataset",
+            *(["from core.lab import luminance"] if self.shape[0] > 1 else []),
             "",
-            f'images = load_dataset("{self.dataset}", split="test", limit={self.index + 1})',
-            f"image = images.images[{self.index}, 0] / 255",
+            f'images = load_dataset({self.dataset!r}, split="test", limit={self.index + 1})',
+            *(
+                [f"pixels = images.images[{self.index}] / 255", "image = luminance(pixels)"]
+                if self.shape[0] > 1
+                else [f"image = images.images[{self.index}, 0] / 255"]
+            ),
         ]
+
+    @property
+    def model_image(self) -> str:
+        """Python for the image as the model takes it, (C, H, W)."""
+        return "pixels" if self.shape[0] > 1 else "image[None]"
 
 
 class FieldRow(Horizontal):
@@ -142,6 +153,10 @@ class Bench(Vertical, Generic[ReplyT]):
         super().__init__(id=self.NAME)
         self.shown: ReplyT | None = None
         """The reply on display."""
+        self.image_classes: Sequence[str] = ()
+        """Class names of the image's dataset,"""
+        self.model_classes: Sequence[str] = ()
+        """and of the model's."""
         self.about = self.ABOUT
         self._description = Content()
 
@@ -276,9 +291,23 @@ def entry(name: str, value: str, *, width: int = 5) -> Input:
     return made
 
 
-def class_choice(width: int) -> CompactSelect:
-    """The field `class`, with the options `CLASS_OPTIONS`."""
-    return choice("class", CLASS_OPTIONS, next(iter(CLASS_OPTIONS)), width=width)
+class ClassField(CompactSelect):
+    """The field `class`: the class given to the model."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__([OWN_CLASS, ANY_CLASS], OWN_CLASS, id="class")
+        self.styles.width = width
+
+    def set_names(self, names: Sequence[str]) -> None:
+        """Set the names of the model's classes; keeps the selection if there is such a class."""
+        labels = {str(label): class_name(label, names) for label in range(len(names))}
+        values = {OWN_CLASS: OWN_CLASS, ANY_CLASS: ANY_CLASS, **labels}
+        self.set_values(values, self.chosen if self.chosen in values else OWN_CLASS)
+
+    @property
+    def label(self) -> int | None:
+        """The class, as in requests."""
+        return None if self.chosen == OWN_CLASS else NO_CLASS if self.chosen == ANY_CLASS else int(self.chosen)
 
 
 def choice(name: str, values: Iterable[str], value: str, *, width: int) -> CompactSelect:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.geometry import Size
@@ -11,16 +12,17 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply
+from tui.class_names import class_name
 from tui.grayscale import from_unit
-from tui.lab.bench import CLASS_OPTIONS, Bench, FieldRow, LabInput, Panel, class_choice, entry
+from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.terminal.frame_pacing import FramePacer
-from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid, fit
+from tui.widgets.image_grid import ImageGrid, fit
+from tui.widgets.text_line import centered, shortened
 from tui.widgets.timeline import Timeline
 
 STEPS = (1, 100)  # of a sampling trajectory
-INITIAL_POSITION = 24  # of the engine's 41 noise levels: at 0.6 the digit can hardly be read
+INITIAL_POSITION = 24  # of the engine's 41 noise levels: at 0.6 the image can hardly be recognized
 COLORS = ("plot-average", "plot-validation", "plot-run-3")
 SIGMA = " σ"  # suffix of the curves of the noise's coefficient
 VIEWS = ("back", "noisy", "errors", "coefficients")
@@ -40,8 +42,8 @@ class CorruptionBench(Bench[CorruptionReply]):
     TITLE = "Corruption"
     ABOUT = (
         "At high noise levels a one-step prediction is blurred: it is the mean of all images that fit. The mean has "
-        "the lowest squared error, but is not a digit. Sampling takes many small steps and ends in a sharp digit, "
-        "which may be another one, so its error is higher."
+        "the lowest squared error, but looks like none of them. Sampling takes many small steps and ends in a sharp "
+        "image, which may be another one, so its error is higher."
     )
     TRY = "noise 1 with class any, then 2 and 40 sampling steps."
     REPLIES = (CorruptionReply, CorruptionSample)
@@ -49,7 +51,7 @@ class CorruptionBench(Bench[CorruptionReply]):
     CorruptionBench {
         .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
         .pane { align-vertical: middle; }
-        .pane DigitGrid { max-height: 14; }
+        .pane ImageGrid { max-height: 14; }
         .plots { row-span: 2; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
@@ -71,20 +73,18 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     def fields(self) -> Iterator[Widget]:
         """The class given to the model, and the number of sampling steps."""
-        yield FieldRow(
-            ("class", class_choice(13)), ("sampling steps", entry("steps", "12", width=5)), Static(id="hint")
-        )
+        yield FieldRow(("class", ClassField(13)), ("sampling steps", entry("steps", "12", width=5)), Static(id="hint"))
 
     def pictures(self) -> Iterator[Widget]:
         """The noisy images above, the restored ones below; plots beside them."""
         with Container(classes="pictures"):
-            yield _pane("noisy", DigitGrid(3, id="noisy"))
+            yield _pane("noisy", ImageGrid(3, id="noisy"))
             yield Vertical(
                 _pane("errors", SmallPlot(id="errors")),
                 _pane("coefficients", SmallPlot(id="coefficients")),
                 classes="plots",
             )
-            yield _pane("back", DigitGrid(3, id="back"))
+            yield _pane("back", ImageGrid(3, id="back"))
         yield Timeline(self._pacer, still=self._still)
 
     def request(self, subject: LabInput) -> CorruptionRequest:
@@ -98,7 +98,7 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     @property
     def _requested_class(self) -> int | None:
-        return CLASS_OPTIONS[self.query_one("#class", CompactSelect).chosen]
+        return self.query_one(ClassField).label
 
     def show_reply(self, reply: LabReply) -> None:
         """Show all noise levels, or add what sampling from one of them returned."""
@@ -110,7 +110,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         assert self.timeline is not None
         first, self.shown = self.shown is None, reply
         self._samples = {}
-        self.query_one("#class", CompactSelect).disabled = reply.condition is None
+        self.query_one(ClassField).disabled = reply.condition is None
         if first:
             self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
             self.timeline.seek(INITIAL_POSITION)
@@ -143,14 +143,14 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     def _draw_noisy(self, reply: CorruptionReply) -> None:
         """The noisy image on each path, with its coefficients."""
-        paths, (height, width) = list(reply.noisy), reply.image.shape
+        paths, (height, width, channels) = list(reply.noisy), reply.image.shape
         noisy = b"".join(from_unit(images[self._position].values) for images in reply.noisy.values())
-        self.query_one("#noisy", DigitGrid).set_images(noisy, len(paths), height, width)
+        self.query_one("#noisy", ImageGrid).set_images(noisy, len(paths), height, width, channels=channels)
         self._set_captions("noisy", [self._mixture(reply, path) for path in paths], paths.index(reply.path))
 
     def _draw_restored(self, reply: CorruptionReply) -> None:
         """What the model predicts for the image on its own path, and what sampling returns."""
-        position, (height, width) = self._position, reply.image.shape
+        position, (height, width, channels) = self._position, reply.image.shape
         sample = self._samples.get(position)
         images = {
             f"1 step {self._result(reply.errors[position], reply.read[position] if reply.read else None)}": from_unit(
@@ -158,15 +158,16 @@ class CorruptionBench(Bench[CorruptionReply]):
             )
         }
         if sample is None:
-            images["sampling …"] = bytes(height * width)
+            images["sampling …"] = bytes(height * width * channels)
         else:
             images[f"sampled {self._result(sample.error, sample.read)}"] = from_unit(sample.sampled.values)
         if self._has_room(MEDIUM):
-            images["original" if reply.label is None else f"original, a {reply.label}"] = from_unit(reply.image.values)
+            name = "" if reply.label is None else f": {class_name(reply.label, self.image_classes)}"
+            images[f"original{name}"] = from_unit(reply.image.values)
         else:
             noisy = from_unit(reply.noisy[reply.path][position].values)
             images = {self._mixture(reply, reply.path): noisy, **images}
-        self.query_one("#back", DigitGrid).set_images(b"".join(images.values()), 3, height, width)
+        self.query_one("#back", ImageGrid).set_images(b"".join(images.values()), 3, height, width, channels=channels)
         self._set_captions("back", list(images), None if self._has_room(MEDIUM) else 0)
 
     def _mixture(self, reply: CorruptionReply, path: str) -> str:
@@ -184,19 +185,18 @@ class CorruptionBench(Bench[CorruptionReply]):
         text = f"{error:.3f}".replace("0.", ".", 1)
         if read is None:
             return text
-        return (
-            f"{text}, classified as {read[0]} ({read[1]}%)"
-            if self._fits_long_captions("back")
-            else f"{text}: {read[0]}"
-        )
+        name = class_name(read[0], self.model_classes)
+        long = self._fits_long_captions("back")
+        return f"{text}, classified as {name} ({read[1]}%)" if long else f"{text}: {name}"
 
     def _fits_long_captions(self, name: str) -> bool:
         return self._columns(name)[1] >= CAPTION_COLUMNS
 
     def _columns(self, name: str) -> tuple[int, int, int]:
         """The columns left of a grid's first image, of an image, and between two images."""
-        width, height = self.query_one(f"#{name}", DigitGrid).size
-        _, image, _, gap, _ = fit(3, Size(width, 2 * height), 28, 28, 3)
+        width, height = self.query_one(f"#{name}", ImageGrid).size
+        rows, columns, _ = (28, 28, 1) if self.shown is None else self.shown.image.shape
+        _, image, _, gap, _ = fit(3, Size(width, 2 * height), rows, columns, 3)
         return max(0, width - 3 * image - 2 * gap) // 2, image, gap
 
     def _set_captions(self, name: str, captions: Sequence[str], highlighted: int | None) -> None:
@@ -205,7 +205,8 @@ class CorruptionBench(Bench[CorruptionReply]):
         parts = [(" " * left, "")]
         for number, caption in enumerate(captions):
             text = f"▸{caption}" if number == highlighted else caption
-            text = text[: image + gap].center(image).ljust(image + gap)
+            text = shortened(text, image + gap)
+            text = set_cell_size(text if cell_len(text) > image else centered(text, image), image + gap)
             parts.append((text, "bold $accent" if number == highlighted else "$foreground 70%"))
         self._set_line(name, Content.assemble(*parts).rstrip())
 
@@ -306,7 +307,7 @@ class CorruptionBench(Bench[CorruptionReply]):
             "from core import corruption_sweep, load_model",
             *subject.script,
             f'model = load_model("{subject.model}", device="cpu")',
-            f"for point in corruption_sweep(model, image[None], [{t}], {options}):",
+            f"for point in corruption_sweep(model, {subject.model_image}, [{t}], {options}):",
             '    print("t", point.t, "alpha", point.alpha, "sigma", point.sigma)',
             '    print("one step", point.error, "sampled", point.sampled_error)',
         ]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from textual.geometry import Region
 
 from tui.terminal.cells import GAP, INVERTED, MARK, NEAREST, TINTED
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 
-class ImageCanvas(DigitGrid):
+class ImageCanvas(ImageGrid):
     """Displays an image pixel by pixel: each pixel is repeated, or, if the image does not fit, some are left out."""
 
     DEFAULT_CSS = """

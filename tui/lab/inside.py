@@ -11,18 +11,16 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.config.datasets import IMAGE_SIZE
 from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
-from tui.lab.bench import CLASS_OPTIONS, Bench, FieldRow, LabInput, Panel, class_choice, entry
+from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.layers import Layers
 from tui.lab.pixel_picker import PixelPicker
 from tui.lab.product_table import number
 from tui.lab.tile_grid import count_fitting, tile_sheet
-from tui.widgets.compact_select import CompactSelect
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 
 VIEWS = ("maps", "kernels", "attention")
 PREDICTION = "prediction"  # the view of the images that stand beside the others in wide terminals
@@ -77,7 +75,7 @@ class InsideBench(Bench[InsideReply]):
         super().__init__()
         self._view = 0
         self._layer: str | None = None  # None: the engine chooses
-        self._pixel = (IMAGE_SIZE // 2, IMAGE_SIZE // 2)
+        self._pixel: tuple[int, int] | None = None  # None: the middle
         self._model = self._requested_model = ""  # whose layers are listed; of the newest request
         self._tiles: dict[str, bytes] = {}  # uint8, by view
 
@@ -85,7 +83,7 @@ class InsideBench(Bench[InsideReply]):
         """The noise level, the class given to the network, and whether skip connections are on."""
         yield FieldRow(
             ("noise level t", entry("t", "0.5", width=7)),
-            ("class", class_choice(12)),
+            ("class", ClassField(12)),
             ("skips", Switch(True, id="skips", animate=False)),
         )
 
@@ -96,7 +94,7 @@ class InsideBench(Bench[InsideReply]):
             with Container(classes="right-side"):
                 with Vertical(classes="tiles"):
                     yield Static(classes="caption")
-                    yield DigitGrid(id="tiles")
+                    yield ImageGrid(id="tiles")
                 with Container(id="boards"):
                     yield _captioned("noisy-board", ImageCanvas(id="noisy"))
                     yield _captioned("field-board", ImageCanvas(id="field"))
@@ -104,11 +102,14 @@ class InsideBench(Bench[InsideReply]):
 
     def request(self, subject: LabInput) -> InsideRequest:
         """The request that the fields describe."""
+        _, height, width = subject.shape
+        if self._pixel is None or self._pixel[0] >= height or self._pixel[1] >= width:
+            self._pixel = height // 2, width // 2
         self._requested_model = subject.model
         return InsideRequest(
             **subject.fields,
             t=self._noise_level(),
-            label=CLASS_OPTIONS[self.query_one("#class", CompactSelect).chosen],
+            label=self.query_one(ClassField).label,
             layer=self._layer if subject.model == self._model else None,
             pixel=self._pixel,
             skips=self.query_one("#skips", Switch).value,
@@ -194,7 +195,7 @@ class InsideBench(Bench[InsideReply]):
         if self._layer is None:
             self._layer = reply.layer
             layers.select(self._layer)
-        self.query_one("#class", CompactSelect).disabled = not reply.class_conditional
+        self.query_one(ClassField).disabled = not reply.class_conditional
         arrays = {view: self._array(view) for view in VIEWS}
         self._tiles = {view: normalized(array.values) for view, array in arrays.items() if array is not None}
         self.draw()
@@ -210,7 +211,7 @@ class InsideBench(Bench[InsideReply]):
             self._draw_images()
 
     def _draw_tiles(self, reply: InsideReply) -> None:
-        tiles, grid = self._array(self.view), self.query_one("#tiles", DigitGrid)
+        tiles, grid = self._array(self.view), self.query_one("#tiles", ImageGrid)
         if tiles is None:
             grid.clear()
             text = self._reason_for_no_tiles(reply)
@@ -226,7 +227,8 @@ class InsideBench(Bench[InsideReply]):
         """How many tiles of how many are drawn, and their size."""
         height, width = tiles.shape[1:]
         if self.view == "attention":
-            y, x = (at * height // IMAGE_SIZE for at in reply.pixel)
+            sides = zip(reply.pixel, (height, width), reply.image.shape, strict=True)
+            y, x = (at * new // old for at, new, old in sides)
             return f"from position {y}, {x}: {n} of {tiles.shape[0]} heads"
         total = reply.kernel_count if self.view == "kernels" else self._output_shape(reply)[0]
         text = f"{n} of {total}{' channels' if self.view == 'maps' else ''}, {height}x{width}"
@@ -254,7 +256,7 @@ class InsideBench(Bench[InsideReply]):
         reply = self.shown
         if reply is None:
             return
-        row_, column = self._pixel
+        row_, column = self._pixel or reply.pixel
         field = reply.receptive_field
         images = {
             "noisy": from_unit(reply.noisy.values),
@@ -282,7 +284,7 @@ class InsideBench(Bench[InsideReply]):
         reply = self.shown
         if reply is None:
             return []
-        side = (IMAGE_SIZE, IMAGE_SIZE)
+        side = reply.image.shape[0], reply.image.shape[1]
         panels = [
             Panel("noisy", side, from_unit(reply.noisy.values)),
             Panel("prediction", side, from_unit(reply.prediction.values)),
@@ -297,15 +299,16 @@ class InsideBench(Bench[InsideReply]):
     def script(self, subject: LabInput) -> list[str]:
         """Python that computes the layer table, the layer's maps, the prediction, and the receptive field."""
         request, reply = self.request(subject), self.shown
-        row_, column = self._pixel
+        row_, column = request.pixel
         label, layer = None, ""
         if reply is not None:
             layer = reply.layer
             if reply.class_conditional:
                 own = -1 if reply.label is None else reply.label
                 label = own if request.label is None else request.label
-        labels = "None" if label is None else f"torch.tensor([{10 if label < 0 else label}])"
-        sweep = f"corruption_sweep(model, image[None], [{request.t}], label=label, seed={subject.seed})"
+        labels = "None" if label is None else f"torch.tensor([{subject.null_class if label < 0 else label}])"
+        sweep = f"corruption_sweep(model, {subject.model_image}, [{request.t}], label=label, seed={subject.seed})"
+        predicted = f"one_step(model, point.x[None], {request.t}, label)"
         lines = [
             "import torch",
             "",
@@ -319,14 +322,14 @@ class InsideBench(Bench[InsideReply]):
             "x = PATHS[model.config.path].normalize(point.x[None])",
             f"t = {request.t} if model.config.time_conditioning else 0.0",
             *([] if request.skips else ["model.net.skips = False"]),
-            "for row in layer_table(model.net):",
+            "for row in layer_table(model.net, model.config.info.shape):",
             '    print("  " * row.depth + row.name, row.kind, row.shape, row.parameters, row.operations)',
             f'layer = "{layer}"',
             "for name, maps in feature_maps(model.net, x, t, labels, layers=[layer]).items():",
             '    print("maps of", name, tuple(maps.shape), "from", float(maps.min()), "to", float(maps.max()))',
             "kernels = layer_kernels(model.net).get(layer)",
             'print("kernels", None if kernels is None else tuple(kernels.shape))',
-            f"prediction = one_step(model, point.x[None], {request.t}, label)[0, 0]",
+            f"prediction = {'luminance' if subject.shape[0] > 1 else 'torch.squeeze'}({predicted}[0])",
             f'print("prediction", float(prediction[{row_}, {column}]))',
             f"field = receptive_field(model, x, ({row_}, {column}), {request.t}, labels)",
             f'print("field", int((field > {FIELD_THRESHOLD} * field.max()).sum()), "pixels")',

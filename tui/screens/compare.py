@@ -21,13 +21,14 @@ from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
+from tui.class_names import class_name
 from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.devices import DevicePanel
-from tui.widgets.digits import DigitGrid
 from tui.widgets.header import Header
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
@@ -38,7 +39,7 @@ LOW = 30  # rows; below, blank lines are omitted
 
 
 class CompareScreen(Playback, ClosesOnce[None]):
-    """Two controls, two grids and one timeline. The right side uses the seed and number of digits of the left side."""
+    """Two controls, two grids and one timeline. The right side uses the seed and number of images of the left side."""
 
     HELP = (
         "Two models, samplers, step counts or guidance scales, sampled from the same noise. The upper line of controls "
@@ -81,6 +82,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self._pending: list[tuple[str, SampleRequest]] = []  # sides not sampled yet
         self._side = SIDES[0]  # the side being sampled
         self.shown: dict[str, Denoising] = {}
+        self._class_names: dict[str, tuple[str, ...]] = {}  # of each side's model
         self._descriptions: dict[str, str] = {}  # sampler, cost and time of each side
         self._show_states = False  # noisy states instead of predictions
 
@@ -92,7 +94,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             for side in SIDES:
                 with Vertical(id=f"{side}-side"):
                     yield Static(id=f"{side}-caption", classes="caption")
-                    yield DigitGrid(id=f"{side}-digits")
+                    yield ImageGrid(id=f"{side}-images")
         yield Timeline(self._pacer, still=self._still)
         yield DevicePanel()
         yield KeyBar()
@@ -110,7 +112,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             bar = self.bar(side)
             bar.set_request(dataclasses.replace(self._request, model=model))
             bar.select_model(model)
-        self.bar("right").disable_digits_and_seed()
+        self.bar("right").disable_images_and_seed()
         self.call_after_refresh(self.action_sample)  # later, because the app handles no keys until this handler returns
 
     def on_unmount(self) -> None:
@@ -137,6 +139,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Start collecting the frames of a side."""
         self.shown[self._side] = message.info.denoising
+        self._class_names[self._side] = message.info.class_names
         self._descriptions[self._side] = message.summary
         self._update_captions()
 
@@ -196,11 +199,13 @@ class CompareScreen(Playback, ClosesOnce[None]):
     def _draw(self, t: float) -> None:
         for side in SIDES:
             denoising, frame = self.shown[side], self.frame_at(side, t)
-            blank = bytes(denoising.n * denoising.height * denoising.width)
-            images = frame.x if self._show_states else frame.prediction or blank
-            captions = [] if self._show_states else [f"{label} {percent}%" for label, percent in frame.read or ()]
-            grid = self.query_one(f"#{side}-digits", DigitGrid)
-            grid.set_images(images, denoising.n, denoising.height, denoising.width, captions)
+            names = self._class_names[side]
+            images = frame.x if self._show_states else frame.prediction or bytes(len(frame.x))
+            read = () if self._show_states else frame.read or ()
+            captions = [f"{class_name(label, names)} {percent}%" for label, percent in read]
+            grid = self.query_one(f"#{side}-images", ImageGrid)
+            size = denoising.n, denoising.height, denoising.width
+            grid.set_images(images, *size, captions, channels=denoising.channels)
 
     def _update_captions(self) -> None:
         for side in SIDES:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -20,9 +21,10 @@ from core.engine.protocol import LabRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
+from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
-from tui.lab.bench import Bench, FieldRow, LabInput, Panel, choice, entry
+from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
 from tui.lab.inside import InsideBench
@@ -37,9 +39,14 @@ from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
+from tui.widgets.sampling_controls import config_of
 from tui.widgets.timeline import Timeline
 
-DATASETS = ("mnist", "glyphs")  # tried in this order; glyphs is generated and always available
+if TYPE_CHECKING:
+    from core.config.training import TrainConfig
+
+DIGITS = ("mnist", "glyphs")  # for models of 28x28 grey images, besides their own dataset; glyphs is always available
+DIGIT_SHAPE = (1, 28, 28)
 IMAGES = 1_000  # test images to choose from
 MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
@@ -109,7 +116,8 @@ class LabScreen(Playback):
         self.root = root
         self._pacer, self._still = pacer, still
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
-        self._datasets = list(DATASETS)
+        self._missing: set[str] = set()  # datasets that are not on this machine
+        self._config: tuple[str, TrainConfig] | None = None  # the chosen model and its config
         self._pixels: str | None = None  # of a drawn image, in hexadecimal
         self._request: LabRequest | None = None  # the newest
         self._replied = False  # to the newest request
@@ -188,12 +196,50 @@ class LabScreen(Playback):
         if self._pixels is None and not (text.isdecimal() and int(text) < IMAGES):
             raise MinidiffError(f"image takes the index of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
         index = int(text) if text.isdecimal() else 0
-        return LabInput(self._datasets[0], index, self.query_one("#model", CompactSelect).chosen, pixels=self._pixels)
+        model, shape, null_class = self.query_one("#model", CompactSelect).chosen, DIGIT_SHAPE, 10
+        if self._config is not None:
+            shape, null_class = self._config[1].info.shape, self._config[1].info.null_class
+        if self._pixels is not None and shape != DIGIT_SHAPE:
+            raise MinidiffError(_not_for_digits(model, shape))
+        return LabInput(self._dataset, index, model, pixels=self._pixels, shape=shape, null_class=null_class)
+
+    @property
+    def _dataset(self) -> str:
+        """The first dataset that may be on this machine: the model's own, or digits if they have its shape."""
+        if self._config is None:
+            return DIGITS[0]
+        info, own = self._config[1].info, str(self._config[1].dataset)
+        names = [own] if own != "auto" else []
+        if info.shape == DIGIT_SHAPE:
+            names += DIGITS
+        return next((name for name in names if name not in self._missing), names[-1])
+
+    async def _update_config(self) -> None:
+        """Read the chosen model's config, and show the names of its classes."""
+        model = self.query_one("#model", CompactSelect).chosen
+        if self._config is not None and self._config[0] == model:
+            return
+        self._replied = False
+        config = await asyncio.to_thread(config_of, model, self.root)
+        if self.query_one("#model", CompactSelect).chosen != model:
+            return  # another was chosen in the meantime, and is read now
+        self._config = model, config
+        for field in self.query(ClassField):
+            field.set_names(config.info.class_names)
+
+    def _class_names(self, dataset: str) -> Sequence[str]:
+        """The names of a dataset's classes."""
+        from core.config.datasets import INFO  # imports pydantic, which the first screen does not need
+
+        if self._config is not None and dataset == self._config[1].dataset:
+            return self._config[1].info.class_names
+        return INFO[dataset].class_names if dataset in INFO else ()
 
     async def _send_request(self) -> None:
         """Send the visible bench's request to the engine, unless it is the same as before, or show what is wrong."""
         bench = self.bench
         try:
+            await self._update_config()
             request = bench.request(self.subject)
         except MinidiffError as error:
             bench.show_error(str(error))
@@ -224,21 +270,28 @@ class LabScreen(Playback):
         return self._replied
 
     def on_lab_replied(self, message: LabReplied) -> None:
-        self._replied = True
         reply = message.reply
-        self.query_one(Header).note = (
-            "a drawn image" if reply.label is None else f"a {reply.label} of {self._datasets[0]}"
-        )
+        if not self.engine.is_current(reply):
+            return  # it waited while the next request was prepared
+        self._replied = True
+        dataset = self._dataset
+        names = self._class_names(dataset)
+        label = "an image" if reply.label is None else f"class {class_name(reply.label, names)}"
+        self.query_one(Header).note = f"{label} of {dataset}" if self._pixels is None else "a drawn image"
         for bench in self.query(Bench):
+            bench.image_classes = names
+            bench.model_classes = () if self._config is None else self._config[1].info.class_names
             if isinstance(reply, bench.REPLIES):
                 bench.show_reply(reply)
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error; if the dataset is not on this machine, use the generated one."""
-        if len(self._datasets) > 1 and self._datasets[0] in message.notice and "not on this machine" in message.notice:
-            del self._datasets[0]
-            await self._send_request()
-            return
+        dataset = self._dataset
+        if dataset in message.notice and "not on this machine" in message.notice and dataset not in self._missing:
+            self._missing.add(dataset)
+            if self._dataset != dataset:  # there is another
+                await self._send_request()
+                return
         self._request = None  # so that the same request can be sent again
         self.bench.show_error(message.notice)
 
@@ -267,7 +320,7 @@ class LabScreen(Playback):
         at = names.index(self.bench.NAME)
         self.open(names[(at + by) % len(names)])
 
-    def action_another_digit(self) -> None:
+    def action_another_image(self) -> None:
         """Choose a random test image."""
         self.query_one("#image-index", Input).value = str(random.randrange(IMAGES))
 
@@ -285,8 +338,11 @@ class LabScreen(Playback):
         if isinstance(self.bench, InsideBench):
             self.bench.toggle_skips()
 
-    async def action_draw_digit(self) -> None:
-        """Draw an image, starting from the last one that was drawn."""
+    async def action_draw_image(self) -> None:
+        """Draw a digit, starting from the last one that was drawn."""
+        if self._config is not None and self._config[1].info.shape != DIGIT_SHAPE:
+            self.notify(_not_for_digits(self._config[0], self._config[1].info.shape), severity="error", timeout=8)
+            return
         await self.app.push_screen(DrawScreen(self._pixels), self._use_drawing)
 
     async def _use_drawing(self, pixels: str | None) -> None:
@@ -326,3 +382,9 @@ class LabScreen(Playback):
             self.notify(str(error), severity="error", timeout=8)
         else:
             self.notify(f"Saved {picture} and {stem.name}.py", timeout=8)
+
+
+def _not_for_digits(model: str, shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    kind = "RGB" if channels > 1 else "grey"
+    return f"a drawn digit is 28x28 and grey, but {model} takes {height}x{width} {kind} images; choose a test image (n)"

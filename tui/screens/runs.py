@@ -51,7 +51,7 @@ class RunsScreen(Screen[None]):
         RunTable { max-height: 40vh; }
         #empty { height: 1fr; content-align: center middle; text-align: center; color: $foreground 70%; padding: 0 2; }
         RunDetails { height: 1fr; border-top: solid $border-blurred; }
-        &.-low { RunDetails #about { max-height: 2; } RunDetails #pictures DigitGrid { width: 22; margin-left: 1; } }
+        &.-low { RunDetails #about { max-height: 2; } RunDetails #pictures ImageGrid { width: 22; margin-left: 1; } }
         &.-beside #both { layout: horizontal; }
         &.-beside #table { height: 1fr; width: 3fr; }
         &.-beside RunTable { height: 1fr; max-height: 100%; }

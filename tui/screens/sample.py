@@ -47,7 +47,7 @@ class SampleScreen(Playback):
 
     HELP = (
         "A sampling trajectory, step by step: on the left the noisy state, on the right the model's prediction of the "
-        "clean digits. Each step moves the state towards the prediction.\n"
+        "clean images. Each step moves the state towards the prediction.\n"
         "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
         "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "
         "disabled."
@@ -85,6 +85,7 @@ class SampleScreen(Playback):
         self._engine_started = False  # whether the engine was started in the background
         self._requested = False  # whether anything was requested from the engine
         self._start = Start()  # what the next trajectory starts from
+        self._class_names: tuple[str, ...] = ()  # of the model shown; digits, the recording's classes, need none
         self._description = ""  # sampler and cost of the trajectory shown
 
     def compose(self) -> ComposeResult:
@@ -170,7 +171,7 @@ class SampleScreen(Playback):
         self.query_one("#empty", Static).update(Content.assemble(("No model yet", "bold"), f"\n\n{reason}\n\n", fix))
 
     def _show_waiting(self, model: str) -> None:
-        """Hide the digits of the previous model until `model` is sampled."""
+        """Hide the images of the previous model until `model` is sampled."""
         self.add_class("-empty")
         self.query_one("#empty", Static).update(Content.styled(f"Sampling from {model} …", "bold"))
 
@@ -210,7 +211,8 @@ class SampleScreen(Playback):
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Show a new trajectory from its first step."""
         info = message.info
-        self.query_one(DenoisingView).set_labels(info.labels)
+        self._class_names = info.class_names
+        self.query_one(DenoisingView).set_labels(info.labels, info.class_names)
         self._show(info.denoising)
         start = "" if self._start.image is None else f"from {self._start}, "
         self._description = f"{start}{message.summary}"
@@ -318,12 +320,12 @@ class SampleScreen(Playback):
             await self.action_sample()
 
     async def action_zoom(self) -> None:
-        """Zoom into one digit."""
+        """Zoom into one image."""
         if self._shown is None:
-            self.notify("no digits to show yet", severity="error")
+            self.notify("no images to show yet", severity="error")
             return
         self.timeline.pause()
-        await self.app.push_screen(ZoomScreen(self._current, self.action_step))
+        await self.app.push_screen(ZoomScreen(self._current, self._class_names, self.action_step))
 
     def _current(self) -> tuple[Denoising, int]:
         assert self.denoising is not None
@@ -333,7 +335,7 @@ class SampleScreen(Playback):
         """Open the export dialog."""
         denoising, index = self._shown, self.timeline.position
         if denoising is None:
-            self.notify("no digits to export yet", severity="error")
+            self.notify("no images to export yet", severity="error")
             return
         self.timeline.pause()
         await self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))

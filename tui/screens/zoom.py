@@ -1,8 +1,8 @@
-"""The zoom: one digit of a sampling trajectory, enlarged, with its pixel values."""
+"""The zoom: one image of a sampling trajectory, enlarged, with its pixel values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,19 +13,21 @@ from textual.widgets import Static
 
 from core.runs.trajectory import Denoising, Frame
 from tui.actions import bindings
+from tui.class_names import class_name
 from tui.widgets.denoising_view import difference
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
 
 NEIGHBOURS = 2  # values shown on each side of the selected pixel; left and right only 1 below WIDE
-WIDE = 72  # columns
+WIDE, WIDE_RGB = 72, 80  # columns, for grey and for RGB
 
 
 class ZoomScreen(Modal[None]):
-    """Shows one digit at a time; keys select the digit, the pixel and the step.
+    """Shows one image at a time; keys select the image, the pixel and the step.
 
     Args:
         current: returns the trajectory and the index of the current frame.
+        class_names: names of the model's classes.
         step: moves by a number of steps.
     """
 
@@ -45,20 +47,23 @@ class ZoomScreen(Modal[None]):
     }
     """
 
-    def __init__(self, current: Callable[[], tuple[Denoising, int]], step: Callable[[int], None]) -> None:
+    def __init__(
+        self, current: Callable[[], tuple[Denoising, int]], class_names: Sequence[str], step: Callable[[int], None]
+    ) -> None:
         super().__init__()
-        self._current, self._step = current, step
-        self._digit = 0
-        self._pixel = (14, 14)  # column and row
+        self._current, self._class_names, self._step = current, class_names, step
+        self._index = 0
+        denoising, _ = current()
+        self._pixel = denoising.width // 2, denoising.height // 2  # column and row
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_subtitle = "arrows pixel · , . step · tab digit · esc closes"
+            box.border_subtitle = "arrows pixel · , . step · tab image · esc closes"
             with Horizontal():
                 for name, title in (("state", "Noisy state"), ("prediction", "Prediction"), ("change", "Change")):
                     with Vertical(id=f"zoom-{name}"):
                         yield Static(title, classes="title")
-                        yield DigitGrid(1)
+                        yield ImageGrid(1)
             yield Static(id="values")
 
     def on_mount(self) -> None:
@@ -74,41 +79,50 @@ class ZoomScreen(Modal[None]):
         denoising, position = self._current()
         frame = denoising.frames[position]
         previous = denoising.frames[position - 1] if position else frame
-        self._digit %= denoising.n
-        size = denoising.height * denoising.width
-        pixels = slice(self._digit * size, (self._digit + 1) * size)
+        self._index %= denoising.n
+        size = denoising.height * denoising.width * denoising.channels
+        pixels = slice(self._index * size, (self._index + 1) * size)
         images = {
             "state": frame.x[pixels],
             "prediction": frame.prediction[pixels] if frame.prediction else bytes(size),
             "change": difference(frame.x[pixels], previous.x[pixels])[0],
         }
         for name, image in images.items():
-            grid = self.query_one(f"#zoom-{name} DigitGrid", DigitGrid)
-            grid.set_images(image, 1, denoising.height, denoising.width)
+            grid = self.query_one(f"#zoom-{name} ImageGrid", ImageGrid)
+            grid.set_images(image, 1, denoising.height, denoising.width, channels=denoising.channels)
             grid.set_marker(*self._pixel)
-        label = frame.read[self._digit] if frame.read else None
-        classified = f", classified as {label[0]} ({label[1]}%)" if label else ""
+        label = frame.read[self._index] if frame.read else None
+        classified = f", classified as {class_name(label[0], self._class_names)} ({label[1]}%)" if label else ""
         box = self.query_one(Vertical)
         box.border_title = (
-            f"Digit {self._digit + 1} of {denoising.n} · step {position} of {denoising.steps} · "
+            f"Image {self._index + 1} of {denoising.n} · step {position} of {denoising.steps} · "
             f"noise {frame.t:.2f}{classified}"
         )
         self.query_one("#values", Static).update(self._values(denoising, frame, pixels))
 
     def _values(self, denoising: Denoising, frame: Frame, pixels: slice) -> Content:
-        """Values around the selected pixel, of the state and of the prediction."""
-        x, y = self._pixel
-        rows = [Content.assemble(("pixel ", "$foreground 60%"), (f"column {x}, row {y}", "bold"))]
-        beside = NEIGHBOURS if self.size.width >= WIDE else 1
+        """Values around the selected pixel, of the state and of the prediction; RGB in hexadecimal."""
+        (x, y), channels = self._pixel, denoising.channels
         images = [frame.x[pixels], frame.prediction[pixels] if frame.prediction else None]
+        rows = [Content.assemble(("pixel ", "$foreground 60%"), (f"column {x}, row {y}", "bold"))]
+        if channels > 1:
+            at = (y * denoising.width + x) * channels
+            colors = [image[at : at + channels] for image in images if image]
+            values = ", predicted ".join(" ".join(f"{value / 255:.2f}" for value in color) for color in colors)
+            rows[0] += Content.styled(f"  RGB {values}", "$foreground 60%")
+        beside = NEIGHBOURS if self.size.width >= (WIDE if channels == 1 else WIDE_RGB) else 1
         for row in range(y - NEIGHBOURS, y + NEIGHBOURS + 1):
             parts: list[tuple[str, str]] = []
             for image in images:
+                parts += [("    ", "")] if parts else []
                 for column in range(x - beside, x + beside + 1):
                     inside = 0 <= row < denoising.height and 0 <= column < denoising.width
-                    value = "" if image is None or not inside else f"{image[row * denoising.width + column] / 255:.2f}"
-                    parts.append((f"{value:>6}", "bold $accent" if (column, row) == self._pixel else "$foreground 75%"))
-                parts.append(("    ", ""))
+                    value = ""
+                    if image is not None and inside:
+                        at = (row * denoising.width + column) * channels
+                        value = image[at : at + channels].hex() if channels > 1 else f"{image[at] / 255:.2f}"
+                    style = "bold $accent" if (column, row) == self._pixel else "$foreground 75%"
+                    parts.append((f"{value:>{6 if channels == 1 else 7}}", style))
             rows.append(Content.assemble(*parts))
         return Content("\n").join(rows)
 
@@ -119,9 +133,9 @@ class ZoomScreen(Modal[None]):
         self._pixel = max(0, min(denoising.width - 1, x)), max(0, min(denoising.height - 1, y))
         self.draw()
 
-    def action_digit(self, by: int) -> None:
-        """Select another digit."""
-        self._digit += by
+    def action_image(self, by: int) -> None:
+        """Select another image."""
+        self._index += by
         self.draw()
 
     def action_step(self, by: int) -> None:

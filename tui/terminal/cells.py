@@ -1,11 +1,15 @@
-"""Converts grey pixels to text cells (half blocks, quadrants, shades or ASCII), encoded in few bytes per line."""
+"""Converts grey pixels to text cells (half blocks, quadrants, shades or ASCII), encoded in few bytes per line.
+
+`tui.terminal.rgb` does the same for RGB pixels.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from rich.color import Color, ColorSystem
 from rich.console import Console
@@ -32,6 +36,11 @@ RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
 # Indexed by the quarters in the foreground: upper left 8, upper right 4, lower left 2, lower right 1.
 QUADRANTS = " ▗▖▄▝▐▞▟▘▚▌▙▀▜▛█"
 RGB = tuple[int, int, int]
+MARK_RGB = (255, 175, 95)
+Codes = Sequence[str] | Mapping[int, str]  # SGR parameters by level
+CellTuple = tuple[str, int, int, str]  # the fields of a `Cell`
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
 
 
 class Cell(NamedTuple):
@@ -43,9 +52,30 @@ class Cell(NamedTuple):
     inverse: str
 
 
+class Computed(dict[KeyT, ValueT], Generic[KeyT, ValueT]):
+    """Computes the value of a key on first access; forgets all values when it holds `LIMIT` of them."""
+
+    LIMIT = 1 << 16
+
+    def __init__(self, compute: Callable[[KeyT], ValueT]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, key: KeyT) -> ValueT:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        value = self[key] = self._compute(key)
+        return value
+
+
 def half(upper: int, lower: int) -> Cell:
     """Return the cell for two pixels, one above the other."""
     return Cell(" ", upper, upper, "█") if upper == lower else Cell("▀", upper, lower, "▄")
+
+
+def halves(upper: Iterable[int], lower: Iterable[int]) -> list[CellTuple]:
+    """Return a line of half blocks; a cell of two equal levels is drawn as `half` says."""
+    return list(zip(repeat("▀"), upper, lower, repeat("▄")))  # two are endless
 
 
 @functools.lru_cache(1 << 14)
@@ -89,19 +119,6 @@ def amber(grey: int) -> RGB:
     return 95 + 160 * grey // 255, 48 + 167 * grey // 255, 95 * grey // 255
 
 
-class _Segments(dict[Cell, Segment]):
-    """Creates the segment of a cell on first access."""
-
-    def __init__(self, foreground: Sequence[Color], background: Sequence[Color]) -> None:
-        super().__init__()
-        self._foreground, self._background = foreground, background
-
-    def __missing__(self, cell: Cell) -> Segment:
-        style = Style(color=self._foreground[cell.foreground], bgcolor=self._background[cell.background])
-        segment = self[cell] = Segment(cell.text, style)
-        return segment
-
-
 class CellPalette:
     """The colour of each level; create it with `palette`, which caches.
 
@@ -109,34 +126,42 @@ class CellPalette:
     cell that is half empty uses `gap`.
 
     Attributes:
+        gap: Level of the background.
         foreground: Foreground colour of each level.
         background: Background colour of each level.
-        segments: Segment of each cell, created on first access.
+        segments: Segment of each cell.
     """
 
-    def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False) -> None:
-        self.foreground = [
-            Color.from_rgb(*rgb) for rgb in (*((grey,) * 3 for grey in GREYS), gap, mark, *map(amber, GREYS))
-        ]
-        self.background = list(self.foreground)
-        if transparent:
-            self.background[GAP] = Color.default()
-        self.segments = _Segments(self.foreground, self.background)
-        self._codes: dict[ColorSystem, tuple[list[str], list[str]]] = {}
+    gap = GAP
 
-    def codes(self, system: ColorSystem) -> tuple[list[str], list[str]]:
+    def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False) -> None:
+        levels = enumerate([*((grey,) * 3 for grey in GREYS), gap, mark, *map(amber, GREYS)])
+        self.foreground = {level: Color.from_rgb(*rgb) for level, rgb in levels}
+        self.background = self.foreground | ({GAP: Color.default()} if transparent else {})
+        self.segments = Computed(self._segment)
+        self._codes: dict[ColorSystem, tuple[Codes, Codes]] = {}
+
+    def codes(self, system: ColorSystem) -> tuple[Codes, Codes]:
         """Return the SGR parameters of each level, as foreground and as background."""
         if system not in self._codes:
-            foreground = [";".join(color.downgrade(system).get_ansi_codes()) for color in self.foreground]
-            background = [
-                ";".join(color.downgrade(system).get_ansi_codes(foreground=False)) for color in self.background
-            ]
+            foreground = [sgr_parameters(color, system) for color in self.foreground.values()]
+            background = [sgr_parameters(color, system, foreground=False) for color in self.background.values()]
             self._codes[system] = foreground, background
         return self._codes[system]
 
+    def _segment(self, cell: CellTuple) -> Segment:
+        text, foreground, background, _ = cell
+        style = Style(color=self.foreground[foreground], bgcolor=self.background[background])
+        return Segment(" " if foreground == background else text, style)
+
+
+def sgr_parameters(color: Color, system: ColorSystem, *, foreground: bool = True) -> str:
+    """The parameters of the escape sequence that sets a colour."""
+    return ";".join(color.downgrade(system).get_ansi_codes(foreground=foreground))
+
 
 @functools.cache
-def palette(gap: RGB, mark: RGB = (255, 175, 95), *, transparent: bool = False) -> CellPalette:
+def palette(gap: RGB, mark: RGB = MARK_RGB, *, transparent: bool = False) -> CellPalette:
     """Return the palette for a background colour."""
     return CellPalette(gap, mark, transparent=transparent)
 
@@ -151,7 +176,7 @@ class CellStrip(Strip):
 
     __slots__ = ("_cells", "_palette", "_rendered")
 
-    def __init__(self, cells: Sequence[Cell], colors: CellPalette) -> None:
+    def __init__(self, cells: Sequence[CellTuple], colors: CellPalette) -> None:
         self._cells = cells
         set_cell_length(self, len(cells))
         self._palette = colors
@@ -173,24 +198,24 @@ class CellStrip(Strip):
         """Render the line with the escape sequences of the console's colour system."""
         system = color_system(console)
         if self._rendered is None or self._rendered[0] is not system:
-            self._rendered = system, encode_cells(self._cells, *self._palette.codes(system))
+            self._rendered = system, encode_cells(self._cells, *self._palette.codes(system), self._palette.gap)
         return self._rendered[1]
 
 
-def encode_cells(cells: Iterable[Cell], foreground_codes: Sequence[str], background_codes: Sequence[str]) -> str:
-    """Return the cells as text with escape sequences, ending in a reset."""
+def encode_cells(cells: Iterable[CellTuple], foreground_codes: Codes, background_codes: Codes, gap: int) -> str:
+    """Return the cells as text with escape sequences, ending in a reset; a cell of one colour is a space or a block."""
     output: list[str] = []
     append = output.append
     foreground = background = -1  # levels that are set
     for text, front, back, inverse in cells:
         if front == back:
             if front == background:
-                append(text)
-            elif front == foreground and front != GAP:  # as a foreground, GAP may have another colour
-                append(inverse)
+                append(" ")
+            elif front == foreground and front != gap:  # as a foreground, the gap may have another colour
+                append("█")
             else:
                 background = front
-                append(f"\x1b[{background_codes[front]}m{text}")
+                append(f"\x1b[{background_codes[front]}m ")
         elif front == foreground:
             if back != background:
                 background = back

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from textual.content import Content
 from textual.widgets import OptionList, Select
 
 
@@ -11,17 +12,30 @@ class CompactSelect(Select[str]):
     """A compact `Select` of strings without a blank option; posts `Select.Changed`.
 
     Args:
-        values: The options.
+        values: The options, or the options and what is shown for each.
         value: The initial value.
         id: The id of the widget.
         empty: Label of the empty string, if it is an option.
         disabled: Whether the widget is disabled.
     """
 
-    def __init__(self, values: Iterable[str], value: str, *, id: str, empty: str = "", disabled: bool = False) -> None:
-        self._values = list(values)
-        options = [(value or empty, value) for value in self._values]
+    def __init__(
+        self,
+        values: Iterable[str] | Mapping[str, str],
+        value: str,
+        *,
+        id: str,
+        empty: str = "",
+        disabled: bool = False,
+    ) -> None:
+        self._empty = empty
+        options = self._options_of(values)
         super().__init__(options, value=value, allow_blank=False, compact=True, id=id, disabled=disabled)
+
+    def _options_of(self, values: Iterable[str] | Mapping[str, str]) -> list[tuple[Content, str]]:
+        labels = values if isinstance(values, Mapping) else {value: value or self._empty for value in values}
+        self._values = list(labels)
+        return [(Content(label), value) for value, label in labels.items()]
 
     @property
     def chosen(self) -> str:
@@ -33,11 +47,10 @@ class CompactSelect(Select[str]):
         """All options, including disabled ones."""
         return list(self._values)
 
-    def set_values(self, values: Iterable[str], value: str) -> None:
+    def set_values(self, values: Iterable[str] | Mapping[str, str], value: str) -> None:
         """Replace the options and select `value`, without posting `Select.Changed`."""
         with self.prevent(Select.Changed):
-            self._values = list(values)
-            self.set_options((value, value) for value in self._values)
+            self.set_options(self._options_of(values))
             self.value = value
 
     def disable_options(self, values: Collection[str]) -> None:

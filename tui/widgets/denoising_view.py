@@ -12,9 +12,9 @@ from textual.geometry import Size
 from textual.reactive import var
 from textual.widgets import Static
 
-from core.config.sampling import NO_CLASS
 from core.runs.trajectory import Denoising, Frame
-from tui.widgets.digits import DigitGrid, fit
+from tui.class_names import class_name
+from tui.widgets.image_grid import ImageGrid, fit
 
 GAP = 4  # columns between grids that are side by side
 THREE_GRIDS_WIDTH = 150  # columns needed for three grids; below, the change replaces the noisy state
@@ -24,8 +24,8 @@ class DenoisingView(Container):
     """Displays one frame of a denoising trajectory, with titles and its source; posts no messages.
 
     Attributes:
-        show_change: Whether to show the change made by the step: lighter than grey where ink was added, darker where it
-            was removed.
+        show_change: Whether to show the change made by the step: middle grey is none; lighter channels were increased,
+            darker ones decreased.
     """
 
     DEFAULT_CSS = """
@@ -52,17 +52,18 @@ class DenoisingView(Container):
         self._has_readings = False  # whether any frame so far was classified
         self._sources = [Content()]  # longest first
         self._labels: Sequence[int] | None = None
+        self._class_names: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="noisy"):
             yield Static(id="noisy-caption")
-            yield DigitGrid(id="noisy-digits")
+            yield ImageGrid(id="noisy-images")
         with Vertical(id="change"):
             yield Static(id="change-caption")
-            yield DigitGrid(id="change-digits")
+            yield ImageGrid(id="change-images")
         with Vertical(id="predicted"):
             yield Static(id="predicted-caption")
-            yield DigitGrid(id="predicted-digits")
+            yield ImageGrid(id="predicted-images")
 
     def watch_show_change(self, show_change: bool) -> None:
         self.set_class(show_change, "-change")
@@ -76,27 +77,31 @@ class DenoisingView(Container):
         self._shown, self._previous = (denoising, frame), previous
         if not arranged:
             self._arrange()
-        size = denoising.n, denoising.height, denoising.width
-        blank = bytes(denoising.n * denoising.height * denoising.width)
+        size, channels = (denoising.n, denoising.height, denoising.width), denoising.channels
+        blank = bytes(len(frame.x))
         # The requested class below each image, unless all are the same.
         labels = self._labels if self._labels is not None and len(set(self._labels)) > 1 else ()
-        captions = [_class_name(label) for label in labels]
-        read = [f"{label} {confidence}%" for label, confidence in frame.read or ()]
+        captions = [self._class_name(label) for label in labels]
+        read = [f"{self._class_name(label)} {confidence}%" for label, confidence in frame.read or ()]
         complete = denoising.complete
         self._has_readings = any(f.read for f in denoising.frames) if complete else self._has_readings or bool(read)
         if self._has_readings and not read:
             read = [""] * denoising.n  # reserves the line, so images do not move later
         captions = captions or [""] * len(read)  # keeps both grids the same size
-        self.query_one("#noisy-digits", DigitGrid).set_images(frame.x, *size, captions)
-        self.query_one("#predicted-digits", DigitGrid).set_images(frame.prediction or blank, *size, read or captions)
+        self.query_one("#noisy-images", ImageGrid).set_images(frame.x, *size, captions, channels=channels)
+        predicted, below = frame.prediction or blank, read or captions
+        self.query_one("#predicted-images", ImageGrid).set_images(predicted, *size, below, channels=channels)
         if self.show_change:
             change, self._max_change = difference(frame.x, previous.x if previous else frame.x)
-            self.query_one("#change-digits", DigitGrid).set_images(change, *size, captions)
+            self.query_one("#change-images", ImageGrid).set_images(change, *size, captions, channels=channels)
         self._update_captions()
 
-    def set_labels(self, labels: Sequence[int] | None) -> None:
-        """Set the requested class of each image of the next frames; None for an unconditional model."""
-        self._labels = labels
+    def set_labels(self, labels: Sequence[int] | None, class_names: Sequence[str]) -> None:
+        """Set the requested class of each image of the next frames, None for an unconditional model, and all names."""
+        self._labels, self._class_names = labels, class_names
+
+    def _class_name(self, label: int) -> str:
+        return class_name(label, self._class_names)
 
     def set_source(self, source: Content, *details: str) -> None:
         """Set the source shown above the prediction, followed by the first of `details` that fits."""
@@ -140,9 +145,9 @@ class DenoisingView(Container):
         if self._labels is None:
             return ""
         if len(set(self._labels)) == 1:
-            return _class_name(self._labels[0])
-        shown_below = self.query_one("#noisy-digits", DigitGrid).captions_visible
-        return "" if shown_below else " ".join(map(_class_name, self._labels))
+            return self._class_name(self._labels[0])
+        shown_below = self.query_one("#noisy-images", ImageGrid).captions_visible
+        return "" if shown_below else " ".join(map(self._class_name, self._labels))
 
     def _set_caption(self, caption: str, choices: Sequence[tuple[Content, Content]]) -> None:
         """Show left- and right-aligned text on one line: the first choice that fits, else the last."""
@@ -153,15 +158,11 @@ class DenoisingView(Container):
 
 
 def difference(current: bytes, previous: bytes) -> tuple[bytes, float]:
-    """Return an image of the change per pixel and the largest absolute change, in [0, 1].
+    """Return an image of the change per pixel and channel, and the largest absolute change, in [0, 1].
 
-    Middle grey is no change; the largest change is white (added) or black (removed).
+    Middle grey is no change; a channel with the largest change is 255 (added) or 1 (removed).
     """
     changes = [new - old for new, old in zip(current, previous, strict=True)]
     maximum = max(map(abs, changes), default=0)
     grey = {change: 128 + round(127 * change / max(1, maximum)) for change in set(changes)}
     return bytes([grey[change] for change in changes]), maximum / 255
-
-
-def _class_name(label: int) -> str:
-    return "any" if label == NO_CLASS else str(label)

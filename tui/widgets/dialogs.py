@@ -22,7 +22,7 @@ class Start:
     t: float = 1.0
 
     def __str__(self) -> str:
-        return "noise" if self.image is None else f"test digit {self.image} at noise {self.t:g}"
+        return "noise" if self.image is None else f"test image {self.image} at noise {self.t:g}"
 
 
 class Dialog(Modal[ScreenResultType]):

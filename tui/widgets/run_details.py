@@ -16,7 +16,7 @@ from core.runs.status import RunSummary, Status
 from core.text import sanitize
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_monitor import ago
 from tui.widgets.text_line import update_text
 
@@ -33,11 +33,11 @@ class RunDetails(Vertical):
         padding: 0 1;
         #about { height: auto; max-height: 8; }
         #pictures { height: 1fr; }
-        #pictures DigitGrid { width: 34; margin-left: 2; }
+        #pictures ImageGrid { width: 34; margin-left: 2; }
     }
     .-beside RunDetails {
         #pictures { layout: vertical; margin-top: 1; }
-        #pictures DigitGrid { width: 1fr; height: 1fr; margin: 1 0 0 0; }
+        #pictures ImageGrid { width: 1fr; height: 1fr; margin: 1 0 0 0; }
     }
     """
 
@@ -50,7 +50,7 @@ class RunDetails(Vertical):
         yield Static(id="about")
         with Horizontal(id="pictures"):
             yield CurvePanel()
-            yield DigitGrid()
+            yield ImageGrid()
 
     def set_run(self, run: RunSummary | None) -> None:
         """Show the summary of `run`; None hides the widget."""
@@ -64,10 +64,11 @@ class RunDetails(Vertical):
     def set_history(self, history: RunHistory) -> None:
         """Show the curves and the newest samples."""
         self.query_one(CurvePanel).plot.set_history(history, "no steps logged yet")
-        grid = self.query_one(DigitGrid)
+        grid = self.query_one(ImageGrid)
         if history.previews:
             preview = history.previews[-1]
-            grid.set_images(preview.images, preview.count, preview.height, preview.width)
+            size = preview.count, preview.height, preview.width
+            grid.set_images(preview.images, *size, channels=preview.channels)
         else:
             grid.clear()
 

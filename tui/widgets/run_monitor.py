@@ -15,7 +15,7 @@ from core.runs.status import Status
 from core.text import memory_size
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_plot import CurvePanel
-from tui.widgets.digits import DigitGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_log import RunLog
 from tui.widgets.text_line import update_text
 
@@ -61,7 +61,7 @@ class RunMonitor(Vertical):
                 yield RunLog(id="log")
             with Vertical(id="samples"):
                 yield Label("", id="preview")
-                yield DigitGrid()
+                yield ImageGrid()
 
     def on_mount(self) -> None:
         self._shown_preview: tuple[int, float] | None = None  # epoch and time
@@ -132,7 +132,7 @@ class RunMonitor(Vertical):
         banner.update(text)
 
     def _show_preview(self, history: RunHistory, *, alive: bool) -> None:
-        label, grid = self.query_one("#preview", Label), self.query_one(DigitGrid)
+        label, grid = self.query_one("#preview", Label), self.query_one(ImageGrid)
         self._previews = history.previews
         self.query_one("#samples").display = alive or bool(history.previews)
         if not history.previews:
@@ -145,9 +145,7 @@ class RunMonitor(Vertical):
         if self._selected_epoch is not None:
             preview = next((one for one in history.previews if one.epoch == self._selected_epoch), preview)
         if self._shown_preview != (preview.epoch, preview.time):
-            self._shown_preview = preview.epoch, preview.time
-            label.update(f"samples after epoch {preview.epoch}", layout=False)
-            grid.set_images(preview.images, preview.count, preview.height, preview.width)
+            self._draw_preview(preview)
 
     def step_preview(self, by: int) -> None:
         """Show the samples `by` epochs later, or earlier if negative; at the newest, new samples are followed again."""
@@ -157,10 +155,13 @@ class RunMonitor(Vertical):
         index = epochs.index(self._selected_epoch) if self._selected_epoch in epochs else len(epochs) - 1
         index = max(0, min(len(epochs) - 1, index + by))
         self._selected_epoch = None if index == len(epochs) - 1 else epochs[index]
-        preview = self._previews[index]
+        self._draw_preview(self._previews[index])
+
+    def _draw_preview(self, preview: Preview) -> None:
         self._shown_preview = preview.epoch, preview.time
         self.query_one("#preview", Label).update(f"samples after epoch {preview.epoch}", layout=False)
-        self.query_one(DigitGrid).set_images(preview.images, preview.count, preview.height, preview.width)
+        size = preview.count, preview.height, preview.width
+        self.query_one(ImageGrid).set_images(preview.images, *size, channels=preview.channels)
 
 
 def _phase(history: RunHistory, status: Status) -> str:

@@ -1,4 +1,4 @@
-"""Sampling settings: model, sampler, steps, guidance, class, number of digits and seed, and the resulting NFE."""
+"""Sampling settings: model, sampler, steps, guidance, class, number of images and seed, and the resulting NFE."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from textual.containers import Container, Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
-from core.config.datasets import CLASSES
 from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, incompatibility
 from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, builtin_directories
+from tui.class_names import class_name
 from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
 NEW_SEEDS = 10_000  # random seeds are below this, so they are easy to type
-LIMITS = {"steps": (1, 1000), "digits": (1, 64), "seed": (0, 2**63 - 1)}
+LIMITS = {"steps": (1, 1000), "images": (1, 64), "seed": (0, 2**63 - 1)}
 IN_TURN, ANY, NO_CLASSES, UNKNOWN = "in turn", "any", "none", "…"  # options besides the classes
 ONE_LINE, WIDE, NARROW = 117, 140, 72  # widths: one line from here; with wide gaps; two lines with narrow gaps
 
@@ -53,7 +53,7 @@ class SamplingControls(Container):
         & #steps { width: 6; }
         & #guidance { width: 6; }
         & #class { width: 11; }
-        & #digits { width: 4; }
+        & #images { width: 4; }
         & #seed { width: 1fr; max-width: 22; }
         & #cost { width: auto; margin-left: 2; color: $foreground 50%; }
         &.-one-line {
@@ -90,6 +90,7 @@ class SamplingControls(Container):
         self._config: TrainConfig | None = None  # of the selected model, None if unknown
         self._defaults: Sampling | None = None  # of that model
         self._submitted = {"model": next(iter(self._models), ""), "sampler": UNKNOWN, "class": UNKNOWN}
+        self._class_names: tuple[str, ...] | None = None  # the options of the class
         self._default_steps = ""  # the steps that were filled in, not typed
 
     def compose(self) -> ComposeResult:
@@ -113,12 +114,12 @@ class SamplingControls(Container):
         with Horizontal(id="what"):
             yield Label("class", classes="first second")
             yield CompactSelect([UNKNOWN], UNKNOWN, id="class", disabled=True)
-            yield Label("digits")
-            yield Input(id="digits", compact=True, type="integer", max_length=2)
+            yield Label("images")
+            yield Input(id="images", compact=True, type="integer", max_length=2)
             yield Label("seed")
             yield Input(id="seed", compact=True, type="integer", max_length=19)
             cost = Static(id="cost")
-            cost.tooltip = "Number of function evaluations: network calls per digit"
+            cost.tooltip = "Number of function evaluations: network calls per image"
             yield cost
 
     @property
@@ -132,9 +133,9 @@ class SamplingControls(Container):
         """The available models."""
         return list(self._models)
 
-    def disable_digits_and_seed(self) -> None:
+    def disable_images_and_seed(self) -> None:
         """Disable the fields that another instance controls."""
-        for name in ("digits", "seed"):
+        for name in ("images", "seed"):
             self._field(name).disabled = True
 
     @property
@@ -188,6 +189,7 @@ class SamplingControls(Container):
         if config is None or defaults is None:
             sampler.set_values([UNKNOWN], UNKNOWN)
             label.set_values([UNKNOWN], UNKNOWN)
+            self._class_names = None
         else:
             unsupported = [name for name in SAMPLER_NAMES if incompatibility(name, config.path)]
             keep = previous is not None and sampler.chosen not in (previous.sampler, *unsupported)
@@ -196,8 +198,7 @@ class SamplingControls(Container):
             if steps.value.strip() == self._default_steps:
                 steps.value = str(defaults.steps)
             self._default_steps = str(defaults.steps)
-            names = [IN_TURN, *map(str, range(CLASSES)), ANY] if config.class_conditional else [NO_CLASSES]
-            label.set_values(names, label.chosen if label.chosen in names else names[0])
+            self._set_classes(config.info.class_names if config.class_conditional else None)
             typed = self._field("guidance").value.strip()
             keep = previous is not None and config.class_conditional and typed not in ("", f"{previous.guidance:g}")
             guidance = typed if keep else f"{defaults.guidance:g}"
@@ -207,9 +208,19 @@ class SamplingControls(Container):
         self._submitted |= {"sampler": sampler.chosen, "class": label.chosen}
         self._update_cost()
 
+    def _set_classes(self, names: tuple[str, ...] | None) -> None:
+        """Set the options of the class, by index; None for an unconditional model."""
+        select = self._choice("class")
+        if names is None:
+            select.set_values([NO_CLASSES], NO_CLASSES)
+        elif names != self._class_names:
+            labels = {str(label): class_name(label, names) for label in range(len(names))}
+            select.set_values({IN_TURN: IN_TURN, **labels, ANY: ANY}, IN_TURN)
+        self._class_names = names
+
     def set_request(self, request: SampleRequest) -> None:
-        """Show the steps, digits and seed of a request; its model and the current choices count as submitted."""
-        for name, value in (("steps", request.steps), ("digits", request.n), ("seed", request.seed)):
+        """Show the steps, images and seed of a request; its model and the current choices count as submitted."""
+        for name, value in (("steps", request.steps), ("images", request.n), ("seed", request.seed)):
             self._field(name).value = str(value)
         if self._defaults is None:
             self._default_steps = str(request.steps)
@@ -234,7 +245,7 @@ class SamplingControls(Container):
                 self._field(name).focus()
                 raise MinidiffError(f"{name} must be a whole number from {minimum} to {maximum:,}, not {text!r}")
             values[name] = int(text)
-        request = SampleRequest(model=self.model, steps=values["steps"], n=values["digits"], seed=values["seed"])
+        request = SampleRequest(model=self.model, steps=values["steps"], n=values["images"], seed=values["seed"])
         if self._config is None:
             return request
         label = self._choice("class").chosen
@@ -259,7 +270,7 @@ class SamplingControls(Container):
     @on(Input.Changed)
     @on(Select.Changed)
     def _update_cost(self) -> None:
-        """Show the number of function evaluations per digit."""
+        """Show the number of function evaluations per image."""
         steps, guidance = self._field("steps").value.strip(), self._field("guidance").value
         text = ""
         if self._config is not None and steps.isdecimal() and int(steps):

@@ -1,7 +1,8 @@
-"""Updates of static text that skip unchanged content, so an idle screen writes no output."""
+"""Text that fits a line, and text that is redrawn only if it changed."""
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
@@ -11,3 +12,15 @@ def update_text(widget: Static, text: Content | str, *, layout: bool = True) -> 
     new, current = Content(text) if isinstance(text, str) else text, widget.content
     if not isinstance(current, Content) or not current.is_same(new):
         widget.update(new, layout=layout)
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` columns; an ellipsis replaces what does not fit."""
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"[:width]
+
+
+def centered(text: str, width: int) -> str:
+    """`text`, shortened if necessary, in the middle of `width` columns."""
+    text = shortened(text, width)
+    space = width - cell_len(text)
+    return " " * (space // 2) + text + " " * (space - space // 2)

@@ -1,13 +1,17 @@
-"""The digit grid: exact greys, whole digits, and drawing only what changed."""
+"""The grid of images: exact greys and colours, whole images, and drawing only what changed."""
 
 from __future__ import annotations
+
+import random
+from itertools import product
 
 import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 
-from tui.terminal.cells import GREYS, NEAREST
-from tui.widgets.digits import DigitGrid, fit, rescale
+from tui.terminal.cells import GREYS, MARK_RGB, NEAREST
+from tui.terminal.rgb import COLORS, to_rgb
+from tui.widgets.image_grid import ImageGrid, enlarge, fit, shrink
 
 
 class GridApp(App[None]):
@@ -15,13 +19,18 @@ class GridApp(App[None]):
 
     def __init__(self, columns: int | None = None) -> None:
         super().__init__()
-        self.grid = DigitGrid(columns)
+        self.grid = ImageGrid(columns)
 
     def compose(self) -> ComposeResult:
         yield self.grid
 
 
-def pixels(grid: DigitGrid) -> list[list[tuple[int, int, int]]]:
+@pytest.fixture
+def truecolor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+
+
+def pixels(grid: ImageGrid) -> list[list[tuple[int, int, int]]]:
     """What the grid shows, two pixels a cell, read off its strips."""
     rows: list[list[tuple[int, int, int]]] = []
     for y in range(grid.size.height):
@@ -165,12 +174,47 @@ async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.Monk
 
 def test_halving_takes_means() -> None:
     image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
-    assert rescale(image, 4, 4, 2, 2) == [bytes([50, 200]), bytes([50, 200])]
+    assert shrink(image, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("old", "new"), [((28, 28), (17, 34)), ((256, 8), (40, 1)), ((9, 31), (7, 6))])
+def test_a_smaller_image_has_the_mean_of_the_pixels_it_covers(
+    channels: int, old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    (height, width), (new_height, new_width) = old, new
+    image = random.Random(1).randbytes(height * width * channels)
+    smaller = shrink(image, *old, *new, channels)
+    for y, x, channel in product(range(new_height), range(new_width), range(channels)):
+        rows = range(y * height // new_height, -(-(y + 1) * height // new_height))
+        columns = range(x * width // new_width, -(-(x + 1) * width // new_width))
+        covered = [image[(row * width + column) * channels + channel] for row in rows for column in columns]
+        assert smaller[(y * new_width + x) * channels + channel] == sum(covered) // len(covered)
+
+
+def test_a_larger_image_repeats_every_pixel() -> None:
+    assert enlarge([b"abcd"], 4, 2, 3) == [b"aaabbbcccddd"] * 2
+    assert enlarge([b"abcd"], 2, 1, 3) == [b"abababcdcdcd"]  # two bytes per pixel
 
 
 def test_images_of_the_wrong_size_are_rejected() -> None:
     with pytest.raises(ValueError, match="1568 bytes, not 5"):
-        DigitGrid().set_images(b"12345", 2)
+        ImageGrid().set_images(b"12345", 2)
+
+
+@pytest.mark.parametrize("shape", [(8, 256), (256, 8), (16, 24), (48, 64)])
+@pytest.mark.parametrize("size", [(38, 20), (120, 60), (7, 4)])
+@pytest.mark.parametrize("n", [1, 8])
+def test_images_of_any_shape_keep_their_aspect_ratio_and_the_grid_its_size(
+    shape: tuple[int, int], size: tuple[int, int], n: int
+) -> None:
+    (height, width), (columns, rows) = shape, size
+    _, tile_x, tile_y, _, _ = fit(n, Size(*size), height, width)
+    assert 1 <= tile_x <= columns
+    assert 1 <= tile_y <= rows
+    scale = tile_x / width if width > height else tile_y / height  # of the longer side
+    assert abs(tile_x - max(1, scale * width)) < 1
+    assert abs(tile_y - max(1, scale * height)) < 1
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 64])
@@ -179,3 +223,84 @@ def test_fit_shows_all_images_when_they_fit_at_all(n: int) -> None:
     rows = -(-n // columns)
     assert columns * tile_x + (columns - 1) * gap <= 100
     assert rows * tile_y + (rows - 1) * gap <= 104
+
+
+def stripes(height: int, width: int) -> bytes:
+    """An RGB image of levels that 15-bit colours have exactly, another in each pixel."""
+    return bytes(
+        to_rgb((37 * (y * width + x)) % COLORS)[c] for y in range(height) for x in range(width) for c in range(3)
+    )
+
+
+@pytest.mark.usefixtures("truecolor")
+async def test_an_rgb_image_at_full_size_is_drawn_pixel_for_pixel() -> None:
+    image, app = stripes(20, 30), GridApp()
+    async with app.run_test(size=(30, 10)) as pilot:
+        app.grid.set_images(image, 1, 20, 30, channels=3)
+        drawn = pixels(app.grid)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert pixels(app.grid) == drawn  # colours are not inverted
+    assert drawn == [[tuple(image[3 * (30 * y + x) :][:3]) for x in range(30)] for y in range(20)]
+
+
+@pytest.mark.usefixtures("truecolor")
+async def test_rgb_and_grey_images_replace_each_other() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)):
+        app.grid.set_images(bytes([255, 0, 0]) * 784, 1, channels=3)
+        assert pixels(app.grid)[5][5] == (255, 0, 0)
+        app.grid.set_images(bytes([255]) * 784, 1)
+        assert pixels(app.grid)[5][5] == (255, 255, 255)
+        app.grid.set_images(bytes([0, 0, 255]) * 784, 1, channels=3)
+        assert pixels(app.grid)[5][5] == (0, 0, 255)
+
+
+@pytest.mark.usefixtures("truecolor")
+async def test_the_marked_pixel_of_an_enlarged_rgb_image_is_amber() -> None:
+    app = GridApp()
+    async with app.run_test(size=(16, 8)):
+        app.grid.set_images(bytes([0, 0, 255]) * 64, 1, 8, 8, channels=3)
+        app.grid.set_marker(3, 2)
+        drawn = pixels(app.grid)
+    amber = {(y, x) for y in range(16) for x in range(16) if drawn[y][x] == MARK_RGB}
+    assert amber == {(y, x) for y in (4, 5) for x in (6, 7)}
+    assert drawn[0][0] == (0, 0, 255)
+
+
+@pytest.mark.usefixtures("truecolor")
+async def test_rgb_quadrants_have_the_colours_of_both_sides_of_an_edge() -> None:
+    app = GridApp()
+    async with app.run_test(size=(14, 7)):
+        row = bytes([0, 0, 132]) * 13 + bytes([255, 255, 0]) * 15
+        app.grid.set_images(row * 28, 1, channels=3)
+        styled = [(segment.text, segment.style) for segment in app.grid.render_line(3)]
+    cells = {(text, style.color.triplet, style.bgcolor.triplet) for text, style in styled}
+    assert ("▐", (255, 255, 0), (0, 0, 132)) in cells
+    assert {text for text, *_ in cells} == {" ", "▐"}
+
+
+@pytest.mark.parametrize(("drawing", "bright", "dark"), [("shade", "█", " "), ("ascii", "@", " ")])
+async def test_without_colours_bright_colours_are_dense_on_dark_and_empty_on_light(
+    drawing: str, bright: str, dark: str
+) -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.grid.drawing = drawing
+        app.grid.set_images(bytes([0, 0, 40]) * 392 + bytes([255, 255, 200]) * 392, 1, channels=3)
+        for theme, expected in (("textual-dark", [dark, bright]), ("textual-light", [bright, dark])):
+            app.theme = theme
+            await pilot.pause()
+            lines = ["".join(segment.text for segment in app.grid.render_line(y)) for y in (2, 12)]
+            assert lines == [character * 28 for character in expected]
+
+
+async def test_a_caption_that_does_not_fit_ends_in_an_ellipsis() -> None:
+    app = GridApp(2)
+    async with app.run_test(size=(18, 10)):
+        app.grid.set_images(bytes(64 * 2), 2, 8, 8, captions=["ankle boot", "猫猫猫猫猫"])
+        assert app.grid.captions_visible
+        (line,) = (app.grid.render_line(y) for y in app.grid._lines)
+    assert line.cell_length == 18
+    assert line.text.split("  ")[0] == "ankle b…"
+    assert line.text.rstrip().endswith(" 猫猫猫…")

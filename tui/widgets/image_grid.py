@@ -1,42 +1,59 @@
-"""A grid of greyscale images, drawn in character cells."""
+"""A grid of grey or RGB images, drawn in character cells."""
 
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import accumulate
 from typing import ClassVar
 
+from rich.cells import set_cell_size
 from rich.segment import Segment
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.terminal.cells import (
-    CODES,
     GAP,
     INVERTED,
     MARK,
     NEAREST,
     RAMPS,
+    RGB,
     CellPalette,
     CellStrip,
-    half,
+    halves,
     palette,
     quadrant,
     ramp,
 )
+from tui.terminal.internals import color_system
+from tui.terminal.rgb import (
+    PIXEL_BYTES,
+    RGB_GAP,
+    RGB_MARK,
+    RGBPalette,
+    luminance,
+    pack,
+    packed,
+    rgb_palette,
+    rgb_quadrant,
+    unpack,
+)
+from tui.widgets.text_line import centered
 
-HALVES = {pair: half(*pair) for pair in product(range(CODES), repeat=2)}
 MAX_GAP = 2  # pixels between images
 SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
+LANE = 4  # bytes
 
 
-class DigitGrid(Widget):
-    """Displays greyscale images in a grid, as large as they fit; posts no messages.
+class ImageGrid(Widget):
+    """Displays images in a grid, as large as they fit; posts no messages.
 
-    Below full size, each drawn pixel is the mean of the pixels it covers. Captions are shown below the images if that
-    does not make the images smaller. Borders and padding are not supported.
+    Grey images are inverted on a light theme, RGB images are not. Below full size, each drawn pixel is the mean of the
+    pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders and padding
+    are not supported.
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
@@ -44,10 +61,10 @@ class DigitGrid(Widget):
             without colours, or what the app's `best_drawing` says if the terminal cannot show these.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"digit-grid--caption"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption"}
     DEFAULT_CSS = """
-    DigitGrid { width: 1fr; height: 1fr; }
-    DigitGrid > .digit-grid--caption { color: $foreground 60%; }
+    ImageGrid { width: 1fr; height: 1fr; }
+    ImageGrid > .image-grid--caption { color: $foreground 60%; }
     """
 
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
@@ -57,9 +74,11 @@ class DigitGrid(Widget):
         self._drawn = "half"  # the drawing in use
         self._images: list[bytes] = []
         self._height = self._width = 28
+        self._channels = 1
         self._captions: Sequence[str] = ()
         self._marker: tuple[int, int] | None = None
-        self._rows: list[bytes] = []  # the canvas: one level per byte, two rows per screen line
+        # The canvas, two rows per screen line: one level per byte, or packed colours.
+        self._rows: list[bytes] = []
         self._lines: dict[int, str] = {}  # caption lines by screen line
         self._strips: dict[int, Strip] = {}
 
@@ -81,24 +100,34 @@ class DigitGrid(Widget):
         return bool(self._lines)
 
     def set_images(
-        self, images: bytes, n: int, height: int = 28, width: int = 28, captions: Sequence[str] | None = None
+        self,
+        images: bytes,
+        n: int,
+        height: int = 28,
+        width: int = 28,
+        captions: Sequence[str] | None = None,
+        *,
+        channels: int = 1,
     ) -> None:
         """Display `n` images and optional captions; only lines that changed are redrawn.
 
         Args:
-            images: uint8 pixels of shape (n, height, width).
+            images: uint8 pixels of shape (n, height, width, channels).
             n: Number of images.
             height: Height of an image.
             width: Width of an image.
             captions: One text per image.
+            channels: 1 for grey, 3 for RGB.
 
         Raises:
             ValueError: `images` has the wrong length.
         """
-        size = height * width
+        size = height * width * channels
         if len(images) != n * size:
             raise ValueError(f"{n} images of {height}x{width} take {n * size} bytes, not {len(images)}")
-        self._height, self._width = height, width
+        if channels != self._channels:
+            self._strips.clear()
+        self._height, self._width, self._channels = height, width, channels
         self._images = [images[i * size : (i + 1) * size] for i in range(n)]
         self._captions = captions or ()
         self._draw()
@@ -128,6 +157,7 @@ class DigitGrid(Widget):
         super().notify_style_update()
         self._strips.clear()
         self.__dict__.pop("_palette", None)
+        self.__dict__.pop("_rgb_palette", None)
         if self.is_attached:
             self._draw()
 
@@ -147,25 +177,22 @@ class DigitGrid(Widget):
             self.refresh(*(Region(0, line, width, 1) for line in changed))
 
     def _canvas(self, width: int, height: int) -> Iterator[bytes]:
-        """Yield `height` rows of `width` levels (2 * `width` for quadrants), with the grid centred."""
+        """Yield `height` rows of `width` pixels (2 * `width` for quadrants), with the grid centred."""
         columns, scale_x, scale_y, gap_x, gap_y = fit(
             len(self._images), Size(width, height), self._height, self._width, self.columns
         )
         self._drawn = self._choose(shrunk=scale_x < self._width)
         density = 2 if self._drawn == "quadrant" else 1  # pixels per cell, horizontally
-        row_length = width * density
-        empty = bytes([GAP]) * row_length
+        gap, mark = self._canvas_pixel(GAP, RGB_GAP), self._canvas_pixel(MARK, RGB_MARK)
+        row_length = width * density * len(gap)
+        empty = gap * (width * density)
         if not columns:
             yield from [empty] * height
             return
-        levels = NEAREST if self.app.current_theme.dark else INVERTED
-        tiles = [
-            [row.translate(levels) for row in rescale(image, self._height, self._width, scale_y, scale_x * density)]
-            for image in self._images
-        ]
+        tiles = [self._tile(image, scale_y, scale_x * density) for image in self._images]
         if self._marker is not None:
             for tile in tiles:
-                _draw_marker(tile, self._marker, self._width, self._height)
+                _draw_marker(tile, mark, self._marker, self._width, self._height)
         bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
         bands = bands[: (height + gap_y) // (scale_y + gap_y)]
         used_x = columns * scale_x + (columns - 1) * gap_x
@@ -176,19 +203,38 @@ class DigitGrid(Widget):
         used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
         left, top = (width - used_x) // 2, (height - used_y) // 2
         top -= top % 2 * captioned
-        margin, separator = bytes([GAP]) * left * density, bytes([GAP]) * gap_x * density
+        margin, separator = gap * left * density, gap * gap_x * density
         yield from [empty] * top
         for number, band in enumerate(bands):
             if number:
                 yield from [empty] * gap_y
             for y in range(scale_y):
-                yield (margin + separator.join(tile[y] for tile in band)).ljust(row_length, bytes([GAP]))
+                row = margin + separator.join([tile[y] for tile in band])
+                yield row + gap * ((row_length - len(row)) // len(gap))
             if captioned:
                 yield from [empty] * foot
                 line = (top + (number + 1) * (scale_y + foot)) // 2 - 1
                 captions = self._captions[number * columns : number * columns + len(band)]
-                self._lines[line] = " " * left + (" " * gap_x).join(f"{text:^{scale_x}.{scale_x}}" for text in captions)
+                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x) for text in captions)
         yield from [empty] * (height - top - used_y)
+
+    def _canvas_pixel(self, level: int, color: int) -> bytes:
+        """A pixel of the canvas: the level among greys, the colour among RGB images."""
+        return packed(color) if self._channels > 1 else bytes([level])
+
+    def _tile(self, image: bytes, height: int, width: int) -> list[bytes]:
+        """The rows of an image on the canvas, `height` by `width` pixels large."""
+        old_height, old_width = self._height, self._width
+        shrinks = height < old_height
+        if shrinks:
+            image = shrink(image, old_height, old_width, height, width, self._channels)
+            old_height, old_width = height, width
+        if self._channels > 1:
+            pixels, size = pack(image), PIXEL_BYTES * old_width
+        else:
+            pixels, size = image.translate(NEAREST if self.app.current_theme.dark else INVERTED), old_width
+        rows = [pixels[start : start + size] for start in range(0, size * old_height, size)]
+        return rows if shrinks else enlarge(rows, old_width, height // old_height, width // old_width)
 
     def _choose(self, *, shrunk: bool) -> str:
         if self._drawing != "auto":
@@ -215,25 +261,53 @@ class DigitGrid(Widget):
 
     def _strip(self, y: int) -> Strip:
         if y in self._lines:
-            text = self._lines[y].ljust(self.size.width)
-            return Strip([Segment(text, self.get_component_rich_style("digit-grid--caption"))], self.size.width)
+            text = set_cell_size(self._lines[y], self.size.width)
+            return Strip([Segment(text, self.get_component_rich_style("image-grid--caption"))], self.size.width)
         upper, lower = self._rows[2 * y : 2 * y + 2]
+        if self._channels > 1:
+            return self._rgb_strip(unpack(upper), unpack(lower))
         if self._drawn in RAMPS:
-            text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
-            return Strip([Segment(text, self.rich_style)], self.size.width)
+            return self._ramp_strip(upper, lower)
         if self._drawn == "quadrant":
-            cells = list(map(quadrant, zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)))
-        else:
-            cells = [HALVES[pair] for pair in zip(upper, lower, strict=True)]
-        return CellStrip(cells, self._palette)
+            return CellStrip(list(map(quadrant, _quarters(upper, lower))), self._palette)
+        return CellStrip(halves(upper, lower), self._palette)
+
+    def _rgb_strip(self, upper: tuple[int, ...], lower: tuple[int, ...]) -> Strip:
+        if self._drawn in RAMPS:
+            return self._ramp_strip(luminance(upper), luminance(lower))
+        colors = self._rgb_palette
+        if self._drawn == "quadrant":
+            return CellStrip(colors.cells(list(map(rgb_quadrant, _quarters(upper, lower)))), colors)
+        return CellStrip(halves(colors.levels(upper), colors.levels(lower)), colors)
+
+    def _ramp_strip(self, upper: bytes, lower: bytes) -> Strip:
+        text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
+        return Strip([Segment(text, self.rich_style)], self.size.width)
 
     @functools.cached_property
     def _palette(self) -> CellPalette:
         """The palette for the background colour, cached until the theme changes."""
+        gap, transparent = self._gap_color
+        return palette(gap, transparent=transparent)
+
+    @functools.cached_property
+    def _rgb_palette(self) -> RGBPalette:
+        """The same for RGB images."""
+        gap, transparent = self._gap_color
+        return rgb_palette(gap, color_system(self.app.console), transparent=transparent)
+
+    @property
+    def _gap_color(self) -> tuple[RGB, bool]:
+        """The background, and whether it is the terminal's own."""
         background = self.background_colors[1]
         if background.ansi is None:
-            return palette(background.rgb)
-        return palette((0, 0, 0) if self.app.current_theme.dark else (255, 255, 255), transparent=True)
+            return background.rgb, False
+        return (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255), True
+
+
+def _quarters(upper: Sequence[int], lower: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
+    """The 2x2 pixels of each cell, in reading order."""
+    return zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)
 
 
 def fit(n: int, size: Size, height: int, width: int, columns: int | None = None) -> tuple[int, int, int, int, int]:
@@ -252,40 +326,64 @@ def fit(n: int, size: Size, height: int, width: int, columns: int | None = None)
         scale = min((size.width - count + 1) / (count * width), (size.height - rows + 1) / (rows * height))
         scale = float(int(scale)) if scale >= 1 else scale
         tile_x, tile_y = int(width * scale), int(height * scale)
-        if min(tile_x, tile_y) >= SMALLEST and tile_y > best[2]:
+        if max(tile_x, tile_y) >= SMALLEST and min(tile_x, tile_y) >= 1 and tile_y > best[2]:
             gap_x = (size.width - count * tile_x) // max(1, count - 1)
             gap_y = (size.height - rows * tile_y) // max(1, rows - 1)
             best = (count, tile_x, tile_y, min(MAX_GAP, gap_x), min(MAX_GAP, gap_y))
     if best[0]:
         return best
     # Not all fit: draw as many as fit at half size, or one at the size that fits.
-    side = min(size.width, size.height // 2 * 2, max(SMALLEST, height // 2))
-    return max(1, (size.width + 1) // (side + 1)), side, side, 1, 1
+    longest = max(height, width)
+    side = min(longest * size.width // width, longest * (size.height // 2 * 2) // height, max(SMALLEST, longest // 2))
+    tile_x, tile_y = (max(1, side * old // longest) for old in (width, height))
+    return max(1, (size.width + 1) // (tile_x + 1)), tile_x, tile_y, 1, 1
 
 
-def rescale(image: bytes, height: int, width: int, new_height: int, new_width: int) -> list[bytes]:
-    """Return the rows of `image` at a new size: repeated pixels when larger, means when smaller."""
-    rows = [image[y * width : (y + 1) * width] for y in range(height)]
-    if (new_height, new_width) == (height, width):
-        return rows
-    if new_height >= height:
-        factor_x, factor_y = new_width // width, new_height // height
-        wide = [bytes(value for value in row for _ in range(factor_x)) for row in rows]
-        return [row for row in wide for _ in range(factor_y)]
-    spans_x, spans_y = _spans(width, new_width), _spans(height, new_height)
-    smaller = []
-    for top, bottom in spans_y:
-        sums = [sum(column) for column in zip(*rows[top:bottom], strict=True)]
-        smaller.append(bytes(sum(sums[a:b]) // ((b - a) * (bottom - top)) for a, b in spans_x))
-    return smaller
+def shrink(image: bytes, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
+    """Return an image at a smaller size; each pixel is the mean of those it covers, rounded down."""
+    size, new_size = width * channels, new_width * channels
+    rows = [_lanes(image[start : start + size]) for start in range(0, size * height, size)]
+    smaller = bytearray(new_size * new_height)
+    for row, (top, bottom) in enumerate(_spans(height, new_height)):
+        sums = struct.unpack(f"<{size}I", sum(rows[top:bottom]).to_bytes(LANE * size, "little"))
+        for channel in range(channels):
+            totals = list(accumulate(sums[channel::channels], initial=0))
+            means = [(totals[b] - totals[a]) // ((b - a) * (bottom - top)) for a, b in _spans(width, new_width)]
+            smaller[row * new_size + channel : (row + 1) * new_size : channels] = bytes(means)
+    return bytes(smaller)
 
 
-def _draw_marker(tile: list[bytes], pixel: tuple[int, int], width: int, height: int) -> None:
+def _lanes(row: bytes) -> int:
+    """A row as one integer with `LANE` bytes for each of its bytes, so that rows can be added."""
+    lanes = bytearray(LANE * len(row))
+    lanes[::LANE] = row
+    return int.from_bytes(lanes, "little")
+
+
+def enlarge(rows: list[bytes], width: int, factor_y: int, factor_x: int) -> list[bytes]:
+    """Return rows of `width` pixels with every pixel repeated."""
+    if factor_x > 1:
+        rows = [_repeated(row, len(row) // width, factor_x) for row in rows]
+    return [row for row in rows for _ in range(factor_y)]
+
+
+def _repeated(row: bytes, pixel_bytes: int, factor: int) -> bytes:
+    repeated = bytearray(len(row) * factor)
+    step = pixel_bytes * factor
+    for byte in range(pixel_bytes):
+        values = row[byte::pixel_bytes]
+        for number in range(factor):
+            repeated[pixel_bytes * number + byte :: step] = values
+    return bytes(repeated)
+
+
+def _draw_marker(tile: list[bytes], mark: bytes, pixel: tuple[int, int], width: int, height: int) -> None:
     """Mark a pixel of a `width` by `height` image in its scaled rows."""
-    left, right = _scaled_span(pixel[0], width, len(tile[0]))
+    size = len(mark)
+    left, right = _scaled_span(pixel[0], width, len(tile[0]) // size)
     top, bottom = _scaled_span(pixel[1], height, len(tile))
     for y in range(top, bottom):
-        tile[y] = tile[y][:left] + bytes([MARK]) * (right - left) + tile[y][right:]
+        tile[y] = tile[y][: left * size] + mark * (right - left) + tile[y][right * size :]
 
 
 def _scaled_span(index: int, old: int, new: int) -> tuple[int, int]:
