@@ -6,6 +6,7 @@ eps the noise, and x_t = alpha(t) x_0 + sigma(t) eps, all (B, C, H, W), in the v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,11 +68,16 @@ class ProbPath:
         """Inverse of `normalize`."""
         return (x - self.low) / (self.high - self.low)
 
+    @property
+    def noise_mean(self) -> float:
+        """Mean of each value of the noise eps."""
+        return 0.0 if self.gaussian else (self.low + self.high) / 2
+
     def sample_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Noise eps, float32, on the generator's device."""
-        sample = torch.randn if self.gaussian else torch.rand
-        eps = sample(shape, generator=generator, device=generator.device, dtype=torch.float32)
-        return eps if self.gaussian else self.normalize(eps)
+        """Noise eps, (B, C, H, W) float32, on the generator's device; on a CPU, image k does not depend on B."""
+        if self.gaussian:
+            return standard_normal(shape, generator)
+        return self.normalize(torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32))
 
     def interpolate(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t, (B, C, H, W), from images and noise in the path's value range, and t, (B,)."""
@@ -101,6 +107,18 @@ class VariancePreserving(ProbPath):
     @staticmethod
     def _beta(t: Tensor) -> Tensor:
         return 0.1 + 19.9 * _at_least_float32(t)
+
+
+def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Standard normal noise, (B, ...) float32, on the generator's device; on a CPU, item k does not depend on B.
+
+    torch.randn draws its last 16 numbers again if there is a remainder, so each item is padded to a multiple of 16.
+    """
+    size = math.prod(shape[1:])
+    padded = torch.randn(
+        (shape[0], -(-size // 16) * 16), generator=generator, device=generator.device, dtype=torch.float32
+    )
+    return padded[:, :size].reshape(tuple(shape))
 
 
 PATHS: dict[str, ProbPath] = {

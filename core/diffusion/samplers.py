@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.compute.precision import in_precision
 from core.config.datasets import CLASSES
 from core.config.sampling import SAMPLER_INFO, is_guided
-from core.diffusion.prob_paths import Prediction, ProbPath, convert_output
+from core.diffusion.prob_paths import Prediction, ProbPath, convert_output, standard_normal
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Denoiser:
         if labels is not None and guided:
             x_t, t = torch.cat((x_t, x_t)), torch.cat((t, t))
             labels = torch.cat((labels, torch.full_like(labels, self.null_class)))
-        with in_precision(self.precision, x_t.device):
-            output = call_network(self.net, x_t, t, labels, time_conditioning=self.time_conditioning)
-        output = output.to(x_t.dtype)
+        output = self._output(x_t, t, labels)
         if not guided:
             return output
         conditional, unconditional = output.chunk(2)
         return unconditional + guidance * (conditional - unconditional)
+
+    def _output(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        with in_precision(self.precision, x_t.device):
+            output = call_network(self.net, x_t, t, labels, time_conditioning=self.time_conditioning)
+        return output.to(x_t.dtype)
 
 
 def call_network(
@@ -129,7 +132,7 @@ def ddpm(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Gene
         ratio = alpha / alpha_next
         variance = max(sigma**2 - (ratio * sigma_next) ** 2, 0.0)  # between the two noise levels
         mean = (ratio * sigma_next**2 / sigma**2) * x + (alpha_next * variance / sigma**2) * denoised
-        z = torch.randn(x.shape, generator=next(generators), device="cpu", dtype=torch.float32).to(x)
+        z = standard_normal(x.shape, next(generators)).to(x)
         x = mean + math.sqrt(variance) * sigma_next / sigma * z
         yield x, denoised
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from core.compute.arrays import as_tensor
 from core.compute.device_memory import within_memory
 from core.config.numbers import number, whole_number
 from core.config.sampling import (
@@ -23,7 +21,7 @@ from core.config.sampling import (
     noise_levels,
     resolve_sampling,
 )
-from core.diffusion.corruption import check_images
+from core.diffusion.inputs import checked_images, checked_noise, normalized_start
 from core.diffusion.loaded_model import LoadedModel, as_loaded
 from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import SAMPLERS, Sampler, SharedNoise, Steps, step_generators
@@ -32,8 +30,11 @@ from core.errors import MinidiffError, NotFinite
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-BATCH = 256  # images per forward pass
-SIGMAS = 8  # tolerance on mean and standard deviation of an image's noise, in standard errors
+BATCH = 256  # images per forward pass, at most
+BATCH_PIXELS = 256 * 32 * 32  # likewise, so that large images are sampled in smaller batches
+
+
+Edit = Callable[[Sampler, slice], Sampler]  # the sampler to use for images `slice` in place of the chosen one
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,12 @@ def sample(
     loaded = as_loaded(model)
     path, initial = PATHS[loaded.config.path], None
     if start is not None:
-        initial = _normalized_start(start, path, start_t, loaded.config.info.shape)
+        initial = normalized_start(start, path, start_t, loaded.config.info.shape)
     elif noise is not None:
-        initial = _checked_noise(noise, path, loaded.config.info.shape)
+        initial = checked_noise(noise, path, loaded.config.info.shape)
     n = n if initial is None else len(initial)
     chosen, classes = _resolve(loaded, n, steps, labels, options)
-    return _merged(_trajectories(loaded, chosen, n, classes, seed, initial, start_t))
+    return merged(trajectories(loaded, chosen, n, classes, seed, initial=initial, start_t=start_t))
 
 
 def run_sampling(
@@ -126,8 +127,8 @@ def run_sampling(
     n, start_t = image_count(n), _checked_start_t(start_t, start)
     initial = None
     if start is not None:
-        initial = _normalized_start(start, PATHS[model.config.path], start_t, model.config.info.shape)
-    return _merged(_trajectories(model, sampling, n, classes, seed, initial, start_t))
+        initial = normalized_start(start, PATHS[model.config.path], start_t, model.config.info.shape)
+    return merged(trajectories(model, sampling, n, classes, seed, initial=initial, start_t=start_t))
 
 
 def sample_batches(
@@ -137,15 +138,22 @@ def sample_batches(
     steps: int | None = None,
     seed: int = 0,
     labels: int | Iterable[int] | None = None,
+    images: ArrayLike | None = None,
+    start_t: float = 1.0,
+    edit: Edit | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Iterator[Iterator[SampleStep]]:
-    """Generate images in batches of `BATCH`.
+    """Generate images, or variations of images, in batches of `batch_size`, with a bounded use of memory.
 
     The noise of each image is the same as in one call of `sample`; results differ only by rounding, since torch may
     sum in another order for another batch size. Each batch must be consumed before the next.
 
     Args:
         model, n, steps, seed, labels, options: As for `sample`.
+        images: Images to start from, (n, C, H, W) or one for all, (1, C, H, W), in [0, 1]; noise of the seed is added
+            at level `start_t` (SDEdit, Meng et al. 2022). None: start from noise.
+        start_t: Noise level at which `images` are denoised, in (0, 1]: more noise leaves less of them.
+        edit: Changes the sampler for some of the n images, as the functions of `core.diffusion.editing` do.
 
     Returns:
         An iterator over batches, each an iterator as returned by `sample`.
@@ -153,9 +161,19 @@ def sample_batches(
     Raises:
         MinidiffError: As for `sample`.
     """
-    loaded = as_loaded(model)
+    loaded, start_t = as_loaded(model), _checked_start_t(start_t, images)
     chosen, classes = _resolve(loaded, n, steps, labels, options)
-    return _trajectories(loaded, chosen, n, classes, seed, None, 1.0)
+    clean = None
+    if images is not None:
+        clean = checked_images(images, loaded.config.info.shape)
+        if len(clean) not in (1, n):
+            raise MinidiffError(f"{n} images need {n} start images, not {len(clean)}; or give one for all")
+    return trajectories(loaded, chosen, n, classes, seed, images=clean, start_t=start_t, edit=edit)
+
+
+def batch_size(shape: tuple[int, int, int]) -> int:
+    """Images of shape (C, H, W) that are sampled at once."""
+    return max(1, min(BATCH, BATCH_PIXELS // (shape[1] * shape[2])))
 
 
 def _resolve(
@@ -173,38 +191,58 @@ def _checked_start_t(start_t: float, start: object) -> float:
     return start_t
 
 
-def _trajectories(
+def trajectories(
     loaded: LoadedModel,
     chosen: Sampling,
     n: int,
     classes: tuple[int, ...] | None,
     seed: int,
-    initial: Tensor | None,
-    start_t: float,
+    *,
+    initial: Tensor | None = None,
+    images: Tensor | None = None,
+    start_t: float = 1.0,
+    edit: Edit | None = None,
 ) -> Iterator[Iterator[SampleStep]]:
-    """One trajectory per batch, from `initial`, in the path's value range, or from noise."""
+    """One trajectory per batch, with options that are resolved already.
+
+    Args:
+        loaded, chosen, n, classes, seed: As for `run_sampling`.
+        initial: x at noise level `start_t`, (n, C, H, W), in the path's value range; None: noise of the seed.
+        images: Images in [0, 1], (n, C, H, W) or (1, C, H, W), to which the noise is added at level `start_t`.
+        start_t, edit: As for `sample_batches`.
+    """
     path = PATHS[loaded.config.path]
     seed, n = whole_number(seed, "seed") % 2**63, image_count(n)
     times = noise_levels(chosen.steps, chosen.shift, start_t)
     sampler, info = _sampler(chosen.sampler), loaded.config.info
+    batch = batch_size(info.shape)
 
-    def trajectories() -> Iterator[Iterator[SampleStep]]:
+    def generate() -> Iterator[Iterator[SampleStep]]:
         generator = torch.Generator().manual_seed(seed)
         per_step = step_generators(torch.Generator().manual_seed(seed))
-        shared = SharedNoise(per_step) if n > BATCH else None
-        for first in range(0, n, BATCH):
-            size = min(BATCH, n - first)
-            with within_memory(_out_of_memory(size)):
-                x = path.sample_noise((size, *info.shape), generator) if initial is None else initial[first:][:size]
+        shared = SharedNoise(per_step) if n > batch else None
+        for first in range(0, n, batch):
+            part = slice(first, min(first + batch, n))
+            size = part.stop - first
+            with within_memory(out_of_memory(size)):
+                x = initial[part] if initial is not None else path.sample_noise((size, *info.shape), generator)
+                if images is not None:
+                    x_0 = path.normalize(rows(images, part)).to(x)
+                    x = path.interpolate(x_0.expand_as(x), x, x.new_full((size,), start_t))
                 x = loaded.placed(x)
-            batch_classes = None if classes is None else classes[first : first + size]
+            batch_classes = None if classes is None else classes[part]
             denoiser = loaded.denoiser(class_tensor(batch_classes, info.null_class, x.device), chosen.guidance)
             if chosen.contrast:
                 denoiser = replace(denoiser, contrast=chosen.contrast, mean_image=loaded.mean_image)
-            trajectory = sampler(denoiser, x, times, iter(shared) if shared else per_step)
-            yield _trajectory(trajectory, path, x, times, chosen)
+            run = sampler if edit is None else edit(sampler, part)
+            yield _trajectory(run(denoiser, x, times, iter(shared) if shared else per_step), path, x, times, chosen)
 
-    return trajectories()
+    return generate()
+
+
+def rows(x: Tensor, part: slice) -> Tensor:
+    """The images of one batch: `x` itself if it is one image for all."""
+    return x if len(x) == 1 else x[part]
 
 
 def _trajectory(
@@ -213,7 +251,7 @@ def _trajectory(
     yield SampleStep(0, times[0], path.denormalize(x), None)
     for index, t in enumerate(times[1:], start=1):
         # Left before the yield, to keep the caller's grad mode.
-        with torch.no_grad(), within_memory(_out_of_memory(len(x))):
+        with torch.no_grad(), within_memory(out_of_memory(len(x))):
             x, denoised = next(steps)
             image, prediction = path.denormalize(x), path.denormalize(denoised)
             # Only at the end, since this synchronizes with the device; values that are not finite stay so.
@@ -222,7 +260,7 @@ def _trajectory(
         yield SampleStep(index, t, image, prediction)
 
 
-def _merged(batches: Iterator[Iterator[SampleStep]]) -> Iterator[SampleStep]:
+def merged(batches: Iterator[Iterator[SampleStep]]) -> Iterator[SampleStep]:
     """The trajectories of all batches as one."""
     trajectories = list(batches)
     return trajectories[0] if len(trajectories) == 1 else _concatenated(trajectories)
@@ -259,9 +297,7 @@ def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Te
     Raises:
         MinidiffError: The images have the wrong shape, type or range, or `t` is outside [0, 1].
     """
-    clean = as_tensor(images, "images")
-    _check_shape(clean, "images", model.config.info.shape)
-    check_images(clean, "images")
+    clean = checked_images(images, model.config.info.shape)
     t = number(t, "t")
     if not 0 <= t <= 1:
         raise MinidiffError(f"t must lie in [0, 1], not {t:g}")
@@ -277,62 +313,6 @@ def class_tensor(classes: Sequence[int] | None, null_class: int, device: torch.d
     return torch.tensor([null_class if label < 0 else label for label in classes], device=device)
 
 
-def _normalized_start(start: ArrayLike, path: ProbPath, t: float, shape: tuple[int, int, int]) -> Tensor:
-    """`start` in the path's value range.
-
-    Raises:
-        MinidiffError: Its values are not plausible for noise level t.
-    """
-    images = as_tensor(start, "start")
-    _check_shape(images, "start", shape)
-    if not images.is_floating_point():
-        raise MinidiffError(f"start needs floating-point values in [0, 1], not {images.dtype}; divide bytes by 255")
-    x = path.normalize(images)
-    if not _is_plausible(x, path, *path.alpha_sigma(t)):
-        raise MinidiffError(
-            f"start has values from {images.min().item():g} to {images.max().item():g}, which are not images in [0, 1] "
-            f"at noise level start_t = {t:g}; create it with core.diffusion.sampling.noised, or pass noise"
-        )
-    return x
-
-
-def _checked_noise(noise: ArrayLike, path: ProbPath, shape: tuple[int, int, int]) -> Tensor:
-    """`noise` as a tensor.
-
-    Raises:
-        MinidiffError: It has the wrong shape or type, or its values are not plausible for the path.
-    """
-    x = as_tensor(noise, "noise")
-    _check_shape(x, "noise", shape)
-    kind = "standard normal, as from torch.randn" if path.gaussian else "uniform in [0, 1), as from torch.rand"
-    if not x.is_floating_point():
-        raise MinidiffError(f"noise needs floating-point values, not {x.dtype}; this model needs noise that is {kind}")
-    if not _is_plausible(x, path, 0.0, 1.0):
-        raise MinidiffError(
-            f"noise has values from {x.min().item():g} to {x.max().item():g}; this model needs noise that is {kind}"
-        )
-    return x
-
-
-def _check_shape(images: Tensor, name: str, shape: tuple[int, int, int]) -> None:
-    if images.shape[1:] != shape or len(images) == 0:
-        expected = ", ".join(map(str, shape))
-        raise MinidiffError(f"{name} needs shape (n, {expected}), not {tuple(images.shape)}")
-
-
-def _is_plausible(x: Tensor, path: ProbPath, alpha: float, sigma: float) -> bool:
-    """Whether x, (n, C, H, W), can be alpha x_0 + sigma eps with x_0 in the path's value range.
-
-    Uniform noise: checks the range; Gaussian noise: checks each image's mean and standard deviation.
-    """
-    x = x.detach().float().flatten(1)
-    if not path.gaussian:
-        return bool(((x >= path.low - 0.01) & (x <= path.high + 0.01)).all())
-    mean, std, pixels = x.mean(1).abs(), x.std(1), x.shape[1]
-    max_mean = alpha + sigma * SIGMAS / math.sqrt(pixels) + 0.01
-    max_std = alpha + sigma * (1 + SIGMAS / math.sqrt(2 * pixels)) + 0.01
-    return bool(((mean <= max_mean) & (std <= max_std)).all())  # False for NaN
-
-
-def _out_of_memory(n: int) -> MinidiffError:
+def out_of_memory(n: int) -> MinidiffError:
+    """The error for n images that do not fit into memory."""
     return MinidiffError(f"{n} images at once do not fit into memory; use a smaller n")

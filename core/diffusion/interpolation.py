@@ -1,0 +1,205 @@
+"""Interpolation between two seeds or two images, and the inversion of images to noise.
+
+Notation as in `core.diffusion.prob_paths`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from core.compute.arrays import as_tensor
+from core.compute.device_memory import within_memory
+from core.config.numbers import whole_number
+from core.config.sampling import Sampling, SamplingOptions, noise_levels, resolve_sampling
+from core.diffusion.editing import unlabelled
+from core.diffusion.inputs import checked_images
+from core.diffusion.loaded_model import LoadedModel, as_loaded
+from core.diffusion.prob_paths import PATHS
+from core.diffusion.samplers import Denoiser, ddim, step_generators
+from core.diffusion.sampling import SampleStep, batch_size, class_tensor, merged, out_of_memory, trajectories
+from core.errors import MinidiffError
+
+if TYPE_CHECKING:
+    from core.compute.arrays import ArrayLike
+
+INVERSION_STEPS = 50
+ITERATIONS = 3  # of the fixed-point iteration in each step; more change little on the built-in model
+
+
+def interpolate_seeds(
+    model: nn.Module | LoadedModel,
+    seed_a: int,
+    seed_b: int,
+    n: int = 8,
+    steps: int | None = None,
+    *,
+    labels: int | Iterable[int] | None = None,
+    **options: Unpack[SamplingOptions],
+) -> Iterator[SampleStep]:
+    """Generate n images on the way from the first image of one seed to that of another.
+
+    Args:
+        model, steps, options: As for `sample`. Stochastic samplers add other noise to each image.
+        seed_a, seed_b: Seeds of the first and the last image.
+        n: Number of images, both ends included, 2 or more.
+        labels: As for `sample`, but None is no class, since the images should differ in nothing but their noise.
+
+    Raises:
+        MinidiffError: As for `sample`.
+
+    Source: Song et al. 2021 (DDIM), section 5.3 and appendix D.5.
+    """
+    loaded, n = as_loaded(model), _checked_count(n)
+    noise = slerp(loaded.noise(1, seed_a), loaded.noise(1, seed_b), n, PATHS[loaded.config.path].noise_mean)
+    chosen, classes = resolve_sampling(loaded.config, n, steps=steps, labels=unlabelled(loaded, labels), **options)
+    return merged(trajectories(loaded, chosen, n, classes, seed_a, initial=noise))
+
+
+def interpolate_images(
+    model: nn.Module | LoadedModel,
+    image_a: ArrayLike,
+    image_b: ArrayLike,
+    n: int = 8,
+    steps: int = INVERSION_STEPS,
+    *,
+    labels: int | Iterable[int] | None = None,
+) -> Iterator[SampleStep]:
+    """Generate n images on the way from one image to another, by interpolating the noise that `invert` finds.
+
+    The first and the last image reproduce the given ones up to the error of the inversion.
+
+    Args:
+        model: As for `sample`; not on the path mix.
+        image_a, image_b: (1, C, H, W) or (C, H, W), in [0, 1].
+        n: Number of images, both ends included, 2 or more.
+        steps: Steps of DDIM in each direction.
+        labels: One class for all images; None: no class.
+
+    Raises:
+        MinidiffError: As for `invert`.
+
+    Source: Song et al. 2021 (DDIM), sections 4.3 and 5.3.
+    """
+    loaded, n = as_loaded(model), _checked_count(n)
+    both = torch.cat([_one_image(image, name, loaded) for image, name in ((image_a, "image_a"), (image_b, "image_b"))])
+    chosen, classes = _ddim_options(loaded, n, steps, labels)
+
+    def interpolated() -> Iterator[SampleStep]:
+        noise = invert(loaded, both, steps, labels=None if classes is None else [classes[0], classes[-1]])
+        yield from merged(trajectories(loaded, chosen, n, classes, 0, initial=slerp(noise[:1], noise[1:], n)))
+
+    return interpolated()
+
+
+def invert(
+    model: nn.Module | LoadedModel,
+    images: ArrayLike,
+    steps: int = INVERSION_STEPS,
+    *,
+    labels: int | Iterable[int] | None = None,
+) -> Tensor:
+    """The noise from which DDIM generates the images: the probability flow ODE from t = 0 to 1.
+
+    `sample(model, noise=..., sampler="ddim", steps=steps, guidance=1, contrast=0, labels=...)` generates the images
+    again. For the built-in default model and 50 steps the root mean square error is below 0.001.
+
+    Args:
+        model: As for `sample`; not on the path mix, where the noise of images is far from uniform.
+        images: (n, C, H, W) in [0, 1].
+        steps: Steps of DDIM.
+        labels: Classes of the images, one for all or n; None: no class.
+
+    Returns:
+        The noise, (n, C, H, W) float32 on the CPU.
+
+    Raises:
+        MinidiffError: The images have the wrong shape, type or range; a class is out of range; the model is on the path
+            mix.
+
+    Source: Song et al. 2021 (DDIM), section 4.3; fixed-point iteration by Pan et al. 2023.
+    """
+    loaded = as_loaded(model)
+    path, info = PATHS[loaded.config.path], loaded.config.info
+    x_0 = path.normalize(checked_images(images, info.shape))
+    n, batch = len(x_0), batch_size(info.shape)
+    _, classes = _ddim_options(loaded, n, steps, labels)
+    noise = []
+    for first in range(0, n, batch):
+        part = slice(first, first + batch)
+        with torch.no_grad(), within_memory(out_of_memory(min(n, batch))):
+            x = loaded.placed(x_0[part])
+            batch_classes = None if classes is None else classes[part]
+            denoiser = loaded.denoiser(class_tensor(batch_classes, info.null_class, x.device))
+            noise.append(ddim_inverse(denoiser, x, noise_levels(steps)).float().cpu())
+    return torch.cat(noise)
+
+
+def ddim_inverse(denoiser: Denoiser, x: Tensor, times: list[float]) -> Tensor:
+    """The x at times[0] from which DDIM steps through `times` lead to `x` at times[-1].
+
+    Each step solves ddim(x_t, t -> s) = x_s for x_t by fixed-point iteration. With one iteration this is the usual DDIM
+    inversion, which takes the noise at x_s for that at x_t.
+    """
+    generators = step_generators(torch.Generator())  # not used: DDIM is deterministic
+    for s, t in pairwise(reversed(times)):
+        x_s, x_t = x, x
+        for _ in range(ITERATIONS):
+            ((back, _denoised),) = ddim(denoiser, x_t, (t, s), generators)
+            x_t = x_t + (x_s - back)
+        x = x_t
+    return x
+
+
+def slerp(a: Tensor, b: Tensor, n: int, mean: float = 0.0) -> Tensor:
+    """Spherical interpolation: n points on the arc from a to b, around the mean of their distribution.
+
+    It keeps the norm, and with it the noise level; on a straight line noise would lose up to half of its variance.
+
+    Args:
+        a, b: (1, C, H, W).
+        n: Number of points, both ends included.
+        mean: Mean of each value of the noise.
+
+    Returns:
+        (n, C, H, W), of the dtype of `a`.
+
+    Source: Shoemake 1985; Song et al. 2021 (DDIM), equation 67.
+    """
+    x, y = a.double() - mean, b.double() - mean
+    weight = torch.linspace(0, 1, n, dtype=torch.float64, device=a.device).view(-1, 1, 1, 1)
+    theta = torch.acos(((x * y).sum() / (x.norm() * y.norm())).clamp(-1, 1))
+    if not theta.sin() > 1e-6:  # parallel, or one is 0
+        return (mean + (1 - weight) * x + weight * y).to(a)
+    return (mean + (((1 - weight) * theta).sin() * x + (weight * theta).sin() * y) / theta.sin()).to(a)
+
+
+def _ddim_options(
+    model: LoadedModel, n: int, steps: int, labels: int | Iterable[int] | None
+) -> tuple[Sampling, tuple[int, ...] | None]:
+    if not PATHS[model.config.path].gaussian:
+        raise MinidiffError(
+            f"images cannot be inverted on the path {model.config.path}, whose noise is uniform; "
+            "use a model of the path flow or vp, or interpolate between seeds"
+        )
+    options: SamplingOptions = {"sampler": "ddim", "guidance": 1.0, "shift": 1.0, "contrast": 0.0}
+    return resolve_sampling(model.config, n, steps=steps, labels=unlabelled(model, labels), **options)
+
+
+def _one_image(image: ArrayLike, name: str, model: LoadedModel) -> Tensor:
+    tensor = as_tensor(image, name)
+    images = checked_images(tensor[None] if tensor.dim() == 3 else tensor, model.config.info.shape)
+    if len(images) != 1:
+        raise MinidiffError(f"{name} must be one image, not {len(images)}")
+    return images
+
+
+def _checked_count(n: int) -> int:
+    n = whole_number(n, "n")
+    if n < 2:
+        raise MinidiffError(f"n must be at least 2, for both ends of the interpolation, not {n}")
+    return n
