@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from core.diffusion.sampling import sample as sample
     from core.errors import MinidiffError as MinidiffError
     from core.evaluation.scores import evaluate as evaluate
+    from core.export.diffusers_pipelines import export_diffusers as export_diffusers
     from core.lab.convolution import convolve_steps as convolve_steps
     from core.lab.inside import feature_maps as feature_maps
     from core.lab.inside import receptive_field as receptive_field
@@ -37,6 +38,7 @@ _MODULES = {
     "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
     "evaluate": "core.evaluation.scores",
+    "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",
     "layer_table": "core.lab.layers",
     "list_devices": "core.system.devices",

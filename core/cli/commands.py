@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 from cyclopts.config import Env
@@ -266,6 +266,24 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 
     path = directory.find_run(name, directory.root_directory(root))
     print(f"wrote {write_csv(output, RunHistory.of(path / directory.EVENTS))}")
+
+
+@app.command
+def export(
+    model: Annotated[str, Parameter(help="run, built-in model or .safetensors file")],
+    folder: Annotated[Path, Parameter(help="new or empty folder")],
+    /,
+    *,
+    to: Annotated[Literal["diffusers"], Parameter(help="format")],
+    root: Root = None,
+) -> None:
+    """Export a model as a folder that diffusers loads by itself."""
+    with loading():
+        from core.diffusion.loaded_model import load_model
+        from core.export.diffusers_pipelines import describe_export, export_diffusers
+
+    loaded = load_model(model, "cpu", root)
+    print(f"wrote {export_diffusers(loaded, folder)}; {describe_export(loaded.config)}")
 
 
 @app.command(name="runs")
