@@ -192,7 +192,7 @@ def sample(
     gif: Annotated[Path | None, Parameter(help="GIF of the denoising trajectory")] = None,
     root: Root = None,
 ) -> None:
-    """Generate samples from a run, a built-in model (default-mnist) or a .safetensors file."""
+    """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder."""
     with loading():
         from core.cli.sampling import generate
         from core.diffusion.loaded_model import find_model, load_model
@@ -210,7 +210,8 @@ def sample(
     file = find_model(model, directory.root_directory(root))
     loaded = load_model(file, device)
     weights = "EMA" if loaded.config.ema else "online"
-    print(sanitize(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
+    details = "of diffusers" if loaded.schedule else f"step {loaded.step:,}, {weights} weights"
+    print(sanitize(f"sampling from {loaded.name}: {file}, {details}"))
     every_step = figure is not None or gif is not None
     denoising = generate(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(options or {}))
     for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):

@@ -165,7 +165,7 @@ class EngineServer:
         steps = run_sampling(
             loaded, sampling, n, classes, request.seed, start, 1.0 if start is None else request.start_t
         )
-        classify = self._classifier(config.dataset)
+        classify = None if config.dataset_info else self._classifier(config.dataset)
         for step in steps:
             if step.index == 0:
                 channels, height, width = step.x.shape[1:]

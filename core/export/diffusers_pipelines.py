@@ -47,6 +47,8 @@ def export_diffusers(model: LoadedModel, folder: str | Path) -> Path:
         MinidiffError: The network is not unet2d, the path is mix, or the folder is not empty or cannot be written.
     """
     config, path = model.config, Path(os.path.expanduser(folder))
+    if model.schedule is not None:
+        raise MinidiffError(f"{model.name} is a folder of diffusers already; copy it")
     if config.model != "unet2d":
         raise MinidiffError(
             f"{model.name} is a {config.model}, which diffusers does not have; only unet2d can be exported "

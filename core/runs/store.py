@@ -23,6 +23,7 @@ from core.runs.directory import (
     check_name,
     root_directory,
 )
+from core.runs.pipelines import is_pipeline
 from core.runs.status import Status, how_to_resume, run_status
 from core.system.disk_usage import remedy
 from core.system.safe_io import opened_to_append
@@ -126,6 +127,8 @@ def rename_run(path: Path, name: str) -> Path:
     if new.exists():
         raise RunError(f"{new} exists already; choose another name")
     try:
+        if is_pipeline(path):  # which does not contain its name
+            return path.rename(new)
         renamed = TrainConfig.from_toml(path / CONFIG).changed(name=name)
         path.rename(new)
         write_atomically(new / CONFIG, renamed.to_toml().encode())
