@@ -19,7 +19,7 @@ from core import __version__
 from core.cli import launch
 from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
-from core.config.training import TrainConfig, option_fields
+from core.config.training import TrackerName, TrainConfig, option_fields
 from core.errors import MinidiffError, RunError
 from core.generators import WithResult
 from core.runs import directory, launcher
@@ -271,14 +271,21 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 
 @app.command
 def export(
-    model: Annotated[str, Parameter(help="run, built-in model or .safetensors file")],
-    folder: Annotated[Path, Parameter(help="new or empty folder")],
+    model: Annotated[str, Parameter(help="a run; for diffusers also a built-in model or a .safetensors file")],
+    folder: Annotated[Path, Parameter(help="folder to write; for diffusers it must be new or empty")],
     /,
     *,
-    to: Annotated[Literal["diffusers"], Parameter(help="format")],
+    to: Annotated[Literal["diffusers", TrackerName], Parameter(help="format")],
     root: Root = None,
 ) -> None:
-    """Export a model as a folder that diffusers loads by itself."""
+    """Export a model as a folder that diffusers loads, or a run's curves and previews to a tracker."""
+    folder = Path(os.path.expanduser(folder))
+    if to != "diffusers":
+        from core.export.trackers import export_events
+
+        count = export_events(directory.find_run(model, directory.root_directory(root)), to, folder)
+        print(f"wrote {count:,} events of {model} to {folder}")
+        return
     with loading():
         from core.diffusion.loaded_model import load_model
         from core.export.diffusers_pipelines import describe_export, export_diffusers

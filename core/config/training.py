@@ -23,6 +23,7 @@ TimeSamplingName = Literal["uniform", "logit_normal"]
 WeightingName = Literal["prediction", "clean", "noise", "velocity"]
 OptimizerName = Literal["adam", "adamw", "muon"]
 LrScheduleName = Literal["constant", "linear"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 # Prediction types of each path. On vp, dx/dt is unbounded towards t = 0, so v (Salimans and Ho 2022) takes its place.
@@ -129,6 +130,9 @@ class TrainConfig(BaseModel):
     )
     dataset_info: DatasetInfo | None = None  # of a dataset of the user's own, read from its images; not an option
     name: str | None = _option(None, "Run", "name of the run's folder; empty: generated", pattern=f"^{NAME_PATTERN}$")
+    log_to: TrackerName | None = _option(
+        None, "Run", "also log to tensorboard, wandb (offline) or trackio; empty: only to the run's own log"
+    )
     root: Path | None = _option(None, "Run", "folder with the runs; in a script, None: no files")
 
     def __init__(self, **values: Any) -> None:

@@ -26,6 +26,7 @@ from core.runs.directory import (
 from core.runs.pipelines import is_pipeline
 from core.runs.status import Status, how_to_resume, run_status
 from core.system.disk_usage import remedy
+from core.system.extras import require
 from core.system.safe_io import opened_to_append
 
 if TYPE_CHECKING:
@@ -63,10 +64,13 @@ def create_run(config: TrainConfig) -> Path:
 
     Raises:
         RunError: the name is taken, or the directory cannot be written.
+        MinidiffError: the package of `config.log_to` is not installed.
     """
     from core.system.atomic_write import write_atomically
 
     root = root_directory(config.root)
+    if config.log_to is not None:
+        require(config.log_to)
     name = check_new_name(config.name or free_name(root, config.preset))
     path = root / name
     resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""

@@ -36,6 +36,7 @@ LATER_OPTIONS = (
     "weighting",
     "label_dropout",
     "deterministic",
+    "log_to",
 )
 
 
