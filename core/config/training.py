@@ -128,11 +128,11 @@ class TrainConfig(BaseModel):
     deterministic: bool = _option(
         False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
     )
+    log_to: TrackerName | None = _option(
+        None, "Machine", "also log to tensorboard, wandb (offline) or trackio; empty: only to the run's own log"
+    )
     dataset_info: DatasetInfo | None = None  # of a dataset of the user's own, read from its images; not an option
     name: str | None = _option(None, "Run", "name of the run's folder; empty: generated", pattern=f"^{NAME_PATTERN}$")
-    log_to: TrackerName | None = _option(
-        None, "Run", "also log to tensorboard, wandb (offline) or trackio; empty: only to the run's own log"
-    )
     root: Path | None = _option(None, "Run", "folder with the runs; in a script, None: no files")
 
     def __init__(self, **values: Any) -> None:

@@ -64,7 +64,9 @@ class RunDetails(Vertical):
 
     def set_history(self, history: RunHistory) -> None:
         """Show the curves and the newest samples."""
-        self.query_one(CurvePanel).plot.set_history(history, "no steps logged yet")
+        is_pipeline = self._run is not None and self._run.status is Status.PIPELINE
+        reason = "no log: not trained by minidiff" if is_pipeline else "no steps logged yet"
+        self.query_one(CurvePanel).plot.set_history(history, reason)
         grid = self.query_one(DigitGrid)
         if history.previews:
             preview = history.previews[-1]
@@ -93,7 +95,8 @@ def _about(run: RunSummary, options: list[str]) -> Content:
         case _:
             pass
     if run.status is Status.PIPELINE:
-        return text + Content.styled("\npipeline of diffusers; s generates samples", "$foreground 60%")
+        hint = "\npipeline of diffusers; s generates samples" if run.sampleable else ""
+        return text + Content.styled(hint, "$foreground 60%")
     steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
     return text + Content.styled(f"\n{' · '.join([steps, *options])}", "$foreground 60%")
 
