@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.errors import MinidiffError as MinidiffError
     from core.evaluation.nearest import nearest_training_images as nearest_training_images
     from core.evaluation.scores import evaluate as evaluate
+    from core.export.diffusers_pipelines import export_diffusers as export_diffusers
     from core.lab.convolution import convolve_steps as convolve_steps
     from core.lab.inside import feature_maps as feature_maps
     from core.lab.inside import receptive_field as receptive_field
@@ -38,6 +39,7 @@ _MODULES = {
     "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
     "evaluate": "core.evaluation.scores",
+    "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",
     "layer_table": "core.lab.layers",
     "list_devices": "core.system.devices",

@@ -21,6 +21,7 @@ PUBLIC = {
     "corrupt": ("core.diffusion.corruption", None),
     "corruption_sweep": ("core.lab.sweep", None),
     "evaluate": ("core.evaluation.scores", None),
+    "export_diffusers": ("core.export.diffusers_pipelines", None),
     "feature_maps": ("core.lab.inside", None),
     "layer_table": ("core.lab.layers", None),
     "list_devices": ("core.system.devices", None),

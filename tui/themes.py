@@ -21,6 +21,7 @@ STATUS_COLORS = {
     Status.FAILED: "error",
     Status.ELSEWHERE: "primary",
     Status.UNREADABLE: "error",
+    Status.PIPELINE: "primary",
 }
 
 

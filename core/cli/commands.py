@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 from cyclopts.config import Env
@@ -19,7 +19,7 @@ from core import __version__
 from core.cli import launch
 from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions
-from core.config.training import TrainConfig, option_fields
+from core.config.training import TrackerName, TrainConfig, option_fields
 from core.errors import MinidiffError, RunError
 from core.generators import WithResult
 from core.runs import directory, launcher
@@ -192,7 +192,7 @@ def sample(
     gif: Annotated[Path | None, Parameter(help="GIF of the denoising trajectory")] = None,
     root: Root = None,
 ) -> None:
-    """Generate samples from a run, a built-in model (default-mnist) or a .safetensors file."""
+    """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder."""
     with loading():
         from core.cli.sampling import generate
         from core.diffusion.loaded_model import find_model, load_model
@@ -210,7 +210,8 @@ def sample(
     file = find_model(model, directory.root_directory(root))
     loaded = load_model(file, device)
     weights = "EMA" if loaded.config.ema else "online"
-    print(sanitize(f"sampling from {loaded.name}: {file}, step {loaded.step:,}, {weights} weights"))
+    details = "of diffusers" if loaded.schedule else f"step {loaded.step:,}, {weights} weights"
+    print(sanitize(f"sampling from {loaded.name}: {file}, {details}"))
     every_step = figure is not None or gif is not None
     denoising = generate(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(options or {}))
     for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):
@@ -267,6 +268,31 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
 
     path = directory.find_run(name, directory.root_directory(root))
     print(f"wrote {write_csv(output, RunHistory.of(path / directory.EVENTS))}")
+
+
+@app.command
+def export(
+    model: Annotated[str, Parameter(help="a run; for diffusers also a built-in model or a .safetensors file")],
+    folder: Annotated[Path, Parameter(help="folder to write; for diffusers it must be new or empty")],
+    /,
+    *,
+    to: Annotated[Literal["diffusers", TrackerName], Parameter(help="format")],
+    root: Root = None,
+) -> None:
+    """Export a model as a folder that diffusers loads, or a run's curves and previews to a tracker."""
+    folder = Path(os.path.expanduser(folder))
+    if to != "diffusers":
+        from core.export.trackers import export_events
+
+        count = export_events(directory.find_run(model, directory.root_directory(root)), to, folder)
+        print(f"wrote {count:,} events of {model} to {folder}")
+        return
+    with loading():
+        from core.diffusion.loaded_model import load_model
+        from core.export.diffusers_pipelines import describe_export, export_diffusers
+
+    loaded = load_model(model, "cpu", root)
+    print(f"wrote {export_diffusers(loaded, folder)}; {describe_export(loaded.config)}")
 
 
 @app.command(name="runs")

@@ -114,7 +114,7 @@ def defaults_for(config: TrainConfig) -> Sampling:
     if config.path == "mix":
         return Sampling("mix", 40, 1.0, 1.0)  # of the preset `tutorial`
     contrast = 0.0 if _contrast_unsupported(config) else CONTRAST
-    if config.class_conditional:
+    if config.class_conditional and config.label_dropout:
         return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
     return Sampling("dpm2m", 16, 1.0, 1.0, contrast)
 
@@ -272,6 +272,11 @@ def resolve_sampling(
             raise MinidiffError("this model was trained without classes, which guidance needs; leave guidance at 1")
         return chosen, None
     classes = _classes(n, labels, config.info.classes)
+    if not config.label_dropout and (chosen.guidance != 1 or NO_CLASS in classes):
+        raise MinidiffError(
+            f"this model was trained without a null class, which guidance and class {NO_CLASS} need; leave guidance at "
+            f"1 and choose a class from 0 to {config.info.classes - 1}"
+        )
     if set(classes) == {NO_CLASS}:  # conditional and unconditional predictions are the same
         chosen = replace(chosen, guidance=1.0)
     return chosen, classes

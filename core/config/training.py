@@ -25,6 +25,7 @@ TimeSamplingName = Literal["uniform", "logit_normal"]
 WeightingName = Literal["prediction", "clean", "noise", "velocity"]
 OptimizerName = Literal["adam", "adamw", "muon"]
 LrScheduleName = Literal["constant", "linear"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 # Prediction types of each path. On vp, dx/dt is unbounded towards t = 0, so v (Salimans and Ho 2022) takes its place.
@@ -143,6 +144,9 @@ class TrainConfig(BaseModel):
     channels_last: bool = _option(True, "Machine", "channels-last memory layout: faster; results differ by rounding")
     deterministic: bool = _option(
         False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
+    )
+    log_to: TrackerName | None = _option(
+        None, "Machine", "also log to tensorboard, wandb (offline) or trackio; empty: only to the run's own log"
     )
     dataset_info: DatasetInfo | None = None  # of a dataset of the user's own, read from its images; not an option
     name: str | None = _option(None, "Run", "name of the run's folder; default: generated", pattern=f"^{NAME_PATTERN}$")

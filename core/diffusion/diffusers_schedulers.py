@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from core.compute.torch_settings import standard_defaults
 from core.config.sampling import DIFFUSERS, SCHEDULERS
-from core.diffusion.prob_paths import PATHS, ProbPath
+from core.diffusion.prob_paths import PATHS, DiscreteSchedule, ProbPath
 from core.diffusion.samplers import Denoiser, Generators, Sampler, Steps
-from core.errors import MinidiffError
+from core.errors import CheckpointError, MinidiffError
 
+MIN_ALPHA_SQUARED = 1e-12  # of a schedule that ends in pure noise, so that log(alpha) is finite
 TRAIN_STEPS = 1000  # diffusers' timestep i stands for noise level (i + 1) / TRAIN_STEPS
 
 
@@ -41,7 +43,7 @@ def scheduler_sampler(name: str) -> Sampler:
     def sampler(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
         create = _flow_scheduler if denoiser.path.name == "flow" else _variance_preserving_scheduler
         with standard_defaults():
-            scheduler = create(scheduler_class, times)
+            scheduler = create(scheduler_class, denoiser.path, times)
         return _run_scheduler(scheduler, denoiser, x, generators)
 
     return sampler
@@ -69,16 +71,48 @@ def _attribute(name: str) -> object:
         return None
 
 
-def variance_preserving_betas(path: ProbPath | None = None) -> list[float]:
+def discrete_schedule(folder: Path, options: dict[str, Any]) -> DiscreteSchedule:
+    """The path of a scheduler of diffusers, given its config as in `core.runs.pipelines.Pipeline`.
+
+    Raises:
+        CheckpointError: The config is not valid; the message names `folder`.
+    """
+    import diffusers
+
+    try:
+        with standard_defaults():
+            scheduler = getattr(diffusers, options["_class_name"]).from_config(options)
+        alphas_cumprod = torch.cat((torch.ones(1), scheduler.alphas_cumprod.cpu())).double()
+    except (TypeError, ValueError, LookupError, RuntimeError, ArithmeticError, AttributeError) as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{folder} has an invalid scheduler_config.json: {message}") from None
+    count = scheduler.config.num_train_timesteps
+    # NaN fails, too. With zero terminal SNR the last is 0 exactly.
+    valid = bool(((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all() and (alphas_cumprod.diff() <= 0).all())
+    if len(alphas_cumprod) != count + 1 or not valid:
+        raise CheckpointError(
+            f"{folder} has an invalid scheduler_config.json: its betas must be {count:,} numbers from 0 to 1"
+        )
+    alphas_cumprod[0] = getattr(scheduler, "final_alpha_cumprod", 1.0)  # at the end of a trajectory
+
+    def timesteps(steps: int) -> list[int]:
+        with standard_defaults():
+            scheduler.set_timesteps(steps)
+        return [min(int(i), count - 1) for i in scheduler.timesteps]
+
+    clip = float(scheduler.config.clip_sample_range) if scheduler.config.clip_sample else None
+    return DiscreteSchedule("vp", -1.0, 1.0, True, alphas_cumprod.clamp(min=MIN_ALPHA_SQUARED).log(), timesteps, clip)
+
+
+def variance_preserving_betas(path: ProbPath = PATHS["vp"]) -> list[float]:
     """DDPM's betas, TRAIN_STEPS in number: after step i (from 0) the path is at noise level (i + 1) / TRAIN_STEPS."""
-    path = path or PATHS["vp"]
     t = torch.linspace(0, 1, TRAIN_STEPS + 1, dtype=torch.float64, device="cpu")
     alphas_cumprod = path.alpha(t).square()
     betas: list[float] = (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).tolist()
     return betas
 
 
-def _variance_preserving_scheduler(scheduler_class: type, times: Sequence[float]) -> Any:
+def _variance_preserving_scheduler(scheduler_class: type, path: ProbPath, times: Sequence[float]) -> Any:
     steps, parameters = len(times) - 1, _parameters(scheduler_class)
     required = {"trained_betas", "prediction_type", "timestep_spacing"}
     if not required <= parameters or "order" not in dir(scheduler_class):
@@ -88,7 +122,7 @@ def _variance_preserving_scheduler(scheduler_class: type, times: Sequence[float]
             f"on the path vp diffusers' schedulers take at most {TRAIN_STEPS} equal steps from pure noise; "
             "leave shift at 1 and start from noise, or use another sampler"
         )
-    options: dict[str, Any] = {"trained_betas": variance_preserving_betas(), "prediction_type": "epsilon"}
+    options: dict[str, Any] = {"trained_betas": variance_preserving_betas(path), "prediction_type": "epsilon"}
     if "clip_sample" in parameters:
         options["clip_sample"] = False
     scheduler = scheduler_class(num_train_timesteps=TRAIN_STEPS, timestep_spacing="trailing", **options)
@@ -100,7 +134,7 @@ def _variance_preserving_scheduler(scheduler_class: type, times: Sequence[float]
     return scheduler
 
 
-def _flow_scheduler(scheduler_class: type, times: Sequence[float]) -> Any:
+def _flow_scheduler(scheduler_class: type, path: ProbPath, times: Sequence[float]) -> Any:
     name = scheduler_class.__name__
     set_timesteps = getattr(scheduler_class, "set_timesteps", None)
     if not name.startswith("FlowMatch") or "sigmas" not in inspect.signature(set_timesteps).parameters:  # type: ignore[arg-type]

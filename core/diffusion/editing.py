@@ -20,7 +20,7 @@ from core.config.numbers import number, whole_number
 from core.config.sampling import DIFFUSERS, NO_CLASS, SamplingOptions, defaults_for
 from core.diffusion.inputs import checked_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
-from core.diffusion.prob_paths import PATHS, Prediction
+from core.diffusion.prob_paths import Prediction
 from core.diffusion.samplers import Denoiser, Generators, Sampler, Steps
 from core.diffusion.sampling import Edit, SampleStep, merged, rows, sample_batches
 from core.errors import MinidiffError
@@ -153,7 +153,7 @@ def inpainting(
         raise MinidiffError(f"inpainting takes single steps, which {sampler} does not; use another sampler")
     if (U := whole_number(resamplings, "resamplings")) < 1:  # noqa: N806 - the paper's letter
         raise MinidiffError(f"resamplings must be at least 1, not {U}")
-    x_0 = PATHS[model.config.path].normalize(checked_images(images, model.config.info.shape))
+    x_0 = model.path.normalize(checked_images(images, model.config.info.shape))
     m = 1 - _checked_mask(mask, model.config.info.shape).to(x_0)
     return lambda chosen, part: repaint(chosen, rows(x_0, part), rows(m, part), U)
 

@@ -19,7 +19,6 @@ from core.config.sampling import Sampling, SamplingOptions, noise_levels, resolv
 from core.diffusion.editing import unlabelled
 from core.diffusion.inputs import checked_images
 from core.diffusion.loaded_model import LoadedModel, as_loaded
-from core.diffusion.prob_paths import PATHS
 from core.diffusion.samplers import Denoiser, ddim, step_generators
 from core.diffusion.sampling import SampleStep, batch_size, class_tensor, merged, out_of_memory, trajectories
 from core.errors import MinidiffError
@@ -55,7 +54,7 @@ def interpolate_seeds(
     Source: Song et al. 2021 (DDIM), section 5.3 and appendix D.5.
     """
     loaded, n = as_loaded(model), _checked_count(n)
-    noise = slerp(loaded.noise(1, seed_a), loaded.noise(1, seed_b), n, PATHS[loaded.config.path].noise_mean)
+    noise = slerp(loaded.noise(1, seed_a), loaded.noise(1, seed_b), n, loaded.path.noise_mean)
     chosen, classes = resolve_sampling(loaded.config, n, steps=steps, labels=unlabelled(loaded, labels), **options)
     return merged(trajectories(loaded, chosen, n, classes, seed_a, initial=noise))
 
@@ -124,7 +123,7 @@ def invert(
     Source: Song et al. 2021 (DDIM), section 4.3; fixed-point iteration by Pan et al. 2023.
     """
     loaded = as_loaded(model)
-    path, info = PATHS[loaded.config.path], loaded.config.info
+    path, info = loaded.path, loaded.config.info
     x_0 = path.normalize(checked_images(images, info.shape))
     n, batch = len(x_0), batch_size(info.shape)
     _, classes = _ddim_options(loaded, n, steps, labels)
@@ -181,7 +180,7 @@ def slerp(a: Tensor, b: Tensor, n: int, mean: float = 0.0) -> Tensor:
 def _ddim_options(
     model: LoadedModel, n: int, steps: int, labels: int | Iterable[int] | None
 ) -> tuple[Sampling, tuple[int, ...] | None]:
-    if not PATHS[model.config.path].gaussian:
+    if not model.path.gaussian:
         raise MinidiffError(
             f"images cannot be inverted on the path {model.config.path}, whose noise is uniform; "
             "use a model of the path flow or vp, or interpolate between seeds"

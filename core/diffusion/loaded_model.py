@@ -15,12 +15,13 @@ from core.compute.precision import pick_precision
 from core.config.numbers import whole_number
 from core.config.sampling import image_count
 from core.config.training import TrainConfig
-from core.diffusion.prob_paths import PATHS
+from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import Denoiser
 from core.errors import CheckpointError
 from core.models.registry import build_model
 from core.models.weights import fill, read_weights
-from core.runs.directory import MODEL, builtin_directories, root_directory, run_directories
+from core.runs.directory import INDEX, MODEL, builtin_directories, root_directory, run_directories
+from core.runs.pipelines import is_pipeline, read_pipeline
 from core.text import sanitize
 
 MEAN_IMAGES = 10  # of `mean_image` without classes
@@ -34,6 +35,12 @@ class LoadedModel:
     config: TrainConfig
     step: int
     name: str
+    schedule: ProbPath | None = None  # of a pipeline of diffusers; None: the config's path
+
+    @property
+    def path(self) -> ProbPath:
+        """The probability path that the network was trained on."""
+        return self.schedule or PATHS[self.config.path]
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +57,7 @@ class LoadedModel:
         config = self.config
         return Denoiser(
             self.net,
-            PATHS[config.path],
+            self.path,
             config.prediction,
             config.time_conditioning,
             config.precision,
@@ -65,7 +72,7 @@ class LoadedModel:
         Standard normal; on the path "mix" uniform in [0, 1). Can be passed to `sample(model, noise=...)`.
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
-        return PATHS[self.config.path].sample_noise((image_count(n), *self.config.info.shape), generator)
+        return self.path.sample_noise((image_count(n), *self.config.info.shape), generator)
 
     @cached_property
     def mean_image(self) -> Tensor:
@@ -73,7 +80,7 @@ class LoadedModel:
 
         It approximates the mean of all images. The noise is fixed: one image per class, or 10 without classes.
         """
-        info, sample_noise = self.config.info, PATHS[self.config.path].sample_noise
+        info, sample_noise = self.config.info, self.path.sample_noise
         n = info.classes or MEAN_IMAGES
         noise = self.placed(sample_noise((n, *info.shape), torch.Generator().manual_seed(0)))
         classes = torch.arange(n, device=noise.device) if self.config.class_conditional else None
@@ -90,7 +97,8 @@ def load_model(path: str | Path, device: str | torch.device = "auto", root: str 
     """Load a trained model for sampling.
 
     Args:
-        path: A run directory, the name of a run under `root`, the name of a built-in model, or a .safetensors file.
+        path: A run directory, the name of a run under `root`, the name of a built-in model, a .safetensors file, or a
+            folder of diffusers with a UNet2DModel and a DDPM or DDIM scheduler.
         device: As for `pick_device`.
         root: Folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
 
@@ -98,10 +106,13 @@ def load_model(path: str | Path, device: str | torch.device = "auto", root: str 
         The model, with the network in evaluation mode as `.net`, and `.config`.
 
     Raises:
-        CheckpointError: There is no such model, or its file is damaged, of another model or of a newer format.
+        CheckpointError: There is no such model, or its file is damaged, of another model, of a newer format or of an
+            unsupported pipeline.
         DeviceUnavailable: The device is not available.
     """
     file = find_model(path, root_directory(root))
+    if file.name == INDEX:
+        return _load_pipeline(file.parent, pick_device(device))
     tensors, config, step, _ = read_weights(file)
     name = file.parent.name if file.name == MODEL else file.stem
     target = pick_device(device)
@@ -114,8 +125,23 @@ def load_model(path: str | Path, device: str | torch.device = "auto", root: str 
     return LoadedModel(net.eval(), config, step, sanitize(name))
 
 
+def _load_pipeline(folder: Path, device: torch.device) -> LoadedModel:
+    from core.diffusion.diffusers_schedulers import discrete_schedule
+    from core.models.unet2d_weights import load_unet
+
+    pipeline = read_pipeline(folder)
+    schedule = discrete_schedule(folder, pipeline.scheduler)
+    config, label = pipeline.config, None
+    if config.class_conditional:
+        label = config.info.null_class if config.label_dropout else 0
+    with torch.inference_mode(False):
+        net = load_unet(pipeline.weights, pipeline.unet, label, timesteps=len(schedule.log_alphas_cumprod) - 1)
+        net = net.to(device).to(memory_format=torch.channels_last)
+    return LoadedModel(net.eval(), config, pipeline.step, sanitize(folder.resolve().name), schedule)
+
+
 def find_model(path: str | Path, root: Path) -> Path:
-    """The weights file that `load_model` reads for `path`.
+    """The weights file that `load_model` reads for `path`, or the model_index.json of a pipeline.
 
     Raises:
         CheckpointError: There is none; the message lists the available models.
@@ -133,10 +159,14 @@ def find_model(path: str | Path, root: Path) -> Path:
                 raise CheckpointError(f"{candidate / MODEL} is a symbolic link; name its target")
             if (candidate / MODEL).is_file():
                 return candidate / MODEL
+            if is_pipeline(candidate):
+                return candidate / INDEX
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; name a run or a .safetensors file") from None
     if str(path) and (expanded.is_dir() or (root / expanded).is_dir()):
-        raise CheckpointError(f"{path} has no {MODEL} yet; wait for the run's first checkpoint")
-    names = [run.name for run in run_directories(root) if (run / MODEL).is_file()]
+        raise CheckpointError(
+            f"{path} has no {MODEL} yet; wait for the run's first checkpoint, or name a folder with diffusers' {INDEX}"
+        )
+    names = [run.name for run in run_directories(root) if (run / MODEL).is_file() or is_pipeline(run)]
     available = ", ".join(sorted({*names, *builtin})) or "none yet"
     raise CheckpointError(f"there is no model {str(path)!r}; available: {available}; or name a .safetensors file")

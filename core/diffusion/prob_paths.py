@@ -7,13 +7,14 @@ eps the noise, and x_t = alpha(t) x_0 + sigma(t) eps, all (B, C, H, W), in the v
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from core.config.sampling import noise_levels
 from core.config.training import PREDICTIONS
 from core.errors import MinidiffError
 
@@ -73,6 +74,17 @@ class ProbPath:
         """Mean of each value of the noise eps."""
         return 0.0 if self.gaussian else (self.low + self.high) / 2
 
+    def clip_range(self, prediction: str) -> tuple[float, float] | None:
+        """Range that a sampler clips the denoised image to; None: it is not clipped.
+
+        Where alpha is small, a small error in the noise is a large one in the image (clipped as in Ho et al. 2020).
+        """
+        return (self.low, self.high) if prediction == "noise" else None
+
+    def noise_levels(self, steps: int) -> list[float]:
+        """The `steps` + 1 noise levels of a sampling trajectory from noise, without a shift."""
+        return noise_levels(steps)
+
     def sample_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Noise eps, (B, C, H, W) float32, on the generator's device; on a CPU, image k does not depend on B."""
         if self.gaussian:
@@ -92,20 +104,24 @@ class VariancePreserving(ProbPath):
     """
 
     def alpha(self, t: Tensor) -> Tensor:
-        return (_log_alpha_squared(t) / 2).exp()
+        return (self._log_alpha_squared(t) / 2).exp()
 
     def sigma(self, t: Tensor) -> Tensor:
-        return (-_log_alpha_squared(t).expm1()).sqrt()
+        return self._log_alpha_squared(t).expm1().abs().sqrt()  # not -0.0 at t = 0
 
     def d_alpha(self, t: Tensor) -> Tensor:
         return -self._beta(t) / 2 * self.alpha(t)
 
     def d_sigma(self, t: Tensor) -> Tensor:
         """Unbounded towards t = 0; stops growing once `sigma` is below EDGE (t below 1e-5)."""
-        return self._beta(t) / 2 * _log_alpha_squared(t).exp() / self.sigma(t).clamp(min=EDGE)
+        return self._beta(t) / 2 * self._log_alpha_squared(t).exp() / self.sigma(t).clamp(min=EDGE)
 
-    @staticmethod
-    def _beta(t: Tensor) -> Tensor:
+    def _log_alpha_squared(self, t: Tensor) -> Tensor:
+        t = _at_least_float32(t)
+        return -0.1 * t - 0.5 * 19.9 * t.square()
+
+    def _beta(self, t: Tensor) -> Tensor:
+        """Minus the derivative of log(alpha^2)."""
         return 0.1 + 19.9 * _at_least_float32(t)
 
 
@@ -119,6 +135,44 @@ def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
         (shape[0], -(-size // 16) * 16), generator=generator, device=generator.device, dtype=torch.float32
     )
     return padded[:, :size].reshape(tuple(shape))
+
+
+@dataclass(frozen=True)
+class DiscreteSchedule(VariancePreserving):
+    """The variance-preserving path through the noise levels of a scheduler of diffusers with timesteps 0 to T - 1.
+
+    Timestep i is at noise level t = (i + 1) / T, with alpha^2 = alphas_cumprod[i]. Between two levels log(alpha^2) is
+    linear in t.
+    """
+
+    log_alphas_cumprod: Tensor = field(repr=False, compare=False)  # (T + 1,) float64: at t = 0, 1 / T, ..., 1
+    timesteps: Callable[[int], Sequence[int]]  # the timesteps of so many sampling steps, in descending order
+    clip: float | None  # the denoised image is clipped to [-clip, clip]
+
+    def clip_range(self, prediction: str) -> tuple[float, float] | None:
+        return None if self.clip is None else (-self.clip, self.clip)
+
+    def noise_levels(self, steps: int) -> list[float]:
+        """Those of the scheduler's timesteps; equal steps from 1 if there are more than T."""
+        count = len(self.log_alphas_cumprod) - 1
+        if steps > count:
+            return noise_levels(steps)
+        return [*((i + 1) / count for i in self.timesteps(steps)), 0.0]
+
+    def _log_alpha_squared(self, t: Tensor) -> Tensor:
+        position, index, levels = self._position(t)
+        return torch.lerp(levels[index], levels[index + 1], position - index)
+
+    def _beta(self, t: Tensor) -> Tensor:
+        _, index, levels = self._position(t)
+        return (levels[index] - levels[index + 1]) * (len(levels) - 1)
+
+    def _position(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Position between the levels, index of the level below it, and all levels, on the device of t."""
+        t = _at_least_float32(t)
+        count = len(self.log_alphas_cumprod) - 1
+        position = t * count
+        return position, position.long().clamp(0, count - 1), self.log_alphas_cumprod.to(t.dtype).to(t.device)
 
 
 PATHS: dict[str, ProbPath] = {
@@ -232,12 +286,6 @@ def _error_scale(path: ProbPath, form: str, t: Tensor) -> Tensor:
     if form == "v":
         return alpha.square() / sigma + sigma
     raise MinidiffError(f"weighting must be prediction, clean, noise, velocity or v, not {form!r}")
-
-
-def _log_alpha_squared(t: Tensor) -> Tensor:
-    """log(alpha^2) on the variance-preserving path."""
-    t = _at_least_float32(t)
-    return -0.1 * t - 0.5 * 19.9 * t.square()
 
 
 def _at_least_float32(t: Tensor) -> Tensor:

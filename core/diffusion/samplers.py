@@ -47,10 +47,10 @@ class Denoiser:
             # which also works with standard velocity training.
             velocity = predicted.velocity + self.contrast * (predicted.velocity - d_alpha * self.mean_image)
             return convert_output(self.path, "velocity", velocity, x_t, t)
-        if self.prediction != "noise":
+        limits = self.path.clip_range(self.prediction)
+        if limits is None:
             return predicted
-        # Where alpha is small, a small error in the noise is a large one in the image (clipped as in Ho et al. 2020).
-        denoised = predicted.denoised.clamp(self.path.low, self.path.high)
+        denoised = predicted.denoised.clamp(*limits)
         velocity = predicted.velocity + d_alpha * (denoised - predicted.denoised)
         return Prediction(denoised, predicted.noise, velocity)
 

@@ -23,7 +23,7 @@ from core.config.sampling import (
 )
 from core.diffusion.inputs import checked_images, checked_noise, normalized_start
 from core.diffusion.loaded_model import LoadedModel, as_loaded
-from core.diffusion.prob_paths import PATHS, ProbPath
+from core.diffusion.prob_paths import ProbPath
 from core.diffusion.samplers import SAMPLERS, Sampler, SharedNoise, Steps, step_generators
 from core.errors import MinidiffError, NotFinite
 
@@ -95,7 +95,7 @@ def sample(
     if start is not None and noise is not None:
         raise MinidiffError("start and noise exclude each other; pass only one of them")
     loaded = as_loaded(model)
-    path, initial = PATHS[loaded.config.path], None
+    path, initial = loaded.path, None
     if start is not None:
         initial = normalized_start(start, path, start_t, loaded.config.info.shape)
     elif noise is not None:
@@ -127,7 +127,7 @@ def run_sampling(
     n, start_t = image_count(n), _checked_start_t(start_t, start)
     initial = None
     if start is not None:
-        initial = normalized_start(start, PATHS[model.config.path], start_t, model.config.info.shape)
+        initial = normalized_start(start, model.path, start_t, model.config.info.shape)
     return merged(trajectories(model, sampling, n, classes, seed, initial=initial, start_t=start_t))
 
 
@@ -211,9 +211,12 @@ def trajectories(
         images: Images in [0, 1], (n, C, H, W) or (1, C, H, W), to which the noise is added at level `start_t`.
         start_t, edit: As for `sample_batches`.
     """
-    path = PATHS[loaded.config.path]
+    path = loaded.path
     seed, n = whole_number(seed, "seed") % 2**63, image_count(n)
-    times = noise_levels(chosen.steps, chosen.shift, start_t)
+    if chosen.shift == start_t == 1 and not chosen.sampler.startswith(DIFFUSERS):
+        times = path.noise_levels(chosen.steps)
+    else:
+        times = noise_levels(chosen.steps, chosen.shift, start_t)
     sampler, info = _sampler(chosen.sampler), loaded.config.info
     batch = batch_size(info.shape)
 
@@ -301,7 +304,7 @@ def noised(model: LoadedModel, images: ArrayLike, t: float, seed: int = 0) -> Te
     t = number(t, "t")
     if not 0 <= t <= 1:
         raise MinidiffError(f"t must lie in [0, 1], not {t:g}")
-    path = PATHS[model.config.path]
+    path = model.path
     noise = model.noise(len(clean), seed).to(clean.device)
     return path.denormalize(path.interpolate(path.normalize(clean), noise, clean.new_full((len(clean),), t)))
 

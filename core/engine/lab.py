@@ -202,7 +202,7 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
     label = _condition(model, image, request.label)
     labels = class_tensor(None if label is None else (label,), model.config.info.null_class, model.device)
     (point,) = corruption_sweep(model, image.pixels, [t], label=label, seed=request.seed)
-    x = PATHS[model.config.path].normalize(point.x[None])
+    x = model.path.normalize(point.x[None])
     given_t = t if model.config.time_conditioning else 0.0
     kernels, table = layer_kernels(net), _layer_table(model)
     layer = request.layer

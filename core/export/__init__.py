@@ -1,4 +1,4 @@
-"""Exported files: PNG, JPEG, WebP and GIF images with Pillow, scripts, and CSV tables.
+"""What leaves the project: images, scripts, CSV tables, and models as folders of diffusers.
 
-It may import `core.runs` and what is below it, so that the UI can use it.
+`images` loads no torch, so that the UI can use it.
 """

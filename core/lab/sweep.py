@@ -139,7 +139,7 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, t: Tensor | float, label
         MinidiffError: The model does not support the label.
     """
     loaded = as_loaded(model)
-    path, placed = PATHS[loaded.config.path], loaded.placed(x)
+    path, placed = loaded.path, loaded.placed(x)
     times = torch.as_tensor(t, dtype=placed.dtype, device=placed.device).expand(len(x))
     label = _resolve_label(loaded, label, None)
     classes = class_tensor(None if label is None else (label,) * len(x), loaded.config.info.null_class, placed.device)

@@ -25,14 +25,18 @@ class UNet2D(nn.Module):
     Args:
         unet: The UNet2DModel.
         classes: Number of classes of its class embedding, the null class not counted; None: it has none.
+        timesteps: Number of timesteps between the noise levels 0 and 1.
+        offset: 1 for a network trained with diffusers, whose timestep 0 is noise level 1 / `timesteps`.
     """
 
     skips = True  # False: zeros in place of the skip connections, to show their effect
 
-    def __init__(self, unet: nn.Module, classes: int | None) -> None:
+    def __init__(self, unet: nn.Module, classes: int | None, timesteps: int = TIMESTEPS, offset: int = 0) -> None:
         super().__init__()
         self.unet = unet
         self.classes = classes
+        self.timesteps = timesteps
+        self.offset = offset
         for module in unet.modules():
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_in_float32)
@@ -53,7 +57,9 @@ class UNet2D(nn.Module):
         """
         if self.classes is not None and labels is None:
             labels = torch.full((len(x),), self.classes, device=x.device)
-        timestep = t * TIMESTEPS
+        timestep = t * self.timesteps
+        if self.offset:  # rounded, since float32 does not hold all timesteps exactly as noise levels
+            timestep = (torch.as_tensor(timestep, device=x.device) - self.offset).round(decimals=3).clamp(min=0)
         with nullcontext() if self.skips else _zero_skips(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction

@@ -16,6 +16,7 @@ from core.system.safe_io import NAME_PATTERN, read_toml
 from core.text import sanitize
 
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
+INDEX = "model_index.json"  # of a folder in the layout of diffusers' pipelines
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
 BUILTIN = ("default-mnist", "quick-mnist")  # models that ship with the project, the default one first
 MAX_NAMES = 3  # of unreadable folders listed in a message
@@ -60,7 +61,8 @@ def find_run(name: str, root: Path) -> Path:
     """The directory of run `name` under `root`.
 
     Raises:
-        RunError: it does not exist (the message lists the existing runs), or permission to read it is denied.
+        RunError: it does not exist (the message lists the existing runs), is a pipeline of diffusers, or permission to
+            read it is denied.
     """
     if not _is_listed(name):
         raise RunError(f"{name!r} is not a valid run name; name a folder directly under {root}")
@@ -71,11 +73,13 @@ def find_run(name: str, root: Path) -> Path:
     if not has_config:
         names = ", ".join(sorted(run.name for run in run_directories(root))) or "none yet"
         raise RunError(f"there is no run {name} under {root}; existing runs: {names}")
+    if not os.path.lexists(path / CONFIG):
+        raise RunError(f"{name} is a folder of diffusers, not a run; it can only be sampled")
     return path
 
 
 def run_directories(root: Path) -> list[Path]:
-    """Every directory under `root`, or symbolic link to one, that contains a run's config.
+    """Every directory under `root`, or symbolic link to one, that contains a run's config or a diffusers pipeline.
 
     Hidden directories and names with unprintable characters are skipped, and so are the directories that
     `unreadable_directories` returns.
@@ -122,13 +126,15 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def _has_config(path: Path) -> bool | None:
-    """Whether `path` is a directory with a config file, not a symbolic link to one; None if permission is denied."""
-    try:
-        return stat.S_ISREG(os.lstat(path / CONFIG).st_mode)  # a link could point to any file this user can read
-    except PermissionError:
-        return None
-    except OSError:
-        return False
+    """Whether `path` has a run's config or a pipeline's index, not a link to one; None if permission is denied."""
+    for name in (CONFIG, INDEX):
+        try:
+            return stat.S_ISREG(os.lstat(path / name).st_mode)  # a link could point to any file this user can read
+        except PermissionError:
+            return None
+        except OSError:
+            continue
+    return False
 
 
 def _is_listed(name: str) -> bool:

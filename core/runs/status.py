@@ -13,9 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL, TRAINER_LOG, config_options, run_directories
+from core.errors import MinidiffError
+from core.runs.directory import CONFIG, EVENTS, INDEX, LOCK, MODEL, TRAINER_LOG, config_options, run_directories
 from core.runs.events import MAX_COUNT, Continued, Event, Failed, Finished, Paused, Resumed, Started, Stopped
 from core.runs.log_ends import LogEnds, read_log_ends
+from core.runs.pipelines import is_pipeline, read_pipeline
 from core.system.safe_io import opened, parse_json, read_whole
 from core.text import sanitize
 
@@ -43,6 +45,7 @@ class Status(StrEnum):
     FAILED = "failed"
     ELSEWHERE = "elsewhere"  # the lock names another host, whose processes are not visible here
     UNREADABLE = "unreadable"  # this user has no permission to read the log or the lock
+    PIPELINE = "diffusers"  # not a run, but a folder of diffusers that can be sampled
 
     @property
     def alive(self) -> bool:
@@ -74,6 +77,8 @@ class RunSummary:
 
 def run_status(path: Path, *, own_lock: bool = False) -> Status:
     """The current status of the run; with `own_lock` the caller holds the lock itself and is not a trainer."""
+    if is_pipeline(path):
+        return Status.PIPELINE
     locked = not own_lock and is_locked(path)  # before reading the log: a trainer logs how it ended, then unlocks
     return _status(path, read_log_ends(path / EVENTS), locked)
 
@@ -132,7 +137,9 @@ def last_lifecycle(path: Path) -> Event | None:
 
 
 def summarize(path: Path) -> RunSummary:
-    """Summarize one run from its config and both ends of its log."""
+    """Summarize one run from its config and both ends of its log, or a pipeline from its configs."""
+    if is_pipeline(path):
+        return _summarize_pipeline(path)
     options = config_options(path) or {}
     locked = is_locked(path)
     log = read_log_ends(path / EVENTS)
@@ -161,6 +168,31 @@ def summarize(path: Path) -> RunSummary:
         device=(started.devices or started.device) if started else None,
         error=error,
         sampleable=os.path.isfile(path / MODEL),  # never raises, unlike Path.is_file
+    )
+
+
+def _summarize_pipeline(path: Path) -> RunSummary:
+    step, error = 0, None
+    try:
+        step = read_pipeline(path).step
+    except MinidiffError as problem:
+        error = str(problem)
+    try:
+        updated = os.lstat(path / INDEX).st_mtime
+    except OSError:
+        updated = None
+    unknown = dict.fromkeys(("preset", "dataset", "epoch", "epochs", "total_steps", "loss", "validation_loss"))
+    return RunSummary(
+        name=path.name,
+        path=str(path),
+        status=Status.PIPELINE,
+        step=step,
+        updated=updated,
+        host=None,
+        device=None,
+        error=error,
+        sampleable=error is None,
+        **unknown,
     )
 
 

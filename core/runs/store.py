@@ -23,8 +23,10 @@ from core.runs.directory import (
     check_name,
     root_directory,
 )
+from core.runs.pipelines import is_pipeline
 from core.runs.status import Status, how_to_resume, run_status
 from core.system.disk_usage import remedy
+from core.system.extras import require
 from core.system.safe_io import opened_to_append
 
 if TYPE_CHECKING:
@@ -62,10 +64,13 @@ def create_run(config: TrainConfig) -> Path:
 
     Raises:
         RunError: the name is taken, or the directory cannot be written.
+        MinidiffError: the package of `config.log_to` is not installed.
     """
     from core.system.atomic_write import write_atomically
 
     root = root_directory(config.root)
+    if config.log_to is not None:
+        require(config.log_to)
     name = check_new_name(config.name or free_name(root, config.preset))
     path = root / name
     resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""
@@ -126,6 +131,8 @@ def rename_run(path: Path, name: str) -> Path:
     if new.exists():
         raise RunError(f"{new} exists already; choose another name")
     try:
+        if is_pipeline(path):  # which does not contain its name
+            return path.rename(new)
         renamed = TrainConfig.from_toml(path / CONFIG).changed(name=name)
         path.rename(new)
         write_atomically(new / CONFIG, renamed.to_toml().encode())

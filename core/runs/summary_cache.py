@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from core.runs.directory import CONFIG, EVENTS, LOCK, MODEL
+from core.runs.directory import CONFIG, EVENTS, INDEX, LOCK, MODEL
 from core.runs.status import RunSummary, Status, list_runs, summarize
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
@@ -47,7 +47,7 @@ class SummaryCache:
 
 
 def _signature(path: Path) -> _Signature:
-    return tuple(_file_signature(f"{path}/{name}") for name in (EVENTS, LOCK, CONFIG, MODEL))
+    return tuple(_file_signature(f"{path}/{name}") for name in (EVENTS, LOCK, CONFIG, MODEL, INDEX))
 
 
 def _file_signature(path: str) -> tuple[int, int, int] | None:

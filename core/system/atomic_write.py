@@ -1,10 +1,13 @@
-"""Writes files atomically: after a crash, the file has either its old or its new content."""
+"""Writes files and folders atomically: after a crash they have either their old or their new content."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from core.system.safe_io import open_for_writing
@@ -29,11 +32,35 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):  # the cause of the first error may also prevent this
             temporary.unlink()
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Create the folder `path`: yields a temporary folder beside it, which is renamed at the end and removed on errors.
+
+    Raises:
+        OSError: `path` exists and is not an empty folder, or its parent cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:64]}.", dir=path.parent))
     try:
-        os.fsync(directory)
+        content = temporary / "content"  # with the umask's permissions, unlike that of mkdtemp
+        content.mkdir()
+        yield content
+        os.rename(content, path)  # fails if another process has put anything there
     finally:
-        os.close(directory)
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _permissions(path: Path) -> int | None:

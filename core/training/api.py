@@ -8,8 +8,9 @@ from pathlib import Path
 from core.compute.device import pick_device
 from core.config.training import TrainConfig
 from core.errors import ConfigError, RunError
+from core.export.trackers import TrackerLog
 from core.runs.directory import root_directory
-from core.runs.events import Event, Failed, Finished, Stopped
+from core.runs.events import Event, Failed, Finished, Stopped, Warned
 from core.runs.launcher import config_to_resume
 from core.runs.status import last_lifecycle, run_of_launcher
 from core.runs.store import create_run
@@ -51,6 +52,8 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
             f"for a script use `torchrun --nproc-per-node {config.nproc}`"
         )
     if config.root is None:
+        if config.log_to is not None:
+            raise ConfigError(f"log_to: {config.log_to} writes into the run directory; set root too")
         pick_device(config.device)
         return _train_without_directory(config, distributed, interrupts)
     started = (
@@ -142,14 +145,20 @@ def _train_in_directory(
 ) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
     signals = interrupts or Interrupts(patient=distributed.size > 1)
-    with signals, RunWriter(path, force=force) as run, distributed.process_group():
+    tracker = TrackerLog(config.log_to, path)
+    with signals, RunWriter(path, force=force) as run, distributed.process_group(), tracker:
         loop = TrainingLoop(config, signals, run, device=device, distributed=distributed)
         try:
             for event in loop.events():
                 run.append(event)
                 run.closed = isinstance(event, Stopped | Finished)
+                warning = tracker.add(event)
                 with signals.released():
                     yield event
+                if warning is not None and not run.closed:
+                    run.append(problem := Warned(message=warning))
+                    with signals.released():
+                        yield problem
         except GeneratorExit:
             if not run.closed:
                 for event in loop.stop("by the calling script"):

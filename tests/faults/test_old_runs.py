@@ -40,6 +40,7 @@ LATER_OPTIONS = (
     "resize",
     "strict",
     "flip",
+    "log_to",
 )
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pipeline_folder import write_pipeline
 from runlogs import append, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
@@ -320,3 +321,18 @@ async def test_every_size_shows_the_table_without_a_scrollbar_below(root: Path, 
         await pilot.resize_terminal(100, 30)
         await pilot.pause()
         assert app.table.row_count == 8
+
+
+async def test_a_folder_of_diffusers_is_shown_like_a_run_and_only_sampled(root: Path):
+    write_pipeline(root / "faces")
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose(pilot, app, "faces")
+        assert app.rows()["faces"][0] == "● diffusers"
+        assert "pipeline of diffusers; s generates samples" in app.about()
+        assert app.is_enabled("sample")
+        assert not any(app.is_enabled(action) for action in ("resume", "fork"))
+        assert not any(app.is_enabled("request", name) for name in ("pause", "continue", "stop"))
+        await pilot.press("enter", "s")
+        await until(pilot, lambda: len(app.requests) == 2)
+        assert app.requests == [("sample", "faces")] * 2

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pipeline_folder import write_pipeline
 from repository import REPOSITORY
 from selects import disabled_options
 from textual.widgets import Input, Select, Static
@@ -470,3 +471,16 @@ async def test_resizing_during_playback_works(model_root: Path) -> None:
             grid = app.screen.query_one(f"#{name}-images", ImageGrid)
             assert grid.region.right <= 120
             assert grid.size.height > 20
+
+
+async def test_a_folder_of_diffusers_is_sampled_like_a_run(tmp_path: Path) -> None:
+    write_pipeline(tmp_path / "faces")
+    app = MinidiffApp(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "faces" in screen_of(app).bar._models, "the folder is listed")
+        await sample_tiny(app, pilot, model="faces")
+        shown = screen_of(app).denoising
+        assert shown is not None
+        assert (shown.height, shown.width, len(shown.frames)) == (28, 28, 7)
+        assert choice(app, "class").disabled
+        assert not notifications(app)

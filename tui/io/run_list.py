@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
 import time
 from pathlib import Path
 
-from core.runs.directory import EVENTS, run_directories
+from core.runs.directory import EVENTS, INDEX, run_directories
 from core.runs.status import RunSummary, Status, is_locked, newest_first
 from core.runs.summary_cache import SummaryCache
 from tui.io.run_watcher import exit_reasons
@@ -54,10 +55,10 @@ class RunList:
 
 
 def _modified(path: Path) -> float:
-    try:
-        return os.lstat(path / EVENTS).st_mtime
-    except OSError:
-        return 0.0
+    for name in (EVENTS, INDEX):
+        with contextlib.suppress(OSError):
+            return os.lstat(path / name).st_mtime
+    return 0.0
 
 
 def _mark_lost(runs: list[RunSummary]) -> list[RunSummary]:

@@ -240,14 +240,16 @@ class RunsScreen(Screen[None]):
                 return local
             case "sample", _:
                 return run.sampleable
-            case (("mark" | "fork" | "copy"), _):
+            case "fork", _:
+                return run.status is not Status.PIPELINE
+            case (("mark" | "copy"), _):
                 return True
         return not run.status.alive
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
-            self.post_message(RunChosen(run.name))
+            self.post_message((ModelChosen if run.status is Status.PIPELINE else RunChosen)(run.name))
 
     async def action_resume(self) -> None:
         run = self.query_one(RunTable).highlighted
@@ -362,8 +364,9 @@ class RunsScreen(Screen[None]):
         run = self.query_one(RunTable).highlighted
         if run is not None:
             path = os.path.abspath(run.path)  # not resolved, to keep the name of a linked run
-            resume = ["minidiff", "resume", run.name, "--root", os.path.dirname(path)]
-            text = shlex.join([path] if content == "path" else resume)
+            command = "sample" if run.status is Status.PIPELINE else "resume"
+            arguments = ["minidiff", command, run.name, "--root", os.path.dirname(path)]
+            text = shlex.join([path] if content == "path" else arguments)
             self.app.copy_to_clipboard(text)
             self.notify(sanitize(f"copied: {text}"), timeout=3)
 

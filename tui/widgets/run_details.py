@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from core.runs.directory import config_options
 from core.runs.history import RunHistory
+from core.runs.pipelines import is_pipeline
 from core.runs.status import RunSummary, Status
 from core.text import sanitize
 from tui.themes import STATUS_COLORS
@@ -63,7 +64,9 @@ class RunDetails(Vertical):
 
     def set_history(self, history: RunHistory) -> None:
         """Show the curves and the newest samples."""
-        self.query_one(CurvePanel).plot.set_history(history, "no steps logged yet")
+        is_pipeline = self._run is not None and self._run.status is Status.PIPELINE
+        reason = "no log: not trained by minidiff" if is_pipeline else "no steps logged yet"
+        self.query_one(CurvePanel).plot.set_history(history, reason)
         grid = self.query_one(ImageGrid)
         if history.previews:
             preview = history.previews[-1]
@@ -82,7 +85,7 @@ def _about(run: RunSummary, options: list[str]) -> Content:
     text = Content.assemble((run.name, "bold"), "  ", (f"● {run.status}", f"${STATUS_COLORS[run.status]}"))
     updated = "" if run.updated is None else ago(run.updated)
     match run.status:
-        case Status.FAILED | Status.UNREADABLE:
+        case Status.FAILED | Status.UNREADABLE | Status.PIPELINE if run.error:
             text += Content.styled(f"\n{run.error}", "$error")
         case Status.INTERRUPTED:
             text += Content(f"\ntrainer exited unexpectedly, last update {updated}; r resumes from the last checkpoint")
@@ -92,12 +95,15 @@ def _about(run: RunSummary, options: list[str]) -> Content:
             text += Content(f"\nstopped {updated}; r resumes from the last checkpoint")
         case _:
             pass
+    if run.status is Status.PIPELINE:
+        hint = "\npipeline of diffusers; s generates samples" if run.sampleable else ""
+        return text + Content.styled(hint, "$foreground 60%")
     steps = f"step {run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
     return text + Content.styled(f"\n{' · '.join([steps, *options])}", "$foreground 60%")
 
 
 def _options(path: Path) -> list[str]:
-    options = config_options(path)
+    options = {} if is_pipeline(path) else config_options(path)
     if options is None:
         return ["config.toml is unreadable"]
     values = {name: options[name] for name in SHOWN_OPTIONS if name in options}

@@ -17,7 +17,8 @@ from textual.widgets import Input, Label, Select, Static
 from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, incompatibility
 from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
-from core.runs.directory import CONFIG, builtin_directories
+from core.runs.directory import builtin_directories
+from core.runs.pipelines import model_config
 from tui.class_names import class_name
 from tui.widgets.compact_select import CompactSelect
 
@@ -303,11 +304,9 @@ class SamplingControls(Container):
 
 
 def config_of(model: str, root: Path) -> TrainConfig:
-    """Load the config of a built-in model, or else of a run under `root`.
+    """Load the config of a built-in model, or else of a run or a folder of diffusers under `root`.
 
     Raises:
         MinidiffError: The config cannot be read.
     """
-    from core.config.training import TrainConfig  # imports pydantic, which the first screen does not need
-
-    return TrainConfig.from_toml(builtin_directories().get(model, root / model) / CONFIG)
+    return model_config(builtin_directories().get(model, root / model))
