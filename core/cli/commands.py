@@ -314,7 +314,7 @@ def runs_(*, root: Root = None, as_json: Json = False) -> None:
                     f"{run.status}: {run.error}" if run.error else str(run.status),
                     run.preset,
                     run.dataset,
-                    f"{run.epoch}/{_cell(run.epochs)}",
+                    None if run.epoch is None else f"{run.epoch}/{_cell(run.epochs)}",
                     run.step,
                     run.loss,
                     run.validation_loss,

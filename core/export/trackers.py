@@ -101,7 +101,7 @@ def wandb(folder: Path, name: str, options: Mapping[str, Any]) -> Iterator[LogEv
     try:
         yield log
     finally:
-        run.finish(quiet=True)
+        run.finish()
 
 
 @contextmanager
