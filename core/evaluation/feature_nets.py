@@ -45,7 +45,7 @@ def rotated(images: Tensor, labels: Tensor, turns: Sequence[int]) -> Tensor:
 class Classifier(nn.Module):
     """Classifies images, (B, C, H, W) in [0, 1], or tells their rotations apart; see `outputs`.
 
-    `conv`: for grey images of up to 32 pixels a side four convolutions, else seven with a residual connection, and
+    `conv`: for grey images of up to 32 pixels a side four convolutions, else six with a residual connection, and
     global average pooling. `mlp`: three linear layers. All use batch normalization.
     """
 
