@@ -26,6 +26,7 @@ LONGEST_SIDE = 12_000  # in pixels; larger grids are scaled up less
 PANEL_SIDE = 224  # pixels to which a panel's longer side is scaled up at most
 GIF_STEP_MS, GIF_END_MS = 80, 2500
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
+MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
 GIF_FORMATS = {".gif": "GIF"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 TITLES = ("Input (noisy)", "Model prediction")
@@ -49,17 +50,25 @@ def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
         raise _unwritable(path, error) from None
 
 
-def grid_image(images: bytes, n: int, height: int, width: int) -> Image.Image:
-    """Arrange `n` uint8 images in a grid, inverted to dark on white; 8 per row up to 64 images, else square."""
+def grid_image(
+    images: bytes, n: int, height: int, width: int, channels: int = 1, *, inverted: bool | None = None
+) -> Image.Image:
+    """Arrange `n` uint8 images, (n, H, W, C), in a grid on white; 8 per row up to 64 images, else square.
+
+    `inverted` turns the images into negatives; None: grey ones, which shows digits as dark on white.
+    """
+    inverted = channels == 1 if inverted is None else inverted
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = Image.new("L", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), 0)
-    size = height * width
+    mode, page = MODES[channels], 0 if inverted else 255
+    size = (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP)
+    sheet = Image.new(mode, size, (page,) * channels)
+    bytes_each = height * width * channels
     for index in range(n):
-        image = Image.frombytes("L", (width, height), images[index * size : (index + 1) * size])
+        image = Image.frombytes(mode, (width, height), images[index * bytes_each : (index + 1) * bytes_each])
         row, column = divmod(index, columns)
         sheet.paste(image, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
-    return ImageOps.invert(sheet)
+    return ImageOps.invert(sheet) if inverted else sheet
 
 
 def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
@@ -73,8 +82,27 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
     Raises:
         MinidiffError: The suffix is not supported, or the file cannot be written.
     """
-    grid = grid_image(denoising.frames[index].x, denoising.n, denoising.height, denoising.width)
-    return _write(path, _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size)))))
+    return _write(path, _scaled_grid(_grid(denoising.frames[index].x, denoising)))
+
+
+def write_images(path: Path, images: bytes, shape: tuple[int, int, int, int]) -> Path:
+    """Write uint8 images, (n, H, W, C), of `shape` (n, C, H, W) as a grid, without inverting grey ones.
+
+    Raises:
+        MinidiffError: The suffix is not supported, or the file cannot be written.
+    """
+    n, channels, height, width = shape
+    return _write(path, _scaled_grid(grid_image(images, n, height, width, channels, inverted=False)))
+
+
+def write_image(path: Path, image: bytes, shape: tuple[int, int, int]) -> Path:
+    """Write one uint8 image, (H, W, C), of `shape` (C, H, W), pixel by pixel.
+
+    Raises:
+        MinidiffError: The suffix is not supported, or the file cannot be written.
+    """
+    channels, height, width = shape
+    return _write(path, Image.frombytes(MODES[channels], (width, height), image))
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
@@ -86,10 +114,7 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
     Source: the tutorial's section 3.6.
     """
     rows = [
-        tuple(
-            _scaled(grid_image(images, denoising.n, denoising.height, denoising.width), FIGURE_SCALE)
-            for images in (state.x, after.prediction or b"")
-        )
+        tuple(_scaled(_grid(images, denoising), FIGURE_SCALE) for images in (state.x, after.prediction or b""))
         for state, after in zip(denoising.frames, denoising.frames[1:], strict=False)
     ]
     if not rows:
@@ -98,14 +123,14 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
     columns = [_LABEL_WIDTH + _MARGIN, _LABEL_WIDTH + 2 * _MARGIN + cell_width]
     width = columns[1] + cell_width + _MARGIN
     pitch = cell_height + 4
-    sheet = Image.new("L", (width, _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN), 255)
-    draw = ImageDraw.Draw(sheet)
+    sheet = _page(denoising, (width, _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN))
+    draw, black, grey = ImageDraw.Draw(sheet), (0,) * denoising.channels, (110,) * denoising.channels
     font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TEXT_SIZE - 4)
     for left, title in zip(columns, TITLES, strict=True):
-        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill=0, font=font, anchor="mm")
+        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill=black, font=font, anchor="mm")
     for number, pair in enumerate(rows):
         top = _TITLE_HEIGHT + _MARGIN + number * pitch
-        draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=110, font=small, anchor="rm")
+        draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=grey, font=small, anchor="rm")
         for left, cell in zip(columns, pair, strict=True):
             sheet.paste(cell, (left, top))
     return _write(path, _scaled(sheet, 2))
@@ -120,9 +145,9 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
     sheets = []
     for frame in denoising.frames:
         prediction = frame.prediction or denoising.frames[min(1, len(denoising.frames) - 1)].prediction or frame.x
-        parts = [grid_image(images, denoising.n, denoising.height, denoising.width) for images in (frame.x, prediction)]
+        parts = [_grid(images, denoising) for images in (frame.x, prediction)]
         width, height = parts[0].size
-        sheet = Image.new("L", (width, 2 * height + 3 * GAP), 255)
+        sheet = _page(denoising, (width, 2 * height + 3 * GAP))
         sheet.paste(parts[0], (0, 0))
         sheet.paste(parts[1], (0, height + 3 * GAP))
         sheets.append(_scaled(sheet, GIF_SCALE))
@@ -202,6 +227,19 @@ def write_csv(path: Path, history: RunHistory) -> Path:
     for event in sorted(events, key=lambda event: (event.step, event.kind == "epoch")):
         table.writerow({"event": event.kind, **dataclasses.asdict(event)})
     return _write_bytes(path, text.getvalue().encode())
+
+
+def _grid(images: bytes, denoising: Denoising) -> Image.Image:
+    return grid_image(images, denoising.n, denoising.height, denoising.width, denoising.channels)
+
+
+def _page(denoising: Denoising, size: tuple[int, int]) -> Image.Image:
+    """A white image in the mode of the trajectory's images."""
+    return Image.new(MODES[denoising.channels], size, (255,) * denoising.channels)
+
+
+def _scaled_grid(grid: Image.Image) -> Image.Image:
+    return _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size))))
 
 
 def _scaled(image: Image.Image, factor: int) -> Image.Image:
