@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from core.config.training import TrainConfig as TrainConfig
     from core.data.datasets import load_dataset as load_dataset
     from core.diffusion.corruption import corrupt as corrupt
+    from core.diffusion.editing import inpaint as inpaint
+    from core.diffusion.editing import mix_classes as mix_classes
+    from core.diffusion.editing import sample_with_loss as sample_with_loss
+    from core.diffusion.interpolation import interpolate_images as interpolate_images
+    from core.diffusion.interpolation import interpolate_seeds as interpolate_seeds
+    from core.diffusion.interpolation import invert as invert
     from core.diffusion.loaded_model import load_model as load_model
     from core.diffusion.sampling import sample as sample
     from core.errors import MinidiffError as MinidiffError
     from core.evaluation.nearest import nearest_training_images as nearest_training_images
     from core.evaluation.scores import evaluate as evaluate
     from core.export.diffusers_pipelines import export_diffusers as export_diffusers
+    from core.export.tensors import save_grid as save_grid
     from core.lab.convolution import convolve_steps as convolve_steps
     from core.lab.inside import feature_maps as feature_maps
     from core.lab.inside import receptive_field as receptive_field
@@ -41,15 +48,22 @@ _MODULES = {
     "evaluate": "core.evaluation.scores",
     "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",
+    "inpaint": "core.diffusion.editing",
+    "interpolate_images": "core.diffusion.interpolation",
+    "interpolate_seeds": "core.diffusion.interpolation",
+    "invert": "core.diffusion.interpolation",
     "layer_table": "core.lab.layers",
     "list_devices": "core.system.devices",
     "load_dataset": "core.data.datasets",
     "load_model": "core.diffusion.loaded_model",
+    "mix_classes": "core.diffusion.editing",
     "nearest_training_images": "core.evaluation.nearest",
     "pick_device": "core.compute.device",
     "receptive_field": "core.lab.inside",
     "resume": "core.training.api",
     "sample": "core.diffusion.sampling",
+    "sample_with_loss": "core.diffusion.editing",
+    "save_grid": "core.export.tensors",
     "train": "core.training.api",
     "transposed_convolve_steps": "core.lab.transposed",
 }

@@ -51,6 +51,7 @@ Label = Annotated[
 Steps = Annotated[int | None, Parameter(help="sampling steps; default: depends on the model")]
 Options = Annotated[SamplingOptions | None, Parameter(name="*")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
+EDITING = Group.create_ordered("Editing")
 
 
 def _group_options() -> dict[str, Group]:
@@ -190,15 +191,40 @@ def sample(
     output: Annotated[Path | None, Parameter(help="PNG grid of the samples; default: samples.png")] = None,
     figure: Annotated[Path | None, Parameter(help="PNG with one row per step")] = None,
     gif: Annotated[Path | None, Parameter(help="GIF of the denoising trajectory")] = None,
+    output_dir: Annotated[
+        Path | None, Parameter(help="new folder for one PNG per sample, 000000.png and so on")
+    ] = None,
+    start: Annotated[Path | None, Parameter(group=EDITING, help="image file to start from")] = None,
+    noise_level: Annotated[
+        float | None,
+        Parameter(group=EDITING, help="noise added to --start, above 0 to 1; default: 0.6, with --mask 1"),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        Parameter(group=EDITING, help="image file: white where --start is generated anew, black where kept"),
+    ] = None,
+    interpolate: Annotated[
+        tuple[str, str] | None,
+        Parameter(group=EDITING, help="two seeds or two image files to go from and to in --n images"),
+    ] = None,
+    mix: Annotated[
+        tuple[str, ...] | None, Parameter(group=EDITING, help="classes with weights, such as 3:0.5 8:0.5")
+    ] = None,
     root: Root = None,
 ) -> None:
-    """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder."""
+    """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder.
+
+    Image files are cropped at the centre, resized to the model's size with a Lanczos filter, and converted to its
+    channels. With --start or --interpolate the default is no class.
+    """
     with loading():
-        from core.cli.sampling import generate
+        from core.cli.sampling import Editing, check_output_dir, generate
         from core.diffusion.loaded_model import find_model, load_model
         from core.export import images
 
-    if output is None and figure is None and gif is None:
+    if output_dir is not None:
+        output_dir = check_output_dir(output_dir)
+    elif output is None and figure is None and gif is None:
         output = Path("samples.png")
     for path, formats in (
         (output, images.FORMATS),
@@ -213,9 +239,23 @@ def sample(
     details = "of diffusers" if loaded.schedule else f"step {loaded.step:,}, {weights} weights"
     print(sanitize(f"sampling from {loaded.name}: {file}, {details}"))
     every_step = figure is not None or gif is not None
-    denoising = generate(loaded, n, seed, every_step=every_step, steps=steps, labels=label, **(options or {}))
+    editing = Editing(start, noise_level, mask, interpolate, mix or ())
+    denoising = generate(
+        loaded,
+        n,
+        seed,
+        every_step=every_step,
+        editing=editing,
+        grid=output is not None,
+        output_dir=output_dir,
+        steps=steps,
+        labels=label,
+        **(options or {}),
+    )
+    if output_dir is not None:
+        print(f"wrote {n:,} images to {output_dir}")
     for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):
-        if path is not None:
+        if path is not None and denoising is not None:
             print(f"wrote {write(path, denoising)}")
 
 

@@ -67,18 +67,29 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def decode(path: Path, target: Target) -> Bytes:
-    """The first frame of an image file as (C, H, W) uint8.
+    """The first frame of an image file as (C, H, W) uint8, as by `load`.
 
-    Pixels are rotated as EXIF says, transparent ones are placed on white, and 16-bit values are scaled to 8 bits. With
-    another size, "crop" scales the image to cover the target and cuts off what is over, "pad" scales it to fit and adds
+    With another size, "crop" scales the image to cover the target and cuts off what is over, "pad" scales it to fit and adds
     black, and "stretch" changes its proportions.
 
     Raises:
         READ_ERRORS: The file is damaged, or its pixels are 32-bit or floating-point numbers.
     """
+    return fitted(load(path), target)
+
+
+def load(path: Path) -> Image.Image:
+    """The first frame of an image file, with 8 bits per channel and without transparency.
+
+    Pixels are rotated as EXIF says, transparent ones are placed on white, and 16-bit values are scaled to 8 bits.
+
+    Raises:
+        READ_ERRORS: As for `decode`.
+    """
     with Image.open(path) as file:
         image = _eight_bit(ImageOps.exif_transpose(file))
-    return fitted(image, target)
+        image.load()
+        return image
 
 
 def fitted(image: Image.Image, target: Target) -> Bytes:

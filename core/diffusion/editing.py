@@ -64,8 +64,8 @@ def inpaint(
         appendix I.2.
     """
     loaded = as_loaded(model)
-    edit = inpainting(loaded, images, mask, resamplings=resamplings, sampler=options.get("sampler"))
-    n = len(images) if n is None else n
+    n = len(as_tensor(images, "images")) if n is None else n
+    edit = inpainting(loaded, images, mask, n, resamplings=resamplings, sampler=options.get("sampler"))
     labels = unlabelled(loaded, labels)
     return merged(
         sample_batches(
@@ -136,6 +136,7 @@ def inpainting(
     model: LoadedModel,
     images: ArrayLike,
     mask: ArrayLike,
+    n: int,
     *,
     resamplings: int = RESAMPLINGS,
     sampler: str | None = None,
@@ -143,7 +144,7 @@ def inpainting(
     """`inpaint` as an edit of `sample_batches`.
 
     Args:
-        model, images, mask, resamplings: As for `inpaint`.
+        model, images, mask, n, resamplings: As for `inpaint`.
         sampler: Name of the sampler that will be edited; None: the model's default.
 
     Raises:
@@ -155,6 +156,8 @@ def inpainting(
         raise MinidiffError(f"resamplings must be at least 1, not {U}")
     x_0 = model.path.normalize(checked_images(images, model.config.info.shape))
     m = 1 - _checked_mask(mask, model.config.info.shape).to(x_0)
+    if len(m) not in (1, n):
+        raise MinidiffError(f"{n} images need {n} masks, not {len(m)}; or give one for all")
     return lambda chosen, part: repaint(chosen, rows(x_0, part), rows(m, part), U)
 
 

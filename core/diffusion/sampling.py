@@ -313,7 +313,8 @@ def class_tensor(classes: Sequence[int] | None, null_class: int, device: torch.d
     """Class labels for the network, (n,) int64: `null_class` in place of -1."""
     if classes is None:
         return None
-    return torch.tensor([null_class if label < 0 else label for label in classes], device=device)
+    with torch.inference_mode(False):  # for guidance by a loss, whose gradient may need the labels
+        return torch.tensor([null_class if label < 0 else label for label in classes], device=device)
 
 
 def out_of_memory(n: int) -> MinidiffError:

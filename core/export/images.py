@@ -26,6 +26,7 @@ LONGEST_SIDE = 12_000  # in pixels; larger grids are scaled up less
 PANEL_SIDE = 224  # pixels to which a panel's longer side is scaled up at most
 GIF_STEP_MS, GIF_END_MS = 80, 2500
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
+MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
 GIF_FORMATS = {".gif": "GIF"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 TITLES = ("Input (noisy)", "Model prediction")
@@ -49,37 +50,25 @@ def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
         raise _unwritable(path, error) from None
 
 
-def grid_image(images: bytes, n: int, height: int, width: int, channels: int = 1) -> Image.Image:
-    """Arrange `n` images in a grid on white; 8 per row up to 64 images, else square.
+def grid_image(
+    images: bytes, n: int, height: int, width: int, channels: int = 1, *, inverted: bool | None = None
+) -> Image.Image:
+    """Arrange `n` uint8 images, (n, H, W, C), in a grid on white; 8 per row up to 64 images, else square.
 
-    Args:
-        images: uint8 pixels of shape (n, height, width, channels).
-        n: Number of images.
-        height: Height of an image.
-        width: Width of an image.
-        channels: 1 for grey, drawn dark on white; 3 for RGB.
+    `inverted` turns the images into negatives; None: grey ones, which shows digits as dark on white.
     """
+    inverted = channels == 1 if inverted is None else inverted
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    mode = _mode(channels)
-    sheet = Image.new(mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
-    size = height * width * channels
+    mode, page = MODES[channels], 0 if inverted else 255
+    size = (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP)
+    sheet = Image.new(mode, size, (page,) * channels)
+    bytes_each = height * width * channels
     for index in range(n):
-        image = Image.frombytes(mode, (width, height), images[index * size : (index + 1) * size])
-        if channels == 1:
-            image = ImageOps.invert(image)
+        image = Image.frombytes(mode, (width, height), images[index * bytes_each : (index + 1) * bytes_each])
         row, column = divmod(index, columns)
         sheet.paste(image, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
-    return sheet
-
-
-def _mode(channels: int) -> str:
-    """Pillow's mode."""
-    return "L" if channels == 1 else "RGB"
-
-
-def _grid(images: bytes, denoising: Denoising) -> Image.Image:
-    return grid_image(images, denoising.n, denoising.height, denoising.width, denoising.channels)
+    return ImageOps.invert(sheet) if inverted else sheet
 
 
 def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
@@ -93,8 +82,27 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
     Raises:
         MinidiffError: The suffix is not supported, or the file cannot be written.
     """
-    grid = _grid(denoising.frames[index].x, denoising)
-    return _write(path, _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size)))))
+    return _write(path, _scaled_grid(_grid(denoising.frames[index].x, denoising)))
+
+
+def write_images(path: Path, images: bytes, shape: tuple[int, int, int, int]) -> Path:
+    """Write uint8 images, (n, H, W, C), of `shape` (n, C, H, W) as a grid, without inverting grey ones.
+
+    Raises:
+        MinidiffError: The suffix is not supported, or the file cannot be written.
+    """
+    n, channels, height, width = shape
+    return _write(path, _scaled_grid(grid_image(images, n, height, width, channels, inverted=False)))
+
+
+def write_image(path: Path, image: bytes, shape: tuple[int, int, int]) -> Path:
+    """Write one uint8 image, (H, W, C), of `shape` (C, H, W), pixel by pixel.
+
+    Raises:
+        MinidiffError: The suffix is not supported, or the file cannot be written.
+    """
+    channels, height, width = shape
+    return _write(path, Image.frombytes(MODES[channels], (width, height), image))
 
 
 def write_figure(path: Path, denoising: Denoising) -> Path:
@@ -113,21 +121,14 @@ def write_figure(path: Path, denoising: Denoising) -> Path:
     columns = [_LABEL_WIDTH + _MARGIN, _LABEL_WIDTH + 2 * _MARGIN + cell_width]
     width = columns[1] + cell_width + _MARGIN
     pitch = cell_height + 4
-    height = _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN
-    sheet = Image.new(_mode(denoising.channels), (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
+    sheet = _page(denoising, (width, _TITLE_HEIGHT + _MARGIN + pitch * len(rows) + _MARGIN))
+    draw, black, grey = ImageDraw.Draw(sheet), (0,) * denoising.channels, (110,) * denoising.channels
     font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TEXT_SIZE - 4)
     for left, title in zip(columns, TITLES, strict=True):
-        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill="black", font=font, anchor="mm")
+        draw.text((left + cell_width // 2, _MARGIN + 8), title, fill=black, font=font, anchor="mm")
     for number, pair in enumerate(rows):
         top = _TITLE_HEIGHT + _MARGIN + number * pitch
-        draw.text(
-            (_LABEL_WIDTH, top + cell_height // 2),
-            str(number),
-            fill="#6e6e6e",
-            font=small,
-            anchor="rm",
-        )
+        draw.text((_LABEL_WIDTH, top + cell_height // 2), str(number), fill=grey, font=small, anchor="rm")
         for left, cell in zip(columns, pair, strict=True):
             sheet.paste(cell, (left, top))
     return _write(path, _scaled(sheet, 2))
@@ -144,7 +145,7 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
         prediction = frame.prediction or denoising.frames[min(1, len(denoising.frames) - 1)].prediction or frame.x
         parts = [_grid(images, denoising) for images in (frame.x, prediction)]
         width, height = parts[0].size
-        sheet = Image.new(_mode(denoising.channels), (width, 2 * height + 3 * GAP), "white")
+        sheet = _page(denoising, (width, 2 * height + 3 * GAP))
         sheet.paste(parts[0], (0, 0))
         sheet.paste(parts[1], (0, height + 3 * GAP))
         sheets.append(_scaled(sheet, GIF_SCALE))
@@ -176,7 +177,7 @@ def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]
     font = ImageFont.load_default(_TEXT_SIZE)
     images = []
     for title, (height, width), pixels in panels:
-        panel = Image.frombytes(_mode(len(pixels) // (height * width)), (width, height), pixels)
+        panel = Image.frombytes(MODES[len(pixels) // (height * width)], (width, height), pixels)
         image = _scaled(panel, max(1, PANEL_SIDE // max(height, width)))
         images.append((title, image, max(image.width, math.ceil(font.getlength(title)))))
     size = sum(width for *_, width in images) + _MARGIN * (len(images) + 1)
@@ -226,6 +227,19 @@ def write_csv(path: Path, history: RunHistory) -> Path:
     for event in sorted(events, key=lambda event: (event.step, event.kind == "epoch")):
         table.writerow({"event": event.kind, **dataclasses.asdict(event)})
     return _write_bytes(path, text.getvalue().encode())
+
+
+def _grid(images: bytes, denoising: Denoising) -> Image.Image:
+    return grid_image(images, denoising.n, denoising.height, denoising.width, denoising.channels)
+
+
+def _page(denoising: Denoising, size: tuple[int, int]) -> Image.Image:
+    """A white image in the mode of the trajectory's images."""
+    return Image.new(MODES[denoising.channels], size, (255,) * denoising.channels)
+
+
+def _scaled_grid(grid: Image.Image) -> Image.Image:
+    return _scaled(grid, max(1, min(GRID_SCALE, LONGEST_SIDE // max(grid.size))))
 
 
 def _scaled(image: Image.Image, factor: int) -> Image.Image:
