@@ -64,7 +64,7 @@ class EngineClient:
         self._start_lock = asyncio.Lock()
         self._readers: set[asyncio.Task[None]] = set()
         self._id = 0  # of the newest request
-        self._pixels = 0  # of all images of the sampling in progress
+        self._frame_bytes = 0  # of all images of the sampling in progress
         self._request: EngineRequest | None = None  # the newest, until it is done
         self._ready = False
         self._silent = 0.0  # seconds, counted in checks: a clock would run on while the app itself is stopped
@@ -248,12 +248,15 @@ class EngineClient:
                 self._finish_request()
                 self._post(EngineRefused(reply.message))
             case SamplingInfo():
-                self._pixels = reply.denoising.n * reply.denoising.height * reply.denoising.width
+                started = reply.denoising
+                self._frame_bytes = started.n * started.height * started.width * started.channels
                 self._post(SamplingStarted(reply))
             case SampledFrame():
                 images = (reply.frame.x, *([] if reply.frame.prediction is None else [reply.frame.prediction]))
-                if len(images) != min(reply.frame.index, 1) + 1 or any(len(image) != self._pixels for image in images):
-                    raise ValueError(f"a frame of other than {self._pixels:,} pixels")
+                if len(images) != min(reply.frame.index, 1) + 1 or any(
+                    len(image) != self._frame_bytes for image in images
+                ):
+                    raise ValueError(f"a frame of other than {self._frame_bytes:,} bytes")
                 self._post(FrameSampled(reply.frame))
             case Done():
                 sampled = isinstance(self._request, SampleRequest)
