@@ -14,18 +14,27 @@ from textual.widgets import Input, OptionList
 from waiting import until
 
 from core.config.datasets import DatasetInfo
+from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.diffusion.loaded_model import load_model
+from core.engine.codec import encode
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import SampleRequest
+from core.engine.protocol import SampleRequest, SamplingInfo
+from core.runs.events import Preview
+from core.runs.history import RunHistory
+from core.runs.status import Status
+from core.runs.trajectory import Denoising
 from tui.app import MinidiffApp
 from tui.class_names import class_name
+from tui.io.engine_client import LINE_BYTES
 from tui.messages import LabReplied
 from tui.screens.lab import LabScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.image_grid import ImageGrid
+from tui.widgets.run_details import RunDetails
+from tui.widgets.run_monitor import RunMonitor
 from tui.widgets.sampling_controls import SamplingControls
 
 MODEL = "sprites"
@@ -74,6 +83,41 @@ async def test_a_class_is_chosen_by_its_name_and_shown_by_it(rgb_root: Path, tmp
 
 def text_of_zoom(app: MinidiffApp) -> str:
     return str(app.screen.query_one("#values").render())
+
+
+class PreviewApp(App[None]):
+    """The details of a run on the Runs screen, and the monitor on the Train screen."""
+
+    def compose(self) -> ComposeResult:
+        yield RunDetails()
+        yield RunMonitor()
+
+
+async def test_previews_of_a_run_are_drawn_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    green = bytes([0, 255, 0]) * 8 * 12
+    history, app = RunHistory(), PreviewApp()
+    history.extend([Preview(epoch=1, step=9, count=1, height=8, width=12, images=green, channels=3)])
+    async with app.run_test(size=(160, 60)) as pilot:
+        app.query_one(RunDetails).set_history(history)
+        app.query_one(RunMonitor).update_run("run", history, Status.FINISHED, None, None)
+        await pilot.pause()
+        for grid in app.query(ImageGrid):
+            colors = {segment.style.bgcolor.triplet for segment in grid.render_line(grid.size.height // 2)}
+            assert (0, 255, 0) in colors
+
+
+def test_a_reply_with_a_thousand_names_fits_a_line() -> None:
+    info = SamplingInfo(
+        denoising=Denoising("m", 0, 1, 64, 8, 8, (), 3),
+        sampling=Sampling("euler", 1, 1.0, 1.0),
+        labels=(999,) * 64,
+        class_names=("猫" * 64,) * 1000,
+        nfe=1,
+        parameters=1,
+        device="cpu",
+    )
+    assert len(encode(info).partition(b"\n")[0]) < LINE_BYTES
 
 
 @pytest.mark.parametrize("width", [80, 120])

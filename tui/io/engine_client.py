@@ -36,6 +36,7 @@ from tui.messages import (
     SamplingStarted,
 )
 
+LINE_BYTES = 1_048_576  # of a reply's text, with up to 1,000 class names
 PAYLOAD_BYTES = 268_435_456  # of a reply; the Lab's arrays take a few million
 EXIT_SECONDS = 0.5  # for the engine to exit after its stdin closed; less than the app itself is given
 SILENCE_SECONDS = 10.0  # a busy engine sends a message every second
@@ -110,6 +111,7 @@ class EngineClient:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
+                    limit=LINE_BYTES,
                     env=subprocesses.environment(),
                     start_new_session=True,  # Ctrl-C reaches the UI only; the engine exits with its stdin
                 )
