@@ -69,8 +69,8 @@ def _is_grey(image: Image.Image) -> bool:
 def decode(path: Path, target: Target) -> Bytes:
     """The first frame of an image file as (C, H, W) uint8, as by `load`.
 
-    With another size, "crop" scales the image to cover the target and cuts off what is over, "pad" scales it to fit and adds
-    black, and "stretch" changes its proportions.
+    With another size, "crop" scales the image to cover the target and cuts off the rest, "pad" scales it to fit and
+    adds black, and "stretch" changes its proportions.
 
     Raises:
         READ_ERRORS: The file is damaged, or its pixels are 32-bit or floating-point numbers.

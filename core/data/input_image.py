@@ -18,8 +18,8 @@ from core.errors import DatasetError
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> Tensor:
     """Read an image file, converted to the given number of channels and size.
 
-    EXIF rotation is applied, and transparent pixels are placed on white. The centre is cropped to the aspect ratio of `shape`
-    and resized with a Lanczos filter. Of an animation the first frame is read; 16-bit grey is scaled to 8 bits.
+    EXIF rotation is applied, and transparent pixels are placed on white. The centre is cropped to the aspect ratio of
+    `shape` and resized with a Lanczos filter. Of an animation the first frame is read; 16-bit grey is scaled to 8 bits.
 
     Args:
         path: An image file that Pillow reads.

@@ -21,6 +21,7 @@ from core.export.images import (
     write_figure,
     write_gif,
     write_grid,
+    write_panels,
 )
 from core.runs.events import Epoch
 from core.runs.history import RunHistory
@@ -152,6 +153,34 @@ def test_the_gif_shows_every_step_and_holds_the_last(tmp_path: Path) -> None:
 def test_a_gif_of_only_the_start_is_one_frame(tmp_path: Path) -> None:
     started = Denoising("m", 0, 3, 1, HEIGHT, WIDTH, (Frame(0, 1.0, made(1, 0), None),))
     assert Image.open(write_gif(tmp_path / "trajectory.gif", started)).n_frames == 1
+
+
+RED, GREEN, BLUE = b"\xff\0\0", b"\0\xff\0", b"\0\0\xff"
+
+
+def test_rgb_images_are_exported_in_their_own_colours(tmp_path: Path) -> None:
+    start, end = (b"".join(color * (HEIGHT * WIDTH) for color in colors) for colors in ((RED, GREEN), (BLUE, RED)))
+    frames = (Frame(0, 1.0, start, None), Frame(1, 0.0, end, end))
+    trajectory = Denoising("m", 0, 1, 2, HEIGHT, WIDTH, frames, channels=3)
+    with Image.open(write_grid(tmp_path / "grid.png", trajectory)) as grid:
+        assert grid.mode == "RGB"
+        middle = GRID_SCALE * (GAP + HEIGHT // 2)
+        assert grid.getpixel((GRID_SCALE * (GAP + 1), middle)) == (0, 0, 255)
+        assert grid.getpixel((GRID_SCALE * (2 * GAP + WIDTH + 1), middle)) == (255, 0, 0)
+        assert grid.getpixel((1, 1)) == (255, 255, 255)
+    with Image.open(write_figure(tmp_path / "figure.png", trajectory)) as figure:
+        colors = {color for _, color in figure.convert("RGB").getcolors(1 << 16)}
+        assert colors >= {(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)}
+    with Image.open(write_gif(tmp_path / "steps.gif", trajectory)) as gif:
+        assert gif.n_frames == 2
+        gif.seek(1)
+        assert gif.convert("RGB").getpixel((GIF_SCALE * (GAP + 1), GIF_SCALE * (GAP + 1))) == (0, 0, 255)
+
+
+def test_rgb_and_grey_panels_are_on_one_sheet(tmp_path: Path) -> None:
+    panels = [("image", (2, 2), RED * 4), ("luminance", (2, 2), bytes([76] * 4))]
+    with Image.open(write_panels(tmp_path / "panels.png", panels)) as sheet:
+        assert {color for _, color in sheet.getcolors(1 << 16)} >= {(255, 0, 0), (76, 76, 76)}
 
 
 def test_csv_metrics_are_the_logged_ones_in_step_order(finished_run: Path, tmp_path: Path) -> None:

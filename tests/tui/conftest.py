@@ -35,6 +35,28 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def rgb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with one run with untrained weights, `sprites`: 12x16 RGB images of three classes."""
+    import torch
+
+    from core.config.datasets import DatasetInfo
+    from core.config.training import TrainConfig
+    from core.models.registry import build_model
+    from core.models.weights import write_tensors
+    from core.runs.directory import CONFIG, MODEL
+
+    torch.manual_seed(0)
+    info = DatasetInfo(channels=3, height=12, width=16, class_names=("knight", "[red]mage", "ankle boot"))
+    config = TrainConfig(channels=(16, 16), name="sprites", dataset_info=info)
+    run = tmp_path_factory.mktemp("rgb") / "sprites"
+    run.mkdir()
+    (run / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+    net = build_model(config.model, **config.model_options)
+    write_tensors(run / MODEL, "model", net.state_dict(), config, 0)
+    return run.parent
+
+
 @pytest.fixture
 def builtin() -> Path:
     """Directory of the built-in model."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,14 +18,16 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
+from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
+from core.config.training import TrainConfig
 from core.data.datasets import load_dataset
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import SamplingInfo
+from core.engine.protocol import SampleRequest, SamplingInfo
 from core.runs.directory import builtin_directories
 from core.runs.events import Failed, Stopped
 from core.runs.status import Status
-from core.runs.trajectory import RECORDING, load_recording
+from core.runs.trajectory import RECORDING, Denoising, Frame, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
@@ -31,6 +35,7 @@ from tui.io.system_monitor import HISTORY_LENGTH, DeviceHistory, SystemMonitor
 from tui.messages import FrameSampled, LabReplied, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
+from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.widgets.devices import DevicePanel
@@ -84,6 +89,7 @@ def scenery(place: Path) -> Iterator[Path]:
         here.setattr(sys, "executable", str(silent))
         here.setattr(time, "time", lambda: NOW)
         here.setenv("TZ", "UTC")
+        here.setenv("COLORTERM", "truecolor")
         time.tzset()
         here.setattr(DevicePanel, "monitor", Machine())
         here.chdir(place)
@@ -102,6 +108,24 @@ def _write_runs(root: Path) -> None:
     write_run(root, "stopped", [*training(1.1, name="stopped", began=NOW - 86_500, seed=2), stopped])
     failed = Failed(step=100, message="the dataset's folder is gone; give another with --data-root", time=NOW - 600)
     write_run(root, "failed", [*training(0.4, name="failed", began=NOW - 700, seed=3), failed])
+
+
+def colour_trajectory() -> Denoising:
+    """Six images of 16x24 pixels, another gradient in each channel, under less and less noise."""
+    n, height, width, steps = 6, 16, 24, 4
+    rng = random.Random(1)
+    clean = [
+        (90 * channel + 8 * (x if (i + channel) % 2 else y) + 40 * i) % 256
+        for i, y, x, channel in product(range(n), range(height), range(width), range(3))
+    ]
+    noise = [rng.randrange(256) for _ in clean]
+    frames = []
+    for index in range(steps + 1):
+        t = 1 - index / steps
+        x = bytes(round((1 - t) * a + t * b) for a, b in zip(clean, noise, strict=True))
+        read = tuple((i % 3, 99 - i) for i in range(n)) if index else None
+        frames.append(Frame(index, t, x, bytes(clean) if index else None, read))
+    return Denoising("landscapes", 0, steps, n, height, width, tuple(frames), 3)
 
 
 Scene = Callable[[Pilots], Awaitable[None]]
@@ -209,6 +233,40 @@ async def compare(pilot: Pilots) -> None:
         await until(pilot, lambda side=side: side in screen.shown and screen.shown[side].complete, f"{name} is shown")
     await until(pilot, lambda: screen.ready, "both sides are sampled")
     await pilot.press("home", *["right"] * 30)
+
+
+@scene("sample")
+async def colour(pilot: Pilots) -> None:
+    """RGB images with class names, as if a model of 16x24 images had sampled them."""
+    await sample(pilot)
+    screen = pilot.app.screen
+    assert isinstance(screen, SampleScreen)
+    denoising = colour_trajectory()
+    info = DatasetInfo(channels=3, height=16, width=24, class_names=("sky", "meadow", "ankle boot of another name"))
+    screen.bar.set_models(["landscapes"])
+    screen.bar.set_request(SampleRequest(model="landscapes", steps=denoising.steps, n=denoising.n))
+    screen.bar.set_config(TrainConfig(dataset_info=info))
+    started = SamplingInfo(
+        denoising=dataclasses.replace(denoising, frames=()),
+        sampling=Sampling("euler", denoising.steps, 1.0, 1.0),
+        labels=(0, 1, 2, -1, 0, 1),
+        class_names=info.class_names,
+        nfe=denoising.steps,
+        parameters=309_057,
+        device="cpu",
+    )
+    screen.post_message(SamplingStarted(started))
+    for frame in denoising.frames:
+        screen.post_message(FrameSampled(frame))
+    screen.post_message(SamplingFinished(0.5))
+    await until(pilot, lambda: screen.timeline.newest == denoising.steps, "all steps are there")
+    await pilot.press("home", *["right"] * 3)
+
+
+@scene("sample")
+async def colour_zoom(pilot: Pilots) -> None:
+    await colour(pilot)
+    await pilot.press("z", "down", "right")
 
 
 @scene("train")

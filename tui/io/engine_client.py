@@ -36,6 +36,7 @@ from tui.messages import (
     SamplingStarted,
 )
 
+LINE_BYTES = 1_048_576  # of a reply's text, with up to 1,000 class names
 PAYLOAD_BYTES = 268_435_456  # of a reply; the Lab's arrays take a few million
 EXIT_SECONDS = 0.5  # for the engine to exit after its stdin closed; less than the app itself is given
 SILENCE_SECONDS = 10.0  # a busy engine sends a message every second
@@ -64,7 +65,7 @@ class EngineClient:
         self._start_lock = asyncio.Lock()
         self._readers: set[asyncio.Task[None]] = set()
         self._id = 0  # of the newest request
-        self._pixels = 0  # of all images of the sampling in progress
+        self._frame_bytes = 0  # of all images of the sampling in progress
         self._request: EngineRequest | None = None  # the newest, until it is done
         self._ready = False
         self._silent = 0.0  # seconds, counted in checks: a clock would run on while the app itself is stopped
@@ -110,6 +111,7 @@ class EngineClient:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
+                    limit=LINE_BYTES,
                     env=subprocesses.environment(),
                     start_new_session=True,  # Ctrl-C reaches the UI only; the engine exits with its stdin
                 )
@@ -248,12 +250,15 @@ class EngineClient:
                 self._finish_request()
                 self._post(EngineRefused(reply.message))
             case SamplingInfo():
-                self._pixels = reply.denoising.n * reply.denoising.height * reply.denoising.width
+                started = reply.denoising
+                self._frame_bytes = started.n * started.height * started.width * started.channels
                 self._post(SamplingStarted(reply))
             case SampledFrame():
                 images = (reply.frame.x, *([] if reply.frame.prediction is None else [reply.frame.prediction]))
-                if len(images) != min(reply.frame.index, 1) + 1 or any(len(image) != self._pixels for image in images):
-                    raise ValueError(f"a frame of other than {self._pixels:,} pixels")
+                if len(images) != min(reply.frame.index, 1) + 1 or any(
+                    len(image) != self._frame_bytes for image in images
+                ):
+                    raise ValueError(f"a frame of other than {self._frame_bytes:,} bytes")
                 self._post(FrameSampled(reply.frame))
             case Done():
                 sampled = isinstance(self._request, SampleRequest)

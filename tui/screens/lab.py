@@ -209,9 +209,9 @@ class LabScreen(Playback):
         if self._config is None:
             return DIGITS[0]
         info, own = self._config[1].info, str(self._config[1].dataset)
-        names = [own] if own != "auto" else []
+        names = [own]
         if info.shape == DIGIT_SHAPE:
-            names += DIGITS
+            names = [*(names if own != "auto" else []), *DIGITS]
         return next((name for name in names if name not in self._missing), names[-1])
 
     async def _update_config(self) -> None:

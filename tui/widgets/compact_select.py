@@ -19,6 +19,11 @@ class CompactSelect(Select[str]):
         disabled: Whether the widget is disabled.
     """
 
+    DEFAULT_CSS = """
+    CompactSelect > SelectOverlay { width: auto; min-width: 100%; max-width: 44; }
+    CompactSelect > SelectOverlay, CompactSelect SelectCurrent #label { text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
     def __init__(
         self,
         values: Iterable[str] | Mapping[str, str],
