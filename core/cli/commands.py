@@ -18,7 +18,7 @@ from cyclopts.config import Env
 from core import __version__
 from core.cli import launch
 from core.config.legacy import check_environment
-from core.config.sampling import SamplingOptions
+from core.config.sampling import SamplingOptions, class_label
 from core.config.training import TrackerName, TrainConfig, option_fields
 from core.errors import MinidiffError, RunError
 from core.generators import WithResult
@@ -46,7 +46,8 @@ app = App(
 Root = Annotated[Path | None, Parameter(help="folder with the runs; default: $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
 Label = Annotated[
-    int | None, Parameter(name="--class", help="0 to 9; -1: unconditional; default: cycle through all classes")
+    str | None,
+    Parameter(name="--class", help="name or number, from 0; -1: unconditional; default: cycle through all classes"),
 ]
 Steps = Annotated[int | None, Parameter(help="sampling steps; default: depends on the model")]
 Options = Annotated[SamplingOptions | None, Parameter(name="*")]
@@ -249,7 +250,7 @@ def sample(
         grid=output is not None,
         output_dir=output_dir,
         steps=steps,
-        labels=label,
+        labels=None if label is None else class_label(label, loaded.config.info),
         **(options or {}),
     )
     if output_dir is not None:

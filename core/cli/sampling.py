@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli.evaluation import progress_display
 from core.config.numbers import whole_number
-from core.config.sampling import MIN_NOISE_LEVEL, image_count, resolve_sampling
+from core.config.sampling import MIN_NOISE_LEVEL, class_label, image_count, resolve_sampling
 from core.data.input_image import read_image, read_mask
 from core.diffusion.editing import class_mix, inpainting, unlabelled
 from core.diffusion.frames import record, to_uint8
@@ -118,7 +118,7 @@ def edited_batches(model: LoadedModel, n: int, seed: int, editing: Editing, **op
     if editing.mix:
         if labels is not None:
             raise MinidiffError("--mix replaces --class; use only one of them")
-        weights = _weights(editing.mix)
+        weights = _weights(editing.mix, model)
         if editing.mask is not None:
             raise MinidiffError("--mix and --mask exclude each other; use --class for the generated part")
         options["edit"] = class_mix(model, weights)
@@ -168,10 +168,11 @@ def _interpolation(
     return interpolate_images(model, a, b, n, labels=labels, **steps)
 
 
-def _weights(mix: tuple[str, ...]) -> dict[int, float]:
+def _weights(mix: tuple[str, ...], model: LoadedModel) -> dict[int, float]:
     """Weights by class, from texts such as "3:0.5"."""
+    pairs = [text.rpartition(":") for text in mix]
     try:
-        return {int(label): float(weight) for label, weight in (text.split(":") for text in mix)}
+        return {class_label(name, model.config.info): float(weight) for name, _, weight in pairs}
     except ValueError:
         raise MinidiffError(f"--mix needs classes with weights, such as 3:0.5 8:0.5, not {' '.join(mix)}") from None
 

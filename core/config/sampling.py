@@ -12,6 +12,7 @@ from core.config.numbers import number, whole_number
 from core.errors import MinidiffError, hint
 
 if TYPE_CHECKING:
+    from core.config.datasets import DatasetInfo
     from core.config.training import TrainConfig
 
 PATH_NAMES = ("mix", "flow", "vp")
@@ -280,6 +281,19 @@ def resolve_sampling(
     if set(classes) == {NO_CLASS}:  # conditional and unconditional predictions are the same
         chosen = replace(chosen, guidance=1.0)
     return chosen, classes
+
+
+def class_label(text: str, info: DatasetInfo) -> int:
+    """The label of a class given by name or number; `NO_CLASS` is a number too.
+
+    Raises:
+        MinidiffError: There is no such class.
+    """
+    if text in info.class_names:
+        return info.class_names.index(text)
+    if text.removeprefix("-").isdecimal():
+        return int(text)
+    raise MinidiffError(f"there is no class {text!r}; {hint(text, info.class_names, otherwise='classes are')}")
 
 
 def _classes(n: int, labels: int | Iterable[int] | None, count: int) -> tuple[int, ...]:

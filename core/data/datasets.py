@@ -48,6 +48,11 @@ class Located:
     drawn: int = 0  # most images per split to draw in memory, if there are no files
     prepared: Prepared | None = None  # a dataset of the user's own
 
+    @property
+    def title(self) -> str:
+        """The name for display: of the user's own data the last part of its path."""
+        return self.name if self.prepared is None else Path(self.name).name
+
     def sha256(self, split: str = "train") -> str:
         """SHA-256 of the split's uncompressed image file, as printed by `zcat FILE | sha256sum`.
 

@@ -284,4 +284,4 @@ def _failure_warning(
         raise DatasetError(f"{text}; repair or remove them, or leave out --strict")
     if len(failed) == len(files):
         raise DatasetError(f"{text}; repair them")
-    yield f"{text}; they are skipped"
+    yield f"{text}; skipped"

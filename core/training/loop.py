@@ -93,6 +93,7 @@ class TrainingLoop:
         self._window = Window()
         self._step_seconds = 0.0  # in the newest window
         self._saved_at = time.monotonic()
+        self._located: datasets.Located | None = None  # if its images were inspected before the network was built
         self._reference: Reference | None = None  # for evaluations
 
     def events(self) -> Iterator[Event]:
@@ -215,7 +216,7 @@ class TrainingLoop:
         Raises:
             StopRequested: during the download.
         """
-        located = yield from self._locate_data()
+        located = self._located or (yield from self._locate_data())
         train = datasets.read(located, "train", self.config.limit)
         test = datasets.read(located, "test", self.config.limit)
         sha256 = datasets.images_digest(located, train)
@@ -238,7 +239,7 @@ class TrainingLoop:
         self._distributed.gather_results("")
         memory = training_memory(trainer)
         yield DatasetLoaded(
-            name=located.name,
+            name=located.title,
             source=str(located.directory),
             train=len(train.images),
             test=len(test.images),
@@ -271,7 +272,7 @@ class TrainingLoop:
 
     def _inspect_data(self) -> Iterator[Event]:
         """Read the shape and classes of the user's own images into the config, before the network is built."""
-        located = yield from self._locate_data()
+        self._located = located = yield from self._locate_data()
         assert located.prepared is not None
         info = located.prepared.info
         if self.config.class_conditional and not info.classes:

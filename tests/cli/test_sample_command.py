@@ -14,6 +14,7 @@ from PIL import Image, ImageChops
 
 from core import TrainConfig, build_model, load_model, sample
 from core.cli import run
+from core.config.datasets import DatasetInfo
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH
 from core.export.images import grid_image, write_grid
@@ -102,6 +103,18 @@ def test_an_invalid_request_is_a_one_line_error(model: str, flags: str, words: s
     message = capsys.readouterr().err.strip()
     assert words in message
     assert "Traceback" not in message
+
+
+def test_a_class_is_given_by_name_or_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = DatasetInfo(height=16, width=16, class_names=("cat", "hot dog"))
+    options = {"dataset_info": info, "channels": (16, 16), "precision": "float32"}
+    model = str(written(tmp_path, "pets.safetensors", **options))
+    flags = ("--n", "1", "--steps", "2", "--guidance", "2")
+    by_name = sampled_bytes(tmp_path, model, "--class", "hot dog", *flags)
+    assert by_name == sampled_bytes(tmp_path, model, "--class", "1", *flags)
+    assert by_name != sampled_bytes(tmp_path, model, "--class", "cat", *flags)
+    assert run(["sample", model, "--class", "hot dgo", "--device", "cpu"]) != 0
+    assert "there is no class 'hot dgo'; did you mean hot dog?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", ["--class 3", "--guidance 2"])

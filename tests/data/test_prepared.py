@@ -141,7 +141,7 @@ def test_unreadable_files_are_counted_named_and_skipped_or_refused(tmp_path: Pat
     found, events = prepared(root, tmp_path / "cache")
     (first, _) = warnings_of(events)
     assert first.startswith(f"2 of 42 files in {root} cannot be read: b/broken.png (it is not an image), b/cut.png (")
-    assert first.endswith("they are skipped")
+    assert first.endswith("; skipped")
     assert sum(len(found.read(split)[0]) for split in ("train", "test")) == 40
     with pytest.raises(DatasetError, match=r"2 of 42 files .* leave out --strict"):
         prepared(root, tmp_path / "cache", ImageOptions(strict=True))
