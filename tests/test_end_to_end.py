@@ -35,11 +35,10 @@ FORM = {
     "threads": "1",
     "name": "tiny",
 }
-FILLED = {"epochs", "batch_size", "device"}  # fields that have an initial value
-ROWS = 45  # more rows than the form has
+FILLED = {"dataset", "epochs", "batch_size", "device"}  # fields that have an initial value
+ROWS = 50  # more rows than the form has
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 LABEL_WIDTH = 18  # columns of the form's labels; its fields are a little wider
-DATASETS_BEFORE_GLYPHS = 4  # in the list opened by the field
 HANGUP_SECONDS = 5.0  # the app exits within two on an idle machine
 
 
@@ -73,17 +72,11 @@ def fill_in(terminal: PseudoTerminal) -> None:
     for name, value in FORM.items():
         go_to(terminal, name)
         label = name.replace("_", " ")
-        if name == "dataset":
-            terminal.press("enter")
-            terminal.wait_for("fashion-mnist")
-            terminal.press(*["down"] * DATASETS_BEFORE_GLYPHS, "enter")
-            terminal.wait_for(shows(label, "glyphs"))
-        else:
-            if name in FILLED:
-                terminal.press("ctrl+u")
-                terminal.wait_for(shows(label, ""))
-            terminal.press(value)
-            terminal.wait_for(shows(label, value))
+        if name in FILLED:
+            terminal.press("ctrl+u")
+            terminal.wait_for(shows(label, ""))
+        terminal.press(value)
+        terminal.wait_for(shows(label, value))
 
 
 def shows(label: str, *values: str) -> Callable[[str], bool]:
