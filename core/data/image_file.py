@@ -56,8 +56,10 @@ def read_mask(path: str | Path, shape: tuple[int, int, int]) -> Tensor:
 def _open(path: Path) -> Image.Image:
     """The first frame, in mode L, RGB or another one that converts to them without loss of range."""
     try:
-        with warnings.catch_warnings(), Image.open(os.path.expanduser(path)) as opened:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(os.path.expanduser(path))
+        with opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # which convert("L") would clip at 255
                 values = np.asarray(image, dtype=np.float64)
