@@ -22,7 +22,17 @@ from toy_models import (
     last,
 )
 
-from core import MinidiffError, TrainConfig, build_model, inpaint, mix_classes, sample, sample_with_loss
+from core import (
+    MinidiffError,
+    TrainConfig,
+    build_model,
+    inpaint,
+    interpolate_images,
+    interpolate_seeds,
+    mix_classes,
+    sample,
+    sample_with_loss,
+)
 from core.config.datasets import DatasetInfo
 from core.config.sampling import SAMPLER_NAMES, incompatibility
 from core.diffusion import sampling
@@ -290,3 +300,32 @@ def test_an_image_of_odd_size_does_not_depend_on_the_number_of_images(
 )
 def test_large_images_are_sampled_in_smaller_batches(shape: tuple[int, int, int], expected: int) -> None:
     assert sampling.batch_size(shape) == expected
+
+
+# torch's settings
+
+
+def test_edits_do_not_depend_on_torchs_default_dtype_and_device() -> None:
+    model, images = colour_model(), torch.rand((2, 3, 16, 12), generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(16, 12)
+    mask[:, 6:] = 1
+
+    def results() -> list[Tensor]:
+        return [
+            last(inpaint(model, images, mask, steps=2)).x,
+            last(sample_with_loss(model, lambda denoised: denoised.square().sum((1, 2, 3)), n=2, steps=2)).x,
+            last(mix_classes(model, {0: 0.5, 1: 0.7}, n=2, steps=2)).x,
+            last(interpolate_seeds(model, 1, 2, n=2, steps=2)).x,
+            last(interpolate_images(model, images[0], images[1], n=2, steps=2)).x,
+        ]
+
+    plain = results()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")  # tensors without data, so any leaked one is noticed
+    try:
+        others = results()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for a, b in zip(plain, others, strict=True):
+        assert torch.equal(a, b)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_models import colour_model
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_dataset, load_model, sample
 from core.config.sampling import (
@@ -491,6 +492,25 @@ def test_a_start_outside_the_range_is_refused_with_the_expected_range(path: str,
         with pytest.raises(MinidiffError, match=r"start has values from .* not images in \[0, 1\]") as caught:
             sample(model, start=start, start_t=t)
         assert "core.diffusion.sampling.noised" in str(caught.value)
+
+
+@each_path
+@pytest.mark.parametrize("t", [0.1, 0.6, 1.0])
+def test_a_start_of_a_colour_model_is_refused_with_the_range_or_the_channels_it_has(path: str, t: float) -> None:
+    model = colour_model(**PATH_OPTIONS[path])
+    images = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    next(sample(model, start=noised(model, images, t), start_t=t))
+    normal = torch.randn(2, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    for start, words in (
+        (images * 255, rf"start has values from {(images * 255).min():g} to {(images * 255).max():g}"),
+        (normal, rf"start has values from {normal.min():g} to {normal.max():g}.* or pass noise"),
+        ((images * 255).byte(), "not torch.uint8 from 0 to 25[0-9]; divide bytes by 255"),
+        (images[:, :1], r"start needs shape \(n, 3, 16, 12\), not \(2, 1, 16, 12\); .* RGB, with 3 channels"),
+        (images.permute(0, 2, 3, 1), r"not \(2, 16, 12, 3\); move the channels with permute\(0, 3, 1, 2\)"),
+    ):
+        with pytest.raises(MinidiffError, match=words) as caught:
+            sample(model, start=start, start_t=t)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 @each_path

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageChops
 
-from core import MinidiffError
+from core import MinidiffError, save_grid
 from core.export.images import (
     FIGURE_SCALE,
     GAP,
@@ -222,3 +224,67 @@ def test_an_unwritable_path_is_a_one_line_error(tmp_path: Path, place: str, monk
     assert len(str(caught.value).splitlines()) == 1
     assert "None" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# Colour and tensors
+
+
+def colour(n: int) -> bytes:
+    return bytes((image * 40 + 3 * pixel) % 256 for image in range(n) for pixel in range(HEIGHT * WIDTH * 3))
+
+
+def test_colour_images_keep_their_colours_on_white() -> None:
+    images, n = colour(9), 9
+    picture = grid_image(images, n, HEIGHT, WIDTH, 3)
+    assert (picture.mode, picture.getpixel((0, 0))) == ("RGB", (255, 255, 255))
+    for image in range(n):
+        top, left = GAP + image // 8 * (HEIGHT + GAP), GAP + image % 8 * (WIDTH + GAP)
+        for row in range(HEIGHT):
+            for column in range(WIDTH):
+                first = ((image * HEIGHT + row) * WIDTH + column) * 3
+                assert picture.getpixel((left + column, top + row)) == tuple(images[first : first + 3])
+
+
+def test_figure_and_gif_of_a_colour_trajectory_are_in_colour(tmp_path: Path) -> None:
+    frames = tuple(Frame(i, 1 - i / 2, colour(4 + i)[-360:], colour(4) if i else None) for i in range(3))
+    denoising = Denoising("m", 0, 2, 4, HEIGHT, WIDTH, frames, 3)
+    for path in (write_grid(tmp_path / "a.png", denoising), write_figure(tmp_path / "b.png", denoising)):
+        assert Image.open(path).mode == "RGB"
+    with Image.open(write_gif(tmp_path / "c.gif", denoising)) as animation:
+        assert animation.n_frames == 3  # type: ignore[attr-defined]
+        animation.seek(2)
+        near = animation.convert("RGB").getpixel((GIF_SCALE * (GAP + 3), GIF_SCALE * (GAP + 2)))
+    expected = frames[2].x[(2 * WIDTH + 3) * 3 :][:3]
+    assert all(abs(a - b) <= 24 for a, b in zip(near, expected, strict=True))  # type: ignore[arg-type] # 256 colours
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_of_a_tensor_keeps_pixel_values(tmp_path: Path, channels: int) -> None:
+    images = torch.randint(256, (3, channels, HEIGHT, WIDTH), dtype=torch.uint8)
+    for name, tensor in (("a.png", images), ("b", images.float() / 255), ("c.png", images.numpy())):
+        path = save_grid(tensor, tmp_path / name)
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            small = picture.reduce(GRID_SCALE)
+        pixels = torch.from_numpy(np.array(small)).view(HEIGHT + 2 * GAP, 3 * (WIDTH + GAP) + GAP, channels)
+        for index in range(3):
+            left = GAP + index * (WIDTH + GAP)
+            cell = pixels[GAP : GAP + HEIGHT, left : left + WIDTH].permute(2, 0, 1)
+            assert torch.equal(cell, images[index])
+
+
+@pytest.mark.parametrize(
+    ("images", "path", "words"),
+    [
+        (torch.rand(2, 2, 8, 8), "a.png", "images needs shape"),
+        (torch.rand(8, 8), "a.png", "images needs shape"),
+        (torch.rand(2, 1, 8, 8) * 255, "a.png", r"must be in \[0, 1\]"),
+        (torch.full((1, 1, 8, 8), torch.nan), "a.png", r"must be in \[0, 1\]"),
+        ([0.5], "a.png", "images must be a tensor or a NumPy array, not list"),
+        (torch.rand(2, 1, 8, 8), "a.bmp", "unsupported format .bmp"),
+    ],
+)
+def test_a_grid_of_other_tensors_is_refused_in_one_line(tmp_path: Path, images: object, path: str, words: str) -> None:
+    with pytest.raises(MinidiffError, match=words):
+        save_grid(images, tmp_path / path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
