@@ -352,7 +352,7 @@ async def _benched(pilot: Pilots, name: str) -> None:
     assert isinstance(screen, LabScreen)
     await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")
     digits = load_dataset("glyphs", split="test", limit=1)
-    image = LabImage(digits.images[0, 0] / 255, int(digits.labels[0]))
+    image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
     assert name == screen.bench.NAME
     for reply in lab_replies(screen.bench.request(screen.subject), image, _no_model, _no_model):
         screen.post_message(LabReplied(reply))
