@@ -34,10 +34,10 @@ def test_colours_keep_their_channels(tmp_path: Path) -> None:
     torch.testing.assert_close(image[0, :, 3, 3], torch.tensor([1.0, 0.4, 0.0]))
 
 
-def test_transparency_is_put_over_black(tmp_path: Path) -> None:
-    half = Image.new("RGBA", (8, 8), (255, 255, 255, 128))
+def test_transparency_is_put_over_white(tmp_path: Path) -> None:
+    half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
     torch.testing.assert_close(
-        read_image(saved(tmp_path / "a.png", half), GREY), torch.full((1, 1, 8, 8), 128 / 255), atol=0.01, rtol=0
+        read_image(saved(tmp_path / "a.png", half), GREY), torch.full((1, 1, 8, 8), 127 / 255), atol=0.01, rtol=0
     )
 
 
@@ -70,7 +70,6 @@ def test_the_centre_is_cropped_and_resized_for_image_and_mask_alike(tmp_path: Pa
 
 def test_a_picture_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.png", Image.new("L", (64, 64)))
-    for limit in (3000, 1000):  # Pillow warns above the limit and raises above twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(DatasetError, match="too many pixels"):
-            read_image(path, GREY)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow raises above twice the limit
+    with pytest.raises(DatasetError, match="exceeds limit"):
+        read_image(path, GREY)
