@@ -197,7 +197,7 @@ async def zoom(driver: AppDriver) -> None:
     await driver.press("full_stop", "full_stop", "comma")
     assert "step 2 of" in str(screen.query_one("Vertical").border_title)
     await driver.press("tab", "tab", "shift+tab")
-    assert "Digit 2 of" in str(screen.query_one("Vertical").border_title)
+    assert "Image 2 of" in str(screen.query_one("Vertical").border_title)
     await driver.press("escape")
     assert isinstance(driver.app.screen, SampleScreen)
 

@@ -129,6 +129,12 @@ def _distance(red: int, green: int, blue: int) -> int:
     return 2 * red * red + 4 * green * green + 3 * blue * blue
 
 
+@functools.cache
+def _xterm_levels() -> list[int]:
+    """The nearest colour of a 256-colour terminal for each colour, all at once as noise has most of them."""
+    return [*map(xterm_number, range(COLORS)), RGB_GAP, RGB_MARK]
+
+
 class RGBPalette(CellPalette):
     """The colours that RGB images have in a terminal; create it with `rgb_palette`, which caches.
 
@@ -140,7 +146,8 @@ class RGBPalette(CellPalette):
     def __init__(self, gap: RGB, mark: RGB, system: ColorSystem, *, transparent: bool = False) -> None:
         super().__init__(gap, mark)
         self._system = system
-        self._numbers = Computed(self._number)
+        self._numbers: Sequence[int] | Mapping[int, int]
+        self._numbers = _xterm_levels() if system is ColorSystem.EIGHT_BIT else Computed(self._number)
         own = {RGB_GAP: Color.from_rgb(*gap), RGB_MARK: Color.from_rgb(*mark)}
         self.foreground: Computed[int, Color] = Computed(self._color)
         self.background: Computed[int, Color] = Computed(self._color)
@@ -178,8 +185,6 @@ class RGBPalette(CellPalette):
     def _number(self, color: int) -> int:
         if color >= COLORS:
             return color
-        if self._system is ColorSystem.EIGHT_BIT:
-            return xterm_number(color)
         number = Color.from_rgb(*to_rgb(color)).downgrade(self._system).number
         assert number is not None
         return number
