@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
 
 IMAGE_SIZE = 28  # height and width of MNIST-like images, in pixels
 CLASSES = 10  # of MNIST-like datasets
 MIN_SIDE, MAX_SIDE = 8, 256  # of images, in pixels
 MAX_CLASSES = 1000
-
-Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
-ClassName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MAX_CLASS_NAME = 64  # characters
 
 
-class DatasetInfo(BaseModel):
-    """Shape and classes of a dataset's images."""
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Shape and classes of a dataset's images.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        ValueError: A value is out of range.
+    """
 
-    channels: Annotated[int, Field(ge=1, le=3)] = 1  # 1: grey, 3: RGB
-    height: Side = IMAGE_SIZE
-    width: Side = IMAGE_SIZE
-    class_names: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)] = tuple(map(str, range(CLASSES)))
-    # () for a dataset without labels
+    channels: int = 1  # 1: grey, 3: RGB
+    height: int = IMAGE_SIZE
+    width: int = IMAGE_SIZE
+    class_names: tuple[str, ...] = tuple(map(str, range(CLASSES)))  # () for a dataset without labels
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"images have 1 or 3 channels, not {self.channels}")
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.height, self.width)):
+            raise ValueError(f"images have sides of {MIN_SIDE} to {MAX_SIDE} pixels, not {self.height}x{self.width}")
+        if len(self.class_names) > MAX_CLASSES:
+            raise ValueError(f"at most {MAX_CLASSES:,} classes are supported, not {len(self.class_names):,}")
+        for name in self.class_names:
+            if not (0 < len(name) <= MAX_CLASS_NAME and name.isprintable()):
+                raise ValueError(f"a class name has 1 to {MAX_CLASS_NAME} printable characters, unlike {name[:80]!r}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
