@@ -184,11 +184,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         text = f"{error:.3f}".replace("0.", ".", 1)
         if read is None:
             return text
-        return (
-            f"{text}, classified as {read[0]} ({read[1]}%)"
-            if self._fits_long_captions("back")
-            else f"{text}: {read[0]}"
-        )
+        return f"{text}: {read[0]} ({read[1]}%)" if self._fits_long_captions("back") else f"{text}: {read[0]}"
 
     def _fits_long_captions(self, name: str) -> bool:
         return self._columns(name)[1] >= CAPTION_COLUMNS
