@@ -74,7 +74,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=False)
 
-    preset: PresetName = _option("default", "Recipe", "preset to start from; other options override it")
+    preset: PresetName = _option("default", "Recipe", "options to start from; the others override them")
     path: PathName = _option("flow", "Recipe", "probability path from images to noise")
     prediction: PredictionName = _option("velocity", "Recipe", "what the network predicts from a noisy image")
     time_sampling: TimeSamplingName = _option("logit_normal", "Recipe", "distribution of the noise levels in training")
@@ -100,7 +100,7 @@ class TrainConfig(BaseModel):
     flip: bool = _option(False, "Data", "mirror training images at random, left to right")
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
     model: ModelName = _option("patch_unet", "Model", "network architecture")
-    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny, small, base or large; default: small")
+    size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny to large; default: small")
     channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; default: the network's own")
     layers_per_block: int | None = _option(
         None, "Model", "residual layers per level (unet2d only); default: 2", ge=1, le=8

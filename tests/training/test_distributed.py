@@ -110,7 +110,7 @@ def test_four_processes_stop_at_ctrl_c_and_one_resumes_their_run(tmp_path: Path,
     assert isinstance(stopped, Stopped)
     assert 0 < stopped.step < 208
     last = (tmp_path / "output").read_text().splitlines()[-1]
-    assert last == f"stopped at step {stopped.step}: asked"
+    assert last == f"stopped at step {stopped.step}: on request"
     assert not run_status(four).alive
     for _ in resume(four):
         pass

@@ -186,8 +186,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         if read is None:
             return text
         name = class_name(read[0], self.model_classes)
-        long = self._fits_long_captions("back")
-        return f"{text}, classified as {name} ({read[1]}%)" if long else f"{text}: {name}"
+        return f"{text}: {name} ({read[1]}%)" if self._fits_long_captions("back") else f"{text}: {name}"
 
     def _fits_long_captions(self, name: str) -> bool:
         return self._columns(name)[1] >= CAPTION_COLUMNS
