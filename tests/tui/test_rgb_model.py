@@ -17,7 +17,7 @@ from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.diffusion.loaded_model import load_model
-from core.engine.codec import encode
+from core.engine.codec import decode_reply, encode, parse_header
 from core.engine.lab import LabImage, lab_replies
 from core.engine.protocol import SampleRequest, SamplingInfo
 from core.runs.events import Preview
@@ -112,12 +112,14 @@ def test_a_reply_with_a_thousand_names_fits_a_line() -> None:
         denoising=Denoising("m", 0, 1, 64, 8, 8, (), 3),
         sampling=Sampling("euler", 1, 1.0, 1.0),
         labels=(999,) * 64,
-        class_names=("猫" * 64,) * 1000,
+        class_names=("😀" * 64,) * 1000,
         nfe=1,
         parameters=1,
         device="cpu",
     )
-    assert len(encode(info).partition(b"\n")[0]) < LINE_BYTES
+    line, _, payload = encode(info).partition(b"\n")
+    assert len(line) < LINE_BYTES
+    assert decode_reply(parse_header(line)[0], payload) == info
 
 
 @pytest.mark.parametrize("width", [80, 120])
