@@ -80,7 +80,7 @@ def generate(
         _check_count(n, GRID_BYTES // math.prod(shape), f"a grid of {n:,} images", "; or write files with --output-dir")
     batches = edited_batches(model, n, seed, editing, **options)
     if every_step:
-        denoising = record(merged(batches), model=model.name, seed=seed)
+        denoising = record(merged(batches), model=model.name, seed=seed, characters=model.config.characters)
         _write_files(output_dir, denoising.frames[-1].x, shape, 0)
         return denoising
     frames: list[Frame] = []
@@ -99,7 +99,8 @@ def generate(
         return None
     channels, height, width = shape
     whole = dataclasses.replace(frames[-1], x=b"".join(frame.x for frame in frames))
-    return Denoising(model.name, seed, whole.index, n, height, width, (whole,), channels)
+    characters = model.config.characters
+    return Denoising(model.name, seed, whole.index, n, height, width, (whole,), channels, characters)
 
 
 def edited_batches(model: LoadedModel, n: int, seed: int, editing: Editing, **options: Any) -> Batches:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from core.config.architecture import ModelName, SizeName, check_channels, check_image_size, model_options
-from core.config.datasets import INFO, MAX_SIDE, MIN_SIDE, UNMIRRORED, DatasetInfo, ImageOptions, is_path
+from core.config.datasets import CHARACTERS, INFO, MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions, is_path
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
@@ -229,7 +229,7 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"dataset: {self.dataset} has fixed images; leave out image_mode, image_size, resize and strict"
             )
-        if self.flip and self.dataset in UNMIRRORED:
+        if self.flip and self.dataset in CHARACTERS:
             raise ValueError(f"flip: mirrored characters are wrong; leave it out for {self.dataset}")
         size = self.image_size
         if size is not None and not (1 <= len(size) <= 2 and all(MIN_SIDE <= side <= MAX_SIDE for side in size)):
@@ -257,6 +257,11 @@ class TrainConfig(BaseModel):
         if self.dataset not in INFO:
             raise ConfigError(f"the shape of the images in {self.dataset} is unknown; train on them first")
         return INFO[self.dataset]
+
+    @property
+    def characters(self) -> bool:
+        """Whether the images are light characters on black, which is only known of built-in datasets."""
+        return self.dataset in CHARACTERS and self.dataset_info is None
 
     @property
     def model_options(self) -> dict[str, Any]:

@@ -304,3 +304,24 @@ async def test_a_caption_that_does_not_fit_ends_in_an_ellipsis() -> None:
     assert line.cell_length == 18
     assert line.text.split("  ")[0] == "ankle b…"
     assert line.text.rstrip().endswith(" 猫猫猫…")
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(16, "ankle boot 100%"), (12, "ankle… 100%"), (8, "an… 100%"), (6, "100%")]
+)
+async def test_the_number_of_a_caption_stays_when_its_name_is_shortened(width: int, expected: str) -> None:
+    app = GridApp(1)
+    async with app.run_test(size=(width, 20)):
+        app.grid.set_images(bytes(8 * width), 1, 8, width, captions=[("ankle boot", " 100%")])
+        (line,) = (app.grid.render_line(y) for y in app.grid._lines)
+    assert line.text.strip() == expected
+
+
+async def test_a_photograph_is_not_inverted_on_a_light_theme() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.theme = "textual-light"
+        app.grid.characters = False
+        app.grid.set_images(bytes([255]) * 784, 1)
+        await pilot.pause()
+        assert pixels(app.grid)[5][5] == (255, 255, 255)

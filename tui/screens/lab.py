@@ -17,6 +17,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
+from core.config.datasets import CHARACTERS
 from core.engine.protocol import LabRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
@@ -38,6 +39,7 @@ from tui.widgets.compact_select import CompactSelect
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.sampling_controls import config_of
 from tui.widgets.timeline import Timeline
@@ -275,12 +277,14 @@ class LabScreen(Playback):
             return  # it waited while the next request was prepared
         self._replied = True
         dataset = self._dataset
-        names = self._class_names(dataset)
+        names, characters = self._class_names(dataset), self._pixels is not None or dataset in CHARACTERS
         label = "an image" if reply.label is None else f"class {class_name(reply.label, names)}"
         self.query_one(Header).note = f"{label} of {dataset}" if self._pixels is None else "a drawn image"
         for bench in self.query(Bench):
             bench.image_classes = names
             bench.model_classes = () if self._config is None else self._config[1].info.class_names
+            for grid in bench.query(ImageGrid):
+                grid.characters = characters
             if isinstance(reply, bench.REPLIES):
                 bench.show_reply(reply)
 

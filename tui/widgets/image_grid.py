@@ -46,17 +46,19 @@ from tui.widgets.text_line import centered
 MAX_GAP = 2  # pixels between images
 SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
 LANE = 4  # bytes
+Caption = str | tuple[str, str]
 
 
 class ImageGrid(Widget):
     """Displays images in a grid, as large as they fit; posts no messages.
 
-    Grey images are inverted on a light theme, RGB images are not. Below full size, each drawn pixel is the mean of the
-    pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders and padding
-    are not supported.
+    Grey images of characters are inverted on a light theme, others are not. Below full size, each drawn pixel is the
+    mean of the pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders
+    and padding are not supported.
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
+        characters: Whether grey images are light characters on black, not photographs; set it before the images.
         drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, quadrants below it, shades
             without colours, or what the app's `best_drawing` says if the terminal cannot show these.
     """
@@ -70,12 +72,13 @@ class ImageGrid(Widget):
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.columns = columns
+        self.characters = True
         self._drawing = "auto"
         self._drawn = "half"  # the drawing in use
         self._images: list[bytes] = []
         self._height = self._width = 28
         self._channels = 1
-        self._captions: Sequence[str] = ()
+        self._captions: Sequence[Caption] = ()
         self._marker: tuple[int, int] | None = None
         # The canvas, two rows per screen line: one level per byte, or packed colours.
         self._rows: list[bytes] = []
@@ -105,7 +108,7 @@ class ImageGrid(Widget):
         n: int,
         height: int = 28,
         width: int = 28,
-        captions: Sequence[str] | None = None,
+        captions: Sequence[Caption] | None = None,
         *,
         channels: int = 1,
     ) -> None:
@@ -116,7 +119,7 @@ class ImageGrid(Widget):
             n: Number of images.
             height: Height of an image.
             width: Width of an image.
-            captions: One text per image.
+            captions: One text per image, or a text and its end, which stays if the text has to be shortened.
             channels: 1 for grey, 3 for RGB.
 
         Raises:
@@ -215,7 +218,8 @@ class ImageGrid(Widget):
                 yield from [empty] * foot
                 line = (top + (number + 1) * (scale_y + foot)) // 2 - 1
                 captions = self._captions[number * columns : number * columns + len(band)]
-                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x) for text in captions)
+                pairs = [(caption, "") if isinstance(caption, str) else caption for caption in captions]
+                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x, end) for text, end in pairs)
         yield from [empty] * (height - top - used_y)
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
@@ -232,9 +236,14 @@ class ImageGrid(Widget):
         if self._channels > 1:
             pixels, size = pack(image), PIXEL_BYTES * old_width
         else:
-            pixels, size = image.translate(NEAREST if self.app.current_theme.dark else INVERTED), old_width
+            pixels, size = image.translate(self._grey_levels), old_width
         rows = [pixels[start : start + size] for start in range(0, size * old_height, size)]
         return rows if shrinks else enlarge(rows, old_width, height // old_height, width // old_width)
+
+    @property
+    def _grey_levels(self) -> bytes:
+        """The level of each pixel value of grey images."""
+        return INVERTED if self.characters and not self.app.current_theme.dark else NEAREST
 
     def _choose(self, *, shrunk: bool) -> str:
         if self._drawing != "auto":
