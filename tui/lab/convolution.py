@@ -78,6 +78,7 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         """The request that the fields describe."""
         return ConvolutionRequest(
             **subject.fields,
+            channel=subject.channel,
             kernel=self._kernel.read(),
             stride=self.number("stride", *STRIDES),
             padding=self.number("padding", *PADDINGS),
