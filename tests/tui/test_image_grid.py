@@ -174,7 +174,7 @@ async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.Monk
 
 def test_halving_takes_means() -> None:
     image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
-    assert shrink(image, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
+    assert shrink(image, 1, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -184,7 +184,7 @@ def test_a_smaller_image_has_the_mean_of_the_pixels_it_covers(
 ) -> None:
     (height, width), (new_height, new_width) = old, new
     image = random.Random(1).randbytes(height * width * channels)
-    smaller = shrink(image, *old, *new, channels)
+    smaller = shrink(image, 1, *old, *new, channels)
     for y, x, channel in product(range(new_height), range(new_width), range(channels)):
         rows = range(y * height // new_height, -(-(y + 1) * height // new_height))
         columns = range(x * width // new_width, -(-(x + 1) * width // new_width))

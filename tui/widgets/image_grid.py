@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import struct
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from operator import floordiv
 from typing import ClassVar
 
 from rich.cells import set_cell_size
@@ -38,14 +37,14 @@ from tui.terminal.rgb import (
     pack,
     packed,
     rgb_palette,
-    rgb_quadrant,
     unpack,
 )
+from tui.terminal.rgb_quadrants import rgb_quadrants
 from tui.widgets.text_line import centered
 
 MAX_GAP = 2  # pixels between images
 SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
-LANE = 4  # bytes
+LANE = 4  # bytes, as of an item "I" of a memoryview
 Caption = str | tuple[str, str]
 
 
@@ -192,7 +191,7 @@ class ImageGrid(Widget):
         if not columns:
             yield from [empty] * height
             return
-        tiles = [self._tile(image, scale_y, scale_x * density) for image in self._images]
+        tiles = self._tiles(scale_y, scale_x * density)
         if self._marker is not None:
             for tile in tiles:
                 _draw_marker(tile, mark, self._marker, self._width, self._height)
@@ -226,19 +225,22 @@ class ImageGrid(Widget):
         """A pixel of the canvas: the level among greys, the colour among RGB images."""
         return packed(color) if self._channels > 1 else bytes([level])
 
-    def _tile(self, image: bytes, height: int, width: int) -> list[bytes]:
-        """The rows of an image on the canvas, `height` by `width` pixels large."""
-        old_height, old_width = self._height, self._width
-        shrinks = height < old_height
+    def _tiles(self, height: int, width: int) -> list[list[bytes]]:
+        """The rows of each image on the canvas, `height` by `width` pixels large."""
+        n, old_height, old_width = len(self._images), self._height, self._width
+        pixels, shrinks = b"".join(self._images), height < old_height
         if shrinks:
-            image = shrink(image, old_height, old_width, height, width, self._channels)
+            pixels = shrink(pixels, n, old_height, old_width, height, width, self._channels)
             old_height, old_width = height, width
         if self._channels > 1:
-            pixels, size = pack(image), PIXEL_BYTES * old_width
+            pixels, size = pack(pixels), PIXEL_BYTES * old_width
         else:
-            pixels, size = image.translate(self._grey_levels), old_width
-        rows = [pixels[start : start + size] for start in range(0, size * old_height, size)]
-        return rows if shrinks else enlarge(rows, old_width, height // old_height, width // old_width)
+            pixels, size = pixels.translate(self._grey_levels), old_width
+        rows = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        tiles = [rows[start : start + old_height] for start in range(0, len(rows), old_height)]
+        if shrinks:
+            return tiles
+        return [enlarge(tile, old_width, height // old_height, width // old_width) for tile in tiles]
 
     @property
     def _grey_levels(self) -> bytes:
@@ -273,21 +275,27 @@ class ImageGrid(Widget):
             text = set_cell_size(self._lines[y], self.size.width)
             return Strip([Segment(text, self.get_component_rich_style("image-grid--caption"))], self.size.width)
         upper, lower = self._rows[2 * y : 2 * y + 2]
-        if self._channels > 1:
-            return self._rgb_strip(unpack(upper), unpack(lower))
         if self._drawn in RAMPS:
-            return self._ramp_strip(upper, lower)
+            levels = (luminance(row) if self._channels > 1 else row for row in (upper, lower))
+            return self._ramp_strip(*levels)
+        if self._channels > 1:
+            self._strips |= self._rgb_strips()
+            return self._strips[y]
         if self._drawn == "quadrant":
             return CellStrip(list(map(quadrant, _quarters(upper, lower))), self._palette)
         return CellStrip(halves(upper, lower), self._palette)
 
-    def _rgb_strip(self, upper: tuple[int, ...], lower: tuple[int, ...]) -> Strip:
-        if self._drawn in RAMPS:
-            return self._ramp_strip(luminance(upper), luminance(lower))
-        colors = self._rgb_palette
+    def _rgb_strips(self) -> dict[int, Strip]:
+        """All lines of cells that are not cached; at once, which is faster."""
+        lines = [y for y in range(len(self._rows) // 2) if y not in self._strips and y not in self._lines]
+        upper, lower = (b"".join(self._rows[2 * y + below] for y in lines) for below in (0, 1))
+        colors, width = self._rgb_palette, self.size.width
         if self._drawn == "quadrant":
-            return CellStrip(colors.cells(list(map(rgb_quadrant, _quarters(upper, lower)))), colors)
-        return CellStrip(halves(colors.levels(upper), colors.levels(lower)), colors)
+            texts, foregrounds, backgrounds, inverses = rgb_quadrants(upper, lower)
+            cells = list(zip(texts, colors.levels(foregrounds), colors.levels(backgrounds), inverses, strict=True))
+        else:
+            cells = halves(colors.levels(unpack(upper)), colors.levels(unpack(lower)))
+        return {y: CellStrip(cells[i * width : (i + 1) * width], colors) for i, y in enumerate(lines)}
 
     def _ramp_strip(self, upper: bytes, lower: bytes) -> Strip:
         text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
@@ -348,24 +356,35 @@ def fit(n: int, size: Size, height: int, width: int, columns: int | None = None)
     return max(1, (size.width + 1) // (tile_x + 1)), tile_x, tile_y, 1, 1
 
 
-def shrink(image: bytes, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
-    """Return an image at a smaller size; each pixel is the mean of those it covers, rounded down."""
-    size, new_size = width * channels, new_width * channels
-    rows = [_lanes(image[start : start + size]) for start in range(0, size * height, size)]
-    smaller = bytearray(new_size * new_height)
-    for row, (top, bottom) in enumerate(_spans(height, new_height)):
-        sums = struct.unpack(f"<{size}I", sum(rows[top:bottom]).to_bytes(LANE * size, "little"))
-        for channel in range(channels):
-            totals = list(accumulate(sums[channel::channels], initial=0))
-            means = [(totals[b] - totals[a]) // ((b - a) * (bottom - top)) for a, b in _spans(width, new_width)]
-            smaller[row * new_size + channel : (row + 1) * new_size : channels] = bytes(means)
-    return bytes(smaller)
+def shrink(images: bytes, n: int, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
+    """Return `n` images at a smaller size; each pixel is the mean of those it covers, rounded down.
+
+    Rows and columns of all images are added at once.
+    """
+    columns = [
+        _lanes(b"".join(images[x * channels + c :: width * channels] for c in range(channels))) for x in range(width)
+    ]  # each with the channels, images and rows
+    across = _spans(width, new_width)
+    size = n * height * channels
+    sums = b"".join(sum(columns[left:right]).to_bytes(LANE * size, "little") for left, right in across)
+    lanes = memoryview(sums).cast("I")
+    rows = [int.from_bytes(lanes[y::height].tobytes(), "little") for y in range(height)]  # columns, channels, images
+    widths = [right - left for left, right in across for _ in range(n * channels)]
+    areas: dict[int, list[int]] = {}  # by height
+    smaller = [b""] * (n * new_height)
+    for y, (top, bottom) in enumerate(_spans(height, new_height)):
+        totals = memoryview(sum(rows[top:bottom]).to_bytes(LANE * len(widths), "little")).cast("I")
+        if (tall := bottom - top) not in areas:
+            areas[tall] = [tall * wide for wide in widths]
+        means = bytes(map(floordiv, totals, areas[tall]))
+        smaller[y::new_height] = [means[image::n] for image in range(n)]
+    return b"".join(smaller)
 
 
-def _lanes(row: bytes) -> int:
-    """A row as one integer with `LANE` bytes for each of its bytes, so that rows can be added."""
-    lanes = bytearray(LANE * len(row))
-    lanes[::LANE] = row
+def _lanes(values: bytes) -> int:
+    """Bytes as one integer with `LANE` bytes for each of them, so that they can be added."""
+    lanes = bytearray(LANE * len(values))
+    lanes[::LANE] = values
     return int.from_bytes(lanes, "little")
 
 
