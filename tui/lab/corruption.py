@@ -51,7 +51,7 @@ class CorruptionBench(Bench[CorruptionReply]):
     CorruptionBench {
         .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
         .pane { align-vertical: middle; }
-        .pane ImageGrid { max-height: 14; }
+        .pane ImageGrid { max-height: 14; content-align-vertical: top; }
         .plots { row-span: 2; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }

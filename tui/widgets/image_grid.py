@@ -53,7 +53,7 @@ class ImageGrid(Widget):
 
     Grey images of characters are inverted on a light theme, others are not. Below full size, each drawn pixel is the
     mean of the pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders
-    and padding are not supported.
+    and padding are not supported; of the alignments, only `content-align-vertical: top` is.
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
@@ -64,7 +64,7 @@ class ImageGrid(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption"}
     DEFAULT_CSS = """
-    ImageGrid { width: 1fr; height: 1fr; }
+    ImageGrid { width: 1fr; height: 1fr; content-align-vertical: middle; }
     ImageGrid > .image-grid--caption { color: $foreground 60%; }
     """
 
@@ -203,7 +203,8 @@ class ImageGrid(Widget):
         if captioned:
             gap_y = 0
         used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
-        left, top = (width - used_x) // 2, (height - used_y) // 2
+        left = (width - used_x) // 2
+        top = 0 if self.styles.content_align_vertical == "top" else (height - used_y) // 2
         top -= top % 2 * captioned
         margin, separator = gap * left * density, gap * gap_x * density
         yield from [empty] * top
