@@ -30,7 +30,7 @@ MEDIUM = (80, 22)  # columns and rows from which six images and a plot are visib
 WIDE = (120, 22)  # both plots,
 LARGE = (120, 36)  # images at full size,
 HUGE = (176, 56)  # and the restored images at twice the size
-CAPTION_COLUMNS = 24  # columns of an image that fit a long caption
+CAPTION_COLUMNS, SHORT_CAPTION_COLUMNS = 24, 15  # columns of an image that fit a long caption, or one with spaces
 LEGEND_COLUMNS = 38  # columns of a plot that fit a long legend
 
 
@@ -173,7 +173,8 @@ class CorruptionBench(Bench[CorruptionReply]):
         rows = reply.coefficients[path].rows
         alpha, sigma = rows[self._position]
         if not self._fits_long_captions("noisy"):
-            return f"{path} {_short(alpha)} + {_short(sigma)}"
+            plus = " + " if self._columns("noisy")[1] >= SHORT_CAPTION_COLUMNS else "+"
+            return f"{path} {_short(alpha)}{plus}{_short(sigma)}"
         if all(abs(sum(row) - 1) < 1e-6 for row in rows):
             return f"{path} {alpha:.0%} image + {sigma:.0%} noise"
         return f"{path} {_short(alpha)} image + {_short(sigma)} noise"  # whose squares sum to 1

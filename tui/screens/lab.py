@@ -304,7 +304,7 @@ class LabScreen(Playback):
         dataset = self._dataset
         names, characters = self._class_names(dataset), self._pixels is not None or dataset in CHARACTERS
         label = "an image" if reply.label is None else f"class {class_name(reply.label, names)}"
-        self.query_one(Header).note = f"{label} of {dataset}" if self._pixels is None else "a drawn image"
+        self.query_one(Header).note = f"{label} of {Path(dataset).name}" if self._pixels is None else "a drawn image"
         for bench in self.query(Bench):
             bench.image_classes = names
             bench.model_classes = () if self._config is None else self._config[1].info.class_names
