@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -51,25 +52,48 @@ def _outside(level: int) -> int:
     return _GAPS if level == GAP else _MARKS if level == MARK else 0
 
 
-_splits: Computed[tuple[int, int, int, int], _Split] = Computed(_split)
+class _Splits:
+    """All ways to split a cell that occurred, fewer than 256, by number; and the number for each cell's grey levels."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.inverses: list[str] = []
+        self.fronts, self.backs = bytearray(256), bytearray(256)
+        self._numbers: dict[_Split, int] = {}
+        self.numbers: Computed[int, int] = Computed(self._number)
+
+    def _number(self, levels: int) -> int:
+        """The number for the grey levels of 2x2 pixels, one byte each."""
+        upper_left, upper_right, lower_left, lower_right = levels.to_bytes(4, sys.byteorder)
+        split = _split((upper_left, upper_right, lower_left, lower_right))
+        if split not in self._numbers:
+            number = self._numbers[split] = len(self.texts)
+            self.texts.append(split.text)
+            self.inverses.append(split.inverse)
+            self.fronts[number], self.backs[number] = split.front, split.back
+        return self._numbers[split]
+
+
+_splits = _Splits()
 
 
 class QuadrantLine(NamedTuple):
     """The cells of a line, column by column; a colour is the mean of its pixels."""
 
-    texts: tuple[str, ...]
+    texts: Iterable[str]
     foregrounds: Sequence[int]
     backgrounds: Sequence[int]
-    inverses: tuple[str, ...]
+    inverses: Iterable[str]
 
 
 def rgb_quadrants(upper: bytes, lower: bytes) -> QuadrantLine:
     """Two packed rows as a line of cells, each of 2x2 pixels in two colours."""
     above, below = luminance(upper), luminance(lower)
-    splits = map(_splits.__getitem__, zip(above[::2], above[1::2], below[::2], below[1::2], strict=True))
-    texts, inverses, fronts, backs = zip(*splits, strict=True)
-    front, back = bytes(fronts), bytes(backs)
-    n = len(texts)
+    n = len(above) // 2
+    levels = bytearray(4 * n)
+    levels[::4], levels[1::4], levels[2::4], levels[3::4] = above[::2], above[1::2], below[::2], below[1::2]
+    splits = bytes(map(_splits.numbers.__getitem__, memoryview(levels).cast("I")))
+    front, back = splits.translate(_splits.fronts), splits.translate(_splits.backs)
     # Sums of the pixels' channels: all red ones, then green, then blue, one byte for each cell.
     total = in_front = 0
     for pixel, has in zip(_quarters(upper, lower), _HAS, strict=True):
@@ -78,13 +102,14 @@ def rgb_quadrants(upper: bytes, lower: bytes) -> QuadrantLine:
     in_back = total - in_front + (in_front & _as_integer(front.translate(_IS_ALL) * 3))
     sums = in_front | in_back << 24 * n
     means = 0
-    for counted, mean in zip(_COUNTS, _MEANS, strict=True):
+    for counted, divided in zip(_COUNTS, _MEANS, strict=True):
         some = sums & _as_integer(front.translate(counted) * 3 + back.translate(counted) * 3)
-        means |= _as_integer(some.to_bytes(6 * n, "little").translate(mean))
-    levels = means.to_bytes(6 * n, "little")
-    red, green, blue = (levels[n * c : n * (c + 1)] + levels[n * (c + 3) : n * (c + 4)] for c in range(3))
+        means |= _as_integer(some.to_bytes(6 * n, "little").translate(divided))
+    mean = means.to_bytes(6 * n, "little")
+    red, green, blue = (mean[n * c : n * (c + 1)] + mean[n * (c + 3) : n * (c + 4)] for c in range(3))
     outside = front + back
     colors = unpack(merge(red, green, blue, outside.translate(_OUTSIDE_LOW), outside.translate(_OUTSIDE_HIGH)))
+    texts, inverses = (map(text.__getitem__, splits) for text in (_splits.texts, _splits.inverses))
     return QuadrantLine(texts, colors[:n], colors[n:], inverses)
 
 

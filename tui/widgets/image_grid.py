@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from operator import floordiv
 from typing import ClassVar
 
 from rich.cells import set_cell_size
@@ -360,7 +359,7 @@ def fit(n: int, size: Size, height: int, width: int, columns: int | None = None)
 def shrink(images: bytes, n: int, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
     """Return `n` images at a smaller size; each pixel is the mean of those it covers, rounded down.
 
-    Rows and columns of all images are added at once.
+    Rows and columns of all images are added at once. Means of 256 and more pixels can be higher by one.
     """
     columns = [
         _lanes(b"".join(images[x * channels + c :: width * channels] for c in range(channels))) for x in range(width)
@@ -368,17 +367,22 @@ def shrink(images: bytes, n: int, height: int, width: int, new_height: int, new_
     across = _spans(width, new_width)
     size = n * height * channels
     sums = b"".join(sum(columns[left:right]).to_bytes(LANE * size, "little") for left, right in across)
-    lanes = memoryview(sums).cast("I")
-    rows = [int.from_bytes(lanes[y::height].tobytes(), "little") for y in range(height)]  # columns, channels, images
-    widths = [right - left for left, right in across for _ in range(n * channels)]
-    areas: dict[int, list[int]] = {}  # by height
+    items = memoryview(sums).cast("I")
+    rows = [int.from_bytes(items[y::height].tobytes(), "little") for y in range(height)]  # columns, channels, images
+    widths = [right - left for left, right in across]
+    of_width = {
+        wide: int.from_bytes(
+            b"".join((b"\xff" if width == wide else b"\0") * (LANE * n * channels) for width in widths), "little"
+        )
+        for wide in set(widths)
+    }
     smaller = [b""] * (n * new_height)
     for y, (top, bottom) in enumerate(_spans(height, new_height)):
-        totals = memoryview(sum(rows[top:bottom]).to_bytes(LANE * len(widths), "little")).cast("I")
-        if (tall := bottom - top) not in areas:
-            areas[tall] = [tall * wide for wide in widths]
-        means = bytes(map(floordiv, totals, areas[tall]))
-        smaller[y::new_height] = [means[image::n] for image in range(n)]
+        total = sum(rows[top:bottom])
+        # Times 2^24 / area, so that a lane's highest byte is the mean.
+        means = sum((total & lanes) * -(-(1 << 24) // (wide * (bottom - top))) for wide, lanes in of_width.items())
+        row = means.to_bytes(LANE * n * channels * new_width, "little")[LANE - 1 :: LANE]
+        smaller[y::new_height] = [row[image::n] for image in range(n)]
     return b"".join(smaller)
 
 
