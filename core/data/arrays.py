@@ -170,16 +170,21 @@ def _conversion(path: Path, values: Values) -> Callable[[Values], NDArray[np.uin
     Raises:
         DatasetError: Their range is unknown.
     """
-    if values.dtype == np.uint8:
-        return lambda part: np.ascontiguousarray(part)
     if values.dtype == np.bool_:
         return lambda part: part.astype(np.uint8) * 255
     parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)] or [np.zeros(1)]
     low = min(float(np.min(part)) for part in parts) if values.dtype.kind in "iuf" else float("nan")
     high = max(float(np.max(part)) for part in parts) if values.dtype.kind in "iuf" else float("nan")
+    is_float = values.dtype.kind == "f"
+    if len(values) and not is_float and 0 <= low <= high <= 1:
+        raise DatasetError(
+            f"{path} has {values.dtype} values from {low:g} to {high:g}, which are black; multiply them by 255, or "
+            "save booleans"
+        )
+    if values.dtype == np.uint8:
+        return lambda part: np.ascontiguousarray(part)
     if values.dtype == np.uint16 and high > 255:
         return lambda part: ((part.astype(np.uint32) + SIXTEEN_BIT // 2) // SIXTEEN_BIT).astype(np.uint8)
-    is_float = values.dtype.kind == "f"
     if is_float and 0 <= low <= high <= 1:
         scale, offset = 255.0, 0.0
     elif is_float and -1 <= low <= high <= 1:

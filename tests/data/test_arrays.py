@@ -103,6 +103,7 @@ def test_another_size_or_mode_is_converted(tmp_path: Path) -> None:
         ({"images": BYTES.astype(float) * 100}, "scale them to"),
         ({"images": np.where(BYTES > 9, BYTES / 255, np.nan)}, "scale them to"),
         ({"images": BYTES.astype(complex)}, "scale them to"),
+        ({"images": BYTES % 2}, "multiply them by 255"),
         ({"pictures": BYTES}, "it has pictures"),
         ({"x_test": BYTES}, "no training images"),
         ({"x_train": BYTES, "y_train": np.arange(5), "x_test": BYTES}, "only one split"),
