@@ -89,7 +89,7 @@ def _class_folders(root: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
     """What a folder contains, without hidden entries, in order of name."""
     try:
         with os.scandir(folder) as entries:
@@ -107,14 +107,17 @@ def _images(folder: Path) -> list[str]:
     return [entry.path for entry in _entries(folder) if _is_image(entry.name) and entry.is_file()]
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(parent, name) for name in names if _is_image(name))
+def _images_below(folder: str | Path) -> Iterator[str]:
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):  # a link may lead back here
+            yield from _images_below(entry.path)
+        elif _is_image(entry.name):
+            yield entry.path
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in SUFFIXES
 
 
 def _contents(root: Path) -> str:
