@@ -151,7 +151,7 @@ def build(config: TrainConfig, net: Network | None, generator: torch.Generator |
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model: {config.model} returned a {type(net).__name__}, not a torch.nn.Module")
     _check(net, config.model)
-    return CustomNetwork(net, config.model)
+    return CustomNetwork(net.to(CPU), config.model)
 
 
 def meta_network(config: TrainConfig, net: Network | None) -> nn.Module:
