@@ -173,9 +173,12 @@ def _weights(mix: tuple[str, ...], model: LoadedModel) -> dict[int, float]:
     """Weights by class, from texts such as "3:0.5"."""
     pairs = [text.rpartition(":") for text in mix]
     try:
-        return {class_label(name, model.config.info): float(weight) for name, _, weight in pairs}
+        weights = [float(weight) for _, colon, weight in pairs if colon]
     except ValueError:
-        raise MinidiffError(f"--mix needs classes with weights, such as 3:0.5 8:0.5, not {' '.join(mix)}") from None
+        weights = []
+    if len(weights) < len(pairs):
+        raise MinidiffError(f"--mix needs classes with weights, such as 3:0.5 8:0.5, not {' '.join(mix)}")
+    return {class_label(name, model.config.info): weight for (name, _, _), weight in zip(pairs, weights, strict=True)}
 
 
 def _check_count(n: int, maximum: int, what: str, advice: str = "") -> None:

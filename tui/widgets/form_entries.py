@@ -31,6 +31,8 @@ EMPTY = {
     "micro_batch": "whole batch",
     "threads": "torch default",
     "warmup_steps": "auto (up to 100)",
+    "clip_grad_norm": "no limit",
+    "init_from": "random weights",
     "name": "auto",
 }
 TRISTATE = {"": None, "on": True, "off": False}
