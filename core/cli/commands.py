@@ -82,6 +82,14 @@ def train(
     detach: Annotated[
         bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            group=GROUPS["Run"],
+            help="only print the data, the number of parameters, and about how much time and memory training takes",
+        ),
+    ] = False,
 ) -> int:
     """Train a model and save everything in a run directory.
 
@@ -96,6 +104,8 @@ def train(
     values["root"] = directory.root_directory(values.get("root"))
     config = TrainConfig(**values)
     launcher.check_processes(config.nproc)
+    if dry_run:
+        return _describe(config)
     if detach:
         return launch.detach(create_run(config))
     if config.nproc > 1 and not launcher.rank_info().launcher:
@@ -460,6 +470,15 @@ def _tail(path: Path) -> Generator[Event, None, None]:
                 return
             alive = run_status(path).alive
         time.sleep(POLL_SECONDS)
+
+
+def _describe(config: TrainConfig) -> int:
+    with loading():
+        from core.training.description import describe_run
+
+    *_, description = describe_run(config)
+    print("\n".join(versions[0] for versions in description.lines))
+    return 0
 
 
 def _print_json(value: Any) -> None:

@@ -18,6 +18,7 @@ from textual.widgets import Button, Input, Label, Select, Static, Switch
 from core.errors import ConfigError
 from tui.widgets.collapsible import CollapsibleOptions
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.description import DescriptionView
 from tui.widgets.form_entries import (
     UNUSED_VALUES,
     allowed_choices,
@@ -31,6 +32,7 @@ from tui.widgets.form_entries import (
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
+    from core.runs.description import RunDescription
 
 # Always visible: the most common options, and the root, which would be alone in its group. The rest is collapsible.
 FIRST = (
@@ -47,6 +49,24 @@ FIRST = (
     "name",
     "root",
 )
+START_WIDTH = 18  # of the button with its margin, where it is one row high
+# Options that change neither the network, nor the data, nor time and memory.
+NOT_DESCRIBED = {
+    "preset",
+    "label_dropout",
+    "strict",
+    "learning_rate",
+    "warmup_steps",
+    "lr_schedule",
+    "weight_decay",
+    "eval_every",
+    "max_skipped",
+    "seed",
+    "log_to",
+    "dataset_info",
+    "name",
+    "root",
+}
 ALL_FIT = 60  # height of a form that fits every option
 
 
@@ -99,9 +119,10 @@ class RunForm(Vertical):
         .fold { height: 1; margin-left: 10; text-wrap: nowrap; text-overflow: ellipsis; }
         .fold:hover { background: $surface; }
         .fold:focus { background: $primary 45%; }
-        #footer { height: 3; padding: 0 1; }
+        #footer { height: 4; padding: 0 1; layers: below above; }
         #start { min-width: 18; margin-right: 2; }
-        #message { width: 1fr; height: 3; content-align: left middle; color: $text-muted; }
+        #status { height: 100%; }
+        #message { min-height: 1; height: auto; max-height: 3; color: $text-muted; }
         #message.-wrong { color: $text-error; text-style: bold; }
     }
     .-wide RunForm, .-broad RunForm {
@@ -120,12 +141,19 @@ class RunForm(Vertical):
         .help { display: none; }
         .row > Input, .row > CompactSelect { width: 1fr; }
         .fold { margin-left: 0; }
+        #footer { height: 3; }
+        #start { layer: above; position: absolute; offset: 0 2; height: 1; min-width: 16; border: none; }
+        #message { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        #message.-wrong { max-height: 2; text-wrap: wrap; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "app.focus_previous", show=False),
         Binding("down", "app.focus_next", show=False),
     ]
+
+    class Changed(Message):
+        """Posted when an option changed, also by the app."""
 
     class Submitted(Message):
         """Posted when the user submits valid options; read them with `config`."""
@@ -158,7 +186,9 @@ class RunForm(Vertical):
                         yield rows
         with Horizontal(id="footer"):
             yield Button("Start training", id="start", variant="success")
-            yield Static("", id="message", markup=False)
+            with Vertical(id="status"):
+                yield Static("", id="message", markup=False)
+                yield DescriptionView()
 
     def _row(self, name: str, group: str = "") -> Horizontal:
         from core.config.training import option_fields
@@ -293,6 +323,7 @@ class RunForm(Vertical):
         self._helps[name].update(text, layout=False)
 
     def _update_changes(self) -> None:
+        self.post_message(self.Changed())
         preset, values = self._preset_values(), self._read_entries()
         changed = {
             name: format_value(values[name])
@@ -306,6 +337,7 @@ class RunForm(Vertical):
 
     def on_resize(self, event: events.Resize) -> None:
         """Expand all groups if everything fits, unless the user has toggled a group."""
+        self.query_one(DescriptionView).indent = START_WIDTH if self.screen.has_class("-slim") else 0
         if not self._user_toggled:
             for group in self.query(CollapsibleOptions):
                 group.set_expanded(event.size.height >= ALL_FIT)
@@ -349,7 +381,21 @@ class RunForm(Vertical):
         self._message_entry = None
         line = self.query_one("#message", Static)
         line.set_class(is_error, "-wrong")
-        line.update(text, layout=False)
+        line.update(text)
+
+    # Description
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that the description depends on, as in JSON.
+
+        Raises:
+            ConfigError: As for `config`.
+        """
+        return self.config().model_dump(mode="json", exclude=NOT_DESCRIBED)
+
+    def describe(self, shown: RunDescription | str, *, is_error: bool = False) -> None:
+        """Show the description of the run, or a text in its place."""
+        self.query_one(DescriptionView).show(shown, is_error=is_error)
 
     @on(Input.Changed)
     def _input_changed(self, event: Input.Changed) -> None:
