@@ -23,7 +23,7 @@ from core.training.memory_estimate import training_memory
 from core.training.trainer import Trainer
 
 SECONDS = 2.0  # of work that the estimate of time may take, after a first step
-FIRST_BATCH = 8  # images
+FIRST_BATCH = 2  # images
 GROWTH = 4  # of the batch size from one measurement to the next
 _least_held: dict[str, int] = {}  # bytes that this process held without a network, by device
 VALIDATION = 1 / 3  # time of a forward pass, as a part of that of a training step
@@ -124,14 +124,20 @@ def _step_seconds(trainer: Trainer, batch: int) -> Generator[None, None, float |
                 seconds = min(seconds, _seconds(trainer))
                 yield
             measured.append((size, seconds))
-            if size == batch or time.monotonic() + 3 * GROWTH * seconds > deadline:
+            larger = min(size * GROWTH, batch)
+            if size == batch or (
+                len(measured) > 1 and 2 * _extrapolated(measured, larger) > deadline - time.monotonic()
+            ):
                 break
-            size = min(size * GROWTH, batch)
+            size = larger
     except RuntimeError as failure:
         if not is_out_of_memory(failure):
             raise
-    if not measured:
-        return None
+    return _extrapolated(measured, batch) if measured else None
+
+
+def _extrapolated(measured: list[tuple[int, float]], batch: int) -> float:
+    """Seconds of a step on `batch` images, on the line through the last two measurements."""
     size, seconds = measured[-1]
     before, seconds_before = measured[-2] if len(measured) > 1 else (0, 0.0)
     return seconds + max(0.0, seconds - seconds_before) / (size - before) * (batch - size)
