@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 from runlogs import training, write_run
+from scenes import DESCRIPTION
 from selects import disabled_options
 from test_train_screen import TrainApp, field, on_form, text_of
 from textual.widgets import Input, Select, Static, Switch
 from waiting import until
 
 from benchmarks.pseudo_terminal import PseudoTerminal
-from core.config.datasets import INFO
 from core.config.training import PREDICTIONS, PRESETS, TrainConfig, option_fields
-from core.runs.description import DatasetDescription, RunDescription
 from core.runs.directory import run_directories
 from tui.messages import RunDescribed
 from tui.widgets.collapsible import CollapsibleOptions
@@ -363,7 +362,7 @@ async def test_the_form_describes_the_run_and_why_it_cannot_start(tmp_path: Path
         field(app, "name").value = "mine"  # which changes nothing of that
         field(app, "epochs").value = "0"
         await until(pilot, lambda: described(app).startswith("epochs: "), "the invalid value is explained")
-        app.train.post_message(RunDescribed(SPRITES))  # outdated, since that value is no longer there
+        app.train.post_message(RunDescribed(DESCRIPTION))  # outdated, since that value is no longer there
         await pilot.pause()
         assert described(app).startswith("epochs: ")
         form_of(app).set_values({"epochs": 1, "dataset": str(tmp_path / "nothing")})
@@ -374,28 +373,18 @@ async def test_the_form_describes_the_run_and_why_it_cannot_start(tmp_path: Path
         await until(pilot, lambda: not app.train.engine.running, "the engine has ended")
 
 
-SPRITES = RunDescription(
-    data=DatasetDescription(name="sprites", location="here", info=INFO["sprites"], train=30_000, test=6_000),
-    model="patch_unet",
-    device="cpu",
-    parameters=613_452,
-    seconds=190.0,
-    memory=420 * 2**20,
-)
-
-
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_the_description_fits_beside_the_button(tmp_path: Path, size: tuple[int, int]) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=size) as pilot:
-        form_of(app).describe(SPRITES)
+        form_of(app).describe(DESCRIPTION)
         await pilot.press("tab")
         await pilot.pause()
         lines = described(app).splitlines()
-        assert lines[0].startswith("sprites · 16x16 RGB")
-        assert "613,452 parameters" in lines[1]
-        assert "3 min" in lines[1]
-        assert "420 MiB" in lines[1]
+        assert lines[0].startswith("mnist · 28x28 grey")
+        assert "606,276 parameters" in lines[1]
+        assert "2 min" in lines[1]
+        assert "320 MiB" in lines[1]
         view, button = app.train.query_one(DescriptionView).region, app.train.query_one("#start").region
         assert max(map(len, lines)) <= view.width
         if button.height == 1:  # it covers the beginning of the last row

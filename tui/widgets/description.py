@@ -14,6 +14,8 @@ from tui.widgets.text_line import shortened
 if TYPE_CHECKING:
     from core.runs.description import RunDescription
 
+GAP = 2  # columns between the button and the last row
+
 
 class DescriptionView(Widget):
     """Shows as many lines of a description as fit, the most important first, or a text instead."""
@@ -23,10 +25,10 @@ class DescriptionView(Widget):
     DescriptionView.-wrong { color: $text-error; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, button: Widget) -> None:
         super().__init__()
         self._shown: RunDescription | str = ""
-        self.indent = 0  # columns of the last row that another widget covers
+        self._button = button  # covers the beginning of the last row on a narrow terminal
 
     def show(self, shown: RunDescription | str, *, is_error: bool = False) -> None:
         """Show a description or a text."""
@@ -37,15 +39,17 @@ class DescriptionView(Widget):
     def render(self) -> Content:
         """Render what fits."""
         width, rows = self.content_size
-        indents = [0] * (rows - 1) + [self.indent]
+        covered = self._button.region.overlaps(self.region)
+        indent = self._button.region.right + GAP - self.region.x if covered else 0
+        indents = [0] * (rows - 1) + [indent]
         if isinstance(self._shown, str):
-            blank = " " * self.indent
+            blank = " " * indent
             first = "" if rows > 1 else blank
             lines = textwrap.wrap(self._shown, max(width, 20), initial_indent=first, subsequent_indent=blank)
             return Content("\n".join(shortened(line, width) for line in lines[:rows]))
         lines = [
-            " " * indent + _fitting(versions, width - indent)
-            for indent, versions in zip(indents, self._shown.lines, strict=False)
+            " " * before + _fitting(versions, width - before)
+            for before, versions in zip(indents, self._shown.lines, strict=False)
         ]
         return Content("\n").join(
             [Content.styled(line, "$foreground 60%" if number == 2 else "") for number, line in enumerate(lines)]

@@ -49,7 +49,6 @@ FIRST = (
     "name",
     "root",
 )
-START_WIDTH = 18  # of the button with its margin, where it is one row high
 # Options that change neither the network, nor the data, nor time and memory.
 NOT_DESCRIBED = {
     "preset",
@@ -185,10 +184,11 @@ class RunForm(Vertical):
                         yield CollapsibleOptions(collapsible, rows)
                         yield rows
         with Horizontal(id="footer"):
-            yield Button("Start training", id="start", variant="success")
+            start = Button("Start training", id="start", variant="success")
+            yield start
             with Vertical(id="status"):
                 yield Static("", id="message", markup=False)
-                yield DescriptionView()
+                yield DescriptionView(start)
 
     def _row(self, name: str, group: str = "") -> Horizontal:
         from core.config.training import option_fields
@@ -337,7 +337,6 @@ class RunForm(Vertical):
 
     def on_resize(self, event: events.Resize) -> None:
         """Expand all groups if everything fits, unless the user has toggled a group."""
-        self.query_one(DescriptionView).indent = START_WIDTH if self.screen.has_class("-slim") else 0
         if not self._user_toggled:
             for group in self.query(CollapsibleOptions):
                 group.set_expanded(event.size.height >= ALL_FIT)
