@@ -93,4 +93,6 @@ def _limited(count: int, limit: int | None) -> int:
 
 
 def _shown(path: Path) -> str:
-    return sanitize(os.path.abspath(path))
+    """A path for display; the home directory is ~."""
+    text, home = os.path.abspath(path), os.path.expanduser("~")
+    return sanitize(f"~{text.removeprefix(home)}" if text.startswith(home + os.sep) else text)
