@@ -51,15 +51,15 @@ def test_published_files_are_found(genuine_mnist: Path) -> None:
 
 
 def test_a_folder_is_described_from_its_headers_until_it_is_decoded(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "pets", 40)
+    root = pictures(tmp_path / "pets", 100)
     config = TrainConfig(dataset=str(root))
     data = describe_dataset(config)
     assert (data.name, data.location, data.pending) == ("pets", f"found in {root}", "to be decoded")
-    assert (data.shape, data.classes, data.count) == ("10x12 RGB", "2 classes", "40 image files")
+    assert (data.shape, data.classes, data.count) == ("10x12 RGB", "2 classes", "100 image files")
     assert not cache_directory().exists()
     load_dataset(str(root))
     decoded = describe_dataset(config)
-    assert (decoded.pending, decoded.info, decoded.count) == ("", data.info, "36 + 4 images")
+    assert (decoded.pending, decoded.info, decoded.count) == ("", data.info, "90 + 10 images")
     assert (data.train, data.test) == (decoded.train, decoded.test)
 
 

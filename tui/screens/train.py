@@ -235,7 +235,12 @@ class TrainScreen(Screen[None]):
 
     def on_engine_refused(self, message: EngineRefused) -> None:
         if not self._is_outdated():
+            self._described = None  # asked again when the user returns, who may have added the missing folder
             self.query_one(RunForm).describe(message.notice, is_error=True)
+
+    async def on_engine_ready(self) -> None:
+        if not self._on_form:  # a run was started meanwhile
+            await self.engine.stop()
 
     def on_engine_died(self, message: EngineDied) -> None:
         if not message.restarted and not self._is_outdated():
