@@ -74,6 +74,9 @@ class RunDescription:
             yield _joined(data.name, brief, data.pending)
 
     def _network(self) -> Iterator[str]:
+        if self.parameters is None and self.data.info is not None:
+            yield self.model  # not counted yet
+            return
         if self.parameters is None:
             yield _joined(self.model, "parameters, time and memory are unknown until the images are decoded")
             yield "size and time unknown until images are decoded"

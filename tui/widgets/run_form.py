@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -380,7 +381,10 @@ class RunForm(Vertical):
         self._message_entry = None
         line = self.query_one("#message", Static)
         line.set_class(is_error, "-wrong")
-        line.update(text)
+        # A layout of the whole form takes much longer than this line.
+        rows = len(textwrap.wrap(text, line.size.width or 1)) or 1
+        highest = line.styles.max_height
+        line.update(text, layout=min(rows, int(highest.value) if highest else rows) != line.size.height)
 
     # Description
 
