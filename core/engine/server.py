@@ -182,7 +182,17 @@ class EngineServer:
             if step.index == 0:
                 channels, height, width = step.x.shape[1:]
                 yield SamplingInfo(
-                    denoising=Denoising(request.model, request.seed, sampling.steps, n, height, width, (), channels),
+                    denoising=Denoising(
+                        request.model,
+                        request.seed,
+                        sampling.steps,
+                        n,
+                        height,
+                        width,
+                        (),
+                        channels,
+                        config.characters,
+                    ),
                     sampling=sampling,
                     labels=classes,
                     class_names=config.info.class_names,

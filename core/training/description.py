@@ -13,6 +13,7 @@ from core.compute.device import pick_device
 from core.compute.device_memory import is_out_of_memory, memory_held
 from core.compute.precision import pick_precision
 from core.compute.torch_settings import TorchSettings
+from core.config.architecture import is_custom
 from core.config.datasets import DatasetInfo, is_path
 from core.config.training import TrainConfig
 from core.data.inspection import describe_dataset
@@ -48,7 +49,7 @@ def describe_run(config: TrainConfig) -> Iterator[RunDescription]:
     data = describe_dataset(config)
     description = RunDescription(data=data, model=config.model, device=device.type)
     yield description
-    if data.info is None:
+    if data.info is None or is_custom(config.model):  # such a network is only imported to train it
         return
     config = _complete(config, data.info, device)
     net = build_meta_model(config.model, **config.model_options)

@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
+from core.config.architecture import is_custom
 from core.engine.protocol import DescriptionRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, MODEL, find_run
@@ -160,6 +161,10 @@ class TrainScreen(Screen[None]):
             config = TrainConfig.from_toml(find_run(run, self.root) / CONFIG)
         except MinidiffError as error:
             form.show_error(str(error))
+            return
+        if is_custom(config.model):
+            command = f"minidiff train --model {config.model}"
+            form.show_error(f"{run} trains a network that is not part of minidiff; use `{command}` instead")
             return
         values = config.model_dump(exclude={"name", "root", "preset", "dataset_info"})
         form.load_options(config.preset, {**values, "name": free_name(self.root, run)})
