@@ -67,7 +67,7 @@ NOT_DESCRIBED = {
     "name",
     "root",
 }
-OTHER_ROWS = 16  # of a form that fits every option: gaps between groups, margins, the button
+OTHER_ROWS = 17  # of a form that fits every option: gaps between groups, margins, the button
 
 
 class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
