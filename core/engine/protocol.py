@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from core.config.sampling import Sampling
 from core.convolution import Kernel
+from core.runs.description import RunDescription
 from core.runs.trajectory import Denoising, Frame
 
 
@@ -53,13 +54,26 @@ class EngineRequest:
     """What all requests share. A request cancels the one before it."""
 
     id: int = 0  # chosen by the client; replies carry it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionRequest(EngineRequest):
+    """Describe a run before it starts: data, network, and an estimate of time and memory."""
+
+    options: dict[str, str | int | float | bool | tuple[int, ...] | None]  # of `TrainConfig`, as in JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest(EngineRequest):
+    """What the requests that need a model share."""
+
     model: str  # a built-in model or a run
     root: str = ""  # directory of the runs; empty for the default
     device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleRequest(EngineRequest):
+class SampleRequest(ModelRequest):
     """Generate samples. Options that are None take the model's defaults."""
 
     n: int = 8
@@ -104,7 +118,7 @@ class LayerKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabRequest(EngineRequest):
+class LabRequest(ModelRequest):
     """What the requests of the Lab's benches share."""
 
     image: DatasetImage | DrawnImage
@@ -196,6 +210,13 @@ class Done(EngineReply):
     """The last part of the reply has been sent."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionReply(EngineReply):
+    """What is known so far about the run; several follow one another, each more complete."""
+
+    description: RunDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +350,7 @@ class InsideReply(LabReply):
 
 
 REQUESTS: tuple[type[EngineRequest], ...] = (
+    DescriptionRequest,
     SampleRequest,
     NearestRequest,
     ConvolutionRequest,
@@ -345,6 +367,7 @@ REPLIES: tuple[type[EngineReply], ...] = (
     SamplingInfo,
     SampledFrame,
     NearestReply,
+    DescriptionReply,
     ConvolutionReply,
     TransposedReply,
     CorruptionReply,

@@ -23,11 +23,14 @@ from core.engine.protocol import (
     Alive,
     Cancelled,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineReply,
     EngineRequest,
     LabRequest,
+    ModelRequest,
     NearestReply,
     NearestRequest,
     Ready,
@@ -134,6 +137,8 @@ class EngineServer:
 
     def _replies_to(self, request: EngineRequest) -> Iterator[EngineReply]:
         match request:
+            case DescriptionRequest():
+                yield from _describe(request)
             case NearestRequest():
                 yield self._nearest(request)
             case SampleRequest():
@@ -267,7 +272,7 @@ class EngineServer:
         indices = [(first + i) % len(images) for i in range(n)]
         return LabeledImages(images[indices], labels[indices])
 
-    def _model(self, request: EngineRequest) -> LoadedModel:
+    def _model(self, request: ModelRequest) -> LoadedModel:
         """The requested model, loaded again only if its file has changed, as that of a run in training does."""
         from core.diffusion.loaded_model import find_model, load_model
         from core.runs.directory import root_directory
@@ -284,6 +289,14 @@ class EngineServer:
         with self._reply_lock:
             self._replies.write(message)
             self._replies.flush()
+
+
+def _describe(request: DescriptionRequest) -> Iterator[DescriptionReply]:
+    from core.config.training import TrainConfig
+    from core.training.description import describe_run
+
+    for description in describe_run(TrainConfig(**request.options)):
+        yield DescriptionReply(description=description)
 
 
 def _sampling_of(request: SampleRequest) -> SampleRequest:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.engine.codec import decode_reply, decode_request, encode, parse_header
 from core.engine.protocol import (
@@ -22,6 +23,8 @@ from core.engine.protocol import (
     CorruptionRequest,
     CorruptionSample,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineReply,
@@ -40,12 +43,14 @@ from core.engine.protocol import (
     TransposedReply,
     TransposedRequest,
 )
+from core.runs.description import DatasetDescription, RunDescription
 from core.runs.trajectory import Denoising, Frame
 
 KERNEL = ((0.0, 1.0), (-1.0, 0.5))
 SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start_image=7, start_t=0.5)
 EVERY_REQUEST = [
     SAMPLE,
+    DescriptionRequest(id=7, options={"epochs": 3, "ema": 0.5, "flip": True, "channels": (8, 16), "limit": None}),
     NearestRequest(id=6, model="a", n=3, seed=2),
     ConvolutionRequest(
         id=1, model="a", image=DatasetImage("mnist", 3), kernel=KERNEL, stride=1, padding=2, padding_mode="zeros",
@@ -81,6 +86,12 @@ EVERY_REPLY = [
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),
     NearestReply(
         id=5, height=1, width=2, channels=1, images=b"\0\1\2\3", indices=(7, 9), labels=(1, -1), distances=(0.25, 0.0),
+    ),
+    DescriptionReply(
+        id=5, description=RunDescription(
+            data=DatasetDescription(name="a", location="b", info=DatasetInfo(class_names=()), train=3),
+            model="unet2d", device="cpu", parameters=5, seconds=0.5, memory=None,
+        ),
     ),
     ConvolutionReply(
         id=6, label=7, dilation=1, flip=False, formula="28 - 3 + 1 = 26", origins=((0, 0), (0, 1)), image=numbers(2, 2),

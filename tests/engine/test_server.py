@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import TINY
 from engine_process import Client
 
 from core import load_dataset, load_model, nearest_training_images, sample
@@ -21,6 +22,8 @@ from core.engine.protocol import (
     Cancelled,
     CorruptionRequest,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineRequest,
@@ -338,6 +341,41 @@ def test_a_model_is_read_again_when_its_file_has_changed(
         info = client.until(SamplingInfo)
         assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
         client.until(Done)
+
+
+OPTIONS = {**TINY, "limit": 64, "threads": 1}
+
+
+def test_it_describes_a_run_and_a_newer_request_cancels_that(client: Client, request_: SampleRequest) -> None:
+    client.send(DescriptionRequest(id=60, options=OPTIONS))
+    while isinstance(reply := client.reply(), DescriptionReply):
+        last = reply
+    assert isinstance(reply, Done)
+    assert (reply.id, last.id) == (60, 60)
+    assert last.description.data.train == 64
+    assert last.description.seconds
+    client.send(DescriptionRequest(id=61, options=OPTIONS))
+    assert isinstance(client.reply(), DescriptionReply)
+    client.send(replace(request_, id=62))
+    while isinstance(reply := client.reply(), DescriptionReply):
+        assert reply.id == 61
+    assert isinstance(reply, Cancelled)
+    assert client.until(Done).id == 62
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dataset": "/nothing/here"}, "there is no /nothing/here"),
+        ({"epochs": 0}, "epochs: "),
+        ({"model": "unet2d", "channels": (31,)}, "unet2d needs multiples of 32"),
+    ],
+)
+def test_a_run_that_cannot_start_is_refused_in_one_line(
+    client: Client, options: dict[str, str | int | tuple[int, ...]], words: str
+) -> None:
+    client.send(DescriptionRequest(id=63, options={**options}))
+    assert_refused(client, 63, words)
 
 
 def test_it_exits_when_its_stdin_closes_even_while_it_samples(client: Client, request_: SampleRequest) -> None:

@@ -18,12 +18,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
-from core.config.datasets import DatasetInfo
+from core.config.datasets import INFO, DatasetInfo
 from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.data.datasets import load_dataset
 from core.engine.lab import LabImage, lab_replies
 from core.engine.protocol import SampleRequest, SamplingInfo
+from core.runs.description import DatasetDescription, RunDescription
 from core.runs.directory import builtin_directories
 from core.runs.events import Failed, Stopped
 from core.runs.status import Status
@@ -32,12 +33,13 @@ from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
 from tui.io.system_monitor import HISTORY_LENGTH, DeviceHistory, SystemMonitor
-from tui.messages import FrameSampled, LabReplied, SamplingFinished, SamplingStarted
+from tui.messages import FrameSampled, LabReplied, RunDescribed, SamplingFinished, SamplingStarted
 from tui.screens.compare import SIDES, CompareScreen
 from tui.screens.lab import LabScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
+from tui.widgets.description import DescriptionView
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.run_table import RunTable
@@ -48,6 +50,16 @@ DEVICES = (
     DeviceInfo("NVIDIA H100 80GB HBM3", "cuda:0", "cuda", "GPU-0", 31 * GIB, 80 * GIB, 87.0, 61.0, 512.0),
     DeviceInfo("NVIDIA H100 MIG 1g.10gb", "cuda:1", "cuda", "MIG-1", 2 * GIB, 10 * GIB),
     DeviceInfo("AMD EPYC 9554 64-Core Processor", "cpu", "cpu", None, 93 * GIB, 256 * GIB, 34.0),
+)
+DESCRIPTION = RunDescription(
+    data=DatasetDescription(
+        name="mnist", location="found in /home/student/data/MNIST/raw", info=INFO["mnist"], train=60_000, test=10_000
+    ),
+    model="patch_unet",
+    device="cuda",
+    parameters=606_276,
+    seconds=95.0,
+    memory=320 * 2**20,
 )
 STEP = 8  # of the 12 of the recorded denoising: digits, with noise around them
 
@@ -273,6 +285,13 @@ async def colour_zoom(pilot: Pilots) -> None:
 async def form(pilot: Pilots) -> None:
     await until(pilot, lambda: "running" in text_of(pilot, "#title"), "the active run is shown")
     await pilot.press("n", "down", "down")
+    await until(pilot, lambda: "Looking" in description_of(pilot), "the description was requested")
+    pilot.app.screen.post_message(RunDescribed(DESCRIPTION))
+    await until(pilot, lambda: "mnist" in description_of(pilot), "the description is shown")
+
+
+def description_of(pilot: Pilots) -> str:
+    return str(pilot.app.screen.query_one(DescriptionView).render())
 
 
 @scene("train")

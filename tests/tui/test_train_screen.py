@@ -47,9 +47,9 @@ from tui.widgets.run_form import RunForm
 class TrainApp(App[None]):
     """An app with only the Train screen; counts bells."""
 
-    def __init__(self, root: Path, run: str | None = None) -> None:
+    def __init__(self, root: Path, run: str | None = None, *, describe: bool = False) -> None:
         super().__init__()
-        self.train = TrainScreen(root, run)
+        self.train = TrainScreen(root, run, describe=describe)
         self.bells = 0
 
     def on_mount(self) -> None:

@@ -13,11 +13,14 @@ from textual.message import Message
 
 from core.engine.codec import decode_reply, encode, parse_header
 from core.engine.protocol import (
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     EngineReply,
     EngineRequest,
     LabReply,
     LabRequest,
+    ModelRequest,
     Ready,
     Refused,
     SampledFrame,
@@ -32,6 +35,7 @@ from tui.messages import (
     EngineRefused,
     FrameSampled,
     LabReplied,
+    RunDescribed,
     SamplingFinished,
     SamplingStarted,
 )
@@ -130,6 +134,10 @@ class EngineClient:
         """Generate samples; replaces the request in progress."""
         await self._submit(request)
 
+    async def describe(self, request: DescriptionRequest) -> None:
+        """Describe a run before it starts; replaces the request in progress."""
+        await self._submit(request)
+
     async def show_lab(self, request: LabRequest) -> None:
         """Compute what a bench of the Lab displays; replaces the request in progress.
 
@@ -141,7 +149,9 @@ class EngineClient:
         self._id += 1
         if self._request is None and self._ready:
             self._silent = 0.0
-        self._request = dataclasses.replace(request, id=self._id, root=str(self._root.resolve()))
+        if isinstance(request, ModelRequest):
+            request = dataclasses.replace(request, root=str(self._root.resolve()))
+        self._request = dataclasses.replace(request, id=self._id)
         self._restarted = False
         await self._send(self._request)
 
@@ -265,5 +275,7 @@ class EngineClient:
                 self._finish_request()
                 if sampled:
                     self._post(SamplingFinished(reply.seconds))
+            case DescriptionReply():
+                self._post(RunDescribed(reply.description))
             case LabReply():
                 self._post(LabReplied(reply))
