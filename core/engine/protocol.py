@@ -58,6 +58,25 @@ class EngineRequest:
     device: str = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Images that samples start from, with noise added."""
+
+    image: int | str  # index of the first of the model's test images, one for each sample; or a file, one for all
+    t: float = 1.0  # noise level, 1e-4 to 1
+    # Only this part of the image is generated: a text for each row, with "1" where pixels are generated and "0" where
+    # they are kept. With a mask, all samples start from the first image.
+    mask: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Samples on the way from one end to another: from seed to seed, or from image file to image file."""
+
+    first: int | str
+    last: int | str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRequest(EngineRequest):
     """Generate samples. Options that are None take the model's defaults."""
@@ -69,9 +88,8 @@ class SampleRequest(EngineRequest):
     guidance: float | None = None
     shift: float | None = None
     contrast: float | None = None
-    label: int | None = None  # of all images, -1 for any; None: the classes in turn
-    start_image: int | None = None  # index of the first test image to start from; None starts from noise
-    start_t: float = 1.0  # noise level of the images to start from
+    label: int | None = None  # of all images, -1 for any; None: the classes in turn, or those of the start images
+    start: Start | Interpolation | None = None  # None: noise of the seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +222,7 @@ class SamplingInfo(EngineReply):
     sampling: Sampling
     labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
     class_names: tuple[str, ...]
+    start: bytes | None  # the clean images to start from, (1 or n, height, width, channels) uint8
     nfe: int  # network function evaluations per image
     parameters: int
     device: str
@@ -214,6 +233,14 @@ class SampledFrame(EngineReply):
     """One step of the sampling trajectory."""
 
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearestProgress(EngineReply):
+    """How many training images were compared; both numbers are 0 while they are loaded."""
+
+    compared: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +369,7 @@ REPLIES: tuple[type[EngineReply], ...] = (
     Done,
     SamplingInfo,
     SampledFrame,
+    NearestProgress,
     NearestReply,
     ConvolutionReply,
     TransposedReply,
