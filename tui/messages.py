@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from core.engine.protocol import LabReply, SamplingInfo
+    from core.engine.protocol import LabReply, NearestProgress, NearestReply, SamplingInfo
     from core.runs.events import Event
     from core.runs.history import RunHistory
     from core.runs.status import RunSummary, Status
@@ -71,6 +71,13 @@ class SamplingFinished(Message):
     """The engine sampled the last step, `seconds` after the first."""
 
     seconds: float
+
+
+@dataclass
+class NearestReplied(Message):
+    """The engine compared some training images with the samples, or found the nearest ones."""
+
+    reply: NearestProgress | NearestReply
 
 
 @dataclass
