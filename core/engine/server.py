@@ -261,6 +261,8 @@ class EngineServer:
         """`n` test images of a dataset on this machine, from index `first` on, wrapping around at the end."""
         from core.data.datasets import LabeledImages, load_local
 
+        if dataset == "auto":
+            raise MinidiffError("the model does not say on which images it was trained; choose an image file instead")
         key = (dataset, options)
         if key not in self._test_images:
             self._test_images[key] = load_local(dataset, limit=TEST_IMAGES, options=options)

@@ -185,7 +185,7 @@ def test_it_interpolates_between_two_seeds_and_between_two_image_files(client: C
         (Start("notes.txt", 0.5), "not an image"),
         (Start("a.png", 1.5), "start_t must lie in"),
         (Start("a.png", 1.0, ("01", "10")), "the mask has 2 rows of 2 pixels, but the model's images are 16x12"),
-        (Start(0, 0.5), "there is no dataset"),
+        (Start(0, 0.5), "does not say on which images"),
         (Interpolation(3, "a.png"), "between two seeds or two image files"),
     ],
 )
