@@ -179,7 +179,9 @@ class StartDialog(FieldsDialog["Start | Literal['noise'] | None"]):
 
     QUESTION = "Start from an image with added noise"
     FIELDS: ClassVar[dict[str, str]] = {"image": "Image", "amount": "Noise level"}
-    HELP_LINE = f"A test image, 0 to {TEST_IMAGES - 1}, or a file; empty starts from noise only."
+    HELP_LINE = (
+        f"A test image, 0 to {TEST_IMAGES - 1}, or a file; empty: only noise. Then m draws a mask over the image."
+    )
 
     def __init__(self, start: Start | None) -> None:
         self._start = start
