@@ -69,6 +69,7 @@ ACTIONS = (
     Action("sample.seed", "n", "new_seed", "New seed"),
     Action("sample.export", "e", "export", "Export"),
     Action("sample.start", "t", "start", "Start from", "Start from a test image or an image file with added noise"),
+    Action("sample.draw", "w", "draw", "Draw start", "Draw an image to start from", footer=False),
     Action("sample.nearest", "k", "nearest", "Nearest", "Show the nearest training image beside each sample"),
     Action("sample.mask", "m", "mask", "Mask", "Draw over the part of the start image that is generated"),
     Action("sample.interpolate", "i", "interpolate", "Interpolate", "Interpolate between two seeds or two images"),

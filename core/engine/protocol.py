@@ -59,10 +59,18 @@ class EngineRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnImage:
+    """A grey image that the user drew."""
+
+    pixels: str  # one byte for each pixel, in hexadecimal; the Lab's are 28x28
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Images that samples start from, with noise added."""
 
-    image: int | str  # index of the first of the model's test images, one for each sample; or a file, one for all
+    # Index of the first of the model's test images, one for each sample; or a file or a drawing, one for all.
+    image: int | str | DrawnImage
     t: float = 1.0  # noise level, 1e-4 to 1
     # Only this part of the image is generated: a text for each row, with "1" where pixels are generated and "0" where
     # they are kept. With a mask, all samples start from the first image.
@@ -103,13 +111,6 @@ class DatasetImage:
 
     dataset: str
     index: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnImage:
-    """An image that the user drew."""
-
-    pixels: str  # 784 bytes in hexadecimal
 
 
 @dataclass(frozen=True, slots=True)

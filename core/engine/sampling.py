@@ -15,7 +15,7 @@ from core.diffusion.editing import RESAMPLINGS, inpainting, unlabelled
 from core.diffusion.frames import to_uint8
 from core.diffusion.interpolation import INVERSION_STEPS, ddim_options, interpolate_images, interpolate_seeds
 from core.diffusion.sampling import SampleStep, merged, sample_batches
-from core.engine.protocol import Interpolation, SampleRequest, Start
+from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, Start
 from core.errors import MinidiffError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _from_images(
     labels_of: int | list[int] | None = labels
     if isinstance(start.image, str):
         images = read_image(start.image, config.info.shape)
+    elif isinstance(start.image, DrawnImage):
+        images = drawn(start.image, config.info.shape)
     else:
         found = test_images(start.image, n if start.mask is None else 1)
         images = found.images.float() / 255
@@ -109,6 +111,20 @@ def _between(model: LoadedModel, request: SampleRequest, ends: Interpolation, op
         steps = interpolate_images(model, a, b, n, count, labels=labels)
         return Plan(sampling, classes, steps, evaluations(sampling, path))
     raise MinidiffError(f"interpolate between two seeds or two image files, not between {ends.first} and {ends.last}")
+
+
+def drawn(image: DrawnImage, shape: tuple[int, int, int]) -> Tensor:
+    """A drawing as an image of the given shape, (1, C, H, W) in [0, 1].
+
+    Raises:
+        MinidiffError: It has another number of pixels.
+    """
+    channels, height, width = shape
+    pixels = bytearray.fromhex(image.pixels)
+    if len(pixels) != height * width:
+        raise MinidiffError(f"a drawn image needs {height * width} pixels, not {len(pixels)}; draw another")
+    values = torch.frombuffer(pixels, dtype=torch.uint8).reshape(1, 1, height, width)
+    return values.float().div(255).expand(1, channels, height, width)
 
 
 def _mask(rows: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from core.engine.lab import LabImage
 
 TEST_IMAGES = 1_000  # loaded from a dataset
-REQUEST_BYTES = 131_072  # of a line; the mask of a 256x256 image takes 66,000
+REQUEST_BYTES = 262_144  # of a line; a drawing of 256x256 pixels takes 132,000, and its mask 66,000
 MAX_IMAGES = 1_024  # per request; the UI requests 64 at most
 ALIVE_SECONDS = 1.0  # between two `Alive` messages
 
@@ -222,20 +222,15 @@ class EngineServer:
         return training
 
     def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
-        import torch
-
         from core.config.datasets import IMAGE_SIZE
         from core.engine.lab import LabImage
+        from core.engine.sampling import drawn
 
         if isinstance(image, DatasetImage):
             test = self._images(image.dataset, image.index, 1)
             label = int(test.labels[0])
             return LabImage(test.images[0].float() / 255, None if label < 0 else label)
-        pixels = bytearray.fromhex(image.pixels)
-        if len(pixels) != IMAGE_SIZE**2:
-            raise MinidiffError(f"a drawn image needs {IMAGE_SIZE**2} pixels, not {len(pixels)}")
-        drawn = torch.frombuffer(pixels, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE)
-        return LabImage(drawn.float()[None] / 255, None)
+        return LabImage(drawn(image, (1, IMAGE_SIZE, IMAGE_SIZE))[0], None)
 
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized

@@ -46,7 +46,7 @@ from core.engine.protocol import (
 from core.runs.trajectory import Denoising, Frame
 
 KERNEL = ((0.0, 1.0), (-1.0, 0.5))
-SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start=Start(7, 0.5))
+SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start=Start(DrawnImage("00ff"), 0.5, ("01", "10")))
 EVERY_REQUEST = [
     SAMPLE,
     NearestRequest(id=6, model="a", n=3, seed=2, start=Interpolation("a.png", "b.png")),

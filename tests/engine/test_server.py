@@ -144,20 +144,27 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MASK = ("0" * 6 + "1" * 6,) * 16  # the right half
 
 
-def test_it_starts_from_image_files_and_generates_the_masked_part(client: Client, colour: Path) -> None:
+def test_it_starts_from_files_and_drawings_and_generates_the_masked_part(client: Client, colour: Path) -> None:
     loaded, file = colour_model(), str(colour / "a.png")
     image = read_image(file, (3, 16, 12))
     request = SampleRequest(id=60, model=str(colour / "colour.safetensors"), device="cpu", n=2, steps=3, seed=5)
     half = torch.tensor([[cell == "1" for cell in row] for row in MASK])
     noisy = noised(loaded, image.expand(2, 3, 16, 12), 0.4, seed=5)
-    for start, expected, nfe in (
-        (Start(file, 0.4), sample(loaded, steps=3, seed=5, start=noisy, start_t=0.4, labels=-1), 3),
-        (Start(file, 1.0, MASK), inpaint(loaded, image, half, n=2, steps=3, seed=5), 11),
+    sketch = noised(loaded, torch.full((2, 3, 16, 12), 0.2), 0.7, seed=5)
+    for start, expected, nfe, clean in (
+        (Start(file, 0.4), sample(loaded, steps=3, seed=5, start=noisy, start_t=0.4, labels=-1), 3, to_uint8(image)),
+        (Start(file, 1.0, MASK), inpaint(loaded, image, half, n=2, steps=3, seed=5), 11, to_uint8(image)),
+        (
+            Start(DrawnImage("33" * 16 * 12), 0.7),
+            sample(loaded, steps=3, seed=5, start=sketch, start_t=0.7, labels=-1),
+            3,
+            b"\x33" * 16 * 12 * 3,
+        ),
     ):
         client.send(replace(request, start=start))
         info = client.until(SamplingInfo)
         assert (info.labels, info.nfe) == ((-1, -1), nfe)
-        assert info.start == to_uint8(image)
+        assert info.start == clean
         for frame in record(expected, model="", seed=5).frames:
             assert_same(client.until(SampledFrame).frame, frame)
         client.until(Done)
@@ -184,6 +191,7 @@ def test_it_interpolates_between_two_seeds_and_between_two_image_files(client: C
         (Start("missing.png", 0.5), "cannot read the image missing.png"),
         (Start("notes.txt", 0.5), "not an image"),
         (Start("a.png", 1.5), "start_t must lie in"),
+        (Start(DrawnImage("00"), 0.5), "a drawn image needs 192 pixels, not 1"),
         (Start("a.png", 1.0, ("01", "10")), "the mask has 2 rows of 2 pixels, but the model's images are 16x12"),
         (Start(0, 0.5), "does not say on which images"),
         (Interpolation(3, "a.png"), "between two seeds or two image files"),

@@ -26,7 +26,7 @@ from tui.lab.pixel_picker import PixelPicker
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
-from tui.screens.draw import DrawingCanvas, DrawScreen, MaskScreen
+from tui.screens.draw import DrawingCanvas, DrawScreen, MaskScreen, SketchScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lab import LabScreen
@@ -222,6 +222,16 @@ async def start(driver: AppDriver) -> None:
 async def interpolate(driver: AppDriver) -> None:
     await driver.press("i")
     assert isinstance(driver.app.screen, InterpolationDialog)
+    await driver.press("escape")
+
+
+@scene("sample", "sample.draw")
+async def sketch(driver: AppDriver) -> None:
+    screen = driver.app.screen
+    assert isinstance(screen, SampleScreen)
+    await driver.until(lambda: screen.bar.image_shape is not None, "the model is known")
+    await driver.press("w")
+    assert isinstance(driver.app.screen, SketchScreen)
     await driver.press("escape")
 
 

@@ -14,7 +14,7 @@ from textual.widgets import Input
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen, MaskScreen
+from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen, MaskScreen, SketchScreen
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.widgets.header import Header
@@ -243,3 +243,15 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         field.value = "0"
         await until(pilot, lambda: " of " in note.note, "the test image is shown")
         assert screen.subject.pixels is None
+
+
+async def test_an_image_larger_than_the_terminal_is_drawn_in_cells_of_several_pixels() -> None:
+    drawn: list[str | None] = []
+    app: App[None] = App()
+    async with app.run_test(size=TERMINAL) as pilot:
+        await app.push_screen(SketchScreen(None, (100, 120), Size(*TERMINAL)), drawn.append)
+        await pilot.press("space", "enter")
+    assert drawn[0] is not None
+    pixels = bytes.fromhex(drawn[0])
+    assert len(pixels) == 100 * 120
+    assert pixels.count(255) == pytest.approx(9, abs=3)

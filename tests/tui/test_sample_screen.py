@@ -518,7 +518,7 @@ async def test_samples_start_from_an_image_file_a_part_of_it_or_between_two_seed
     async with app.run_test(size=(120, 40)) as pilot:
         screen = screen_of(app)
         await pilot.press("m")
-        assert "start from first (t)" in notifications(app)[-1]
+        assert "start from first (t or w)" in notifications(app)[-1]
         await sample_tiny(app, pilot, steps=2, model="sprites")
         await choose(app, pilot, "t", image=str(tmp_path / "a.png"), amount="0.5")
         await until(pilot, lambda: finished(app, "from a.png at noise 0.5"), "the image is the start")
@@ -541,6 +541,12 @@ async def test_samples_start_from_an_image_file_a_part_of_it_or_between_two_seed
         await until(pilot, lambda: finished(app, "from a.png at noise 0.6"), "the mask is removed")
         await choose(app, pilot, "t", image="")
         await until(pilot, lambda: finished(app, "dpm2m") and not finished(app, "a.png"), "it starts from noise")
+        await pilot.press("w", "space", "enter")
+        await until(pilot, lambda: finished(app, "from a drawing at noise 0.6"), "the drawing is the start")
+        assert screen._start_image is not None
+        assert max(screen._start_image) == 255
+        await choose(app, pilot, "t", amount="0.3")
+        await until(pilot, lambda: finished(app, "from a drawing at noise 0.3"), "the noise level is another")
         await choose(app, pilot, "i", first="3", last="a seed")
         assert "a seed is neither a number" in str(app.screen.query_one("#message", Static).render())
         app.screen.query_one("#last", Input).value = "8"

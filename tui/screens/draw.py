@@ -224,6 +224,27 @@ class DrawScreen(CanvasScreen[str | None]):
         self.dismiss(self._canvas.ink.hex())
 
 
+class SketchScreen(CanvasScreen[str | None]):
+    """Draws an image of any size. Dismissed with its pixels, in hexadecimal, or with None if cancelled.
+
+    Args:
+        pixels: The drawing to edit, height * width bytes in hexadecimal; None for none.
+        shape: Height and width.
+        terminal: Size of the terminal, in cells. If the image does not fit, several pixels share one of the canvas.
+    """
+
+    HEADING = "Draw an image with arrow keys or mouse"
+
+    def __init__(self, pixels: str | None, shape: tuple[int, int], terminal: Size) -> None:
+        self._cells = Cells(shape, terminal)
+        ink = bytes(self._cells.shared(bytes.fromhex(pixels) if pixels else bytes(shape[0] * shape[1])))
+        super().__init__(DrawingCanvas(ink, self._cells.rows, self._cells.columns))
+
+    def action_take(self) -> None:
+        """Accept the drawing."""
+        self.dismiss(bytes(self._cells.spread(self._canvas.ink)).hex())
+
+
 class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
     """Draws a mask over an image. Dismissed with the mask, or with None if cancelled.
 
@@ -231,30 +252,43 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
         image: uint8 pixels of shape (height, width, channels).
         shape: Height, width and channels.
         mask: The mask to edit, as in `core.engine.protocol.Start`; empty for none.
-        terminal: Size of the terminal, in cells. Where the image does not fit, several pixels share a cell of the mask.
+        terminal: As for `SketchScreen`.
     """
 
     HEADING = "Draw over what to generate"
 
     def __init__(self, image: bytes, shape: tuple[int, int, int], mask: tuple[str, ...], terminal: Size) -> None:
-        height, width, channels = self._shape = shape
-        room = max(1, terminal.width - BORDER[0]), max(1, 2 * (terminal.height - BORDER[1]))
-        share = max(1, -(-width // room[0]), -(-height // room[1]))  # pixels of the image in one of the canvas
-        rows, columns = -(-height // share), -(-width // share)
-        if share > 1:
-            image = shrink(image, height, width, rows, columns, channels)
-        ink = bytes(
-            255 * (mask[-(-row * height // rows)][-(-column * width // columns)] == "1") if mask else 0
-            for row, column in product(range(rows), range(columns))
-        )
-        super().__init__(MaskCanvas(image, ink, rows, columns, channels))
+        height, width, channels = shape
+        cells = self._cells = Cells((height, width), terminal)
+        if (cells.rows, cells.columns) != (height, width):
+            image = shrink(image, height, width, cells.rows, cells.columns, channels)
+        marks = [255 * (mark == "1") for mark in "".join(mask)] or bytes(height * width)
+        ink = bytes(cells.shared(marks))
+        super().__init__(MaskCanvas(image, ink, cells.rows, cells.columns, channels))
 
     def action_take(self) -> None:
         """Accept the mask; it is empty if nothing was drawn."""
-        height, width, _ = self._shape
-        (columns, rows), ink = self._canvas.resolution, self._canvas.ink
-        mask = tuple(
-            "".join("01"[ink[y * rows // height * columns + x * columns // width] > 0] for x in range(width))
-            for y in range(height)
-        )
-        self.dismiss(mask if any(ink) else ())
+        marks = "".join("01"[ink > 0] for ink in self._cells.spread(self._canvas.ink))
+        width = self._cells.width
+        mask = tuple(marks[start : start + width] for start in range(0, len(marks), width))
+        self.dismiss(mask if any(self._canvas.ink) else ())
+
+
+class Cells:
+    """The canvas of an image: its pixels, or, if they do not fit into the terminal, cells of several pixels."""
+
+    def __init__(self, shape: tuple[int, int], terminal: Size) -> None:
+        self.height, self.width = shape
+        room = max(1, terminal.width - BORDER[0]), max(1, 2 * (terminal.height - BORDER[1]))
+        share = max(1, -(-self.width // room[0]), -(-self.height // room[1]))
+        self.rows, self.columns = -(-self.height // share), -(-self.width // share)
+
+    def shared(self, pixels: Sequence[int]) -> Iterator[int]:
+        """The first pixel of each cell."""
+        for row, column in product(range(self.rows), range(self.columns)):
+            yield pixels[-(-row * self.height // self.rows) * self.width - (-column * self.width // self.columns)]
+
+    def spread(self, cells: Sequence[int]) -> Iterator[int]:
+        """The cell of each pixel."""
+        for y, x in product(range(self.height), range(self.width)):
+            yield cells[y * self.rows // self.height * self.columns + x * self.columns // self.width]

@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from core.engine.protocol import Interpolation, SampleRequest, Start
+from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, Start
 from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
@@ -25,7 +25,7 @@ from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
-from tui.screens.draw import MaskScreen
+from tui.screens.draw import MaskScreen, SketchScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.nearest import NearestScreen
 from tui.screens.playback import Playback
@@ -52,7 +52,9 @@ class SampleScreen(Playback):
         "clean images. Each step moves the state towards the prediction.\n"
         "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
         "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "
-        "disabled."
+        "disabled.\n"
+        "Samples can also start from an image file (t) or a drawing (w), keep the part of it that you do not draw over "
+        "(m), or lie between two seeds or images (i)."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "sample")
@@ -341,11 +343,30 @@ class SampleScreen(Playback):
             self._start = None if start == "noise" else start
             await self.action_sample()
 
+    async def action_draw(self) -> None:
+        """Draw an image to start from, or edit the one that was drawn."""
+        await self._update_controls()
+        shape = self.bar.image_shape
+        if shape is None:
+            self.notify("the model's images are not known yet; try again after the first sample", severity="error")
+            return
+        start, pixels, level = self._start, None, NOISE_LEVEL
+        if isinstance(start, Start) and start.mask is None:
+            level = start.t
+            if isinstance(start.image, DrawnImage) and len(start.image.pixels) == 2 * shape[0] * shape[1]:
+                pixels = start.image.pixels
+        self.timeline.pause()
+        await self.app.push_screen(SketchScreen(pixels, shape, self.app.size), partial(self._start_from_drawing, level))
+
+    async def _start_from_drawing(self, t: float, pixels: str | None) -> None:
+        if pixels is not None:
+            await self._start_from(Start(DrawnImage(pixels), t))
+
     async def action_mask(self) -> None:
         """Draw over the start image."""
         start, image, denoising = self._start, self._start_image, self._shown
         if not isinstance(start, Start) or image is None or denoising is None:
-            self.notify("choose an image to start from first (t), then draw over it", severity="error")
+            self.notify("choose or draw an image to start from first (t or w), then draw over it", severity="error")
             return
         self.timeline.pause()
         shape = denoising.height, denoising.width, denoising.channels

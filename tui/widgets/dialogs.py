@@ -12,7 +12,7 @@ from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
 from core.config.sampling import MIN_NOISE_LEVEL
-from core.engine.protocol import Interpolation, Start
+from core.engine.protocol import DrawnImage, Interpolation, Start
 from core.errors import MinidiffError
 from core.text import sanitize
 from tui.widgets.modal import Modal
@@ -20,6 +20,7 @@ from tui.widgets.modal import Modal
 MAX_PATH = 4096  # characters
 TEST_IMAGES = 1_000  # that the engine loads
 MAX_SEED = 2**63 - 1
+DRAWING = "drawing"  # stands for a drawing in a field
 NOISE_LEVEL = 0.6  # suggested for an image to start from
 
 
@@ -179,20 +180,24 @@ class StartDialog(FieldsDialog["Start | Literal['noise'] | None"]):
 
     QUESTION = "Start from an image with added noise"
     FIELDS: ClassVar[dict[str, str]] = {"image": "Image", "amount": "Noise level"}
-    HELP_LINE = (
-        f"A test image, 0 to {TEST_IMAGES - 1}, or a file; empty: only noise. Then m draws a mask over the image."
-    )
+    HELP_LINE = f"A test image, 0 to {TEST_IMAGES - 1}, or a file; empty: only noise. w draws one; m masks a part."
 
     def __init__(self, start: Start | None) -> None:
         self._start = start
         level = NOISE_LEVEL if start is None else start.t
-        super().__init__(image="" if start is None else str(start.image), amount=f"{level:g}")
+        image = "" if start is None else DRAWING if isinstance(start.image, DrawnImage) else str(start.image)
+        super().__init__(image=image, amount=f"{level:g}")
 
     def read(self) -> Start | Literal["noise"]:
         """Return the start; a mask is kept with its image."""
         if not self.value("image"):
             return "noise"
-        image = self.number_or_file("image", "test image", TEST_IMAGES - 1)
+        start = self._start
+        image: int | str | DrawnImage
+        if start is not None and isinstance(start.image, DrawnImage) and self.value("image") == DRAWING:
+            image = start.image
+        else:
+            image = self.number_or_file("image", "test image", TEST_IMAGES - 1)
         try:
             t = float(self.value("amount"))
         except ValueError:
@@ -200,8 +205,7 @@ class StartDialog(FieldsDialog["Start | Literal['noise'] | None"]):
         if not MIN_NOISE_LEVEL <= t <= 1:
             found = sanitize(self.value("amount")) or "nothing"
             raise self.invalid("amount", f"noise level must be from {MIN_NOISE_LEVEL:g} to 1, not {found}")
-        same = self._start is not None and self._start.image == image
-        return Start(image, t, self._start.mask if self._start is not None and same else None)
+        return Start(image, t, start.mask if start is not None and start.image == image else None)
 
 
 class InterpolationDialog(FieldsDialog["Interpolation | Literal['noise'] | None"]):
@@ -237,5 +241,7 @@ def describe_start(start: Start | Interpolation | None) -> str:
     return ""
 
 
-def _name(image: int | str) -> str:
+def _name(image: int | str | DrawnImage) -> str:
+    if isinstance(image, DrawnImage):
+        return "a drawing"
     return f"test image {image}" if isinstance(image, int) else sanitize(os.path.basename(image))
