@@ -8,6 +8,9 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before torch is imported, also in child processes: two tests run at a time, and threads spin while they wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from repository import REPOSITORY
 

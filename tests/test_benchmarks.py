@@ -105,3 +105,9 @@ def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_low
             assert operations[0] > both  # Muon's matrix multiplications are expensive for such a small batch
         else:
             assert operations[0] == pytest.approx(both, rel=0.1)
+
+
+def test_the_folder_benchmark_prints_the_time_of_two_starts_and_the_peak_memory() -> None:
+    rows = cells(run("prepare_folder.py", "--quick"), "")
+    assert [row[0] for row in rows[2:]] == ["first start", "second start", "peak memory"]
+    assert all(float(row[2].split()[0]) > 0 for row in rows[2:])

@@ -17,10 +17,11 @@ from cyclopts.config import Env
 
 from core import __version__
 from core.cli import launch
+from core.config.architecture import is_custom
 from core.config.legacy import check_environment
 from core.config.sampling import SamplingOptions, class_label
 from core.config.training import TrackerName, TrainConfig, option_fields
-from core.errors import MinidiffError, RunError
+from core.errors import ConfigError, MinidiffError, RunError
 from core.generators import WithResult
 from core.runs import directory, launcher
 from core.runs.events import Event, Failed, Finished, Stopped
@@ -33,6 +34,8 @@ from core.text import memory_size, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from core.models.custom import Network
 
 STOP_SECONDS = 60.0  # for a trainer to finish its step and write a checkpoint
 POLL_SECONDS = 0.1
@@ -52,6 +55,10 @@ Label = Annotated[
 Steps = Annotated[int | None, Parameter(help="sampling steps; default: depends on the model")]
 Options = Annotated[SamplingOptions | None, Parameter(name="*")]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:N or mps")]
+OwnNetwork = Annotated[
+    str | None,
+    Parameter(name="--model", help="module:Class of a network of your own that the run was trained with; imported"),
+]
 EDITING = Group.create_ordered("Editing")
 
 
@@ -90,22 +97,27 @@ def train(
     """
     check_environment()
     values = {name: getattr(config, name) for name in config.model_fields_set}
+    by_flag = "model" in values
     if config_file is not None:
         base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
         values = {**{name: getattr(base, name) for name in base.model_fields_set}, **values}
     values["root"] = directory.root_directory(values.get("root"))
     config = TrainConfig(**values)
     launcher.check_processes(config.nproc)
+    network = config.model if is_custom(config.model) else None
+    if network and not by_flag:
+        raise ConfigError(f"model: {config_file} names {network}, which is imported only for --model {network}")
+    net = _import_network(network)
     if detach:
-        return launch.detach(create_run(config))
+        return launch.detach(create_run(config), network=network)
     if config.nproc > 1 and not launcher.rank_info().launcher:
         with Interrupts() as interrupts:
-            return _follow(launch.launch_and_follow(create_run(config), interrupts))
+            return _follow(launch.launch_and_follow(create_run(config), interrupts, network=network))
     with loading():
         from core.training.api import train as start_training
 
     with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
-        return _follow(start_training(config, interrupts=interrupts))
+        return _follow(start_training(config, net=net, interrupts=interrupts))
 
 
 @app.command
@@ -118,6 +130,7 @@ def resume(
     epochs: Annotated[int | None, Parameter(help="new total number of epochs; also extends a finished run")] = None,
     nproc: Annotated[int | None, Parameter(help="number of training processes; default: as before")] = None,
     force: Annotated[bool, Parameter(negative=(), help="resume even if the lock names another host")] = False,
+    network: OwnNetwork = None,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
 ) -> int:
     """Resume a run from its last checkpoint, or train it for more epochs."""
@@ -127,6 +140,7 @@ def resume(
         if note:
             print(note, file=sys.stderr)
         options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
+        options["network"] = network
         if detach:
             return launch.detach(path, **options)
         if processes > 1:
@@ -135,8 +149,9 @@ def resume(
     with loading():
         from core.training.api import resume as resume_training
 
+    net = _import_network(network)
     with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
-        return _follow(resume_training(path, device=device, force=force, epochs=epochs, interrupts=interrupts))
+        return _follow(resume_training(path, device=device, force=force, epochs=epochs, net=net, interrupts=interrupts))
 
 
 @app.command
@@ -211,6 +226,7 @@ def sample(
     mix: Annotated[
         tuple[str, ...] | None, Parameter(group=EDITING, help="classes with weights, such as 3:0.5 8:0.5")
     ] = None,
+    network: OwnNetwork = None,
     root: Root = None,
 ) -> None:
     """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder.
@@ -235,7 +251,7 @@ def sample(
         if path is not None:
             images.check_output(path, formats)
     file = find_model(model, directory.root_directory(root))
-    loaded = load_model(file, device)
+    loaded = load_model(file, device, net=_import_network(network))
     weights = "EMA" if loaded.config.ema else "online"
     details = "of diffusers" if loaded.schedule else f"step {loaded.step:,}, {weights} weights"
     print(sanitize(f"sampling from {loaded.name}: {file}, {details}"))
@@ -273,6 +289,7 @@ def eval_(
     data_root: Annotated[Path | None, Parameter(help="folder with the dataset's files")] = None,
     limit: Annotated[int | None, Parameter(help="use only the first images of each split")] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    network: OwnNetwork = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -282,7 +299,7 @@ def eval_(
         from core.diffusion.loaded_model import load_model
         from core.evaluation.scores import evaluate
 
-    loaded = load_model(model, device, root)
+    loaded = load_model(model, device, root, net=_import_network(network))
     events = evaluate(
         loaded,
         n,
@@ -431,6 +448,16 @@ def download(
         _print_json({"dataset": located.name, "directory": str(located.directory), "sha256": sha256})
     else:
         print(f"{located.name} is in {located.directory}")
+
+
+def _import_network(name: str | None) -> Network | None:
+    """Import a network of the user's own, named by --model."""
+    if name is None:
+        return None
+    with loading():
+        from core.models.custom import import_network
+
+    return import_network(name)
 
 
 def _follow(events: Generator[Event, None, None]) -> int:

@@ -27,6 +27,7 @@ def detach(
     force: bool = False,
     processes: int | None = None,
     epochs: int | None = None,
+    network: str | None = None,
 ) -> int:
     """Launch a trainer and wait until training starts.
 
@@ -34,7 +35,7 @@ def detach(
         RunError: the trainer could not be started, or exited with an error, which the message contains.
     """
     log_start = _log_length(path)
-    trainer = launch(path, device=device, force=force, processes=processes, epochs=epochs)
+    trainer = launch(path, device=device, force=force, processes=processes, epochs=epochs, network=network)
     deadline = time.monotonic() + START_SECONDS
     running = (Status.RUNNING, Status.PAUSED)
     while not _holds(path, trainer.pid) or run_status(path) not in running:
@@ -60,6 +61,7 @@ def launch_and_follow(
     force: bool = False,
     processes: int | None = None,
     epochs: int | None = None,
+    network: str | None = None,
 ) -> Generator[Event, None, None]:
     """Train in several processes, and yield their events until they exit. A signal stops them after a checkpoint.
 
@@ -70,6 +72,7 @@ def launch_and_follow(
         force: resume even if the lock names another host.
         processes: number of processes; default: that in the run's config.
         epochs: new total number of epochs.
+        network: the user's own, `module:Class`, which they may import.
 
     Raises:
         RunError: they could not be started, or exited with an error that is not in the run's log.
@@ -78,7 +81,7 @@ def launch_and_follow(
     log = LogTail(path / directory.EVENTS)
     log.read()
     log_start = _log_length(path)
-    trainers = launch(path, device=device, force=force, processes=processes, epochs=epochs)
+    trainers = launch(path, device=device, force=force, processes=processes, epochs=epochs, network=network)
     last, stopping = None, False
     try:
         exited = False

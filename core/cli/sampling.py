@@ -80,7 +80,7 @@ def generate(
         _check_count(n, GRID_BYTES // math.prod(shape), f"a grid of {n:,} images", "; or write files with --output-dir")
     batches = edited_batches(model, n, seed, editing, **options)
     if every_step:
-        denoising = record(merged(batches), model=model.name, seed=seed)
+        denoising = record(merged(batches), model=model.name, seed=seed, characters=model.config.characters)
         _write_files(output_dir, denoising.frames[-1].x, shape, 0)
         return denoising
     frames: list[Frame] = []
@@ -99,7 +99,8 @@ def generate(
         return None
     channels, height, width = shape
     whole = dataclasses.replace(frames[-1], x=b"".join(frame.x for frame in frames))
-    return Denoising(model.name, seed, whole.index, n, height, width, (whole,), channels)
+    characters = model.config.characters
+    return Denoising(model.name, seed, whole.index, n, height, width, (whole,), channels, characters)
 
 
 def edited_batches(model: LoadedModel, n: int, seed: int, editing: Editing, **options: Any) -> Batches:
@@ -172,9 +173,12 @@ def _weights(mix: tuple[str, ...], model: LoadedModel) -> dict[int, float]:
     """Weights by class, from texts such as "3:0.5"."""
     pairs = [text.rpartition(":") for text in mix]
     try:
-        return {class_label(name, model.config.info): float(weight) for name, _, weight in pairs}
+        weights = [float(weight) for _, colon, weight in pairs if colon]
     except ValueError:
-        raise MinidiffError(f"--mix needs classes with weights, such as 3:0.5 8:0.5, not {' '.join(mix)}") from None
+        weights = []
+    if len(weights) < len(pairs):
+        raise MinidiffError(f"--mix needs classes with weights, such as 3:0.5 8:0.5, not {' '.join(mix)}")
+    return {class_label(name, model.config.info): weight for (name, _, _), weight in zip(pairs, weights, strict=True)}
 
 
 def _check_count(n: int, maximum: int, what: str, advice: str = "") -> None:

@@ -7,12 +7,18 @@ from typing import Any, Literal
 from core.config.datasets import DatasetInfo
 
 ModelName = Literal["patch_unet", "basic_unet", "unet2d"]
+CUSTOM_PATTERN = r"[^\W\d][\w.]{0,100}:[^\W\d][\w.]{0,100}"  # module:Class of a network of the user's own
 SizeName = Literal["tiny", "small", "base", "large"]
 WIDTHS: dict[str, int] = {"tiny": 32, "small": 48, "base": 64, "large": 96}  # of patch_unet's finest level
 CHANNELS = (32, 64, 64)  # of basic_unet and unet2d
 NORM_GROUPS = 32  # of GroupNorm in diffusers' UNet2DModel
 MAX_LEVELS = 6
 FINEST, COARSEST = 32, 8  # longest side of patch_unet's first level, and of its last, in patches
+
+
+def is_custom(model: str) -> bool:
+    """Whether a model is a network of the user's own, `module:Class`."""
+    return ":" in model
 
 
 def patch_size(info: DatasetInfo) -> int:
@@ -53,6 +59,8 @@ def check_channels(model: str, channels: tuple[int, ...]) -> None:
     Raises:
         ValueError: The network does not support them.
     """
+    if is_custom(model):
+        raise ValueError(f"channels: {model} is a network of your own; leave channels out")
     if not 1 <= len(channels) <= MAX_LEVELS or not all(1 <= width <= 4096 for width in channels):
         raise ValueError(
             f"channels: 1 to {MAX_LEVELS} levels of 1 to 4096 channels are supported, not {list(channels)}"
@@ -64,14 +72,14 @@ def check_channels(model: str, channels: tuple[int, ...]) -> None:
 
 
 def check_image_size(model: str, channels: tuple[int, ...] | None, info: DatasetInfo) -> None:
-    """Check that a network accepts the image size; patch_unet accepts all.
+    """Check that a network accepts the image size; patch_unet accepts all, and a network of the user's own is called.
 
     Raises:
         ValueError: It does not; the message names the nearest sizes that it accepts.
     """
     levels = len(channels or CHANNELS)
     multiple = 2 ** (levels - 1)
-    if model == "patch_unet" or not (info.height % multiple or info.width % multiple):
+    if model == "patch_unet" or is_custom(model) or not (info.height % multiple or info.width % multiple):
         return
     low, high = (
         tuple(max(multiple, (side + up) // multiple * multiple) for side in (info.height, info.width))

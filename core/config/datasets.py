@@ -72,7 +72,7 @@ def is_path(dataset: str) -> bool:
     return os.sep in dataset or dataset.startswith(("~", "."))
 
 
-UNMIRRORED = ("auto", "mnist", "kmnist", "glyphs")  # datasets of characters, which mirroring would make wrong
+CHARACTERS = ("auto", "mnist", "kmnist", "glyphs")  # datasets of light characters on black
 DIGITS = DatasetInfo()
 _FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")

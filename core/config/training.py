@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from core.config.architecture import ModelName, SizeName, check_channels, check_image_size, model_options
-from core.config.datasets import INFO, MAX_SIDE, MIN_SIDE, UNMIRRORED, DatasetInfo, ImageOptions, is_path
+from core.config.architecture import (
+    CUSTOM_PATTERN,
+    ModelName,
+    SizeName,
+    check_channels,
+    check_image_size,
+    is_custom,
+    model_options,
+)
+from core.config.datasets import CHARACTERS, INFO, MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions, is_path
 from core.config.legacy import OPTIONS, upgrade
 from core.errors import ConfigError, hint
 from core.system.safe_io import NAME_PATTERN, read_toml
@@ -61,6 +69,9 @@ MAX_COUNT = 1_000_000_000  # of images, steps or epochs
 DEVICE_PATTERN = r"(auto|cpu|mps|cuda(:[0-9]{1,4})?)"
 
 
+CustomName = Annotated[str, Field(pattern=f"^{CUSTOM_PATTERN}$")]
+
+
 def _option(default: Any, group: str, description: str, **limits: Any) -> Any:
     return Field(default=default, description=description, json_schema_extra={"group": group}, **limits)
 
@@ -99,7 +110,9 @@ class TrainConfig(BaseModel):
     strict: bool = _option(False, "Data", "fail if an image cannot be read, instead of skipping it")
     flip: bool = _option(False, "Data", "mirror training images at random, left to right")
     augment_shift: int = _option(0, "Data", "shift training images at random by up to this many pixels", ge=0, le=4)
-    model: ModelName = _option("patch_unet", "Model", "network architecture")
+    model: ModelName | CustomName = _option(
+        "patch_unet", "Model", "network architecture; on the command line also your own, as module:Class"
+    )
     size: SizeName | None = _option(None, "Model", "width of patch_unet: tiny to large; default: small")
     channels: tuple[int, ...] | None = _option(None, "Model", "channels per level; default: the network's own")
     layers_per_block: int | None = _option(
@@ -119,12 +132,16 @@ class TrainConfig(BaseModel):
     lr_schedule: LrScheduleName = _option(
         "linear", "Training", "learning rate after the warmup: constant, or linear decay to 0"
     )
+    clip_grad_norm: float | None = _option(
+        None, "Training", "scale gradients down to this norm; default: no limit", gt=0
+    )
     weight_decay: float = _option(0.01, "Training", "weight decay (adamw and muon)", ge=0, le=1)
     ema: float = _option(0.1, "Training", "EMA of the weights over this fraction of the past steps; 0: off", ge=0, le=1)
     eval_every: int = _option(0, "Training", "epochs between evaluations of samples; 0: off", ge=0, le=MAX_COUNT)
     max_skipped: int = _option(
         20, "Training", "consecutive steps without a finite loss after which the run fails", ge=1, le=MAX_COUNT
     )
+    init_from: str | None = _option(None, "Training", "run or weights file to start from, for fine-tuning")
     seed: int = _option(0, "Training", "random seed", ge=0, lt=2**63)
     device: str = _option("auto", "Machine", "auto, cpu, cuda, cuda:N or mps", pattern=f"^{DEVICE_PATTERN}$")
     threads: int | None = _option(None, "Machine", "CPU threads; default: torch's", ge=1, le=1024)
@@ -187,6 +204,8 @@ class TrainConfig(BaseModel):
         preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
         if values.get("model") == "basic_unet":
             preset = {"time_conditioning": False, "class_conditional": False, **preset}  # unsupported by the network
+        if is_custom(str(values.get("model"))):
+            preset = {**preset, "channels_last": False, "compile": False}  # which not every network supports
         return {**preset, **values}
 
     @model_validator(mode="after")
@@ -212,7 +231,8 @@ class TrainConfig(BaseModel):
                 "--no-class-conditional"
             )
         if self.size is not None and self.model != "patch_unet":
-            raise ValueError(f"size: {self.model} uses channels instead; leave size out or use patch_unet")
+            instead = "is a network of your own" if is_custom(self.model) else "uses channels instead"
+            raise ValueError(f"size: {self.model} {instead}; leave size out or use patch_unet")
         if self.channels is not None:
             check_channels(self.model, self.channels)
         self._check_image_options()
@@ -229,7 +249,7 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"dataset: {self.dataset} has fixed images; leave out image_mode, image_size, resize and strict"
             )
-        if self.flip and self.dataset in UNMIRRORED:
+        if self.flip and self.dataset in CHARACTERS:
             raise ValueError(f"flip: mirrored characters are wrong; leave it out for {self.dataset}")
         size = self.image_size
         if size is not None and not (1 <= len(size) <= 2 and all(MIN_SIDE <= side <= MAX_SIDE for side in size)):
@@ -257,6 +277,11 @@ class TrainConfig(BaseModel):
         if self.dataset not in INFO:
             raise ConfigError(f"the shape of the images in {self.dataset} is unknown; train on them first")
         return INFO[self.dataset]
+
+    @property
+    def characters(self) -> bool:
+        """Whether the images are light characters on black, which is only known of built-in datasets."""
+        return self.dataset in CHARACTERS and self.dataset_info is None
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -315,6 +340,10 @@ def _describe_error(error: ValidationError) -> str:
         return f"there is no option {option}; {hint(option, option_fields(), otherwise='options are')}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
+    if option == "model":
+        found = _format_value(value)
+        guess = hint(found, get_args(ModelName), otherwise="choose one of:")
+        return f"model: {found} is not a network, nor module:Class of your own; {guess}"
     if option == "device":
         return f"device: must be auto, cpu, cuda, cuda:N or mps, not {_format_value(value, repr)}"
     if option == "name":

@@ -1,4 +1,4 @@
-"""Datasets: IDX and CIFAR-10 files and their download, the drawn `glyphs` and `sprites`, and random shifts of images.
+"""Datasets: published files and their download, drawn `glyphs` and `sprites`, the user's own images, and augmentation.
 
 It may import `core.compute` and what is below it.
 """

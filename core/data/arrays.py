@@ -67,8 +67,9 @@ def _to_image(pixels: NDArray[np.uint8]) -> Image.Image:
 def read_arrays(path: Path) -> tuple[dict[str, ArrayImages], tuple[str, ...]]:
     """The splits of a file, by name ("" if it has no splits), and the class names.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W): uint8, uint16, booleans, or floating point in [0, 1], [-1, 1] or
-    [0, 255]. Names in the file: images and labels (or x and y), x_train, y_train, x_test and y_test, and class_names.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W): uint8, booleans, uint16 (a value above 255 means a range
+    of 65,535), floating point in [0, 1] or [-1, 1], or other numbers in [0, 255]. Names in the file: images and labels
+    (or x and y), x_train, y_train, x_test and y_test, and class_names.
 
     Raises:
         DatasetError: The file is damaged, or its images or labels have another shape or unknown values.
@@ -169,16 +170,21 @@ def _conversion(path: Path, values: Values) -> Callable[[Values], NDArray[np.uin
     Raises:
         DatasetError: Their range is unknown.
     """
-    if values.dtype == np.uint8:
-        return lambda part: np.ascontiguousarray(part)
     if values.dtype == np.bool_:
         return lambda part: part.astype(np.uint8) * 255
-    if values.dtype == np.uint16:
-        return lambda part: ((part.astype(np.uint32) + SIXTEEN_BIT // 2) // SIXTEEN_BIT).astype(np.uint8)
     parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)] or [np.zeros(1)]
     low = min(float(np.min(part)) for part in parts) if values.dtype.kind in "iuf" else float("nan")
     high = max(float(np.max(part)) for part in parts) if values.dtype.kind in "iuf" else float("nan")
     is_float = values.dtype.kind == "f"
+    if len(values) and not is_float and 0 <= low <= high <= 1:
+        raise DatasetError(
+            f"{path} has {values.dtype} values from {low:g} to {high:g}, which are black; multiply them by 255, or "
+            "save booleans"
+        )
+    if values.dtype == np.uint8:
+        return lambda part: np.ascontiguousarray(part)
+    if values.dtype == np.uint16 and high > 255:
+        return lambda part: ((part.astype(np.uint32) + SIXTEEN_BIT // 2) // SIXTEEN_BIT).astype(np.uint8)
     if is_float and 0 <= low <= high <= 1:
         scale, offset = 255.0, 0.0
     elif is_float and -1 <= low <= high <= 1:

@@ -28,18 +28,19 @@ class ImageFile(NamedTuple):
 def list_images(root: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     """The images below `root`, in order of their paths, and the class names, in order of their labels.
 
-    Each folder in `root` is a class, with all images below it. Two folders such as train and test (or val) are the
-    splits. A folder that contains nothing but one folder stands for that folder. Without folders there are no classes.
-    Hidden files and files without the suffix of an image are ignored.
+    Each folder in `root` is a class, with all images below it. Folders such as train and test (or val, or both) are the
+    splits, if there are no other folders with images. A folder that contains nothing but one folder stands for that
+    folder. Without folders there are no classes. Hidden files and files without the suffix of an image are ignored.
 
     Raises:
         DatasetError: There are no images, images beside class folders, or too many classes.
     """
     root = _descend(root)
-    folders = _folders(root)
-    splits = [SPLITS.get(folder.name.lower(), "") for folder in folders]
-    if sorted(splits) == ["test", "train"] and not _images(root):
-        parts = [(split, _class_folders(folder), folder) for split, folder in zip(splits, folders, strict=True)]
+    splits = {folder: SPLITS.get(folder.name.lower(), "") for folder in _folders(root)}
+    if {"train", "test"} <= set(splits.values()):
+        splits = {folder: split for folder, split in splits.items() if next(_images_below(folder), None)}
+    if set(splits.values()) == {"train", "test"} and not _images(root):
+        parts = [(split, _class_folders(folder), folder) for folder, split in splits.items()]
     else:
         parts = [("", _class_folders(root), root)]
     names = sorted({name for _, classes, _ in parts for name in classes})
@@ -88,7 +89,7 @@ def _class_folders(root: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
     """What a folder contains, without hidden entries, in order of name."""
     try:
         with os.scandir(folder) as entries:
@@ -106,14 +107,17 @@ def _images(folder: Path) -> list[str]:
     return [entry.path for entry in _entries(folder) if _is_image(entry.name) and entry.is_file()]
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(parent, name) for name in names if _is_image(name))
+def _images_below(folder: str | Path) -> Iterator[str]:
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):  # a link may lead back here
+            yield from _images_below(entry.path)
+        elif _is_image(entry.name):
+            yield entry.path
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in SUFFIXES
 
 
 def _contents(root: Path) -> str:

@@ -60,7 +60,7 @@ def inpaint(
     Raises:
         MinidiffError: As for `sample`; or the mask has the wrong shape or values other than 0 and 1.
 
-    Source: Lugmayr et al. 2022 (RePaint), algorithm 1; the replacement of the known part is from Song et al. 2021,
+    Source: Lugmayr et al. 2022 (RePaint); the replacement of the known part is from Song et al. 2021,
         appendix I.2.
     """
     loaded = as_loaded(model)
@@ -96,7 +96,7 @@ def sample_with_loss(
     Raises:
         MinidiffError: As for `sample`; or the loss is not a differentiable tensor of shape (B,).
 
-    Source: Bansal et al. 2023 (universal guidance), equation 6, with s(t) = scale sigma(t). For normally distributed
+    Source: Bansal et al. 2023 (forward universal guidance), with s(t) = scale sigma(t). For normally distributed
         data and a linear loss the density above is exact.
     """
     return merged(
@@ -124,7 +124,7 @@ def mix_classes(
     Raises:
         MinidiffError: As for `sample`; or a class is not one of the model's.
 
-    Source: Liu et al. 2022 (composable diffusion), algorithm 1.
+    Source: Liu et al. 2022 (composable diffusion, conjunction).
     """
     loaded = as_loaded(model)
     edit = class_mix(loaded, weights)
@@ -199,7 +199,7 @@ def class_mix(model: LoadedModel, weights: Mapping[int, float]) -> Edit:
 
 
 def repaint(sampler: Sampler, x_0: Tensor, m: Tensor, U: int) -> Sampler:  # noqa: N803 - the paper's letter
-    """RePaint, Lugmayr et al. 2022, algorithm 1, with one step of `sampler` as the reverse step.
+    """RePaint, Lugmayr et al. 2022, with one step of `sampler` as the reverse step.
 
     Args:
         sampler: Any sampler that can take a single step, from t to t_next.
@@ -232,7 +232,7 @@ def repaint(sampler: Sampler, x_0: Tensor, m: Tensor, U: int) -> Sampler:  # noq
 
 @dataclass(frozen=True, kw_only=True)
 class LossGuided(Denoiser):
-    """A denoiser whose noise is moved up the gradient of a loss. Bansal et al. 2023, equation 6."""
+    """A denoiser whose noise is moved up the gradient of a loss. Bansal et al. 2023."""
 
     loss: GuidanceLoss
     scale: float
@@ -264,7 +264,7 @@ class LossGuided(Denoiser):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMix(Denoiser):
-    """A denoiser for several classes at once. Liu et al. 2022, algorithm 1."""
+    """A denoiser for several classes at once. Liu et al. 2022."""
 
     mix: tuple[tuple[int, float], ...]  # class and weight
 

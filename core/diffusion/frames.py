@@ -60,7 +60,9 @@ def to_frame(step: SampleStep, classify: Classify | None = None) -> Frame:
     return Frame(step.index, step.t, to_uint8(step.x), to_bytes(prediction), classes)
 
 
-def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Classify | None = None) -> Denoising:
+def record(
+    steps: Iterable[SampleStep], *, model: str, seed: int, classify: Classify | None = None, characters: bool = True
+) -> Denoising:
     """Run a sampler to its end and keep all steps as uint8.
 
     Args:
@@ -68,6 +70,7 @@ def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Clas
         model: Name of the model, to be stored.
         seed: Seed of the sampling, to be stored.
         classify: If given, adds the class of each prediction.
+        characters: Whether grey images are light characters on black, which exports show as dark on white.
 
     Raises:
         MinidiffError: There is no step.
@@ -80,4 +83,4 @@ def record(steps: Iterable[SampleStep], *, model: str, seed: int, classify: Clas
     if shape is None:
         raise MinidiffError("there is nothing to record: the sampler yielded no step")
     n, channels, height, width = shape
-    return Denoising(model, seed, len(frames) - 1, n, height, width, tuple(frames), channels)
+    return Denoising(model, seed, len(frames) - 1, n, height, width, tuple(frames), channels, characters)

@@ -51,7 +51,7 @@ def interpolate_seeds(
     Raises:
         MinidiffError: As for `sample`.
 
-    Source: Song et al. 2021 (DDIM), section 5.3 and appendix D.5.
+    Source: Song et al. 2021 (DDIM), section 5.3.
     """
     loaded, n = as_loaded(model), _checked_count(n)
     noise = slerp(loaded.noise(1, seed_a), loaded.noise(1, seed_b), n, loaded.path.noise_mean)
@@ -167,7 +167,7 @@ def slerp(a: Tensor, b: Tensor, n: int, mean: float = 0.0) -> Tensor:
     Returns:
         (n, C, H, W), of the dtype of `a`.
 
-    Source: Shoemake 1985; Song et al. 2021 (DDIM), equation 67.
+    Source: Shoemake 1985; Song et al. 2021 (DDIM), section 5.3.
     """
     x, y = a.double() - mean, b.double() - mean
     weight = torch.linspace(0, 1, n, dtype=torch.float64, device=a.device).view(-1, 1, 1, 1)

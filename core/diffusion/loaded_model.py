@@ -18,7 +18,7 @@ from core.config.training import TrainConfig
 from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import Denoiser
 from core.errors import CheckpointError
-from core.models.registry import build_model
+from core.models.custom import CustomNetwork, Network, build
 from core.models.weights import fill, read_weights
 from core.runs.directory import INDEX, MODEL, builtin_directories, root_directory, run_directories
 from core.runs.pipelines import is_pipeline, read_pipeline
@@ -93,7 +93,13 @@ def as_loaded(model: nn.Module | LoadedModel) -> LoadedModel:
     return model if isinstance(model, LoadedModel) else LoadedModel(model, TrainConfig(preset="tutorial"), 0, "")
 
 
-def load_model(path: str | Path, device: str | torch.device = "auto", root: str | Path | None = None) -> LoadedModel:
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "auto",
+    root: str | Path | None = None,
+    *,
+    net: Network | None = None,
+) -> LoadedModel:
     """Load a trained model for sampling.
 
     Args:
@@ -101,6 +107,7 @@ def load_model(path: str | Path, device: str | torch.device = "auto", root: str 
             folder of diffusers with a UNet2DModel and a DDPM or DDIM scheduler.
         device: As for `pick_device`.
         root: Folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
+        net: The network, or its class, of a run that was trained on a network of the user's own.
 
     Returns:
         The model, with the network in evaluation mode as `.net`, and `.config`.
@@ -113,16 +120,17 @@ def load_model(path: str | Path, device: str | torch.device = "auto", root: str 
     file = find_model(path, root_directory(root))
     if file.name == INDEX:
         return _load_pipeline(file.parent, pick_device(device))
-    tensors, config, step, _ = read_weights(file)
+    tensors, config, step, _ = read_weights(file, net)
     name = file.parent.name if file.name == MODEL else file.stem
     target = pick_device(device)
     with torch.inference_mode(False):  # allows training and gradients later
-        net = build_model(config.model, generator=torch.Generator(), **config.model_options)
-        fill(net, tensors, file)
-        net = net.to(target).to(memory_format=torch.channels_last)
+        built = build(config, net, torch.Generator())
+        fill(built, tensors, file)
+        channels_last = config.channels_last or not isinstance(built, CustomNetwork)
+        built = built.to(target).to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     if config.precision == "bfloat16":  # chosen for the machine that trained the model
         config = config.changed(precision=pick_precision("auto", target))
-    return LoadedModel(net.eval(), config, step, sanitize(name))
+    return LoadedModel(built.eval(), config, step, sanitize(name))
 
 
 def _load_pipeline(folder: Path, device: torch.device) -> LoadedModel:

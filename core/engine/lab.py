@@ -65,6 +65,18 @@ class LabImage(NamedTuple):
         """Its luminance, (H, W)."""
         return luminance(self.pixels)
 
+    def channel(self, index: int | None) -> Tensor:
+        """A channel, (H, W); None is the luminance.
+
+        Raises:
+            MinidiffError: there is no such channel.
+        """
+        if index is None:
+            return self.grey
+        if not 0 <= index < len(self.pixels):
+            raise MinidiffError(f"the image has channels 0 to {len(self.pixels) - 1}, not {index}")
+        return self.pixels[index]
+
 
 def lab_replies(
     request: LabRequest, image: LabImage, load_model: LoadModel, classify: ClassifyFor
@@ -111,17 +123,18 @@ def _channels_last(images: Tensor) -> Array:
 
 def _convolution(request: ConvolutionRequest, image: LabImage, load_model: LoadModel) -> ConvolutionReply:
     geometry = Geometry(request.stride, request.padding, request.padding_mode, request.dilation)
-    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.grey)
-    steps = list(convolve_steps(image.grey, kernel, geometry, flip=request.flip))
-    *_, flipped = convolve_steps(image.grey, kernel, geometry, flip=not request.flip)
+    values = image.channel(request.channel)
+    kernel = kernel_tensor(_kernel(request.kernel, load_model), values)
+    steps = list(convolve_steps(values, kernel, geometry, flip=request.flip))
+    *_, flipped = convolve_steps(values, kernel, geometry, flip=not request.flip)
     return ConvolutionReply(
         label=image.label,
         dilation=geometry.dilation,
         flip=request.flip,
-        formula=output_formula(image.grey.shape[0], kernel.shape[0], geometry),
+        formula=output_formula(values.shape[0], kernel.shape[0], geometry),
         origins=tuple(step.origin for step in steps),
-        image=to_array(image.grey),
-        padded=to_array(padded(image.grey, geometry)),
+        image=to_array(values),
+        padded=to_array(padded(values, geometry)),
         kernel=to_array(kernel),
         windows=to_array(torch.stack([step.window for step in steps])),
         products=to_array(torch.stack([step.products for step in steps])),
@@ -131,20 +144,22 @@ def _convolution(request: ConvolutionRequest, image: LabImage, load_model: LoadM
 
 
 def _transposed(request: TransposedRequest, image: LabImage, load_model: LoadModel) -> TransposedReply:
-    kernel = kernel_tensor(_kernel(request.kernel, load_model), image.grey)
+    values = image.channel(request.channel)
+    kernel = kernel_tensor(_kernel(request.kernel, load_model), values)
     side, (smallest, largest) = request.side, SMALL_SIDES
     if not smallest <= side <= largest:
         raise MinidiffError(f"side must lie between {smallest} and {largest}, not {side}")
-    small = functional.adaptive_avg_pool2d(image.grey[None], side)[0]
+    height, width = (max(1, round(side * pixels / max(values.shape))) for pixels in values.shape)
+    small = functional.adaptive_avg_pool2d(values[None], (height, width))[0]
     stride, padding, dilation = request.stride, request.padding, request.dilation
     steps = list(transposed_convolve_steps(small, kernel, stride=stride, padding=padding, dilation=dilation))
     rows, columns = kernel.shape
-    overlaps = overlap_counts((side, side), (rows, columns), stride=stride, padding=padding, dilation=dilation)
+    overlaps = overlap_counts((height, width), (rows, columns), stride=stride, padding=padding, dilation=dilation)
     return TransposedReply(
         label=image.label,
         padding=padding,
         dilation=dilation,
-        formula=grown_formula(side, rows, stride=stride, padding=padding, dilation=dilation),
+        formula=grown_formula(height, rows, stride=stride, padding=padding, dilation=dilation),
         origins=tuple(step.origin for step in steps),
         image=to_array(small),
         kernel=to_array(kernel),

@@ -134,6 +134,7 @@ class LabRequest(EngineRequest):
 class ConvolutionRequest(LabRequest):
     """Convolve the image with a kernel, one position at a time."""
 
+    channel: int | None = None  # of an RGB image; None: its luminance
     kernel: Kernel | LayerKernel
     stride: int
     padding: int
@@ -144,8 +145,9 @@ class ConvolutionRequest(LabRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransposedRequest(LabRequest):
-    """Shrink the image to `side` x `side` and apply a transposed convolution, one value at a time."""
+    """Shrink the image to at most `side` pixels a side and apply a transposed convolution, one value at a time."""
 
+    channel: int | None = None  # of an RGB image; None: its luminance
     kernel: Kernel | LayerKernel
     side: int
     stride: int
@@ -289,7 +291,7 @@ class TransposedReply(LabReply):
     dilation: int
     formula: str  # of the output size
     origins: tuple[tuple[int, int], ...]  # row and column of the kernel's corner, in the padded output
-    image: Array  # (side, side)
+    image: Array  # (h, w), the longer one `side`
     kernel: Array  # (k, k)
     spreads: Array  # (steps, k, k): value times kernel
     outputs: Array  # (steps, H, W): the output after each step

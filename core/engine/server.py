@@ -157,7 +157,9 @@ class EngineServer:
         plan = plan_sampling(loaded, request, partial(self._images, config.dataset, options=config.image_options))
         channels, height, width = config.info.shape
         yield SamplingInfo(
-            denoising=Denoising(request.model, request.seed, plan.sampling.steps, n, height, width, (), channels),
+            denoising=Denoising(
+                request.model, request.seed, plan.sampling.steps, n, height, width, (), channels, config.characters
+            ),
             sampling=plan.sampling,
             labels=plan.classes,
             class_names=config.info.class_names,

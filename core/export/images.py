@@ -51,13 +51,13 @@ def check_output(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
 
 
 def grid_image(
-    images: bytes, n: int, height: int, width: int, channels: int = 1, *, inverted: bool | None = None
+    images: bytes, n: int, height: int, width: int, channels: int = 1, *, inverted: bool = True
 ) -> Image.Image:
     """Arrange `n` uint8 images, (n, H, W, C), in a grid on white; 8 per row up to 64 images, else square.
 
-    `inverted` turns the images into negatives; None: grey ones, which shows digits as dark on white.
+    `inverted` shows grey images as negatives: light characters on black become dark on white.
     """
-    inverted = channels == 1 if inverted is None else inverted
+    inverted = inverted and channels == 1
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     mode, page = MODES[channels], 0 if inverted else 255
@@ -230,7 +230,8 @@ def write_csv(path: Path, history: RunHistory) -> Path:
 
 
 def _grid(images: bytes, denoising: Denoising) -> Image.Image:
-    return grid_image(images, denoising.n, denoising.height, denoising.width, denoising.channels)
+    shape = denoising.n, denoising.height, denoising.width, denoising.channels
+    return grid_image(images, *shape, inverted=denoising.characters)
 
 
 def _page(denoising: Denoising, size: tuple[int, int]) -> Image.Image:

@@ -12,10 +12,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from core.config.architecture import is_custom
 from core.config.legacy import upgrade, upgrade_tensor_name
 from core.config.training import TrainConfig
 from core.errors import CheckpointError, ConfigError
-from core.models.registry import build_meta_model
+from core.models.custom import Network, meta_network, missing
 from core.models.weights_layout import (
     TensorInfo,
     check_finite,
@@ -61,11 +62,20 @@ def write_tensors(
         "more": json.dumps(more),
     }
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    shared: set[int] = set()  # tied weights are stored under each of their names
+    for name, tensor in on_cpu.items():
+        if tensor.data_ptr() in shared:
+            on_cpu[name] = tensor.clone()
+        shared.add(tensor.data_ptr())
     write_atomically(path, safetensors.torch.save(on_cpu, header))
 
 
-def read_weights(path: Path) -> Content:
+def read_weights(path: Path, net: Network | None = None) -> Content:
     """Read a model's weights.
+
+    Args:
+        path: The file.
+        net: The user's network that they belong to; None: one of the registry.
 
     Returns:
         Tensors on the CPU, the config, the step, and the extra values of the header.
@@ -73,7 +83,15 @@ def read_weights(path: Path) -> Content:
     Raises:
         CheckpointError: As for `read_tensors`.
     """
-    return read_tensors(path, "model", _check_weights)
+
+    def check(
+        path: Path, config: TrainConfig, step: int, more: Mapping[str, Any], infos: Mapping[str, TensorInfo]
+    ) -> None:
+        if net is None and is_custom(config.model):
+            raise CheckpointError(missing(config.model, path))
+        check_layout(path, expected_layout(meta_network(config, net)), infos)
+
+    return read_tensors(path, "model", check)
 
 
 def read_tensors(path: Path, kind: str, check: Check) -> Content:
@@ -114,12 +132,13 @@ def read_tensors(path: Path, kind: str, check: Check) -> Content:
                 raise ValueError(f"the config is a {type(options).__name__}")
             config = TrainConfig(**upgrade(options))
             stored = file_tensor_infos(file)
-            infos = {upgrade_tensor_name(name): info for name, info in stored.items()}
+            rename = str if is_custom(config.model) else upgrade_tensor_name
+            infos = {rename(name): info for name, info in stored.items()}
             if len(infos) != len(stored):
                 raise ValueError("a tensor under both its present and its old name")
             check(path, config, step, more, infos)
             with torch.device("cpu"):
-                tensors = {upgrade_tensor_name(name): file.get_tensor(name) for name in stored}
+                tensors = {rename(name): file.get_tensor(name) for name in stored}
             return tensors, config, step, more
     except FileNotFoundError:
         raise CheckpointError(f"there is no {path}; list runs with `minidiff runs`") from None
@@ -131,12 +150,6 @@ def read_tensors(path: Path, kind: str, check: Check) -> Content:
         ) from None
     except (KeyError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} has an invalid header ({error}); use another checkpoint") from None
-
-
-def _check_weights(
-    path: Path, config: TrainConfig, step: int, more: Mapping[str, Any], infos: Mapping[str, TensorInfo]
-) -> None:
-    check_layout(path, expected_layout(build_meta_model(config.model, **config.model_options)), infos)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -16,7 +16,17 @@ T = TypeVar("T")
 HEADER_BYTES = 1_048_576  # at most; the presets need up to 45,000
 WEIGHTS = ("F32", "F16", "BF16")  # safetensors' names of the dtypes allowed for weights
 EXACT = ("F32",)  # of a state, which is restored bit for bit
-_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+DTYPES = {  # safetensors' names of the supported dtypes
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def check_opening(path: Path, *, follow: bool) -> None:
@@ -60,7 +70,7 @@ class ExpectedTensor(NamedTuple):
 def expected_layout(net: nn.Module, floats: tuple[str, ...] = WEIGHTS) -> dict[str, ExpectedTensor]:
     """Layout of a network's `state_dict`; floating-point tensors may have any of the dtypes `floats`."""
     return {
-        name: ExpectedTensor(floats if value.is_floating_point() else (_NAMES[value.dtype],), tuple(value.shape))
+        name: ExpectedTensor(floats if value.is_floating_point() else (DTYPES[value.dtype],), tuple(value.shape))
         for name, value in net.state_dict().items()
     }
 
@@ -68,7 +78,7 @@ def expected_layout(net: nn.Module, floats: tuple[str, ...] = WEIGHTS) -> dict[s
 def tensor_infos(tensors: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     """Types and shapes of tensors in memory."""
     return {
-        name: TensorInfo(_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+        name: TensorInfo(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
         for name, value in tensors.items()
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from core.config.datasets import CHARACTERS
 from core.runs.events import (
     LIFECYCLE,
     LINE_BYTES,
@@ -225,6 +226,11 @@ class RunHistory:
         if self.started is None or self.dataset is None:
             return None
         return self.started.epochs * self.dataset.steps_per_epoch
+
+    @property
+    def characters(self) -> bool:
+        """Whether the images are light characters on black, such as MNIST's."""
+        return self.dataset is None or self.dataset.name in CHARACTERS
 
     @property
     def seconds_left(self) -> float | None:

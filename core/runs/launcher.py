@@ -57,11 +57,13 @@ def launch(
     force: bool = False,
     processes: int | None = None,
     epochs: int | None = None,
+    network: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a trainer on a run as a process in a new session, which outlives the caller and its terminal.
 
     The caller locks the run for it, so the status is `starting` immediately and requests reach the new trainer. With
-    more than one process (`processes`, else the run's config), the returned process is their supervisor.
+    more than one process (`processes`, else the run's config), the returned process is their supervisor. `network` is
+    the user's own, `module:Class`, which it may import.
 
     Raises:
         ConfigError: `processes` is more than this machine can run, or the run's config is not valid.
@@ -73,6 +75,8 @@ def launch(
         arguments += ["--device", device]
     if epochs is not None:
         arguments += ["--epochs", str(epochs)]
+    if network is not None:
+        arguments += ["--model", network]
     if force:
         arguments += ["--force"]
     arguments += ["--", path.name]

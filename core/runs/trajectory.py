@@ -17,6 +17,7 @@ RECORDING = "denoising.json"
 VERSION = 1
 FILE_BYTES = 16_777_216  # maximum of a recording; those that ship have at most half a million
 IMAGE_BYTES = 67_108_864  # maximum of all frames, such as 1,000 steps of 64 MNIST images
+_STORED = ("model", "seed", "steps", "n", "height", "width", "channels", "characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Denoising:
     width: int
     frames: tuple[Frame, ...]
     channels: int = 1  # 1: grey, 3: RGB
+    characters: bool = True  # light on black, which exports and light themes show as dark on white
 
     @property
     def complete(self) -> bool:
@@ -53,7 +55,7 @@ def save_recording(denoising: Denoising, path: Path) -> None:
     """Write a trajectory as JSON with deflated base64 frames."""
     content = {
         "version": VERSION,
-        **{name: getattr(denoising, name) for name in ("model", "seed", "steps", "n", "height", "width", "channels")},
+        **{name: getattr(denoising, name) for name in _STORED},
         "amounts": [frame.t for frame in denoising.frames],
         "x": _pack(b"".join(frame.x for frame in denoising.frames)),
         "prediction": _pack(b"".join(frame.prediction or b"" for frame in denoising.frames)),
@@ -89,7 +91,8 @@ def load_recording(path: Path) -> Denoising:
             Frame(i, t, x[i * size : (i + 1) * size], prediction[(i - 1) * size : i * size] if i else None, read[i])
             for i, t in enumerate(noise_levels)
         )
-        return Denoising(sanitize(content["model"]), seed, steps, n, height, width, frames, channels)
+        characters = content.get("characters", True) is True
+        return Denoising(sanitize(content["model"]), seed, steps, n, height, width, frames, channels, characters)
     except OSError as error:
         raise CheckpointError(f"cannot read the recording {path}: {error.strerror}") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, zlib.error) as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import tomllib
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-CONFIG_BYTES = 8_192  # maximum of a config.toml, which takes 500; the TOML parser is slow on many dotted keys
+CONFIG_BYTES = 524_288  # maximum of a config.toml; 1,000 class names of 64 characters take up to 270,000
+OPTION_BYTES = 8_192  # of them, without class names; options take 500; the TOML parser is slow on long dotted keys
+_TEXT_LINE = re.compile(rb'^ *"(?:[^"\\\n]|\\.)*",?\r?\n', re.MULTILINE)  # an item of a list, such as a class name
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a run: no path separators, no control characters
 
 
@@ -106,13 +109,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_toml(path: Path, *, follow: bool = False) -> dict[str, Any]:
-    """Read a TOML file of at most `CONFIG_BYTES`.
+    """Read a TOML file of at most `CONFIG_BYTES`, and of at most `OPTION_BYTES` without lines of one text.
 
     Raises:
         OSError: as for `read_whole`.
         ValueError: it is invalid or nested too deeply.
     """
     content = read_whole(path, CONFIG_BYTES, follow=follow)
+    if len(content) > OPTION_BYTES and len(_TEXT_LINE.sub(b"", content)) > OPTION_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {OPTION_BYTES:,} bytes without class names", str(path))
     try:
         return tomllib.loads(content.decode("utf-8-sig"))  # some Windows editors write a byte order mark
     except RecursionError:

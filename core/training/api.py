@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from core.compute.device import pick_device
+from core.config.architecture import is_custom
 from core.config.training import TrainConfig
+from core.data.datasets import cache_directory
+from core.data.in_memory import store_images
 from core.errors import ConfigError, RunError
 from core.export.trackers import TrackerLog
+from core.models.custom import Network, mismatch, missing, with_network
 from core.runs.directory import root_directory
 from core.runs.events import Event, Failed, Finished, Stopped, Warned
 from core.runs.launcher import config_to_resume
@@ -21,7 +26,13 @@ from core.training.loop import TrainingLoop
 from core.training.worker import run_worker
 
 
-def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Generator[Event, None, None]:
+def train(
+    config: TrainConfig,
+    *,
+    data: Any = None,
+    net: Network | None = None,
+    interrupts: Interrupts | None = None,
+) -> Generator[Event, None, None]:
     """Train a model. Every event is in the run's log before it is yielded.
 
     With `config.root` a new run directory is created there and owned until the end. With `root=None` nothing is
@@ -34,6 +45,15 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
 
     Args:
         config: the run's options.
+        data: images of your own: a tensor or array, (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floating point in
+            [0, 1]; a pair of images and labels, (N,); a mapping with names as in a .npz file; or a map-style dataset of
+            torch. They are written to the user's cache, where the run finds them again. None: `config.dataset`.
+        net: a network of your own, a `torch.nn.Module` or a class or function that makes one; None: that of the config.
+            It is called as net(x, t, labels), net(x, t) or net(x), with noisy images, (B, C, H, W), in the value range
+            of the config's path, noise levels in [0, 1], (B,), and labels, (B,) int64, where the number of classes is
+            the null class (None if the run is not class-conditional). It returns its prediction, shaped like x. A class
+            or function is called with those of `in_channels`, `image_size` (height, width) and `classes` that it names.
+            A network is trained in place.
         interrupts: entered by the caller, if signals between two events should stop the training too.
 
     Yields:
@@ -45,7 +65,12 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
     """
     distributed = DistributedContext()
     if not distributed.is_main:
-        return _run_as_worker(distributed, interrupts)
+        return _run_as_worker(distributed, net, interrupts)
+    config = with_network(config, net)
+    if data is not None:
+        if "dataset" in config.model_fields_set:
+            raise ConfigError(f"dataset: both {config.dataset} and data were passed; leave one out")
+        config = config.changed(dataset=str(store_images(data, cache_directory())))
     if config.nproc > 1 and distributed.size == 1:
         raise ConfigError(
             f"{config.nproc} processes are started by `minidiff train --nproc {config.nproc}`; "
@@ -55,14 +80,14 @@ def train(config: TrainConfig, *, interrupts: Interrupts | None = None) -> Gener
         if config.log_to is not None:
             raise ConfigError(f"log_to: {config.log_to} writes into the run directory; set root too")
         pick_device(config.device)
-        return _train_without_directory(config, distributed, interrupts)
+        return _train_without_directory(config, net, distributed, interrupts)
     started = (
         run_of_launcher(root_directory(config.root), distributed.place.launcher) if distributed.place.restarts else None
     )
     if started is not None:
-        return resume(started, interrupts=interrupts)
+        return resume(started, net=net, interrupts=interrupts)
     pick_device(config.device)  # before a run directory is created
-    return resume(create_run(config), interrupts=interrupts)
+    return resume(create_run(config), net=net, interrupts=interrupts)
 
 
 def resume(
@@ -71,6 +96,7 @@ def resume(
     device: str | None = None,
     force: bool = False,
     epochs: int | None = None,
+    net: Network | None = None,
     interrupts: Interrupts | None = None,
 ) -> Generator[Event, None, None]:
     """Resume a run from its last checkpoint, or from the start if it has none.
@@ -83,6 +109,7 @@ def resume(
         device: overrides the config's device.
         force: resume although the lock names another host.
         epochs: overrides the number of epochs in the config.
+        net: as for `train`, in a run that was started with one.
         interrupts: as for `train`.
 
     Yields:
@@ -94,19 +121,24 @@ def resume(
     """
     distributed = DistributedContext()
     if not distributed.is_main:
-        return _run_as_worker(distributed, interrupts)
+        return _run_as_worker(distributed, net, interrupts)
     last = last_lifecycle(path)
     if isinstance(last, Failed) and distributed.place.restarts:  # it would fail again
         raise RunError(last.message)
     config = config_to_resume(path, epochs)
+    if (net is not None) != is_custom(config.model):
+        problem = missing(config.model, path.name) if net is None else mismatch(config.model)
+        raise ConfigError(problem)
     if device is not None:
         pick_device(device)  # an invalid argument does not make the run fail
-    return _train_in_directory(path, config, device, force, distributed, interrupts)
+    return _train_in_directory(path, config, net, device, force, distributed, interrupts)
 
 
-def _run_as_worker(distributed: DistributedContext, interrupts: Interrupts | None) -> Generator[Event, None, None]:
+def _run_as_worker(
+    distributed: DistributedContext, net: Network | None, interrupts: Interrupts | None
+) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
-    run_worker(distributed)
+    run_worker(distributed, net)
     yield from ()
 
 
@@ -121,11 +153,11 @@ def _join(distributed: DistributedContext, interrupts: Interrupts | None) -> Non
 
 
 def _train_without_directory(
-    config: TrainConfig, distributed: DistributedContext, interrupts: Interrupts | None
+    config: TrainConfig, net: Network | None, distributed: DistributedContext, interrupts: Interrupts | None
 ) -> Generator[Event, None, None]:
     _join(distributed, interrupts)
     with interrupts or Interrupts(patient=distributed.size > 1) as signals, distributed.process_group():
-        loop = TrainingLoop(config, signals, distributed=distributed)
+        loop = TrainingLoop(config, signals, distributed=distributed, net=net)
         try:
             for event in loop.events():
                 with signals.released():
@@ -138,6 +170,7 @@ def _train_without_directory(
 def _train_in_directory(
     path: Path,
     config: TrainConfig,
+    net: Network | None,
     device: str | None,
     force: bool,
     distributed: DistributedContext,
@@ -147,7 +180,7 @@ def _train_in_directory(
     signals = interrupts or Interrupts(patient=distributed.size > 1)
     tracker = TrackerLog(config.log_to, path)
     with signals, RunWriter(path, force=force) as run, distributed.process_group(), tracker:
-        loop = TrainingLoop(config, signals, run, device=device, distributed=distributed)
+        loop = TrainingLoop(config, signals, run, device=device, distributed=distributed, net=net)
         try:
             for event in loop.events():
                 run.append(event)

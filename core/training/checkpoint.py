@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.config.training import TrainConfig
 from core.errors import CheckpointError, RunError, TrainingError
+from core.models.custom import Network
 from core.models.weights import write_tensors
 from core.runs.directory import MODEL, STATE
 from core.runs.writer import RunWriter
@@ -48,15 +49,15 @@ class SavedState(NamedTuple):
     processes: int
 
 
-def read_checkpoint(path: Path, config: TrainConfig) -> SavedState | None:
-    """The state in a run directory; None if it has none yet.
+def read_checkpoint(path: Path, config: TrainConfig, net: Network | None = None) -> SavedState | None:
+    """The state in a run directory; None if it has none yet. `net` is the user's network, if it trains one.
 
     Raises:
         CheckpointError: it is damaged, or belongs to a run with other options than `config`.
     """
     if not (path / STATE).exists():
         return None
-    tensors, saved_config, step, header = read_state(path / STATE)
+    tensors, saved_config, step, header = read_state(path / STATE, net)
     saved, current = saved_config.model_dump(), config.model_dump()
     changed = [name for name in current if name not in MAY_CHANGE and saved[name] != current[name]]
     if changed:

@@ -169,13 +169,23 @@ class DistributedContext:
         rank = self.place.rank
         return slice(images * rank // self.size, images * (rank + 1) // self.size)
 
-    def wrap(self, net: nn.Module) -> nn.Module:
-        """The network with gradients averaged over all processes during the backward pass."""
+    def wrap(self, net: nn.Module, *, may_skip_weights: bool = False) -> nn.Module:
+        """The network with gradients averaged over all processes during the backward pass.
+
+        Args:
+            net: The network.
+            may_skip_weights: Whether a step may leave some of its weights unused.
+        """
         if self.size == 1:
             return net
         if next(net.parameters()).is_cuda:
             self._gradients = dist.new_group(backend="nccl")  # type: ignore[assignment] # of all, so none is left out
-        return DistributedDataParallel(net, process_group=self._gradients, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            net,
+            process_group=self._gradients,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=may_skip_weights,
+        )
 
     @staticmethod
     def no_sync(net: nn.Module) -> AbstractContextManager[None]:

@@ -20,6 +20,7 @@ from core.errors import NotFinite, RunError, TrainingError
 from core.evaluation.reference import EvaluationProgress, Reference, prepare
 from core.evaluation.scores import quick_scores
 from core.generators import WithResult
+from core.models.custom import CustomNetwork, Network, build, check_call, conditioning
 from core.runs.directory import STATE
 from core.runs.events import (
     Checkpoint,
@@ -41,7 +42,7 @@ from core.training.checkpoint import RunProgress, SavedState, check_epoch_positi
 from core.training.distributed import DistributedContext
 from core.training.loss_window import RunningEpoch, Window, min_seconds
 from core.training.memory_estimate import training_memory
-from core.training.start import choose_device, start_event, warnings_at_start
+from core.training.start import choose_device, initialize, start_event, warnings_at_start
 from core.training.trainer import PREVIEWS, Trainer
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class TrainingLoop:
         run: the run directory; None trains without one.
         device: overrides the config's device.
         distributed: the process group; None is a single process.
+        net: the user's network, or its class; None trains the one that the config names.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class TrainingLoop:
         *,
         device: str | None = None,
         distributed: DistributedContext | None = None,
+        net: Network | None = None,
     ) -> None:
         self.config = config
+        self._net = net
         self.run = run
         self._distributed = distributed or DistributedContext()
         self._devices: list[str] = []  # of all processes
@@ -98,7 +102,7 @@ class TrainingLoop:
 
     def events(self) -> Iterator[Event]:
         """All events in order; the last is `Finished` or `Stopped`."""
-        saved = read_checkpoint(self.run.path, self.config) if self.run is not None else None
+        saved = read_checkpoint(self.run.path, self.config, self._net) if self.run is not None else None
         device, self.config = choose_device(self.config, self._requested_device, self._distributed)
         if self.config.dataset_info is None and is_path(self.config.dataset):
             try:
@@ -108,6 +112,8 @@ class TrainingLoop:
                 self._distributed.broadcast(None)
                 self._interrupts.raise_received()
                 return
+        if self._net is not None:
+            yield from self._inspect_network(self._net)
         self._distributed.broadcast(self.config.changed(device=device.type).model_dump(mode="json"))
         self._devices = self._distributed.gather_results(self._distributed.device_name(device))
         train = closing(self._train(device, saved))
@@ -121,12 +127,18 @@ class TrainingLoop:
     def _train(self, device: torch.device, saved: SavedState | None) -> Generator[Event, None, None]:
         """A run, from its last checkpoint to its end or until it is stopped."""
         # Restore the last checkpoint.
-        self._trainer = trainer = Trainer(self.config, device, self._distributed)
+        self._trainer = trainer = Trainer(self.config, device, self._distributed, self._net)
         if saved is not None:
             assert self.run is not None
             trainer.restore(saved.tensors, saved.step, self.run.path / STATE)
             self._progress = saved.progress
+        kept = self._initialize(trainer) if saved is None else []
         yield start_event(trainer, self.config, self._devices)
+        if kept:
+            yield Warned(
+                message=f"{len(kept)} of the weights are not in {self.config.init_from}, or have another shape there, "
+                f"and start at random: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}"
+            )
         yield from warnings_at_start(self.config, saved, device, self._distributed.size)
 
         try:
@@ -171,6 +183,15 @@ class TrainingLoop:
             yield Finished(step=trainer.step, seconds=self._progress.seconds)
         except StopRequested as request:
             yield from self.stop(request.reason)
+
+    def _initialize(self, trainer: Trainer) -> list[str]:
+        """Start from the weights of another run, if the config says so; returns the weights that it lacks."""
+        if self.config.init_from is None:
+            return []
+        root = None if self.run is None else self.run.path.parent
+        kept = initialize(trainer.net, self.config.init_from, root)
+        trainer.ema_net.load_state_dict(trainer.net.state_dict())
+        return kept
 
     def stop(self, reason: str) -> Iterator[Event]:
         """Write a checkpoint if any step was taken, and end with `Stopped`."""
@@ -279,6 +300,16 @@ class TrainingLoop:
             yield Warned(message=f"the images in {located.name} have no labels: training without class conditioning")
         conditional = self.config.class_conditional and info.classes > 0
         self._change_config(dataset_info=info, class_conditional=conditional)
+
+    def _inspect_network(self, net: Network) -> Iterator[Event]:
+        """Build and try the user's network, and turn off the conditioning that it does not take."""
+        self._net = built = build(self.config, net)
+        assert isinstance(built, CustomNetwork)
+        if off := conditioning(built, self.config):
+            names = " and ".join(off)
+            yield Warned(message=f"{self.config.model} takes only {built.signature}: training without {names}")
+            self._change_config(**off)
+        check_call(built, self.config)
 
     def _change_config(self, **changes: Any) -> None:
         """Change options and record them in the run directory."""

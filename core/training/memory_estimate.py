@@ -49,6 +49,10 @@ def _saved_for_backward(trainer: Trainer, images: int) -> int:
     t = torch.zeros(images, dtype=torch.float32, device=device)
     labels = torch.zeros(images, dtype=torch.int64, device=device) if config.class_conditional else None
     hooks = torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor)
-    with torch.enable_grad(), hooks, in_precision(config.precision, device):
-        call_network(trainer.net, x, t, labels, time_conditioning=config.time_conditioning)
+    trainer.net.eval()  # leaves the running statistics of BatchNorm as they are
+    try:
+        with torch.enable_grad(), hooks, in_precision(config.precision, device):
+            call_network(trainer.net, x, t, labels, time_conditioning=config.time_conditioning)
+    finally:
+        trainer.net.train()
     return sum(tensor.untyped_storage().nbytes() for address, tensor in saved.items() if address not in weights)

@@ -34,7 +34,7 @@ class Optimizer:
         self.config = config
         self.hidden = _hidden_convolutions(net) if config.optimizer == "muon" else []
         among = {id(weight) for weight in self.hidden}
-        self.parameters = list(net.parameters())
+        self.parameters = [weight for weight in net.parameters() if weight.requires_grad]
         rest = [parameter for parameter in self.parameters if id(parameter) not in among]
         precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self._muon = Muon(self.hidden, momentum=MUON_MOMENTUM, weight_decay=config.weight_decay, precision=precision)
@@ -59,9 +59,15 @@ class Optimizer:
 
     def step(self, loss: Tensor, step: int, total: int) -> Tensor:
         """Update the weights if the loss and all gradients are finite; returns whether they are, as a device scalar."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        gradients = []
+        for parameter in self.parameters:
+            if parameter.grad is None:  # a weight of a user's network that this step did not use
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         norms = torch.stack([loss.detach(), *torch._foreach_norm(gradients)])
         finite = norms.isfinite().all()
+        if self.config.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_grad_norm)
         rate = self.rate(step, total)
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -125,4 +131,5 @@ def _hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:
     """The weights of all convolutions with at least `MIN_CHANNELS` input and output channels."""
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     wide = [layer for layer in layers if min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS]
-    return [weight for layer in wide for weight in layer.parameters() if weight.dim() == 4]
+    weights = (weight for layer in wide for weight in layer.parameters() if weight.dim() == 4 and weight.requires_grad)
+    return list(dict.fromkeys(weights))

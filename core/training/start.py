@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from core.compute.precision import pick_precision
 from core.compute.torch_settings import describe_environment, usable_threads
 from core.config.training import TrainConfig
-from core.errors import DeviceUnavailable
+from core.diffusion.loaded_model import find_model
+from core.errors import CheckpointError, DeviceUnavailable
+from core.models.weights import read_tensors
+from core.models.weights_layout import check_finite
+from core.runs.directory import INDEX, root_directory
 from core.runs.events import Resumed, Started, Warned
 from core.training.checkpoint import SavedState
 from core.training.distributed import DistributedContext
@@ -78,3 +84,35 @@ def warnings_at_start(
                 message=f"this run began {before} and continues {now[name]}: its numbers will not be "
                 "bit for bit those of an uninterrupted run"
             )
+
+
+def initialize(net: nn.Module, path: str, root: Path | None) -> list[str]:
+    """Copy the weights of a trained model into a new network, where names and shapes agree.
+
+    Args:
+        net: the network.
+        path: a run, a built-in model or a weights file, as for `load_model`.
+        root: folder of the runs.
+
+    Returns:
+        The names of the weights that keep their initial values, such as an embedding of another number of classes.
+
+    Raises:
+        CheckpointError: there is no such model, or fewer than half of the weights fit.
+    """
+    file = find_model(path, root_directory(root))
+    if file.name == INDEX:
+        raise CheckpointError(f"init_from: {path} is a folder of diffusers; name a run or a .safetensors file")
+    tensors, config, _, _ = read_tensors(file, "model", lambda *_: None)
+    own = net.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and value.shape == own[name].shape}
+    if 2 * len(fitting) < len(own):
+        options = {"model": config.model, "size": config.size, "channels": " ".join(map(str, config.channels or ()))}
+        flags = " ".join(f"--{name} {value}" for name, value in options.items() if value)
+        raise CheckpointError(
+            f"init_from: only {len(fitting)} of {len(own)} weights of this network are in {path}, which was trained "
+            f"with {flags}; use the same"
+        )
+    check_finite(file, fitting)
+    net.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.config.training import TrainConfig
 from core.errors import CheckpointError
-from core.models.registry import build_meta_model
+from core.models.custom import Network, meta_network
 from core.models.weights import Content, read_tensors
 from core.models.weights_layout import EXACT, ExpectedTensor, TensorInfo, check_layout, expected_layout
 from core.runs.events import MAX_COUNT
@@ -19,31 +19,35 @@ from core.training.optimizer import Optimizer
 T = TypeVar("T")
 
 
-def read_state(path: Path) -> Content:
+def read_state(path: Path, net: Network | None = None) -> Content:
     """Read the state of a run: tensors on the CPU, the config, the step and the progress.
+
+    Args:
+        path: The file.
+        net: The user's network that was trained; None: one of the registry.
 
     Raises:
         CheckpointError: as for `read_tensors`; also if something is missing or has an impossible value.
     """
-    return read_tensors(path, "state", _check_state)
+
+    def check(
+        path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, TensorInfo]
+    ) -> None:
+        check_progress(path, progress, step)
+        expected = state_layout(config, step, net)
+        missing = sorted(name for name in expected.keys() - found.keys() if name.startswith("optimizer."))
+        if missing:
+            raise CheckpointError(f"{path} lacks what resuming needs ({missing[0]} is missing); start a new run")
+        check_layout(path, expected, found)
+
+    return read_tensors(path, "state", check)
 
 
-def _check_state(
-    path: Path, config: TrainConfig, step: int, progress: dict[str, Any], found: Mapping[str, TensorInfo]
-) -> None:
-    check_progress(path, progress, step)
-    expected = state_layout(config, step)
-    missing = sorted(name for name in expected.keys() - found.keys() if name.startswith("optimizer."))
-    if missing:
-        raise CheckpointError(f"{path} lacks what resuming needs ({missing[0]} is missing); start a new run")
-    check_layout(path, expected, found)
-
-
-def state_layout(config: TrainConfig, step: int) -> dict[str, ExpectedTensor]:
+def state_layout(config: TrainConfig, step: int, net: Network | None = None) -> dict[str, ExpectedTensor]:
     """The layout of a run's state after `step` steps."""
-    net = build_meta_model(config.model, **config.model_options)
-    weights = expected_layout(net, EXACT)
-    moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(net, config).layout(step).items()}
+    built = meta_network(config, net)
+    weights = expected_layout(built, EXACT)
+    moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(built, config).layout(step).items()}
     return state_parts(weights, weights if config.ema else {}, moments)
 
 

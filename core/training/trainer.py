@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,18 @@ from torch.nn import functional
 from core.compute.compile_cache import secure_compile_cache
 from core.compute.device_memory import is_out_of_memory, memory_free
 from core.compute.precision import in_precision
-from core.compute.seeding import CORRUPTION, FLIP, LABELS, SHIFT, VALIDATION, WEIGHTS, epoch_order, generator_for
+from core.compute.seeding import (
+    CORRUPTION,
+    FLIP,
+    LABELS,
+    NETWORK,
+    SHIFT,
+    VALIDATION,
+    WEIGHTS,
+    epoch_order,
+    generator_for,
+    mixed_seed,
+)
 from core.compute.torch_settings import training_mode
 from core.config.training import TrainConfig
 from core.data.augmentation import flipped, padded, shifted
@@ -24,7 +35,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target
 from core.diffusion.samplers import call_network
 from core.diffusion.sampling import sample
-from core.models.registry import build_model
+from core.models.custom import CustomNetwork, Network, build, seeded
 from core.models.weights import fill
 from core.training.distributed import DistributedContext
 from core.training.optimizer import Optimizer
@@ -32,6 +43,7 @@ from core.training.state import state_parts
 
 PREVIEWS, PREVIEW_SEED = 8, 0
 MAX_DATA_SHARE = 0.5  # of the free memory of a GPU that training images may take
+MAX_PROCESSES = 1024  # of a distributed run
 VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 
 
@@ -60,7 +72,11 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, device: torch.device, distributed: DistributedContext | None = None
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        distributed: DistributedContext | None = None,
+        net: Network | None = None,
     ) -> None:
         self.config = config
         self.device = device
@@ -72,13 +88,15 @@ class Trainer:
         self.step = 0
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         with training_mode(device):
-            net = build_model(config.model, generator=generator_for(config.seed, WEIGHTS, 0), **config.model_options)
-            self.net = net.to(device).to(memory_format=self.layout)
+            built = build(config, net, generator_for(config.seed, WEIGHTS, 0))
+            self.is_custom = isinstance(built, CustomNetwork)
+            self.net = built.to(device).to(memory_format=self.layout)
             self.ema_net = copy.deepcopy(self.net).requires_grad_(False) if config.ema else self.net
             self._weights: list[Tensor] = list(self.net.parameters())
             self._averages: list[Tensor] = list(self.ema_net.parameters())
+            self._buffers = list(zip(self.ema_net.buffers(), self.net.buffers(), strict=True)) if self.is_custom else []
             self.optimizer = Optimizer(self.net, config)
-            self._wrapped: nn.Module = self.distributed.wrap(self.net)
+            self._wrapped: nn.Module = self.distributed.wrap(self.net, may_skip_weights=self.is_custom)
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64, device=device)
@@ -150,16 +168,26 @@ class Trainer:
 
     def _train_step(self) -> tuple[Tensor, int]:
         batch = self._sample_batch(self.step)
-        loss = self._gradients(batch)
+        loss = None
         while loss is None:
-            loss = self._gradients(batch)
+            with self._seeded():
+                loss = self._gradients(batch)
         finite = self.optimizer.step(loss, self.step, self.total_steps)
         if self.config.ema:
             # An average over the last fraction `ema` of all steps so far (Karras et al. 2024, section 3.1).
             decay = 1 / (self.config.ema * self.step + 1)
             torch._foreach_lerp_(self._averages, self._weights, decay)
+            for average, value in self._buffers:  # such as the running statistics of BatchNorm
+                average.copy_(value)
         self.step += 1
         return torch.where(finite, loss, torch.nan), len(batch)
+
+    def _seeded(self) -> AbstractContextManager[None]:
+        """Seed torch's generators from the step, for networks of the user's own, which may have dropout."""
+        if not self.is_custom:
+            return nullcontext()
+        position = self.step * MAX_PROCESSES + self.distributed.place.rank
+        return seeded(mixed_seed(self.config.seed, NETWORK, position), self.device)
 
     def _sample_batch(self, step: int) -> Batch:
         """The whole batch of a step with its noise and noise levels, of which this process computes a part."""

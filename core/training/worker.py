@@ -14,6 +14,7 @@ from core.config.training import TrainConfig
 from core.data import datasets
 from core.errors import MinidiffError, RunError
 from core.generators import result_of
+from core.models.custom import Network
 from core.system.signals import Interrupts
 from core.training.distributed import REFUSAL, DistributedContext
 from core.training.trainer import Trainer
@@ -21,7 +22,7 @@ from core.training.trainer import Trainer
 T = TypeVar("T")
 
 
-def run_worker(distributed: DistributedContext) -> None:
+def run_worker(distributed: DistributedContext, net: Network | None = None) -> None:
     """Take the steps that the main process requests until the run ends.
 
     All processes must be connected. The config is that of the main process, but without EMA, which no step depends on.
@@ -34,7 +35,7 @@ def run_worker(distributed: DistributedContext) -> None:
         config = TrainConfig(**distributed.receive()).changed(ema=0)
         device = _report_result(distributed, lambda: _pick_device(distributed, config))
         with TorchSettings(config), within_memory(out_of_memory_error(config)):
-            trainer = Trainer(config, device, distributed)
+            trainer = Trainer(config, device, distributed, net)
             message = distributed.receive()
             if message is None:  # stopped while the data was being downloaded
                 return

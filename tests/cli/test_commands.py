@@ -191,7 +191,7 @@ def test_download_prints_the_dataset_directory(genuine_mnist: Path, capsys: Capt
     ("arguments", "words"),
     [
         ("train --dataset cifar", "dataset"),
-        ("train --model gan", "model: should be 'patch_unet', 'basic_unet' or 'unet2d'"),
+        ("train --model gan", "model: gan is not a network, nor module:Class of your own; choose one of: patch_unet"),
         ("train --preset fast", "preset"),
         ("train --device tpu", "cuda:N"),
         ("train --speed 3", "--speed"),

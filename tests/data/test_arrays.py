@@ -40,12 +40,13 @@ def images_of(path: Path, target: Target = TARGET) -> np.ndarray[Any, Any]:
         BYTES,
         FIRST,
         BYTES.astype(np.uint16) * 257,
+        BYTES.astype(np.uint16),
         BYTES.astype(np.float64),
         BYTES.astype(np.int64),
         BYTES / np.float32(255),
         FIRST / np.float32(127.5) - 1,
     ],
-    ids=["bytes", "channels first", "16 bit", "0 to 255", "integers", "0 to 1", "-1 to 1"],
+    ids=["bytes", "channels first", "16 bit", "8 bit in 16", "0 to 255", "integers", "0 to 1", "-1 to 1"],
 )
 def test_layouts_types_and_ranges_are_recognised(tmp_path: Path, suffix: str, images: Any) -> None:
     path = written(tmp_path / f"x{suffix}", images=np.ascontiguousarray(images))
@@ -102,6 +103,7 @@ def test_another_size_or_mode_is_converted(tmp_path: Path) -> None:
         ({"images": BYTES.astype(float) * 100}, "scale them to"),
         ({"images": np.where(BYTES > 9, BYTES / 255, np.nan)}, "scale them to"),
         ({"images": BYTES.astype(complex)}, "scale them to"),
+        ({"images": BYTES % 2}, "multiply them by 255"),
         ({"pictures": BYTES}, "it has pictures"),
         ({"x_test": BYTES}, "no training images"),
         ({"x_train": BYTES, "y_train": np.arange(5), "x_test": BYTES}, "only one split"),

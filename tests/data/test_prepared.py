@@ -92,11 +92,13 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
 
 def test_split_folders_are_kept(tmp_path: Path) -> None:
     root = tmp_path / "data"
-    for split, count in (("train", 20), ("val", 3)):
+    for split, count in (("train", 20), ("val", 3), ("test", 2)):
         for index in range(count):
             picture(root / "archive" / split / "ab"[index % 2] / f"{index}.png", index)
+    (root / "archive" / "notes").mkdir()
+    (root / "archive" / "notes" / "labels.csv").touch()
     found, _ = prepared(root, tmp_path / "cache")
-    assert [len(found.read(split)[0]) for split in ("train", "test")] == [20, 3]
+    assert [len(found.read(split)[0]) for split in ("train", "test")] == [20, 5]
     assert found.info.class_names == ("a", "b")
 
 

@@ -127,7 +127,7 @@ def test_other_labels_or_class_names_need_another_classifier(cache: Path, monkey
     monkeypatch.setattr(feature_classifiers, "EPOCHS", 1)
     monkeypatch.setattr(feature_classifiers, "MIN_STEPS", 1)
     data, info = bars(30, 0), LABELLED
-    renamed = info.model_copy(update={"class_names": ("a", "b", "c", "d")})
+    renamed = dataclasses.replace(info, class_names=("a", "b", "c", "d"))
     relabelled = LabeledImages(data.images, (data.labels + 1) % 4)
     variants = [(data, info), (relabelled, info), (data, renamed), (unlabelled(data), UNLABELLED)]
     for number, (train, its_info) in enumerate(variants, start=1):

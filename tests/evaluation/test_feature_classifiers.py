@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Generator
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_the_most_accurate_available_classifier_is_used_if_it_is_accurate_enough
     for letter, accuracy, best in (("f", 0.85, 0.85), ("a", 0.81, 0.85), ("b", 0.97, 0.97), ("0", 0.5, 0.97)):
         keep(letter, accuracy)
         assert available() == best
-    other = DIGITS.model_copy(update={"class_names": tuple("abcdefghij")})
+    other = dataclasses.replace(DIGITS, class_names=tuple("abcdefghij"))
     assert feature_classifiers.available_classifier("mlp", "glyphs", other) is None
 
 

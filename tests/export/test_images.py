@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +227,22 @@ def test_an_unwritable_path_is_a_one_line_error(tmp_path: Path, place: str, monk
     assert (tmp_path / "file").read_text() == "mine"
 
 
-# Colour and tensors
+# Photographs, colour and tensors
+
+
+def test_photographs_are_not_inverted(tmp_path: Path) -> None:
+    photographs = dataclasses.replace(denoising(), characters=False)
+    grid, figure = (write(tmp_path / name, photographs) for write, name in ((write_grid, "a.png"), (write_figure, "b")))
+    gif = write_gif(tmp_path / "c.gif", photographs)
+    with Image.open(grid) as picture:
+        assert picture.getpixel((0, 0)) == 255
+        assert picture.getpixel((GRID_SCALE * GAP, GRID_SCALE * GAP)) == made(1, 30)[0]
+    with Image.open(figure) as picture:
+        (state, prediction), *_ = cells(picture, 9, STEPS)
+        at = FIGURE_ZOOM * GAP
+        assert (state.getpixel((at, at)), prediction.getpixel((at, at))) == (made(1, 0)[0], made(1, 110)[0])
+    with Image.open(gif) as picture:
+        assert picture.convert("L").getpixel((GIF_SCALE * GAP, GIF_SCALE * GAP)) == made(1, 0)[0]
 
 
 def colour(n: int) -> bytes:

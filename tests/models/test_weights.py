@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from core import BasicUNet, MinidiffError, TrainConfig, build_model, load_model, train
+from core.config.datasets import MAX_CLASS_NAME, MAX_CLASSES, DatasetInfo
 from core.config.legacy import MODULES, upgrade_tensor_name
 from core.errors import CheckpointError
 from core.models.weights import fill, read_weights, write_tensors
@@ -73,6 +74,14 @@ def state(path: Path, config: TrainConfig = CONFIG, **progress: Any) -> Path:
         trainer.train_step()
     write_tensors(path, "state", trainer.state(), trainer.config, trainer.step, **{**PROGRESS, **progress})
     return path
+
+
+@pytest.mark.parametrize("character", ["\U0001f600", '"', "\\"])
+def test_a_thousand_of_the_longest_class_names_fit_a_header(tmp_path: Path, character: str) -> None:
+    info = DatasetInfo(class_names=(character * MAX_CLASS_NAME,) * MAX_CLASSES)
+    config = CONFIG.changed(dataset_info=info)
+    assert read_weights(weights(tmp_path / MODEL, config=config))[1] == config
+    assert read_state(state(tmp_path / STATE, config))[1].dataset_info == info
 
 
 def with_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:

@@ -174,7 +174,7 @@ async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.Monk
 
 def test_halving_takes_means() -> None:
     image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
-    assert shrink(image, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
+    assert shrink(image, 1, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -184,7 +184,7 @@ def test_a_smaller_image_has_the_mean_of_the_pixels_it_covers(
 ) -> None:
     (height, width), (new_height, new_width) = old, new
     image = random.Random(1).randbytes(height * width * channels)
-    smaller = shrink(image, *old, *new, channels)
+    smaller = shrink(image, 1, *old, *new, channels)
     for y, x, channel in product(range(new_height), range(new_width), range(channels)):
         rows = range(y * height // new_height, -(-(y + 1) * height // new_height))
         columns = range(x * width // new_width, -(-(x + 1) * width // new_width))
@@ -313,3 +313,24 @@ async def test_images_are_made_smaller_for_captions_that_come_first() -> None:
         app.grid.set_images(bytes([255]) * 8 * 16 * 32, 8, 16, 32, [f"{index}.5" for index in range(8)])
         words = " ".join("".join(segment.text for segment in app.grid.render_line(y)) for y in range(19)).split()
         assert [word for word in words if word.endswith(".5")] == [f"{index}.5" for index in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(16, "ankle boot 100%"), (12, "ankle… 100%"), (8, "an… 100%"), (6, "100%")]
+)
+async def test_the_number_of_a_caption_stays_when_its_name_is_shortened(width: int, expected: str) -> None:
+    app = GridApp(1)
+    async with app.run_test(size=(width, 20)):
+        app.grid.set_images(bytes(8 * width), 1, 8, width, captions=[("ankle boot", " 100%")])
+        (line,) = (app.grid.render_line(y) for y in app.grid._lines)
+    assert line.text.strip() == expected
+
+
+async def test_a_photograph_is_not_inverted_on_a_light_theme() -> None:
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.theme = "textual-light"
+        app.grid.characters = False
+        app.grid.set_images(bytes([255]) * 784, 1)
+        await pilot.pause()
+        assert pixels(app.grid)[5][5] == (255, 255, 255)

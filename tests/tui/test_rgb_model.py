@@ -17,7 +17,7 @@ from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.diffusion.loaded_model import load_model
-from core.engine.codec import encode
+from core.engine.codec import decode_reply, encode, parse_header
 from core.engine.lab import LabImage, lab_replies
 from core.engine.protocol import SampleRequest, SamplingInfo
 from core.runs.events import Preview
@@ -112,13 +112,15 @@ def test_a_reply_with_a_thousand_names_fits_a_line() -> None:
         denoising=Denoising("m", 0, 1, 64, 8, 8, (), 3),
         sampling=Sampling("euler", 1, 1.0, 1.0),
         labels=(999,) * 64,
-        class_names=("猫" * 64,) * 1000,
+        class_names=("😀" * 64,) * 1000,
         start=None,
         nfe=1,
         parameters=1,
         device="cpu",
     )
-    assert len(encode(info).partition(b"\n")[0]) < LINE_BYTES
+    line, _, payload = encode(info).partition(b"\n")
+    assert len(line) < LINE_BYTES
+    assert decode_reply(parse_header(line)[0], payload) == info
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -140,7 +142,7 @@ async def test_a_thousand_classes_of_long_names_can_be_chosen_from(width: int) -
         assert select.query_one("SelectCurrent #label").size.height == 1
 
 
-async def test_the_lab_shows_an_rgb_image_in_colour_and_its_luminance(rgb_root: Path) -> None:
+async def test_the_lab_shows_an_rgb_image_in_colour_its_channels_and_its_luminance(rgb_root: Path) -> None:
     app = MinidiffApp(rgb_root, mode="lab", settings=Settings(reduced_motion=True))
     async with app.run_test(size=(120, 40)) as pilot:
         screen = app.screen
@@ -152,6 +154,7 @@ async def test_the_lab_shows_an_rgb_image_in_colour_and_its_luminance(rgb_root: 
         for name in ("convolution", "transposed", "corruption", "inside"):
             screen.open(name)
             await pilot.pause()
+            assert screen.query_one("#channel").display == (name in ("convolution", "transposed"))
             load = partial(load_model, MODEL, "cpu", rgb_root)
             for reply in lab_replies(screen.bench.request(screen.subject), image, load, lambda *_: None):
                 screen.post_message(LabReplied(reply))
@@ -162,6 +165,12 @@ async def test_the_lab_shows_an_rgb_image_in_colour_and_its_luminance(rgb_root: 
                 red, green, blue = image.pixels[:, 0, 0].tolist()
                 luminance = 0.299 * red + 0.587 * green + 0.114 * blue
                 assert screen.bench.shown.image.values[0] == pytest.approx(luminance, abs=1e-5)
+                screen.query_one("#channel", CompactSelect).value = "green"
+                (reply,) = lab_replies(screen.bench.request(screen.subject), image, load, lambda *_: None)
+                assert reply.image.values[0] == pytest.approx(green)
+                assert "image = pixels[1]" in screen.bench.script(screen.subject)
+            if name == "transposed":
+                assert screen.bench.shown.image.shape == (4, 6)  # of 12x16
             if name == "corruption":
                 grid = screen.query_one("#back", ImageGrid)
                 original = bytes(round(255 * value) for value in image.pixels.movedim(0, 2).flatten().tolist())

@@ -55,6 +55,7 @@ class LabInput:
     pixels: str | None = None  # of a drawn image, in hexadecimal
     shape: tuple[int, int, int] = (1, 28, 28)  # of the model's images: channels, height, width
     null_class: int = 10
+    channel: int | None = None  # of an RGB image, for the benches that take one; None: its luminance
 
     @property
     def fields(self) -> SharedFields:
@@ -65,6 +66,7 @@ class LabInput:
     @property
     def script(self) -> list[str]:
         """Lines of Python that define `image`, (H, W) in [0, 1], and for RGB also `pixels`, (3, H, W)."""
+        grey = "luminance(pixels)" if self.channel is None else f"pixels[{self.channel}]"
         if self.pixels is not None:
             return [
                 "import torch",
@@ -74,11 +76,11 @@ class LabInput:
             ]
         return [
             "from core import load_dataset",
-            *(["from core.lab import luminance"] if self.shape[0] > 1 else []),
+            *(["from core.lab import luminance"] if self.shape[0] > 1 and self.channel is None else []),
             "",
             f'images = load_dataset({self.dataset!r}, split="test", limit={self.index + 1})',
             *(
-                [f"pixels = images.images[{self.index}] / 255", "image = luminance(pixels)"]
+                [f"pixels = images.images[{self.index}] / 255", f"image = {grey}"]
                 if self.shape[0] > 1
                 else [f"image = images.images[{self.index}, 0] / 255"]
             ),

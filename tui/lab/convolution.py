@@ -78,6 +78,7 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         """The request that the fields describe."""
         return ConvolutionRequest(
             **subject.fields,
+            channel=subject.channel,
             kernel=self._kernel.read(),
             stride=self.number("stride", *STRIDES),
             padding=self.number("padding", *PADDINGS),
@@ -135,7 +136,8 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         height, width = image.shape
         self.set_caption("#left", f"image {height}x{width}, row {top}, column {left}")
         height, width = output.shape
-        formula = f", side {reply.formula}" if self.size.width >= FORMULA_COLUMNS else ""
+        side = "side" if height == width else "height"
+        formula = f", {side} {reply.formula}" if self.size.width >= FORMULA_COLUMNS else ""
         self.set_caption("#right", f"map {height}x{width}{formula}")
 
     def show_about(self) -> None:

@@ -30,7 +30,7 @@ MEDIUM = (80, 22)  # columns and rows from which six images and a plot are visib
 WIDE = (120, 22)  # both plots,
 LARGE = (120, 36)  # images at full size,
 HUGE = (176, 56)  # and the restored images at twice the size
-CAPTION_COLUMNS = 24  # columns of an image that fit a long caption
+CAPTION_COLUMNS, SHORT_CAPTION_COLUMNS = 24, 15  # columns of an image that fit a long caption, or one with spaces
 LEGEND_COLUMNS = 38  # columns of a plot that fit a long legend
 
 
@@ -51,7 +51,7 @@ class CorruptionBench(Bench[CorruptionReply]):
     CorruptionBench {
         .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
         .pane { align-vertical: middle; }
-        .pane ImageGrid { max-height: 14; }
+        .pane ImageGrid { max-height: 14; content-align-vertical: top; }
         .plots { row-span: 2; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
@@ -152,41 +152,41 @@ class CorruptionBench(Bench[CorruptionReply]):
         """What the model predicts for the image on its own path, and what sampling returns."""
         position, (height, width, channels) = self._position, reply.image.shape
         sample = self._samples.get(position)
-        images = {
-            f"1 step {self._result(reply.errors[position], reply.read[position] if reply.read else None)}": from_unit(
-                reply.predictions[position].values
-            )
-        }
+        predicted = self._result("1 step", reply.errors[position], reply.read[position] if reply.read else None)
+        images = [(predicted, from_unit(reply.predictions[position].values))]
         if sample is None:
-            images["sampling …"] = bytes(height * width * channels)
+            images.append(("sampling …", bytes(height * width * channels)))
         else:
-            images[f"sampled {self._result(sample.error, sample.read)}"] = from_unit(sample.sampled.values)
+            images.append((self._result("sampled", sample.error, sample.read), from_unit(sample.sampled.values)))
         if self._has_room(MEDIUM):
             name = "" if reply.label is None else f": {class_name(reply.label, self.image_classes)}"
-            images[f"original{name}"] = from_unit(reply.image.values)
+            images.append((f"original{name}", from_unit(reply.image.values)))
         else:
             noisy = from_unit(reply.noisy[reply.path][position].values)
-            images = {self._mixture(reply, reply.path): noisy, **images}
-        self.query_one("#back", ImageGrid).set_images(b"".join(images.values()), 3, height, width, channels=channels)
-        self._set_captions("back", list(images), None if self._has_room(MEDIUM) else 0)
+            images.insert(0, (self._mixture(reply, reply.path), noisy))
+        titles, pixels = zip(*images, strict=True)
+        self.query_one("#back", ImageGrid).set_images(b"".join(pixels), 3, height, width, channels=channels)
+        self._set_captions("back", titles, None if self._has_room(MEDIUM) else 0)
 
     def _mixture(self, reply: CorruptionReply, path: str) -> str:
         """A path with its coefficients of image and noise."""
         rows = reply.coefficients[path].rows
         alpha, sigma = rows[self._position]
         if not self._fits_long_captions("noisy"):
-            return f"{path} {_short(alpha)} + {_short(sigma)}"
+            plus = " + " if self._columns("noisy")[1] >= SHORT_CAPTION_COLUMNS else "+"
+            return f"{path} {_short(alpha)}{plus}{_short(sigma)}"
         if all(abs(sum(row) - 1) < 1e-6 for row in rows):
             return f"{path} {alpha:.0%} image + {sigma:.0%} noise"
         return f"{path} {_short(alpha)} image + {_short(sigma)} noise"  # whose squares sum to 1
 
-    def _result(self, error: float, read: tuple[int, int] | None) -> str:
-        """An error, and how a classifier reads the image."""
-        text = f"{error:.3f}".replace("0.", ".", 1)
+    def _result(self, title: str, error: float, read: tuple[int, int] | None) -> str:
+        """An error, and how a classifier reads the image: its class, and the confidence if there is room."""
+        text = f"{title} {error:.3f}".replace("0.", ".", 1)
         if read is None:
             return text
-        name = class_name(read[0], self.model_classes)
-        return f"{text}: {name} ({read[1]}%)" if self._fits_long_captions("back") else f"{text}: {name}"
+        _, image, gap = self._columns("back")
+        confidence = f" ({read[1]}%)" if self._fits_long_captions("back") else ""
+        return shortened(f"{text}: {class_name(read[0], self.model_classes)}", image + gap, confidence)
 
     def _fits_long_captions(self, name: str) -> bool:
         return self._columns(name)[1] >= CAPTION_COLUMNS

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from textual.geometry import Region
 
-from tui.terminal.cells import GAP, INVERTED, MARK, NEAREST, TINTED
+from tui.terminal.cells import GAP, MARK, TINTED
 from tui.widgets.image_grid import ImageGrid
 
 
@@ -100,8 +100,7 @@ class ImageCanvas(ImageGrid):
 
     def _levels(self, wide: int) -> list[bytearray]:
         """The rows of the image as gray levels of the cells."""
-        levels = NEAREST if self.app.current_theme.dark else INVERTED
-        codes = bytearray(self._image.translate(levels))
+        codes = bytearray(self._image.translate(self._grey_levels))
         codes[self._known :] = bytes([GAP]) * (len(codes) - self._known)
         rows = [codes[at : at + wide] for at in range(0, len(codes), wide)]
         if self._frame is not None:

@@ -84,6 +84,7 @@ class TransposedBench(KernelBench[TransposedReply]):
         """The request that the fields describe."""
         return TransposedRequest(
             **subject.fields,
+            channel=subject.channel,
             kernel=self._kernel.read(),
             side=self.number("side", *SMALL_SIDES),
             stride=self.number("stride", *STRIDES),
@@ -217,6 +218,7 @@ class TransposedBench(KernelBench[TransposedReply]):
         """Python that computes the output, what one value spreads, the overlaps, and the upsampled map."""
         request = self.request(subject)
         step = self.timeline.position if self.timeline is not None else 0
+        size = (request.side, request.side) if self.shown is None else self.shown.image.shape
         imports, kernel = self._kernel.script(subject)
         options = f"stride={request.stride}, padding={request.padding}, dilation={request.dilation}"
         return [
@@ -227,12 +229,12 @@ class TransposedBench(KernelBench[TransposedReply]):
             *imports,
             *subject.script,
             *kernel,
-            f"small = adaptive_avg_pool2d(image[None], {request.side})[0]",
+            f"small = adaptive_avg_pool2d(image[None], {size})[0]",
             f"steps = list(transposed_convolve_steps(small, kernel, {options}))",
             f"step, output = steps[{step}], steps[-1].output",
             'print("value", step.value, "spreads", step.spread.tolist())',
             'print("output", tuple(output.shape), "from", float(output.min()), "to", float(output.max()))',
-            f"overlaps = overlap_counts(({request.side}, {request.side}), tuple(step.spread.shape), {options})",
+            f"overlaps = overlap_counts({size}, tuple(step.spread.shape), {options})",
             'print("kernels per pixel", int(overlaps.min()), "to", int(overlaps.max()))',
             f'print("upsampled", tuple(upsample_convolve(small, kernel, {request.stride}).shape))',
         ]

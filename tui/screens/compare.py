@@ -202,9 +202,10 @@ class CompareScreen(Playback, ClosesOnce[None]):
             names = self._class_names[side]
             images = frame.x if self._show_states else frame.prediction or bytes(len(frame.x))
             read = () if self._show_states else frame.read or ()
-            captions = [f"{class_name(label, names)} {percent}%" for label, percent in read]
+            captions = [(class_name(label, names), f" {percent}%") for label, percent in read]
             grid = self.query_one(f"#{side}-images", ImageGrid)
             size = denoising.n, denoising.height, denoising.width
+            grid.characters = denoising.characters
             grid.set_images(images, *size, captions, channels=denoising.channels)
 
     def _update_captions(self) -> None:

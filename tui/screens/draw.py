@@ -17,7 +17,7 @@ from textual.screen import ScreenResultType
 
 from tui.actions import bindings
 from tui.lab.image_canvas import ImageCanvas
-from tui.terminal.cells import GAP, GREYS, INVERTED, MARK, NEAREST, RAMPS, TINTED, amber
+from tui.terminal.cells import GAP, GREYS, MARK, RAMPS, TINTED, amber
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, pack, unpack
 from tui.widgets.image_grid import shrink
 from tui.widgets.modal import Modal
@@ -139,16 +139,16 @@ class MaskCanvas(DrawingCanvas):
 
     def _rgb_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
         """Colours of the image as it is, and in amber."""
-        colors = unpack(pack(self._picture))
+        colors = pack(self._picture)
         ambers = unpack(pack(bytes(channel for grey in GREYS for channel in amber(grey))))
-        return colors, [ambers[level] for level in luminance(colors)]
+        return unpack(colors), [ambers[level] for level in luminance(colors)]
 
     def _grey_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
         """Levels of the image as it is, and in amber."""
         if self._picture_channels > 1:
-            levels = luminance(unpack(pack(self._picture)))
+            levels = luminance(pack(self._picture))
         else:
-            levels = self._picture.translate(NEAREST if self.app.current_theme.dark else INVERTED)
+            levels = self._picture.translate(self._grey_levels)
         return levels, [level + TINTED for level in levels]
 
 
@@ -231,14 +231,16 @@ class SketchScreen(CanvasScreen[str | None]):
         pixels: The drawing to edit, height * width bytes in hexadecimal; None for none.
         shape: Height and width.
         terminal: Size of the terminal, in cells. If the image does not fit, several pixels share one of the canvas.
+        characters: As for `ImageGrid`.
     """
 
     HEADING = "Draw an image with arrow keys or mouse"
 
-    def __init__(self, pixels: str | None, shape: tuple[int, int], terminal: Size) -> None:
+    def __init__(self, pixels: str | None, shape: tuple[int, int], terminal: Size, *, characters: bool = True) -> None:
         self._cells = Cells(shape, terminal)
         ink = bytes(self._cells.shared(bytes.fromhex(pixels) if pixels else bytes(shape[0] * shape[1])))
         super().__init__(DrawingCanvas(ink, self._cells.rows, self._cells.columns))
+        self._canvas.characters = characters
 
     def action_take(self) -> None:
         """Accept the drawing."""
@@ -252,12 +254,20 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
         image: uint8 pixels of shape (height, width, channels).
         shape: Height, width and channels.
         mask: The mask to edit, as in `core.engine.protocol.Start`; empty for none.
-        terminal: As for `SketchScreen`.
+        terminal, characters: As for `SketchScreen`.
     """
 
     HEADING = "Draw over what to generate"
 
-    def __init__(self, image: bytes, shape: tuple[int, int, int], mask: tuple[str, ...], terminal: Size) -> None:
+    def __init__(
+        self,
+        image: bytes,
+        shape: tuple[int, int, int],
+        mask: tuple[str, ...],
+        terminal: Size,
+        *,
+        characters: bool = True,
+    ) -> None:
         height, width, channels = shape
         cells = self._cells = Cells((height, width), terminal)
         if (cells.rows, cells.columns) != (height, width):
@@ -265,6 +275,7 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
         marks = [255 * (mark == "1") for mark in "".join(mask)] or bytes(height * width)
         ink = bytes(cells.shared(marks))
         super().__init__(MaskCanvas(image, ink, cells.rows, cells.columns, channels))
+        self._canvas.characters = characters
 
     def action_take(self) -> None:
         """Accept the mask; it is empty if nothing was drawn."""

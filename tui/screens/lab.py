@@ -17,6 +17,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
+from core.config.datasets import CHARACTERS
 from core.engine.protocol import LabRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
@@ -38,6 +39,7 @@ from tui.widgets.compact_select import CompactSelect
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.sampling_controls import config_of
 from tui.widgets.timeline import Timeline
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 DIGITS = ("mnist", "glyphs")  # for models of 28x28 grey images, besides their own dataset; glyphs is always available
 DIGIT_SHAPE = (1, 28, 28)
+CHANNELS = ("luminance", "red", "green", "blue")  # to choose from for RGB images
 IMAGES = 1_000  # test images to choose from
 MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
@@ -133,7 +136,8 @@ class LabScreen(Playback):
         yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
         image, model = entry("image-index", "0", width=6), choice("model", models, models[0], width=24)
-        yield FieldRow(("image", image), ("model", model), id="subject")
+        channel = choice("channel", CHANNELS, CHANNELS[0], width=14)
+        yield FieldRow(("image", image), ("model", model), ("channel", channel), id="subject")
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
@@ -158,6 +162,9 @@ class LabScreen(Playback):
         if action == "skips" and self.is_mounted:
             return isinstance(self.bench, InsideBench)
         return super().check_action(action, parameters)
+
+    def on_mount(self) -> None:
+        self._show_channel()
 
     async def on_screen_resume(self) -> None:
         """Start the engine, send the visible bench's request, and update the list of models."""
@@ -201,7 +208,26 @@ class LabScreen(Playback):
             shape, null_class = self._config[1].info.shape, self._config[1].info.null_class
         if self._pixels is not None and shape != DIGIT_SHAPE:
             raise MinidiffError(_not_for_digits(model, shape))
-        return LabInput(self._dataset, index, model, pixels=self._pixels, shape=shape, null_class=null_class)
+        return LabInput(
+            self._dataset,
+            index,
+            model,
+            pixels=self._pixels,
+            shape=shape,
+            null_class=null_class,
+            channel=self._channel(shape),
+        )
+
+    def _channel(self, shape: tuple[int, int, int]) -> int | None:
+        """The chosen channel of images of this shape; None for the luminance."""
+        chosen = CHANNELS.index(self.query_one("#channel", CompactSelect).chosen)
+        return chosen - 1 if chosen and shape[0] > 1 else None
+
+    def _show_channel(self) -> None:
+        """Show the field `channel` if there are several, and the bench works on one."""
+        visible = self._config is not None and self._config[1].info.channels > 1
+        for widget in self.query_one("#subject").children[-2:]:  # the field and its label
+            widget.display = visible and isinstance(self.bench, KernelBench)
 
     @property
     def _dataset(self) -> str:
@@ -240,6 +266,7 @@ class LabScreen(Playback):
         bench = self.bench
         try:
             await self._update_config()
+            self._show_channel()
             request = bench.request(self.subject)
         except MinidiffError as error:
             bench.show_error(str(error))
@@ -275,12 +302,14 @@ class LabScreen(Playback):
             return  # it waited while the next request was prepared
         self._replied = True
         dataset = self._dataset
-        names = self._class_names(dataset)
+        names, characters = self._class_names(dataset), self._pixels is not None or dataset in CHARACTERS
         label = "an image" if reply.label is None else f"class {class_name(reply.label, names)}"
-        self.query_one(Header).note = f"{label} of {dataset}" if self._pixels is None else "a drawn image"
+        self.query_one(Header).note = f"{label} of {Path(dataset).name}" if self._pixels is None else "a drawn image"
         for bench in self.query(Bench):
             bench.image_classes = names
             bench.model_classes = () if self._config is None else self._config[1].info.class_names
+            for grid in bench.query(ImageGrid):
+                grid.characters = characters
             if isinstance(reply, bench.REPLIES):
                 bench.show_reply(reply)
 

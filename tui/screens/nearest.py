@@ -61,6 +61,7 @@ class NearestScreen(Modal[None]):
             yield Static(id="note", markup=False)
             grid = ImageGrid()
             grid.captions_first = True
+            grid.characters = self._denoising.characters
             yield grid
 
     async def on_mount(self) -> None:

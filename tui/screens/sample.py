@@ -356,7 +356,9 @@ class SampleScreen(Playback):
             if isinstance(start.image, DrawnImage) and len(start.image.pixels) == 2 * shape[0] * shape[1]:
                 pixels = start.image.pixels
         self.timeline.pause()
-        await self.app.push_screen(SketchScreen(pixels, shape, self.app.size), partial(self._start_from_drawing, level))
+        characters = self._shown is None or self._shown.characters
+        sketch = SketchScreen(pixels, shape, self.app.size, characters=characters)
+        await self.app.push_screen(sketch, partial(self._start_from_drawing, level))
 
     async def _start_from_drawing(self, t: float, pixels: str | None) -> None:
         if pixels is not None:
@@ -370,7 +372,7 @@ class SampleScreen(Playback):
             return
         self.timeline.pause()
         shape = denoising.height, denoising.width, denoising.channels
-        mask = MaskScreen(image, shape, start.mask or (), self.app.size)
+        mask = MaskScreen(image, shape, start.mask or (), self.app.size, characters=denoising.characters)
         await self.app.push_screen(mask, partial(self._inpaint, start))
 
     async def _inpaint(self, start: Start, mask: tuple[str, ...] | None) -> None:

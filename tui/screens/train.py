@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
+from core.config.architecture import is_custom
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, MODEL, find_run
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
@@ -131,6 +132,10 @@ class TrainScreen(Screen[None]):
             config = TrainConfig.from_toml(find_run(run, self.root) / CONFIG)
         except MinidiffError as error:
             form.show_error(str(error))
+            return
+        if is_custom(config.model):
+            command = f"minidiff train --model {config.model}"
+            form.show_error(f"{run} trains a network that is not part of minidiff; use `{command}` instead")
             return
         values = config.model_dump(exclude={"name", "root", "preset", "dataset_info"})
         form.load_options(config.preset, {**values, "name": free_name(self.root, run)})

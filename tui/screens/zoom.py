@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -17,9 +18,11 @@ from tui.class_names import class_name
 from tui.widgets.denoising_view import difference
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
+from tui.widgets.text_line import shortened
 
 NEIGHBOURS = 2  # values shown on each side of the selected pixel; left and right only 1 below WIDE
 WIDE, WIDE_RGB = 72, 80  # columns, for grey and for RGB
+TITLE_MARGIN = 4  # columns of a border beside its title, and of the padding
 
 
 class ZoomScreen(Modal[None]):
@@ -89,15 +92,17 @@ class ZoomScreen(Modal[None]):
         }
         for name, image in images.items():
             grid = self.query_one(f"#zoom-{name} ImageGrid", ImageGrid)
+            grid.characters = denoising.characters
             grid.set_images(image, 1, denoising.height, denoising.width, channels=denoising.channels)
             grid.set_marker(*self._pixel)
         label = frame.read[self._index] if frame.read else None
-        classified = f", classified as {class_name(label[0], self._class_names)} ({label[1]}%)" if label else ""
         box = self.query_one(Vertical)
-        box.border_title = (
-            f"Image {self._index + 1} of {denoising.n} · step {position} of {denoising.steps} · "
-            f"noise {frame.t:.2f}{classified}"
-        )
+        title = f"Image {self._index + 1} of {denoising.n} · step {position} of {denoising.steps} · noise {frame.t:.2f}"
+        if label:
+            title += ", classified as "
+            room = box.size.width - cell_len(title) - TITLE_MARGIN
+            title += shortened(class_name(label[0], self._class_names), room, f" ({label[1]}%)")
+        box.border_title = Content(title)
         self.query_one("#values", Static).update(self._values(denoising, frame, pixels))
 
     def _values(self, denoising: Denoising, frame: Frame, pixels: slice) -> Content:

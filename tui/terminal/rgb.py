@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from itertools import pairwise, product
+from operator import or_
 
 from rich.color import Color, ColorSystem
 
@@ -15,15 +16,10 @@ from tui.terminal.cells import (
     MARK,
     MARK_RGB,
     NEAREST,
-    QUADRANTS,
     RGB,
-    Cell,
     CellPalette,
-    CellTuple,
     Codes,
     Computed,
-    half,
-    quadrant,
     sgr_parameters,
 )
 
@@ -36,26 +32,54 @@ PIXEL_BYTES = 2
 
 _VALUES = bytes(round(level * 255 / (CHANNEL_LEVELS - 1)) for level in range(CHANNEL_LEVELS))
 _NEAREST_LEVEL = bytes(round(value * (CHANNEL_LEVELS - 1) / 255) for value in range(256))
-# Contributions of the channels to the high and the low byte.
-_RED_HIGH = bytes(level << 2 for level in _NEAREST_LEVEL)
-_GREEN_HIGH = bytes(level >> 3 for level in _NEAREST_LEVEL)
-_GREEN_LOW = bytes((level & 7) << 5 for level in _NEAREST_LEVEL)
+# Contributions of the channels to the high and the low byte, and the other way round.
+_OUTSIDE = RGB_GAP >> 8  # high byte of both colours that are outside of images
+_RED_HIGH = bytes((red & 31) << 2 for red in range(256))
+_GREEN_HIGH = bytes((green & 31) >> 3 for green in range(256))
+_GREEN_LOW = bytes((green & 7) << 5 for green in range(256))
+_INSIDE = bytes(255 * (high < _OUTSIDE) for high in range(256))
+_RED_OF_HIGH = bytes((high >> 2) * (high < _OUTSIDE) for high in range(256))
+_GREEN_OF_HIGH = bytes((high & 3) << 3 for high in range(256))
+_GREEN_OF_LOW, _BLUE_OF_LOW = bytes(low >> 5 for low in range(256)), bytes(low & 31 for low in range(256))
+_WEIGHTS = [weight * 255 / (CHANNEL_LEVELS - 1) for weight in (0.299, 0.587, 0.114)]
+_LUMINANCE_HIGH = bytes(
+    round(_WEIGHTS[0] * red + _WEIGHTS[1] * green) for red, green in zip(_RED_OF_HIGH, _GREEN_OF_HIGH, strict=True)
+)
+_LUMINANCE_LOW = bytes(
+    round(_WEIGHTS[1] * green + _WEIGHTS[2] * blue) for green, blue in zip(_GREEN_OF_LOW, _BLUE_OF_LOW, strict=True)
+)
+_OUTSIDE_LEVELS = bytes((GAP | MARK) * (high == _OUTSIDE) for high in range(256))
+_LEVEL_OF_LOW = bytes((GAP, MARK)) + bytes(254)
 _CUBE = (0, 95, 135, 175, 215, 255)  # channel values of xterm's colours 16 to 231; 232 to 255 are greys
 _IN_CUBE = bytes(sum(value > (a + b) // 2 for a, b in pairwise(_CUBE)) for value in range(256))  # the nearest
 
 
 def pack(pixels: bytes) -> bytes:
     """Pack RGB pixels, three bytes each, as 15-bit colours of the nearest levels."""
-    red, green, blue = pixels[::3], pixels[1::3], pixels[2::3]
-    packed = bytearray(PIXEL_BYTES * len(red))
-    packed[::2] = _either(green.translate(_GREEN_LOW), blue.translate(_NEAREST_LEVEL))
-    packed[1::2] = _either(red.translate(_RED_HIGH), green.translate(_GREEN_HIGH))
-    return bytes(packed)
+    levels = pixels.translate(_NEAREST_LEVEL)
+    return merge(levels[::3], levels[1::3], levels[2::3])
 
 
-def _either(a: bytes, b: bytes) -> bytes:
-    """`a | b`, byte by byte."""
-    return (int.from_bytes(a, "little") | int.from_bytes(b, "little")).to_bytes(len(a), "little")
+def merge(red: bytes, green: bytes, blue: bytes, low: bytes = b"", high: bytes = b"") -> bytes:
+    """A packed row of channel levels; with `low` and `high`, these bits of its bytes are set, too."""
+    row = bytearray(PIXEL_BYTES * len(red))
+    row[::2] = _either(green.translate(_GREEN_LOW), blue, low)
+    row[1::2] = _either(red.translate(_RED_HIGH), green.translate(_GREEN_HIGH), high)
+    return bytes(row)
+
+
+def channels(row: bytes) -> tuple[bytes, bytes, bytes]:
+    """The levels of red, green and blue of a packed row; 0 outside of images."""
+    low, high = row[::2], row[1::2]
+    blue = int.from_bytes(low.translate(_BLUE_OF_LOW), "little")
+    blue &= int.from_bytes(high.translate(_INSIDE), "little")
+    green = _either(high.translate(_GREEN_OF_HIGH), low.translate(_GREEN_OF_LOW))
+    return high.translate(_RED_OF_HIGH), green, blue.to_bytes(len(low), "little")
+
+
+def _either(*rows: bytes) -> bytes:
+    """The bitwise or of rows."""
+    return reduce(or_, (int.from_bytes(row, "little") for row in rows)).to_bytes(len(rows[0]), "little")
 
 
 def packed(color: int, count: int = 1) -> bytes:
@@ -73,42 +97,18 @@ def to_rgb(color: int) -> RGB:
     return _VALUES[color >> 10], _VALUES[color >> 5 & 31], _VALUES[color & 31]
 
 
-@functools.cache
-def _luminances() -> bytes:
-    """The grey level of each colour (ITU-R BT.601), then of `RGB_GAP` and `RGB_MARK`."""
-    red, green, blue = ([weight * value for value in _VALUES] for weight in (0.299, 0.587, 0.114))
-    return bytes(NEAREST[round(r + g + b)] for r, g, b in product(red, green, blue)) + bytes([GAP, MARK])
-
-
-def luminance(colors: Iterable[int]) -> bytes:
-    """The grey levels of colours, as `tui.terminal.cells` numbers them."""
-    return bytes(map(_luminances().__getitem__, colors))
-
-
-@functools.lru_cache(1 << 14)
-def rgb_quadrant(pixels: tuple[int, int, int, int]) -> Cell:
-    """Return 2x2 pixels in reading order as two colours, split as their grey levels are best split."""
-    text, foreground, background, _ = quadrant(tuple(luminance(pixels)))
-    if foreground == background:
-        return half(*[_mean(pixels, foreground)] * 2)
-    shape = QUADRANTS.index(text)
-    groups: tuple[list[int], list[int]] = [], []
-    for bit, pixel in zip((8, 4, 2, 1), pixels, strict=True):
-        groups[not shape & bit].append(pixel)
-    return Cell(text, _mean(groups[0], foreground), _mean(groups[1], background), QUADRANTS[15 - shape])
-
-
-def _mean(pixels: Sequence[int], level: int) -> int:
-    """The mean of the colours among `pixels`, which have the mean grey `level`."""
-    if level in (GAP, MARK):
-        return RGB_GAP if level == GAP else RGB_MARK
-    colors = [pixel for pixel in pixels if pixel < COLORS]
-    count = len(colors)
-    if count == 1:
-        return colors[0]
-    red = (sum([color >> 10 for color in colors]) + count // 2) // count
-    green = (sum([color >> 5 & 31 for color in colors]) + count // 2) // count
-    return red << 10 | green << 5 | (sum([color & 31 for color in colors]) + count // 2) // count
+def luminance(row: bytes) -> bytes:
+    """The grey levels of a packed row (ITU-R BT.601), as `tui.terminal.cells` numbers them."""
+    low, high = row[::2], row[1::2]
+    size = len(low)
+    values = int.from_bytes(low.translate(_LUMINANCE_LOW), "little")
+    values += int.from_bytes(high.translate(_LUMINANCE_HIGH), "little")
+    levels = values.to_bytes(size, "little").translate(NEAREST)
+    if _OUTSIDE not in high:
+        return levels
+    outside = int.from_bytes(high.translate(_OUTSIDE_LEVELS), "little")
+    outside &= int.from_bytes(low.translate(_LEVEL_OF_LOW), "little")
+    return _either(levels, outside.to_bytes(size, "little"))
 
 
 def xterm_number(color: int) -> int:
@@ -157,13 +157,6 @@ class RGBPalette(CellPalette):
     def levels(self, colors: Sequence[int]) -> Sequence[int]:
         """The levels of colours in this terminal; colours that look the same have the same."""
         return colors if self._system is ColorSystem.TRUECOLOR else tuple(map(self._numbers.__getitem__, colors))
-
-    def cells(self, cells: Sequence[Cell]) -> Sequence[CellTuple]:
-        """Cells of colours as cells of this terminal's levels."""
-        if self._system is ColorSystem.TRUECOLOR:
-            return cells
-        numbers = self._numbers
-        return [(text, numbers[front], numbers[back], inverse) for text, front, back, inverse in cells]
 
     def codes(self, system: ColorSystem) -> tuple[Codes, Codes]:
         """Return the SGR parameters of each level, as foreground and as background."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from textual.content import Content
+from rich.text import Text
 from textual.widgets import OptionList, Select
 
 
@@ -37,10 +37,10 @@ class CompactSelect(Select[str]):
         options = self._options_of(values)
         super().__init__(options, value=value, allow_blank=False, compact=True, id=id, disabled=disabled)
 
-    def _options_of(self, values: Iterable[str] | Mapping[str, str]) -> list[tuple[Content, str]]:
+    def _options_of(self, values: Iterable[str] | Mapping[str, str]) -> list[tuple[Text, str]]:
         labels = values if isinstance(values, Mapping) else {value: value or self._empty for value in values}
         self._values = list(labels)
-        return [(Content(label), value) for value, label in labels.items()]
+        return [(Text(label), value) for value, label in labels.items()]
 
     @property
     def chosen(self) -> str:

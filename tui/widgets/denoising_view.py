@@ -15,6 +15,7 @@ from textual.widgets import Static
 from core.runs.trajectory import Denoising, Frame
 from tui.class_names import class_name
 from tui.widgets.image_grid import ImageGrid, fit
+from tui.widgets.text_line import shortened
 
 GAP = 4  # columns between grids that are side by side
 THREE_GRIDS_WIDTH = 150  # columns needed for three grids; below, the change replaces the noisy state
@@ -82,12 +83,14 @@ class DenoisingView(Container):
         # The requested class below each image, unless all are the same.
         labels = self._labels if self._labels is not None and len(set(self._labels)) > 1 else ()
         captions = [self._class_name(label) for label in labels]
-        read = [f"{self._class_name(label)} {confidence}%" for label, confidence in frame.read or ()]
+        read = [(self._class_name(label), f" {confidence}%") for label, confidence in frame.read or ()]
         complete = denoising.complete
         self._has_readings = any(f.read for f in denoising.frames) if complete else self._has_readings or bool(read)
         if self._has_readings and not read:
-            read = [""] * denoising.n  # reserves the line, so images do not move later
+            read = [("", "")] * denoising.n  # reserves the line, so images do not move later
         captions = captions or [""] * len(read)  # keeps both grids the same size
+        for grid in self.query(ImageGrid):
+            grid.characters = denoising.characters
         self.query_one("#noisy-images", ImageGrid).set_images(frame.x, *size, captions, channels=channels)
         predicted, below = frame.prediction or blank, read or captions
         self.query_one("#predicted-images", ImageGrid).set_images(predicted, *size, below, channels=channels)
@@ -138,6 +141,9 @@ class DenoisingView(Container):
         title = Content.styled("Noisy state", "bold")
         classes = self._requested_classes()
         notes = [Content.styled(text, "$foreground 50%") for text in (f"class {classes}", classes)] if classes else []
+        if self._labels is not None and len(set(self._labels)) == 1:  # one name can be shortened
+            room = self.query_one("#noisy-caption", Static).size.width - title.cell_length - 1
+            notes.append(Content.styled(shortened(f"class {classes}", room), "$foreground 50%"))
         self._set_caption("noisy-caption", [*((title, note) for note in notes), (title, Content())])
 
     def _requested_classes(self) -> str:

@@ -11,7 +11,7 @@ from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Switch
 
-from core.config.datasets import INFO, UNMIRRORED
+from core.config.datasets import CHARACTERS, INFO
 from tui.widgets.compact_select import CompactSelect
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ EMPTY = {
     "micro_batch": "whole batch",
     "threads": "torch default",
     "warmup_steps": "auto (up to 100)",
+    "clip_grad_norm": "no limit",
+    "init_from": "random weights",
     "name": "auto",
 }
 TRISTATE = {"": None, "on": True, "off": False}
@@ -115,7 +117,7 @@ def unused_options(values: Mapping[str, Any]) -> dict[str, str]:
     if values["dataset"] in INFO:
         reason = "only for a path to your own images"
         unused |= dict.fromkeys(("image_mode", "image_size", "resize", "strict"), reason)
-    if values["dataset"] in UNMIRRORED:
+    if values["dataset"] in CHARACTERS:
         unused["flip"] = "mirrored characters are wrong"
     if values["optimizer"] == "adam":
         unused["weight_decay"] = "adam has no weight decay"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import struct
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import ClassVar
 
 from rich.cells import set_cell_size
@@ -38,34 +36,36 @@ from tui.terminal.rgb import (
     pack,
     packed,
     rgb_palette,
-    rgb_quadrant,
     unpack,
 )
+from tui.terminal.rgb_quadrants import rgb_quadrants
 from tui.widgets.text_line import centered
 
 MAX_GAP = 2  # pixels between images
 SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
-LANE = 4  # bytes
+LANE = 4  # bytes, as of an item "I" of a memoryview
 FOOT = 3  # pixels below images with captions, at most
+Caption = str | tuple[str, str]
 
 
 class ImageGrid(Widget):
     """Displays images in a grid, as large as they fit; posts no messages.
 
-    Grey images are inverted on a light theme, RGB images are not. Below full size, each drawn pixel is the mean of the
-    pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders and padding
-    are not supported.
+    Grey images of characters are inverted on a light theme, others are not. Below full size, each drawn pixel is the
+    mean of the pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders
+    and padding are not supported; of the alignments, only `content-align-vertical: top` is.
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
         captions_first: Whether images are made smaller if their captions do not fit otherwise.
+        characters: Whether grey images are light characters on black, not photographs; set it before the images.
         drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, quadrants below it, shades
             without colours, or what the app's `best_drawing` says if the terminal cannot show these.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption"}
     DEFAULT_CSS = """
-    ImageGrid { width: 1fr; height: 1fr; }
+    ImageGrid { width: 1fr; height: 1fr; content-align-vertical: middle; }
     ImageGrid > .image-grid--caption { color: $foreground 60%; }
     """
 
@@ -73,12 +73,13 @@ class ImageGrid(Widget):
         super().__init__(id=id, classes=classes)
         self.columns = columns
         self.captions_first = False
+        self.characters = True
         self._drawing = "auto"
         self._drawn = "half"  # the drawing in use
         self._images: list[bytes] = []
         self._height = self._width = 28
         self._channels = 1
-        self._captions: Sequence[str] = ()
+        self._captions: Sequence[Caption] = ()
         self._marker: tuple[int, int] | None = None
         # The canvas, two rows per screen line: one level per byte, or packed colours.
         self._rows: list[bytes] = []
@@ -108,7 +109,7 @@ class ImageGrid(Widget):
         n: int,
         height: int = 28,
         width: int = 28,
-        captions: Sequence[str] | None = None,
+        captions: Sequence[Caption] | None = None,
         *,
         channels: int = 1,
     ) -> None:
@@ -119,7 +120,7 @@ class ImageGrid(Widget):
             n: Number of images.
             height: Height of an image.
             width: Width of an image.
-            captions: One text per image.
+            captions: One text per image, or a text and its end, which stays if the text has to be shortened.
             channels: 1 for grey, 3 for RGB.
 
         Raises:
@@ -190,7 +191,7 @@ class ImageGrid(Widget):
         if not columns:
             yield from [empty] * height
             return
-        tiles = [self._tile(image, scale_y, scale_x * density) for image in self._images]
+        tiles = self._tiles(scale_y, scale_x * density)
         if self._marker is not None:
             for tile in tiles:
                 _draw_marker(tile, mark, self._marker, self._width, self._height)
@@ -202,7 +203,8 @@ class ImageGrid(Widget):
         if captioned:
             gap_y = 0
         used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
-        left, top = (width - used_x) // 2, (height - used_y) // 2
+        left = (width - used_x) // 2
+        top = 0 if self.styles.content_align_vertical == "top" else (height - used_y) // 2
         top -= top % 2 * captioned
         margin, separator = gap * left * density, gap * gap_x * density
         yield from [empty] * top
@@ -216,7 +218,8 @@ class ImageGrid(Widget):
                 yield from [empty] * foot
                 line = (top + (number + 1) * (scale_y + foot)) // 2 - 1
                 captions = self._captions[number * columns : number * columns + len(band)]
-                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x) for text in captions)
+                pairs = [(caption, "") if isinstance(caption, str) else caption for caption in captions]
+                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x, end) for text, end in pairs)
         yield from [empty] * (height - top - used_y)
 
     def _layout(self, size: Size) -> tuple[int, int, int, int, int]:
@@ -238,19 +241,27 @@ class ImageGrid(Widget):
         """A pixel of the canvas: the level among greys, the colour among RGB images."""
         return packed(color) if self._channels > 1 else bytes([level])
 
-    def _tile(self, image: bytes, height: int, width: int) -> list[bytes]:
-        """The rows of an image on the canvas, `height` by `width` pixels large."""
-        old_height, old_width = self._height, self._width
-        shrinks = height < old_height
+    def _tiles(self, height: int, width: int) -> list[list[bytes]]:
+        """The rows of each image on the canvas, `height` by `width` pixels large."""
+        n, old_height, old_width = len(self._images), self._height, self._width
+        pixels, shrinks = b"".join(self._images), height < old_height
         if shrinks:
-            image = shrink(image, old_height, old_width, height, width, self._channels)
+            pixels = shrink(pixels, n, old_height, old_width, height, width, self._channels)
             old_height, old_width = height, width
         if self._channels > 1:
-            pixels, size = pack(image), PIXEL_BYTES * old_width
+            pixels, size = pack(pixels), PIXEL_BYTES * old_width
         else:
-            pixels, size = image.translate(NEAREST if self.app.current_theme.dark else INVERTED), old_width
-        rows = [pixels[start : start + size] for start in range(0, size * old_height, size)]
-        return rows if shrinks else enlarge(rows, old_width, height // old_height, width // old_width)
+            pixels, size = pixels.translate(self._grey_levels), old_width
+        rows = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        tiles = [rows[start : start + old_height] for start in range(0, len(rows), old_height)]
+        if shrinks:
+            return tiles
+        return [enlarge(tile, old_width, height // old_height, width // old_width) for tile in tiles]
+
+    @property
+    def _grey_levels(self) -> bytes:
+        """The level of each pixel value of grey images."""
+        return INVERTED if self.characters and not self.app.current_theme.dark else NEAREST
 
     def _choose(self, *, shrunk: bool) -> str:
         if self._drawing != "auto":
@@ -280,21 +291,27 @@ class ImageGrid(Widget):
             text = set_cell_size(self._lines[y], self.size.width)
             return Strip([Segment(text, self.get_component_rich_style("image-grid--caption"))], self.size.width)
         upper, lower = self._rows[2 * y : 2 * y + 2]
-        if self._channels > 1:
-            return self._rgb_strip(unpack(upper), unpack(lower))
         if self._drawn in RAMPS:
-            return self._ramp_strip(upper, lower)
+            levels = (luminance(row) if self._channels > 1 else row for row in (upper, lower))
+            return self._ramp_strip(*levels)
+        if self._channels > 1:
+            self._strips |= self._rgb_strips()
+            return self._strips[y]
         if self._drawn == "quadrant":
             return CellStrip(list(map(quadrant, _quarters(upper, lower))), self._palette)
         return CellStrip(halves(upper, lower), self._palette)
 
-    def _rgb_strip(self, upper: tuple[int, ...], lower: tuple[int, ...]) -> Strip:
-        if self._drawn in RAMPS:
-            return self._ramp_strip(luminance(upper), luminance(lower))
-        colors = self._rgb_palette
+    def _rgb_strips(self) -> dict[int, Strip]:
+        """All lines of cells that are not cached; at once, which is faster."""
+        lines = [y for y in range(len(self._rows) // 2) if y not in self._strips and y not in self._lines]
+        upper, lower = (b"".join(self._rows[2 * y + below] for y in lines) for below in (0, 1))
+        colors, width = self._rgb_palette, self.size.width
         if self._drawn == "quadrant":
-            return CellStrip(colors.cells(list(map(rgb_quadrant, _quarters(upper, lower)))), colors)
-        return CellStrip(halves(colors.levels(upper), colors.levels(lower)), colors)
+            texts, foregrounds, backgrounds, inverses = rgb_quadrants(upper, lower)
+            cells = list(zip(texts, colors.levels(foregrounds), colors.levels(backgrounds), inverses, strict=True))
+        else:
+            cells = halves(colors.levels(unpack(upper)), colors.levels(unpack(lower)))
+        return {y: CellStrip(cells[i * width : (i + 1) * width], colors) for i, y in enumerate(lines)}
 
     def _ramp_strip(self, upper: bytes, lower: bytes) -> Strip:
         text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
@@ -355,24 +372,40 @@ def fit(n: int, size: Size, height: int, width: int, columns: int | None = None)
     return max(1, (size.width + 1) // (tile_x + 1)), tile_x, tile_y, 1, 1
 
 
-def shrink(image: bytes, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
-    """Return an image at a smaller size; each pixel is the mean of those it covers, rounded down."""
-    size, new_size = width * channels, new_width * channels
-    rows = [_lanes(image[start : start + size]) for start in range(0, size * height, size)]
-    smaller = bytearray(new_size * new_height)
-    for row, (top, bottom) in enumerate(_spans(height, new_height)):
-        sums = struct.unpack(f"<{size}I", sum(rows[top:bottom]).to_bytes(LANE * size, "little"))
-        for channel in range(channels):
-            totals = list(accumulate(sums[channel::channels], initial=0))
-            means = [(totals[b] - totals[a]) // ((b - a) * (bottom - top)) for a, b in _spans(width, new_width)]
-            smaller[row * new_size + channel : (row + 1) * new_size : channels] = bytes(means)
-    return bytes(smaller)
+def shrink(images: bytes, n: int, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
+    """Return `n` images at a smaller size; each pixel is the mean of those it covers, rounded down.
+
+    Rows and columns of all images are added at once. Means of 256 and more pixels can be higher by one.
+    """
+    columns = [
+        _lanes(b"".join(images[x * channels + c :: width * channels] for c in range(channels))) for x in range(width)
+    ]  # each with the channels, images and rows
+    across = _spans(width, new_width)
+    size = n * height * channels
+    sums = b"".join(sum(columns[left:right]).to_bytes(LANE * size, "little") for left, right in across)
+    items = memoryview(sums).cast("I")
+    rows = [int.from_bytes(items[y::height].tobytes(), "little") for y in range(height)]  # columns, channels, images
+    widths = [right - left for left, right in across]
+    of_width = {
+        wide: int.from_bytes(
+            b"".join((b"\xff" if width == wide else b"\0") * (LANE * n * channels) for width in widths), "little"
+        )
+        for wide in set(widths)
+    }
+    smaller = [b""] * (n * new_height)
+    for y, (top, bottom) in enumerate(_spans(height, new_height)):
+        total = sum(rows[top:bottom])
+        # Times 2^24 / area, so that a lane's highest byte is the mean.
+        means = sum((total & lanes) * -(-(1 << 24) // (wide * (bottom - top))) for wide, lanes in of_width.items())
+        row = means.to_bytes(LANE * n * channels * new_width, "little")[LANE - 1 :: LANE]
+        smaller[y::new_height] = [row[image::n] for image in range(n)]
+    return b"".join(smaller)
 
 
-def _lanes(row: bytes) -> int:
-    """A row as one integer with `LANE` bytes for each of its bytes, so that rows can be added."""
-    lanes = bytearray(LANE * len(row))
-    lanes[::LANE] = row
+def _lanes(values: bytes) -> int:
+    """Bytes as one integer with `LANE` bytes for each of them, so that they can be added."""
+    lanes = bytearray(LANE * len(values))
+    lanes[::LANE] = values
     return int.from_bytes(lanes, "little")
 
 

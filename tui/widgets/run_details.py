@@ -71,6 +71,7 @@ class RunDetails(Vertical):
         if history.previews:
             preview = history.previews[-1]
             size = preview.count, preview.height, preview.width
+            grid.characters = history.characters
             grid.set_images(preview.images, *size, channels=preview.channels)
         else:
             grid.clear()

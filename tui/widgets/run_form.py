@@ -47,7 +47,7 @@ FIRST = (
     "name",
     "root",
 )
-ALL_FIT = 60  # height of a form that fits every option
+OTHER_ROWS = 16  # of a form that fits every option: gaps between groups, margins, the button
 
 
 class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
@@ -308,7 +308,7 @@ class RunForm(Vertical):
         """Expand all groups if everything fits, unless the user has toggled a group."""
         if not self._user_toggled:
             for group in self.query(CollapsibleOptions):
-                group.set_expanded(event.size.height >= ALL_FIT)
+                group.set_expanded(event.size.height >= len(self._entries) + OTHER_ROWS)
 
     @on(CollapsibleOptions.Toggled)
     def _group_toggled(self) -> None:

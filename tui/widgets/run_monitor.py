@@ -144,6 +144,7 @@ class RunMonitor(Vertical):
         preview = history.previews[-1]
         if self._selected_epoch is not None:
             preview = next((one for one in history.previews if one.epoch == self._selected_epoch), preview)
+        grid.characters = history.characters
         if self._shown_preview != (preview.epoch, preview.time):
             self._draw_preview(preview)
 

@@ -14,13 +14,21 @@ def update_text(widget: Static, text: Content | str, *, layout: bool = True) -> 
         widget.update(new, layout=layout)
 
 
-def shortened(text: str, width: int) -> str:
-    """`text` in at most `width` columns; an ellipsis replaces what does not fit."""
-    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"[:width]
+def shortened(text: str, width: int, end: str = "") -> str:
+    """`text` and `end`, such as a number, in at most `width` columns.
+
+    An ellipsis replaces what does not fit: of the text, or of the end if not even that fits.
+    """
+    if cell_len(text) + cell_len(end) <= width:
+        return text + end
+    room = width - cell_len(end)
+    if end and room < 2:  # no letter beside the ellipsis
+        return shortened(end.strip(), width)
+    return set_cell_size(text, max(0, room - 1)).rstrip() + "…"[:room] + end
 
 
-def centered(text: str, width: int) -> str:
-    """`text`, shortened if necessary, in the middle of `width` columns."""
-    text = shortened(text, width)
+def centered(text: str, width: int, end: str = "") -> str:
+    """`text` and `end`, shortened if necessary, in the middle of `width` columns."""
+    text = shortened(text, width, end)
     space = width - cell_len(text)
     return " " * (space // 2) + text + " " * (space - space // 2)
