@@ -72,6 +72,33 @@ class ModelRequest(EngineRequest):
     device: str = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnImage:
+    """A grey image that the user drew."""
+
+    pixels: str  # one byte for each pixel, in hexadecimal; the Lab's are 28x28
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Images that samples start from, with noise added."""
+
+    # Index of the first of the model's test images, one for each sample; or a file or a drawing, one for all.
+    image: int | str | DrawnImage
+    t: float = 1.0  # noise level, 1e-4 to 1
+    # Only this part of the image is generated: a text for each row, with "1" where pixels are generated and "0" where
+    # they are kept. With a mask, all samples start from the first image.
+    mask: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Samples on the way from one end to another: from seed to seed, or from image file to image file."""
+
+    first: int | str
+    last: int | str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRequest(ModelRequest):
     """Generate samples. Options that are None take the model's defaults."""
@@ -83,9 +110,8 @@ class SampleRequest(ModelRequest):
     guidance: float | None = None
     shift: float | None = None
     contrast: float | None = None
-    label: int | None = None  # of all images, -1 for any; None: the classes in turn
-    start_image: int | None = None  # index of the first test image to start from; None starts from noise
-    start_t: float = 1.0  # noise level of the images to start from
+    label: int | None = None  # of all images, -1 for any; None: the classes in turn, or those of the start images
+    start: Start | Interpolation | None = None  # None: noise of the seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +125,6 @@ class DatasetImage:
 
     dataset: str
     index: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnImage:
-    """An image that the user drew."""
-
-    pixels: str  # 784 bytes in hexadecimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +246,7 @@ class SamplingInfo(EngineReply):
     sampling: Sampling
     labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
     class_names: tuple[str, ...]
+    start: bytes | None  # the clean images to start from, (1 or n, height, width, channels) uint8
     nfe: int  # network function evaluations per image
     parameters: int
     device: str
@@ -237,6 +257,14 @@ class SampledFrame(EngineReply):
     """One step of the sampling trajectory."""
 
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearestProgress(EngineReply):
+    """How many training images were compared; both numbers are 0 while they are loaded."""
+
+    compared: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,6 +394,7 @@ REPLIES: tuple[type[EngineReply], ...] = (
     Done,
     SamplingInfo,
     SampledFrame,
+    NearestProgress,
     NearestReply,
     DescriptionReply,
     ConvolutionReply,

@@ -21,6 +21,9 @@ from core.engine.protocol import (
     LabReply,
     LabRequest,
     ModelRequest,
+    NearestProgress,
+    NearestReply,
+    NearestRequest,
     Ready,
     Refused,
     SampledFrame,
@@ -35,6 +38,7 @@ from tui.messages import (
     EngineRefused,
     FrameSampled,
     LabReplied,
+    NearestReplied,
     RunDescribed,
     SamplingFinished,
     SamplingStarted,
@@ -137,6 +141,11 @@ class EngineClient:
     async def describe(self, request: DescriptionRequest) -> None:
         """Describe a run before it starts; replaces the request in progress."""
         await self._submit(request)
+
+    async def find_nearest(self, request: SampleRequest) -> None:
+        """Find the nearest training image of each sample of `request`; replaces the request in progress."""
+        fields = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
+        await self._submit(NearestRequest(**fields))
 
     async def show_lab(self, request: LabRequest) -> None:
         """Compute what a bench of the Lab displays; replaces the request in progress.
@@ -271,11 +280,13 @@ class EngineClient:
                     raise ValueError(f"a frame of other than {self._frame_bytes:,} bytes")
                 self._post(FrameSampled(reply.frame))
             case Done():
-                sampled = isinstance(self._request, SampleRequest)
+                sampled = type(self._request) is SampleRequest
                 self._finish_request()
                 if sampled:
                     self._post(SamplingFinished(reply.seconds))
             case DescriptionReply():
                 self._post(RunDescribed(reply.description))
+            case NearestProgress() | NearestReply():
+                self._post(NearestReplied(reply))
             case LabReply():
                 self._post(LabReplied(reply))
