@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from core.system.devices import list_devices as list_devices
     from core.training.api import resume as resume
     from core.training.api import train as train
+    from core.training.description import describe_run as describe_run
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _MODULES = {
     "convolve_steps": "core.lab.convolution",
     "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
+    "describe_run": "core.training.description",
     "evaluate": "core.evaluation.scores",
     "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",

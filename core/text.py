@@ -31,6 +31,14 @@ def file_size(size: float) -> str:
     return _scaled(size, 1000, ("bytes", "kB", "MB", "GB", "TB"))
 
 
+def rough_duration(seconds: float) -> str:
+    """Seconds in one unit: "45 s", "12 min", "3 h" or "2 d"."""
+    for unit, length, limit in (("s", 1, 90), ("min", 60, 90), ("h", 3_600, 36)):
+        if seconds < limit * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:,.0f} d"
+
+
 def _scaled(size: float, base: int, names: Sequence[str]) -> str:
     power = 0
     while size >= base and power < len(names) - 1:

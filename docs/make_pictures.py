@@ -43,7 +43,9 @@ from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.themes import DARK, LIGHT
 from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.description import DescriptionView
 from tui.widgets.header import Header
+from tui.widgets.run_form import RunForm
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SCENE_SIZE = (100, 30)  # of the animation in the README
@@ -230,6 +232,9 @@ async def take(root: Path, denoising_steps: int) -> None:
 
         await go_to(pilot, "2", "train")
         await until(pilot, lambda: "field-preset" in (getattr(app.focused, "id", "") or ""), "the form is there")
+        app.screen.query_one(RunForm).set_values({"dataset": "sprites"})
+        description = app.screen.query_one(DescriptionView)
+        await until(pilot, lambda: "about" in str(description.render()), "the run is described")
         await shoot(pilot, "train-form")
 
         await go_to(pilot, "3", "runs")

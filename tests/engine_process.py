@@ -8,7 +8,16 @@ import sys
 from typing import Any, TypeVar
 
 from core.engine.codec import decode_reply, encode, parse_header
-from core.engine.protocol import Alive, Cancelled, EngineReply, EngineRequest, Ready, SampledFrame, SamplingInfo
+from core.engine.protocol import (
+    Alive,
+    Cancelled,
+    EngineReply,
+    EngineRequest,
+    NearestProgress,
+    Ready,
+    SampledFrame,
+    SamplingInfo,
+)
 from core.system import subprocesses
 
 R = TypeVar("R", bound=EngineReply)
@@ -54,9 +63,9 @@ class Client:
             self.alive_count += 1
 
     def until(self, kind: type[R]) -> R:
-        """The next reply of type `kind`; only sampling replies may precede it."""
+        """The next reply of type `kind`; only replies of sampling and progress may precede it."""
         while not isinstance(reply := self.reply(), kind):
-            assert isinstance(reply, Ready | SamplingInfo | SampledFrame | Cancelled), reply
+            assert isinstance(reply, Ready | SamplingInfo | SampledFrame | NearestProgress | Cancelled), reply
         return reply
 
     def end(self) -> int:

@@ -20,6 +20,7 @@ PUBLIC = {
     "convolve_steps": ("core.lab.convolution", None),
     "corrupt": ("core.diffusion.corruption", None),
     "corruption_sweep": ("core.lab.sweep", None),
+    "describe_run": ("core.training.description", None),
     "evaluate": ("core.evaluation.scores", None),
     "export_diffusers": ("core.export.diffusers_pipelines", None),
     "feature_maps": ("core.lab.inside", None),

@@ -117,7 +117,8 @@ class MinidiffApp(App[None]):
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # imports pydantic, which the first screen does not need
 
-        return TrainScreen(self.root, self.watched, self.settings.training)
+        silence = self.settings.engine_silence
+        return TrainScreen(self.root, self.watched, self.settings.training, engine_silence=silence)
 
     def _runs_screen(self) -> Screen[None]:
         from tui.screens.runs import RunsScreen

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from core.engine.protocol import LabReply, SamplingInfo
+    from core.engine.protocol import LabReply, NearestProgress, NearestReply, SamplingInfo
+    from core.runs.description import RunDescription
     from core.runs.events import Event
     from core.runs.history import RunHistory
     from core.runs.status import RunSummary, Status
@@ -71,6 +72,20 @@ class SamplingFinished(Message):
     """The engine sampled the last step, `seconds` after the first."""
 
     seconds: float
+
+
+@dataclass
+class RunDescribed(Message):
+    """The engine described the run that the form would start, or measured a further part of it."""
+
+    description: RunDescription
+
+
+@dataclass
+class NearestReplied(Message):
+    """The engine compared some training images with the samples, or found the nearest ones."""
+
+    reply: NearestProgress | NearestReply
 
 
 @dataclass

@@ -89,6 +89,14 @@ def train(
     detach: Annotated[
         bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            group=GROUPS["Run"],
+            help="only print the data, the number of parameters, and about how much time and memory training takes",
+        ),
+    ] = False,
 ) -> int:
     """Train a model and save everything in a run directory.
 
@@ -104,6 +112,8 @@ def train(
     values["root"] = directory.root_directory(values.get("root"))
     config = TrainConfig(**values)
     launcher.check_processes(config.nproc)
+    if dry_run:
+        return _describe(config)
     network = config.model if is_custom(config.model) else None
     if network and not by_flag:
         raise ConfigError(f"model: {config_file} names {network}, which is imported only for --model {network}")
@@ -487,6 +497,15 @@ def _tail(path: Path) -> Generator[Event, None, None]:
                 return
             alive = run_status(path).alive
         time.sleep(POLL_SECONDS)
+
+
+def _describe(config: TrainConfig) -> int:
+    with loading():
+        from core.training.description import describe_run
+
+    *_, description = describe_run(config)
+    print("\n".join(versions[0] for versions in description.lines))
+    return 0
 
 
 def _print_json(value: Any) -> None:

@@ -193,12 +193,22 @@ def _vp_level(ratio: float) -> float:
     return (math.sqrt(0.01 + 39.8 * math.log1p(ratio * ratio)) - 0.1) / 19.9
 
 
-def evaluations(chosen: Sampling, path: str) -> int:
-    """Network evaluations per image; each counts twice where guidance is applied."""
-    times = noise_levels(chosen.steps, chosen.shift)
-    second = [_second_level(chosen.sampler, t, t_next) for t, t_next in itertools.pairwise(times[:-1])]
-    evaluated = [*times[:-1], *(t for t in second if t is not None)]
-    return len(evaluated) + (sum(is_guided(path, t) for t in evaluated) if chosen.guidance != 1 else 0)
+def evaluations(chosen: Sampling, path: str, start_t: float = 1.0, resamplings: int = 1) -> int:
+    """Network evaluations per image; each counts twice where guidance is applied.
+
+    Args:
+        chosen: Resolved options.
+        path: The model's path.
+        start_t: Noise level of the start.
+        resamplings: How often each step but the last is taken, as for `inpaint`.
+    """
+    count = 0
+    for t, t_next in itertools.pairwise(noise_levels(chosen.steps, chosen.shift, start_t)):
+        second = _second_level(chosen.sampler, t, t_next) if t_next > 0 else None
+        levels = [t] if second is None else [t, second]
+        guided = sum(is_guided(path, level) for level in levels) if chosen.guidance != 1 else 0
+        count += (len(levels) + guided) * (resamplings if t_next > 0 else 1)
+    return count
 
 
 def describe_sampling(chosen: Sampling, path: str) -> str:

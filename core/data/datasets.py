@@ -129,12 +129,26 @@ def load_local(
     """
     if name in _DRAWN or is_path(name):
         return load_dataset(name, split=split, limit=limit, options=options)
-    for folder in search_roots() if name in _published() else ():
-        if located := _find(folder, name, (split,)):
-            return read(located, split, limit)
+    if name in _published() and (located := find_local(name, splits=(split,))):
+        return read(located, split, limit)
     if name not in _published():
         raise DatasetError(f"there is no dataset {name!r}; choose one of: {', '.join([*_published(), *_DRAWN])}")
     raise DatasetError(f"{name} is not on this machine; run `minidiff download {name}` or set MINIDIFF_DATA")
+
+
+def find_local(name: str, root: str | os.PathLike[str] | None = None, splits: Sequence[str] = SPLITS) -> Located | None:
+    """A published dataset in one of the folders of `search_roots`, or None.
+
+    Raises:
+        DatasetError: A file is damaged, or `root` is given and does not hold all splits.
+    """
+    folders = search_roots(root)
+    for folder in folders:
+        if located := _find(folder, name, splits):
+            return located
+    if root:
+        raise _missing(folders[0], name)
+    return None
 
 
 def locate(
@@ -221,20 +235,23 @@ def _files_in(root: Path, name: str) -> str:
     return f"its files into {root / SOURCES[name].folder / 'raw'}"
 
 
+def _missing(root: Path, name: str) -> DatasetError:
+    note = "" if os.path.isdir(root) else ", which is not a folder"
+    return DatasetError(
+        f"{_title(name)} is not in {_describe(root, name)}{note}; put {_files_in(root, name)}, run "
+        f"`minidiff download {name} --data-root {shlex.quote(str(root))}`, or leave the data root out to search "
+        "the default folders"
+    )
+
+
 def _locate_in(root: Path, name: str, splits: Sequence[str], download_to_root: bool) -> Generator[Event, None, Located]:
     """Download a dataset that `root` does not hold, or raise DatasetError."""
-    title = _title(name)
     if not download_to_root:
-        note = "" if os.path.isdir(root) else ", which is not a folder"
-        raise DatasetError(
-            f"{title} is not in {_describe(root, name)}{note}; put {_files_in(root, name)}, run "
-            f"`minidiff download {name} --data-root {shlex.quote(str(root))}`, or leave the data root out to search "
-            "the default folders"
-        )
+        raise _missing(root, name)
     try:
         yield from _download(name, root)
     except DatasetError as error:
-        raise DatasetError(f"{title} is not in {_describe(root, name)}, and {error}") from error
+        raise DatasetError(f"{_title(name)} is not in {_describe(root, name)}, and {error}") from error
     if located := _find(root, name, splits):
         return located
     raise DatasetError(f"{name} disappeared from {root} after its download; try again.")

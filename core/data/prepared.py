@@ -56,6 +56,22 @@ class Prepared(NamedTuple):
         return images, labels
 
 
+class Undecoded(NamedTuple):
+    """A folder or file of the user's own that is not in the cache yet."""
+
+    files: list[ImageFile]  # of a folder of images; empty for arrays and Parquet files
+    class_names: tuple[str, ...]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of files in the training and in the test split."""
+        total = len(self.files)
+        test = sum(file.split == "test" for file in self.files)
+        if not 0 < test < total:  # not split yet
+            test = _test_count(total)
+        return total - test, test
+
+
 class _Record(BaseModel):
     """What the cache stores beside the arrays."""
 
@@ -82,11 +98,8 @@ def prepare(source: Path, options: ImageOptions, cache: Path) -> Generator[Event
         DatasetError: The source has no usable images, or the cache cannot be written. With `options.strict`, also if a
             file cannot be read.
     """
-    files, class_names, stamp = _stamp(source)
-    text = json.dumps([VERSION, options, stamp])
-    home = cache / "prepared" / hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
-    directory = home / hashlib.sha256(text.encode()).hexdigest()[:16]
-    record = _read_record(directory)
+    files, class_names, directory = _look_up(source, options, cache)
+    home, record = directory.parent, _read_record(directory)
     if record is None:
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -106,6 +119,25 @@ def prepare(source: Path, options: ImageOptions, cache: Path) -> Generator[Event
     for message in record.warnings:
         yield Warned(message=message)
     return Prepared(directory, record.info, record.digests)
+
+
+def find(source: Path, options: ImageOptions, cache: Path) -> Prepared | Undecoded:
+    """The prepared arrays of a folder or file, or what is known about it without decoding or making anything.
+
+    Raises:
+        DatasetError: The source has no images, or cannot be read.
+    """
+    files, class_names, directory = _look_up(source, options, cache)
+    record = _read_record(directory)
+    return Undecoded(files, class_names) if record is None else Prepared(directory, record.info, record.digests)
+
+
+def _look_up(source: Path, options: ImageOptions, cache: Path) -> tuple[list[ImageFile], tuple[str, ...], Path]:
+    """The image files of a folder and their classes, and the directory in the cache for the arrays."""
+    files, class_names, stamp = _stamp(source)
+    text = json.dumps([VERSION, options, stamp])
+    home = cache / "prepared" / hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
+    return files, class_names, home / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _unwritable(cache: Path, error: OSError) -> DatasetError:
@@ -159,7 +191,7 @@ def _decode(
     if source.suffix in arrays.SUFFIXES and source.is_file():
         stored, class_names = arrays.read_arrays(source)
         headers = [Header(*part.shape[:2], part.shape[2] == 1) for part in stored.values()]
-        target = _target(source, headers, options, warnings)
+        target = choose_target(source, headers, options, warnings)
         for split, array in stored.items():
             done, images = 0, _new_array(scratch / f"all-{split}.npy", len(array.values), target)
             for chunk in array.chunks(target):
@@ -180,7 +212,7 @@ def _decode(
         found = [header for header in reading.result if isinstance(header, Header)]
         if not found:
             raise DatasetError(f"none of the {len(files):,} images in {source} can be read: {reading.result[0]}")
-        target = _target(source, found, options, warnings)
+        target = choose_target(source, found, options, warnings)
         decoding = WithResult(decode_files(paths, target, scratch))
         for done in decoding:
             yield Preparing(name=name, doing="decoding images", done=done, total=len(files))
@@ -241,14 +273,23 @@ def _split(source: Path, parts: dict[str, _Part]) -> dict[str, _Part]:
     else:
         (part,) = parts.values()
         order = random.permutation(len(part.rows))
-        count = min(MAX_TEST, max(1, len(order) // TEST_SHARE))
+        count = _test_count(len(order))
         result = {"train": part.take(order[count:]), "test": part.take(order[:count])}
     if any(not len(part.rows) for part in result.values()):
-        raise DatasetError(f"{source} has too few images; at least one for training and one for validation are needed")
+        raise too_few_images(source)
     return result
 
 
-def _target(source: Path, headers: list[Header], options: ImageOptions, warnings: list[str]) -> Target:
+def too_few_images(source: Path) -> DatasetError:
+    """The error for a source whose images are not enough for two splits."""
+    return DatasetError(f"{source} has too few images; at least one for training and one for validation are needed")
+
+
+def _test_count(images: int) -> int:
+    return min(MAX_TEST, max(1, images // TEST_SHARE))
+
+
+def choose_target(source: Path, headers: list[Header], options: ImageOptions, warnings: list[str]) -> Target:
     """The shape to convert the images to."""
     grey = all(header.grey for header in headers) if options.mode == "auto" else options.mode == "L"
     sizes = {(header.height, header.width) for header in headers}

@@ -86,7 +86,7 @@ def interpolate_images(
     """
     loaded, n = as_loaded(model), _checked_count(n)
     both = torch.cat([_one_image(image, name, loaded) for image, name in ((image_a, "image_a"), (image_b, "image_b"))])
-    chosen, classes = _ddim_options(loaded, n, steps, labels)
+    chosen, classes = ddim_options(loaded, n, steps, labels)
 
     def interpolated() -> Iterator[SampleStep]:
         noise = invert(loaded, both, steps, labels=None if classes is None else [classes[0], classes[-1]])
@@ -126,7 +126,7 @@ def invert(
     path, info = loaded.path, loaded.config.info
     x_0 = path.normalize(checked_images(images, info.shape))
     n, batch = len(x_0), batch_size(info.shape)
-    _, classes = _ddim_options(loaded, n, steps, labels)
+    _, classes = ddim_options(loaded, n, steps, labels)
     noise = []
     for first in range(0, n, batch):
         part = slice(first, first + batch)
@@ -177,9 +177,14 @@ def slerp(a: Tensor, b: Tensor, n: int, mean: float = 0.0) -> Tensor:
     return (mean + (((1 - weight) * theta).sin() * x + (weight * theta).sin() * y) / theta.sin()).to(a)
 
 
-def _ddim_options(
+def ddim_options(
     model: LoadedModel, n: int, steps: int, labels: int | Iterable[int] | None
 ) -> tuple[Sampling, tuple[int, ...] | None]:
+    """The options and classes with which `invert` and `interpolate_images` sample, as `resolve_sampling` returns them.
+
+    Raises:
+        MinidiffError: As for `invert`.
+    """
     if not model.path.gaussian:
         raise MinidiffError(
             f"images cannot be inverted on the path {model.config.path}, whose noise is uniform; "

@@ -105,32 +105,6 @@ def sample(
     return merged(trajectories(loaded, chosen, n, classes, seed, initial=initial, start_t=start_t))
 
 
-def run_sampling(
-    model: LoadedModel,
-    sampling: Sampling,
-    n: int,
-    classes: tuple[int, ...] | None,
-    seed: int = 0,
-    start: Tensor | None = None,
-    start_t: float = 1.0,
-) -> Iterator[SampleStep]:
-    """As `sample`, with options that are resolved already.
-
-    Args:
-        model: As returned by `load_model`.
-        sampling, classes: As returned by `core.config.sampling.resolve_sampling` for n images.
-        n, seed, start, start_t: As for `sample`.
-
-    Raises:
-        MinidiffError: As for `sample`.
-    """
-    n, start_t = image_count(n), _checked_start_t(start_t, start)
-    initial = None
-    if start is not None:
-        initial = normalized_start(start, model.path, start_t, model.config.info.shape)
-    return merged(trajectories(model, sampling, n, classes, seed, initial=initial, start_t=start_t))
-
-
 def sample_batches(
     model: nn.Module | LoadedModel,
     n: int,
@@ -206,7 +180,9 @@ def trajectories(
     """One trajectory per batch, with options that are resolved already.
 
     Args:
-        loaded, chosen, n, classes, seed: As for `run_sampling`.
+        loaded: As returned by `load_model`.
+        chosen, classes: As returned by `core.config.sampling.resolve_sampling` for n images.
+        n, seed: As for `sample`.
         initial: x at noise level `start_t`, (n, C, H, W), in the path's value range; None: noise of the seed.
         images: Images in [0, 1], (n, C, H, W) or (1, C, H, W), to which the noise is added at level `start_t`.
         start_t, edit: As for `sample_batches`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from core.config.sampling import Sampling
 from core.convolution import Kernel
+from core.runs.description import RunDescription
 from core.runs.trajectory import Denoising, Frame
 
 
@@ -53,13 +54,53 @@ class EngineRequest:
     """What all requests share. A request cancels the one before it."""
 
     id: int = 0  # chosen by the client; replies carry it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionRequest(EngineRequest):
+    """Describe a run before it starts: data, network, and an estimate of time and memory."""
+
+    options: dict[str, str | int | float | bool | tuple[int, ...] | None]  # of `TrainConfig`, as in JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest(EngineRequest):
+    """What the requests that need a model share."""
+
     model: str  # a built-in model or a run
     root: str = ""  # directory of the runs; empty for the default
     device: str = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnImage:
+    """A grey image that the user drew."""
+
+    pixels: str  # one byte for each pixel, in hexadecimal; the Lab's are 28x28
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Images that samples start from, with noise added."""
+
+    # Index of the first of the model's test images, one for each sample; or a file or a drawing, one for all.
+    image: int | str | DrawnImage
+    t: float = 1.0  # noise level, 1e-4 to 1
+    # Only this part of the image is generated: a text for each row, with "1" where pixels are generated and "0" where
+    # they are kept. With a mask, all samples start from the first image.
+    mask: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Samples on the way from one end to another: from seed to seed, or from image file to image file."""
+
+    first: int | str
+    last: int | str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleRequest(EngineRequest):
+class SampleRequest(ModelRequest):
     """Generate samples. Options that are None take the model's defaults."""
 
     n: int = 8
@@ -69,9 +110,8 @@ class SampleRequest(EngineRequest):
     guidance: float | None = None
     shift: float | None = None
     contrast: float | None = None
-    label: int | None = None  # of all images, -1 for any; None: the classes in turn
-    start_image: int | None = None  # index of the first test image to start from; None starts from noise
-    start_t: float = 1.0  # noise level of the images to start from
+    label: int | None = None  # of all images, -1 for any; None: the classes in turn, or those of the start images
+    start: Start | Interpolation | None = None  # None: noise of the seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +128,6 @@ class DatasetImage:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnImage:
-    """An image that the user drew."""
-
-    pixels: str  # 784 bytes in hexadecimal
-
-
-@dataclass(frozen=True, slots=True)
 class LayerKernel:
     """One kernel of a convolution layer of the model."""
 
@@ -104,7 +137,7 @@ class LayerKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabRequest(EngineRequest):
+class LabRequest(ModelRequest):
     """What the requests of the Lab's benches share."""
 
     image: DatasetImage | DrawnImage
@@ -199,6 +232,13 @@ class Done(EngineReply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionReply(EngineReply):
+    """What is known so far about the run; several follow one another, each more complete."""
+
+    description: RunDescription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingInfo(EngineReply):
     """What is being sampled and how; the first part of the reply to a `SampleRequest`."""
 
@@ -206,6 +246,7 @@ class SamplingInfo(EngineReply):
     sampling: Sampling
     labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
     class_names: tuple[str, ...]
+    start: bytes | None  # the clean images to start from, (1 or n, height, width, channels) uint8
     nfe: int  # network function evaluations per image
     parameters: int
     device: str
@@ -216,6 +257,14 @@ class SampledFrame(EngineReply):
     """One step of the sampling trajectory."""
 
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearestProgress(EngineReply):
+    """How many training images were compared; both numbers are 0 while they are loaded."""
+
+    compared: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +378,7 @@ class InsideReply(LabReply):
 
 
 REQUESTS: tuple[type[EngineRequest], ...] = (
+    DescriptionRequest,
     SampleRequest,
     NearestRequest,
     ConvolutionRequest,
@@ -344,7 +394,9 @@ REPLIES: tuple[type[EngineReply], ...] = (
     Done,
     SamplingInfo,
     SampledFrame,
+    NearestProgress,
     NearestReply,
+    DescriptionReply,
     ConvolutionReply,
     TransposedReply,
     CorruptionReply,

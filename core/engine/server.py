@@ -17,17 +17,21 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from core.config.sampling import evaluations, resolve_sampling
+from core.config.datasets import ImageOptions
 from core.engine.codec import decode_request, encode
 from core.engine.protocol import (
     Alive,
     Cancelled,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineReply,
     EngineRequest,
     LabRequest,
+    ModelRequest,
+    NearestProgress,
     NearestReply,
     NearestRequest,
     Ready,
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
     from core.engine.lab import LabImage
 
 TEST_IMAGES = 1_000  # loaded from a dataset
-REQUEST_BYTES = 65_536  # of a line; a drawn image takes 1,600
+REQUEST_BYTES = 262_144  # of a line; a drawing of 256x256 pixels takes 132,000, and its mask 66,000
 MAX_IMAGES = 1_024  # per request; the UI requests 64 at most
 ALIVE_SECONDS = 1.0  # between two `Alive` messages
 
@@ -68,8 +72,8 @@ class EngineServer:
         self._queue: queue.SimpleQueue[EngineRequest | Refused | None] = queue.SimpleQueue()
         self._loaded: tuple[tuple[str, str, int, int], LoadedModel] | None = None
         self._classifiers: dict[str, Classify | None] = {}  # by dataset; None if it has no feature classifier
-        self._test_images: dict[str, LabeledImages] = {}
-        self._training_images: tuple[tuple[str, int | None], LabeledImages] | None = None
+        self._test_images: dict[tuple[str, ImageOptions], LabeledImages] = {}
+        self._training_images: tuple[tuple[str, ImageOptions, int | None], LabeledImages] | None = None
         self._samples: tuple[SampleRequest, Tensor] | None = None  # of the newest finished request
 
     def serve(self) -> None:
@@ -134,8 +138,10 @@ class EngineServer:
 
     def _replies_to(self, request: EngineRequest) -> Iterator[EngineReply]:
         match request:
+            case DescriptionRequest():
+                yield from _describe(request)
             case NearestRequest():
-                yield self._nearest(request)
+                yield from self._nearest(request)
             case SampleRequest():
                 yield from self._sample(request)
             case LabRequest():
@@ -146,102 +152,92 @@ class EngineServer:
 
     def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import to_frame
-        from core.diffusion.sampling import noised, run_sampling
+        from core.engine.sampling import plan_sampling
 
         n = request.n
         if n > MAX_IMAGES:
             raise MinidiffError(f"n must be at most {MAX_IMAGES:,}, not {n}")
         loaded = self._model(request)
         config = loaded.config
-        labels: int | list[int] | None = request.label
-        start = None
-        if request.start_image is not None:
-            images = self._images(config.dataset, request.start_image, n)
-            start = noised(loaded, images.images.float().div(255), request.start_t, request.seed)
-            labels = images.labels.tolist() if config.class_conditional else labels
-        sampling, classes = resolve_sampling(
-            config,
-            n,
-            steps=request.steps,
-            labels=labels,
-            sampler=request.sampler,
-            guidance=request.guidance,
-            shift=request.shift,
-            contrast=request.contrast,
-        )
-        steps = run_sampling(
-            loaded, sampling, n, classes, request.seed, start, 1.0 if start is None else request.start_t
+        plan = plan_sampling(loaded, request, partial(self._images, config.dataset, options=config.image_options))
+        channels, height, width = config.info.shape
+        yield SamplingInfo(
+            denoising=Denoising(
+                request.model, request.seed, plan.sampling.steps, n, height, width, (), channels, config.characters
+            ),
+            sampling=plan.sampling,
+            labels=plan.classes,
+            class_names=config.info.class_names,
+            start=plan.start,
+            nfe=plan.nfe,
+            parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
+            device=str(loaded.device),
         )
         classify = self._classifier(config)
-        for step in steps:
-            if step.index == 0:
-                channels, height, width = step.x.shape[1:]
-                yield SamplingInfo(
-                    denoising=Denoising(
-                        request.model,
-                        request.seed,
-                        sampling.steps,
-                        n,
-                        height,
-                        width,
-                        (),
-                        channels,
-                        config.characters,
-                    ),
-                    sampling=sampling,
-                    labels=classes,
-                    class_names=config.info.class_names,
-                    nfe=evaluations(sampling, config.path),
-                    parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
-                    device=str(loaded.device),
-                )
+        for step in plan.steps:
             yield SampledFrame(frame=to_frame(step, classify))
         self._samples = (_sampling_of(request), step.x)
 
-    def _nearest(self, request: NearestRequest) -> NearestReply:
-        from core.data.datasets import load_local
-        from core.diffusion.frames import to_bytes
-        from core.evaluation.nearest import nearest_training_images
+    def _nearest(self, request: NearestRequest) -> Iterator[EngineReply]:
+        from core.diffusion.frames import quantized, to_bytes
+        from core.evaluation.nearest import nearest
+        from core.generators import WithResult
 
         config = self._model(request).config
-        known = (config.dataset, config.limit)
-        if self._training_images is None or self._training_images[0] != known:
-            self._training_images = None  # free its memory first
-            self._training_images = (known, load_local(config.dataset, split="train", limit=config.limit))
-        training = self._training_images[1]
+        yield NearestProgress(compared=0, total=0)
+        training = self._training(config)
         if self._samples is None or self._samples[0] != _sampling_of(request):
             for _ in self._sample(request):
                 pass
         assert self._samples is not None, "just sampled"
-        found = nearest_training_images(self._samples[1], training.images)
+        with WithResult(nearest(quantized(self._samples[1]), training.images, 1)) as search:
+            for compared, total in search:
+                yield NearestProgress(compared=compared, total=total)
+            found = search.result
         indices = found.indices[:, 0]
-        images = training.images[indices]
-        _, channels, height, width = images.shape
-        return NearestReply(
+        channels, height, width = config.info.shape
+        yield NearestReply(
             height=height,
             width=width,
             channels=channels,
-            images=to_bytes(images),
+            images=to_bytes(training.images[indices]),
             indices=tuple(indices.tolist()),
             labels=tuple(training.labels[indices].tolist()),
             distances=tuple(found.distances[:, 0].tolist()),
         )
 
-    def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
-        import torch
+    def _training(self, config: TrainConfig) -> LabeledImages:
+        """The training images of a model.
 
+        Raises:
+            MinidiffError: They are unknown, not on this machine, or of another shape.
+        """
+        from core.data.datasets import load_local
+
+        name, shape = config.dataset, config.info.shape
+        if name == "auto":
+            raise MinidiffError("the model does not say on which images it was trained, so none can be compared")
+        known = (name, config.image_options, config.limit)
+        if self._training_images is None or self._training_images[0] != known:
+            self._training_images = None  # free its memory first
+            images = load_local(name, split="train", limit=config.limit, options=config.image_options)
+            self._training_images = (known, images)
+        training = self._training_images[1]
+        if training.images.shape[1:] != shape:
+            found = tuple(training.images.shape[1:])
+            raise MinidiffError(f"the training images {name} now have the shape {found}, and the model's {shape}")
+        return training
+
+    def _lab_image(self, image: DatasetImage | DrawnImage) -> LabImage:
         from core.config.datasets import IMAGE_SIZE
         from core.engine.lab import LabImage
+        from core.engine.sampling import drawn
 
         if isinstance(image, DatasetImage):
             test = self._images(image.dataset, image.index, 1)
             label = int(test.labels[0])
             return LabImage(test.images[0].float() / 255, None if label < 0 else label)
-        pixels = bytearray.fromhex(image.pixels)
-        if len(pixels) != IMAGE_SIZE**2:
-            raise MinidiffError(f"a drawn image needs {IMAGE_SIZE**2} pixels, not {len(pixels)}")
-        drawn = torch.frombuffer(pixels, dtype=torch.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE)
-        return LabImage(drawn.float()[None] / 255, None)
+        return LabImage(drawn(image, (1, IMAGE_SIZE, IMAGE_SIZE))[0], None)
 
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized
@@ -257,17 +253,26 @@ class EngineServer:
             self._classifiers[config.dataset] = None if classifier is None else partial(classify, classifier)
         return self._classifiers[config.dataset]
 
-    def _images(self, dataset: str, first: int, n: int) -> LabeledImages:
+    def _images(
+        self,
+        dataset: str,
+        first: int,
+        n: int,
+        options: ImageOptions = ImageOptions(),  # noqa: B008 - immutable
+    ) -> LabeledImages:
         """`n` test images of a dataset on this machine, from index `first` on, wrapping around at the end."""
         from core.data.datasets import LabeledImages, load_local
 
-        if dataset not in self._test_images:
-            self._test_images[dataset] = load_local(dataset, limit=TEST_IMAGES)
-        images, labels = self._test_images[dataset]
+        if dataset == "auto":
+            raise MinidiffError("the model does not say on which images it was trained; choose an image file instead")
+        key = (dataset, options)
+        if key not in self._test_images:
+            self._test_images[key] = load_local(dataset, limit=TEST_IMAGES, options=options)
+        images, labels = self._test_images[key]
         indices = [(first + i) % len(images) for i in range(n)]
         return LabeledImages(images[indices], labels[indices])
 
-    def _model(self, request: EngineRequest) -> LoadedModel:
+    def _model(self, request: ModelRequest) -> LoadedModel:
         """The requested model, loaded again only if its file has changed, as that of a run in training does."""
         from core.diffusion.loaded_model import find_model, load_model
         from core.runs.directory import root_directory
@@ -284,6 +289,14 @@ class EngineServer:
         with self._reply_lock:
             self._replies.write(message)
             self._replies.flush()
+
+
+def _describe(request: DescriptionRequest) -> Iterator[DescriptionReply]:
+    from core.config.training import TrainConfig
+    from core.training.description import describe_run
+
+    for description in describe_run(TrainConfig(**request.options)):
+        yield DescriptionReply(description=description)
 
 
 def _sampling_of(request: SampleRequest) -> SampleRequest:

@@ -54,6 +54,16 @@ def test_train_help_is_grouped_and_names_the_environment_variables_once(capsys: 
     assert "env var" not in page
 
 
+def test_a_dry_run_describes_the_run_and_creates_none(tmp_path: Path, capsys: Capture) -> None:
+    assert run(["train", *TINY, "--root", str(tmp_path / "runs"), "--dry-run"]) == 0
+    data, network, location = capsys.readouterr().out.splitlines()
+    assert data == "glyphs · 28x28 grey · 10 classes · 64 + 64 images"
+    assert re.fullmatch(r"basic_unet · [\d,]+ parameters · about \d+ \w+ on cpu · \d+ MiB of memory", network)
+    assert location == "generated on this machine"
+    assert not (tmp_path / "runs").exists()
+    assert "there is no" in error_line(capsys, "train", "--dry-run", "--dataset", str(tmp_path / "nothing"))
+
+
 def test_runs_as_json(home: Path, capsys: Capture) -> None:
     assert run(["runs", "--json"]) == 0
     (summary,) = json.loads(capsys.readouterr().out)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.engine.codec import decode_reply, decode_request, encode, parse_header
 from core.engine.protocol import (
@@ -22,14 +23,18 @@ from core.engine.protocol import (
     CorruptionRequest,
     CorruptionSample,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineReply,
     EngineRequest,
     InsideReply,
     InsideRequest,
+    Interpolation,
     LayerInfo,
     LayerKernel,
+    NearestProgress,
     NearestReply,
     NearestRequest,
     Ready,
@@ -37,16 +42,19 @@ from core.engine.protocol import (
     SampledFrame,
     SampleRequest,
     SamplingInfo,
+    Start,
     TransposedReply,
     TransposedRequest,
 )
+from core.runs.description import DatasetDescription, RunDescription
 from core.runs.trajectory import Denoising, Frame
 
 KERNEL = ((0.0, 1.0), (-1.0, 0.5))
-SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start_image=7, start_t=0.5)
+SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start=Start(DrawnImage("00ff"), 0.5, ("01", "10")))
 EVERY_REQUEST = [
     SAMPLE,
-    NearestRequest(id=6, model="a", n=3, seed=2),
+    DescriptionRequest(id=7, options={"epochs": 3, "ema": 0.5, "flip": True, "channels": (8, 16), "limit": None}),
+    NearestRequest(id=6, model="a", n=3, seed=2, start=Interpolation("a.png", "b.png")),
     ConvolutionRequest(
         id=1, model="a", image=DatasetImage("mnist", 3), kernel=KERNEL, stride=1, padding=2, padding_mode="zeros",
         dilation=1, flip=True,
@@ -75,12 +83,19 @@ EVERY_REPLY = [
     Done(id=3, seconds=0.25),
     SamplingInfo(
         id=4, denoising=Denoising("a", 5, 3, 2, 28, 28, ()), sampling=Sampling("heun", 3, 2.0, 1.0, 0.1),
-        labels=(7, -1), class_names=("0", "1"), nfe=7, parameters=1234, device="cpu",
+        labels=(7, -1), class_names=("0", "1"), start=b"\0\1", nfe=7, parameters=1234, device="cpu",
     ),
     SampledFrame(id=5, frame=Frame(1, 0.5, b"\0\1\2\3", b"\4\5\6\7", ((7, 98), (1, 3)))),
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),
+    NearestProgress(id=5, compared=0, total=0),
     NearestReply(
         id=5, height=1, width=2, channels=1, images=b"\0\1\2\3", indices=(7, 9), labels=(1, -1), distances=(0.25, 0.0),
+    ),
+    DescriptionReply(
+        id=5, description=RunDescription(
+            data=DatasetDescription(name="a", location="b", info=DatasetInfo(class_names=()), train=3),
+            model="unet2d", device="cpu", parameters=5, seconds=0.5, memory=None,
+        ),
     ),
     ConvolutionReply(
         id=6, label=7, dilation=1, flip=False, formula="28 - 3 + 1 = 26", origins=((0, 0), (0, 1)), image=numbers(2, 2),
@@ -169,7 +184,9 @@ def test_a_reply_with_a_field_missing_or_of_another_type_is_refused(reply: Engin
         ({"guidance": "2"}, 'guidance must be a number, not "2"'),
         ({"model": None}, "model must be text, not null"),
         ({"label": "x" * 100}, "label must be an integer"),
-        ({"start_t": 10**400}, "start_t must be a number"),
+        ({"start": {"type": "Start", "image": 7, "t": 10**400}}, "t must be a number"),
+        ({"start": {"type": "Start", "image": None}}, "image must be an integer, not null"),
+        ({"start": {"type": "Start", "image": "a.png", "mask": [1]}}, "mask must be text, not 1"),
     ],
 )
 def test_a_request_with_a_field_of_another_type_is_refused_by_name(changes: dict[str, Any], words: str) -> None:

@@ -11,26 +11,46 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from conftest import TINY
 from engine_process import Client
+from PIL import Image
+from toy_models import colour_model
 
-from core import load_dataset, load_model, nearest_training_images, sample
+from core import (
+    inpaint,
+    interpolate_images,
+    interpolate_seeds,
+    load_dataset,
+    load_model,
+    nearest_training_images,
+    sample,
+)
 from core.config.sampling import CONTRAST, GUIDANCE, Sampling
-from core.diffusion.frames import record
+from core.data.input_image import read_image
+from core.diffusion.frames import record, to_uint8
+from core.diffusion.sampling import noised
 from core.engine.codec import encode
 from core.engine.protocol import (
     Cancelled,
     CorruptionRequest,
     DatasetImage,
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     DrawnImage,
     EngineRequest,
     InsideRequest,
+    Interpolation,
+    NearestProgress,
     NearestReply,
+    NearestRequest,
     Ready,
     Refused,
     SampledFrame,
     SampleRequest,
     SamplingInfo,
+    Start,
 )
 from core.runs.trajectory import Denoising, Frame
 
@@ -84,6 +104,8 @@ def test_it_finds_the_nearest_training_image_of_each_sample(
     for number, seed in enumerate((5, 6), start=20):
         fields = {**raw(request_), "seed": seed, "id": number}
         client.send({**fields, "type": "NearestRequest"})
+        assert client.until(NearestProgress) == NearestProgress(id=number, compared=0, total=0)
+        assert client.until(NearestProgress) == NearestProgress(id=number, compared=64, total=64)
         reply = client.until(NearestReply)
         assert client.until(Done).id == number
         *_, last = sample(load_model(finished_run, device="cpu"), n=2, steps=3, seed=seed)
@@ -93,6 +115,98 @@ def test_it_finds_the_nearest_training_image_of_each_sample(
         assert reply.distances == pytest.approx(expected.distances[:, 0].tolist(), abs=1e-3)
         assert list(reply.labels) == training.labels[expected.indices[:, 0]].tolist()
         assert reply.images == training.images[expected.indices[:, 0]].numpy().tobytes()
+
+
+def test_a_model_whose_training_data_is_not_here_has_no_nearest_images(client: Client, with_classes: Path) -> None:
+    """`with_classes` names no dataset, and the other model one that is not on any machine."""
+    from core.models.weights import read_weights, write_tensors
+
+    moved = with_classes.with_name("moved.safetensors")
+    weights, config, step, _ = read_weights(with_classes)
+    elsewhere = config.model_copy(update={"dataset": "/not/here", "dataset_info": config.info})
+    write_tensors(moved, "model", weights, elsewhere, step)
+    for model, words in ((with_classes, "does not say on which images"), (moved, "/not/here")):
+        client.send(NearestRequest(id=30, model=str(model), device="cpu", n=1, steps=1))
+        assert client.until(NearestProgress) == NearestProgress(id=30, compared=0, total=0)
+        assert_refused(client, 30, words)
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of 16x12 RGB images, and two such images."""
+    from core.models.weights import write_tensors
+
+    folder, loaded = tmp_path_factory.mktemp("colour"), colour_model()
+    write_tensors(folder / "colour.safetensors", "model", loaded.net.state_dict(), loaded.config, 1)
+    for name, gradient in (("a.png", Image.linear_gradient), ("b.png", Image.radial_gradient)):
+        gradient("L").resize((12, 16)).convert("RGB").save(folder / name)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+MASK = ("0" * 6 + "1" * 6,) * 16  # the right half
+
+
+def test_it_starts_from_files_and_drawings_and_generates_the_masked_part(client: Client, colour: Path) -> None:
+    loaded, file = colour_model(), str(colour / "a.png")
+    image = read_image(file, (3, 16, 12))
+    request = SampleRequest(id=60, model=str(colour / "colour.safetensors"), device="cpu", n=2, steps=3, seed=5)
+    half = torch.tensor([[cell == "1" for cell in row] for row in MASK])
+    noisy = noised(loaded, image.expand(2, 3, 16, 12), 0.4, seed=5)
+    sketch = noised(loaded, torch.full((2, 3, 16, 12), 0.2), 0.7, seed=5)
+    for start, expected, nfe, clean in (
+        (Start(file, 0.4), sample(loaded, steps=3, seed=5, start=noisy, start_t=0.4, labels=-1), 3, to_uint8(image)),
+        (Start(file, 1.0, MASK), inpaint(loaded, image, half, n=2, steps=3, seed=5), 11, to_uint8(image)),
+        (
+            Start(DrawnImage("33" * 16 * 12), 0.7),
+            sample(loaded, steps=3, seed=5, start=sketch, start_t=0.7, labels=-1),
+            3,
+            b"\x33" * 16 * 12 * 3,
+        ),
+    ):
+        client.send(replace(request, start=start))
+        info = client.until(SamplingInfo)
+        assert (info.labels, info.nfe) == ((-1, -1), nfe)
+        assert info.start == clean
+        for frame in record(expected, model="", seed=5).frames:
+            assert_same(client.until(SampledFrame).frame, frame)
+        client.until(Done)
+
+
+def test_it_interpolates_between_two_seeds_and_between_two_image_files(client: Client, colour: Path) -> None:
+    loaded, files = colour_model(), [str(colour / name) for name in ("a.png", "b.png")]
+    request = SampleRequest(id=61, model=str(colour / "colour.safetensors"), device="cpu", n=3, steps=3)
+    images = [read_image(file, (3, 16, 12)) for file in files]
+    for ends, expected, sampler in (
+        (Interpolation(3, 8), interpolate_seeds(loaded, 3, 8, 3, 3), "dpm2m"),
+        (Interpolation(*files), interpolate_images(loaded, *images, 3, 3), "ddim"),
+    ):
+        client.send(replace(request, start=ends))
+        assert client.until(SamplingInfo).sampling.sampler == sampler
+        for frame in record(expected, model="", seed=0).frames:
+            assert_same(client.until(SampledFrame).frame, frame)
+        client.until(Done)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (Start("missing.png", 0.5), "cannot read the image missing.png"),
+        (Start("notes.txt", 0.5), "not an image"),
+        (Start("a.png", 1.5), "start_t must lie in"),
+        (Start(DrawnImage("00"), 0.5), "a drawn image needs 192 pixels, not 1"),
+        (Start("a.png", 1.0, ("01", "10")), "the mask has 2 rows of 2 pixels, but the model's images are 16x12"),
+        (Start(0, 0.5), "does not say on which images"),
+        (Interpolation(3, "a.png"), "between two seeds or two image files"),
+    ],
+)
+def test_a_start_that_cannot_be_used_is_refused_in_one_line(
+    client: Client, colour: Path, start: Start | Interpolation, words: str
+) -> None:
+    if isinstance(start, Start) and isinstance(start.image, str) and start.image != "missing.png":
+        start = replace(start, image=str(colour / start.image))
+    client.send(SampleRequest(id=30, model=str(colour / "colour.safetensors"), device="cpu", n=2, steps=2, start=start))
+    assert_refused(client, 30, words)
 
 
 def assert_same(frame: Frame, expected: Frame) -> None:
@@ -305,7 +419,7 @@ CORRUPTION = CorruptionRequest(model="done", image=BLANK, steps=2, label=None, f
     ("request_type", "changes", "words"),
     [
         (SampleRequest(model="done"), {"n": 10**9}, "n must be at most 1,024"),
-        (SampleRequest(model="done", start_image=0, start_t=0.5), {"n": 10**9}, "n must be at most 1,024"),
+        (SampleRequest(model="done", start=Start(0, 0.5)), {"n": 10**9}, "n must be at most 1,024"),
         (SampleRequest(model="done"), {"n": 10**4000}, "n must be at most 1,024"),
         (SampleRequest(model="done"), {"steps": 10**9}, "steps must be at most 100,000"),
         (INSIDE, {"image": None}, "image must be"),
@@ -338,6 +452,41 @@ def test_a_model_is_read_again_when_its_file_has_changed(
         info = client.until(SamplingInfo)
         assert info.parameters == sum(parameter.numel() for parameter in net.parameters())
         client.until(Done)
+
+
+OPTIONS = {**TINY, "limit": 64, "threads": 1}
+
+
+def test_it_describes_a_run_and_a_newer_request_cancels_that(client: Client, request_: SampleRequest) -> None:
+    client.send(DescriptionRequest(id=60, options=OPTIONS))
+    while isinstance(reply := client.reply(), DescriptionReply):
+        last = reply
+    assert isinstance(reply, Done)
+    assert (reply.id, last.id) == (60, 60)
+    assert last.description.data.train == 64
+    assert last.description.seconds
+    client.send(DescriptionRequest(id=61, options=OPTIONS))
+    assert isinstance(client.reply(), DescriptionReply)
+    client.send(replace(request_, id=62))
+    while isinstance(reply := client.reply(), DescriptionReply):
+        assert reply.id == 61
+    assert isinstance(reply, Cancelled)
+    assert client.until(Done).id == 62
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dataset": "/nothing/here"}, "there is no /nothing/here"),
+        ({"epochs": 0}, "epochs: "),
+        ({"model": "unet2d", "channels": (31,)}, "unet2d needs multiples of 32"),
+    ],
+)
+def test_a_run_that_cannot_start_is_refused_in_one_line(
+    client: Client, options: dict[str, str | int | tuple[int, ...]], words: str
+) -> None:
+    client.send(DescriptionRequest(id=63, options={**options}))
+    assert_refused(client, 63, words)
 
 
 def test_it_exits_when_its_stdin_closes_even_while_it_samples(client: Client, request_: SampleRequest) -> None:

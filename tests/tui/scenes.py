@@ -18,12 +18,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 from waiting import until
 
-from core.config.datasets import DatasetInfo
+from core.config.datasets import INFO, DatasetInfo
 from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.data.datasets import load_dataset
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import SampleRequest, SamplingInfo
+from core.engine.protocol import NearestReply, SampleRequest, SamplingInfo
+from core.runs.description import DatasetDescription, RunDescription
 from core.runs.directory import builtin_directories
 from core.runs.events import Failed, Stopped
 from core.runs.status import Status
@@ -32,12 +33,22 @@ from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
 from tui.app import MinidiffApp
 from tui.io.system_monitor import HISTORY_LENGTH, DeviceHistory, SystemMonitor
-from tui.messages import FrameSampled, LabReplied, SamplingFinished, SamplingStarted
+from tui.messages import (
+    FrameSampled,
+    LabReplied,
+    NearestReplied,
+    RunDescribed,
+    SamplingFinished,
+    SamplingStarted,
+)
 from tui.screens.compare import SIDES, CompareScreen
+from tui.screens.draw import MaskScreen
 from tui.screens.lab import LabScreen
+from tui.screens.nearest import NearestScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
+from tui.widgets.description import DescriptionView
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.run_table import RunTable
@@ -48,6 +59,16 @@ DEVICES = (
     DeviceInfo("NVIDIA H100 80GB HBM3", "cuda:0", "cuda", "GPU-0", 31 * GIB, 80 * GIB, 87.0, 61.0, 512.0),
     DeviceInfo("NVIDIA H100 MIG 1g.10gb", "cuda:1", "cuda", "MIG-1", 2 * GIB, 10 * GIB),
     DeviceInfo("AMD EPYC 9554 64-Core Processor", "cpu", "cpu", None, 93 * GIB, 256 * GIB, 34.0),
+)
+DESCRIPTION = RunDescription(
+    data=DatasetDescription(
+        name="mnist", location="found in /home/student/data/MNIST/raw", info=INFO["mnist"], train=60_000, test=10_000
+    ),
+    model="patch_unet",
+    device="cuda",
+    parameters=606_276,
+    seconds=95.0,
+    memory=320 * 2**20,
 )
 STEP = 8  # of the 12 of the recorded denoising: digits, with noise around them
 
@@ -222,6 +243,7 @@ async def compare(pilot: Pilots) -> None:
             sampling=Sampling("euler", recording.steps, 1.0, 1.0),
             labels=None,
             class_names=("0", "1"),
+            start=None,
             nfe=recording.steps,
             parameters=309_057,
             device="cpu",
@@ -251,6 +273,7 @@ async def colour(pilot: Pilots) -> None:
         sampling=Sampling("euler", denoising.steps, 1.0, 1.0),
         labels=(0, 1, 2, -1, 0, 1),
         class_names=info.class_names,
+        start=None,
         nfe=denoising.steps,
         parameters=309_057,
         device="cpu",
@@ -269,10 +292,51 @@ async def colour_zoom(pilot: Pilots) -> None:
     await pilot.press("z", "down", "right")
 
 
+@scene("sample")
+async def mask(pilot: Pilots) -> None:
+    """A mask over the last of the RGB images."""
+    await colour(pilot)
+    denoising = colour_trajectory()
+    image = denoising.frames[-1].x[-16 * 24 * 3 :]
+    pilot.app.push_screen(MaskScreen(image, (16, 24, 3), (), pilot.app.size))
+    await pilot.press("space", *["right"] * 6, *["down"] * 3)
+
+
+@scene("sample")
+async def nearest(pilot: Pilots) -> None:
+    """The RGB images, each beside the one before it."""
+    await colour(pilot)
+    screen, denoising = pilot.app.screen, colour_trajectory()
+    assert isinstance(screen, SampleScreen)
+    names = ("sky", "meadow", "ankle boot of another name")
+    request = SampleRequest(model="landscapes", steps=denoising.steps, n=denoising.n)
+    found = NearestScreen(screen.engine, request, denoising, names)
+    await pilot.app.push_screen(found)
+    image = 16 * 24 * 3
+    reply = NearestReply(
+        height=16,
+        width=24,
+        channels=3,
+        images=denoising.frames[-1].x[-image:] + denoising.frames[-1].x[:-image],
+        indices=tuple(range(6)),
+        labels=(0, 1, 2, -1, 0, 1),
+        distances=(0.0, 0.1234, 0.2, 0.3, 0.4, 0.5),
+    )
+    found.post_message(NearestReplied(reply))
+    await until(pilot, lambda: found.reply is not None, "the images are found")
+
+
 @scene("train")
 async def form(pilot: Pilots) -> None:
     await until(pilot, lambda: "running" in text_of(pilot, "#title"), "the active run is shown")
     await pilot.press("n", "down", "down")
+    await until(pilot, lambda: "Looking" in description_of(pilot), "the description was requested")
+    pilot.app.screen.post_message(RunDescribed(DESCRIPTION))
+    await until(pilot, lambda: "mnist" in description_of(pilot), "the description is shown")
+
+
+def description_of(pilot: Pilots) -> str:
+    return str(pilot.app.screen.query_one(DescriptionView).render())
 
 
 @scene("train")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from runlogs import held, training, write_run
 from textual.geometry import Region
 from textual.pilot import Pilot
@@ -25,10 +26,11 @@ from tui.lab.pixel_picker import PixelPicker
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
-from tui.screens.draw import DrawingCanvas, DrawScreen
+from tui.screens.draw import DrawingCanvas, DrawScreen, MaskScreen, SketchScreen
 from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lab import LabScreen
+from tui.screens.nearest import NearestScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
@@ -38,7 +40,7 @@ from tui.settings import Settings
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.denoising_view import DenoisingView
-from tui.widgets.dialogs import ConfirmDialog, NameDialog, StartDialog
+from tui.widgets.dialogs import ConfirmDialog, InterpolationDialog, NameDialog, StartDialog
 from tui.widgets.run_table import RunTable
 from tui.widgets.timeline import Timeline
 
@@ -214,6 +216,49 @@ async def start(driver: AppDriver) -> None:
     await driver.press("t")
     assert isinstance(driver.app.screen, StartDialog)
     await driver.press("escape")
+
+
+@scene("sample", "sample.interpolate")
+async def interpolate(driver: AppDriver) -> None:
+    await driver.press("i")
+    assert isinstance(driver.app.screen, InterpolationDialog)
+    await driver.press("escape")
+
+
+@scene("sample", "sample.draw")
+async def sketch(driver: AppDriver) -> None:
+    screen = driver.app.screen
+    assert isinstance(screen, SampleScreen)
+    await driver.until(lambda: screen.bar.image_shape is not None, "the model is known")
+    await driver.press("w")
+    assert isinstance(driver.app.screen, SketchScreen)
+    await driver.press("escape")
+
+
+@scene("sample", "sample.mask", "sample.nearest", "nearest.close")
+async def mask_and_nearest(driver: AppDriver) -> None:
+    screen = driver.app.screen
+    assert isinstance(screen, SampleScreen)
+    Image.new("L", (28, 28), 90).save(driver.app.root / "grey.png")
+    await screen.choose_model("tiny")
+    await driver.press("escape", "t")
+    driver.app.screen.query_one("#image", Input).value = str(driver.app.root / "grey.png")
+    await driver.press("enter")
+
+    def is_done() -> bool:
+        shown = screen.denoising
+        return shown is not None and shown.complete and screen._start_image is not None and not screen.engine.busy
+
+    await driver.until(is_done, "the image is the start")
+    await driver.press("m")
+    assert isinstance(driver.app.screen, MaskScreen)
+    await driver.press("escape", "k")
+    assert isinstance(driver.app.screen, NearestScreen)
+    await driver.press("k")
+    assert driver.app.screen is screen
+    await driver.press("t")
+    driver.app.screen.query_one("#image", Input).value = ""
+    await driver.press("enter")
 
 
 @scene("sample", "sample.sample", "sample.seed")

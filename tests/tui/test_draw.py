@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from textual.app import App
+from textual.geometry import Size
 from textual.widgets import Input
 from waiting import until
 
 from tui.app import MinidiffApp
-from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen
+from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen, MaskScreen, SketchScreen
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.widgets.header import Header
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 BLANK = "00" * SIDE * SIDE
+TERMINAL = (80, 24)
 
 
 class Desk(App[None]):
@@ -142,6 +144,84 @@ async def test_the_border_lists_all_keys_in_the_smallest_terminal() -> None:
         assert "space pen · backspace clear · enter accept · esc close" in text
 
 
+class MaskDesk(App[None]):
+    """An app that keeps the mask that was drawn over an image of one colour."""
+
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(self, height: int, width: int, channels: int, mask: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._image = bytes([250, 250, 250][:channels]) * height * width, (height, width, channels), mask
+        self.taken: list[tuple[str, ...] | None] = []
+
+    def on_mount(self) -> None:
+        """Draw."""
+        self.push_screen(MaskScreen(*self._image, Size(*TERMINAL)), self.taken.append)
+
+    @property
+    def paper(self) -> DrawingCanvas:
+        """The board."""
+        return self.screen.query_one(DrawingCanvas)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+async def test_the_pen_masks_three_by_three_pixels_of_the_image(channels: int) -> None:
+    app = MaskDesk(10, 14, channels)
+    async with app.run_test(size=TERMINAL) as pilot:
+        await pilot.pause()
+        await pilot.press("space", "right", "enter")
+    (mask,) = app.taken
+    assert mask == tuple("0" * 6 + "1" * 4 + "0" * 4 if 4 <= row <= 6 else "0" * 14 for row in range(10))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("drawing", ["half", "ascii"])
+async def test_the_mask_and_the_pen_can_be_told_from_the_image(channels: int, drawing: str) -> None:
+    app = MaskDesk(12, 16, channels, mask=("0" * 8 + "1" * 8,) * 12)
+    async with app.run_test(size=TERMINAL) as pilot:
+        await pilot.pause()
+        paper = app.paper
+        paper.drawing = drawing
+        await pilot.press(*["left"] * 5)
+        await pilot.pause()
+        scale = paper.size.width // 16
+        line = [(s.text, s.style) for s in paper.render_line(paper.pen[1] * scale // 2).crop(0, 16 * scale)]
+        if drawing == "ascii":
+            text = "".join(part for part, _ in line)
+            assert text[paper.pen[0] * scale] == "X"
+            assert text.index("[") == 8 * scale
+            assert text.endswith("]")
+        else:
+            styles = [style for part, style in line for _ in part]
+            assert len({styles[0], styles[paper.pen[0] * scale], styles[-1]}) == 3
+
+
+async def test_several_pixels_of_a_large_image_share_a_cell_of_the_mask() -> None:
+    """At 80x24, 100x120 pixels are masked in cells of 3x3; a mask survives being edited."""
+    drawn: list[tuple[str, ...]] = []
+    for mask in ((), None):
+        app = MaskDesk(100, 120, 3, drawn[0] if mask is None else mask)
+        async with app.run_test(size=TERMINAL) as pilot:
+            await pilot.pause()
+            assert app.paper.resolution == (40, 34)
+            assert app.paper.region.bottom <= TERMINAL[1]
+            await pilot.press(*(["space"] if not drawn else []), "enter")
+        assert app.taken[0] is not None
+        drawn.append(app.taken[0])
+    assert drawn[0] == drawn[1]
+    assert [len(drawn[0]), *map(len, drawn[0])] == [100, *[120] * 100]
+    assert sum(row.count("1") for row in drawn[0]) == pytest.approx(9 * 9, abs=9)
+
+
+async def test_a_cleared_mask_is_empty_and_a_cancelled_one_is_none() -> None:
+    for keys, expected in ((("backspace", "enter"), ()), (("escape",), None)):
+        app = MaskDesk(8, 8, 1, mask=("1" * 8,) * 8)
+        async with app.run_test(size=TERMINAL) as pilot:
+            await pilot.pause()
+            await pilot.press(*keys)
+        assert app.taken == [expected]
+
+
 async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path, mode="lab", settings=Settings(reduced_motion=True))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -163,3 +243,15 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         field.value = "0"
         await until(pilot, lambda: " of " in note.note, "the test image is shown")
         assert screen.subject.pixels is None
+
+
+async def test_an_image_larger_than_the_terminal_is_drawn_in_cells_of_several_pixels() -> None:
+    drawn: list[str | None] = []
+    app: App[None] = App()
+    async with app.run_test(size=TERMINAL) as pilot:
+        await app.push_screen(SketchScreen(None, (100, 120), Size(*TERMINAL)), drawn.append)
+        await pilot.press("space", "enter")
+    assert drawn[0] is not None
+    pixels = bytes.fromhex(drawn[0])
+    assert len(pixels) == 100 * 120
+    assert pixels.count(255) == pytest.approx(9, abs=3)

@@ -306,6 +306,15 @@ async def test_a_caption_that_does_not_fit_ends_in_an_ellipsis() -> None:
     assert line.text.rstrip().endswith(" 猫猫猫…")
 
 
+async def test_images_are_made_smaller_for_captions_that_come_first() -> None:
+    app = GridApp()
+    app.grid.captions_first = True
+    async with app.run_test(size=(78, 19)):
+        app.grid.set_images(bytes([255]) * 8 * 16 * 32, 8, 16, 32, [f"{index}.5" for index in range(8)])
+        words = " ".join("".join(segment.text for segment in app.grid.render_line(y)) for y in range(19)).split()
+        assert [word for word in words if word.endswith(".5")] == [f"{index}.5" for index in range(8)]
+
+
 @pytest.mark.parametrize(
     ("width", "expected"), [(16, "ankle boot 100%"), (12, "ankle… 100%"), (8, "an… 100%"), (6, "100%")]
 )

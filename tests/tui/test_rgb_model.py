@@ -113,6 +113,7 @@ def test_a_reply_with_a_thousand_names_fits_a_line() -> None:
         sampling=Sampling("euler", 1, 1.0, 1.0),
         labels=(999,) * 64,
         class_names=("😀" * 64,) * 1000,
+        start=None,
         nfe=1,
         parameters=1,
         device="cpu",

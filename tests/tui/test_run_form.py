@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from runlogs import training, write_run
+from scenes import DESCRIPTION
 from selects import disabled_options
 from test_train_screen import TrainApp, field, on_form, text_of
 from textual.widgets import Input, Select, Static, Switch
+from waiting import until
 
 from benchmarks.pseudo_terminal import PseudoTerminal
 from core.config.training import PREDICTIONS, PRESETS, TrainConfig, option_fields
 from core.runs.directory import run_directories
+from tui.messages import RunDescribed
 from tui.widgets.collapsible import CollapsibleOptions
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.description import DescriptionView
 from tui.widgets.run_form import FIRST, RunForm
 
 
@@ -335,3 +341,53 @@ def test_rows_that_scroll_during_a_layout_change_are_redrawn(tmp_path: Path) -> 
         terminal.wait_for("line 13.")
         shown = [line.split()[:2] for line in terminal.text.splitlines()]
     assert shown == [["line", f"{number}."] for number in range(4, 14)]
+
+
+# The description of the run
+
+
+def described(app: TrainApp) -> str:
+    return str(app.train.query_one(DescriptionView).render())
+
+
+async def test_the_form_describes_the_run_and_why_it_cannot_start(tmp_path: Path) -> None:
+    app = TrainApp(tmp_path / "runs", describe=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        form_of(app).set_values({"dataset": "sprites", "device": "cpu", "threads": 1, "size": "tiny"})
+        await until(pilot, lambda: "about" in described(app), "the time is measured")
+        data, network, _ = described(app).splitlines()
+        assert data == "sprites · 16x16 RGB · 12 classes · 30,000 + 6,000 images"
+        assert re.match(r"[\d,]+ parameters · about \d+ \w+ on cpu", network)
+        engine = app.train.engine.pid
+        field(app, "name").value = "mine"  # which changes nothing of that
+        field(app, "epochs").value = "0"
+        await until(pilot, lambda: described(app).startswith("epochs: "), "the invalid value is explained")
+        app.train.post_message(RunDescribed(DESCRIPTION))  # outdated, since that value is no longer there
+        await pilot.pause()
+        assert described(app).startswith("epochs: ")
+        form_of(app).set_values({"epochs": 1, "dataset": str(tmp_path / "nothing")})
+        await until(pilot, lambda: described(app).startswith("there is no"), "the missing folder is reported")
+        assert app.train.engine.pid == engine
+        write_run(tmp_path / "runs", "a", training(1.1))
+        app.train.show_run("a")  # the engine's memory is free again
+        await until(pilot, lambda: not app.train.engine.running, "the engine has ended")
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_description_fits_beside_the_button(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = TrainApp(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        form_of(app).describe(DESCRIPTION)
+        await pilot.press("tab")
+        await pilot.pause()
+        lines = described(app).splitlines()
+        assert lines[0].startswith("mnist · 28x28 grey")
+        assert "606,276 parameters" in lines[1]
+        assert "2 min" in lines[1]
+        assert "320 MiB" in lines[1]
+        view, button = app.train.query_one(DescriptionView).region, app.train.query_one("#start").region
+        assert max(map(len, lines)) <= view.width
+        if button.height == 1:  # it covers the beginning of the last row
+            assert lines[1][: button.right - view.x].strip() == ""
+            assert app.train.query_one("#footer").region.height == 3
+        assert app.train.get_widget_at(*button.offset)[0].id == "start"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from runlogs import digits, training
-from scenes import SCENES, enter, open_app, scenery
+from scenes import DESCRIPTION, SCENES, enter, open_app, scenery
 from textual.app import App, ComposeResult
 
 from core.config.training import TrainConfig
@@ -60,6 +60,7 @@ class Gallery(App[None]):
             self.query_one(CurvePlot).set_history(history)
         if self.part == "form":  # a picture is not of how the recipe is tuned
             form = self.query_one(RunForm)
+            form.describe(DESCRIPTION)
             form.set_values({"epochs": 8, "batch_size": 128, "learning_rate": 1e-3})
             if self.size.height > 50:  # everything is in sight
                 form.set_values({"optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.01, "ema": 0.05})

@@ -15,7 +15,7 @@ import pytest
 from runlogs import STEPS_PER_EPOCH, append, dataset, digits, held, started, training, window, write_run
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Select, Static
+from textual.widgets import ContentSwitcher, Input, ProgressBar, RichLog, Static
 from waiting import until
 
 from core.config.training import TrainConfig
@@ -47,9 +47,9 @@ from tui.widgets.run_form import RunForm
 class TrainApp(App[None]):
     """An app with only the Train screen; counts bells."""
 
-    def __init__(self, root: Path, run: str | None = None) -> None:
+    def __init__(self, root: Path, run: str | None = None, *, describe: bool = False) -> None:
         super().__init__()
-        self.train = TrainScreen(root, run)
+        self.train = TrainScreen(root, run, describe=describe)
         self.bells = 0
 
     def on_mount(self) -> None:
@@ -302,7 +302,7 @@ async def test_enter_starts_a_trainer_that_outlives_the_screen(tmp_path: Path):
     async with app.run_test(size=(80, 24)) as pilot:
         field(app, "name").value = "mine"
         field(app, "device").value = "cpu"
-        app.train.query_one("#field-dataset", Select).value = "mnist"
+        app.train.query_one("#field-dataset", Input).value = "mnist"
         field(app, "data_root").value = str(tmp_path / "none")
         field(app, "data_root").focus()
         await pilot.press("enter")

@@ -13,11 +13,17 @@ from textual.message import Message
 
 from core.engine.codec import decode_reply, encode, parse_header
 from core.engine.protocol import (
+    DescriptionReply,
+    DescriptionRequest,
     Done,
     EngineReply,
     EngineRequest,
     LabReply,
     LabRequest,
+    ModelRequest,
+    NearestProgress,
+    NearestReply,
+    NearestRequest,
     Ready,
     Refused,
     SampledFrame,
@@ -32,6 +38,8 @@ from tui.messages import (
     EngineRefused,
     FrameSampled,
     LabReplied,
+    NearestReplied,
+    RunDescribed,
     SamplingFinished,
     SamplingStarted,
 )
@@ -130,6 +138,15 @@ class EngineClient:
         """Generate samples; replaces the request in progress."""
         await self._submit(request)
 
+    async def describe(self, request: DescriptionRequest) -> None:
+        """Describe a run before it starts; replaces the request in progress."""
+        await self._submit(request)
+
+    async def find_nearest(self, request: SampleRequest) -> None:
+        """Find the nearest training image of each sample of `request`; replaces the request in progress."""
+        fields = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
+        await self._submit(NearestRequest(**fields))
+
     async def show_lab(self, request: LabRequest) -> None:
         """Compute what a bench of the Lab displays; replaces the request in progress.
 
@@ -141,7 +158,9 @@ class EngineClient:
         self._id += 1
         if self._request is None and self._ready:
             self._silent = 0.0
-        self._request = dataclasses.replace(request, id=self._id, root=str(self._root.resolve()))
+        if isinstance(request, ModelRequest):
+            request = dataclasses.replace(request, root=str(self._root.resolve()))
+        self._request = dataclasses.replace(request, id=self._id)
         self._restarted = False
         await self._send(self._request)
 
@@ -261,9 +280,13 @@ class EngineClient:
                     raise ValueError(f"a frame of other than {self._frame_bytes:,} bytes")
                 self._post(FrameSampled(reply.frame))
             case Done():
-                sampled = isinstance(self._request, SampleRequest)
+                sampled = type(self._request) is SampleRequest
                 self._finish_request()
                 if sampled:
                     self._post(SamplingFinished(reply.seconds))
+            case DescriptionReply():
+                self._post(RunDescribed(reply.description))
+            case NearestProgress() | NearestReply():
+                self._post(NearestReplied(reply))
             case LabReply():
                 self._post(LabReplied(reply))

@@ -30,7 +30,7 @@ MEDIUM = (80, 22)  # columns and rows from which six images and a plot are visib
 WIDE = (120, 22)  # both plots,
 LARGE = (120, 36)  # images at full size,
 HUGE = (176, 56)  # and the restored images at twice the size
-CAPTION_COLUMNS, SHORT_CAPTION_COLUMNS = 24, 15  # columns of an image that fit a long caption, or one with spaces
+CAPTION_COLUMNS = 24  # columns of an image that fit a long caption
 LEGEND_COLUMNS = 38  # columns of a plot that fit a long legend
 
 
@@ -146,7 +146,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         paths, (height, width, channels) = list(reply.noisy), reply.image.shape
         noisy = b"".join(from_unit(images[self._position].values) for images in reply.noisy.values())
         self.query_one("#noisy", ImageGrid).set_images(noisy, len(paths), height, width, channels=channels)
-        self._set_captions("noisy", [self._mixture(reply, path) for path in paths], paths.index(reply.path))
+        self._set_captions("noisy", [self._mixture(reply, path, "noisy") for path in paths], paths.index(reply.path))
 
     def _draw_restored(self, reply: CorruptionReply) -> None:
         """What the model predicts for the image on its own path, and what sampling returns."""
@@ -163,18 +163,19 @@ class CorruptionBench(Bench[CorruptionReply]):
             images.append((f"original{name}", from_unit(reply.image.values)))
         else:
             noisy = from_unit(reply.noisy[reply.path][position].values)
-            images.insert(0, (self._mixture(reply, reply.path), noisy))
+            images.insert(0, (self._mixture(reply, reply.path, "back"), noisy))
         titles, pixels = zip(*images, strict=True)
         self.query_one("#back", ImageGrid).set_images(b"".join(pixels), 3, height, width, channels=channels)
         self._set_captions("back", titles, None if self._has_room(MEDIUM) else 0)
 
-    def _mixture(self, reply: CorruptionReply, path: str) -> str:
-        """A path with its coefficients of image and noise."""
+    def _mixture(self, reply: CorruptionReply, path: str, grid: str) -> str:
+        """A path with its coefficients of image and noise, for an image of this grid."""
         rows = reply.coefficients[path].rows
         alpha, sigma = rows[self._position]
-        if not self._fits_long_captions("noisy"):
-            plus = " + " if self._columns("noisy")[1] >= SHORT_CAPTION_COLUMNS else "+"
-            return f"{path} {_short(alpha)}{plus}{_short(sigma)}"
+        if not self._fits_long_captions(grid):
+            _, image, gap = self._columns(grid)
+            text = f"▸{path} {_short(alpha)} + {_short(sigma)}"
+            return (text if len(text) <= image + gap else text.replace(" + ", "+"))[1:]
         if all(abs(sum(row) - 1) < 1e-6 for row in rows):
             return f"{path} {alpha:.0%} image + {sigma:.0%} noise"
         return f"{path} {_short(alpha)} image + {_short(sigma)} noise"  # whose squares sum to 1

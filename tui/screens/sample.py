@@ -8,7 +8,7 @@ import dataclasses
 import random
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from core.engine.protocol import SampleRequest
+from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, Start
 from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
@@ -25,13 +25,15 @@ from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
+from tui.screens.draw import MaskScreen, SketchScreen
 from tui.screens.export import Export, ExportScreen
+from tui.screens.nearest import NearestScreen
 from tui.screens.playback import Playback
 from tui.screens.zoom import ZoomScreen
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.denoising_view import DenoisingView
 from tui.widgets.devices import DevicePanel
-from tui.widgets.dialogs import Start, StartDialog
+from tui.widgets.dialogs import NOISE_LEVEL, InterpolationDialog, StartDialog, describe_start
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
@@ -50,7 +52,9 @@ class SampleScreen(Playback):
         "clean images. Each step moves the state towards the prediction.\n"
         "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
         "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "
-        "disabled."
+        "disabled.\n"
+        "Samples can also start from an image file (t) or a drawing (w), keep the part of it that you do not draw over "
+        "(m), or lie between two seeds or images (i)."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "sample")
@@ -84,9 +88,12 @@ class SampleScreen(Playback):
         self.denoising: Denoising | None = None  # the trajectory shown; may be incomplete
         self._engine_started = False  # whether the engine was started in the background
         self._requested = False  # whether anything was requested from the engine
-        self._start = Start()  # what the next trajectory starts from
+        self._start: Start | Interpolation | None = None  # what the next trajectory starts from
+        self._request: SampleRequest | None = None  # the newest
+        self._shown_request: SampleRequest | None = None  # of the trajectory shown; None for the recording
+        self._start_image: bytes | None = None  # the first image that the trajectory shown started from
         self._class_names: tuple[str, ...] = ()  # of the model shown; digits, the recording's classes, need none
-        self._description = ""  # sampler and cost of the trajectory shown
+        self._summary = ""  # sampler and cost of the trajectory shown
 
     def compose(self) -> ComposeResult:
         yield Header("sample")
@@ -186,6 +193,12 @@ class SampleScreen(Playback):
         """Show where the trajectory comes from, and the longest of `more` that fits."""
         self.query_one(DenoisingView).set_source(Content.styled(source, colour), *more)
 
+    def _set_live(self, state: str) -> None:
+        """Show that the trajectory is sampled live, with as much as fits of its state, its start and the sampler."""
+        start = describe_start(self._start)
+        parts = [part for part in (state, start, self._summary) if part]
+        self._set_source("● live", "$success", ", ".join(parts), ", ".join(parts[1:]), start or state, state)
+
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         """Draw the current step."""
         if self.denoising is not None and message.position < len(self.denoising.frames):
@@ -214,9 +227,11 @@ class SampleScreen(Playback):
         self._class_names = info.class_names
         self.query_one(DenoisingView).set_labels(info.labels, info.class_names)
         self._show(info.denoising)
-        start = "" if self._start.image is None else f"from {self._start}, "
-        self._description = f"{start}{message.summary}"
-        self._set_source("● live", "$success", f"sampling, {self._description}", self._description, "sampling")
+        self._shown_request = self._request
+        size = info.denoising.height * info.denoising.width * info.denoising.channels
+        self._start_image = None if info.start is None else info.start[:size]
+        self._summary = message.summary
+        self._set_live("sampling")
         self.query_one(Header).note = f"{info.parameters:,} parameters on {info.device}"
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
@@ -228,11 +243,11 @@ class SampleScreen(Playback):
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
         """Show the sampling time."""
-        duration = f"in {message.seconds:.2f} s"
-        self._set_source("● live", "$success", f"{duration}, {self._description}", self._description, duration)
+        self._set_live(f"in {message.seconds:.2f} s")
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
-        """Show the error, and select the model that is still shown."""
+        """Show the error, and select the model and the start that are still shown."""
+        self._start = None if self._shown_request is None else self._shown_request.start
         if self.denoising is not None:
             self.remove_class("-empty")
             if not self.denoising.complete:  # sampling failed after it had started
@@ -278,8 +293,8 @@ class SampleScreen(Playback):
                 self._show_waiting(request.model)
             else:
                 self.remove_class("-empty")
-        start = self._start
-        await self.engine.sample(dataclasses.replace(request, start_image=start.image, start_t=start.t))
+        self._request = dataclasses.replace(request, start=self._start)
+        await self.engine.sample(self._request)
 
     async def on_sampling_controls_submitted(self) -> None:
         """Sample with the current values of the controls."""
@@ -311,13 +326,72 @@ class SampleScreen(Playback):
         await self.action_sample()  # Compare interrupted the last request
 
     async def action_start(self) -> None:
-        """Choose between pure noise and a noised test image."""
-        await self.app.push_screen(StartDialog(self._start), self._start_from)
+        """Choose between pure noise and an image with added noise."""
+        start = self._start if isinstance(self._start, Start) else None
+        await self.app.push_screen(StartDialog(start), self._start_from)
 
-    async def _start_from(self, start: Start | None) -> None:
+    async def action_interpolate(self) -> None:
+        """Choose the ends of an interpolation."""
+        ends = self._start
+        if not isinstance(ends, Interpolation):
+            seed = int(self.bar.seed) if self.bar.seed.isdecimal() else 0
+            ends = Interpolation(seed, seed + 1)
+        await self.app.push_screen(InterpolationDialog(ends), self._start_from)
+
+    async def _start_from(self, start: Start | Interpolation | Literal["noise"] | None) -> None:
         if start is not None:
-            self._start = start
+            self._start = None if start == "noise" else start
             await self.action_sample()
+
+    async def action_draw(self) -> None:
+        """Draw an image to start from, or edit the one that was drawn."""
+        await self._update_controls()
+        shape = self.bar.image_shape
+        if shape is None:
+            self.notify("the model's images are not known yet; try again after the first sample", severity="error")
+            return
+        start, pixels, level = self._start, None, NOISE_LEVEL
+        if isinstance(start, Start) and start.mask is None:
+            level = start.t
+            if isinstance(start.image, DrawnImage) and len(start.image.pixels) == 2 * shape[0] * shape[1]:
+                pixels = start.image.pixels
+        self.timeline.pause()
+        characters = self._shown is None or self._shown.characters
+        sketch = SketchScreen(pixels, shape, self.app.size, characters=characters)
+        await self.app.push_screen(sketch, partial(self._start_from_drawing, level))
+
+    async def _start_from_drawing(self, t: float, pixels: str | None) -> None:
+        if pixels is not None:
+            await self._start_from(Start(DrawnImage(pixels), t))
+
+    async def action_mask(self) -> None:
+        """Draw over the start image."""
+        start, image, denoising = self._start, self._start_image, self._shown
+        if not isinstance(start, Start) or image is None or denoising is None:
+            self.notify("choose or draw an image to start from first (t or w), then draw over it", severity="error")
+            return
+        self.timeline.pause()
+        shape = denoising.height, denoising.width, denoising.channels
+        mask = MaskScreen(image, shape, start.mask or (), self.app.size, characters=denoising.characters)
+        await self.app.push_screen(mask, partial(self._inpaint, start))
+
+    async def _inpaint(self, start: Start, mask: tuple[str, ...] | None) -> None:
+        if mask is None:
+            return
+        if bool(mask) != bool(start.mask):  # the masked part is generated from noise only, an image is not
+            start = dataclasses.replace(start, t=1.0 if mask else NOISE_LEVEL)
+        await self._start_from(dataclasses.replace(start, mask=mask or None))
+
+    async def action_nearest(self) -> None:
+        """Show the nearest training image of each sample."""
+        denoising, request = self._shown, self._shown_request
+        if denoising is None or not denoising.complete or self.engine.busy:
+            self.notify("not all steps are sampled yet; try again after the last", severity="error")
+        elif request is None:
+            self.notify("this is a recording; press enter to generate samples first", severity="error")
+        else:
+            self.timeline.pause()
+            await self.app.push_screen(NearestScreen(self.engine, request, denoising, self._class_names))
 
     async def action_zoom(self) -> None:
         """Zoom into one image."""

@@ -13,9 +13,11 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
 from core.config.architecture import is_custom
+from core.engine.protocol import DescriptionRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, MODEL, find_run
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
@@ -24,9 +26,19 @@ from core.runs.requests import RequestName, request
 from core.runs.status import Status
 from core.runs.store import create_run, free_name
 from tui.actions import bindings
+from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.run_list import list_runs
 from tui.io.run_watcher import RunWatcher, start_trainer
-from tui.messages import EventsAppended, ModelChosen, RunVanished, StatusChanged, TrainerLost
+from tui.messages import (
+    EngineDied,
+    EngineRefused,
+    EventsAppended,
+    ModelChosen,
+    RunDescribed,
+    RunVanished,
+    StatusChanged,
+    TrainerLost,
+)
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
@@ -35,6 +47,7 @@ from tui.widgets.run_form import RunForm
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
 
+DESCRIBE_SECONDS = 0.5  # from the last change of an option to the request of a description
 REFRESH_SECONDS = 1.0  # minimum interval between updates of progress and curves
 DRAW_FRACTION = 0.02  # maximum fraction of time spent on drawing curves, which compete with training for the CPU
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
@@ -60,9 +73,21 @@ class TrainScreen(Screen[None]):
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("train")
 
-    def __init__(self, root: Path, run: str | None = None, defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        run: str | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        *,
+        describe: bool = True,
+        engine_silence: float = SILENCE_SECONDS,
+    ) -> None:
         super().__init__()
         self.root = root
+        self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
+        self._describe = describe  # whether the form describes the run that it would start
+        self._described: dict[str, Any] | None = None  # options of the newest description that was requested
+        self._describe_timer: Timer | None = None
         self._defaults = dict(defaults or {})  # override the preset in the form
         self.path: Path | None = None  # the run being watched
         self.status = Status.STARTING
@@ -91,8 +116,12 @@ class TrainScreen(Screen[None]):
         if self._initial_run is not None:
             self.show_run(self._initial_run)
 
+    async def on_unmount(self) -> None:
+        await self.engine.stop()
+
     def on_screen_resume(self) -> None:
         """Attach to an active run, unless a run is being watched or the form is in use."""
+        self._schedule_description()
         if self.path is None and not self._form_requested:
             self._find_running()
         self._drawn = None
@@ -164,9 +193,64 @@ class TrainScreen(Screen[None]):
         self.query_one(ContentSwitcher).current = to
         if to == "form":
             self.query_one("#field-preset").focus()
+            self._schedule_description()
         else:
             self.query_one(RunLog).focus()
+            self._described = None
+            self.run_worker(self.engine.stop(), group="engine")  # free its memory for training
         self.refresh_bindings()
+
+    # Description of the run that the form would start
+
+    def on_run_form_changed(self) -> None:
+        self._schedule_description()
+
+    def _schedule_description(self) -> None:
+        """Describe the run once the options have not changed for a moment; replies until then are outdated."""
+        if self._describe_timer is not None:
+            self._describe_timer.stop()
+        if self._describe:
+            self._describe_timer = self.set_timer(DESCRIBE_SECONDS, self._request_description)
+
+    async def _request_description(self) -> None:
+        form = self.query_one(RunForm)
+        if not self._on_form or not self.is_current:
+            return
+        try:
+            options = form.options()
+        except MinidiffError as error:
+            self._described = None
+            form.describe(str(error), is_error=True)
+            return
+        if options != self._described:
+            self._described = options
+            form.describe("Looking at the data and the network…")
+            await self.engine.describe(DescriptionRequest(options=options))
+
+    def _is_outdated(self) -> bool:
+        """Whether the options have changed since the newest request."""
+        try:
+            return self._described is None or self._described != self.query_one(RunForm).options()
+        except MinidiffError:
+            return True
+
+    def on_run_described(self, message: RunDescribed) -> None:
+        if not self._is_outdated():
+            self.query_one(RunForm).describe(message.description)
+
+    def on_engine_refused(self, message: EngineRefused) -> None:
+        if not self._is_outdated():
+            self._described = None  # asked again when the user returns, who may have added the missing folder
+            self.query_one(RunForm).describe(message.notice, is_error=True)
+
+    async def on_engine_ready(self) -> None:
+        if not self._on_form:  # a run was started meanwhile
+            await self.engine.stop()
+
+    def on_engine_died(self, message: EngineDied) -> None:
+        if not message.restarted and not self._is_outdated():
+            self._described = None
+            self.query_one(RunForm).describe(message.notice, is_error=True)
 
     # Run watcher messages
 
@@ -252,7 +336,7 @@ class TrainScreen(Screen[None]):
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        on_form = self.query_one(ContentSwitcher).current == "form" if self.is_mounted else True
+        on_form = self._on_form if self.is_mounted else True
         match action, parameters:
             case (("start" | "unfold"), _):
                 return on_form
@@ -275,6 +359,10 @@ class TrainScreen(Screen[None]):
         return super().check_action(action, parameters)
 
     @property
+    def _on_form(self) -> bool:
+        return self.query_one(ContentSwitcher).current == "form"
+
+    @property
     def _is_alive(self) -> bool:
         return self._start_error is None and self.status.alive
 
@@ -293,7 +381,7 @@ class TrainScreen(Screen[None]):
     def on_run_form_submitted(self, message: RunForm.Submitted) -> None:
         message.stop()
         form = self.query_one(RunForm)
-        if self.query_one(ContentSwitcher).current != "form":
+        if not self._on_form:
             return  # submitted twice; the run is being watched already
         try:
             path = create_run(form.config())

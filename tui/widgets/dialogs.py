@@ -1,9 +1,9 @@
-"""Dialogs: confirmation, a name, and the start of a trajectory."""
+"""Dialogs: confirmation, a name, and what samples start from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+import os
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,18 +11,17 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
+from core.config.sampling import MIN_NOISE_LEVEL
+from core.engine.protocol import DrawnImage, Interpolation, Start
+from core.errors import MinidiffError
+from core.text import sanitize
 from tui.widgets.modal import Modal
 
-
-@dataclass(frozen=True)
-class Start:
-    """Start of a trajectory: pure noise, or test images from index `image` on, corrupted to noise level `t`."""
-
-    image: int | None = None
-    t: float = 1.0
-
-    def __str__(self) -> str:
-        return "noise" if self.image is None else f"test image {self.image} at noise {self.t:g}"
+MAX_PATH = 4096  # characters
+TEST_IMAGES = 1_000  # that the engine loads
+MAX_SEED = 2**63 - 1
+DRAWING = "drawing"  # stands for a drawing in a field
+NOISE_LEVEL = 0.6  # suggested for an image to start from
 
 
 class Dialog(Modal[ScreenResultType]):
@@ -105,49 +104,144 @@ class NameDialog(Dialog[str | None]):
         self.dismiss(event.value.strip())
 
 
-class StartDialog(Dialog["Start | None"]):
-    """Asks for a test image and a noise level to start from; an empty image means pure noise."""
+class FieldsDialog(Dialog[ScreenResultType]):
+    """Asks for the values of `FIELDS`, shown above a line of help, which an error message replaces."""
 
+    QUESTION: ClassVar[str]
+    FIELDS: ClassVar[dict[str, str]]  # labels by id
+    HELP_LINE: ClassVar[str]
     DEFAULT_CSS = """
-    StartDialog {
+    FieldsDialog {
         Horizontal { height: 1; margin-top: 1; }
-        Horizontal Label { width: 28; }
+        Horizontal Label { width: 14; }
         Input { height: 1; padding: 0 1 !important; background: $surface; width: 1fr; }
         Input:focus { background: $primary 30%; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, **values: str) -> None:
         super().__init__()
-        self._start = start
+        self._values = values  # by id
 
     def compose(self) -> ComposeResult:
-        image = "" if self._start.image is None else str(self._start.image)
         with Vertical():
-            yield Label("Start from a test image", classes="question")
-            with Horizontal():
-                yield Label("Test image, 0 to 999")
-                yield Input(
-                    image, id="image", type="integer", max_length=3, placeholder="none (pure noise)", compact=True
-                )
-            with Horizontal():
-                yield Label("Noise level, above 0 to 1")
-                yield Input(f"{self._start.t:g}", id="amount", type="number", max_length=5, compact=True)
-            yield Label("enter confirms · esc cancels", classes="detail", id="message")
+            yield Label(self.QUESTION, classes="question")
+            for name, label in self.FIELDS.items():
+                with Horizontal():
+                    yield Label(label)
+                    yield Input(self._values[name], id=name, max_length=MAX_PATH, select_on_focus=True, compact=True)
+            yield Label(f"{self.HELP_LINE}\nenter confirms · esc cancels", classes="detail", id="message", markup=False)
+
+    def value(self, name: str) -> str:
+        """The text of a field."""
+        return self.query_one(f"#{name}", Input).value.strip()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        image, t = (self.query_one(f"#{name}", Input).value.strip() for name in ("image", "amount"))
         try:
-            level = float(t)
-        except ValueError:
-            level = 0.0
-        if not 0 < level <= 1:
-            self.query_one("#message", Label).update(f"noise level must be above 0 and at most 1, not {t or 'nothing'}")
-            self.query_one("#amount", Input).focus()
-        elif image and not image.isdecimal():
-            self.query_one("#message", Label).update(f"test image must be a whole number from 0 to 999, not {image}")
-            self.query_one("#image", Input).focus()
+            self.dismiss(self.read())
+        except MinidiffError as error:
+            self.query_one("#message", Label).update(str(error))
+
+    def read(self) -> ScreenResultType:
+        """Return the result of the dialog.
+
+        Raises:
+            MinidiffError: A field is invalid; it has the focus.
+        """
+        raise NotImplementedError
+
+    def invalid(self, name: str, message: str) -> MinidiffError:
+        """An error in a field, which gets the focus."""
+        self.query_one(f"#{name}", Input).focus()
+        return MinidiffError(message)
+
+    def number_or_file(self, name: str, what: str, maximum: int) -> int | str:
+        """The number or the path of an existing file in a field.
+
+        Raises:
+            MinidiffError: The number is above `maximum`, or there is no such file.
+        """
+        text = self.value(name)
+        if text.isdecimal():
+            if int(text) > maximum:
+                raise self.invalid(name, f"{what} must be a number from 0 to {maximum:,}, not {text}")
+            return int(text)
+        if not os.path.isfile(os.path.expanduser(text)):
+            raise self.invalid(
+                name, f"{sanitize(text) or 'nothing'} is neither a number ({what}) nor a file; change it"
+            )
+        return text
+
+
+class StartDialog(FieldsDialog["Start | Literal['noise'] | None"]):
+    """Asks for an image and a noise level to start from; an empty image means pure noise."""
+
+    QUESTION = "Start from an image with added noise"
+    FIELDS: ClassVar[dict[str, str]] = {"image": "Image", "amount": "Noise level"}
+    HELP_LINE = f"A test image, 0 to {TEST_IMAGES - 1}, or a file; empty: only noise. w draws one; m masks a part."
+
+    def __init__(self, start: Start | None) -> None:
+        self._start = start
+        level = NOISE_LEVEL if start is None else start.t
+        image = "" if start is None else DRAWING if isinstance(start.image, DrawnImage) else str(start.image)
+        super().__init__(image=image, amount=f"{level:g}")
+
+    def read(self) -> Start | Literal["noise"]:
+        """Return the start; a mask is kept with its image."""
+        if not self.value("image"):
+            return "noise"
+        start = self._start
+        image: int | str | DrawnImage
+        if start is not None and isinstance(start.image, DrawnImage) and self.value("image") == DRAWING:
+            image = start.image
         else:
-            self.dismiss(Start(int(image) if image else None, level if image else 1.0))
+            image = self.number_or_file("image", "test image", TEST_IMAGES - 1)
+        try:
+            t = float(self.value("amount"))
+        except ValueError:
+            t = 0.0
+        if not MIN_NOISE_LEVEL <= t <= 1:
+            found = sanitize(self.value("amount")) or "nothing"
+            raise self.invalid("amount", f"noise level must be from {MIN_NOISE_LEVEL:g} to 1, not {found}")
+        return Start(image, t, start.mask if start is not None and start.image == image else None)
+
+
+class InterpolationDialog(FieldsDialog["Interpolation | Literal['noise'] | None"]):
+    """Asks for two seeds or two image files; two empty fields mean no interpolation."""
+
+    QUESTION = "Interpolate between two seeds or two images"
+    FIELDS: ClassVar[dict[str, str]] = {"first": "From", "last": "To"}
+    HELP_LINE = "Two seeds, or two image files, which DDIM inverts to noise; empty ends the interpolation."
+
+    def __init__(self, ends: Interpolation) -> None:
+        super().__init__(first=str(ends.first), last=str(ends.last))
+
+    def read(self) -> Interpolation | Literal["noise"]:
+        """Return the ends."""
+        if not self.value("first") and not self.value("last"):
+            return "noise"
+        first, last = (self.number_or_file(name, "a seed", MAX_SEED) for name in self.FIELDS)
+        if isinstance(first, int) != isinstance(last, int):
+            raise self.invalid("last", "give two seeds or two image files, not one of each")
+        return Interpolation(first, last)
+
+
+def describe_start(start: Start | Interpolation | None) -> str:
+    """What samples start from, for captions; empty for noise."""
+    match start:
+        case Interpolation(int(first), last):
+            return f"between seeds {first} and {last}"
+        case Interpolation(first, last):
+            return f"between {_name(first)} and {_name(last)}"
+        case Start(image, t, mask):
+            level = f" at noise {t:g}" if mask is None or t < 1 else ""
+            return f"{'from' if mask is None else 'inpainting'} {_name(image)}{level}"
+    return ""
+
+
+def _name(image: int | str | DrawnImage) -> str:
+    if isinstance(image, DrawnImage):
+        return "a drawing"
+    return f"test image {image}" if isinstance(image, int) else sanitize(os.path.basename(image))

@@ -30,6 +30,7 @@ EMPTY = {
     "data_root": "auto",
     "micro_batch": "whole batch",
     "threads": "torch default",
+    "log_to": "none",
     "warmup_steps": "auto (up to 100)",
     "clip_grad_norm": "no limit",
     "init_from": "random weights",

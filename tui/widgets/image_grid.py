@@ -44,6 +44,7 @@ from tui.widgets.text_line import centered
 MAX_GAP = 2  # pixels between images
 SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
 LANE = 4  # bytes, as of an item "I" of a memoryview
+FOOT = 3  # pixels below images with captions, at most
 Caption = str | tuple[str, str]
 
 
@@ -56,6 +57,7 @@ class ImageGrid(Widget):
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
+        captions_first: Whether images are made smaller if their captions do not fit otherwise.
         characters: Whether grey images are light characters on black, not photographs; set it before the images.
         drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, quadrants below it, shades
             without colours, or what the app's `best_drawing` says if the terminal cannot show these.
@@ -70,6 +72,7 @@ class ImageGrid(Widget):
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.columns = columns
+        self.captions_first = False
         self.characters = True
         self._drawing = "auto"
         self._drawn = "half"  # the drawing in use
@@ -179,9 +182,7 @@ class ImageGrid(Widget):
 
     def _canvas(self, width: int, height: int) -> Iterator[bytes]:
         """Yield `height` rows of `width` pixels (2 * `width` for quadrants), with the grid centred."""
-        columns, scale_x, scale_y, gap_x, gap_y = fit(
-            len(self._images), Size(width, height), self._height, self._width, self.columns
-        )
+        columns, scale_x, scale_y, gap_x, gap_y = self._layout(Size(width, height))
         self._drawn = self._choose(shrunk=scale_x < self._width)
         density = 2 if self._drawn == "quadrant" else 1  # pixels per cell, horizontally
         gap, mark = self._canvas_pixel(GAP, RGB_GAP), self._canvas_pixel(MARK, RGB_MARK)
@@ -220,6 +221,21 @@ class ImageGrid(Widget):
                 pairs = [(caption, "") if isinstance(caption, str) else caption for caption in captions]
                 self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x, end) for text, end in pairs)
         yield from [empty] * (height - top - used_y)
+
+    def _layout(self, size: Size) -> tuple[int, int, int, int, int]:
+        """The largest layout as returned by `fit`; with `captions_first`, the largest one with room for captions."""
+        n = len(self._images)
+        layout = fit(n, size, self._height, self._width, self.columns)
+        if not self.captions_first or not self._captions:
+            return layout
+        best = (0, 0, 0, 0, 0)
+        for count in range(1, n + 1):
+            rows = -(-n // count)
+            room = Size(size.width, max(0, size.height - FOOT * rows))
+            tried = fit(n, room, self._height, self._width, count)
+            if tried[0] == count and tried[2] > best[2] and rows * (tried[2] + FOOT) <= size.height:
+                best = tried
+        return best if best[0] else layout
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
         """A pixel of the canvas: the level among greys, the colour among RGB images."""

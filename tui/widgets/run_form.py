@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +19,7 @@ from textual.widgets import Button, Input, Label, Select, Static, Switch
 from core.errors import ConfigError
 from tui.widgets.collapsible import CollapsibleOptions
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.description import DescriptionView
 from tui.widgets.form_entries import (
     UNUSED_VALUES,
     allowed_choices,
@@ -31,6 +33,7 @@ from tui.widgets.form_entries import (
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
+    from core.runs.description import RunDescription
 
 # Always visible: the most common options, and the root, which would be alone in its group. The rest is collapsible.
 FIRST = (
@@ -47,7 +50,24 @@ FIRST = (
     "name",
     "root",
 )
-OTHER_ROWS = 16  # of a form that fits every option: gaps between groups, margins, the button
+# Options that change neither the network, nor the data, nor time and memory.
+NOT_DESCRIBED = {
+    "preset",
+    "label_dropout",
+    "strict",
+    "learning_rate",
+    "warmup_steps",
+    "lr_schedule",
+    "weight_decay",
+    "eval_every",
+    "max_skipped",
+    "seed",
+    "log_to",
+    "dataset_info",
+    "name",
+    "root",
+}
+OTHER_ROWS = 17  # of a form that fits every option: gaps between groups, margins, the button
 
 
 class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
@@ -99,9 +119,10 @@ class RunForm(Vertical):
         .fold { height: 1; margin-left: 10; text-wrap: nowrap; text-overflow: ellipsis; }
         .fold:hover { background: $surface; }
         .fold:focus { background: $primary 45%; }
-        #footer { height: 3; padding: 0 1; }
+        #footer { height: 4; padding: 0 1; layers: below above; }
         #start { min-width: 18; margin-right: 2; }
-        #message { width: 1fr; height: 3; content-align: left middle; color: $text-muted; }
+        #status { height: 100%; }
+        #message { min-height: 1; height: auto; max-height: 3; color: $text-muted; }
         #message.-wrong { color: $text-error; text-style: bold; }
     }
     .-wide RunForm, .-broad RunForm {
@@ -120,12 +141,19 @@ class RunForm(Vertical):
         .help { display: none; }
         .row > Input, .row > CompactSelect { width: 1fr; }
         .fold { margin-left: 0; }
+        #footer { height: 3; }
+        #start { layer: above; position: absolute; offset: 0 2; height: 1; min-width: 16; border: none; }
+        #message { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        #message.-wrong { max-height: 2; text-wrap: wrap; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "app.focus_previous", show=False),
         Binding("down", "app.focus_next", show=False),
     ]
+
+    class Changed(Message):
+        """Posted when an option changed, also by the app."""
 
     class Submitted(Message):
         """Posted when the user submits valid options; read them with `config`."""
@@ -157,8 +185,11 @@ class RunForm(Vertical):
                         yield CollapsibleOptions(collapsible, rows)
                         yield rows
         with Horizontal(id="footer"):
-            yield Button("Start training", id="start", variant="success")
-            yield Static("", id="message", markup=False)
+            start = Button("Start training", id="start", variant="success")
+            yield start
+            with Vertical(id="status"):
+                yield Static("", id="message", markup=False)
+                yield DescriptionView(start)
 
     def _row(self, name: str, group: str = "") -> Horizontal:
         from core.config.training import option_fields
@@ -293,6 +324,7 @@ class RunForm(Vertical):
         self._helps[name].update(text, layout=False)
 
     def _update_changes(self) -> None:
+        self.post_message(self.Changed())
         preset, values = self._preset_values(), self._read_entries()
         changed = {
             name: format_value(values[name])
@@ -349,7 +381,24 @@ class RunForm(Vertical):
         self._message_entry = None
         line = self.query_one("#message", Static)
         line.set_class(is_error, "-wrong")
-        line.update(text, layout=False)
+        # A layout of the whole form takes much longer than this line.
+        rows = len(textwrap.wrap(text, line.size.width or 1)) or 1
+        highest = line.styles.max_height
+        line.update(text, layout=min(rows, int(highest.value) if highest else rows) != line.size.height)
+
+    # Description
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that the description depends on, as in JSON.
+
+        Raises:
+            ConfigError: As for `config`.
+        """
+        return self.config().model_dump(mode="json", exclude=NOT_DESCRIBED)
+
+    def describe(self, shown: RunDescription | str, *, is_error: bool = False) -> None:
+        """Show the description of the run, or a text in its place."""
+        self.query_one(DescriptionView).show(shown, is_error=is_error)
 
     @on(Input.Changed)
     def _input_changed(self, event: Input.Changed) -> None:

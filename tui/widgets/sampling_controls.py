@@ -130,6 +130,11 @@ class SamplingControls(Container):
         return value if isinstance(value, str) else None
 
     @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Height and width of the model's images; None if they are not known."""
+        return None if self._config is None else self._config.info.shape[1:]
+
+    @property
     def models(self) -> list[str]:
         """The available models."""
         return list(self._models)
