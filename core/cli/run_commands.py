@@ -1,0 +1,256 @@
+"""Commands for runs: train, resume, stop, pause, continue, watch, runs and metrics.
+
+The options of `train` are the fields of TrainConfig.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+from cyclopts.config import Env
+
+from core.cli import launch
+from core.cli.app import Device, Json, OwnNetwork, Root, app, import_network
+from core.cli.tables import cell, print_json, print_table
+from core.config.architecture import is_custom
+from core.config.legacy import check_environment
+from core.config.training import TrainConfig, option_fields
+from core.errors import ConfigError, MinidiffError, RunError
+from core.runs import directory, launcher
+from core.runs.events import Event, Failed, Finished, Stopped
+from core.runs.requests import request
+from core.runs.status import how_to_resume, list_runs, run_status, summarize
+from core.runs.store import create_run
+from core.system.signals import Interrupts, loading
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+STOP_SECONDS = 60.0  # for a trainer to finish its step and write a checkpoint
+POLL_SECONDS = 0.1
+
+
+def _group_options() -> dict[str, Group]:
+    """Group the options of `train` in its help by the groups in TrainConfig; returns the groups by name."""
+    groups: dict[str, Group] = {}
+    TrainConfig.model_fields["dataset_info"].metadata.append(Parameter(parse=False))
+    for field in option_fields().values():
+        assert isinstance(field.json_schema_extra, dict)
+        name = str(field.json_schema_extra["group"])
+        if name not in groups:
+            groups[name] = Group.create_ordered(name)
+        field.metadata.append(Parameter(group=groups[name]))  # where cyclopts looks; core.config does not import it
+    return groups
+
+
+GROUPS = _group_options()
+
+
+# Environment variables are only for `train`: MINIDIFF_MODEL, for example, must not be the model that `sample` loads.
+@app.command(config=Env("MINIDIFF_", command=False))
+def train(
+    *,
+    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
+    config_file: Annotated[
+        Path | None, Parameter(name="--config", group=GROUPS["Run"], help="TOML file with options; flags override it")
+    ] = None,
+    detach: Annotated[
+        bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            group=GROUPS["Run"],
+            help="only print the data, the number of parameters, and about how much time and memory training takes",
+        ),
+    ] = False,
+) -> int:
+    """Train a model and save everything in a run directory.
+
+    Every option can also be set by an environment variable `MINIDIFF_<OPTION>`, such as
+    `MINIDIFF_BATCH_SIZE=128`; `--root` by `MINIDIFF_HOME`, `--data-root` by `MINIDIFF_DATA`. Flags override it.
+    """
+    check_environment()
+    values = {name: getattr(config, name) for name in config.model_fields_set}
+    by_flag = "model" in values
+    if config_file is not None:
+        base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
+        values = {**{name: getattr(base, name) for name in base.model_fields_set}, **values}
+    values["root"] = directory.root_directory(values.get("root"))
+    config = TrainConfig(**values)
+    launcher.check_processes(config.nproc)
+    if dry_run:
+        return _describe(config)
+    network = config.model if is_custom(config.model) else None
+    if network and not by_flag:
+        raise ConfigError(f"model: {config_file} names {network}, which is imported only for --model {network}")
+    net = import_network(network)
+    if detach:
+        return launch.detach(create_run(config), network=network)
+    if config.nproc > 1 and not launcher.rank_info().launcher:
+        with Interrupts() as interrupts:
+            return _follow(launch.launch_and_follow(create_run(config), interrupts, network=network))
+    with loading():
+        from core.training.api import train as start_training
+
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
+        return _follow(start_training(config, net=net, interrupts=interrupts))
+
+
+@app.command
+def resume(
+    name: str,
+    /,
+    *,
+    root: Root = None,
+    device: Device = None,
+    epochs: Annotated[int | None, Parameter(help="new total number of epochs; also extends a finished run")] = None,
+    nproc: Annotated[int | None, Parameter(help="number of training processes; default: as before")] = None,
+    force: Annotated[bool, Parameter(negative=(), help="resume even if the lock names another host")] = False,
+    network: OwnNetwork = None,
+    detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
+) -> int:
+    """Resume a run from its last checkpoint, or train it for more epochs."""
+    path = directory.find_run(name, directory.root_directory(root))
+    if not launcher.rank_info().launcher:
+        processes, note = launcher.resolve_processes(name, launcher.config_to_resume(path, epochs), nproc)
+        if note:
+            print(note, file=sys.stderr)
+        options: dict[str, Any] = {"device": device, "force": force, "processes": processes, "epochs": epochs}
+        options["network"] = network
+        if detach:
+            return launch.detach(path, **options)
+        if processes > 1:
+            with Interrupts() as interrupts:
+                return _follow(launch.launch_and_follow(path, interrupts, **options))
+    with loading():
+        from core.training.api import resume as resume_training
+
+    net = import_network(network)
+    with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
+        return _follow(resume_training(path, device=device, force=force, epochs=epochs, net=net, interrupts=interrupts))
+
+
+@app.command
+def stop(name: str, /, *, root: Root = None) -> int:
+    """Write a checkpoint and stop a run; waits until it has stopped."""
+    path = directory.find_run(name, directory.root_directory(root))
+    request(path, "stop")
+    deadline = time.monotonic() + STOP_SECONDS
+    while run_status(path).alive:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{name} has not stopped within {STOP_SECONDS:.0f} s; "
+                f"`minidiff watch {shlex.quote(name)}` shows when it does"
+            )
+        time.sleep(POLL_SECONDS)
+    summary = summarize(path)
+    print(f"{name} is {summary.status} at step {summary.step:,}; {how_to_resume(path, summary.status)}")
+    return 0
+
+
+@app.command
+def pause(name: str, /, *, root: Root = None) -> None:
+    """Write a checkpoint and pause a run."""
+    request(directory.find_run(name, directory.root_directory(root)), "pause")
+    print(f"pausing {name}; `minidiff continue {shlex.quote(name)}` continues it")
+
+
+@app.command(name="continue")
+def continue_(name: str, /, *, root: Root = None) -> None:
+    """Continue a paused run."""
+    request(directory.find_run(name, directory.root_directory(root)), "continue")
+    print(f"continuing {name}")
+
+
+@app.command
+def watch(name: str, /, *, root: Root = None) -> int:
+    """Show the progress of a run; Ctrl-C stops watching, not the run."""
+    path = directory.find_run(name, directory.root_directory(root))
+    return _follow(_tail(path))
+
+
+@app.command(name="runs")
+def runs_(*, root: Root = None, as_json: Json = False) -> None:
+    """List the runs, most recently updated first."""
+    summaries = list_runs(directory.root_directory(root))
+    if unreadable := directory.unreadable_directories(directory.root_directory(root)):
+        print(f"minidiff: {directory.unreadable_message([path.name for path in unreadable])}", file=sys.stderr)
+    if as_json:
+        print_json([dataclasses.asdict(run) for run in summaries])
+    elif not summaries:
+        print(f"no runs under {directory.root_directory(root)}; `minidiff train` starts one")
+    else:
+        print_table(
+            ("name", "status", "preset", "data", "epoch", "step", "loss", "validation"),
+            [
+                (
+                    run.name,
+                    f"{run.status}: {run.error}" if run.error else str(run.status),
+                    run.preset,
+                    run.dataset,
+                    None if run.epoch is None else f"{run.epoch}/{cell(run.epochs)}",
+                    run.step,
+                    run.loss,
+                    run.validation_loss,
+                )
+                for run in summaries
+            ],
+        )
+
+
+@app.command
+def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")], root: Root = None) -> None:
+    """Write a run's losses and throughput as CSV."""
+    from core.export.images import write_csv
+    from core.runs.history import RunHistory
+
+    path = directory.find_run(name, directory.root_directory(root))
+    print(f"wrote {write_csv(output, RunHistory.of(path / directory.EVENTS))}")
+
+
+def _follow(events: Generator[Event, None, None]) -> int:
+    from core.cli.progress import show_all
+
+    with closing(events):  # makes the trainer write a checkpoint if showing its events fails
+        last = show_all(events)
+    if isinstance(last, Failed):
+        raise MinidiffError(last.message)
+    if not isinstance(last, Finished | Stopped) and launcher.rank_info().rank == 0:
+        print("the process exited unexpectedly", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tail(path: Path) -> Generator[Event, None, None]:
+    """Yield a run's existing and new events until its trainer exits."""
+    from core.runs.history import LogTail
+
+    log = LogTail(path / directory.EVENTS)
+    alive = True
+    while True:
+        events, _ = log.read()
+        yield from events
+        if not events:
+            if not alive:  # and the log was read once more after that
+                return
+            alive = run_status(path).alive
+        time.sleep(POLL_SECONDS)
+
+
+def _describe(config: TrainConfig) -> int:
+    with loading():
+        from core.training.description import describe_run
+
+    *_, description = describe_run(config)
+    print("\n".join(versions[0] for versions in description.lines))
+    return 0
