@@ -49,8 +49,8 @@ def open_app(root: Path, *arguments: str, env: Mapping[str, str] | None = None, 
 
 
 def help_text(text: str) -> str:
-    """The help text of the focused row, next to the button of the form."""
-    return text[text.rfind("▔▔") : text.rfind("▁▁")]
+    """The help text of the focused row, on the first line next to the button of the form."""
+    return text[text.rfind("▔▔") :].partition("\n")[0]
 
 
 def go_to(terminal: PseudoTerminal, name: str) -> None:

@@ -244,7 +244,7 @@ class ImageGrid(Widget):
     def _tiles(self, height: int, width: int) -> list[list[bytes]]:
         """The rows of each image on the canvas, `height` by `width` pixels large."""
         n, old_height, old_width = len(self._images), self._height, self._width
-        pixels, shrinks = b"".join(self._images), height < old_height
+        pixels, shrinks = b"".join(self._images), height < old_height or width < old_width
         if shrinks:
             pixels = shrink(pixels, n, old_height, old_width, height, width, self._channels)
             old_height, old_width = height, width
