@@ -33,9 +33,10 @@ ConfigMaker = Callable[..., TrainConfig]
 
 
 def pytest_configure() -> None:
-    """Restore SIGINT: child processes inherit the ignored signal if a shell runs pytest in the background."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Restore signals: child processes inherit those that a shell in the background, or nohup, has ignored."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
