@@ -43,6 +43,7 @@ def perform(job: dict[str, Any]) -> int:
     from core.config.training import TrainConfig
     from core.errors import MinidiffError
     from core.runs.events import to_line
+    from core.system.signals import Interrupts
     from core.training import loop, loss_window
     from core.training.api import resume, train
 
@@ -65,10 +66,14 @@ def perform(job: dict[str, Any]) -> int:
             from core.cli import main
 
             main(arguments)
-        started = (path / "config.toml").exists()
-        events = resume(path) if started else train(TrainConfig(**job["config"], root=path.parent, name=path.name))
-        for event in events:
-            os.write(events_fd, to_line(event).encode())
+        with Interrupts() as interrupts:  # as `minidiff train` does; a signal between two events stops the training
+            if (path / "config.toml").exists():
+                events = resume(path, interrupts=interrupts)
+            else:
+                config = TrainConfig(**job["config"], root=path.parent, name=path.name)
+                events = train(config, interrupts=interrupts)
+            for event in events:
+                os.write(events_fd, to_line(event).encode())
     except KeyboardInterrupt:
         return 130  # as `core.cli.main` ends
     except MinidiffError as error_:
