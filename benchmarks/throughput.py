@@ -50,7 +50,7 @@ from core.system.devices import list_devices
 from core.training.optimizer import BETAS
 from core.training.trainer import Trainer
 
-NETS = {"BasicUNet": "quick", "UNet2DModel": "tutorial", "our default net": "default"}  # and its preset
+NETS = {"BasicUNet": "quick", "UNet2DModel": "tutorial", "PatchUNet": "default"}  # and its preset
 Loop = Callable[[], object]  # runs one step
 
 

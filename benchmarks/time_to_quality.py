@@ -27,10 +27,10 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +41,8 @@ from raw_files import write_idx, write_png
 
 from core import MinidiffError, TrainConfig, build_model, load_dataset, pick_device
 from core.evaluation.reference import Reference, prepare
-from core.evaluation.scores import measure
+from core.evaluation.scores import Evaluation, measure
+from core.generators import result_of
 from core.runs.directory import builtin_directories
 from core.system.devices import list_devices
 
@@ -51,7 +52,6 @@ SHIPPED = "quick-mnist"  # built-in model of preset quick after 30 epochs, for c
 OURS = ("default", "quick", "tutorial")
 AIM = 0.97  # fraction of a budget planned for a run, since rates vary
 CALIBRATION = 10_000  # images of the short run; validation uses the whole test split, as in the measured runs
-T = TypeVar("T")
 
 
 @dataclass
@@ -147,18 +147,9 @@ class Contest:
                 yield Point(recipe=recipe, seed=seed, **drawn, **about, evaluation=evaluation, few=few)
 
     def _measured(self, recipe: str, images: torch.Tensor, labels: torch.Tensor | None) -> dict[str, Any]:
-        return asdict(finished(measure(images, labels, self.reference, recipe)))
-
-
-def finished(work: Generator[Any, None, T]) -> T:
-    """Run a generator to its end; returns its return value, or else the last value it yields."""
-    last = None
-    while True:
-        try:
-            last = next(work)
-        except StopIteration as end:
-            result: T = last if end.value is None else end.value
-            return result
+        *_, evaluation = measure(images, labels, self.reference, recipe)
+        assert isinstance(evaluation, Evaluation)
+        return asdict(evaluation)
 
 
 def _listed(budgets: list[float]) -> str:
@@ -230,7 +221,7 @@ def main() -> None:
         if asked.keep:
             asked.keep.mkdir(parents=True)
         scratch = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        reference = finished(prepare(asked.dataset, asked.data_root, asked.limit, asked.n))
+        reference = result_of(prepare(asked.dataset, asked.data_root, asked.limit, asked.n))
         train = load_dataset(reference.name, asked.data_root, limit=asked.limit)
         if used := {PEERS[name].images for name in recipes if name in PEERS}:
             say("laying out the images for the peers")

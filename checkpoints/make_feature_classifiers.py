@@ -14,6 +14,7 @@ from core.config.datasets import DIGITS
 from core.data.datasets import LabeledImages
 from core.evaluation import feature_classifiers
 from core.evaluation.feature_nets import SHAPES, Classifier, Shape
+from core.generators import WithResult
 
 NAME = "mnist"
 HERE = Path(__file__).resolve().parent
@@ -22,16 +23,12 @@ SECONDS = 10.0  # between progress lines
 
 def trained(shape: Shape, data: LabeledImages) -> Classifier:
     """Train a classifier, and print progress."""
-    training, last_report = feature_classifiers.fit(shape, data), time.monotonic()
-    while True:
-        try:
-            done, total = next(training)
-        except StopIteration as end:
-            net: Classifier = end.value
-            return net
+    training, last_report = WithResult(feature_classifiers.fit(shape, data)), time.monotonic()
+    for done, total in training:
         if time.monotonic() - last_report > SECONDS:
             last_report = time.monotonic()
             print(f"{shape}: step {done:,} of {total:,}", flush=True)
+    return training.result
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_b
 
 def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_lower_bounds() -> None:
     printed = run("throughput.py", "--quick")
-    for net in ("BasicUNet", "UNet2DModel", "our default net"):
+    for net in ("BasicUNet", "UNet2DModel", "PatchUNet"):
         training, *_ = [row for row in cells(printed, net) if len(row) == 10]
         theirs, ours, ratio = (float(cell.replace(",", "")) for cell in training[2:5])
         assert ratio == pytest.approx(ours / theirs, rel=0.2)  # the printed numbers are rounded
@@ -101,7 +101,7 @@ def test_the_throughput_benchmark_prints_our_loop_the_tutorial_loop_and_both_low
         operations = [float(row[column]) for row, column in ((training, 6), (sampling, 5))]
         # A training step is a forward and a backward pass of about twice the cost; an evaluation is a forward pass.
         both = 3 * operations[1] / int(sampling[3])
-        if net == "our default net":
+        if net == "PatchUNet":
             assert operations[0] > both  # Muon's matrix multiplications are expensive for such a small batch
         else:
             assert operations[0] == pytest.approx(both, rel=0.1)

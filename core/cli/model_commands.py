@@ -44,7 +44,7 @@ def sample(
     ] = None,
     mask: Annotated[
         Path | None,
-        Parameter(group=EDITING, help="image file: white where --start is generated anew, black where kept"),
+        Parameter(group=EDITING, help="image file: white where --start is replaced, black where it is kept"),
     ] = None,
     interpolate: Annotated[
         tuple[str, str] | None,
@@ -152,6 +152,7 @@ def export(
     /,
     *,
     to: Annotated[Literal["diffusers", TrackerName], Parameter(help="format")],
+    network: OwnNetwork = None,
     root: Root = None,
 ) -> None:
     """Export a model as a folder that diffusers loads, or a run's curves and previews to a tracker."""
@@ -166,5 +167,5 @@ def export(
         from core.diffusion.loaded_model import load_model
         from core.export.diffusers_pipelines import describe_export, export_diffusers
 
-    loaded = load_model(model, "cpu", root)
+    loaded = load_model(model, "cpu", root, net=import_network(network))
     print(f"wrote {export_diffusers(loaded, folder)}; {describe_export(loaded.config)}")

@@ -13,6 +13,7 @@ WIDTHS: dict[str, int] = {"tiny": 32, "small": 48, "base": 64, "large": 96}  # o
 CHANNELS = (32, 64, 64)  # of basic_unet and unet2d
 NORM_GROUPS = 32  # of GroupNorm in diffusers' UNet2DModel
 MAX_LEVELS = 6
+PIXELS = 16  # longest side of images whose pixels are not joined into patches: each is a large part of the picture
 FINEST, COARSEST = 32, 8  # longest side of patch_unet's first level, and of its last, in patches
 
 
@@ -22,9 +23,10 @@ def is_custom(model: str) -> bool:
 
 
 def patch_size(info: DatasetInfo) -> int:
-    """Side of patch_unet's patches, in pixels: 2 up to 64x64, 4 up to 128x128, 8 up to 256x256."""
-    patch = 2
-    while max(info.height, info.width) > FINEST * patch:
+    """Side of patch_unet's patches, in pixels: 1 up to 16x16, 2 up to 64x64, 4 up to 128x128, 8 up to 256x256."""
+    longest = max(info.height, info.width)
+    patch = 1 if longest <= PIXELS else 2
+    while longest > FINEST * patch:
         patch *= 2
     return patch
 

@@ -37,7 +37,7 @@ def store_images(data: Any, cache: Path) -> Path:
     for name, values in arrays.items():
         digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
         digest.update(np.ascontiguousarray(values).data)
-    path = cache / "arrays" / f"{digest.hexdigest()[:16]}.npz"
+    path = cache / "arrays" / f"data-{digest.hexdigest()[:12]}.npz"
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -157,7 +157,7 @@ class Trainer:
     def train_step(self) -> tuple[Tensor, int]:
         """Take one step.
 
-        If the loss or a gradient is not finite, the weights stay unchanged and the loss is NaN. If memory
+        If the loss or a gradient is not finite, weights and buffers stay unchanged and the loss is NaN. If memory
         runs out, `micro_batch` is halved and the step retried, if the config allows it.
 
         Returns:
@@ -168,16 +168,19 @@ class Trainer:
 
     def _train_step(self) -> tuple[Tensor, int]:
         batch = self._sample_batch(self.step)
+        before = [buffer.clone() for _, buffer in self._buffers]
         loss = None
         while loss is None:
             with self._seeded():
                 loss = self._gradients(batch)
         finite = self.optimizer.step(loss, self.step, self.total_steps)
+        for (_, buffer), old in zip(self._buffers, before, strict=True):  # such as the running statistics of BatchNorm
+            buffer.copy_(torch.where(finite, buffer, old))
         if self.config.ema:
             # An average over the last fraction `ema` of all steps so far (Karras et al. 2024, section 3.1).
             decay = 1 / (self.config.ema * self.step + 1)
             torch._foreach_lerp_(self._averages, self._weights, decay)
-            for average, value in self._buffers:  # such as the running statistics of BatchNorm
+            for average, value in self._buffers:
                 average.copy_(value)
         self.step += 1
         return torch.where(finite, loss, torch.nan), len(batch)

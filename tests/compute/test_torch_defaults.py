@@ -40,6 +40,7 @@ from core.evaluation.feature_classifiers import fit
 from core.evaluation.feature_nets import SHAPES
 from core.evaluation.memorisation import check_memorisation
 from core.evaluation.nearest import nearest_training_images
+from core.generators import result_of
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.events import Epoch, Preview
 from core.training.trainer import Trainer
@@ -93,14 +94,6 @@ def to_bytes(values: Any) -> Any:
     if isinstance(values, dict):
         return {name: to_bytes(value) for name, value in values.items()}
     return [to_bytes(value) for value in values] if isinstance(values, (list, tuple)) else values
-
-
-def outcome(steps: Any) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 @functools.cache
@@ -177,7 +170,7 @@ def load_and_inspect() -> Any:
 
 
 def fit_classifier(shape: Any) -> Any:
-    return outcome(fit(shape, LabeledImages(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
+    return result_of(fit(shape, LabeledImages(*load_dataset("glyphs", limit=140)), epochs=1)).state_dict()
 
 
 @each_setting
@@ -248,7 +241,7 @@ def test_the_memorisation_check_is_the_same_under_any_setting(
 
     def compared() -> Any:
         nearest = nearest_training_images(images[:9], images[9:], k=3)
-        check = outcome(check_memorisation(images[:9], images[9:60], images[60:]))
+        check = result_of(check_memorisation(images[:9], images[9:60], images[60:]))
         return nearest.indices, nearest.distances, check
 
     expected = with_defaults(compared)
@@ -275,7 +268,7 @@ def test_the_global_generator_is_not_advanced(tmp_path: Path) -> None:
     load_model(BUILTIN[0], "cpu")
     Trainer(TrainConfig(**{**TINY, **NETS["unet2d"]}), CPU)
     build_model("unet2d", generator=torch.Generator(), channels=(32, 32))
-    outcome(fit("conv", LabeledImages(*load_dataset("glyphs", limit=20)), epochs=1))
+    result_of(fit("conv", LabeledImages(*load_dataset("glyphs", limit=20)), epochs=1))
     list(sample(model(), n=1, steps=2, sampler="ddpm"))
     assert torch.equal(torch.get_rng_state(), before)
 

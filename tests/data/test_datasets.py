@@ -20,6 +20,7 @@ from core.data.datasets import Located, load_dataset, locate, read
 from core.data.idx import header
 from core.errors import DatasetError
 from core.evaluation import scores
+from core.generators import WithResult
 from core.runs.events import Event, Warned
 
 COUNTS = {"train": 12, "test": 5}
@@ -98,13 +99,9 @@ def fill(folder: Path, name: str, *, packed: bool = False, splits: tuple[str, ..
 
 
 def find(name: str, root: Path | None = None, **options: object) -> tuple[Located, list[Event]]:
-    events = locate(name, root, **options)  # type: ignore[arg-type]
-    yielded = []
-    while True:
-        try:
-            yielded.append(next(events))
-        except StopIteration as stop:
-            return stop.value, yielded
+    search = WithResult(locate(name, root, **options))  # type: ignore[arg-type]
+    yielded = list(search)
+    return search.result, yielded
 
 
 def assert_is(dataset: datasets.LabeledImages, name: str, split: str = "train") -> None:

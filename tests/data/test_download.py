@@ -22,6 +22,7 @@ from core.config.datasets import SOURCES
 from core.data import datasets
 from core.data.download import download
 from core.errors import DatasetError
+from core.generators import WithResult
 from core.runs.events import Download
 
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -122,15 +123,9 @@ def test_mnist_is_downloaded_from_the_second_mirror_and_read(
     mirror: Mirror, through: Path, archives: dict[str, bytes]
 ) -> None:
     mirror.files = archives  # the first mirror uses https, which this proxy refuses
-    events = datasets.locate("mnist")
-    yielded = []
-    while True:
-        try:
-            yielded.append(next(events))
-        except StopIteration as stop:
-            located = stop.value
-            break
-    assert len(datasets.read(located, "train", 5).labels) == 5
+    search = WithResult(datasets.locate("mnist"))
+    yielded = list(search)
+    assert len(datasets.read(search.result, "train", 5).labels) == 5
     assert files_in(through) == sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in ARCHIVES)])
     assert {event.file for event in yielded if isinstance(event, Download)} == set(ARCHIVES)
     for name in ARCHIVES:

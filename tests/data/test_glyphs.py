@@ -13,17 +13,9 @@ from repository import REPOSITORY
 
 from core.data import glyphs
 from core.data.idx import read_idx
+from core.generators import result_of
 
 COUNTS = {"train": 600, "test": 300}
-
-
-def drain(folder: Path) -> dict[str, str]:
-    events = glyphs.ensure(folder, COUNTS)
-    try:
-        while True:
-            next(events)
-    except StopIteration as stop:
-        return stop.value
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +77,7 @@ def test_a_nearest_class_mean_classifier_recognises_the_digits(train: tuple[glyp
 
 def test_two_processes_write_the_same_cache_as_one(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "glyphs"
-    digests = drain(folder)
+    digests = result_of(glyphs.ensure(folder, COUNTS))
     for split, count in COUNTS.items():
         images, labels = glyphs.draw(split, count)
         image_file = read_idx(folder / glyphs.FILES[split][0], (count, 28, 28))
@@ -99,7 +91,7 @@ def test_two_processes_write_the_same_cache_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["altered", "cut", "missing", "record"])
 def test_a_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
-    digests = drain(tmp_path / "glyphs")
+    digests = result_of(glyphs.ensure(tmp_path / "glyphs", COUNTS))
     path = tmp_path / "glyphs" / glyphs.FILES["train"][0]
     content = path.read_bytes()
     if damage == "altered":
@@ -111,7 +103,7 @@ def test_a_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
     else:
         (tmp_path / "glyphs" / "sha256.json").write_text("[1, 2")
     assert glyphs.recorded(tmp_path / "glyphs", COUNTS) is None
-    assert drain(tmp_path / "glyphs") == digests
+    assert result_of(glyphs.ensure(tmp_path / "glyphs", COUNTS)) == digests
     assert path.read_bytes() == content
 
 

@@ -94,7 +94,7 @@ def test_a_network_takes_any_shape_and_number_of_classes(shape: Shape, size: tup
 
 
 @pytest.mark.parametrize(("height", "width", "count"), [(16, 16, 4), (16, 24, 2)])
-def test_without_classes_a_network_tells_the_rotations_apart_that_keep_the_shape(
+def test_without_classes_a_network_classifies_the_rotations_that_keep_the_shape(
     height: int, width: int, count: int
 ) -> None:
     assert outputs(DatasetInfo(height=height, width=width, class_names=())) == count

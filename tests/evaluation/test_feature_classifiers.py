@@ -20,6 +20,7 @@ from core.errors import CheckpointError
 from core.evaluation import feature_classifiers
 from core.evaluation.feature_classifiers import DataDigests, FeatureClassifier
 from core.evaluation.feature_nets import FEATURES, SHAPES, Classifier, Shape
+from core.generators import WithResult
 
 T = TypeVar("T")
 FEW = 96  # images: two thirds of a batch, so one step per epoch
@@ -29,12 +30,8 @@ each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 def outcome(steps: Generator[Any, None, T]) -> tuple[list[Any], T]:
     """The values a generator yields and its return value."""
-    yielded = []
-    while True:
-        try:
-            yielded.append(next(steps))
-        except StopIteration as end:
-            return yielded, end.value
+    running = WithResult(steps)
+    return list(running), running.result
 
 
 def glyphs(n: int, split: str = "train") -> LabeledImages:
@@ -260,11 +257,8 @@ def test_shipped_weights_reach_their_recorded_accuracy_on_genuine_mnist(
 ) -> None:
     train, test = (load_dataset("mnist", genuine_mnist, split=split) for split in ("train", "test"))
     fitting = feature_classifiers.get_classifier(shape, "mnist", train, test)
-    try:
-        next(fitting)
-        pytest.fail("it is being trained: no shipped weights were found for these images")
-    except StopIteration as end:
-        classifier: FeatureClassifier = end.value
+    yielded, classifier = outcome(fitting)
+    assert not yielded, "it is being trained: no shipped weights were found for these images"
     assert not cache.exists()
     assert classifier.accuracy > 0.985
     assert feature_classifiers.accuracy(classifier.net, test) == pytest.approx(classifier.accuracy, abs=2e-4)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +20,9 @@ from core.evaluation import feature_classifiers, scores
 from core.evaluation.feature_nets import SHAPES
 from core.evaluation.reference import EvaluationProgress, Reference, prepare
 from core.evaluation.scores import Evaluation, evaluate, measure
+from core.generators import result_of
 from core.runs.events import Warned
 
-T = TypeVar("T")
 LIMIT, VALIDATION = 360, 60  # images of each split; a sixth of the training images are for validation
 
 
@@ -39,15 +39,7 @@ def reference(_user: Path) -> Reference:
     """Glyphs and their classifiers, shared by the tests of this file through the cache."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(_user / "cache"))
-        return outcome(prepare("glyphs", limit=LIMIT))
-
-
-def outcome(steps: Generator[Any, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+        return result_of(prepare("glyphs", limit=LIMIT))
 
 
 def last(steps: Iterable[Any]) -> Evaluation:
@@ -189,7 +181,7 @@ def test_cas_is_the_accuracy_on_real_images_of_a_classifier_trained_on_samples(
     *steps, result = measure(images, labels, reference, "real", cas=True)
     assert isinstance(result, Evaluation)
     fitting = feature_classifiers.fit("conv", reference.validation, epochs=scores.CAS_EPOCHS)
-    expected = feature_classifiers.accuracy(outcome(fitting), reference.test)
+    expected = feature_classifiers.accuracy(result_of(fitting), reference.test)
     assert result.samples["conv"].cas == result.baseline["conv"].cas == expected
     assert result.samples["mlp"].cas is result.baseline["mlp"].cas is None
     messages = {step.doing for step in steps if isinstance(step, EvaluationProgress)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from torch.utils.data import TensorDataset
 from core import TrainConfig, load_model, resume, sample, train
 from core.cli import run
 from core.errors import MinidiffError
+from core.models.custom import with_network
 from core.models.weights import read_weights
 from core.runs.directory import MODEL
 from core.runs.events import DatasetLoaded, Finished, Warned
 from core.training.optimizer import Optimizer
+from core.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
     "dataset": "glyphs",
@@ -113,6 +116,22 @@ def test_an_own_network_resumes_bit_for_bit_and_samples(tmp_path: Path) -> None:
     assert record.x.shape == (2, 1, 28, 28)
     assert config.model == "patch_unet"
     assert re.fullmatch(r"\S+:Everything", model.config.model)
+
+
+def test_a_skipped_step_leaves_running_statistics_unchanged() -> None:
+    net = seeded(Everything)
+    trainer = Trainer(with_network(TrainConfig(**TINY), net), torch.device("cpu"), net=net)
+    trainer.set_data(torch.randint(0, 256, (64, 1, 28, 28), dtype=torch.uint8), torch.arange(64) % 10)
+    trainer.train_step()
+    before = copy.deepcopy(net.state_dict())
+    images, trainer.images = trainer.images, torch.full((64, 1, 28, 28), torch.inf)
+    loss, _ = trainer.train_step()
+    assert loss.isnan()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    trainer.images = images
+    loss, _ = trainer.train_step()
+    assert loss.isfinite()
+    assert not torch.equal(net.norm.running_mean, before["norm.running_mean"])
 
 
 def test_a_network_of_the_image_alone_is_trained_without_conditioning(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_r
         await until(
             pilot,
             lambda: compare.ready and {side.seed for side in compare.shown.values()} == {seed},
-            "both sides are sampled anew",
+            "both sides are sampled again",
         )
         assert compare.engine.pid not in (None, killed)
 

@@ -91,7 +91,7 @@ async def test_the_list_names_every_module_and_its_weights_add_up(tmp_path, monk
         await on.pilot.press("down")
         await on.answered()
         assert bench.shown.layer == "down"
-        assert layers.list.get_option_at_index(0) is before  # the list is not written anew
+        assert layers.list.get_option_at_index(0) is before  # the list is not rebuilt
         assert tiles_say(on) == "v maps no feature map: a container"
         await on.pilot.press("escape")
         assert on.app.focused is None

@@ -72,7 +72,7 @@ async def until_it_leaves(app: MinidiffApp, storm: random.Random, blows: int) ->
                 assert app.return_code == 0
                 return left
         await pilot.resize_terminal(120, 40)
-        for _ in range(8):  # out of whatever lies on top
+        for _ in range(8):  # close dialogs and screens on top
             await pilot.press("escape")
         while len(app.screen_stack) > 1:
             app.pop_screen()

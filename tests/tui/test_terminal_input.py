@@ -97,7 +97,7 @@ def test_a_flood_of_input_takes_little_time_and_memory(tmp_path: Path, kind: str
         terminal.send(flood(kind))
         terminal.send(b"\x1b[201~")  # should a paste have begun in there
         terminal.wait_for(lambda text: "CPU" in text or "Help" in text)
-        for key in ("\x1b", "\x1b"):  # out of whatever opened
+        for key in ("\x1b", "\x1b"):  # close what it opened
             terminal.press(key)
             terminal.read(0.2)
         terminal.press("ctrl+q")

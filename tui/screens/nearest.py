@@ -21,6 +21,9 @@ from tui.messages import EngineDied, EngineRefused, NearestReplied
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
 
+GAP_PART = 14  # of an image's width, between a sample and its training image
+GAP_GREY = b"\x80"
+
 
 class NearestScreen(Modal[None]):
     """Asks the engine for the nearest training images and shows each sample and its own as one image.
@@ -90,13 +93,14 @@ class NearestScreen(Modal[None]):
 
     def _draw(self, reply: NearestReply) -> None:
         denoising, row = self._denoising, self._denoising.width * self._denoising.channels
-        pairs = side_by_side(denoising.frames[-1].x, reply.images, row)
+        gap = max(1, denoising.width // GAP_PART)
+        pairs = side_by_side(denoising.frames[-1].x, reply.images, row, gap * denoising.channels)
         captions = [
             f"{distance:.3f}" if label < 0 else f"{distance:.3f} {class_name(label, self._class_names)}"
             for distance, label in zip(reply.distances, reply.labels, strict=True)
         ]
         self.query_one(ImageGrid).set_images(
-            pairs, denoising.n, denoising.height, 2 * denoising.width, captions, channels=denoising.channels
+            pairs, denoising.n, denoising.height, 2 * denoising.width + gap, captions, channels=denoising.channels
         )
 
     def on_engine_refused(self, message: EngineRefused) -> None:
@@ -111,7 +115,7 @@ class NearestScreen(Modal[None]):
         self.query_one("#note", Static).update(Content.styled(text, style))
 
 
-def side_by_side(left: bytes, right: bytes, row: int) -> bytes:
-    """Images beside others of the same shape; `row` is the number of bytes in a row."""
-    starts = range(0, len(left), row)
-    return b"".join(part for start in starts for part in (left[start : start + row], right[start : start + row]))
+def side_by_side(left: bytes, right: bytes, row: int, gap: int) -> bytes:
+    """Images beside others of the same shape; `row` is the number of bytes in a row, `gap` that of grey between."""
+    space = GAP_GREY * gap
+    return b"".join(left[at : at + row] + space + right[at : at + row] for at in range(0, len(left), row))
