@@ -235,7 +235,10 @@ def of_size(height: int, width: int, **options: object) -> TrainConfig:
 
 @pytest.mark.parametrize(
     ("height", "width", "patch", "levels"),
-    [(8, 8, 1, 2), (16, 16, 1, 2), (17, 9, 2, 2), (28, 28, 2, 2), (32, 32, 2, 2), (64, 48, 2, 3), (65, 20, 4, 3), (128, 128, 4, 3), (256, 256, 8, 3)],
+    [
+        *[(8, 8, 1, 2), (16, 16, 1, 2), (17, 9, 2, 2), (28, 28, 2, 2), (32, 32, 2, 2)],
+        *[(64, 48, 2, 3), (65, 20, 4, 3), (128, 128, 4, 3), (256, 256, 8, 3)],
+    ],
 )
 def test_patch_and_levels_of_patch_unet_follow_from_the_image_size(
     height: int, width: int, patch: int, levels: int
