@@ -36,9 +36,9 @@ from core import (
 from core.config.datasets import DatasetInfo
 from core.config.sampling import SAMPLER_NAMES, incompatibility
 from core.diffusion import sampling
-from core.diffusion.editing import class_mix, inpainting
+from core.diffusion.editing import class_mix, inpainting, loss_guidance
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.sampling import sample_batches
+from core.diffusion.sampling import Edit, merged, sample_batches
 
 RIGHT = torch.zeros(SIDE, SIDE)
 RIGHT[:, SIDE // 2 :] = 1  # the right half is generated
@@ -178,11 +178,25 @@ def test_the_gradient_passes_through_a_real_network_in_any_mode(path: str, mode:
     def redness(denoised: Tensor) -> Tensor:
         return denoised[:, 1:].mean((1, 2, 3)) - denoised[:, 0].mean((1, 2))
 
+    generator = torch.Generator().manual_seed(0)
+    image, direction = torch.rand(2, 1, 3, 16, 12, generator=generator)
+    t, scale, h = 0.5, 20.0, 0.01
+
+    def predicted(images: Tensor, edit: Edit | None = None) -> Tensor:
+        steps = sample_batches(model, 1, steps=1, images=images, start_t=t, edit=edit, contrast=0.0)
+        prediction = last(merged(steps)).prediction
+        assert prediction is not None
+        return prediction
+
     with mode():
-        plain = last(sample(model, n=3, steps=4)).x
-        guided = last(sample_with_loss(model, redness, n=3, steps=4, scale=20.0)).x
+        plain, guided = predicted(image), predicted(image, loss_guidance(redness, scale))
+        slope = (redness(predicted(image + h * direction)) - redness(predicted(image - h * direction))) / (2 * h)
     assert not guided.requires_grad
-    assert bool((redness(guided) < redness(plain)).all())
+    alpha, sigma = model.path.alpha_sigma(t)
+    range_length = model.path.normalize(torch.ones(1)) - model.path.normalize(torch.zeros(1))
+    # Both the gradient in x_t = alpha x_0 + sigma noise and the shift of x_0 are in the value range of the path.
+    expected = -scale * (sigma / alpha) ** 2 * slope / range_length**2
+    torch.testing.assert_close(((guided - plain) * direction).sum((1, 2, 3)), expected, rtol=0.01, atol=0)
     assert all(parameter.grad is None for parameter in model.net.parameters())
 
 

@@ -1,4 +1,4 @@
-"""The pace of pictures: full on a fast link whatever its delay, slow without a queue on a slow one."""
+"""The pace of pictures: full on a fast link with any delay, slow without a queue on a slow one."""
 
 from __future__ import annotations
 
