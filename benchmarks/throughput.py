@@ -97,7 +97,7 @@ def bare_step(trainer: Trainer, compiled: bool) -> Loop:
         own = cls(net.parameters(), lr=config.learning_rate, betas=BETAS[config.optimizer], fused=fused)
         move: Callable[[torch.Tensor], object] = lambda _: own.step()  # noqa: E731
     else:  # torch has no equivalent
-        move = lambda loss: trainer.optimizer.step(loss, 0, trainer.total_steps)  # noqa: E731
+        move = lambda loss: trainer.optimizer.step(loss, trainer.optimizer.rate(0, trainer.total_steps))  # noqa: E731
 
     def step() -> None:
         with in_precision(config.precision, trainer.device):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from core.training.api import resume as resume
     from core.training.api import train as train
     from core.training.description import describe_run as describe_run
+    from core.training.distillation import distillation_config as distillation_config
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _MODULES = {
     "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
     "describe_run": "core.training.description",
+    "distillation_config": "core.training.distillation",
     "evaluate": "core.evaluation.scores",
     "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",

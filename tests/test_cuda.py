@@ -17,7 +17,7 @@ from core import TrainConfig, load_model, pick_device, sample, train
 from core.compute.precision import pick_precision
 from core.engine.protocol import Done, SampleRequest
 from core.runs.directory import builtin_directories
-from core.runs.events import Epoch, Finished, Progress, Started
+from core.runs.events import Epoch, Finished, Progress, Started, Warned
 from core.system.devices import list_devices
 from core.system.gpu_processes import gpu_processes
 from core.training.api import resume
@@ -87,6 +87,24 @@ def test_a_resumed_deterministic_run_has_the_weights_of_an_uninterrupted_one(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.parametrize("preset", ["default", "quick", "tutorial"])
+def test_the_training_step_is_replayed_as_a_cuda_graph_and_learns_like_the_step_itself(preset: str) -> None:
+    losses = []
+    for cuda_graph in (False, True):
+        size = "tiny" if preset == "default" else None
+        events = list(train(small(preset=preset, size=size, cuda_graph=cuda_graph, compile=False)))
+        assert not [event for event in events if isinstance(event, Warned) and "CUDA graph" in event.message]
+        losses.append([event.loss for event in events if isinstance(event, Epoch)])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # sums in another order; the optimizer is chaotic
+
+
+def test_what_a_cuda_graph_cannot_record_trains_without_one_and_says_why() -> None:
+    events = list(train(small(fit_memory=True)))
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert "the training step is not replayed as a CUDA graph: --fit-memory may retry a step" in warnings
+    assert isinstance(events[-1], Finished)
+
+
 def test_a_gpu_run_can_resume_on_the_cpu(tmp_path: Path) -> None:
     events = train(small(root=tmp_path, name="a"))
     next(event for event in events if isinstance(event, Progress))
@@ -112,6 +130,19 @@ def test_gpu_samples_match_cpu_samples() -> None:
         *_, last = sample(model, n=10, seed=3)
         drawn.append(last.x.float().cpu())
     assert float((drawn[0] - drawn[1]).abs().mean()) < 0.01  # of images in [0, 1]; float32, TF32 in convolutions
+
+
+def test_replayed_samples_are_those_of_the_network_itself() -> None:
+    if "default-mnist" not in builtin_directories():
+        pytest.skip("no built-in model here")
+    drawn = []
+    for cuda_graphs in (False, True):
+        model = load_model("default-mnist", device="cuda", cuda_graphs=cuda_graphs)
+        *_, last = sample(model, n=8, seed=3)
+        drawn.append(last.x.float().cpu())
+    assert model._graphed.problem is None
+    assert len(model._graphed._graphs) == 2  # with guidance and without
+    assert float((drawn[0] - drawn[1]).abs().mean()) < 0.01
 
 
 def test_the_engine_samples_on_the_gpu() -> None:

@@ -21,6 +21,7 @@ PUBLIC = {
     "corrupt": ("core.diffusion.corruption", None),
     "corruption_sweep": ("core.lab.sweep", None),
     "describe_run": ("core.training.description", None),
+    "distillation_config": ("core.training.distillation", None),
     "evaluate": ("core.evaluation.scores", None),
     "export_diffusers": ("core.export.diffusers_pipelines", None),
     "feature_maps": ("core.lab.inside", None),

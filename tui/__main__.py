@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.system.streams import prepare_streams
+from core.system.threads import limit_spinning
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
@@ -26,6 +27,7 @@ SCREENS = ("sample", "train", "runs", "devices", "lab")
 
 def main() -> None:
     """Run the app. Exits with 2 if there is no usable terminal or the settings are invalid."""
+    limit_spinning()
     prepare_streams()
     arguments = _parser().parse_args()
     if arguments.print_settings:

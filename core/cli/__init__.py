@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.errors import ConfigError, MinidiffError
 from core.system.import_path import FIX, LIBRARIES, shadows
 from core.system.streams import prepare_streams
+from core.system.threads import limit_spinning
 from core.text import sanitize
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ DONE, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: list[str] | None = None) -> None:
     """Run `minidiff` on `arguments` (those of the process by default) and exit with one of the documented codes."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    limit_spinning()
     closed = prepare_streams()
     if 1 in closed and arguments[:1] not in (["train"], ["resume"]):  # which write a run even without output
         sys.exit(_show_error("standard output is closed; `> /dev/null` discards what is printed", ERROR))

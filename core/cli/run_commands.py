@@ -107,6 +107,34 @@ def train(
 
 
 @app.command
+def distill(
+    model: str,
+    /,
+    *,
+    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
+    detach: Annotated[
+        bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
+    ] = False,
+) -> int:
+    """Train a copy of a model that samples in one to four steps, by consistency distillation.
+
+    The model is a run, a built-in model or a .safetensors file. The new run has its network and data; defaults are 3
+    epochs, batches of 128, AdamW with a learning rate of 0.001, and gradients clipped to a norm of 1.
+    """
+    with loading():
+        from core.training.api import train as start_training
+        from core.training.distillation import distillation_config
+
+    values = {name: getattr(config, name) for name in config.model_fields_set}
+    root = directory.root_directory(values.pop("root", None))
+    config = distillation_config(model, root, **values)
+    if detach:
+        return launch.detach(create_run(config))
+    with Interrupts() as interrupts:
+        return _follow(start_training(config, interrupts=interrupts))
+
+
+@app.command
 def resume(
     name: str,
     /,

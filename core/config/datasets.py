@@ -72,6 +72,11 @@ def is_path(dataset: str) -> bool:
     return os.sep in dataset or dataset.startswith(("~", "."))
 
 
+def missing_source(path: object) -> str:
+    """The message for a path to images where nothing is."""
+    return f"there is no {path}; use a folder of images, or an array or Parquet file"
+
+
 CHARACTERS = ("auto", "mnist", "kmnist", "glyphs")  # datasets of light characters on black
 DIGITS = DatasetInfo()
 _FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

@@ -42,6 +42,11 @@ SAMPLER_INFO = {
     "heun": SamplerInfo("heun", "Heun's method, second order (Karras et al. 2022)", evaluations=2),
     "ddpm": SamplerInfo("ddpm", "ancestral sampling, stochastic (Ho et al. 2020)", ("flow", "vp")),
     "ddim": SamplerInfo("ddim", "DDIM without noise (Song et al. 2021)"),
+    "consistency": SamplerInfo(
+        "consistency",
+        "multistep consistency sampling, stochastic, for distilled models (Song et al. 2023)",
+        ("flow", "vp"),
+    ),
     "dpm2m": SamplerInfo("dpm2m", "DPM-Solver++(2M), second order (Lu et al. 2022)"),
 }
 SAMPLER_NAMES = tuple(SAMPLER_INFO)
@@ -49,6 +54,7 @@ DIFFUSERS = "diffusers:"  # prefix of a scheduler's class name
 # Guidance interval of noise levels: from sigma = alpha to sigma = 4 alpha. Outside it guidance costs evaluations and
 # diversity without improving quality (Kynkaanniemi et al. 2024).
 GUIDED = {"mix": (0.5, 0.8), "flow": (0.5, 0.8), "vp": (0.2589, 0.5284)}
+CONSISTENCY_STEPS = 4  # of distilled models; 1 and 2 are possible too
 CONTRAST, GUIDANCE = 0.04, 1.35  # of the preset `default`; see docs/recipe.md
 MAX_STEPS = 100_000
 MAX_IMAGES = 100_000  # per call of sample(); one SampleStep of them takes 600 MB
@@ -114,6 +120,8 @@ def defaults_for(config: TrainConfig) -> Sampling:
     """Default sampling options of a model trained with `config`."""
     if config.path == "mix":
         return Sampling("mix", 40, 1.0, 1.0)  # of the preset `tutorial`
+    if config.objective == "consistency":
+        return Sampling("consistency", CONSISTENCY_STEPS, 1.0, 1.0)
     contrast = 0.0 if _contrast_unsupported(config) else CONTRAST
     if config.class_conditional and config.label_dropout:
         return Sampling("dpm2m", 12, GUIDANCE, 1.0, contrast)
@@ -276,6 +284,10 @@ def resolve_sampling(
         raise MinidiffError(f"contrast must be a number from 0, not {chosen.contrast:g}")
     if chosen.contrast and (reason := _contrast_unsupported(config)):
         raise MinidiffError(f"{reason}; leave it at 0")
+    if config.objective == "consistency" and (chosen.guidance != 1 or chosen.contrast):
+        raise MinidiffError(
+            "guidance and contrast are part of a distilled model; leave guidance at 1 and contrast at 0"
+        )
     if not config.class_conditional:
         if labels is not None:
             raise MinidiffError("this model was trained without classes; leave the class out")

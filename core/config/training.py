@@ -29,6 +29,7 @@ ResizeName = Literal["crop", "pad", "stretch"]
 PresetName = Literal["default", "quick", "tutorial"]
 PathName = Literal["mix", "flow", "vp"]
 PredictionName = Literal["clean", "noise", "velocity", "v"]
+ObjectiveName = Literal["diffusion", "consistency"]
 TimeSamplingName = Literal["uniform", "logit_normal"]
 WeightingName = Literal["prediction", "clean", "noise", "velocity"]
 OptimizerName = Literal["adam", "adamw", "muon"]
@@ -92,6 +93,9 @@ class TrainConfig(BaseModel):
     weighting: WeightingName = _option("prediction", "Recipe", "quantity whose squared error is the loss")
     time_conditioning: bool = _option(True, "Recipe", "condition the network on the noise level")
     class_conditional: bool = _option(True, "Recipe", "condition the network on the class")
+    objective: ObjectiveName = _option(
+        "diffusion", "Recipe", "diffusion, or consistency: distil --init-from for sampling in one to four steps"
+    )
     label_dropout: float = _option(
         0.05, "Recipe", "fraction of labels replaced by the null class; needed for guidance", ge=0, le=1
     )
@@ -158,6 +162,7 @@ class TrainConfig(BaseModel):
         "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
     )
     compile: bool | None = _option(None, "Machine", "torch.compile; default: on CUDA, when the run is long enough")
+    cuda_graph: bool = _option(True, "Machine", "on CUDA, replay the training step as a CUDA graph: faster")
     channels_last: bool = _option(True, "Machine", "channels-last memory layout: faster; results differ by rounding")
     deterministic: bool = _option(
         False, "Machine", "deterministic algorithms, bit for bit reproducible on CUDA too; slower"
@@ -230,6 +235,8 @@ class TrainConfig(BaseModel):
                 "class_conditional: unet2d needs time_conditioning for classes; use --time-conditioning or "
                 "--no-class-conditional"
             )
+        if self.objective == "consistency":
+            self._check_distillation()
         if self.size is not None and self.model != "patch_unet":
             instead = "is a network of your own" if is_custom(self.model) else "uses channels instead"
             raise ValueError(f"size: {self.model} {instead}; leave size out or use patch_unet")
@@ -242,6 +249,16 @@ class TrainConfig(BaseModel):
         if self.model != "unet2d" and self.layers_per_block is not None:
             raise ValueError(f"layers_per_block: {self.model} has no such option; leave it out or use unet2d")
         return self
+
+    def _check_distillation(self) -> None:
+        if self.init_from is None:
+            raise ValueError("objective: consistency distils a trained model; name it with init_from")
+        if (self.path, self.prediction, self.time_conditioning) != ("flow", "velocity", True):
+            raise ValueError(
+                "objective: consistency needs a model that predicts the velocity on the path flow and is given the "
+                f"noise level, not {self.prediction} on {self.path}"
+                f"{'' if self.time_conditioning else ' without time_conditioning'}"
+            )
 
     def _check_image_options(self) -> None:
         given = self.image_mode != "auto" or self.image_size is not None or self.resize != "crop" or self.strict

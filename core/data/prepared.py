@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.config.datasets import MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions
+from core.config.datasets import MAX_SIDE, MIN_SIDE, DatasetInfo, ImageOptions, missing_source
 from core.data import arrays, parquet
 from core.data.folders import ImageFile, list_images
 from core.data.image_decoder import decode_files, read_headers
@@ -150,7 +150,7 @@ def _unwritable(cache: Path, error: OSError) -> DatasetError:
 def _stamp(source: Path) -> tuple[list[ImageFile], tuple[str, ...], list[tuple[str, int, int]]]:
     """The image files of a folder and their classes, and what identifies the content: paths, sizes and times."""
     if not source.exists():
-        raise DatasetError(f"there is no {source}; use a folder of images, or an array or Parquet file")
+        raise DatasetError(missing_source(source))
     files: list[ImageFile] = []
     class_names: tuple[str, ...] = ()
     paths = [str(path) for path in parquet.parquet_files(source)]

@@ -15,6 +15,7 @@ from core.compute.precision import pick_precision
 from core.config.numbers import whole_number
 from core.config.sampling import image_count
 from core.config.training import TrainConfig
+from core.diffusion.graphed_network import GraphedNetwork
 from core.diffusion.prob_paths import PATHS, ProbPath
 from core.diffusion.samplers import Denoiser
 from core.errors import CheckpointError
@@ -36,6 +37,7 @@ class LoadedModel:
     step: int
     name: str
     schedule: ProbPath | None = None  # of a pipeline of diffusers; None: the config's path
+    cuda_graphs: bool = False  # on CUDA, replay the network as CUDA graphs when sampling; forward hooks then do not run
 
     @property
     def path(self) -> ProbPath:
@@ -56,7 +58,7 @@ class LoadedModel:
         """A denoiser for samplers; `labels` are classes, (n,) int64, or None for an unconditional model."""
         config = self.config
         return Denoiser(
-            self.net,
+            self._graphed if self.cuda_graphs and self.device.type == "cuda" else self.net,
             self.path,
             config.prediction,
             config.time_conditioning,
@@ -73,6 +75,10 @@ class LoadedModel:
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
         return self.path.sample_noise((image_count(n), *self.config.info.shape), generator)
+
+    @cached_property
+    def _graphed(self) -> GraphedNetwork:
+        return GraphedNetwork(self.net)
 
     @cached_property
     def mean_image(self) -> Tensor:
@@ -99,6 +105,7 @@ def load_model(
     root: str | Path | None = None,
     *,
     net: Network | None = None,
+    cuda_graphs: bool = False,
 ) -> LoadedModel:
     """Load a trained model for sampling.
 
@@ -108,6 +115,9 @@ def load_model(
         device: As for `pick_device`.
         root: Folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
         net: The network, or its class, of a run that was trained on a network of the user's own.
+        cuda_graphs: On CUDA, replay the network as CUDA graphs when sampling, which is faster for small batches.
+            Forward hooks do not run then, and weights may only be changed in place. Networks of the user's own are
+            never replayed.
 
     Returns:
         The model, with the network in evaluation mode as `.net`, and `.config`.
@@ -119,7 +129,7 @@ def load_model(
     """
     file = find_model(path, root_directory(root))
     if file.name == INDEX:
-        return _load_pipeline(file.parent, pick_device(device))
+        return _load_pipeline(file.parent, pick_device(device), cuda_graphs)
     tensors, config, step, _ = read_weights(file, net)
     name = file.parent.name if file.name == MODEL else file.stem
     target = pick_device(device)
@@ -130,10 +140,11 @@ def load_model(
         built = built.to(target).to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     if config.precision == "bfloat16":  # chosen for the machine that trained the model
         config = config.changed(precision=pick_precision("auto", target))
-    return LoadedModel(built.eval(), config, step, sanitize(name))
+    graphed = cuda_graphs and not isinstance(built, CustomNetwork)  # which may depend on values
+    return LoadedModel(built.eval(), config, step, sanitize(name), cuda_graphs=graphed)
 
 
-def _load_pipeline(folder: Path, device: torch.device) -> LoadedModel:
+def _load_pipeline(folder: Path, device: torch.device, cuda_graphs: bool) -> LoadedModel:
     from core.diffusion.diffusers_schedulers import discrete_schedule
     from core.models.unet2d_weights import load_unet
 
@@ -145,7 +156,7 @@ def _load_pipeline(folder: Path, device: torch.device) -> LoadedModel:
     with torch.inference_mode(False):
         net = load_unet(pipeline.weights, pipeline.unet, label, timesteps=len(schedule.log_alphas_cumprod) - 1)
         net = net.to(device).to(memory_format=torch.channels_last)
-    return LoadedModel(net.eval(), config, pipeline.step, sanitize(folder.resolve().name), schedule)
+    return LoadedModel(net.eval(), config, pipeline.step, sanitize(folder.resolve().name), schedule, cuda_graphs)
 
 
 def find_model(path: str | Path, root: Path) -> Path:
@@ -173,7 +184,8 @@ def find_model(path: str | Path, root: Path) -> Path:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; name a run or a .safetensors file") from None
     if str(path) and (expanded.is_dir() or (root / expanded).is_dir()):
         raise CheckpointError(
-            f"{path} has no {MODEL} yet; wait for the run's first checkpoint, or name a folder with diffusers' {INDEX}"
+            f"{path} has no {MODEL}, which a run writes at its first checkpoint; name another run, or a folder with "
+            f"diffusers' {INDEX}"
         )
     names = [run.name for run in run_directories(root) if (run / MODEL).is_file() or is_pipeline(run)]
     available = ", ".join(sorted({*names, *builtin})) or "none yet"

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.compute.precision import in_precision
 from core.config.datasets import CLASSES
@@ -22,7 +22,7 @@ from core.diffusion.prob_paths import Prediction, ProbPath, convert_output, stan
 class Denoiser:
     """Evaluates a network at x_t, (B, C, H, W), and a noise level t in [0, 1]."""
 
-    net: nn.Module
+    net: Callable[..., Any]  # the network
     path: ProbPath
     prediction: str
     time_conditioning: bool = True  # whether the network is given the noise level; else it is given 0
@@ -144,6 +144,16 @@ def ddim(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Gene
         alpha_next, sigma_next = denoiser.path.alpha_sigma(t_next)
         x = alpha_next * predicted.denoised + sigma_next * predicted.noise
         yield x, predicted.denoised
+
+
+def consistency(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
+    """Multistep consistency sampling: new noise is added to each denoised image. Song et al. 2023, algorithm 1."""
+    for t, t_next in pairwise(times):
+        denoised = denoiser(x, t).denoised
+        alpha_next, sigma_next = denoiser.path.alpha_sigma(t_next)
+        z = standard_normal(x.shape, next(generators)).to(x)
+        x = alpha_next * denoised + sigma_next * z
+        yield x, denoised
 
 
 def dpm2m(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:

@@ -281,7 +281,7 @@ class EngineServer:
         key = (str(file), request.device, file.stat().st_mtime_ns, file.stat().st_ino)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # free its memory first: a small GPU may not hold two models
-            self._loaded = (key, load_model(request.model, request.device, request.root or None))
+            self._loaded = (key, load_model(request.model, request.device, request.root or None, cuda_graphs=True))
         return self._loaded[1]
 
     def _reply(self, reply: EngineReply) -> None:

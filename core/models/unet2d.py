@@ -57,9 +57,11 @@ class UNet2D(nn.Module):
         """
         if self.classes is not None and labels is None:
             labels = torch.full((len(x),), self.classes, device=x.device)
-        timestep = t * self.timesteps
+        # A number becomes a tensor by filling it: a CUDA graph cannot record a copy from the CPU.
+        level = t if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float32, device=x.device)
+        timestep = level * self.timesteps
         if self.offset:  # rounded, since float32 does not hold all timesteps exactly as noise levels
-            timestep = (torch.as_tensor(timestep, device=x.device) - self.offset).round(decimals=3).clamp(min=0)
+            timestep = (timestep - self.offset).round(decimals=3).clamp(min=0)
         with nullcontext() if self.skips else _zero_skips(self.unet):
             prediction: Tensor = self.unet(x, timestep, class_labels=labels, return_dict=False)[0]
         return prediction

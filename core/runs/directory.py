@@ -18,7 +18,7 @@ from core.text import sanitize
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
 INDEX = "model_index.json"  # of a folder in the layout of diffusers' pipelines
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
-BUILTIN = ("default-mnist", "quick-mnist")  # models that ship with the project, the default one first
+BUILTIN = ("default-mnist", "quick-mnist", "fast-mnist")  # models that ship with the project, the default one first
 MAX_NAMES = 3  # of unreadable folders listed in a message
 
 

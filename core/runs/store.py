@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import RunError
+from core.errors import DatasetError, RunError
 from core.runs import locks
 from core.runs.directory import (
     BUILTIN,
@@ -64,13 +64,17 @@ def create_run(config: TrainConfig) -> Path:
 
     Raises:
         RunError: the name is taken, or the directory cannot be written.
+        DatasetError: the dataset is a path where nothing is.
         MinidiffError: the package of `config.log_to` is not installed.
     """
+    from core.config.datasets import is_path, missing_source
     from core.system.atomic_write import write_atomically
 
     root = root_directory(config.root)
     if config.log_to is not None:
         require(config.log_to)
+    if is_path(config.dataset) and not os.path.exists(config.dataset):
+        raise DatasetError(missing_source(config.dataset))
     name = check_new_name(config.name or free_name(root, config.preset))
     path = root / name
     resumes = f"; {how_to_resume(path, run_status(path))}" if (path / CONFIG).is_file() else ""

@@ -96,6 +96,8 @@ class TrainingLoop:
         self._progress = RunProgress()
         self._window = Window()
         self._step_seconds = 0.0  # in the newest window
+        self._busy = 0  # cores that other processes use
+        self._graph_problem: str | None = None  # the last one that was reported
         self._saved_at = time.monotonic()
         self._located: datasets.Located | None = None  # if its images were inspected before the network was built
         self._reference: Reference | None = None  # for evaluations
@@ -103,7 +105,7 @@ class TrainingLoop:
     def events(self) -> Iterator[Event]:
         """All events in order; the last is `Finished` or `Stopped`."""
         saved = read_checkpoint(self.run.path, self.config, self._net) if self.run is not None else None
-        device, self.config = choose_device(self.config, self._requested_device, self._distributed)
+        device, self.config, self._busy = choose_device(self.config, self._requested_device, self._distributed)
         if self.config.dataset_info is None and is_path(self.config.dataset):
             try:
                 yield from self._inspect_data()
@@ -139,7 +141,7 @@ class TrainingLoop:
                 message=f"{len(kept)} of the weights are not in {self.config.init_from}, or have another shape there, "
                 f"and start at random: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}"
             )
-        yield from warnings_at_start(self.config, saved, device, self._distributed.size)
+        yield from warnings_at_start(self.config, saved, device, self._distributed.size, self._busy)
 
         try:
             # Load the data, and send the weights to the worker processes.
@@ -190,7 +192,8 @@ class TrainingLoop:
             return []
         root = None if self.run is None else self.run.path.parent
         kept = initialize(trainer.net, self.config.init_from, root)
-        trainer.ema_net.load_state_dict(trainer.net.state_dict())
+        for copied in (trainer.ema_net, *([trainer.distillation.teacher] if trainer.distillation else [])):
+            copied.load_state_dict(trainer.net.state_dict())
         return kept
 
     def stop(self, reason: str) -> Iterator[Event]:
@@ -361,6 +364,9 @@ class TrainingLoop:
                 message=f"skipped {window.skipped} of the steps up to {trainer.step:,}, whose loss or gradient was not "
                 "finite; the weights are as before them"
             )
+        if trainer.graph_problem != self._graph_problem:
+            self._graph_problem = trainer.graph_problem
+            yield Warned(message=f"the training step is not replayed as a CUDA graph: {self._graph_problem}")
         if trainer.micro_batch != self.config.micro_batch:
             self._change_config(micro_batch=trainer.micro_batch)
             yield Warned(

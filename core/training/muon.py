@@ -36,7 +36,7 @@ class Muon:
             self._indices_by_shape.setdefault((len(parameter), parameter[0].numel()), []).append(index)
 
     @torch.no_grad()
-    def step(self, rate: float, finite: Tensor) -> None:
+    def step(self, rate: float | Tensor, finite: Tensor) -> None:
         """Update the weights, unless `finite`, a scalar on the device, is False."""
         learning_rate = rate * finite.float()
         for (rows, columns), indices in self._indices_by_shape.items():

@@ -38,8 +38,10 @@ class Optimizer:
         rest = [parameter for parameter in self.parameters if id(parameter) not in among]
         precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self._muon = Muon(self.hidden, momentum=MUON_MOMENTUM, weight_decay=config.weight_decay, precision=precision)
-        self._fused = self.parameters[0].device.type in FUSED
+        device = self.parameters[0].device.type
+        self._fused = device in FUSED
         options: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS[config.optimizer], "fused": self._fused}
+        options["capturable"] = device == "cuda"  # a CUDA graph can record its step
         if config.optimizer == "adam":
             self._adam: torch.optim.Optimizer = torch.optim.Adam(rest, **options)
         else:
@@ -57,8 +59,16 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, loss: Tensor, step: int, total: int) -> Tensor:
-        """Update the weights if the loss and all gradients are finite; returns whether they are, as a device scalar."""
+    def step(self, loss: Tensor, rate: float | Tensor) -> Tensor:
+        """Update the weights if the loss and all gradients are finite.
+
+        Args:
+            loss: A scalar on the device.
+            rate: The learning rate, as returned by `rate`; on CUDA it may be a scalar on the device.
+
+        Returns:
+            Whether they are, a scalar on the device.
+        """
         gradients = []
         for parameter in self.parameters:
             if parameter.grad is None:  # a weight of a user's network that this step did not use
@@ -68,7 +78,6 @@ class Optimizer:
         finite = norms.isfinite().all()
         if self.config.clip_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_grad_norm)
-        rate = self.rate(step, total)
         for group in self._adam.param_groups:
             group["lr"] = rate
         if self._fused:  # without synchronizing with the device

@@ -18,6 +18,8 @@ from core.models.weights import read_tensors
 from core.models.weights_layout import check_finite
 from core.runs.directory import INDEX, root_directory
 from core.runs.events import Resumed, Started, Warned
+from core.system.devices import cores
+from core.system.threads import busy_cores
 from core.training.checkpoint import SavedState
 from core.training.distributed import DistributedContext
 from core.training.trainer import Trainer
@@ -25,8 +27,11 @@ from core.training.trainer import Trainer
 
 def choose_device(
     config: TrainConfig, requested: str | None, distributed: DistributedContext
-) -> tuple[torch.device, TrainConfig]:
-    """The device of this process, and the config with threads, processes and precision filled in.
+) -> tuple[torch.device, TrainConfig, int]:
+    """The device of this process, the config with threads, processes and precision filled in, and busy cores.
+
+    Training on a CPU leaves the cores alone that other processes keep busy: threads wait for each other many times in a
+    step, and one that shares its core with another process holds up all.
 
     Args:
         config: the run's options.
@@ -40,12 +45,17 @@ def choose_device(
         device = distributed.pick_device(requested or config.device)
     except DeviceUnavailable as error:
         raise DeviceUnavailable(f"{error}; or choose another with --device") from None
-    processes = distributed.place.local_size
-    if config.threads is None or config.nproc != processes:
-        config = config.changed(threads=torch.get_num_threads(), nproc=processes)
+    processes, busy = distributed.place.local_size, 0
+    if config.threads is None:
+        threads = torch.get_num_threads()
+        if device.type == "cpu" and processes == 1 and threads > 1:
+            busy = min(busy_cores(), threads - 1)
+        config = config.changed(threads=threads - busy)
+    if config.nproc != processes:
+        config = config.changed(nproc=processes)
     if config.precision == "auto":
         config = config.changed(precision=pick_precision("auto", device))
-    return device, config
+    return device, config, busy
 
 
 def start_event(trainer: Trainer, config: TrainConfig, devices: list[str]) -> Started | Resumed:
@@ -63,10 +73,15 @@ def start_event(trainer: Trainer, config: TrainConfig, devices: list[str]) -> St
 
 
 def warnings_at_start(
-    config: TrainConfig, saved: SavedState | None, device: torch.device, processes: int
+    config: TrainConfig, saved: SavedState | None, device: torch.device, processes: int, busy: int
 ) -> Iterator[Warned]:
-    """What differs from the config and, in a resumed run, from how it was trained so far."""
+    """What differs from the config and, in a resumed run, from how it was trained so far; `busy` cores are in use."""
     threads = usable_threads(config)
+    if busy:
+        yield Warned(
+            message=f"other processes use {busy} of this machine's {cores()} cores, so training uses {threads} "
+            f"thread{'s' if threads > 1 else ''}; choose others with --threads"
+        )
     if config.threads != threads:
         yield Warned(
             message=f"threads = {config.threads:,} is more than this machine's {threads} cores, so {threads} are used; "

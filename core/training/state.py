@@ -48,12 +48,15 @@ def state_layout(config: TrainConfig, step: int, net: Network | None = None) -> 
     built = meta_network(config, net)
     weights = expected_layout(built, EXACT)
     moments = {name: ExpectedTensor(EXACT, shape) for name, shape in Optimizer(built, config).layout(step).items()}
-    return state_parts(weights, weights if config.ema else {}, moments)
+    teacher = weights if config.objective == "consistency" else {}
+    return state_parts(weights, weights if config.ema else {}, moments, teacher)
 
 
-def state_parts(net: Mapping[str, T], ema: Mapping[str, T], optimizer: Mapping[str, T]) -> dict[str, T]:
+def state_parts(
+    net: Mapping[str, T], ema: Mapping[str, T], optimizer: Mapping[str, T], teacher: Mapping[str, T]
+) -> dict[str, T]:
     """The tensors of a state under their names in the file."""
-    parts = {"net": net, "ema": ema, "optimizer": optimizer}
+    parts = {"net": net, "ema": ema, "optimizer": optimizer, "teacher": teacher}
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
 

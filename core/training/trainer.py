@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -37,9 +38,11 @@ from core.diffusion.samplers import call_network
 from core.diffusion.sampling import sample
 from core.models.custom import CustomNetwork, Network, build, seeded
 from core.models.weights import fill
+from core.training.consistency import ConsistencyLoss
 from core.training.distributed import DistributedContext
 from core.training.optimizer import Optimizer
 from core.training.state import state_parts
+from core.training.step_graph import GraphedStep
 
 PREVIEWS, PREVIEW_SEED = 8, 0
 MAX_DATA_SHARE = 0.5  # of the free memory of a GPU that training images may take
@@ -97,9 +100,19 @@ class Trainer:
             self._buffers = list(zip(self.ema_net.buffers(), self.net.buffers(), strict=True)) if self.is_custom else []
             self.optimizer = Optimizer(self.net, config)
             self._wrapped: nn.Module = self.distributed.wrap(self.net, may_skip_weights=self.is_custom)
+            self.distillation: ConsistencyLoss | None = None
+            if config.objective == "consistency":
+                teacher = copy.deepcopy(self.net).requires_grad_(False).eval()
+                self.distillation = ConsistencyLoss(teacher, config)
+            # The inputs of a step, on the device, so that a CUDA graph of it can be replayed with others.
+            self._chosen = torch.zeros(config.batch_size, dtype=torch.int64, device=device)  # numbers of its images
+            dtype = torch.float32 if device.type == "cuda" else torch.float64
+            self._rate, self._decay = (torch.zeros((), dtype=dtype, device=device) for _ in range(2))
+        self._generators = {stream: torch.Generator(device) for stream in (CORRUPTION, LABELS, SHIFT, FLIP)}
         self._compiled: Callable[..., Any] | None = None
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64, device=device)
+        self._graphed: GraphedStep | None = None
 
     def set_data(self, images: Tensor, labels: Tensor) -> None:
         """Use training images, (N, C, H, W) uint8, and labels, (N,) int64.
@@ -112,6 +125,27 @@ class Trainer:
             fits = self.device.type == "cpu" or free is None or images.nbytes < MAX_DATA_SHARE * free
             self.images = images.to(self.device) if fits else images
             self.labels = labels.to(self.device)
+        if self.device.type == "cuda" and self.config.cuda_graph and self._cannot_record() is None:
+            update = functools.partial(self._update, self._chosen)
+            self._graphed = GraphedStep(self._fill, update, self.state, self._generators.values())
+
+    @property
+    def graph_problem(self) -> str | None:
+        """Why steps are not replayed as a CUDA graph, although the config asks for it; None if they are or may be."""
+        if self.device.type != "cuda" or not self.config.cuda_graph:
+            return None
+        return self._cannot_record() if self._graphed is None else self._graphed.problem
+
+    def _cannot_record(self) -> str | None:
+        if self.is_custom:
+            return "a network of your own may depend on values"
+        if self.distillation is not None:
+            return "the teacher's steps depend on noise levels"
+        if self.distributed.size > 1:
+            return "several processes train"
+        if self.config.fit_memory:
+            return "--fit-memory may retry a step"
+        return "the images do not fit into the GPU's memory" if self.images.device != self.device else None
 
     def compile(self) -> None:
         """Compile the network for full batches; the first step then waits for the compiler."""
@@ -140,19 +174,9 @@ class Trainer:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The images, (B, C, H, W) in [0, 1], and labels, (B,), of a step, on the device."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
-            self._epoch = epoch
-        chosen = self._order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
-        images = self.images.index_select(0, chosen.to(self.images.device))
-        if images.device != self.device:
-            images = images.pin_memory().to(self.device, non_blocking=True)
-        if shift := self.config.augment_shift:
-            images = shifted(padded(images, shift), shift, generator_for(self.config.seed, SHIFT, step, self.device))
-        if self.config.flip:
-            images = flipped(images, generator_for(self.config.seed, FLIP, step, self.device))
-        return images.float().div_(255), self.labels[chosen]
+        with training_mode(self.device):
+            self._fill(step)
+            return self._load(self._chosen[: self._batch_size(step)])
 
     def train_step(self) -> tuple[Tensor, int]:
         """Take one step.
@@ -164,26 +188,52 @@ class Trainer:
             The loss before the step, a scalar on the device, and the number of images.
         """
         with training_mode(self.device):
-            return self._train_step()
+            size = self._batch_size(self.step)
+            if self._graphed is not None and self.config.batch_size == size == self._batch_size(self.step + 1):
+                loss = self._graphed.take(self.step)
+            else:
+                self._fill(self.step)
+                loss = self._update(self._chosen[:size])
+            self.step += 1
+            return loss, size
 
-    def _train_step(self) -> tuple[Tensor, int]:
-        batch = self._sample_batch(self.step)
+    def _batch_size(self, step: int) -> int:
+        """Number of images of a step: the last one of an epoch may have fewer."""
+        return min(self.config.batch_size, len(self.images) - step % self.steps_per_epoch * self.config.batch_size)
+
+    def _fill(self, step: int) -> None:
+        """Set the inputs of a step: its images, random numbers, learning rate and EMA decay."""
+        for stream, generator in self._generators.items():
+            generator.manual_seed(mixed_seed(self.config.seed, stream, step))
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = epoch_order(self.config.seed, epoch, len(self.images)).to(self.device)
+            self._epoch = epoch
+        first, size = position * self.config.batch_size, self._batch_size(step)
+        self._chosen[:size].copy_(self._order[first : first + size])
+        self._rate.fill_(self.optimizer.rate(step, self.total_steps))
+        # An average over the last fraction `ema` of all steps so far (Karras et al. 2024, section 3.1).
+        self._decay.fill_(1 / (self.config.ema * step + 1))
+
+    def _update(self, indices: Tensor) -> Tensor:
+        """Take the step whose inputs are set; returns its loss.
+
+        A CUDA graph can record it: it does not wait for the device, and what it does depends on no values.
+        """
+        batch = self._sample_batch(indices)
         before = [buffer.clone() for _, buffer in self._buffers]
         loss = None
         while loss is None:
             with self._seeded():
                 loss = self._gradients(batch)
-        finite = self.optimizer.step(loss, self.step, self.total_steps)
+        finite = self.optimizer.step(loss, _value(self._rate))
         for (_, buffer), old in zip(self._buffers, before, strict=True):  # such as the running statistics of BatchNorm
             buffer.copy_(torch.where(finite, buffer, old))
         if self.config.ema:
-            # An average over the last fraction `ema` of all steps so far (Karras et al. 2024, section 3.1).
-            decay = 1 / (self.config.ema * self.step + 1)
-            torch._foreach_lerp_(self._averages, self._weights, decay)
+            _average(self._averages, self._weights, _value(self._decay))
             for average, value in self._buffers:
                 average.copy_(value)
-        self.step += 1
-        return torch.where(finite, loss, torch.nan), len(batch)
+        return torch.where(finite, loss, torch.nan)
 
     def _seeded(self) -> AbstractContextManager[None]:
         """Seed torch's generators from the step, for networks of the user's own, which may have dropout."""
@@ -192,12 +242,20 @@ class Trainer:
         position = self.step * MAX_PROCESSES + self.distributed.place.rank
         return seeded(mixed_seed(self.config.seed, NETWORK, position), self.device)
 
-    def _sample_batch(self, step: int) -> Batch:
+    def _sample_batch(self, indices: Tensor) -> Batch:
         """The whole batch of a step with its noise and noise levels, of which this process computes a part."""
-        images, labels = self.batch(step)
-        given_labels = self._drop_labels(labels)
-        generator = generator_for(self.config.seed, CORRUPTION, step, self.device)
-        return self._corrupt(images, given_labels, generator)
+        images, labels = self._load(indices)
+        return self._corrupt(images, self._drop_labels(labels), self._generators[CORRUPTION])
+
+    def _load(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.images.index_select(0, indices.to(self.images.device))
+        if images.device != self.device:
+            images = images.pin_memory().to(self.device, non_blocking=True)
+        if shift := self.config.augment_shift:
+            images = shifted(padded(images, shift), shift, self._generators[SHIFT])
+        if self.config.flip:
+            images = flipped(images, self._generators[FLIP])
+        return images.float().div_(255), self.labels[indices]
 
     def _gradients(self, batch: Batch) -> Tensor | None:
         """Compute the batch's gradients on all processes; its loss, or None if the step must be retried."""
@@ -215,7 +273,7 @@ class Trainer:
                 weight = len(part) / len(batch) if len(mine) else 0.0
                 # Gradients are averaged with the last part; if halving is allowed, only once it fits on all processes.
                 with self.distributed.no_sync(self._wrapped) if number < len(parts) or may_halve else nullcontext():
-                    loss = self._squared_errors(self._network_for(part), part).mean() * weight
+                    loss = self._errors(self._network_for(part), part, self.step / self.total_steps).mean() * weight
                     (loss * self.distributed.size).backward()  # type: ignore[no-untyped-call] # averaged over the distributed
                 total += loss.detach()
         except RuntimeError as failure:
@@ -241,21 +299,29 @@ class Trainer:
         """Replace some labels by the null class, for classifier-free guidance; None for an unconditional network."""
         if not self.config.class_conditional:
             return None
-        generator = generator_for(self.config.seed, LABELS, self.step, self.device)
-        drawn = torch.rand(len(labels), generator=generator, device=self.device, dtype=torch.float32)
+        drawn = torch.rand(len(labels), generator=self._generators[LABELS], device=self.device, dtype=torch.float32)
         dropped = drawn < self.config.label_dropout
         return torch.where(dropped, self.config.info.null_class, labels)
 
     def _corrupt(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Batch:
         x0 = self.path.normalize(images)
-        t = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
+        if self.distillation is not None:
+            t = self.distillation.sample_times(len(x0), generator).to(self.device)
+        else:
+            t = sample_times(self.config.time_sampling, len(x0), generator).to(self.device)
         noise = self.path.sample_noise(x0.shape, generator).to(self.device)
         return Batch(x0, noise, t, labels)
 
-    def _squared_errors(self, net: Callable[..., Any], batch: Batch) -> Tensor:
-        """Weighted squared errors of the prediction, (B, C, H, W); their mean is the loss."""
+    def _errors(self, net: Callable[..., Any], batch: Batch, progress: float) -> Tensor:
+        """Errors of the prediction after a fraction `progress` of the run; their mean is the loss.
+
+        Weighted squared errors, (B, C, H, W), or in a distillation the loss of each image, likewise.
+        """
         config, path = self.config, self.path
         x = path.interpolate(batch.x0, batch.noise, batch.t).contiguous(memory_format=self.layout)
+        if self.distillation is not None:
+            steps = self.distillation.steps(progress)
+            return self.distillation.errors(net, x, batch.t, batch.labels, steps).expand_as(x)
         with in_precision(config.precision, self.device):
             output = call_network(net, x, batch.t, batch.labels, time_conditioning=config.time_conditioning)
         target = training_target(path, config.prediction, batch.x0, batch.noise, batch.t)
@@ -277,7 +343,7 @@ class Trainer:
             given_labels = labels[position : position + size].to(self.device) if self.config.class_conditional else None
             generator = generator_for(VALIDATION_SEED, VALIDATION, position)
             with evaluating(self.ema_net):
-                errors = self._squared_errors(self.ema_net, self._corrupt(x0, given_labels, generator))
+                errors = self._errors(self.ema_net, self._corrupt(x0, given_labels, generator), 1.0)
             yield errors.sum()
 
     def preview(self) -> Tensor:
@@ -297,11 +363,14 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Weights, EMA weights and the optimizer's moments, by name: together with the step all that resuming needs."""
         averages = self.ema_net.state_dict() if self.config.ema else {}
-        return state_parts(self.net.state_dict(), averages, self.optimizer.state())
+        return state_parts(self.net.state_dict(), averages, self.optimizer.state(), self._teacher_state())
 
     def training_state(self) -> dict[str, Tensor]:
         """The part of `state` that the next steps depend on: all but the EMA weights."""
-        return state_parts(self.net.state_dict(), {}, self.optimizer.state())
+        return state_parts(self.net.state_dict(), {}, self.optimizer.state(), self._teacher_state())
+
+    def _teacher_state(self) -> dict[str, Tensor]:
+        return {} if self.distillation is None else self.distillation.teacher.state_dict()
 
     def restore(self, tensors: dict[str, Tensor], step: int, source: Path) -> None:
         """Restore what `state` returned after `step` steps; `source` is named in errors.
@@ -309,7 +378,7 @@ class Trainer:
         Raises:
             CheckpointError: weights or moments do not fit this network.
         """
-        parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "optimizer": {}, "teacher": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
@@ -317,8 +386,25 @@ class Trainer:
             fill(self.net, parts["net"], source)
             if self.config.ema:
                 fill(self.ema_net, parts["ema"], source)
+            if self.distillation is not None:
+                fill(self.distillation.teacher, parts["teacher"], source)
             self.optimizer.restore(parts["optimizer"], step)
         self.step = step
+
+
+def _value(scalar: Tensor) -> float | Tensor:
+    """A number, unless reading it would wait for the device."""
+    return scalar if scalar.is_cuda else scalar.item()
+
+
+def _average(averages: list[Tensor], weights: list[Tensor], decay: float | Tensor) -> None:
+    """Move `averages` towards `weights` by the fraction `decay`."""
+    if not isinstance(decay, Tensor):
+        torch._foreach_lerp_(averages, weights, decay)
+        return
+    differences = torch._foreach_sub(weights, averages)
+    torch._foreach_mul_(differences, decay)
+    torch._foreach_add_(averages, differences)
 
 
 @contextmanager

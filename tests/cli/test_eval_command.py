@@ -144,7 +144,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: 
         ("eval untrained --limit 120 --n 20 --steps 0", "steps must be at least 1"),
         ("eval untrained --limit 0 --n 20", "limit of images must be 1 or more"),
         ("eval untrained --device tpu", "unknown device"),
-        ("eval nothing", "available: default-mnist, quick-mnist"),
+        ("eval nothing", "available: default-mnist, fast-mnist, quick-mnist"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:

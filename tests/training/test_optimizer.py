@@ -112,7 +112,7 @@ def test_a_non_finite_step_leaves_the_weights_unchanged(kind: str, broken: str) 
     net = tiny_net()
     chosen = optimizer(net, optimizer=kind)
     give_gradients(net, 0)
-    assert bool(chosen.step(torch.tensor(1.0), 0, 100))
+    assert bool(chosen.step(torch.tensor(1.0), chosen.rate(0, 100)))
     before = [parameter.detach().clone() for parameter in net.parameters()]
     give_gradients(net, 1)
     loss = torch.tensor(torch.nan if broken == "loss" else 1.0)
@@ -120,10 +120,10 @@ def test_a_non_finite_step_leaves_the_weights_unchanged(kind: str, broken: str) 
         gradient = next(net.parameters()).grad
         assert gradient is not None
         gradient.view(-1)[0] = torch.inf
-    assert not bool(chosen.step(loss, 1, 100))
+    assert not bool(chosen.step(loss, chosen.rate(1, 100)))
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     give_gradients(net, 2)
-    assert bool(chosen.step(torch.tensor(1.0), 2, 100))
+    assert bool(chosen.step(torch.tensor(1.0), chosen.rate(2, 100)))
     assert all(bool(parameter.isfinite().all()) for parameter in net.parameters())
 
 
@@ -134,13 +134,13 @@ def test_a_restored_optimizer_takes_the_same_steps(kind: str) -> None:
     first, second = (optimizer(net, optimizer=kind) for net in nets)
     for step in range(3):
         give_gradients(nets[0], step)
-        first.step(torch.tensor(1.0), step, 10)
+        first.step(torch.tensor(1.0), first.rate(step, 10))
     nets[1].load_state_dict(nets[0].state_dict())
     saved = {name: value.clone(memory_format=torch.contiguous_format) for name, value in first.state().items()}
     second.restore(saved, 3)
     for net, chosen in zip(nets, (first, second), strict=True):
         give_gradients(net, 3)
-        chosen.step(torch.tensor(1.0), 3, 10)
+        chosen.step(torch.tensor(1.0), chosen.rate(3, 10))
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
@@ -148,7 +148,7 @@ def test_the_state_of_another_network_is_refused() -> None:
     net = tiny_net()
     saved = optimizer(net, optimizer="muon")
     give_gradients(net, 0)
-    saved.step(torch.tensor(1.0), 0, 10)
+    saved.step(torch.tensor(1.0), saved.rate(0, 10))
     other = optimizer(build_model("patch_unet", channels=(32, 16)), optimizer="muon")
     with pytest.raises(CheckpointError, match="another model"):
         other.restore(saved.state(), 1)

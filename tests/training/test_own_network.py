@@ -280,6 +280,6 @@ def test_gradients_above_the_limit_are_scaled_down_to_it() -> None:
         optimizer = Optimizer(net, TrainConfig(clip_grad_norm=limit, optimizer="adam"))
         for weight in net.parameters():
             weight.grad = torch.full_like(weight, 4 / 20**0.5)
-        assert optimizer.step(torch.tensor(1.0), 0, 10)
+        assert optimizer.step(torch.tensor(1.0), optimizer.rate(0, 10))
         gradients = torch.cat([weight.grad.flatten() for weight in net.parameters()])
         torch.testing.assert_close(gradients.norm(), torch.tensor(expected), rtol=1e-5, atol=0)

@@ -235,7 +235,7 @@ async def compare(pilot: Pilots) -> None:
     await pilot.press("c")
     screen = pilot.app.screen
     assert isinstance(screen, CompareScreen)
-    for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=True):
+    for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=False):
         recording = load_recording(home / RECORDING)
         started = dataclasses.replace(recording, frames=())
         info = SamplingInfo(

@@ -151,7 +151,7 @@ async def test_the_arrow_keys_reach_the_last_row_of_a_scrolling_form(tmp_path: P
 
 async def test_a_form_with_enough_room_shows_all_options(tmp_path: Path) -> None:
     app = TrainApp(tmp_path)
-    async with app.run_test(size=(200, 68)) as pilot:
+    async with app.run_test(size=(200, 72)) as pilot:
         await pilot.pause()
         rows = [app.train.query_one(f"#field-{name}").region for name in option_fields()]
         assert all(row.area for row in rows)

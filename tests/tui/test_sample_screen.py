@@ -288,7 +288,7 @@ async def test_the_controls_follow_the_capabilities_and_defaults_of_the_model(mo
         screen = screen_of(app)
         await screen.choose_model("tiny")
         assert (choice(app, "sampler").chosen, typed(app, "steps").value) == ("mix", "40")
-        assert disabled_options(choice(app, "sampler")) == ["ddpm"]
+        assert disabled_options(choice(app, "sampler")) == ["ddpm", "consistency"]
         assert choice(app, "class").disabled
         assert typed(app, "guidance").disabled
         await screen.choose_model("classy")
