@@ -78,27 +78,27 @@ def main() -> None:
     parser.add_argument("--threads", help="comma-separated; default: 1 and the number of cores")
     parser.add_argument("--quick", action="store_true", help="one round of a second, two settings")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.child:
-        seconds, threads = asked.child.split(",")
+    options = parser.parse_args()
+    if options.child:
+        seconds, threads = options.child.split(",")
         print(images_per_second(float(seconds), int(threads)))
         return
     cores = len(os.sched_getaffinity(0))
-    threads = [int(number) for number in asked.threads.split(",")] if asked.threads else sorted({1, cores})
+    threads = [int(number) for number in options.threads.split(",")] if options.threads else sorted({1, cores})
     settings = [(number, spins) for number in threads for spins in ((SPINS, *OTHERS) if number > 1 else (SPINS,))]
-    if asked.quick:
-        asked.rounds, asked.seconds, settings = 1, 1.0, [(1, SPINS), (cores, SPINS)]
+    if options.quick:
+        options.rounds, options.seconds, settings = 1, 1.0, [(1, SPINS), (cores, SPINS)]
     found: dict[tuple[int, int | None, bool], list[float]] = {}
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
-    for index in range(asked.rounds):
+    for index in range(options.rounds):
         for number, spins in settings[:: 1 if index % 2 else -1]:
             for busy in (False, True):
                 with neighbour(busy):
-                    found.setdefault((number, spins, busy), []).append(measured(asked.seconds, number, spins))
+                    found.setdefault((number, spins, busy), []).append(measured(options.seconds, number, spins))
     medians = {key: statistics.median(values) for key, values in found.items()}
     print(
-        f"{datetime.date.today()}, {cores} cores, load before {load}; medians of {asked.rounds} rounds of "
-        f"{asked.seconds:g} s, images/s\n"
+        f"{datetime.date.today()}, {cores} cores, load before {load}; medians of {options.rounds} rounds of "
+        f"{options.seconds:g} s, images/s\n"
     )
     print("| threads | spins | quiet | beside a busy process |\n| ---: | ---: | ---: | ---: |")
     for number, spins in settings:
