@@ -39,13 +39,13 @@ if [[ -n ${CPU:-} ]]; then
 else
     dataset=(--dataset glyphs)
     [[ -n ${DATA:-} ]] && dataset=(--dataset mnist --data-root "$DATA") && export MINIDIFF_DATA=$DATA
-    part machine 30 nvidia-smi
-    part tests 120 "$python" -m pytest -q -p no:cacheprovider tests/test_cuda.py
-    part throughput-64 90 "$python" benchmarks/throughput.py --rounds 3 --seconds 0.4 --batch 64 "${dataset[@]}"
-    part throughput-1024 90 "$python" benchmarks/throughput.py --rounds 3 --seconds 0.4 --batch 1024 "${dataset[@]}"
-    part feeding 60 "$python" benchmarks/feeding.py --device cuda
+    part machine 10 nvidia-smi
+    part tests 100 "$python" -m pytest -q -p no:cacheprovider tests/test_cuda.py
+    part throughput-64 75 "$python" benchmarks/throughput.py --rounds 3 --seconds 0.4 --batch 64 "${dataset[@]}"
+    part throughput-1024 75 "$python" benchmarks/throughput.py --rounds 3 --seconds 0.4 --batch 1024 "${dataset[@]}"
+    part feeding 50 "$python" benchmarks/feeding.py --device cuda
     part latency 30 "$python" benchmarks/sampling_latency.py
-    part quality 120 "$python" benchmarks/time_to_quality.py --recipes default --budgets 15,60 --seeds 1 "${dataset[@]}"
+    part quality 130 "$python" benchmarks/time_to_quality.py --recipes default --budgets 10,30 --seeds 1 "${dataset[@]}"
 fi
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]}; logs are in $results"
