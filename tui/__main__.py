@@ -55,7 +55,12 @@ def main() -> None:
     settings = _settings(arguments)
     mode = arguments.screen or ("train" if arguments.run else "sample")
     app = MinidiffApp(
-        root_directory(arguments.root), mode=mode, run=arguments.run, settings=settings, welcome=is_first_start()
+        root_directory(arguments.root),
+        mode=mode,
+        run=arguments.run,
+        model=arguments.model,
+        settings=settings,
+        welcome=is_first_start(),
     )
     app.run(mouse=not arguments.no_mouse)
     if app.return_code != HUNG_UP:  # otherwise the terminal is gone
@@ -110,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--screen", choices=SCREENS, help="screen to open (default: sample)")
     parser.add_argument("--run", metavar="NAME", help="run to watch")
+    parser.add_argument("--model", metavar="NAME", help="model to sample from: a run or a built-in model")
     parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, for selecting text")
     parser.add_argument(
         "--theme",

@@ -29,7 +29,7 @@ from core.system.terminal import drawable, drawing
 from tui.actions import bindings
 from tui.messages import ForkChosen, ModelChosen, RunChosen
 from tui.screens.help import TEXTUAL_ACTIONS, HelpScreen
-from tui.screens.sample import SampleScreen
+from tui.screens.sample import FIRST, SampleScreen
 from tui.screens.too_small import TooSmallScreen, is_small
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
@@ -71,6 +71,7 @@ class MinidiffApp(App[None]):
         *,
         mode: str = "sample",
         run: str | None = None,
+        model: str | None = None,
         settings: Settings | None = None,
         welcome: bool = False,
     ) -> None:
@@ -83,6 +84,7 @@ class MinidiffApp(App[None]):
         self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
         self.best_drawing = drawing(term, encoding)  # what `auto` means for this terminal
         self.watched = run  # the last run shown on the Train screen; printed on exit
+        self._model = model  # the first one on the Sample screen; None: the default
         self._welcome = welcome
         self.add_mode("sample", self._sample_screen)
         self.add_mode("train", self._train_screen)
@@ -112,7 +114,8 @@ class MinidiffApp(App[None]):
 
     def _sample_screen(self) -> Screen[None]:
         still, silence = self.settings.reduced_motion, self.settings.engine_silence
-        return SampleScreen(self.root, self.pacer, still=still, engine_silence=silence)
+        model = self._model or FIRST
+        return SampleScreen(self.root, self.pacer, still=still, engine_silence=silence, model=model)
 
     def _train_screen(self) -> Screen[None]:
         from tui.screens.train import TrainScreen  # imports pydantic, which the first screen does not need

@@ -20,7 +20,7 @@ from waiting import until
 
 from core.config.sampling import GUIDANCE, defaults_for
 from core.config.training import TrainConfig
-from core.runs.directory import CONFIG, MODEL
+from core.runs.directory import CONFIG, MODEL, builtin_directories
 from tui.app import MinidiffApp
 from tui.screens.draw import MaskScreen
 from tui.screens.nearest import NearestScreen
@@ -97,6 +97,30 @@ async def test_the_engine_takes_over_from_the_recording(tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: is_live(app), "the engine is live")
         assert app.screen.query_one("#seed", Input).value == "1"
+
+
+async def test_the_app_opens_on_another_built_in_model(tmp_path: Path) -> None:
+    if "fast-mnist" not in builtin_directories():
+        pytest.skip("the built-in model is not in this tree")
+    app = MinidiffApp(tmp_path, model="fast-mnist")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "recorded" in text_of(app, "#predicted-caption")
+        await until(pilot, lambda: is_live(app), "the engine is live")
+        await until(pilot, lambda: is_shown(screen_of(app), "fast-mnist", 4), "it is sampled in its 4 steps")
+        assert choice(app, "sampler").chosen == "consistency"
+
+
+@pytest.mark.usefixtures("builtin")
+async def test_the_app_opens_on_a_run_and_names_one_that_does_not_exist(model_root: Path) -> None:
+    app = MinidiffApp(model_root, model="classy")
+    async with app.run_test(size=(120, 40)) as pilot:
+        steps = defaults_for(TrainConfig()).steps
+        await until(pilot, lambda: is_shown(screen_of(app), "classy", steps), "the run is sampled")
+    app = MinidiffApp(model_root, model="nothing")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: is_live(app), "the default model is sampled")
+        assert any("there is no model nothing with weights" in notice.message for notice in app._notifications)
 
 
 WITHOUT_A_MODEL = """

@@ -79,9 +79,11 @@ class SampleScreen(Playback):
         *,
         still: bool = False,
         engine_silence: float = SILENCE_SECONDS,
+        model: str = FIRST,
     ) -> None:
         super().__init__()
         self.root = root
+        self._first_model = model  # shown at startup
         self._pacer = pacer  # limits the frame rate
         self._still = still  # no autoplay
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
@@ -111,16 +113,19 @@ class SampleScreen(Playback):
 
     def on_mount(self) -> None:
         """Play the recording."""
-        directory = builtin_directories().get(FIRST)
-        self.bar.set_request(SampleRequest(model=FIRST, steps=40))
+        builtin = builtin_directories()
+        model = self._first_model if self._first_model in builtin else FIRST  # runs have no recording
+        directory = builtin.get(model)
+        self.bar.set_request(SampleRequest(model=model, steps=40))
         try:
             if directory is None:
-                raise MinidiffError(f"The built-in model {FIRST} is missing.")
+                raise MinidiffError(f"The built-in model {model} is missing.")
             recording = load_recording(directory / RECORDING)
         except MinidiffError as error:
             self._show_empty(str(error))
         else:
-            self.bar.set_request(SampleRequest(model=FIRST, steps=recording.steps, n=recording.n, seed=recording.seed))
+            self.bar.select_model(model)
+            self.bar.set_request(SampleRequest(model=model, steps=recording.steps, n=recording.n, seed=recording.seed))
             self._show(recording)
             self._set_source("● recorded", "$warning", f"{recording.model}, seed {recording.seed}")
 
@@ -135,6 +140,8 @@ class SampleScreen(Playback):
             self._engine_started = True
             self.query_one(Header).note = "engine is loading"
             await self.engine.start()
+            if self._first_model not in (FIRST, *builtin_directories()):
+                await self.choose_model(self._first_model)
         await self._update_models()
 
     async def on_unmount(self) -> None:

@@ -176,7 +176,7 @@ class SamplingControls(Container):
             MinidiffError: The model is not available.
         """
         if model not in self._models:
-            raise MinidiffError(f"{model} has no weights yet; a run writes them at its first checkpoint")
+            raise MinidiffError(f"there is no model {model} with weights; a run writes them at its first checkpoint")
         with self.prevent(Select.Changed):
             self.query_one("#model", Select).value = model
 
