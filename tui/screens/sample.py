@@ -141,7 +141,8 @@ class SampleScreen(Playback):
             self.query_one(Header).note = "engine is loading"
             await self.engine.start()
             if self._first_model not in (FIRST, *builtin_directories()):
-                await self.choose_model(self._first_model)
+                await self.choose_model(self._first_model)  # updates the list, too
+                return
         await self._update_models()
 
     async def on_unmount(self) -> None:
