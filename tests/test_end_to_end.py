@@ -239,7 +239,7 @@ def test_the_window_size_overrides_the_exported_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("term", "colorterm", "truecolor"),
-    [("xterm-256color", None, False), ("xterm-256color", "truecolor", True), ("screen-256color", None, False)],
+    [("xterm-256color", None, False), ("xterm-256color", "truecolor", True), ("xterm-ghostty", None, True)],
 )
 def test_colours_are_sent_in_a_format_the_terminal_supports(
     tmp_path: Path, term: str, colorterm: str | None, truecolor: bool

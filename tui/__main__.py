@@ -70,12 +70,14 @@ def main() -> None:
 
 
 def _describe_terminal_to_textual() -> None:
-    """Set TEXTUAL_COLOR_SYSTEM for this terminal. Textual reads it when it is imported."""
-    from core.system.terminal import colors
+    """Set TEXTUAL_COLOR_SYSTEM or NO_COLOR for this terminal. Textual reads both when it is imported."""
+    from core.system.color_support import detect_colors
 
-    color_system = colors(os.environ["TERM"])
-    if color_system in ("truecolor", "256"):
-        os.environ["TEXTUAL_COLOR_SYSTEM"] = color_system
+    colors = detect_colors(os.environ["TERM"]).system
+    if colors == "none":
+        os.environ["NO_COLOR"] = "1"
+    else:
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = {"16": "standard"}.get(colors, colors)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

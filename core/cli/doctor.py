@@ -151,7 +151,7 @@ def lines(report: Report) -> list[str]:
     terminal = report.terminal
     size = f"{terminal.columns}x{terminal.rows}" if terminal.columns is not None else "no terminal"
     sessions = [name for name, active in (("tmux", terminal.tmux), ("SSH", terminal.ssh)) if active]
-    features = [f"{terminal.colors} colours", size, terminal.encoding, *sessions]
+    features = [size, terminal.encoding, *sessions]
     free = "N/A" if report.root_free is None else file_size(report.root_free)
     out = ["Versions", *(f"  {name:<16} {version or 'not installed'}" for name, version in report.versions.items())]
     out += ["Devices", *(f"  {_device_line(device)}" for device in report.devices)]
@@ -161,6 +161,8 @@ def lines(report: Report) -> list[str]:
         folders = ", ".join(report.data_roots)
         out.append(f"  none in {folders}: run `minidiff download`, or use glyphs or sprites, which need no files")
     out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(features)}"]
+    colors = {"truecolor": "true colour", "none": "no colours"}.get(terminal.colors, f"{terminal.colors} colours")
+    out.append(f"  {colors}: {terminal.colors_reason}")
     blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
     out.append("  " + ", ".join(f"{name} {'supported' if usable else 'not supported'}" for name, usable in blocks))
     out += ["Runs", f"  in {report.root}, {free} free"]
@@ -353,7 +355,7 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: images are coarse"
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
-        what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colours"
+        what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colours: {terminal.colors_reason}"
         fix = (
             "if your terminal supports true colour, run `export COLORTERM=truecolor` here, or add `SendEnv COLORTERM` "
             "to your ~/.ssh/config and `AcceptEnv COLORTERM` to the server's sshd_config"

@@ -1,16 +1,15 @@
-"""The terminal's capabilities, from the environment only: queries are unreliable on slow connections."""
+"""The terminal's capabilities, without queries to it, which are unreliable on slow connections."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
 
+from core.system.color_support import detect_colors
+
 _BLOCKS = "▀▄█"
 _QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
-# From their documentation and terminfo entries; needed without COLORTERM, as over SSH.
-_TRUECOLOR = re.compile(r"(foot|alacritty|wezterm|(xterm-)?ghostty|xterm-kitty)(-.*)?|.*-direct\d*")
 _CONSOLE = "cp437"  # the characters in the Linux console's default font; other fonts have hardly more
 
 
@@ -21,6 +20,7 @@ class Terminal:
     term: str  # TERM, empty when not set
     colorterm: str  # COLORTERM, empty when not set
     colors: str  # that the UI uses: "truecolor", "256", "16" or "none"
+    colors_reason: str  # where that is from
     encoding: str  # of the standard output
     utf8: bool
     blocks: bool  # whether half blocks can be written
@@ -39,10 +39,12 @@ def describe_terminal() -> Terminal:
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     columns, rows = _size()
     codec = drawable(term, encoding)
+    colors = detect_colors(term)
     return Terminal(
         term=term,
         colorterm=os.environ.get("COLORTERM", ""),
-        colors=colors(term),
+        colors=colors.system,
+        colors_reason=colors.reason,
         encoding=encoding,
         utf8=_is_utf8(encoding),
         blocks=term != "dumb" and (codec is None or _encodable(_BLOCKS, codec)),
@@ -69,26 +71,6 @@ def drawing(term: str, encoding: str) -> str:
     if codec is None or _encodable(_BLOCKS + _QUADRANTS, codec):
         return "auto"
     return "half" if _encodable(_BLOCKS, codec) else "ascii"
-
-
-def colors(term: str) -> str:
-    """The colours that the UI uses: "truecolor", "256", "16" or "none".
-
-    From the variables that rich and Textual read (NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, the suffix of TERM), and
-    the names of terminals with true colour, which those libraries do not know.
-    """
-    override = os.environ.get("TEXTUAL_COLOR_SYSTEM", "").lower()
-    if os.environ.get("NO_COLOR"):
-        return "none"
-    if override in ("truecolor", "256", "standard"):
-        return {"standard": "16"}.get(override, override)
-    if term.lower() in ("dumb", "unknown"):
-        return "none"
-    if os.environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
-        return "truecolor"
-    if _TRUECOLOR.fullmatch(term.strip().lower()):
-        return "truecolor"
-    return "256" if term.rpartition("-")[2] in ("256color", "kitty") else "16"
 
 
 def _is_utf8(encoding: str) -> bool:

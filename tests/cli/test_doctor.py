@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rich.console
 
 from core.cli import doctor
 from core.cli.doctor import Problem, Torch
 from core.config import datasets
 from core.system.devices import DeviceInfo
 from core.system.logout import logout_warnings
-from core.system.terminal import Terminal, colors, describe_terminal
+from core.system.terminal import Terminal
 
 GPU = DeviceInfo("NVIDIA H100", "cuda:0", "cuda", "GPU-1")
 CPU = DeviceInfo("A CPU", "cpu", "cpu")
@@ -30,6 +29,7 @@ SCREEN = Terminal(
     term="xterm-256color",
     colorterm="truecolor",
     colors="truecolor",
+    colors_reason="COLORTERM=truecolor",
     encoding="utf-8",
     utf8=True,
     blocks=True,
@@ -306,51 +306,17 @@ def test_a_limited_terminal_is_reported(change: dict[str, Any], words: str, leve
     assert problem.level == level
 
 
+def test_the_report_says_why_the_ui_uses_these_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLORTERM", raising=False)
+    monkeypatch.delenv("TEXTUAL_COLOR_SYSTEM", raising=False)
+    monkeypatch.setenv("TERM", "xterm-ghostty")
+    report = doctor.report(limit=0)
+    assert "  true colour: TERM is the name of a terminal with true colour" in doctor.lines(report)
+
+
 def test_a_capable_terminal_or_a_pipe_is_not_a_problem() -> None:
     assert doctor._terminal_problems(SCREEN) == []
     assert doctor._terminal_problems(dataclasses.replace(SCREEN, term="dumb", stdout_is_terminal=False)) == []
-
-
-@pytest.mark.parametrize(
-    ("environment", "colors"),
-    [
-        ({"TERM": "xterm", "COLORTERM": "truecolor"}, "truecolor"),
-        ({"TERM": "xterm-256color", "COLORTERM": "24bit"}, "truecolor"),
-        ({"TERM": "xterm-256color"}, "256"),
-        ({"TERM": "linux"}, "16"),
-        ({"TERM": "xterm-16color"}, "16"),
-        ({}, "16"),
-        ({"TERM": "dumb", "COLORTERM": "truecolor"}, "none"),
-    ],
-)
-def test_the_colour_count_is_the_one_rich_detects(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colors: str
-) -> None:
-    for name in ("TERM", "COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert describe_terminal().colors == colors
-    reference = rich.console.Console(force_terminal=True, _environ=environment).color_system
-    assert reference == {"16": "standard", "none": None}.get(colors, colors)
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "colors"),
-    [
-        ("NO_COLOR", "1", "none"),
-        ("TEXTUAL_COLOR_SYSTEM", "truecolor", "truecolor"),
-        ("TEXTUAL_COLOR_SYSTEM", "auto", "16"),
-    ],
-)
-def test_the_user_can_choose_the_colours(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, colors: str
-) -> None:
-    for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv(variable, value)
-    assert describe_terminal().colors == colors
 
 
 def test_blocks_and_utf8_follow_the_output_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,21 +348,3 @@ def test_settings_that_kill_training_at_logout_are_reported_with_a_fix(
     assert logout_warnings() == []
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     assert "job 42" in logout_warnings()[0][0]
-
-
-@pytest.mark.parametrize(
-    ("term", "expected"),
-    [
-        *((name, "truecolor") for name in ("foot", "foot-extra", "alacritty", "wezterm", "xterm-ghostty", "ghostty")),
-        *((name, "truecolor") for name in ("xterm-kitty", "xterm-direct", "tmux-direct", "xterm-direct256")),
-        *((name, "256") for name in ("xterm-256color", "screen-256color", "tmux-256color")),
-        *((name, "16") for name in ("xterm", "screen", "linux", "vt220", "footloose")),
-        ("dumb", "none"),
-    ],
-)
-def test_a_terminal_known_only_by_name_gets_its_known_colours(
-    monkeypatch: pytest.MonkeyPatch, term: str, expected: str
-) -> None:
-    for name in ("COLORTERM", "NO_COLOR", "TEXTUAL_COLOR_SYSTEM"):
-        monkeypatch.delenv(name, raising=False)
-    assert colors(term) == expected
