@@ -35,7 +35,7 @@ from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.state import remember_theme
 from tui.terminal.crash_report import report
-from tui.terminal.driver import TerminalDriver
+from tui.terminal.driver import AMBIGUOUS, TerminalDriver
 from tui.terminal.frame_pacing import QUERY, FramePacer
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, THEMES
@@ -146,7 +146,8 @@ class MinidiffApp(App[None]):
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self.theme_changed_signal.subscribe(self, self._remember_theme)
-            self._query_terminal()
+            if not self.pacer.waiting:  # the driver has sent none
+                self._query_terminal()
             self.set_interval(REDRAW_SECONDS, self._redraw_dropped)
 
     def _remember_theme(self, theme: Theme) -> None:
@@ -191,8 +192,13 @@ class MinidiffApp(App[None]):
             self.pacer.query_sent(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
-        """Handle the reply to a query."""
+        """Handle the reply to a query; the first one tells whether the terminal draws some characters too wide."""
         self.pacer.reply_received(time.monotonic())
+        driver = self._driver
+        if isinstance(driver, TerminalDriver) and driver.measuring:
+            driver.measuring = False
+            if len(AMBIGUOUS) < event.x <= 2 * len(AMBIGUOUS) and self.drawing == "auto":
+                self.drawing = "ascii"
         self._redraw_dropped()
 
     def _redraw_dropped(self) -> None:

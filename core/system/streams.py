@@ -15,7 +15,7 @@ def prepare_streams() -> set[int]:
     """Open /dev/null for each closed standard stream, and return their descriptors.
 
     Otherwise the next opened file would get the descriptor of the stream. Characters missing in the output encoding
-    are replaced by similar ones from now on.
+    are replaced by similar ones from now on. With LC_ALL=C that encoding is ASCII.
     """
     closed = set()
     for descriptor, (name, mode) in enumerate(_STREAMS):
@@ -29,5 +29,11 @@ def prepare_streams() -> set[int]:
             setattr(sys, f"__{name}__", stream)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=HANDLER)
+            stream.reconfigure(encoding="ascii" if _ascii_locale() else None, errors=HANDLER)
     return closed
+
+
+def _ascii_locale() -> bool:
+    """Whether the user chose a locale with ASCII only, for which Python writes UTF-8 unless told otherwise (PEP 540)."""
+    chosen = any(os.environ.get(name) for name in ("PYTHONUTF8", "PYTHONIOENCODING")) or "utf8" in sys._xoptions
+    return os.environ.get("LC_ALL") in ("C", "POSIX") and not chosen

@@ -18,7 +18,7 @@ STREAMS = ("<&-", ">&-", "2>&-")
 CLOSED = [combination for count in range(4) for combination in itertools.combinations(STREAMS, count)]
 PLAIN_LOCALES = {
     "an encoding set for Python": {"PYTHONIOENCODING": "ascii"},
-    "a locale without UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "a locale without UTF-8": {"LC_ALL": "C"},
 }
 
 
@@ -122,6 +122,19 @@ def test_the_app_uses_only_characters_the_terminal_can_show(
         drawn = set(terminal.output.decode())
         assert {character for character in drawn if not character.isascii()} <= set(shown)
         assert ("▀" in drawn) == bool(shown), "digits are drawn in half blocks where there are any"
+
+
+@pytest.mark.parametrize(("column", "wide"), [(4, False), (7, True)])
+def test_the_app_draws_in_ascii_if_the_terminal_draws_ambiguous_characters_wide(
+    tmp_path: Path, column: int, wide: bool
+) -> None:
+    arguments = ("--root", str(tmp_path), "--screen", "devices")
+    with PseudoTerminal(*arguments, columns=100, lines=30, answers=False) as terminal:
+        terminal.wait_for("Quit")
+        assert not terminal.text.isascii()
+        terminal.send(b"\x1b[1;%dR" % column)
+        terminal.press("?")
+        terminal.wait_for(lambda text: "Everywhere" in text and text.isascii() == wide)
 
 
 def test_ascii_can_be_toggled_while_the_app_runs(tmp_path: Path) -> None:

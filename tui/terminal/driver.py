@@ -24,6 +24,7 @@ from textual.geometry import Size
 from textual.message import Message
 
 from core.system.plain_characters import HANDLER
+from tui.terminal.frame_pacing import QUERY
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
@@ -37,6 +38,7 @@ MAX_UNHANDLED = 64  # reading stops while the app has more messages queued
 UNHANDLED_SECONDS = 0.01  # interval between checks of the queues
 MAX_SIDE = 1000  # columns or rows; a reported size beyond this is ignored
 MAX_SEQUENCE = 32  # characters of an escape sequence, as in Textual's parser
+AMBIGUOUS = "●─▀"  # some terminals draw these in two columns each: their East Asian width is ambiguous
 
 _X10_REPORT = re.compile(rb"\x1b\[M(?:.{3}|.{0,2}\Z)", re.DOTALL)
 
@@ -84,6 +86,8 @@ class TerminalDriver(LinuxDriver):
         self._stopping = False
         self.output_dropped = False
         """Whether output was dropped, so the whole screen has to be redrawn."""
+        self.measuring = False
+        """Whether the next cursor position is the one after `AMBIGUOUS`."""
 
     # Input, in its own thread
 
@@ -212,6 +216,10 @@ class TerminalDriver(LinuxDriver):
         self._stopping = False
         self._pacer.discard_queries()
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._minidiff.drawing == "auto" and self._minidiff.codec is None:
+            self.measuring = True
+            self.write(f"\x1b[H{AMBIGUOUS}{QUERY}\r\x1b[K")  # before the first frame
+            self._pacer.query_sent(time.monotonic())
 
     def disable_input(self) -> None:
         """Stop reading; later output restores the terminal and is always written."""
