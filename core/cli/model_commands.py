@@ -37,6 +37,9 @@ def sample(
     output_dir: Annotated[
         Path | None, Parameter(help="new folder for one PNG per sample, 000000.png and so on")
     ] = None,
+    show: Annotated[
+        bool, Parameter(negative=(), help="show the samples in the terminal, as large as fits; in a pipe as ASCII")
+    ] = False,
     start: Annotated[Path | None, Parameter(group=EDITING, help="image file to start from")] = None,
     noise_level: Annotated[
         float | None,
@@ -62,13 +65,14 @@ def sample(
     channels. With --start or --interpolate the default is no class.
     """
     with loading():
+        from core.cli import preview
         from core.cli.sampling import Editing, check_output_dir, generate
         from core.diffusion.loaded_model import find_model, load_model
         from core.export import images
 
     if output_dir is not None:
         output_dir = check_output_dir(output_dir)
-    elif output is None and figure is None and gif is None:
+    elif output is None and figure is None and gif is None and not show:
         output = Path("samples.png")
     for path, formats in (
         (output, images.FORMATS),
@@ -90,12 +94,14 @@ def sample(
         seed,
         every_step=every_step,
         editing=editing,
-        grid=output is not None,
+        grid=output is not None or show,
         output_dir=output_dir,
         steps=steps,
         labels=None if label is None else class_label(label, loaded.config.info),
         **(options or {}),
     )
+    if show and denoising is not None:
+        preview.show(denoising)
     if output_dir is not None:
         print(f"wrote {n:,} images to {output_dir}")
     for path, write in ((output, images.write_grid), (figure, images.write_figure), (gif, images.write_gif)):

@@ -34,6 +34,6 @@ def prepare_streams() -> set[int]:
 
 
 def _ascii_locale() -> bool:
-    """Whether the user chose a locale with ASCII only, for which Python writes UTF-8 unless told otherwise (PEP 540)."""
+    """Whether the user chose a locale with ASCII only; Python writes UTF-8 in it unless told otherwise (PEP 540)."""
     chosen = any(os.environ.get(name) for name in ("PYTHONUTF8", "PYTHONIOENCODING")) or "utf8" in sys._xoptions
     return os.environ.get("LC_ALL") in ("C", "POSIX") and not chosen
