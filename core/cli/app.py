@@ -22,6 +22,9 @@ app = App(
 )
 Root = Annotated[Path | None, Parameter(help="folder with the runs; default: $MINIDIFF_HOME, else ./checkpoints")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="print JSON instead of a table")]
+JsonEvents = Annotated[
+    bool, Parameter(name="--json", negative=(), help="only print JSON: each event as a line, as in events.jsonl")
+]
 Label = Annotated[
     str | None,
     Parameter(name="--class", help="name or number, from 0; -1: unconditional; default: cycle through all classes"),

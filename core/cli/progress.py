@@ -1,10 +1,9 @@
-"""Shows a run's events: as a progress bar on a terminal, as plain lines elsewhere."""
+"""Shows a run's events: as a progress bar on a terminal, as plain lines elsewhere, or as JSON."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from core.runs.events import (
     Progress,
     Stopped,
     Warned,
+    to_line,
 )
 from core.runs.history import RunHistory, in_words, loss_text
 
@@ -41,18 +41,26 @@ class EventDisplay(Protocol):
         """Show one event."""
 
 
-def event_display() -> EventDisplay:
-    """A progress bar if stdout is a terminal, else plain lines."""
+def event_display(*, as_json: bool = False) -> EventDisplay:
+    """A progress bar if stdout is a terminal, else plain lines; with `as_json` the lines of `events.jsonl`."""
+    if as_json:
+        return JsonLines()
     return ProgressBar() if sys.stdout.isatty() else PlainLines()
 
 
-def show_all(events: Iterable[Event]) -> Event | None:
-    """Show all events and return the last one, if any."""
-    last = None
-    with event_display() as display:
-        for last in events:
-            display.add(last)
-    return last
+class JsonLines:
+    """Prints each event as the line that `events.jsonl` has for it."""
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def add(self, event: Event) -> None:
+        print(to_line(event), end="", flush=True)
 
 
 class PlainLines:

@@ -18,18 +18,19 @@ from cyclopts import Group, Parameter
 from cyclopts.config import Env
 
 from core.cli import launch
-from core.cli.app import Device, Json, OwnNetwork, Root, app, import_network
+from core.cli.app import Device, Json, JsonEvents, OwnNetwork, Root, app, import_network
 from core.cli.tables import cell, print_json, print_table
 from core.config.architecture import is_custom
 from core.config.legacy import check_environment
 from core.config.training import TrainConfig, option_fields
 from core.errors import ConfigError, MinidiffError, RunError
 from core.runs import directory, launcher
-from core.runs.events import Event, Failed, Finished, Stopped
+from core.runs.events import Event, Failed, Finished, Resumed, Started, Stopped
 from core.runs.requests import request
 from core.runs.status import how_to_resume, list_runs, run_status, summarize
 from core.runs.store import create_run
 from core.system.signals import Interrupts, loading
+from core.text import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -73,6 +74,7 @@ def train(
             help="only print the data, the number of parameters, and about how much time and memory training takes",
         ),
     ] = False,
+    as_json: Annotated[JsonEvents, Parameter(group=GROUPS["Run"])] = False,
 ) -> int:
     """Train a model and save everything in a run directory.
 
@@ -80,12 +82,13 @@ def train(
     `MINIDIFF_BATCH_SIZE=128`; `--root` by `MINIDIFF_HOME`, `--data-root` by `MINIDIFF_DATA`. Flags override it.
     """
     check_environment()
+    _check_json(as_json, detach=detach, dry_run=dry_run)
     values = {name: getattr(config, name) for name in config.model_fields_set}
     by_flag = "model" in values
     if config_file is not None:
         base = TrainConfig.from_toml(Path(os.path.expanduser(config_file)))
         values = {**{name: getattr(base, name) for name in base.model_fields_set}, **values}
-    values["root"] = directory.root_directory(values.get("root"))
+    root = values["root"] = directory.root_directory(values.get("root"))
     config = TrainConfig(**values)
     launcher.check_processes(config.nproc)
     if dry_run:
@@ -98,12 +101,13 @@ def train(
         return launch.detach(create_run(config), network=network)
     if config.nproc > 1 and not launcher.rank_info().launcher:
         with Interrupts() as interrupts:
-            return _follow(launch.launch_and_follow(create_run(config), interrupts, network=network))
+            events = launch.launch_and_follow(create_run(config), interrupts, network=network)
+            return _follow(events, root, as_json=as_json)
     with loading():
         from core.training.api import train as start_training
 
     with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
-        return _follow(start_training(config, net=net, interrupts=interrupts))
+        return _follow(start_training(config, net=net, interrupts=interrupts), root, as_json=as_json)
 
 
 @app.command
@@ -115,12 +119,14 @@ def distill(
     detach: Annotated[
         bool, Parameter(negative=(), group=GROUPS["Run"], help="train in a process that outlives this terminal")
     ] = False,
+    as_json: Annotated[JsonEvents, Parameter(group=GROUPS["Run"])] = False,
 ) -> int:
     """Train a copy of a model that samples in one to four steps, by consistency distillation.
 
     The model is a run, a built-in model or a .safetensors file. The new run has its network and data; defaults are 3
     epochs, batches of 128, AdamW with a learning rate of 0.001, and gradients clipped to a norm of 1.
     """
+    _check_json(as_json, detach=detach)
     with loading():
         from core.training.api import train as start_training
         from core.training.distillation import distillation_config
@@ -131,7 +137,7 @@ def distill(
     if detach:
         return launch.detach(create_run(config))
     with Interrupts() as interrupts:
-        return _follow(start_training(config, interrupts=interrupts))
+        return _follow(start_training(config, interrupts=interrupts), root, as_json=as_json)
 
 
 @app.command
@@ -146,8 +152,10 @@ def resume(
     force: Annotated[bool, Parameter(negative=(), help="resume even if the lock names another host")] = False,
     network: OwnNetwork = None,
     detach: Annotated[bool, Parameter(negative=(), help="train in a process that outlives this terminal")] = False,
+    as_json: JsonEvents = False,
 ) -> int:
     """Resume a run from its last checkpoint, or train it for more epochs."""
+    _check_json(as_json, detach=detach)
     path = directory.find_run(name, directory.root_directory(root))
     if not launcher.rank_info().launcher:
         processes, note = launcher.resolve_processes(name, launcher.config_to_resume(path, epochs), nproc)
@@ -159,13 +167,14 @@ def resume(
             return launch.detach(path, **options)
         if processes > 1:
             with Interrupts() as interrupts:
-                return _follow(launch.launch_and_follow(path, interrupts, **options))
+                return _follow(launch.launch_and_follow(path, interrupts, **options), path.parent, as_json=as_json)
     with loading():
         from core.training.api import resume as resume_training
 
     net = import_network(network)
     with Interrupts(patient=launcher.rank_info().size > 1) as interrupts:
-        return _follow(resume_training(path, device=device, force=force, epochs=epochs, net=net, interrupts=interrupts))
+        events = resume_training(path, device=device, force=force, epochs=epochs, net=net, interrupts=interrupts)
+        return _follow(events, path.parent, as_json=as_json)
 
 
 @app.command
@@ -201,10 +210,10 @@ def continue_(name: str, /, *, root: Root = None) -> None:
 
 
 @app.command
-def watch(name: str, /, *, root: Root = None) -> int:
+def watch(name: str, /, *, root: Root = None, as_json: JsonEvents = False) -> int:
     """Show the progress of a run; Ctrl-C stops watching, not the run."""
     path = directory.find_run(name, directory.root_directory(root))
-    return _follow(_tail(path))
+    return _follow(_tail(path), path.parent, as_json=as_json)
 
 
 @app.command(name="runs")
@@ -246,17 +255,33 @@ def metrics(name: str, /, *, output: Annotated[Path, Parameter(help="CSV file")]
     print(f"wrote {write_csv(output, RunHistory.of(path / directory.EVENTS))}")
 
 
-def _follow(events: Generator[Event, None, None]) -> int:
-    from core.cli.progress import show_all
+def _follow(events: Generator[Event, None, None], root: Path, *, as_json: bool = False) -> int:
+    """Show the events of a run in `root`, and then how to sample from it."""
+    from core.cli.progress import event_display
 
-    with closing(events):  # makes the trainer write a checkpoint if showing its events fails
-        last = show_all(events)
+    last, name = None, None
+    with closing(events), event_display(as_json=as_json) as display:  # closing makes the trainer write a checkpoint
+        for last in events:
+            if isinstance(last, Started | Resumed):
+                name = last.name
+            display.add(last)
     if isinstance(last, Failed):
         raise MinidiffError(last.message)
     if not isinstance(last, Finished | Stopped) and launcher.rank_info().rank == 0:
         print("the process exited unexpectedly", file=sys.stderr)
         return 1
+    if isinstance(last, Finished) and name is not None and not as_json:
+        options = [] if root == directory.root_directory(None) else ["--root", str(root)]
+        print(
+            sanitize(f"saved in {root / name}; `{shlex.join(['minidiff', 'sample', name, *options])}` samples from it")
+        )
     return 0
+
+
+def _check_json(as_json: bool, **others: bool) -> None:
+    """Raise if `--json` is combined with an option that prints no events."""
+    if as_json and (given := [name.replace("_", "-") for name, value in others.items() if value]):
+        raise ConfigError(f"--json prints the events of a run, and --{given[0]} prints none; use only one of them")
 
 
 def _tail(path: Path) -> Generator[Event, None, None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -148,7 +149,42 @@ def test_watching_a_finished_run_prints_it_and_exits(home: Path, capsys: Capture
     assert run(["watch", "done"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("started on cpu")
-    assert lines[-1].startswith("finished after 4 steps")
+    assert lines[-2].startswith("finished after 4 steps")
+    assert lines[-1] == f"saved in {home / 'done'}; `minidiff sample done` samples from it"
+
+
+def test_the_command_after_training_works_with_another_root(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    root = tmp_path / "another root"
+    shutil.move(home, root)
+    assert run(["watch", "done", "--root", str(root)]) == 0
+    (command,) = re.findall("`minidiff (.*)`", capsys.readouterr().out)
+    assert run([*shlex.split(command), "--n", "1", "--steps", "1", "--device", "cpu"]) == 0
+
+
+def test_training_and_watching_print_the_log_as_json(home: Path, capsys: Capture) -> None:
+    log = home / "new" / directory.EVENTS
+    assert run(["train", *TINY, "--epochs", "1", "--name", "new", "--json"]) == 0
+    assert capsys.readouterr().out == log.read_text()
+    first = len(log.read_text())
+    assert run(["resume", "new", "--epochs", "2", "--json"]) == 0
+    assert capsys.readouterr().out == log.read_text()[first:]
+    assert run(["watch", "new", "--json"]) == 0
+    assert capsys.readouterr().out == log.read_text()
+
+
+def test_errors_with_json_are_those_without(home: Path, capsys: Capture) -> None:
+    assert "--detach" in error_line(capsys, "train", *TINY, "--detach", "--json", code=2)
+    assert "--dry-run" in error_line(capsys, "train", *TINY, "--dry-run", "--json", code=2)
+    assert run(["train", "--dataset", "mnst", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("minidiff: ")
+    with open(home / "done" / directory.EVENTS, "a") as log:
+        log.write('{"event":"failed","time":1.0,"step":4,"message":"out of memory"}\n')
+    assert run(["watch", "done", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == (home / "done" / directory.EVENTS).read_text()
+    assert captured.err == "minidiff: out of memory\n"
 
 
 def test_watching_a_run_without_a_trainer_is_an_error(home: Path, capsys: Capture) -> None:
@@ -169,6 +205,7 @@ def test_train_prints_plain_lines_without_a_terminal(home: Path, capsys: Capture
         "epoch",
         "checkpoint",
         "finished",
+        "saved",
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_detached_trainer_can_be_paused_continued_stopped_resumed_and_watched(
     assert run(["watch", "a"]) == 0
     out = capsys.readouterr().out
     assert f"resumed at step {stopped.step:,}" in out
-    assert out.splitlines()[-1].startswith("finished after")
+    assert out.splitlines()[-2].startswith("finished after")
     wait_until(lambda: run_status(path) == Status.FINISHED, "it is finished")
     assert "Traceback" not in (path / directory.TRAINER_LOG).read_text()
 

@@ -129,7 +129,9 @@ def test_a_model_that_cannot_be_distilled_is_refused_in_one_line(
     root = ["--root", str(teacher)]
     list(train(TrainConfig(**{**TINY, "size": None, "epochs": 1}, preset="quick", root=teacher, name="mixed")))
     message = error_line(capsys, "distill", "mixed", *root, code=2)
-    assert "consistency needs a model that predicts the velocity on the path flow" in message
+    assert "mixed cannot be distilled: it predicts clean on the path mix without time conditioning; " in message
+    assert "--preset default" in message
+    assert "objective" not in message
     list(train(distillation_config("teacher", teacher, **{**TINY, "epochs": 1}, name="once")))
     capsys.readouterr()
     message = error_line(capsys, "distill", "once", *root, code=2)
