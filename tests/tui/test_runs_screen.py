@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +21,10 @@ from waiting import until
 
 import tui.io.run_list
 import tui.io.run_watcher
-from core.runs.directory import find_run
-from core.runs.events import Epoch, Failed, Paused, Stopped
+from core.runs.directory import EVENTS, find_run
+from core.runs.events import LIFECYCLE, Epoch, Failed, Paused, Resumed, Stopped
+from core.runs.history import RunHistory
+from core.runs.status import Status, run_status
 from tui.io.run_watcher import LaunchedTrainer
 from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
@@ -159,6 +163,27 @@ async def test_p_and_x_send_requests_to_the_trainer(root: Path):
         await pilot.press("p", "x")
         requests = (root / "paused" / "control.jsonl").read_text()
         assert requests.index('"continue"') < requests.index('"stop"')
+
+
+async def test_stop_is_obeyed_if_it_is_requested_right_after_resume(finished_run: Path, tmp_path: Path):
+    path = tmp_path / "a"
+    shutil.copytree(finished_run, path)
+    (path / "config.toml").write_text((path / "config.toml").read_text().replace("epochs = 2", "epochs = 100_000"))
+    append(path, Stopped(step=4, reason="on request"))
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "a")
+        await pilot.press("r", "x")
+        assert '"stop"' in (path / "control.jsonl").read_text()
+        async with asyncio.timeout(180):  # a real process, which has to load torch
+            while run_status(path).alive:
+                await pilot.pause(0.05)
+    assert run_status(path) is Status.STOPPED
+    resumed, stopped = [event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)][-2:]
+    assert isinstance(resumed, Resumed)
+    assert isinstance(stopped, Stopped)
+    assert resumed.time <= (path / "state.safetensors").stat().st_mtime <= stopped.time  # saved once more
+    assert stopped.step == resumed.step == 4
 
 
 async def test_delete_requires_confirmation(root: Path):

@@ -124,8 +124,9 @@ class RunsScreen(Screen[None]):
                 self.post_message(await asyncio.to_thread(self._read_newest))
             while True:
                 now, self._list_again = self._list_again, False
-                self.post_message(await asyncio.to_thread(self._read_runs, now))
-                if not self._list_again:
+                message = await asyncio.to_thread(self._read_runs, now)
+                if not self._list_again:  # else it may be older than an action of this screen
+                    self.post_message(message)
                     break
         finally:
             self._listing = False
@@ -273,6 +274,10 @@ class RunsScreen(Screen[None]):
         except MinidiffError as error:
             self.notify(str(error), severity="error")
         else:
+            # The next key may arrive before the list is read again, or before the Train screen is shown.
+            self.query_one(RunTable).set_status(run.path, Status.STARTING)
+            self._show_highlighted()
+            self._list_now()
             self.post_message(RunChosen(run.name))
 
     def action_request(self, name: RequestName) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from typing import ClassVar, Self
@@ -84,6 +85,11 @@ class RunTable(DataTable[Text]):
         self.marked = {path: None for path in self.marked if path in paths}
         if self._positions.keys() != paths:
             self.reset_order()
+        self._arrange()
+
+    def set_status(self, path: str, status: Status) -> None:
+        """Change the status of the run at `path`, until the next update."""
+        self._all = [dataclasses.replace(run, status=status) if run.path == path else run for run in self._all]
         self._arrange()
 
     def set_filter(self, text: str) -> None:
