@@ -144,7 +144,7 @@ ACTIONS = (
     Action("runs.sample", "s", "sample", "Sample", SAMPLE_RUN),
     Action("runs.mark", "space,m", "mark", "Mark", "Mark the run; the curves of marked runs share one plot"),
     Action("runs.filter", "slash", "filter", "Filter", "Show only runs that match some words", key_display="/"),
-    Action("runs.sort", "o", "sort", "Sort", "Sort by time, name, status or loss", footer=False),
+    Action("runs.sort", "o", "sort", "Sort", "Sort by start time, last update, name, status or loss", footer=False),
     Action("runs.fork", "f", "fork", "Fork", "Open the form for a new run, filled in with this run's options"),
     Action("runs.rename", "e", "rename", "Rename", "Rename the run", footer=False),
     Action("runs.copy", "c", "copy('path')", "Copy path", "Copy the path of the run to the clipboard", footer=False),

@@ -25,7 +25,16 @@ from core.text import sanitize
 from tui.actions import bindings
 from tui.io.run_list import list_newest_runs, list_runs
 from tui.io.run_watcher import HistoryReader, RunWatcher, start_trainer
-from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
+from tui.messages import (
+    EventsAppended,
+    ForkChosen,
+    HistoriesRead,
+    ModelChosen,
+    RunChosen,
+    RunsListed,
+    RunVanished,
+    StatusChanged,
+)
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.header import Header
@@ -63,7 +72,7 @@ class RunsScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
     HELP = (
-        "Runs in this root directory, most recently updated first. Press enter to open a run, m to mark it for "
+        "Runs in this root directory, the newest first. Press enter to open a run, m to mark it for "
         "comparison; marked runs share one plot.\n"
         "Interrupted means that the trainer exited unexpectedly. Press r to resume from the last checkpoint."
     )
@@ -76,6 +85,7 @@ class RunsScreen(Screen[None]):
         self._bindings_for: tuple[str, Status, bool] | None = None  # path, status and sampleable, as of the footer
         self._history = RunHistory()
         self._histories = HistoryReader()  # of the marked runs
+        self._is_read = False  # whether the log of the run in the details has been read
         self._stale = False  # whether the history is newer than the details
         self._reading_marked = False  # whether a thread is reading the marked runs
         self._listing = False  # whether a thread is listing the runs
@@ -196,8 +206,9 @@ class RunsScreen(Screen[None]):
         if path != self._watched:
             self._watched = path
             self._history = RunHistory()
+            self._is_read = False
             if not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).set_history(self._history)
+                self.query_one(RunDetails).set_history(self._history, is_read=False)
             if path is not None:
                 self._follow(path)
 
@@ -211,9 +222,19 @@ class RunsScreen(Screen[None]):
             if message.reset:
                 self._history = RunHistory()
             self._history.extend(message.events)
-            if not message.live and not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).set_history(self._history)
             self._stale = message.live
+            if not message.live:
+                self._show_history()
+
+    def on_status_changed(self, message: StatusChanged) -> None:
+        """The log has been read, even if it is empty."""
+        if message.path == self._watched and not self._is_read:
+            self._show_history()
+
+    def _show_history(self) -> None:
+        self._is_read = True
+        if not self.query_one(RunTable).marked:
+            self.query_one(RunDetails).set_history(self._history)
 
     def on_run_vanished(self, message: RunVanished) -> None:
         if message.path == self._watched:
@@ -321,7 +342,7 @@ class RunsScreen(Screen[None]):
         if table.marked:
             self._read_marked()
         else:
-            self.query_one(RunDetails).set_history(self._history)
+            self.query_one(RunDetails).set_history(self._history, is_read=self._is_read)
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -342,7 +363,8 @@ class RunsScreen(Screen[None]):
         self.query_one(RunTable).focus()
 
     def action_sort(self) -> None:
-        self.notify(f"sorted by {self.query_one(RunTable).cycle_order()}", timeout=2)
+        order = self.query_one(RunTable).cycle_order()
+        self.notify(f"sorted by {order}{' time' if order == 'start' else ''}", timeout=2)
 
     def action_fork(self) -> None:
         run = self.query_one(RunTable).highlighted

@@ -62,10 +62,11 @@ class RunDetails(Vertical):
             self._run, self._options = run, _options(Path(run.path))
         update_text(self.query_one("#about", Static), _about(run, self._options))
 
-    def set_history(self, history: RunHistory) -> None:
-        """Show the curves and the newest samples."""
+    def set_history(self, history: RunHistory, *, is_read: bool = True) -> None:
+        """Show the curves and the newest samples, or nothing before the log is read."""
         is_pipeline = self._run is not None and self._run.status is Status.PIPELINE
         reason = "no log: not trained by minidiff" if is_pipeline else "no steps logged yet"
+        reason = reason if is_read else ""
         self.query_one(CurvePanel).plot.set_history(history, reason)
         grid = self.query_one(ImageGrid)
         if history.previews:
