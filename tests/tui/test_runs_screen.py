@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from core.runs.status import Status, run_status
 from tui.io.run_watcher import LaunchedTrainer
 from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
+from tui.widgets.config_diff import ConfigDiff
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.image_grid import ImageGrid
@@ -160,6 +162,38 @@ async def test_the_plot_stays_empty_until_the_log_is_read(root: Path):
             await until(pilot, lambda: app.runs._is_read)
         assert seen == {""}
         assert plot._empty_message() == "no steps logged yet"
+
+
+async def test_marked_runs_show_the_options_in_which_they_differ(tmp_path: Path):
+    changes = {"a": {}, "b": {"learning_rate": 0.0003}, "c": {"channels": [64, 64], "limit": 500}}
+    for number, (name, options) in enumerate(changes.items()):
+        write_run(tmp_path, name, training(1.1, began=1e9 - number), **options)
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "a")
+        await pilot.press("m")
+        diff = app.runs.query_one(ConfigDiff)
+        assert not diff.display
+        await pilot.press("m", "m")
+        await pilot.pause()
+        assert [line.split("  ") for line in map(compact, diff.render().plain.splitlines())] == [
+            ["option", "a", "b", "c"],
+            ["channels", "32-64-64", "32-64-64", "64-64"],
+            ["learning rate", "0.001", "0.0003", "0.001"],
+            ["limit", "not set", "not set", "500"],
+        ]
+        assert diff.size.height == 4
+        await pilot.press("m")  # unmarks the last one
+        await pilot.pause()
+        assert [compact(line) for line in diff.render().plain.splitlines()] == [
+            "option  a  b",
+            "learning rate  0.001  0.0003",
+        ]
+
+
+def compact(line: str) -> str:
+    """`line` with two spaces between columns."""
+    return re.sub("  +", "  ", line).strip()
 
 
 async def test_details_show_the_error_of_a_failed_run_and_the_host_of_a_remote_one(root: Path):

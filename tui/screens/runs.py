@@ -60,7 +60,11 @@ class RunsScreen(Screen[None]):
         RunTable { max-height: 40vh; }
         #empty { height: 1fr; content-align: center middle; text-align: center; color: $foreground 70%; padding: 0 2; }
         RunDetails { height: 1fr; border-top: solid $border-blurred; }
-        &.-low { RunDetails #about { max-height: 2; } RunDetails #pictures ImageGrid { width: 22; margin-left: 1; } }
+        &.-low RunDetails {
+            #about { max-height: 2; }
+            ConfigDiff { max-height: 5; }
+            #pictures ImageGrid { width: 22; margin-left: 1; }
+        }
         &.-beside #both { layout: horizontal; }
         &.-beside #table { height: 1fr; width: 3fr; }
         &.-beside RunTable { height: 1fr; max-height: 100%; }
@@ -73,7 +77,7 @@ class RunsScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
     HELP = (
         "Runs in this root directory, the newest first. Press enter to open a run, m to mark it for "
-        "comparison; marked runs share one plot.\n"
+        "comparison; marked runs share one plot, and the options in which they differ are listed.\n"
         "Interrupted means that the trainer exited unexpectedly. Press r to resume from the last checkpoint."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
@@ -196,8 +200,9 @@ class RunsScreen(Screen[None]):
         self._show_highlighted()
 
     def _show_highlighted(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        self.query_one(RunDetails).set_run(run)
+        run, details = self.query_one(RunTable).highlighted, self.query_one(RunDetails)
+        details.set_run(run)
+        details.set_marked(list(self.query_one(RunTable).marked))
         state = None if run is None else (run.path, run.status, run.sampleable)
         if state != self._bindings_for:
             self._bindings_for = state
@@ -339,6 +344,7 @@ class RunsScreen(Screen[None]):
     def action_mark(self) -> None:
         table = self.query_one(RunTable)
         table.toggle_mark()
+        self.query_one(RunDetails).set_marked(list(table.marked))
         if table.marked:
             self._read_marked()
         else:
