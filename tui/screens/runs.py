@@ -62,7 +62,6 @@ class RunsScreen(Screen[None]):
         RunDetails { height: 1fr; border-top: solid $border-blurred; }
         &.-low RunDetails {
             #about { max-height: 2; }
-            ConfigDiff { max-height: 5; }
             #pictures ImageGrid { width: 22; margin-left: 1; }
         }
         &.-beside #both { layout: horizontal; }

@@ -35,7 +35,7 @@ class RunDetails(Vertical):
     RunDetails {
         padding: 0 1;
         #about { height: auto; max-height: 8; }
-        ConfigDiff { max-height: 10; display: none; }
+        ConfigDiff { max-height: 25vh; display: none; }
         &.-marked #about { display: none; }
         &.-marked ConfigDiff { display: block; }
         #pictures { height: 1fr; }
