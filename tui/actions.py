@@ -49,7 +49,7 @@ ACTIONS = (
     Action("app.drawing", "b", "drawing", "Drawing", "Switch how images are drawn", footer=False),
     Action("app.theme", "ctrl+t", "change_theme", "Theme", "Change the theme", footer=False),
     Action("app.help", "question_mark", "help", "Help", "Show the keys of this screen", key_display="?"),
-    Action("app.quit", "q,ctrl+q", "quit", "Quit", "Quit; training continues"),
+    Action("app.quit", "q,ctrl+q", "quit", "Quit", "Quit; trainers keep running"),
     Action("play.toggle", "space", "play", "Play/pause"),
     Action("play.back", "left", "step(-1)", "Step back", key_display="←", group=STEP),
     Action("play.forward", "right", "step(1)", "Step forward", key_display="→", group=STEP),
