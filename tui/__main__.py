@@ -143,7 +143,7 @@ def _version() -> str:
 
 
 def _print_next_steps(app: MinidiffApp) -> list[str]:
-    """Lines to print after the app exits: the active run, if any, and the commands that return to it."""
+    """Lines to print after the app exits: the active run and the commands that return to it; none without one."""
     from core.errors import MinidiffError
     from core.runs.directory import EVENTS
     from core.runs.history import current_epoch
@@ -176,7 +176,9 @@ def _print_next_steps(app: MinidiffApp) -> list[str]:
             state, then = f"its trainer is on {run.host}", ""
         case _:
             state, then = "training continues in the background", f"Stop it: {command('stop')}"
-    return [f"{run.name} is {run.status}, {progress}; {state} ({run.path})", f"{watch}   {then}".rstrip()]
+    count = len(alive) - 1
+    others = [f"{count} other {'run is' if count == 1 else 'runs are'} active"] if count else []
+    return [f"{run.name} is {run.status}, {progress}; {state} ({run.path})", f"{watch}   {then}".rstrip(), *others]
 
 
 if __name__ == "__main__":

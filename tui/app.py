@@ -310,7 +310,7 @@ class MinidiffApp(App[None]):
         yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
         yield SystemCommand("Drawing", "Switch between half blocks, quadrants, shades and ASCII", self.action_drawing)
         yield SystemCommand("Screenshot", "Save this screen as SVG in the current folder", self._save_screenshot)
-        yield SystemCommand("Quit", "Quit; training continues", self.action_quit)
+        yield SystemCommand("Quit", "Quit; trainers keep running", self.action_quit)
 
     def _save_screenshot(self) -> None:
         self.set_timer(0.1, self._write_screenshot)  # after the palette has closed

@@ -56,6 +56,7 @@ class RunDescription:
     parameters: int | None = None  # None: unknown, because the shape of the images is
     seconds: float | None = None  # estimate of the whole run, without preparing the data; None: not measured
     memory: int | None = None  # estimate of the peak, in bytes, per process; None: not measured
+    pending: str = ""  # what is being computed meanwhile, such as "measuring time"; "" in the last description
 
     @property
     def lines(self) -> list[list[str]]:
@@ -74,8 +75,10 @@ class RunDescription:
             yield _joined(data.name, brief, data.pending)
 
     def _network(self) -> Iterator[str]:
+        pending = f"{self.pending}…" if self.pending else ""
         if self.parameters is None and self.data.info is not None:
-            yield self.model  # not counted yet
+            yield _joined(self.model, pending)
+            yield pending or self.model
             return
         if self.parameters is None:
             yield _joined(self.model, "parameters, time and memory are unknown until the images are decoded")
@@ -86,11 +89,21 @@ class RunDescription:
         time = "" if self.seconds is None else rough_duration(self.seconds)
         about = f"about {time}" if time else ""
         memory = "" if self.memory is None else memory_size(self.memory)
-        yield _joined(self.model, parameters, about and f"{about} on {self.device}", memory and f"{memory} of memory")
-        yield _joined(parameters, about and f"{about} on {self.device}", memory)
-        yield _joined(parameters, about, memory)
-        yield _joined(parameters, time and f"~{time}", memory)
-        yield _joined(parameters, time and f"~{time}")
+        on_device = about and f"{about} on {self.device}"
+        yield _joined(self.model, parameters, on_device, memory and f"{memory} of memory", pending)
+        yield _joined(parameters, on_device, memory, pending)
+        yield _joined(parameters, about, memory, pending)
+        yield _joined(parameters, time and f"~{time}", memory, pending)
+        yield _joined(f"{_brief(self.parameters)} parameters", time and f"~{time}", memory, pending)
+        yield _joined(f"{_brief(self.parameters)} parameters", pending or memory)
+
+
+def _brief(count: int) -> str:
+    """A count with three digits: 950, 309k, 35.7M."""
+    for unit, length in (("M", 1_000_000), ("k", 1_000)):
+        if count >= length:
+            return f"{count / length:.{1 if count < 100 * length and unit == 'M' else 0}f}{unit}"
+    return str(count)
 
 
 def _joined(*parts: str) -> str:

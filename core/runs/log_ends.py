@@ -14,6 +14,7 @@ from core.runs.events import (
     LIFECYCLE,
     DatasetLoaded,
     Epoch,
+    Evaluated,
     Event,
     Finished,
     Progress,
@@ -29,7 +30,7 @@ MAX_HEAD_BYTES = 1_048_576  # until the dataset is found: a slow download logs m
 _KIND = re.compile(rb'\{"event": ?"(\w+)"')  # the start of every line that a trainer writes
 _DATASET = re.compile(rb'"event": ?"dataset"')
 # Kinds of which only the time is used.
-_TIME_ONLY = {"download", "preparing", "preview", "evaluated", "checkpoint", "warning"}
+_TIME_ONLY = {"download", "preparing", "preview", "checkpoint", "warning"}
 
 
 @dataclass(slots=True)
@@ -38,11 +39,13 @@ class LogEnds:
 
     length: int = 0  # of the log, in bytes
     problem: str | None = None  # why the log cannot be read; None if it can be, or does not exist yet
+    first: Event | None = None
     last: Event | None = None
     lifecycle: Event | None = None  # the last event that changed the run's status
     started: Started | Resumed | None = None
     dataset: DatasetLoaded | None = None
     epoch: Epoch | None = None
+    evaluated: Evaluated | None = None  # if it is in the last `TAIL_BYTES`
     window: Progress | None = None
 
     @property
@@ -68,6 +71,7 @@ def read_log_ends(path: Path) -> LogEnds:
     except OSError as error:
         ends.problem = f"{path.name}: {error.strerror}"
         return ends
+    ends.first = from_line((head or tail).partition(b"\n")[0].decode("utf-8", errors="replace"))
     reader = _BackwardReader(ends)
     reader.read(tail)
     in_tail = ends.lifecycle
@@ -141,6 +145,9 @@ class _BackwardReader:
             case Epoch() if ends.epoch is None and event.step <= self._max_step:
                 ends.epoch = event
                 self._done.add("epoch")
+            case Evaluated() if ends.evaluated is None and event.step <= self._max_step:
+                ends.evaluated = event
+                self._done.add("evaluated")
             case Progress() if ends.window is None and event.step <= self._max_step:
                 ends.window = event
                 self._done.add("progress")

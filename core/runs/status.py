@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shlex
@@ -68,6 +69,12 @@ class RunSummary:
     total_steps: int | None
     loss: float | None  # average of the last epoch, or of the last window during the first epoch
     validation_loss: float | None
+    frechet: float | None  # distance of the last evaluation during training
+    model: str | None
+    parameters: int | None
+    learning_rate: float | None  # peak
+    seconds: float | None  # of training; estimated unless the run is finished
+    created: float | None  # time of the first event, in seconds since the epoch
     updated: float | None  # time of the last event, in seconds since the epoch
     host: str | None
     device: str | None  # of the last trainer; of several processes all, separated by ", "
@@ -163,6 +170,12 @@ def summarize(path: Path) -> RunSummary:
         total_steps=epochs * data.steps_per_epoch if data and epochs is not None else None,
         loss=log.epoch.loss if log.epoch else log.window.loss if log.window else None,
         validation_loss=log.epoch.validation_loss if log.epoch else None,
+        frechet=log.evaluated.frechet if log.evaluated else None,
+        model=_text(options.get("model")),
+        parameters=started.parameters if started else None,
+        learning_rate=_number(options.get("learning_rate")),
+        seconds=_training_seconds(log),
+        created=log.first.time if log.first else _modified(path / CONFIG),
         updated=log.last.time if log.last else None,
         host=lock_holder(path).get("host"),
         device=(started.devices or started.device) if started else None,
@@ -177,16 +190,16 @@ def _summarize_pipeline(path: Path) -> RunSummary:
         step = read_pipeline(path).step
     except MinidiffError as problem:
         error = str(problem)
-    try:
-        updated = os.lstat(path / INDEX).st_mtime
-    except OSError:
-        updated = None
-    unknown = dict.fromkeys(("preset", "dataset", "epoch", "epochs", "total_steps", "loss", "validation_loss"))
+    updated = _modified(path / INDEX)
+    names = {field.name for field in dataclasses.fields(RunSummary)}
+    known = {"name", "path", "status", "step", "created", "updated", "host", "device", "error", "sampleable"}
+    unknown = dict.fromkeys(names - known)
     return RunSummary(
         name=path.name,
         path=str(path),
         status=Status.PIPELINE,
         step=step,
+        created=updated,
         updated=updated,
         host=None,
         device=None,
@@ -194,6 +207,29 @@ def _summarize_pipeline(path: Path) -> RunSummary:
         sampleable=error is None,
         **unknown,
     )
+
+
+def _training_seconds(log: LogEnds) -> float | None:
+    """Seconds of training: exact if finished, until the last event if never resumed, else estimated."""
+    match log.lifecycle, log.started, log.last:
+        case Finished(seconds=seconds), _, _:
+            return seconds
+        case _, Started(time=began), Event(time=ended) if ended >= began:
+            return ended - began
+    if log.epoch and log.dataset:
+        return log.epoch.seconds * log.step / log.dataset.steps_per_epoch
+    return None
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= MAX_COUNT else None
 
 
 def _text(value: object) -> str | None:

@@ -48,13 +48,14 @@ def describe_run(config: TrainConfig) -> Iterator[RunDescription]:
     device = pick_device(config.device)
     data = describe_dataset(config)
     description = RunDescription(data=data, model=config.model, device=device.type)
-    yield description
     if data.info is None or is_custom(config.model):  # such a network is only imported to train it
+        yield description
         return
+    yield replace(description, pending="building the network")
     config = _complete(config, data.info, device)
     net = build_meta_model(config.model, **config.model_options)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    description = replace(description, parameters=parameters)
+    description = replace(description, parameters=parameters, pending="estimating memory and time")
     yield description
     with TorchSettings(config) as settings:
         for description in _measured(description, config, device):  # noqa: B020 - ends with the last one
@@ -85,14 +86,17 @@ def _measured(description: RunDescription, config: TrainConfig, device: torch.de
         mapped = is_path(config.dataset) and device.type == "cpu"  # the images stay in their file
         resident = 0 if mapped else (data.train + data.test) * math.prod(config.info.shape)
         description = replace(description, memory=memory + resident - _leftover(trainer))
+    description = replace(description, pending="measuring time")
     yield description
     measurement = WithResult(_step_seconds(trainer, batch))
     for _ in measurement:
         yield description
+    seconds = None
     if measurement.result is not None:
         steps = config.epochs * -(-data.train // config.batch_size)
         validated = VALIDATION * config.epochs * data.test / batch
-        yield replace(description, seconds=measurement.result * (steps + validated))
+        seconds = measurement.result * (steps + validated)
+    yield replace(description, seconds=seconds, pending="")
 
 
 def _leftover(trainer: Trainer) -> int:

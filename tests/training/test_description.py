@@ -19,7 +19,12 @@ Maker = Callable[..., TrainConfig]
 
 def test_a_run_is_described_in_steps_and_writes_nothing(tiny: Maker, tmp_path: Path) -> None:
     config = tiny(root=tmp_path / "runs", dataset="sprites")
-    first, *_, last = describe_run(config)
+    first, *others, last = describe_run(config)
+    pending = dict.fromkeys(description.pending for description in (first, *others, last))
+    assert list(pending) == ["building the network", "estimating memory and time", "measuring time", ""]
+    assert all(
+        description.pending in version for description in (first, *others, last) for version in description.lines[1][:2]
+    )
     assert (first.data.train, first.parameters, first.seconds) == (64, None, None)
     net = build_model(config.model, **config.model_options)
     assert last.parameters == sum(parameter.numel() for parameter in net.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -377,8 +378,11 @@ async def test_the_form_describes_the_run_and_why_it_cannot_start(tmp_path: Path
 async def test_the_description_fits_beside_the_button(tmp_path: Path, size: tuple[int, int]) -> None:
     app = TrainApp(tmp_path)
     async with app.run_test(size=size) as pilot:
-        form_of(app).describe(DESCRIPTION)
+        form_of(app).describe(replace(DESCRIPTION, seconds=None, pending="measuring time"))
         await pilot.press("tab")
+        await pilot.pause()
+        assert "measuring time…" in described(app)
+        form_of(app).describe(DESCRIPTION)
         await pilot.pause()
         lines = described(app).splitlines()
         assert lines[0].startswith("mnist · 28x28 grey")

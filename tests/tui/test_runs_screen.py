@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,14 +22,18 @@ from waiting import until
 
 import tui.io.run_list
 import tui.io.run_watcher
-from core.runs.directory import find_run
-from core.runs.events import Epoch, Failed, Paused, Stopped
+from core.runs.directory import EVENTS, find_run
+from core.runs.events import LIFECYCLE, Epoch, Evaluated, Failed, Paused, Resumed, Stopped
+from core.runs.history import RunHistory
+from core.runs.status import Status, run_status
 from tui.io.run_watcher import LaunchedTrainer
 from tui.messages import ModelChosen, RunChosen, RunsListed
 from tui.screens.runs import FIRST_RUNS, RunsScreen
+from tui.widgets.config_diff import ConfigDiff
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.image_grid import ImageGrid
+from tui.widgets.run_columns import COLUMNS, REQUIRED
 from tui.widgets.run_table import RunTable
 
 
@@ -60,6 +67,15 @@ class RunsApp(App[None]):
         cells = [[str(cell) for cell in self.table.get_row_at(row)] for row in range(self.table.row_count)]
         return {row[0]: row[1:] for row in cells}
 
+    def cell(self, name: str, column: str) -> str:
+        """Text of one cell."""
+        row = list(self.rows()).index(name)
+        return str(self.table.get_row_at(row)[self.columns().index(column)])
+
+    def columns(self) -> list[str]:
+        """Titles of the shown columns."""
+        return [str(column.label) for column in self.table.ordered_columns]
+
     def about(self) -> str:
         return str(self.runs.query_one("#about", Static).render())
 
@@ -92,6 +108,10 @@ def root(tmp_path: Path):
         yield tmp_path
 
 
+def evaluated(frechet: float) -> Evaluated:
+    return Evaluated(epoch=2, step=938, n=2_000, frechet=frechet, agreement=0.9, seconds=3.0)
+
+
 async def choose(pilot: Pilot[None], app: RunsApp, name: str) -> None:
     await until(pilot, lambda: app.table.row_count > 0)
     app.table.move_cursor(row=list(app.rows()).index(name))
@@ -105,9 +125,75 @@ async def test_every_status_is_shown(root: Path):
         status = {name: cells[0].removeprefix("● ") for name, cells in app.rows().items()}
         expected = {name: name for name in status} | {"elsewhere": "on bigbox"}
         assert status == expected
-        assert app.rows()["finished"][1:4] == ["quick", "mnist", "30/30"]
-        assert app.rows()["running"][4].startswith(".0")
-        assert app.rows()["finished"][6].endswith("ago")
+        assert [app.cell("finished", column) for column in ("model", "data", "epoch", "params", "lr", "time")] == [
+            "basic_unet", "mnist", "30/30", "309k", "0.001", "16 min",
+        ]  # fmt: skip
+        assert app.cell("running", "loss").startswith(".0")
+        assert app.cell("finished", "when").endswith("ago")
+
+
+async def test_columns_are_shown_in_the_order_of_importance_and_never_cut(root: Path):
+    write_run(root, "measured", [*training(2, total=2), evaluated(13.4)])
+    app = RunsApp(root)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await until(pilot, lambda: app.table.row_count == 9)
+        shown: set[str] = set()
+        for width in (60, 80, 100, 120, 140, 200, 300):
+            await pilot.resize_terminal(width, 30)
+            await pilot.pause()
+            assert set(REQUIRED) <= set(app.columns())
+            assert app.table.virtual_size.width <= app.table.container_size.width
+            if width != 200:  # where the details are beside the table
+                assert shown <= set(app.columns())
+                shown = set(app.columns())
+        assert shown == set(COLUMNS)
+        assert app.cell("measured", "distance") == "13.4"
+
+
+async def test_the_plot_stays_empty_until_the_log_is_read(root: Path):
+    app = RunsApp(root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.table.row_count == 8)
+        plot = app.runs.query_one(CurvePlot)
+        seen = set()
+        for name in ("finished", "starting"):
+            await choose(pilot, app, name)
+            seen.add(plot._empty_message())
+            await until(pilot, lambda: app.runs._is_read)
+        assert seen == {""}
+        assert plot._empty_message() == "no steps logged yet"
+
+
+async def test_marked_runs_show_the_options_in_which_they_differ(tmp_path: Path):
+    changes = {"a": {}, "b": {"learning_rate": 0.0003}, "c": {"channels": [64, 64], "limit": 500}}
+    for number, (name, options) in enumerate(changes.items()):
+        write_run(tmp_path, name, training(1.1, began=1e9 - number), **options)
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "a")
+        await pilot.press("m")
+        diff = app.runs.query_one(ConfigDiff)
+        assert not diff.display
+        await pilot.press("m", "m")
+        await pilot.pause()
+        assert [line.split("  ") for line in map(compact, diff.render().plain.splitlines())] == [
+            ["option", "a", "b", "c"],
+            ["channels", "32-64-64", "32-64-64", "64-64"],
+            ["learning rate", "0.001", "0.0003", "0.001"],
+            ["limit", "not set", "not set", "500"],
+        ]
+        assert diff.size.height == 4
+        await pilot.press("m")  # unmarks the last one
+        await pilot.pause()
+        assert [compact(line) for line in diff.render().plain.splitlines()] == [
+            "option  a  b",
+            "learning rate  0.001  0.0003",
+        ]
+
+
+def compact(line: str) -> str:
+    """`line` with two spaces between columns."""
+    return re.sub("  +", "  ", line).strip()
 
 
 async def test_details_show_the_error_of_a_failed_run_and_the_host_of_a_remote_one(root: Path):
@@ -161,6 +247,27 @@ async def test_p_and_x_send_requests_to_the_trainer(root: Path):
         assert requests.index('"continue"') < requests.index('"stop"')
 
 
+async def test_stop_is_obeyed_if_it_is_requested_right_after_resume(finished_run: Path, tmp_path: Path):
+    path = tmp_path / "a"
+    shutil.copytree(finished_run, path)
+    (path / "config.toml").write_text((path / "config.toml").read_text().replace("epochs = 2", "epochs = 100_000"))
+    append(path, Stopped(step=4, reason="on request"))
+    app = RunsApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose(pilot, app, "a")
+        await pilot.press("r", "x")
+        assert '"stop"' in (path / "control.jsonl").read_text()
+        async with asyncio.timeout(180):  # a real process, which has to load torch
+            while run_status(path).alive:
+                await pilot.pause(0.05)
+    assert run_status(path) is Status.STOPPED
+    resumed, stopped = [event for event in RunHistory.of(path / EVENTS).notes if isinstance(event, LIFECYCLE)][-2:]
+    assert isinstance(resumed, Resumed)
+    assert isinstance(stopped, Stopped)
+    assert resumed.time <= (path / "state.safetensors").stat().st_mtime <= stopped.time  # saved once more
+    assert stopped.step == resumed.step == 4
+
+
 async def test_delete_requires_confirmation(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -197,7 +304,7 @@ async def test_the_table_updates_and_keeps_its_cursor(root: Path):
         append(root / "running", window(1700, 0.5, time.time() + 5))
         await until(pilot, lambda: "newest" in app.rows())
         assert app.table.highlighted.name == "finished"
-        assert next(iter(app.rows())) == "running"
+        assert next(iter(app.rows())) == "starting"  # the last one to be created
 
 
 async def test_rows_keep_their_order_while_several_runs_log(root: Path):
@@ -215,10 +322,8 @@ async def test_rows_keep_their_order_while_several_runs_log(root: Path):
                 await until(pilot, lambda name=name, before=before: app.rows()[name] != before)
                 assert list(app.rows()) == order
             assert app.table.highlighted.name == "other"
-            app.table.order = "name"
-            await pilot.press("o")  # the next order: by status
-            await pilot.press("o", "o")
-            assert app.table.order == "recent"
+            await pilot.press("o")
+            assert app.table.order == "last update"
             assert next(iter(app.rows())) == "other"  # which logged last
 
 

@@ -25,7 +25,16 @@ from core.text import sanitize
 from tui.actions import bindings
 from tui.io.run_list import list_newest_runs, list_runs
 from tui.io.run_watcher import HistoryReader, RunWatcher, start_trainer
-from tui.messages import EventsAppended, ForkChosen, HistoriesRead, ModelChosen, RunChosen, RunsListed, RunVanished
+from tui.messages import (
+    EventsAppended,
+    ForkChosen,
+    HistoriesRead,
+    ModelChosen,
+    RunChosen,
+    RunsListed,
+    RunVanished,
+    StatusChanged,
+)
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.header import Header
@@ -51,7 +60,10 @@ class RunsScreen(Screen[None]):
         RunTable { max-height: 40vh; }
         #empty { height: 1fr; content-align: center middle; text-align: center; color: $foreground 70%; padding: 0 2; }
         RunDetails { height: 1fr; border-top: solid $border-blurred; }
-        &.-low { RunDetails #about { max-height: 2; } RunDetails #pictures ImageGrid { width: 22; margin-left: 1; } }
+        &.-low RunDetails {
+            #about { max-height: 2; }
+            #pictures ImageGrid { width: 22; margin-left: 1; }
+        }
         &.-beside #both { layout: horizontal; }
         &.-beside #table { height: 1fr; width: 3fr; }
         &.-beside RunTable { height: 1fr; max-height: 100%; }
@@ -63,8 +75,8 @@ class RunsScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
     HELP = (
-        "Runs in this root directory, most recently updated first. Press enter to open a run, m to mark it for "
-        "comparison; marked runs share one plot.\n"
+        "Runs in this root directory, the newest first. Press enter to open a run, m to mark it for "
+        "comparison; marked runs share one plot, and the options in which they differ are listed.\n"
         "Interrupted means that the trainer exited unexpectedly. Press r to resume from the last checkpoint."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
@@ -76,6 +88,7 @@ class RunsScreen(Screen[None]):
         self._bindings_for: tuple[str, Status, bool] | None = None  # path, status and sampleable, as of the footer
         self._history = RunHistory()
         self._histories = HistoryReader()  # of the marked runs
+        self._is_read = False  # whether the log of the run in the details has been read
         self._stale = False  # whether the history is newer than the details
         self._reading_marked = False  # whether a thread is reading the marked runs
         self._listing = False  # whether a thread is listing the runs
@@ -124,8 +137,9 @@ class RunsScreen(Screen[None]):
                 self.post_message(await asyncio.to_thread(self._read_newest))
             while True:
                 now, self._list_again = self._list_again, False
-                self.post_message(await asyncio.to_thread(self._read_runs, now))
-                if not self._list_again:
+                message = await asyncio.to_thread(self._read_runs, now)
+                if not self._list_again:  # else it may be older than an action of this screen
+                    self.post_message(message)
                     break
         finally:
             self._listing = False
@@ -185,8 +199,9 @@ class RunsScreen(Screen[None]):
         self._show_highlighted()
 
     def _show_highlighted(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        self.query_one(RunDetails).set_run(run)
+        run, details = self.query_one(RunTable).highlighted, self.query_one(RunDetails)
+        details.set_run(run)
+        details.set_marked(list(self.query_one(RunTable).marked))
         state = None if run is None else (run.path, run.status, run.sampleable)
         if state != self._bindings_for:
             self._bindings_for = state
@@ -195,8 +210,9 @@ class RunsScreen(Screen[None]):
         if path != self._watched:
             self._watched = path
             self._history = RunHistory()
+            self._is_read = False
             if not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).set_history(self._history)
+                self.query_one(RunDetails).set_history(self._history, is_read=False)
             if path is not None:
                 self._follow(path)
 
@@ -210,9 +226,19 @@ class RunsScreen(Screen[None]):
             if message.reset:
                 self._history = RunHistory()
             self._history.extend(message.events)
-            if not message.live and not self.query_one(RunTable).marked:
-                self.query_one(RunDetails).set_history(self._history)
             self._stale = message.live
+            if not message.live:
+                self._show_history()
+
+    def on_status_changed(self, message: StatusChanged) -> None:
+        """The log has been read, even if it is empty."""
+        if message.path == self._watched and not self._is_read:
+            self._show_history()
+
+    def _show_history(self) -> None:
+        self._is_read = True
+        if not self.query_one(RunTable).marked:
+            self.query_one(RunDetails).set_history(self._history)
 
     def on_run_vanished(self, message: RunVanished) -> None:
         if message.path == self._watched:
@@ -273,6 +299,10 @@ class RunsScreen(Screen[None]):
         except MinidiffError as error:
             self.notify(str(error), severity="error")
         else:
+            # The next key may arrive before the list is read again, or before the Train screen is shown.
+            self.query_one(RunTable).set_status(run.path, Status.STARTING)
+            self._show_highlighted()
+            self._list_now()
             self.post_message(RunChosen(run.name))
 
     def action_request(self, name: RequestName) -> None:
@@ -313,10 +343,11 @@ class RunsScreen(Screen[None]):
     def action_mark(self) -> None:
         table = self.query_one(RunTable)
         table.toggle_mark()
+        self.query_one(RunDetails).set_marked(list(table.marked))
         if table.marked:
             self._read_marked()
         else:
-            self.query_one(RunDetails).set_history(self._history)
+            self.query_one(RunDetails).set_history(self._history, is_read=self._is_read)
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -337,7 +368,8 @@ class RunsScreen(Screen[None]):
         self.query_one(RunTable).focus()
 
     def action_sort(self) -> None:
-        self.notify(f"sorted by {self.query_one(RunTable).cycle_order()}", timeout=2)
+        order = self.query_one(RunTable).cycle_order()
+        self.notify(f"sorted by {order}{' time' if order == 'start' else ''}", timeout=2)
 
     def action_fork(self) -> None:
         run = self.query_one(RunTable).highlighted

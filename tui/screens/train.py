@@ -224,7 +224,7 @@ class TrainScreen(Screen[None]):
             return
         if options != self._described:
             self._described = options
-            form.describe("Looking at the data and the network…")
+            form.describe("looking for the data…")
             await self.engine.describe(DescriptionRequest(options=options))
 
     def _is_outdated(self) -> bool:

@@ -10,12 +10,14 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from core.runs.config_diff import config_differences
 from core.runs.directory import config_options
 from core.runs.history import RunHistory
 from core.runs.pipelines import is_pipeline
 from core.runs.status import RunSummary, Status
 from core.text import sanitize
 from tui.themes import STATUS_COLORS
+from tui.widgets.config_diff import ConfigDiff
 from tui.widgets.curve_plot import CurvePanel
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_monitor import ago
@@ -33,6 +35,9 @@ class RunDetails(Vertical):
     RunDetails {
         padding: 0 1;
         #about { height: auto; max-height: 8; }
+        ConfigDiff { max-height: 25vh; display: none; }
+        &.-marked #about { display: none; }
+        &.-marked ConfigDiff { display: block; }
         #pictures { height: 1fr; }
         #pictures ImageGrid { width: 34; margin-left: 2; }
     }
@@ -46,9 +51,11 @@ class RunDetails(Vertical):
         super().__init__()
         self._run: RunSummary | None = None
         self._options: list[str] = []  # of that run
+        self._marked: list[str] = []  # paths of the marked runs
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
+        yield ConfigDiff()
         with Horizontal(id="pictures"):
             yield CurvePanel()
             yield ImageGrid()
@@ -62,10 +69,23 @@ class RunDetails(Vertical):
             self._run, self._options = run, _options(Path(run.path))
         update_text(self.query_one("#about", Static), _about(run, self._options))
 
-    def set_history(self, history: RunHistory) -> None:
-        """Show the curves and the newest samples."""
+    def set_marked(self, paths: list[str]) -> None:
+        """Show the options in which these runs differ instead of the summary, if there are at least two."""
+        if paths == self._marked:
+            return
+        self._marked = paths
+        self.set_class(len(paths) > 1, "-marked")
+        if len(paths) > 1:
+            differences = config_differences(map(Path, paths))
+            values = {option: list(map(_format_value, of_runs)) for option, of_runs in differences.items()}
+            shown = {option.replace("_", " "): of_runs for option, of_runs in values.items()}
+            self.query_one(ConfigDiff).show([Path(path).name for path in paths], shown)
+
+    def set_history(self, history: RunHistory, *, is_read: bool = True) -> None:
+        """Show the curves and the newest samples, or nothing before the log is read."""
         is_pipeline = self._run is not None and self._run.status is Status.PIPELINE
         reason = "no log: not trained by minidiff" if is_pipeline else "no steps logged yet"
+        reason = reason if is_read else ""
         self.query_one(CurvePanel).plot.set_history(history, reason)
         grid = self.query_one(ImageGrid)
         if history.previews:
@@ -112,6 +132,8 @@ def _options(path: Path) -> list[str]:
 
 
 def _format_value(value: object) -> str:
+    if value is None:
+        return "not set"
     try:
         return sanitize("-".join(map(str, value)) if isinstance(value, list) else str(value))
     except (ValueError, RecursionError):  # huge integers, deeply nested tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from typing import ClassVar, Self
@@ -15,12 +16,10 @@ from textual.widgets import DataTable
 from core.runs.status import RunSummary, Status
 from tui.actions import bindings
 from tui.themes import STATUS_COLORS, theme_style
-from tui.widgets.curves import tick_label
-from tui.widgets.run_monitor import ago
+from tui.widgets.run_columns import COLUMNS, fitting_columns
 
-ORDERS = ("recent", "name", "status", "loss")
-WIDE = 100  # screen width from which all columns are shown
-NARROW = 80  # screen width below which only the most important are shown
+ORDERS = ("start", "last update", "name", "status", "loss")
+WIDE = 100  # screen width from which texts are not shortened
 MARK = "◆ "
 
 
@@ -59,7 +58,9 @@ class RunTable(DataTable[Text]):
         self._positions: dict[str, int] = {}  # by path; empty if rows are to be sorted
         self._runs: dict[str, RunSummary] = {}  # those shown, by path
         self._texts: dict[str, tuple[str, ...]] = {}  # texts of their cells, by path
+        self._cached: dict[str, tuple[RunSummary, bool, list[str]]] = {}  # texts of all columns except the last
         self._widths: dict[str, int] = {}  # of the shown columns
+        self._arranged_for = (0, False)  # available width, and whether texts are not shortened
         self._theme = ""  # the theme the cells were styled with
 
     @property
@@ -77,6 +78,7 @@ class RunTable(DataTable[Text]):
         """
         same = len(runs) == len(self._all) and all(map(operator.is_, runs, self._all))
         self._all = runs
+        self._cached = {run.path: self._cached[run.path] for run in runs if run.path in self._cached}
         if same and self._positions:
             self._refresh_ages()
             return
@@ -84,6 +86,11 @@ class RunTable(DataTable[Text]):
         self.marked = {path: None for path in self.marked if path in paths}
         if self._positions.keys() != paths:
             self.reset_order()
+        self._arrange()
+
+    def set_status(self, path: str, status: Status) -> None:
+        """Change the status of the run at `path`, until the next update."""
+        self._all = [dataclasses.replace(run, status=status) if run.path == path else run for run in self._all]
         self._arrange()
 
     def set_filter(self, text: str) -> None:
@@ -116,20 +123,19 @@ class RunTable(DataTable[Text]):
     def _sorted(self) -> list[RunSummary]:
         """Return all runs by position; assigns positions if there are none."""
         if not self._positions:
-            runs = self._all if self.order == "recent" else sorted(self._all, key=lambda run: _rank(run, self.order))
+            runs = sorted(self._all, key=lambda run: _rank(run, self.order))
             self._positions = {run.path: position for position, run in enumerate(runs)}
         return sorted(self._all, key=lambda run: self._positions[run.path])
 
     def _arrange(self) -> None:
+        self._arranged_for = self._available, self.app.size.width >= WIDE
         words = self.filter.lower().split()
         runs = [run for run in self._sorted() if all(word in _search_text(run) for word in words)]
         shown = {run.path: run for run in runs}
-        columns = _columns(self.app.size.width)
-        texts = {run.path: self._text(run, columns) for run in runs}
-        widths = {
-            column: max(map(cell_len, (column, *(text[index] for text in texts.values()))))
-            for index, column in enumerate(columns)
-        }
+        rows = {run.path: self._text(run) for run in runs}
+        columns, widths = self._choose_columns(list(rows.values()))
+        indices = [index for index, column in enumerate(COLUMNS) if column in columns]
+        texts = {path: tuple(row[index] for index in indices) for path, row in rows.items()}
         if list(shown) == list(self._runs) and self._fits(widths):
             for path, text in texts.items():
                 for column, old, new in zip(columns, self._texts[path], text, strict=True):
@@ -154,20 +160,42 @@ class RunTable(DataTable[Text]):
         same_columns = widths.keys() == self._widths.keys()
         return same_columns and all(width <= self._widths[column] for column, width in widths.items())
 
-    def _text(self, run: RunSummary, columns: tuple[str, ...]) -> tuple[str, ...]:
+    def _choose_columns(self, rows: list[list[str]]) -> tuple[tuple[str, ...], dict[str, int]]:
+        """The columns that fit, and their widths."""
+        lengths = {
+            column: max((cell_len(row[index]) for row in rows), default=0) for index, column in enumerate(COLUMNS)
+        }
+        widths = {column: max(length, cell_len(column)) if length else 0 for column, length in lengths.items()}
+        columns = fitting_columns(widths, self._available, 2 * self.cell_padding)
+        return columns, {column: widths[column] or cell_len(column) for column in columns}
+
+    @property
+    def _available(self) -> int:
+        """Cells of a row, without a scrollbar; estimated before the first layout."""
+        width = self.app.size.width
+        return (self.container_size.width or (width * 3 // 5 if self.screen.has_class("-beside") else width)) - 1
+
+    def _text(self, run: RunSummary) -> list[str]:
+        """The texts of all columns."""
         wide = self.app.size.width >= WIDE
+        cached = self._cached.get(run.path)
+        if cached is None or cached[0] is not run or cached[1] != wide:
+            texts = [column.text(run, wide) for name, column in COLUMNS.items() if name != "when"]
+            cached = self._cached[run.path] = run, wide, texts
+        name, *rest = cached[2]
         mark = "" if not self.marked else MARK if run.path in self.marked else " " * len(MARK)
-        name, *rest = (_text(run, column, wide=wide) for column in columns)
-        return (mark + name, *rest)
+        return [mark + name, *rest, COLUMNS["when"].text(run, wide)]
 
     def _refresh_ages(self) -> None:
         """Update the ages of the visible runs."""
+        if "when" not in self._widths:
+            return
         wide, column = self.app.size.width >= WIDE, len(self._widths) - 1
         paths = list(self._runs)
         first = max(0, self.scroll_offset.y)
         for path in paths[first : first + self.size.height]:
             text = self._texts[path]
-            age = _text(self._runs[path], "when", wide=wide)
+            age = COLUMNS["when"].text(self._runs[path], wide)
             if age != text[column] and len(age) <= self._widths["when"]:
                 self._texts[path] = (*text[:column], age)
                 self._write_cell(path, "when", self._cell(self._runs[path], "when", age))
@@ -200,13 +228,11 @@ class RunTable(DataTable[Text]):
                 return Text(text, style=theme_style(variables, STATUS_COLORS[run.status]))
             case "when":
                 return Text(text, style=theme_style(variables, "muted"))
-            case "epoch" | "loss" | "validation":
-                return Text(text, justify="right")
             case _:
-                return Text(text)
+                return Text(text, justify="right" if COLUMNS[column].is_number else "left")
 
     def on_resize(self) -> None:
-        if _columns(self.app.size.width) != tuple(self._widths):
+        if self._arranged_for != (self._available, self.app.size.width >= WIDE):
             self._arrange()
 
     def notify_style_update(self) -> None:
@@ -231,50 +257,8 @@ def _rank(run: RunSummary, order: str) -> tuple[float, str]:
             return list(Status).index(run.status), run.name
         case "loss":
             return math.inf if run.loss is None or math.isnan(run.loss) else run.loss, run.name
-        case _:
-            return 0.0, run.name
-
-
-def _columns(width: int) -> tuple[str, ...]:
-    """Return the columns shown on a screen of this width."""
-    if width >= WIDE:
-        return ("name", "status", "preset", "data", "epoch", "loss", "validation", "when")
-    if width >= NARROW:
-        return ("name", "status", "data", "epoch", "loss", "validation", "when")
-    return ("name", "status", "epoch", "loss", "when")
-
-
-def _text(run: RunSummary, column: str, *, wide: bool) -> str:
-    """Return the text of a cell, shortened on narrow screens; the details show the full text."""
-    match column:
         case "name":
-            return _truncate(run.name, 32 if wide else 16)
-        case "status":
-            status = f"on {run.host}" if run.status is Status.ELSEWHERE else str(run.status)
-            return f"● {status}"[: 30 if wide else 13]
-        case "preset":
-            return _truncate(run.preset or "", 24)
-        case "data":
-            return _truncate(run.dataset or "", 24)
-        case "epoch":
-            return f"{run.epoch or 0}/{run.epochs}" if run.epochs else ""
-        case "loss":
-            return _loss(run.loss)
-        case "validation":
-            return _loss(run.validation_loss)
-        case _:
-            return "" if run.updated is None else _when(run.updated, wide=wide)
-
-
-def _truncate(text: str, max_length: int) -> str:
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"
-
-
-def _loss(loss: float | None) -> str:
-    if loss is None:
-        return ""
-    return f"{loss:.4f}".removeprefix("0") if abs(loss) < 1000 else tick_label(loss)
-
-
-def _when(moment: float, *, wide: bool) -> str:
-    return ago(moment) if wide else ago(moment).removesuffix(" ago")
+            return 0.0, run.name
+        case _:  # newest first
+            moment = run.created if order == "start" else run.updated
+            return -(moment or 0.0), run.name
