@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
+from rich.color import Color
 from runlogs import STEPS_PER_EPOCH, dataset, started, training, window
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
 from core.runs.events import Epoch, Evaluated, Event, Resumed
 from core.runs.history import RunHistory
+from tui.terminal.cells import QUADRANTS
 from tui.widgets.curve_plot import CurvePanel, CurvePlot
 
 
@@ -35,7 +38,7 @@ def legend(app: App[None]) -> str:
 
 
 def has_curve(text: str) -> bool:
-    return any(0x2801 <= ord(character) <= 0x28FF for character in text)
+    return any(character in QUADRANTS.replace(" ", "") for character in text)
 
 
 async def test_a_resumed_run_does_not_go_back_in_time():
@@ -47,7 +50,7 @@ async def test_a_resumed_run_does_not_go_back_in_time():
         plot.set_history(history_of(events))
         for xs, _ in plot.series(60).values():
             assert xs == sorted(xs)
-        assert plot.series(60)["epoch"][0] == [1.0]
+        assert plot.series(60)["epoch"][0] == [0.5]
         assert len({x for x in plot.series(10_000)["loss"][0] if x > 1}) == 59
 
 
@@ -113,7 +116,7 @@ async def test_the_cursor_reads_values():
         assert plot.view.cursor == pytest.approx(4.0)
         await pilot.pause()
         said = legend(pilot.app)
-        assert said.startswith("epoch 4")
+        assert said.startswith("loss (log)  epoch 4")
         assert f"epoch {history.epochs[3].loss:.4f}".replace(" 0.", " .") in said
         assert f"validation {history.epochs[3].validation_loss:.4f}".replace(" 0.", " .") in said
 
@@ -128,7 +131,7 @@ async def test_keys_change_unit_smoothing_and_axis():
         assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
         assert {"loss", "smoothed", "epoch", "validation"} == set(plot.series(60))
         assert "smoothed 0.9 · linear" in legend(pilot.app)
-        assert "step 0" in drawn(pilot.app)
+        assert drawn(pilot.app).splitlines()[-1].split()[-1] == "step"
         await pilot.press("M", "M")
         assert "smoothed" not in plot.series(60)
 
@@ -183,7 +186,7 @@ async def test_curves_reach_both_ends_of_the_axis_at_every_size():
             rows = drawn(pilot.app).splitlines()
             axis = next(row for row in rows if "└" in row or "┬" in row)
             left = next(at for at, sign in enumerate(rows[0]) if sign in "│┤")
-            inked = [at for row in rows for at, sign in enumerate(row) if has_curve(sign) or sign == "•"]
+            inked = [at for row in rows for at, sign in enumerate(row) if has_curve(sign) or sign == "●"]
             assert left < min(inked) <= left + 3
             assert max(inked) == len(axis.rstrip()) - 1 == columns - 1
 
@@ -199,3 +202,64 @@ async def test_losses_of_zero_or_less_are_not_called_nan_on_a_logarithmic_axis()
         plot.action_log()
         await pilot.pause()
         assert has_curve(drawn(pilot.app))
+
+
+@pytest.mark.parametrize("cursor", [None, 2.3])
+async def test_the_legend_drops_whole_entries_and_keeps_validation(cursor: float | None):
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        history = history_of(training(4))
+        plot.set_history(history)
+        plot.view = replace(plot.view, cursor=cursor)
+        whole = plot.legend(200).plain
+        position = [] if cursor is None else ["epoch 2.3", "2.3"]
+        entries = {*whole.split("  "), *position, "loss"}
+        assert {"loss (log)", *position[:1]} < set(whole.split("  "))
+        for width in range(24, 101):
+            shown = plot.legend(width).plain
+            assert len(shown) <= width
+            assert set(shown.split("  ")) <= entries
+            assert width < 44 or "validation ." in shown
+            assert width < 44 or "smoothed ." in shown
+        await pilot.resize_terminal(44, 16)
+        await pilot.pause()
+        assert len(legend(pilot.app)) <= 44
+
+
+async def test_axes_have_titles():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.set_history(history_of(training(4)))
+        plot.focus()
+        await pilot.pause()
+        for title in ("loss (log)", "images/s", "learning rate"):
+            assert title in legend(pilot.app)
+            assert "epoch" in drawn(pilot.app).splitlines()[-1]
+            await pilot.press("v")
+            await pilot.pause()
+
+
+async def test_a_note_is_shown_above_losses_only():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        runs = {"first": history_of(training(3)), "second": history_of(training(5))}
+        plot.set_histories(runs, "losses do not compare")
+        await pilot.pause()
+        note = pilot.app.query_one("#note", Static)
+        assert (note.display, str(note.render())) == (True, "losses do not compare")
+        plot.action_quantity()
+        await pilot.pause()
+        assert not note.display
+
+
+async def test_the_band_is_dimmer_than_its_theme_colour_and_has_no_holes_under_lines():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        plot.set_history(history_of(training(4)))
+        await pilot.pause()
+        band = Color.from_rgb(*plot._band_color)
+        crossed = 0
+        for y in range(plot.size.height):
+            segments = [segment for segment in plot.render_line(y) if segment.style is not None]
+            crossed += sum(len(s.text) for s in segments if s.style.bgcolor == band and s.style.color != band)
+        assert crossed > 20

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from runlogs import window
+from runlogs import STEPS_PER_EPOCH, training, window
 
 from core.runs.history import RunHistory
 from tui.widgets.curves import (
@@ -17,6 +17,7 @@ from tui.widgets.curves import (
     View,
     build_curves,
     downsample,
+    envelope,
     loss_ticks,
     round_ticks,
     tick_label,
@@ -38,9 +39,35 @@ def test_thinning_keeps_minimum_and_maximum_of_every_column():
         assert (min(kept), max(kept)) == (min(inside), max(inside))
 
 
-def test_an_envelope_is_drawn_from_minimum_to_maximum():
-    curve = Curve("", "", [0.0, 1.0], [5.0, 6.0], lows=[4.0, 5.0], highs=[7.0, 8.0])
-    assert downsample(curve, (0.0, 1.0), 40) == ([0.0, 0.0, 1.0, 1.0], [4.0, 7.0, 5.0, 8.0])
+def test_an_envelope_spans_the_neighbours_minimum_and_maximum():
+    xs = [float(x) for x in range(8)]
+    lows, highs = [4.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0], [6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 9.0]
+    curve = Curve("", "", xs, [5.5] * 8, lows=lows, highs=highs)
+    assert envelope(curve, (0.0, 7.0), 40) == (xs, [4.0] * 3 + [5.0] * 5, [6.0] * 5 + [9.0] * 3)
+
+
+def test_a_thinned_envelope_has_one_point_per_column_and_keeps_the_extremes():
+    rng = random.Random(2)
+    ys = [rng.random() for _ in range(10_000)]
+    curve = Curve("", "", [float(x) for x in range(10_000)], ys, lows=ys, highs=[y + 1 for y in ys])
+    xs, lows, highs = envelope(curve, ALL, 50)
+    assert len(xs) <= 52
+    assert (min(lows), max(highs)) == (min(ys), max(ys) + 1)
+
+
+def test_a_marked_curve_keeps_its_last_value_until_the_next_point():
+    curve = Curve("", "", [1.0, 2.0, 3.0], [0.5, 0.4, math.nan], marked=True)
+    assert [curve.at(x) for x in (0.9, 1.0 - 1e-12, 1.9, 2.0, 3.5)] == [None, 0.5, 0.5, 0.4, 0.4]
+    assert Curve("", "", [1.0, 2.0], [0.5, 0.4]).at(1.6) == 0.4
+
+
+def test_the_mean_of_an_epoch_lies_at_its_middle_and_validation_at_its_end():
+    history = RunHistory()
+    history.extend(training(3))
+    for view, unit in ((View(), 1), (View(by_step=True), STEPS_PER_EPOCH)):
+        curves = {curve.name: curve for curve in build_curves(history, view)}
+        assert curves["epoch"].xs == pytest.approx([0.5 * unit, 1.5 * unit, 2.5 * unit])
+        assert curves["validation"].xs == pytest.approx([1.0 * unit, 2.0 * unit, 3.0 * unit])
 
 
 def test_short_series_are_drawn_as_they_are():

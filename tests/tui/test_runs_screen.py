@@ -34,6 +34,7 @@ from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.dialogs import ConfirmDialog
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_columns import COLUMNS, REQUIRED
+from tui.widgets.run_details import comparison_note
 from tui.widgets.run_table import RunTable
 
 
@@ -391,6 +392,14 @@ async def test_details_show_the_curves_and_digits_of_the_highlighted_run(root: P
         assert "batch size 128" in app.about()
         await choose(pilot, app, "starting")
         await until(pilot, lambda: plot.series(60)["epoch"][0] == [])
+
+
+def test_runs_whose_losses_do_not_compare_are_named_by_the_options_that_differ(tmp_path: Path):
+    old = write_run(tmp_path, "old", path="mix", prediction="clean")
+    same = write_run(tmp_path, "same", path="mix", prediction="clean", weighting="prediction", objective="diffusion")
+    flow = write_run(tmp_path, "flow", path="flow", prediction="velocity")
+    assert comparison_note([old, same]) == ""
+    assert comparison_note([old, same, flow]) == "losses do not compare: different path, prediction"
 
 
 async def test_a_trainer_that_never_took_its_run_is_shown_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -54,16 +54,13 @@ class SmallPlot(PlotextPlot):
         ticks = round_ticks(0.0, high, max(2, height // 3))
         across = [0.0, 0.5, 1.0] if width < 40 else [0.0, 0.25, 0.5, 0.75, 1.0]
         variables = self.app.theme_variables
-        lines = [
-            Line(xs, ys, theme_color(variables, color).rgb, dots=len(xs) == 1)
-            for color, xs, ys in self._curves.values()
-            if xs
-        ]
+        lines = [Line(xs, ys, theme_color(variables, color).rgb) for color, xs, ys in self._curves.values() if xs]
         axes = Axes(
             (0.0, 1.0),
             (0.0, high),
             {at: f"{at:g}" for at in across},
             {tick: tick_label(tick) if tick else "0" for tick in ticks},
+            "noise level t",
             self._cursor,
         )
         return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb)

@@ -1,36 +1,28 @@
-"""Rasterizes curves into cells for plotext (braille or quarter cells) and converts its output to Text."""
+"""Rasterizes curves into quarter cells: continuous lines, and bands between two curves behind them."""
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from rich.style import Style
-from rich.text import Span, Text
-
 from tui.terminal.cells import QUADRANTS
 
-DOTS_PER_COLUMN = 2
-# Bits of the dots in the left and right column of a cell, from the bottom up.
-BRAILLE_DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
-QUARTER_DOTS = ((2, 8), (1, 4))  # the bits of tui.terminal.cells.QUADRANTS
-SGR, RESET = re.compile(r"(\x1b\[[0-9;]*m)"), "\x1b[0m"  # sequences that set and reset colours
+DOTS_PER_COLUMN = DOTS_PER_LINE = 2
+MASK = (1 << DOTS_PER_LINE) - 1
+RULE = "│"
 RGB = tuple[int, int, int]
 
 
-def _characters(dots: tuple[tuple[int, ...], tuple[int, ...]], alphabet: Sequence[str]) -> list[list[str]]:
-    """Return the characters by the dot patterns of the left and right column, bit 0 at the bottom."""
-    left, right = (
-        [sum(dot for i, dot in enumerate(side) if bits >> i & 1) for bits in range(1 << len(side))] for side in dots
-    )
-    return [[alphabet[a + b] for b in right] for a in left]
+def _characters(left: int) -> list[str]:
+    """Return the characters by the bits of the right column, given those of the left one; bit 0 is at the bottom."""
+    bottom_left, top_left, bottom_right, top_right = 2, 8, 1, 4  # the bits of `QUADRANTS`
+    code = bottom_left * (left & 1) + top_left * (left >> 1)
+    return [QUADRANTS[code + bottom_right * (right & 1) + top_right * (right >> 1)] for right in range(4)]
 
 
-BRAILLE = _characters(BRAILLE_DOTS, [chr(0x2800 + number) for number in range(256)])
-QUARTERS = _characters(QUARTER_DOTS, QUADRANTS)
+# By the bits of the left and right column of a cell, bit 0 at the bottom.
+QUARTERS = [_characters(left) for left in range(4)]
 
 
 class StyledCell(NamedTuple):
@@ -40,6 +32,15 @@ class StyledCell(NamedTuple):
     line: int  # from the bottom
     text: str
     color: RGB
+    background: RGB | None = None  # None: the plot's background
+
+
+class _Dots(NamedTuple):
+    """The dots of a cell: the bits of its left and right column, from the bottom up."""
+
+    left: int
+    right: int
+    color: RGB
 
 
 class Raster:
@@ -48,37 +49,65 @@ class Raster:
     def __init__(self, columns: int, lines: int, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
         self._columns, self._lines = columns, lines
         self._x_range, self._y_range = x_range, y_range
-        self._cells: dict[tuple[int, int], StyledCell] = {}
+        self._bands: dict[tuple[int, int], _Dots] = {}
+        self._curves: dict[tuple[int, int], _Dots] = {}
+        self._signs: dict[tuple[int, int], tuple[str, RGB]] = {}
 
-    def position(self, cell: StyledCell) -> tuple[float, float]:
-        """Return the x and y value at the centre of a cell."""
+    def draw(self, xs: Sequence[float], ys: Sequence[float], color: RGB) -> None:
+        """Draw a line through points of ascending x, over earlier lines."""
+        self._curves.update(self._split(self._dots(xs, ys), color))
+
+    def fill(self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], color: RGB) -> None:
+        """Fill the range between two curves, behind all lines."""
+        below, above = self._dots(xs, lows), self._dots(xs, highs)
+        filled = [_between(low | high) for low, high in zip(below, above, strict=True)]
+        self._bands.update(self._split(filled, color))
+
+    def mark(self, xs: Sequence[float], ys: Sequence[float], sign: str, color: RGB) -> None:
+        """Draw `sign` at each point, in front of all lines."""
         (left, right), (low, high) = self._x_range, self._y_range
-        x = left + (right - left) * cell.column / max(1, self._columns - 1)
-        return x, low + (high - low) * cell.line / max(1, self._lines - 1)
+        for x, y in zip(xs, ys, strict=True):
+            if left <= x <= right and low <= y <= high:
+                line = round((y - low) / (high - low) * (self._lines - 1))
+                self._signs[self._column(x), line] = sign, color
 
-    def draw(self, xs: Sequence[float], ys: Sequence[float], color: RGB, *, coarse: bool = False) -> None:
-        """Draw a line through points of ascending x; `coarse` uses quarter cells, which fill a range."""
-        characters = QUARTERS if coarse else BRAILLE
-        dots_per_line = 2 if coarse else 4
-        dots = self._dots(xs, ys, self._lines * dots_per_line)
-        mask = (1 << dots_per_line) - 1
-        for column in range(self._columns):
-            left, right = dots[DOTS_PER_COLUMN * column : DOTS_PER_COLUMN * (column + 1)]
-            both, line = left | right, 0
-            while both:
-                if both & mask:
-                    text = characters[left & mask][right & mask]
-                    self._cells[column, line] = StyledCell(column, line, text, color)
-                both, left, right = both >> dots_per_line, left >> dots_per_line, right >> dots_per_line
-                line += 1
+    def rule(self, x: float, color: RGB) -> None:
+        """Draw a vertical line at `x`, behind lines and signs that are already drawn."""
+        column = self._column(x)
+        for line in range(self._lines):
+            if (column, line) not in self._curves:
+                self._signs.setdefault((column, line), (RULE, color))
 
     def cells(self) -> Iterator[StyledCell]:
-        """Yield all cells that are not empty."""
-        yield from self._cells.values()
+        """Yield all cells that are not empty. Behind lines and signs, a band is the background colour."""
+        for place in self._bands.keys() | self._curves.keys() | self._signs.keys():
+            band = self._bands.get(place)
+            curve = self._curves.get(place)
+            background = band.color if band and (band.left.bit_count() + band.right.bit_count()) >= 2 else None
+            if place in self._signs:
+                yield StyledCell(*place, *self._signs[place], background)
+            elif curve:
+                yield StyledCell(*place, QUARTERS[curve.left][curve.right], curve.color, background)
+            elif band:
+                yield StyledCell(*place, QUARTERS[band.left][band.right], band.color)
 
-    def _dots(self, xs: Sequence[float], ys: Sequence[float], height: int) -> list[int]:
+    def _column(self, x: float) -> int:
+        left, right = self._x_range
+        return round((x - left) / (right - left) * (self._columns - 1))
+
+    def _split(self, dots: Sequence[int], color: RGB) -> Iterator[tuple[tuple[int, int], _Dots]]:
+        """Yield the cells with dots by column and line."""
+        for column in range(self._columns):
+            left, right = dots[DOTS_PER_COLUMN * column : DOTS_PER_COLUMN * (column + 1)]
+            line = 0
+            while left or right:
+                if (left | right) & MASK:
+                    yield (column, line), _Dots(left & MASK, right & MASK, color)
+                left, right, line = left >> DOTS_PER_LINE, right >> DOTS_PER_LINE, line + 1
+
+    def _dots(self, xs: Sequence[float], ys: Sequence[float]) -> list[int]:
         """Return the dots of each column as an integer, bit 0 at the bottom."""
-        width = self._columns * DOTS_PER_COLUMN
+        width, height = self._columns * DOTS_PER_COLUMN, self._lines * DOTS_PER_LINE
         dots = [0] * width
         (left, right), (bottom, top) = self._x_range, self._y_range
         scale_x, scale_y = (width - 1) / (right - left), (height - 1) / (top - bottom)
@@ -109,21 +138,6 @@ def _span(start: int, end: int, height: int) -> int:
     return ((1 << (top - low + 1)) - 1) << low if top >= low else 0
 
 
-def ansi_to_text(drawn: str) -> Text:
-    """Convert plotext's output with escape sequences to Text; each distinct style is parsed once."""
-    text, spans, style, at = [], [], "", 0
-    for number, part in enumerate(SGR.split(drawn)):
-        if number % 2:
-            style = "" if part == RESET else style + part
-        elif part:
-            text.append(part)
-            if style:
-                spans.append(Span(at, at + len(part), _style(style)))
-            at += len(part)
-    return Text("".join(text).rstrip("\n"), spans=spans)
-
-
-@functools.lru_cache(1 << 10)
-def _style(sequences: str) -> str | Style:
-    """Return the style that the escape sequences set."""
-    return Text.from_ansi(f"{sequences}x").spans[0].style
+def _between(bits: int) -> int:
+    """Return the bits from the lowest to the highest that is set."""
+    return (1 << bits.bit_length()) - (bits & -bits) if bits else 0

@@ -21,13 +21,14 @@ from textual_plotext import PlotextPlot
 from core.runs.history import RunHistory
 from tui.actions import bindings
 from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, draw_plot
+from tui.widgets.axes import MARK, Axes, Band, Line, draw_plot
 from tui.widgets.curves import (
     Curve,
     SeriesCache,
     View,
     build_curves,
     downsample,
+    envelope,
     loss_ticks,
     overlay_curves,
     round_ticks,
@@ -35,6 +36,7 @@ from tui.widgets.curves import (
     tick_label,
 )
 
+MISSING = "–"  # the value of a curve that has none yet
 MARGIN = 10  # columns for the y labels and the axis
 STEP = 0.01  # fraction of the span per cursor step
 # One colour per run, from the 256-colour table; distinct on dark and light backgrounds.
@@ -66,18 +68,20 @@ class CurvePlot(PlotextPlot, can_focus=True):
         self.view = View()
         self._histories: Mapping[str, RunHistory] = {}
         self._series: dict[str, SeriesCache] = {}  # by run
-        self._placeholder = ""
+        self._placeholder = self._note = ""
         self._curves: list[Curve] | None = None  # None: to be rebuilt
         self.render_seconds = 0.0
 
     def set_history(self, history: RunHistory, placeholder: str = "") -> None:
         """Plot one run; show `placeholder` while it has no points."""
         self._histories, self._placeholder = {"": history}, placeholder
+        self._note = ""
         self._rebuild(self.view)
 
-    def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
-        """Plot several runs by name, one curve each."""
+    def set_histories(self, histories: Mapping[str, RunHistory], note: str = "") -> None:
+        """Plot several runs by name, one curve each; `note` says what to mind when comparing their losses."""
         self._histories, self._placeholder = dict(histories), "no such curve in these runs"
+        self._note = note
         self._rebuild(self.view)
 
     @property
@@ -90,6 +94,11 @@ class CurvePlot(PlotextPlot, can_focus=True):
             else:
                 self._curves = overlay_curves(self._histories, self.view, RUN_COLORS, self._series)
         return self._curves
+
+    @property
+    def note(self) -> str:
+        """What to mind when comparing the curves; empty for nothing."""
+        return self._note if self.view.quantity == "loss" else ""
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -191,16 +200,24 @@ class CurvePlot(PlotextPlot, can_focus=True):
 
     def _render_plot(self) -> RenderResult:
         width, height = self.size
-        drawn = self.series(max(1, width - MARGIN))
+        columns, span = max(1, width - MARGIN), self.view.span or self.extent
+        drawn = self.series(columns)
+        bands = [
+            Band(*envelope(curve, span, columns, log=self._is_log), self._band_color)
+            for curve in self.curves
+            if curve.lows is not None
+        ]
         heights = [y for _, ys in drawn.values() for y in ys]
+        heights += [y for band in bands for ys in (band.lows, band.highs) for y in ys]
         if not heights or width < MARGIN + 6 or height < 4:
             message = Text(self._empty_message(), justify="center")
             return Align.center(message, vertical="middle", height=height)
         lines = [
-            Line(*drawn[curve.name], self.color(curve.color), dots=curve.dots, coarse=curve.lows is not None)
-            for curve in self.curves
+            Line(*drawn[curve.name], self.color(curve.color), marked=curve.marked)
+            for curve in reversed(self.curves)  # the first on top
+            if curve.lows is None or not self.view.smoothing
         ]
-        return draw_plot(self, lines, self._axes(heights), self.color("plot-axes"))
+        return draw_plot(self, lines, self._axes(heights), self.color("plot-axes"), bands)
 
     def _empty_message(self) -> str:
         """The reason why no curve is visible."""
@@ -233,8 +250,9 @@ class CurvePlot(PlotextPlot, can_focus=True):
         return Axes(
             (left, right),
             (low, high),
-            dict(zip(x_ticks, [f"{'step' if self._in_steps else 'epoch'} {names[0]}", *names[1:]], strict=True)),
+            dict(zip(x_ticks, names, strict=True)),
             dict(zip(positions, map(tick_label, ticks), strict=True)),
+            "step" if self._in_steps else "epoch",
             self.view.cursor,
         )
 
@@ -242,20 +260,68 @@ class CurvePlot(PlotextPlot, can_focus=True):
         """RGB value of a theme variable."""
         return theme_color(self.app.theme_variables, name).rgb
 
-    def legend(self) -> Text:
-        """The legend line: curve names in their colours, with the values at the cursor or the newest ones."""
-        line = Text(no_wrap=True, overflow="ellipsis")
-        if self.view.cursor is not None:
-            unit = "step" if self._in_steps else "epoch"
-            line.append(f"{unit} {self.view.cursor:,.4g}  ", style="bold")
-        for curve in self.curves:
-            value = curve.at(self.view.cursor)
-            style = "rgb({},{},{})".format(*self.color(curve.color))
-            line.append(f"{'•' if curve.dots else '━'} {curve.name}", style=style)
-            line.append("  " if value is None else f" {_value(value)}  ")
-        line.append(self._view_flags())
-        line.rstrip()
+    @property
+    def _band_color(self) -> tuple[int, int, int]:
+        """A shade between background and `plot-window`; the terminal's own background has none."""
+        window, background = theme_color(self.app.theme_variables, "plot-window"), self.background_colors[1]
+        return window.rgb if background.ansi is not None else background.blend(window, 0.5).rgb
+
+    @property
+    def title(self) -> str:
+        """The quantity of the y axis."""
+        return f"{self.view.quantity} (log)" if self._is_log else self.view.quantity
+
+    def legend(self, width: int) -> Text:
+        """The legend line: title, then curve names in their colours, with the values at the cursor or the newest ones.
+
+        Entries that do not fit into `width` columns are left out whole: the loss of single steps, then the mean of the
+        epochs, the changed settings, the title, the cursor's unit, and the last curves.
+        """
+        cursor = self.view.cursor
+        unit = "step" if self._in_steps else "epoch"
+        position = [] if cursor is None else [Text(f"{unit} {cursor:,.4g}", style="bold")]
+        entries = {curve.name: self._legend_entry(curve) for curve in self.curves}
+        title = [Text(self.title, style="bold")] if self.title not in entries else []  # else a curve's name is enough
+        flags = [Text(view)] if (view := self._view_flags()) else []
+        hidden = [name for name in ("loss", "epoch") if name in entries and len(self._histories) == 1]
+        hidden = [name for name in hidden if len(entries) > 1]
+        dropped = 0
+        while True:
+            more = [Text(f"+{dropped}")] if dropped and len(self._histories) > 1 else []
+            line = Text("  ").join([*title, *position, *entries.values(), *more, *flags])
+            if line.cell_len <= width:
+                break
+            if hidden:
+                del entries[hidden.pop(0)]
+            elif flags:
+                flags.pop()
+            elif title and title[0].plain != self.view.quantity:
+                title = [Text(self.view.quantity, style="bold")]
+            elif title:
+                title = []
+            elif position and position[0].plain.startswith(unit):
+                position = [Text(position[0].plain.removeprefix(f"{unit} "), style="bold")]
+            elif len(entries) > 1:
+                entries.popitem()
+                dropped += 1
+            else:
+                break
+        line.no_wrap, line.overflow = True, "ellipsis"
         return line
+
+    def _legend_entry(self, curve: Curve) -> Text:
+        """Sign, name and value of a curve; at the cursor, a marked one has the last value up to it."""
+        is_band = curve.lows is not None and self.view.smoothing > 0
+        color = self.color("plot-axes" if is_band else curve.color)
+        value = curve.at(self.view.cursor)
+        entry = Text()
+        if is_band:
+            entry.append("█", style="rgb({},{},{})".format(*self._band_color))
+            entry.append(f" {curve.name}", style="rgb({},{},{})".format(*color))
+        else:
+            entry.append(f"{MARK if curve.marked else '━'} {curve.name}", style="rgb({},{},{})".format(*color))
+        entry.append(f" {MISSING if value is None else _value(value)}")
+        return entry
 
     def _view_flags(self) -> str:
         """View settings that differ from the defaults."""
@@ -270,14 +336,19 @@ class CurvePlot(PlotextPlot, can_focus=True):
 
 
 class CurvePanel(Vertical):
-    """A `CurvePlot` with its legend above."""
+    """A `CurvePlot` with its legend above, and a note if there is one."""
 
     DEFAULT_CSS = """
-    CurvePanel { width: 1fr; height: 1fr; & #legend { height: 1; width: 1fr; text-wrap: nowrap; } }
+    CurvePanel {
+        width: 1fr; height: 1fr;
+        & #legend, & #note { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+        & #note { color: $text-warning; display: none; }
+    }
     """
 
     def compose(self) -> ComposeResult:
         yield Static(id="legend")
+        yield Static(id="note", markup=False)
         yield CurvePlot()
 
     @property
@@ -295,9 +366,15 @@ class CurvePanel(Vertical):
         message.stop()
         self._update_legend()
 
+    def on_resize(self) -> None:
+        self._update_legend()
+
     def _update_legend(self) -> None:
-        has_points = any(curve.xs for curve in self.plot.curves)
-        self.query_one("#legend", Static).update(self.plot.legend() if has_points else "", layout=False)
+        plot, note = self.plot, self.query_one("#note", Static)
+        has_points = any(curve.xs for curve in plot.curves)
+        self.query_one("#legend", Static).update(plot.legend(self.size.width) if has_points else "", layout=False)
+        note.update(plot.note, layout=False)
+        note.display = bool(plot.note)
 
 
 def _value(value: float) -> str:

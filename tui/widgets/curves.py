@@ -16,6 +16,8 @@ QUANTITIES = ("loss", "images/s", "learning rate", "distance")
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of past values in an exponential moving average
 ZOOM = 2.0  # factor per zoom step
 PAN = 0.25  # fraction of the span per pan step
+TOLERANCE = 1e-6  # of x, for a cursor at a point
+REACH = 2  # neighbours on either side whose minimum and maximum a band spans
 MAX_UNMERGED = 2_000  # windows in a span that are drawn without merging
 
 
@@ -27,16 +29,21 @@ class Curve:
     color: str  # a theme variable
     xs: Sequence[float]
     ys: Sequence[float]
-    dots: bool = False  # drawn as separate points, not as a line
+    marked: bool = False  # each point has a mark, and its value holds until the next
     lows: Sequence[float] | None = None  # with `highs`: minimum and maximum of the values that each y summarizes
     highs: Sequence[float] | None = None
 
     def at(self, x: float | None) -> float | None:
-        """Return the finite y nearest to `x`, or the newest y if `x` is None; None without points."""
+        """Return the finite y nearest to `x`, or of a marked curve the last one up to `x`; None if there is none.
+
+        Without `x`, returns the newest y.
+        """
         if x is None:
             return self.ys[-1] if self.ys else None
-        points = ((abs(point - x), y) for point, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y))
-        return min(points, default=(0.0, None))[1]
+        points = [(point, y) for point, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y)]
+        if self.marked:
+            points = [point for point in points if point[0] <= x + TOLERANCE]
+        return min(points, key=lambda point: round(abs(point[0] - x) / TOLERANCE), default=(0.0, None))[1]
 
 
 @dataclass(frozen=True)
@@ -174,21 +181,18 @@ def build_curves(history: RunHistory, view: View, series: SeriesCache | None = N
         case "loss":
             losses = [window.loss for window in windows]
             lows, highs = [window.loss_min for window in windows], [window.loss_max for window in windows]
-            epochs = [event.step / unit for event in history.epochs]
+            ends = [event.step / unit for event in history.epochs]
+            # The mean of an epoch is drawn at its middle.
+            middles = [event.step * (1 - 0.5 / max(1, event.epoch)) / unit for event in history.epochs]
             curves = [Curve("loss", "plot-window", xs, losses, lows=lows, highs=highs)]
             if view.smoothing:
                 smooth = series.smoothed(history, "loss", view.smoothing, members)
                 curves.append(Curve("smoothed", "plot-smoothed", xs, smooth))
-            curves.append(Curve("epoch", "plot-average", epochs, [event.loss for event in history.epochs]))
-            curves.append(
-                Curve(
-                    "validation",
-                    "plot-validation",
-                    epochs,
-                    [event.validation_loss for event in history.epochs],
-                    dots=True,
-                )
-            )
+            else:
+                curves[0] = replace(curves[0], color="plot-smoothed")
+            validation = [event.validation_loss for event in history.epochs]
+            curves.append(Curve("epoch", "plot-average", middles, [event.loss for event in history.epochs]))
+            curves.append(Curve("validation", "plot-validation", ends, validation, marked=True))
             return curves
         case "images/s":
             rates = series.smoothed(history, "images_per_second", view.smoothing, members)
@@ -198,9 +202,8 @@ def build_curves(history: RunHistory, view: View, series: SeriesCache | None = N
         case _:
             measured = [note for note in history.notes if isinstance(note, Evaluated)]
             distances = [event.frechet for event in measured]
-            return [
-                Curve("distance", "plot-validation", [event.step / unit for event in measured], distances, dots=True)
-            ]
+            ends = [event.step / unit for event in measured]
+            return [Curve("distance", "plot-validation", ends, distances, marked=True)]
 
 
 def overlay_curves(
@@ -224,33 +227,61 @@ def downsample(
 ) -> tuple[list[float], list[float]]:
     """Return xs and ys of the curve within `span`, with at most two points per column: minimum and maximum y.
 
-    Of a curve with lows and highs, these are the lowest low and the highest high. The nearest point beyond either edge
-    is kept, so lines reach the edges. With `log`, returns base-10 logarithms of the positive values.
+    The nearest point beyond either edge is kept, so lines reach the edges. With `log`, returns base-10 logarithms of
+    the positive values.
     """
-    points = list(_points(curve, log))
+    points = _points(curve.xs, curve.ys, curve.ys, span, log)
+    if len(points) <= 2 * columns:
+        return [x for x, _, _ in points], [y for _, y, _ in points]
+    kept = []
+    for members in _columns(points, span, columns):
+        low, high = min(members, key=itemgetter(1)), max(members, key=itemgetter(2))
+        kept += sorted({low[:2], high[:2]})
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def envelope(
+    curve: Curve, span: tuple[float, float], columns: int, *, log: bool = False
+) -> tuple[list[float], list[float], list[float]]:
+    """Return xs, lows and highs of a curve that has them, within `span`, with at most one point per column.
+
+    Each is the minimum or maximum over `REACH` neighbours on either side, so that windows of few steps form a band.
+    """
+    if curve.lows is None or curve.highs is None:
+        return [], [], []
+    points = _points(curve.xs, curve.lows, curve.highs, span, log)
+    if len(points) > columns:
+        points = [
+            (members[0][0], min(map(itemgetter(1), members)), max(map(itemgetter(2), members)))
+            for members in _columns(points, span, columns)
+        ]
+    near = [points[max(0, at - REACH) : at + REACH + 1] for at in range(len(points))]
+    lows = [min(map(itemgetter(1), members)) for members in near]
+    highs = [max(map(itemgetter(2), members)) for members in near]
+    return [x for x, _, _ in points], lows, highs
+
+
+def _points(
+    xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], span: tuple[float, float], log: bool
+) -> list[tuple[float, float, float]]:
+    """Return x, low and high of the points in `span` that can be drawn, and of the nearest beyond either edge."""
+    minimum = 0.0 if log else -math.inf
+    points = [
+        point for point in zip(xs, lows, highs, strict=True) if minimum < point[1] and point[2] < math.inf
+    ]  # both comparisons are false for NaN
     first = bisect_left(points, span[0], key=itemgetter(0))
     last = bisect_right(points, span[1], key=itemgetter(0))
-    if first == last:
-        return [], []
-    points = points[max(0, first - 1) : last + 1]
-    if len(points) <= (columns if curve.lows else 2 * columns):
-        kept = [(x, y) for x, low, high in points for y in ((low,) if low == high else (low, high))]
-    else:
-        scale = columns / (span[1] - span[0]) if span[1] > span[0] else 0.0
-        kept = []
-        for _, column in groupby(points, lambda point: max(-1, min(columns, int((point[0] - span[0]) * scale)))):
-            members = list(column)
-            low, high = min(members, key=itemgetter(1)), max(members, key=itemgetter(2))
-            kept += sorted({(low[0], low[1]), (high[0], high[2])})
-    return [x for x, _ in kept], [math.log10(y) if log else y for _, y in kept]
+    points = points[max(0, first - 1) : last + 1] if first < last else []
+    return [(x, math.log10(low), math.log10(high)) for x, low, high in points] if log else points
 
 
-def _points(curve: Curve, log: bool) -> Iterator[tuple[float, float, float]]:
-    """Yield x, minimum and maximum of each point that can be drawn."""
-    minimum = 0.0 if log else -math.inf
-    for point in zip(curve.xs, curve.lows or curve.ys, curve.highs or curve.ys, strict=True):
-        if minimum < point[1] and point[2] < math.inf:  # both are false for NaN
-            yield point
+def _columns(
+    points: Sequence[tuple[float, float, float]], span: tuple[float, float], columns: int
+) -> Iterator[list[tuple[float, float, float]]]:
+    """Group points by the column that they fall into; those beyond an edge form their own groups."""
+    scale = columns / (span[1] - span[0]) if span[1] > span[0] else 0.0
+    for _, members in groupby(points, lambda point: max(-1, min(columns, int((point[0] - span[0]) * scale)))):
+        yield list(members)
 
 
 def loss_ticks(low: float, high: float, count: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -25,6 +25,8 @@ from tui.widgets.text_line import update_text
 
 # The options shown; config.toml has all of them.
 SHOWN_OPTIONS = ("preset", "model", "channels", "batch_size", "learning_rate", "seed", "limit", "device")
+# Options that define the loss, with their value in configs from before the option.
+LOSS_OPTIONS = {"objective": "diffusion", "path": "", "prediction": "", "weighting": "prediction"}
 
 
 class RunDetails(Vertical):
@@ -52,6 +54,8 @@ class RunDetails(Vertical):
         self._run: RunSummary | None = None
         self._options: list[str] = []  # of that run
         self._marked: list[str] = []  # paths of the marked runs
+        self._compared: list[str] = []  # paths of the runs in the plot, if there are several
+        self._note = ""  # on comparing them
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
@@ -98,7 +102,21 @@ class RunDetails(Vertical):
 
     def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
         """Show the curves of several runs, by path, instead; the samples stay."""
-        self.query_one(CurvePanel).plot.set_histories({Path(path).name: history for path, history in histories.items()})
+        if list(histories) != self._compared:
+            self._compared, self._note = list(histories), comparison_note(map(Path, histories))
+        named = {Path(path).name: history for path, history in histories.items()}
+        self.query_one(CurvePanel).plot.set_histories(named, self._note)
+
+
+def comparison_note(paths: Iterable[Path]) -> str:
+    """Return which options make the losses of these runs incomparable; empty if they compare."""
+    configs = [config for path in paths if (config := config_options(path)) is not None]
+    differing = [
+        name
+        for name, default in LOSS_OPTIONS.items()
+        if len({str(config.get(name, default)) for config in configs} - {""}) > 1
+    ]
+    return f"losses do not compare: different {', '.join(differing)}" if differing else ""
 
 
 def _about(run: RunSummary, options: list[str]) -> Content:
