@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,6 +17,9 @@ from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.panels import GpuPanel, MachinePanels, Panel
 from tui.widgets.process_table import ProcessTable
+
+if TYPE_CHECKING:
+    from core.system.devices import DeviceInfo
 
 MIN_PANEL = 4  # rows of a panel with its border
 MAX_PANEL = 24
@@ -40,6 +43,7 @@ class DevicesScreen(Screen[None]):
         #processes { min-height: 4; }
         DevicePanel { display: none; }  /* polls the monitor; the panels show its readings in full */
         MachinePanels, #processes { display: none; }
+        &.-narrow MachinePanels.-one-row Panel { padding: 0; }
         &.-read { MachinePanels, #processes { display: block; } #waiting { display: none; } }
     }
     """
@@ -83,13 +87,13 @@ class DevicesScreen(Screen[None]):
             panels = [GpuPanel() for _ in gpus]
             await self.query_one("#gpus").mount(*panels)
         self.add_class("-read")
-        self._arrange(panels)
+        self._arrange(dict(zip(panels, gpus, strict=True)))
         for panel, device in zip(panels, gpus, strict=True):
             panel.show(device, monitor)
         self.query_one(MachinePanels).show(cpu, monitor)
         self.query_one(ProcessTable).show(monitor)
 
-    def _arrange(self, gpus: list[GpuPanel]) -> None:
+    def _arrange(self, gpus: dict[GpuPanel, DeviceInfo]) -> None:
         """Divide the height between GPUs, machine and processes."""
         height = self.query_one("#panels").size.height
         machine = self.query_one(MachinePanels)
@@ -101,7 +105,11 @@ class DevicesScreen(Screen[None]):
         others = max(MIN_PANEL, round(0.22 * height))
         machine.set_heights(others, 0)
         processes = max(5, round(0.25 * height))
-        each = max(MIN_PANEL, min(MAX_PANEL, (height - others - processes) // len(gpus)))
+        # A device without a load, such as a MIG instance, has little to show.
+        large = [panel for panel, device in gpus.items() if device.utilization is not None] or list(gpus)
+        room = height - others - processes - MIN_PANEL * (len(gpus) - len(large))
+        each = max(MIN_PANEL, min(MAX_PANEL, room // len(large)))
         for panel in gpus:
-            panel.styles.height = each
-        self.query_one("#processes").styles.height = max(processes, height - others - each * len(gpus))
+            panel.styles.height = each if panel in large else MIN_PANEL
+        used = each * len(large) + MIN_PANEL * (len(gpus) - len(large))
+        self.query_one("#processes").styles.height = max(processes, height - others - used)

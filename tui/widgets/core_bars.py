@@ -11,7 +11,6 @@ from tui.widgets.devices import EIGHTHS
 from tui.widgets.history_graph import LEVELS, MUTED, area_rows
 
 MIN_BAR = 4  # columns of a core's bar
-MAX_ROWS = 6  # of a core with a history
 
 
 class CoreBars(Widget):
@@ -38,7 +37,7 @@ class CoreBars(Widget):
         loads = self._loads
         if not loads or width < 1 or height < 1:
             return Content("")
-        rows = min(MAX_ROWS, height // len(loads))  # of each core
+        rows = height // len(loads)  # of each core
         if rows >= 2 and len(self._histories) == len(loads):
             return self._with_histories(width, rows)
         digits = len(str(len(loads) - 1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.widget import Widget
 
 from core.text import file_size
@@ -58,25 +58,29 @@ class HistoryGraph(Widget):
         self._values: Sequence[float | None] = ()
         self._texts: tuple[str, ...] = ("",)
         self._scale = PERCENT
-        self._lines: list[Content] = []  # as drawn
+        self._lines: list[Content] = []
+        self._drawn_size = Size()  # of `_lines`
 
     def show(self, values: Sequence[float | None], texts: Sequence[str], scale: Scale = PERCENT) -> None:
-        """Draw `values`, one per `SECONDS`, oldest first; None: unknown. The longest of `texts` that fits is shown."""
+        """Draw `values`, one per `SECONDS`, oldest first; None: unknown. The first of `texts` that fits is shown."""
         self._values, self._texts, self._scale = values, tuple(texts), scale
-        old, lines = self._lines, self._draw()
-        if len(old) != len(lines):
+        old, self._lines = self._lines, self._draw()
+        if len(old) != len(self._lines):
             self.refresh()
             return
-        changed = [y for y, (before, after) in enumerate(zip(old, lines, strict=True)) if not before.is_same(after)]
+        pairs = zip(old, self._lines, strict=True)
+        changed = [y for y, (before, after) in enumerate(pairs) if not before.is_same(after)]
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render(self) -> Content:
         """Draw the graph at the current size."""
-        self._lines = self._draw()
+        if self._drawn_size != self.size:
+            self._lines = self._draw()
         return Content("\n").join(self._lines)
 
     def _draw(self) -> list[Content]:
+        self._drawn_size = self.size
         width, height = self.size
         if width < 1 or height < 1:
             return []
@@ -105,18 +109,18 @@ class HistoryGraph(Widget):
         return lines
 
     def _heading(self, width: int) -> Content:
-        for title in self._titles:
-            for text in self._texts:
+        for text in self._texts:
+            for title in self._titles:
                 if cell_len(title) + bool(title) + cell_len(text) <= width:
                     return Content.assemble((f"{title} " if title else "", MUTED), (text, "bold"))
         return Content.styled(self._texts[-1][:width], "bold")
 
     def _labels(self, rows: int) -> list[str]:
-        """Labels of the scale: the top in the first row, half of it where the lower half begins, 0 in the last."""
+        """Labels of the scale: the top in the first row, half of it in the middle, 0 in the last."""
         labels = [""] * rows
         if rows > 1:
             labels[-1] = self._scale.label(0)
-        if rows >= 4 and rows % 2 == 0:  # otherwise the middle is inside a row
+        if rows >= 4:
             labels[rows // 2] = self._scale.label(self._scale.top / 2)
         labels[0] = self._scale.label(self._scale.top)
         return labels

@@ -156,7 +156,6 @@ class MachinePanels(Container):
         & #others { layout: horizontal; height: 1fr; }
         &.-one-row { layout: horizontal; & CpuPanel { width: 1fr; } & #others { width: 3fr; } }
     }
-    .-narrow MachinePanels.-one-row Panel { padding: 0; }
     """
 
     def compose(self) -> ComposeResult:
