@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
+from textual.geometry import Region
 from textual.widget import Widget
 
 from core.text import memory_size
@@ -48,8 +49,13 @@ class ProcessTable(Widget):
     def show(self, monitor: SystemMonitor) -> None:
         """Show the latest readings."""
         rows = process_rows(monitor)
-        if rows != self._rows:
-            self._rows = rows
+        if rows == self._rows:
+            return
+        same_header = any(row.gpu for row in rows) == any(row.gpu for row in self._rows)
+        self._rows = rows
+        if same_header:
+            self.refresh(Region(0, 1, self.size.width, max(0, self.size.height - 1)))
+        else:
             self.refresh()
 
     def render(self) -> Content:
