@@ -20,6 +20,7 @@ from core.system import cuda_visibility, devices
 from core.system import gpu_processes as nvml_processes
 from core.system.devices import list_devices
 from core.system.gpu_processes import gpu_processes
+from core.system.gpu_sensors import GpuSensors, gpu_sensors
 from core.text import sanitize
 
 GB = 1 << 30
@@ -59,10 +60,11 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             return record
 
         def reader(key: str) -> Any:
-            def read(handle: dict[str, Any], *_: Any) -> Any:
+            def read(handle: dict[str, Any], *arguments: Any) -> Any:
                 if key not in handle:
                     raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-                return handle[key]
+                value = handle[key]
+                return value[arguments[0]] if isinstance(value, dict) else value
 
             return read
 
@@ -72,7 +74,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxMigDeviceCount", lambda gpu: len(gpu["instances"]))
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMigDeviceHandleByIndex", instance)
         running = ("ComputeRunningProcesses", "GraphicsRunningProcesses")
-        for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage", "MigMode", *running):
+        sensors = ("Temperature", "PowerUsage", "EnforcedPowerLimit", "ClockInfo", "PcieThroughput")
+        for key in ("Name", "UUID", "MemoryInfo", "UtilizationRates", "MigMode", *sensors, *running):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{key}", reader(key))
         # The driver is queried by a program; this one prints `order` or fails as without a driver.
         program = "raise SystemExit(1)" if order is None else f"print(*{order!r}, sep='\\n')"
@@ -151,6 +154,18 @@ def test_values_that_a_gpu_does_not_report_are_none(machine: Any) -> None:
     readings = (gpu.memory_used, gpu.memory_total, gpu.utilization, gpu.temperature, gpu.power)
     assert readings == (None,) * 5
     assert gpu.device == "cuda:0"
+
+
+def test_sensors_are_in_watts_mhz_and_bytes_per_second(machine: Any) -> None:
+    clocks = {pynvml.NVML_CLOCK_GRAPHICS: 1980, pynvml.NVML_CLOCK_MEM: 2619}
+    rates = {pynvml.NVML_PCIE_UTIL_RX_BYTES: 3, pynvml.NVML_PCIE_UTIL_TX_BYTES: 2}  # KiB per second
+    machine(card(A, EnforcedPowerLimit=700_000, ClockInfo=clocks, PcieThroughput=rates))
+    assert gpu_sensors() == {A: GpuSensors(700.0, 1980.0, 2619.0, 3072.0, 2048.0)}
+
+
+def test_sensors_that_a_mig_instance_hides_are_none(machine: Any) -> None:
+    machine(card(A, EnforcedPowerLimit=700_000, MigMode=[1, 1], instances=[card(M0)]), None)
+    assert gpu_sensors() == {M0: GpuSensors()}
 
 
 def test_a_lost_gpu_is_listed_without_a_device_and_the_others_keep_working(machine: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import sys
 import time
@@ -31,8 +32,11 @@ from core.runs.status import Status
 from core.runs.trajectory import RECORDING, Denoising, Frame, load_recording
 from core.system.devices import DeviceInfo
 from core.system.gpu_processes import GpuProcess
+from core.system.gpu_sensors import GpuSensors
+from core.system.machine_usage import MachineUsage
+from core.system.process_usage import ProcessUsage
 from tui.app import MinidiffApp
-from tui.io.system_monitor import HISTORY_LENGTH, DeviceHistory, SystemMonitor
+from tui.io.system_monitor import HISTORY_LENGTH, History, SystemMonitor, device_key, percent_of
 from tui.messages import (
     FrameSampled,
     LabReplied,
@@ -51,6 +55,7 @@ from tui.settings import Settings
 from tui.widgets.description import DescriptionView
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
+from tui.widgets.process_table import ProcessTable
 from tui.widgets.run_table import RunTable
 
 NOW = 1_800_000_000.0  # the current time, in seconds since the epoch
@@ -76,23 +81,60 @@ Pilots = Pilot[None]
 
 
 class Machine(SystemMonitor):
-    """A system monitor with fixed readings of a GPU and a MIG device."""
+    """A system monitor with fixed readings of a GPU, a MIG device and the machine."""
 
     def read(self) -> None:
-        """Report two minutes of rising and falling load; none for the MIG device."""
+        """Report the devices, and histories with rising and falling values; none for the MIG device."""
         self.devices = list(DEVICES)
         for number, device in enumerate(DEVICES):
-            loads = [20.0 + second * (number + 2) % 80 for second in range(HISTORY_LENGTH)]
-            history = self.histories.setdefault(device.uuid or "cpu", DeviceHistory())
-            history.utilization.extend(loads if device.utilization is not None else [None] * HISTORY_LENGTH)
-            history.memory.extend([100 * (device.memory_used or 0) / (device.memory_total or 1)] * HISTORY_LENGTH)
+            self._record_all(f"{device_key(device)}/memory", percent_of(device.memory_used, device.memory_total), 0)
+            self._record_all(f"{device_key(device)}/load", device.utilization, 12 + 6 * number)
+        for quantity, value, change in (
+            ("GPU-0/power", 512.0, 90),
+            ("GPU-0/temperature", 61.0, 5),
+            ("GPU-0/clock", 1_980.0, 40),
+            ("GPU-0/memory clock", 2_619.0, 0),
+            ("GPU-0/received", 1.2e9, 5e8),
+            ("GPU-0/sent", 2.3e8, 1e8),
+            ("swap", 6.0, 0),
+            ("read", 3.1e7, 2.5e7),
+            ("written", 4e6, 4e6),
+            ("received", 9e5, 7e5),
+            ("sent", 2e5, 1e5),
+        ):
+            self._record_all(quantity, value, change)
 
-    def read_processes(self, root: Path) -> None:
-        """Report the processes."""
-        self.processes = [
+    def _record_all(self, name: str, value: float | None, change: float) -> None:
+        history = self.histories[name] = History()
+        for second in range(HISTORY_LENGTH):
+            wave = math.sin(second / 9) + 0.5 * math.sin(second / 2.3) - 0.5 * math.sin(HISTORY_LENGTH / 2.3)
+            history.add(None if value is None else value + change * wave, second)
+
+    def read_machine(self, root: Path) -> None:
+        """Report the machine and its processes."""
+        self.machine = MachineUsage(
+            cores=tuple(float(37 * core % 97) for core in range(16)),
+            load_average=5.4,
+            swap_used=1 * GIB,
+            swap_total=16 * GIB,
+            disk_read=3.1e7,
+            disk_written=4e6,
+            disk="nvme0n1p2",
+            received=9e5,
+            sent=2e5,
+        )
+        self.sensors = {"GPU-0": GpuSensors(700.0, 1_980.0, 2_619.0, 1.2e9, 2.3e8)}
+        self.gpu_processes = [
             GpuProcess("GPU-0", 4711, "python -m core resume running", "student", 30 * GIB),
-            GpuProcess("GPU-0", 815, None, None, None),
+            GpuProcess("GPU-0", None, None, None, None),
         ]
+        self.processes = [
+            ProcessUsage(4711, 1, "student", 104.0, 3 * GIB, "python -m core resume running"),
+            ProcessUsage(2201, 1, "student", 61.0, GIB // 2, "minidiff-tui --root runs"),
+            ProcessUsage(811, 1, "root", 12.0, GIB // 8, "/usr/lib/systemd/systemd-journald"),
+            ProcessUsage(3104, 1, "teacher", 3.0, 2 * GIB, None),
+        ]
+        self.run_pids = {4711: "running"}
         self.runs = {"cuda:0": ["running"]}
         self.disk = 412 * GIB, 894 * GIB
 
@@ -389,8 +431,8 @@ async def rename(pilot: Pilots) -> None:
 
 @scene("devices")
 async def devices(pilot: Pilots) -> None:
-    disk = pilot.app.screen.query_one("#disk", Static)
-    await until(pilot, lambda: "free of" in str(disk.render()), "the devices and the disk are shown")
+    table = pilot.app.screen.query_one(ProcessTable)
+    await until(pilot, lambda: "4711" in table.render().plain, "the devices and the processes are shown")
 
 
 @scene("lab")

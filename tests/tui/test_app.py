@@ -14,13 +14,10 @@ from pathlib import Path
 
 import pytest
 from repository import REPOSITORY
-from textual.app import App
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from waiting import PATIENCE, until
 
 from tui.app import MinidiffApp
-from tui.io.system_monitor import DeviceHistory, SystemMonitor
-from tui.screens.devices import DeviceCard, _process
 from tui.screens.help import HelpScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.too_small import TooSmallScreen
@@ -73,32 +70,6 @@ async def test_the_device_line_shows_na_for_unknown_values(tmp_path: Path) -> No
         DevicePanel.monitor.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
         assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
         assert "0%" not in panel.render().plain
-
-
-@pytest.mark.parametrize(("width", "where"), [(60, ".about-load"), (120, ".values")])
-async def test_a_gpu_card_names_the_run_that_uses_it(width: int, where: str) -> None:
-    from core.system.devices import DeviceInfo
-
-    gpu = DeviceInfo(
-        name="NVIDIA H200", device="cuda:0", kind="cuda", uuid="GPU-1", memory_used=2 * 2**30, memory_total=140 * 2**30,
-        utilization=22.0, temperature=42.0, power=137.0,
-    )  # fmt: skip
-    meter = SystemMonitor(devices=[gpu], histories={"GPU-1": DeviceHistory()}, runs={"cuda:0": ["night"]})
-    app = App[None]()
-    async with app.run_test(size=(width, 30)) as pilot:
-        card = DeviceCard()
-        await app.screen.mount(card)
-        await pilot.pause()
-        card.show(gpu, meter)
-        assert "in use by night" in str(card.query_one(where, Static).render())
-        assert "2.0/140.0 GiB  42 °C  137 W" in str(card.query_one(".values", Static).render())
-
-
-def test_a_process_outside_the_container_is_shown_without_an_id() -> None:
-    from core.system.gpu_processes import GpuProcess
-
-    line = _process(GpuProcess("GPU-1", None, None, None, 3 * 2**30), 80).plain
-    assert line.split(maxsplit=4) == ["N/A", "N/A", "3.0", "GiB", "a process outside this container"]
 
 
 async def test_a_terminal_that_is_too_small_shows_the_required_size_until_it_is_enlarged(

@@ -22,7 +22,7 @@ WORDS = {
     "1": (("default-mnist", "steps", "noise", "step "), ("space", "Quit", "Help")),
     "3": (("older", "finished", "loss", "epoch 0"), ("Watch", "Quit", "Help")),
     "2": (("older", "● finished", "smoothed"), ("Sample", "Quit", "Help")),
-    "4": (("CPU", "GiB", "memory", "DISK"), ("Quit", "Help")),
+    "4": (("CPU", "Memory", "Disk", "Network", "Processes", "PID"), ("Quit", "Help")),
     "5": (("Convolution", "kernel", "stride", "sum ", "step "), ("space", "Quit", "Help")),
 }
 CORNERS = {"╭": ("╮", "╰"), "┌": ("┐", "└")}

@@ -392,5 +392,5 @@ async def test_a_run_with_several_processes_shows_and_uses_all_their_devices(
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: f" · {description} · 309,057 parameters" in text_of(app, "#title"))
             meter = SystemMonitor()
-            meter.read_processes(tmp_path)
+            meter.read_machine(tmp_path)
     assert meter.runs == {device: ["together"] for device in devices.split(", ")}

@@ -62,7 +62,7 @@ class DevicePanel(Widget):
         try:
             await asyncio.to_thread(self.monitor.read)
             if self._root is not None:
-                await asyncio.to_thread(self.monitor.read_processes, self._root)
+                await asyncio.to_thread(self.monitor.read_machine, self._root)
         finally:
             self._reading = False
         self.refresh(layout=len(self.monitor.devices) != old_count)
