@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 _BLOCKS = "▀▄█"
 _QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
+# Terminals that draw sextants (U+1FB00 to U+1FB3B) themselves, instead of a font that may not have them.
+_SEXTANT_TERMS = re.compile(r"(foot|alacritty|wezterm|contour|(xterm-)?(ghostty|kitty))(-.*)?")
+_SEXTANT_PROGRAMS = ("WezTerm", "ghostty", "iTerm.app")  # TERM_PROGRAM
+_SEXTANT_VTE = 6200  # VTE_VERSION
 # From their documentation and terminfo entries; needed without COLORTERM, as over SSH.
 _TRUECOLOR = re.compile(r"(foot|alacritty|wezterm|(xterm-)?ghostty|xterm-kitty)(-.*)?|.*-direct\d*")
 _CONSOLE = "cp437"  # the characters in the Linux console's default font; other fonts have hardly more
@@ -64,11 +68,22 @@ def drawable(term: str, encoding: str) -> str | None:
 
 
 def drawing(term: str, encoding: str) -> str:
-    """How to draw images: "auto", "half" if the font has no quarter blocks, or "ascii"."""
+    """How to draw images below full size: "sextant", "quadrant", "half" or "ascii", the finest that is safe."""
     codec = drawable(term, encoding)
+    if codec is None and _draws_sextants(term):
+        return "sextant"
     if codec is None or _encodable(_BLOCKS + _QUADRANTS, codec):
-        return "auto"
+        return "quadrant"
     return "half" if _encodable(_BLOCKS, codec) else "ascii"
+
+
+def _draws_sextants(term: str) -> bool:
+    if _SEXTANT_TERMS.fullmatch(term.lower()):
+        return True
+    if term.startswith(("screen", "tmux")) or os.environ.get("TMUX"):
+        return False  # other variables may be those of a terminal that is no longer attached
+    vte = os.environ.get("VTE_VERSION", "")
+    return os.environ.get("TERM_PROGRAM") in _SEXTANT_PROGRAMS or (vte.isdecimal() and int(vte) >= _SEXTANT_VTE)
 
 
 def colors(term: str) -> str:

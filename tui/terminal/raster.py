@@ -11,12 +11,12 @@ from typing import NamedTuple
 from rich.style import Style
 from rich.text import Span, Text
 
-from tui.terminal.cells import QUADRANTS
+from tui.terminal.blocks import QUADRANTS
 
 DOTS_PER_COLUMN = 2
 # Bits of the dots in the left and right column of a cell, from the bottom up.
 BRAILLE_DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
-QUARTER_DOTS = ((2, 8), (1, 4))  # the bits of tui.terminal.cells.QUADRANTS
+QUARTER_DOTS = ((4, 1), (8, 2))  # the bits of `QUADRANTS`
 SGR, RESET = re.compile(r"(\x1b\[[0-9;]*m)"), "\x1b[0m"  # sequences that set and reset colours
 RGB = tuple[int, int, int]
 
