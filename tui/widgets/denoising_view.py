@@ -68,6 +68,13 @@ class DenoisingView(Container):
             yield Static(id="predicted-caption")
             yield ImageGrid(id="predicted-images")
 
+    def on_mount(self) -> None:
+        if hasattr(self.app, "drawing"):  # the size of images depends on it
+            self.watch(self.app, "drawing", self._drawing_changed, init=False)
+
+    def _drawing_changed(self) -> None:
+        self.call_after_refresh(self._arrange)
+
     def watch_show_change(self, show_change: bool) -> None:
         self.set_class(show_change, "-change")
         self._arrange()
