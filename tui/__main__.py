@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--theme",
         help="auto, minidiff-dark, minidiff-light or another one listed by --print-settings",
     )
-    parser.add_argument("--drawing", help="how images are drawn: auto, half, quadrant, shade or ascii")
+    parser.add_argument("--drawing", help="how images are drawn: auto, half, quadrant, sextant, shade or ascii")
     parser.add_argument(
         "--frames", type=float, dest="frames_per_second", metavar="N", help="maximum frame rate (default: 30)"
     )

@@ -82,7 +82,7 @@ class MinidiffApp(App[None]):
         self.pacer = FramePacer(self.settings.frames_per_second)
         term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
         self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
-        self.best_drawing = drawing(term, encoding)  # what `auto` means for this terminal
+        self.best_drawing = drawing(term, encoding)  # what `auto` means for images below full size
         self.watched = run  # the last run shown on the Train screen; printed on exit
         self._model = model  # the first one on the Sample screen; None: the default
         self._welcome = welcome
@@ -308,7 +308,9 @@ class MinidiffApp(App[None]):
                 )
         yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
-        yield SystemCommand("Drawing", "Switch between half blocks, quadrants, shades and ASCII", self.action_drawing)
+        yield SystemCommand(
+            "Drawing", "Switch between half blocks, quadrants, sextants, shades and ASCII", self.action_drawing
+        )
         yield SystemCommand("Screenshot", "Save this screen as SVG in the current folder", self._save_screenshot)
         yield SystemCommand("Quit", "Quit; trainers keep running", self.action_quit)
 

@@ -31,6 +31,7 @@ _PLAIN = {
 }
 _TABLE = {ord(character): plain for plain, characters in _PLAIN.items() for character in characters}
 _TABLE |= {0x2800 + dots: " .:#"[min(3, (dots.bit_count() + 1) // 2)] for dots in range(256)}  # braille, by density
+_TABLE |= {0x1FB00 + number: ":" for number in range(60)}  # sextants
 
 
 def plain(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 
@@ -10,6 +11,10 @@ from core.system.color_support import detect_colors
 
 _BLOCKS = "▀▄█"
 _QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
+# Terminals that draw sextants (U+1FB00 to U+1FB3B) themselves, instead of a font that may not have them.
+_SEXTANT_TERMS = re.compile(r"(foot|alacritty|wezterm|contour|(xterm-)?(ghostty|kitty))(-.*)?")
+_SEXTANT_PROGRAMS = ("WezTerm", "ghostty", "iTerm.app")  # TERM_PROGRAM
+_SEXTANT_VTE = 6200  # VTE_VERSION
 _CONSOLE = "cp437"  # the characters in the Linux console's default font; other fonts have hardly more
 
 
@@ -66,11 +71,22 @@ def drawable(term: str, encoding: str) -> str | None:
 
 
 def drawing(term: str, encoding: str) -> str:
-    """How to draw images: "auto", "half" if the font has no quarter blocks, or "ascii"."""
+    """How to draw images below full size: "sextant", "quadrant", "half" or "ascii", the finest that is safe."""
     codec = drawable(term, encoding)
+    if codec is None and _draws_sextants(term):
+        return "sextant"
     if codec is None or _encodable(_BLOCKS + _QUADRANTS, codec):
-        return "auto"
+        return "quadrant"
     return "half" if _encodable(_BLOCKS, codec) else "ascii"
+
+
+def _draws_sextants(term: str) -> bool:
+    if _SEXTANT_TERMS.fullmatch(term.lower()):
+        return True
+    if term.startswith(("screen", "tmux")) or os.environ.get("TMUX"):
+        return False  # other variables may be those of a terminal that is no longer attached
+    vte = os.environ.get("VTE_VERSION", "")
+    return os.environ.get("TERM_PROGRAM") in _SEXTANT_PROGRAMS or (vte.isdecimal() and int(vte) >= _SEXTANT_VTE)
 
 
 def _is_utf8(encoding: str) -> bool:

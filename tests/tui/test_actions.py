@@ -119,7 +119,7 @@ async def drawing(driver: AppDriver) -> None:
     for _ in range(5):
         await driver.press("b")
         values.append(driver.app.drawing)
-    assert sorted(values) == ["ascii", "auto", "half", "quadrant", "shade"]
+    assert sorted(values) == ["ascii", "auto", "half", "quadrant", "sextant", "shade"]
     assert driver.app.drawing == before
 
 

@@ -1,10 +1,9 @@
-"""Cells: greys that every terminal has, two levels in place of four, and lines that a terminal reads back the same."""
+"""Cells: greys that every terminal has, and lines that a terminal reads back the same."""
 
 from __future__ import annotations
 
 import io
 import random
-from itertools import product
 
 import pyte
 import pytest
@@ -13,7 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from textual.strip import Strip
 
-from tui.terminal.cells import GAP, GREYS, LEVELS, NEAREST, QUADRANTS, Cell, CellStrip, half, palette, quadrant, ramp
+from tui.terminal.blocks import grey_blocks
+from tui.terminal.cells import GAP, GREYS, LEVELS, NEAREST, Cell, CellStrip, half, palette, ramp
 
 BACK = (18, 18, 18)
 PLACES = {"▀": "1100", "▄": "0011", " ": "0000", "█": "1111", "▗": "0001", "▖": "0010", "▝": "0100", "▐": "0101"}
@@ -25,7 +25,8 @@ def halves(levels: random.Random, count: int) -> list[Cell]:
 
 
 def quadrants(levels: random.Random, count: int) -> list[Cell]:
-    return [quadrant(tuple(levels.randrange(LEVELS + 1) for _ in range(4))) for _ in range(count)]
+    rows = [bytes(levels.randrange(LEVELS + 1) for _ in range(2 * count)) for _ in range(2)]
+    return [Cell(*cell) for cell in grey_blocks(rows).cells(2)]
 
 
 def told(cells: list[Cell], system: str) -> str:
@@ -116,34 +117,10 @@ def test_noise_needs_two_thirds_of_the_bytes_of_one_style_per_cell() -> None:
     assert len(told(cells, "256")) < 0.75 * styled
 
 
-@pytest.mark.parametrize("pixels", product((0, 15), repeat=4))
-def test_quadrants_of_two_levels_are_exact(pixels: tuple[int, int, int, int]) -> None:
-    cell = quadrant(pixels)
-    assert painted(cell.text, str(cell.foreground), str(cell.background)) == [str(pixel) for pixel in pixels]
-
-
 def test_a_cell_and_its_counterpart_show_the_same() -> None:
     for cell in (*halves(random.Random(2), 50), *quadrants(random.Random(3), 200)):
         front, behind = str(cell.foreground), str(cell.background)
         assert painted(cell.text, front, behind) == painted(cell.inverse, behind, front)
-
-
-def test_more_than_two_levels_are_reduced_to_the_nearest_two() -> None:
-    levels = random.Random(4)
-    for _ in range(30):
-        pixels = tuple(levels.randrange(LEVELS) for _ in range(4))
-        cell = quadrant(pixels)
-        shown = [int(level) for level in painted(cell.text, str(cell.foreground), str(cell.background))]
-        error = sum((a - b) ** 2 for a, b in zip(shown, pixels, strict=True))
-        for front, behind, shape in product(range(LEVELS), range(LEVELS), QUADRANTS):
-            other = [int(level) for level in painted(shape, str(front), str(behind))]
-            assert error <= sum((a - b) ** 2 for a, b in zip(other, pixels, strict=True))
-
-
-def test_the_background_is_kept_outside_images() -> None:
-    cell = quadrant((GAP, GAP, 3, 5))
-    assert painted(cell.text, str(cell.foreground), str(cell.background)) == ["16", "16", "4", "4"]
-    assert quadrant((GAP,) * 4) == half(GAP, GAP)
 
 
 def test_ramps_go_from_empty_to_full() -> None:

@@ -10,8 +10,10 @@ from textual.app import App, ComposeResult
 from textual.geometry import Size
 
 from tui.terminal.cells import GREYS, MARK_RGB, NEAREST
+from tui.terminal.resize import enlarge, resize
 from tui.terminal.rgb import COLORS, to_rgb
-from tui.widgets.image_grid import ImageGrid, enlarge, fit, shrink
+from tui.widgets.grid_layout import best_layout, fit
+from tui.widgets.image_grid import Caption, ImageGrid
 
 
 class GridApp(App[None]):
@@ -102,7 +104,7 @@ async def test_a_resize_refits_the_images() -> None:
     app = GridApp()
     async with app.run_test(size=(28, 14)) as pilot:
         app.grid.set_images(bytes([255]) * 784 * 4, 4)
-        small = fit(4, Size(28, 28), 28, 28)
+        small = fit(4, Size(28, 14), 28, 28)
         await pilot.resize_terminal(60, 30)
         await pilot.pause()
         white = sum(row.count((255, 255, 255)) for row in pixels(app.grid))
@@ -133,7 +135,7 @@ async def test_ink_is_black_on_a_light_theme() -> None:
 
 
 @pytest.mark.parametrize(("size", "drawn"), [((28, 14), "half"), ((20, 10), "quadrant")])
-async def test_images_below_full_size_are_drawn_in_quadrants(size: tuple[int, int], drawn: str) -> None:
+async def test_images_below_full_size_are_drawn_finer(size: tuple[int, int], drawn: str) -> None:
     app = GridApp()
     async with app.run_test(size=size):
         app.grid.set_images(bytes(392) + bytes([255]) * 392, 1)
@@ -174,22 +176,29 @@ async def test_without_colours_the_terminal_gets_shades(monkeypatch: pytest.Monk
 
 def test_halving_takes_means() -> None:
     image = bytes([0, 100, 200, 200, 40, 60, 200, 200] * 2)
-    assert shrink(image, 1, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
+    assert resize(image, 1, 4, 4, 2, 2) == bytes([50, 200, 50, 200])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("old", "new"), [((28, 28), (17, 34)), ((256, 8), (40, 1)), ((9, 31), (7, 6))])
-def test_a_smaller_image_has_the_mean_of_the_pixels_it_covers(
+@pytest.mark.parametrize(
+    ("old", "new"), [((28, 28), (17, 34)), ((256, 8), (40, 1)), ((9, 31), (7, 6)), ((28, 28), (42, 56))]
+)
+def test_a_pixel_of_a_resized_image_is_the_mean_of_the_area_it_covers(
     channels: int, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
     (height, width), (new_height, new_width) = old, new
     image = random.Random(1).randbytes(height * width * channels)
-    smaller = shrink(image, 1, *old, *new, channels)
+    resized = resize(image, 1, *old, *new, channels)
+
+    def overlaps(index: int, size: int, new_size: int) -> list[tuple[int, float]]:
+        start, end = index * size / new_size, (index + 1) * size / new_size
+        return [(i, overlap) for i in range(size) if (overlap := min(end, i + 1) - max(start, i)) > 0]
+
     for y, x, channel in product(range(new_height), range(new_width), range(channels)):
-        rows = range(y * height // new_height, -(-(y + 1) * height // new_height))
-        columns = range(x * width // new_width, -(-(x + 1) * width // new_width))
-        covered = [image[(row * width + column) * channels + channel] for row in rows for column in columns]
-        assert smaller[(y * new_width + x) * channels + channel] == sum(covered) // len(covered)
+        parts = product(overlaps(y, height, new_height), overlaps(x, width, new_width))
+        total = sum(image[(i * width + j) * channels + channel] * down * across for (i, down), (j, across) in parts)
+        mean = total * new_height * new_width / (height * width)
+        assert abs(resized[(y * new_width + x) * channels + channel] - mean) < 0.51
 
 
 def test_a_larger_image_repeats_every_pixel() -> None:
@@ -209,9 +218,9 @@ def test_images_of_any_shape_keep_their_aspect_ratio_and_the_grid_its_size(
     shape: tuple[int, int], size: tuple[int, int], n: int
 ) -> None:
     (height, width), (columns, rows) = shape, size
-    _, tile_x, tile_y, _, _ = fit(n, Size(*size), height, width)
+    _, tile_x, tile_y, *_ = fit(n, Size(*size), height, width)
     assert 1 <= tile_x <= columns
-    assert 1 <= tile_y <= rows
+    assert 1 <= tile_y <= 2 * rows
     scale = tile_x / width if width > height else tile_y / height  # of the longer side
     assert abs(tile_x - max(1, scale * width)) < 1
     assert abs(tile_y - max(1, scale * height)) < 1
@@ -219,10 +228,10 @@ def test_images_of_any_shape_keep_their_aspect_ratio_and_the_grid_its_size(
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 64])
 def test_fit_shows_all_images_when_they_fit_at_all(n: int) -> None:
-    columns, tile_x, tile_y, gap, _ = fit(n, Size(100, 104), 28, 28)
+    columns, tile_x, tile_y, gap_x, gap_y, *_ = fit(n, Size(100, 52), 28, 28)
     rows = -(-n // columns)
-    assert columns * tile_x + (columns - 1) * gap <= 100
-    assert rows * tile_y + (rows - 1) * gap <= 104
+    assert columns * tile_x + (columns - 1) * gap_x <= 100
+    assert rows * tile_y + (rows - 1) * gap_y <= 104
 
 
 def stripes(height: int, width: int) -> bytes:
@@ -321,7 +330,7 @@ async def test_images_are_made_smaller_for_captions_that_come_first() -> None:
 async def test_the_number_of_a_caption_stays_when_its_name_is_shortened(width: int, expected: str) -> None:
     app = GridApp(1)
     async with app.run_test(size=(width, 20)):
-        app.grid.set_images(bytes(8 * width), 1, 8, width, captions=[("ankle boot", " 100%")])
+        app.grid.set_images(bytes(8 * width), 1, 8, width, captions=[Caption("ankle boot", " 100%")])
         (line,) = (app.grid.render_line(y) for y in app.grid._lines)
     assert line.text.strip() == expected
 
@@ -334,3 +343,83 @@ async def test_a_photograph_is_not_inverted_on_a_light_theme() -> None:
         app.grid.set_images(bytes([255]) * 784, 1)
         await pilot.pause()
         assert pixels(app.grid)[5][5] == (255, 255, 255)
+
+
+@pytest.mark.parametrize("size", [(37, 17), (78, 8), (57, 31), (118, 15), (97, 50), (198, 24), (30, 40)])
+@pytest.mark.parametrize("n", [4, 6, 8, 9, 16])
+def test_the_last_row_is_full(size: tuple[int, int], n: int) -> None:
+    assert n % fit(n, Size(*size), 28, 28, density=(2, 3)).columns == 0
+
+
+def test_the_last_row_is_not_full_if_that_is_impossible_or_makes_images_less_than_half_as_large() -> None:
+    assert fit(7, Size(57, 31), 28, 28).columns == 3
+    assert fit(7, Size(118, 15), 28, 28).columns == 7  # the largest is full
+    assert fit(8, Size(57, 31), 28, 28).columns == 2  # though 3 would make them larger
+    assert fit(22, Size(57, 31), 28, 28).columns == 5  # in place of 2 or 11
+    assert fit(3, Size(57, 31), 28, 28).columns == 1
+
+
+def test_there_is_a_line_for_captions_unless_that_costs_much() -> None:
+    def layout(lines: int) -> tuple[int, bool]:
+        found = best_layout(8, Size(118, lines), 28, 28, density=(2, 2), captions=True)
+        return found.width // 2, found.captioned
+
+    assert layout(8) == (14, True)
+    assert layout(7) == (12, True)
+    assert layout(3) == (6, False)
+    assert best_layout(1, Size(28, 14), 28, 28, captions=True).captioned is False  # all pixels come first
+
+
+def sextants_of(grid: ImageGrid) -> set[str]:
+    return {text for y in range(grid.size.height) for text in grid.render_line(y).text if text not in " ▌▐█▀"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+async def test_sextants_show_three_rows_in_a_line(channels: int) -> None:
+    app = GridApp()
+    async with app.run_test(size=(6, 3)):
+        app.grid.drawing = "sextant"
+        row = bytes([255]) * 12 * channels + bytes(24 * channels)
+        app.grid.set_images(row * 4, 1, 12, 12, channels=channels)  # 12 by 9 pixels
+        assert app.grid._drawn == "sextant"
+        rows = app.grid._rows
+    assert len(rows) == 9
+    assert len({len(row) for row in rows}) == 1
+
+
+async def test_sextants_are_used_below_full_size_only() -> None:
+    image = bytes((7 * x + 11 * y) % 256 for y in range(28) for x in range(28))
+    app = GridApp()
+    async with app.run_test(size=(28, 14)) as pilot:
+        app.grid.drawing = "sextant"
+        app.grid.set_images(image, 1)
+        assert not sextants_of(app.grid)
+        await pilot.resize_terminal(20, 10)
+        await pilot.pause()
+        assert {ord(text) >> 8 for text in sextants_of(app.grid)} == {0x1FB}
+        assert all(app.grid.render_line(y).cell_length == 20 for y in range(10))
+
+
+async def test_a_caption_that_warns_has_another_colour_and_shorter_forms() -> None:
+    app = GridApp(2)
+    caption = Caption("4 → 9", " 87%", shorter=("4 → 9", "→ 9"), warns=True)
+    for width, expected in ((10, "4 → 9 87%"), (8, "4 → 9"), (4, "→ 9")):
+        async with app.run_test(size=(2 * width + 1, 20)):
+            app.grid.set_images(bytes(2 * 8 * width), 2, 8, width, captions=[caption, "4"])
+            (line,) = (app.grid.render_line(y) for y in app.grid._lines)
+            colors = {segment.text.strip(): segment.style.color for segment in line if segment.text.strip()}
+        assert set(colors) == {expected, "4"}
+        assert colors[expected] != colors["4"]
+        app = GridApp(2)
+
+
+async def test_a_message_takes_the_place_of_the_images() -> None:
+    app = GridApp()
+    async with app.run_test(size=(40, 9)):
+        app.grid.set_images(bytes([255]) * 784, 1)
+        app.grid.show_message("nothing yet")
+        lines = [app.grid.render_line(y).text for y in range(9)]
+        assert [line.strip() for line in lines] == [""] * 4 + ["nothing yet"] + [""] * 4
+        assert abs(lines[4].index("nothing") - 14) <= 1
+        app.grid.set_images(bytes([255]) * 784, 1)
+        assert "nothing yet" not in "".join(app.grid.render_line(y).text for y in range(9))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Sequence
-from itertools import product
 
 import pyte
 import pytest
 from rich.color import ColorSystem
 from rich.console import Console
 
-from tui.terminal.cells import GAP, GREYS, MARK, MARK_RGB, Cell, CellStrip, half, halves
+from tui.terminal.cells import GAP, GREYS, MARK, MARK_RGB, CellStrip, halves
 from tui.terminal.rgb import (
     COLORS,
     RGB_GAP,
@@ -25,7 +23,6 @@ from tui.terminal.rgb import (
     unpack,
     xterm_number,
 )
-from tui.terminal.rgb_quadrants import rgb_quadrants
 
 BACK = (18, 18, 18)
 RED, GREEN, BLUE = 31 << 10, 31 << 5, 31
@@ -110,36 +107,6 @@ def test_a_cropped_line_has_the_same_colours_as_a_whole_one() -> None:
     assert styles[0].color is not None
     assert styles[0].bgcolor is not None
     assert (styles[0].color.number, styles[0].bgcolor.number) == (196, xterm_number(2 << 5))
-
-
-def cell_of(pixels: Sequence[int]) -> Cell:
-    """2x2 pixels as a cell, in a line of two of them."""
-    line = rgb_quadrants(*(packed(a) + packed(b) + packed(WHITE, 2) for a, b in (pixels[:2], pixels[2:])))
-    first, second = (Cell(*fields) for fields in zip(*line, strict=True))
-    assert second == half(WHITE, WHITE)
-    return first
-
-
-@pytest.mark.parametrize("pixels", product((BLUE, RED | GREEN), repeat=4))
-def test_quadrants_of_two_colours_are_exact(pixels: tuple[int, int, int, int]) -> None:
-    cell = cell_of(pixels)
-    shape = " ▗▖▄▝▐▞▟▘▚▌▙▀▜▛█".index(cell.text)
-    assert tuple(cell.foreground if shape & bit else cell.background for bit in (8, 4, 2, 1)) == pixels
-
-
-def test_a_group_of_pixels_gets_its_mean_colour() -> None:
-    dark, bright = (0, 8), (RED | GREEN, RED | 29 << 5)
-    assert cell_of((*bright, *dark)) == Cell("▀", RED | 30 << 5, 4, "▄")
-    assert cell_of((RGB_GAP, RGB_GAP, 10, 20)) == Cell("▄", 15, RGB_GAP, "▀")
-    assert cell_of((RGB_MARK, 10, 20, RGB_GAP))[1:3] == (RGB_MARK, 15)
-    assert cell_of((RGB_GAP,) * 4) == half(RGB_GAP, RGB_GAP)
-    assert cell_of((GREEN, GREEN, GREEN, BLUE))[1:3] == (GREEN, BLUE)  # means of three and of one
-
-
-def test_pixels_of_one_grey_level_are_one_colour() -> None:
-    green, mean = 16 << 5, 16 << 10 | 8 << 5
-    assert len(set(luminance(packed(RED) + packed(green)))) == 1
-    assert cell_of((RED, RED, green, green)) == half(mean, mean)
 
 
 def test_the_grey_level_of_a_colour_is_its_luminance() -> None:

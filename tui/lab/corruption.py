@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -17,7 +16,7 @@ from tui.grayscale import from_unit
 from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
 from tui.lab.small_plot import Curves, SmallPlot
 from tui.terminal.frame_pacing import FramePacer
-from tui.widgets.image_grid import ImageGrid, fit
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.text_line import centered, shortened
 from tui.widgets.timeline import Timeline
 
@@ -194,10 +193,9 @@ class CorruptionBench(Bench[CorruptionReply]):
 
     def _columns(self, name: str) -> tuple[int, int, int]:
         """The columns left of a grid's first image, of an image, and between two images."""
-        width, height = self.query_one(f"#{name}", ImageGrid).size
+        grid = self.query_one(f"#{name}", ImageGrid)
         rows, columns, _ = (28, 28, 1) if self.shown is None else self.shown.image.shape
-        _, image, _, gap, _ = fit(3, Size(width, 2 * height), rows, columns, 3)
-        return max(0, width - 3 * image - 2 * gap) // 2, image, gap
+        return grid.layout_of(3, grid.size, rows, columns).placement(grid.size.width)
 
     def _set_captions(self, name: str, captions: Sequence[str], highlighted: int | None) -> None:
         """A caption above each of a grid's three images; that of the model's own path is highlighted."""

@@ -72,11 +72,10 @@ class ImageCanvas(ImageGrid):
         self._image, self._shape = b"", (0, 0)
         self._draw()
 
-    def _canvas(self, width: int, height: int) -> Iterator[bytes]:
+    def _canvas(self, columns: int, lines: int) -> Iterator[bytes]:
         tall, wide = self._shape
-        self._drawn = self._choose(shrunk=False)
-        if self._drawn == "quadrant":
-            self._drawn = "half"  # one pixel of the screen for each of the image
+        self._drawn = self._choose(shrunk=False)  # one pixel of the screen for each of the image
+        width, height = columns, 2 * lines
         empty = bytes([GAP]) * width
         if not self._image or width < 1 or height < 1:
             self._image_region = Region()
@@ -85,17 +84,17 @@ class ImageCanvas(ImageGrid):
         times = min(width / wide, height / tall)
         times = float(int(times)) if times >= 1 else times
         across, down = max(1, int(wide * times)), max(1, int(tall * times))
-        columns = [at * wide // across for at in range(across)]
-        rows = [at * tall // down for at in range(down)]
+        xs = [at * wide // across for at in range(across)]
+        ys = [at * tall // down for at in range(down)]
         left, top = (width - across) // 2, (height - down) // 2 // 2 * 2
         self._image_region = Region(left, top, across, down)
         if (frame := self._frame) is not None and frame.area == 1:  # never left out
-            columns[frame.x * across // wide], rows[frame.y * down // tall] = frame.x, frame.y
+            xs[frame.x * across // wide], ys[frame.y * down // tall] = frame.x, frame.y
         levels_ = self._levels(wide)
         yield from [empty] * top
-        for line in rows:
-            row = levels_[line]
-            yield (bytes([GAP]) * left + bytes(row[column] for column in columns)).ljust(width, bytes([GAP]))
+        for y in ys:
+            row = levels_[y]
+            yield (bytes([GAP]) * left + bytes(row[x] for x in xs)).ljust(width, bytes([GAP]))
         yield from [empty] * (height - top - down)
 
     def _levels(self, wide: int) -> list[bytearray]:

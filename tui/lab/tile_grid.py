@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tui.lab.bench import Panel
-from tui.widgets.image_grid import SMALLEST
+from tui.widgets.grid_layout import SMALLEST
 
 TILE = 8  # pixels of a tile's side, at least; smaller ones are enlarged
 

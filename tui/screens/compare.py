@@ -28,7 +28,7 @@ from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
-from tui.widgets.image_grid import ImageGrid
+from tui.widgets.image_grid import Caption, ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
@@ -202,7 +202,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
             names = self._class_names[side]
             images = frame.x if self._show_states else frame.prediction or bytes(len(frame.x))
             read = () if self._show_states else frame.read or ()
-            captions = [(class_name(label, names), f" {percent}%") for label, percent in read]
+            captions = [Caption(class_name(label, names), f" {percent}%") for label, percent in read]
             grid = self.query_one(f"#{side}-images", ImageGrid)
             size = denoising.n, denoising.height, denoising.width
             grid.characters = denoising.characters

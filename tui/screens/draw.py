@@ -18,8 +18,8 @@ from textual.screen import ScreenResultType
 from tui.actions import bindings
 from tui.lab.image_canvas import ImageCanvas
 from tui.terminal.cells import GAP, GREYS, MARK, RAMPS, TINTED, amber
+from tui.terminal.resize import resize
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, pack, unpack
-from tui.widgets.image_grid import shrink
 from tui.widgets.modal import Modal
 
 SIDE = 28
@@ -118,24 +118,22 @@ class MaskCanvas(DrawingCanvas):
         super().__init__(ink, height, width, BROAD_PEN)
         self._picture, self._picture_channels = image, channels
 
-    def _canvas(self, width: int, height: int) -> Iterator[bytes]:
-        self._drawn = self._choose(shrunk=False)
-        if self._drawn == "quadrant":
-            self._drawn = "half"  # one pixel of the screen for each of the image
+    def _canvas(self, columns: int, lines: int) -> Iterator[bytes]:
+        self._drawn = self._choose(shrunk=False)  # one pixel of the screen for each of the image
         rgb = self._picture_channels > 1 and self._drawn not in RAMPS
         self._channels = 3 if rgb else 1
         plain, masked = self._rgb_pixels() if rgb else self._grey_pixels()
         gap, mark = (RGB_GAP, RGB_MARK) if rgb else (GAP, MARK)
         pixels = [masked[at] if ink else plain[at] for at, ink in enumerate(self.ink)]
-        columns, (x, y) = self.resolution.width, self.pen
-        at = y * columns + x
+        across, (x, y) = self.resolution.width, self.pen
+        at = y * across + x
         pixels[at] = gap if self.ink[at] and self._drawn not in RAMPS else mark
-        scale = max(1, width // columns)
-        for line in range(height):
-            row = pixels[line // scale * columns : (line // scale + 1) * columns]
-            row = [pixel for pixel in row for _ in range(scale)][:width]
-            row += [gap] * (width - len(row))
-            yield struct.pack(f"<{width}H", *row) if rgb else bytes(row)
+        scale = max(1, columns // across)
+        for line in range(2 * lines):
+            row = pixels[line // scale * across : (line // scale + 1) * across]
+            row = [pixel for pixel in row for _ in range(scale)][:columns]
+            row += [gap] * (columns - len(row))
+            yield struct.pack(f"<{columns}H", *row) if rgb else bytes(row)
 
     def _rgb_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
         """Colours of the image as it is, and in amber."""
@@ -271,7 +269,7 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
         height, width, channels = shape
         cells = self._cells = Cells((height, width), terminal)
         if (cells.rows, cells.columns) != (height, width):
-            image = shrink(image, height, width, cells.rows, cells.columns, channels)
+            image = resize(image, 1, height, width, cells.rows, cells.columns, channels)
         marks = [255 * (mark == "1") for mark in "".join(mask)] or bytes(height * width)
         ink = bytes(cells.shared(marks))
         super().__init__(MaskCanvas(image, ink, cells.rows, cells.columns, channels))

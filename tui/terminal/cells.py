@@ -1,6 +1,6 @@
-"""Converts grey pixels to text cells (half blocks, quadrants, shades or ASCII), encoded in few bytes per line.
+"""Converts grey pixels to text cells (half blocks, shades or ASCII), encoded in few bytes per line.
 
-`tui.terminal.rgb` does the same for RGB pixels.
+`tui.terminal.rgb` does the same for RGB pixels, and `tui.terminal.blocks` has finer cells for both.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ GAP = LEVELS  # background, outside of any image
 MARK = LEVELS + 1  # a marked pixel
 TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of grey
 CODES = TINTED + LEVELS  # number of levels in total
-DRAWINGS = ("half", "quadrant", "shade", "ascii")
+DRAWINGS = ("half", "quadrant", "sextant", "shade", "ascii")
 RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
-# Indexed by the quarters in the foreground: upper left 8, upper right 4, lower left 2, lower right 1.
-QUADRANTS = " ▗▖▄▝▐▞▟▘▚▌▙▀▜▛█"
 RGB = tuple[int, int, int]
 MARK_RGB = (255, 175, 95)
 Codes = Sequence[str] | Mapping[int, str]  # SGR parameters by level
@@ -76,42 +74,6 @@ def half(upper: int, lower: int) -> Cell:
 def halves(upper: Iterable[int], lower: Iterable[int]) -> list[CellTuple]:
     """Return a line of half blocks; a cell of two equal levels is drawn as `half` says."""
     return list(zip(repeat("▀"), upper, lower, repeat("▄")))  # two are endless
-
-
-@functools.lru_cache(1 << 14)
-def quadrant(pixels: tuple[int, int, int, int]) -> Cell:
-    """Return the best two-level approximation of 2x2 pixels in reading order; a level is the mean of its pixels.
-
-    Background and marked pixels keep their colour.
-    """
-    if MARK in pixels:
-        others = [pixel for pixel in pixels if pixel < GAP]
-        background = round(sum(others) / len(others)) if others else MARK if GAP not in pixels else GAP
-        return _split(pixels, [pixel == MARK for pixel in pixels], MARK, background)
-    image = [pixel for pixel in pixels if pixel != GAP]
-    if not image:
-        return half(GAP, GAP)
-    if len(image) < len(pixels):
-        return _split(pixels, [pixel != GAP for pixel in pixels], round(sum(image) / len(image)), GAP)
-    if min(pixels) == max(pixels):
-        return half(pixels[0], pixels[0])
-    best, best_error = half(0, 0), math.inf
-    for threshold in sorted(set(pixels))[1:]:
-        bright = [pixel for pixel in pixels if pixel >= threshold]
-        dark = [pixel for pixel in pixels if pixel < threshold]
-        foreground, background = round(sum(bright) / len(bright)), round(sum(dark) / len(dark))
-        error = sum((pixel - (foreground if pixel >= threshold else background)) ** 2 for pixel in pixels)
-        if error < best_error:
-            mask = [pixel >= threshold for pixel in pixels]
-            best, best_error = _split(pixels, mask, foreground, background), error
-    return best
-
-
-def _split(pixels: Sequence[int], mask: Sequence[bool], foreground: int, background: int) -> Cell:
-    if foreground == background:
-        return half(foreground, foreground)
-    shape = sum(bit for bit, inside in zip((8, 4, 2, 1), mask, strict=True) if inside)
-    return Cell(QUADRANTS[shape], foreground, background, QUADRANTS[15 - shape])
 
 
 def amber(grey: int) -> RGB:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from tui.terminal.cells import QUADRANTS
+from tui.terminal.blocks import QUADRANTS
 
 DOTS_PER_COLUMN = DOTS_PER_LINE = 2
 MASK = (1 << DOTS_PER_LINE) - 1
@@ -16,7 +16,7 @@ RGB = tuple[int, int, int]
 
 def _characters(left: int) -> list[str]:
     """Return the characters by the bits of the right column, given those of the left one; bit 0 is at the bottom."""
-    bottom_left, top_left, bottom_right, top_right = 2, 8, 1, 4  # the bits of `QUADRANTS`
+    bottom_left, top_left, bottom_right, top_right = 4, 1, 8, 2  # the bits of `QUADRANTS`
     code = bottom_left * (left & 1) + top_left * (left >> 1)
     return [QUADRANTS[code + bottom_right * (right & 1) + top_right * (right >> 1)] for right in range(4)]
 

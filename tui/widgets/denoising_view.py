@@ -12,12 +12,14 @@ from textual.geometry import Size
 from textual.reactive import var
 from textual.widgets import Static
 
+from core.config.sampling import NO_CLASS
 from core.runs.trajectory import Denoising, Frame
 from tui.class_names import class_name
-from tui.widgets.image_grid import ImageGrid, fit
+from tui.widgets.image_grid import Caption, ImageGrid
 from tui.widgets.text_line import shortened
 
 GAP = 4  # columns between grids that are side by side
+NO_PREDICTION = "no prediction before the first step"
 THREE_GRIDS_WIDTH = 150  # columns needed for three grids; below, the change replaces the noisy state
 
 
@@ -32,9 +34,10 @@ class DenoisingView(Container):
     DEFAULT_CSS = """
     DenoisingView {
         height: 1fr; layout: horizontal;
-        &.-stacked { layout: vertical; }
+        &.-stacked { layout: vertical; align-vertical: middle; }
         & Vertical { width: 1fr; height: 1fr; }
         & Static { height: 1; width: 1fr; }
+        &.-stacked ImageGrid { content-align-vertical: top; }
         & #noisy, & #change { margin-right: 4; }
         &.-stacked #noisy, &.-stacked #change { margin-right: 0; }
         & #change { display: none; }
@@ -50,7 +53,6 @@ class DenoisingView(Container):
         self._shown: tuple[Denoising, Frame] | None = None
         self._previous: Frame | None = None
         self._max_change = 0.0  # of a pixel
-        self._has_readings = False  # whether any frame so far was classified
         self._sources = [Content()]  # longest first
         self._labels: Sequence[int] | None = None
         self._class_names: Sequence[str] = ()
@@ -66,6 +68,13 @@ class DenoisingView(Container):
             yield Static(id="predicted-caption")
             yield ImageGrid(id="predicted-images")
 
+    def on_mount(self) -> None:
+        if hasattr(self.app, "drawing"):  # the size of images depends on it
+            self.watch(self.app, "drawing", self._drawing_changed, init=False)
+
+    def _drawing_changed(self) -> None:
+        self.call_after_refresh(self._arrange)
+
     def watch_show_change(self, show_change: bool) -> None:
         self.set_class(show_change, "-change")
         self._arrange()
@@ -74,26 +83,21 @@ class DenoisingView(Container):
 
     def set_frame(self, denoising: Denoising, frame: Frame, previous: Frame | None = None) -> None:
         """Show a frame; `previous` is the frame before it, None for the first."""
-        arranged = self._shown is not None and self._shown[0].n == denoising.n
         self._shown, self._previous = (denoising, frame), previous
-        if not arranged:
-            self._arrange()
         size, channels = (denoising.n, denoising.height, denoising.width), denoising.channels
-        blank = bytes(len(frame.x))
         # The requested class below each image, unless all are the same.
         labels = self._labels if self._labels is not None and len(set(self._labels)) > 1 else ()
         captions = [self._class_name(label) for label in labels]
-        read = [(self._class_name(label), f" {confidence}%") for label, confidence in frame.read or ()]
-        complete = denoising.complete
-        self._has_readings = any(f.read for f in denoising.frames) if complete else self._has_readings or bool(read)
-        if self._has_readings and not read:
-            read = [("", "")] * denoising.n  # reserves the line, so images do not move later
-        captions = captions or [""] * len(read)  # keeps both grids the same size
+        captions = captions or [""] * denoising.n  # images do not move when there is a caption later
+        self._arrange()
         for grid in self.query(ImageGrid):
             grid.characters = denoising.characters
         self.query_one("#noisy-images", ImageGrid).set_images(frame.x, *size, captions, channels=channels)
-        predicted, below = frame.prediction or blank, read or captions
-        self.query_one("#predicted-images", ImageGrid).set_images(predicted, *size, below, channels=channels)
+        predicted = self.query_one("#predicted-images", ImageGrid)
+        if frame.prediction is None:
+            predicted.show_message(NO_PREDICTION)
+        else:
+            predicted.set_images(frame.prediction, *size, self._readings(frame) or captions, channels=channels)
         if self.show_change:
             change, self._max_change = difference(frame.x, previous.x if previous else frame.x)
             self.query_one("#change-images", ImageGrid).set_images(change, *size, captions, channels=channels)
@@ -102,6 +106,17 @@ class DenoisingView(Container):
     def set_labels(self, labels: Sequence[int] | None, class_names: Sequence[str]) -> None:
         """Set the requested class of each image of the next frames, None for an unconditional model, and all names."""
         self._labels, self._class_names = labels, class_names
+
+    def _readings(self, frame: Frame) -> list[Caption]:
+        """The class recognised in each prediction, after the requested one if that is another."""
+        read = frame.read or ()
+        requested = self._labels if self._labels is not None else [NO_CLASS] * len(read)
+        return [
+            _reading(self._class_name(asked), self._class_name(label), f" {confidence}%")
+            if asked not in (NO_CLASS, label)
+            else Caption(self._class_name(label), f" {confidence}%")
+            for asked, (label, confidence) in zip(requested, read, strict=False)
+        ]
 
     def _class_name(self, label: int) -> str:
         return class_name(label, self._class_names)
@@ -124,16 +139,19 @@ class DenoisingView(Container):
         three = self.show_change and width >= THREE_GRIDS_WIDTH
         self.set_class(self.show_change and not three, "-close")
         count = 3 if three else 2
-        side_by_side = fit(denoising.n, Size((width - GAP * (count - 1)) // count, (height - 1) * 2), *image)
-        stacked = fit(denoising.n, Size(width, (height // count - 1) * 2), *image)
-        self.set_class(stacked[2] > side_by_side[2], "-stacked")
+        grid = self.query_one("#predicted-images", ImageGrid)
+        side_by_side, stacked = (
+            grid.layout_of(denoising.n, size, *image, captions=True)
+            for size in (Size((width - GAP * (count - 1)) // count, height - 1), Size(width, height // count - 1))
+        )
+        is_stacked = stacked.rank > side_by_side.rank
+        self.set_class(is_stacked, "-stacked")
+        for pane in self.query(Vertical):  # close to each other, if stacked
+            pane.styles.height = min(height // count, stacked.all_lines(denoising.n) + 2) if is_stacked else None
 
     def _update_captions(self) -> None:
         title, brief = Content.styled("Model prediction", "bold"), Content.styled("Prediction", "bold")
         choices = [*((title, source) for source in self._sources), (brief, self._sources[-1])]
-        if self._shown is not None and self._shown[1].prediction is None:
-            none_yet = Content.assemble(title, ("  none at step 0", "$foreground 40%"))
-            choices.insert(0, (none_yet, self._sources[-1]))
         self._set_caption("predicted-caption", choices)
         title = Content.styled("Change by this step", "bold")
         maximum = Content.styled(f"max {self._max_change:.2f}", "$foreground 50%")
@@ -172,3 +190,9 @@ def difference(current: bytes, previous: bytes) -> tuple[bytes, float]:
     maximum = max(map(abs, changes), default=0)
     grey = {change: 128 + round(127 * change / max(1, maximum)) for change in set(changes)}
     return bytes([grey[change] for change in changes]), maximum / 255
+
+
+def _reading(requested: str, recognised: str, confidence: str) -> Caption:
+    """The caption of an image that another class than the requested one was recognised in."""
+    both, new = f"{requested} → {recognised}", f"→ {recognised}"
+    return Caption(both, confidence, shorter=(both, new + confidence, new), warns=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.terminal.blocks import grey_blocks, rgb_blocks
 from tui.terminal.cells import (
     GAP,
     INVERTED,
@@ -23,50 +24,62 @@ from tui.terminal.cells import (
     CellStrip,
     halves,
     palette,
-    quadrant,
     ramp,
 )
 from tui.terminal.internals import color_system
-from tui.terminal.rgb import (
-    PIXEL_BYTES,
-    RGB_GAP,
-    RGB_MARK,
-    RGBPalette,
-    luminance,
-    pack,
-    packed,
-    rgb_palette,
-    unpack,
-)
-from tui.terminal.rgb_quadrants import rgb_quadrants
+from tui.terminal.resize import draw_marker, enlarge, resize
+from tui.terminal.rgb import PIXEL_BYTES, RGB_GAP, RGB_MARK, RGBPalette, luminance, pack, packed, rgb_palette, unpack
+from tui.widgets.grid_layout import HALF_BLOCKS, Layout, best_layout
 from tui.widgets.text_line import centered
 
-MAX_GAP = 2  # pixels between images
-SMALLEST = 6  # minimum side in pixels; if images would be smaller, fewer are drawn
-LANE = 4  # bytes, as of an item "I" of a memoryview
-FOOT = 3  # pixels below images with captions, at most
-Caption = str | tuple[str, str]
+DENSITIES = {"quadrant": (2, 2), "sextant": (2, 3)}  # pixels in a cell, across and down, of drawings below full size
+
+
+class Caption(NamedTuple):
+    """The text below an image.
+
+    Attributes:
+        text: The text; shortened if necessary.
+        end: What follows the text, and stays when that is shortened.
+        shorter: Other texts, of which the first that fits is used if the first text does not.
+        warns: Whether the text is in the theme's warning colour.
+    """
+
+    text: str
+    end: str = ""
+    shorter: tuple[str, ...] = ()
+    warns: bool = False
+
+    def fitted(self, width: int) -> str:
+        """The text in exactly `width` columns."""
+        whole = self.text + self.end
+        if self.shorter and cell_len(whole) > width:
+            whole = next((text for text in self.shorter if cell_len(text) <= width), self.shorter[-1])
+            return centered(whole, width)
+        return centered(self.text, width, self.end)
 
 
 class ImageGrid(Widget):
     """Displays images in a grid, as large as they fit; posts no messages.
 
     Grey images of characters are inverted on a light theme, others are not. Below full size, each drawn pixel is the
-    mean of the pixels it covers. Captions are shown below the images if that does not make the images smaller. Borders
-    and padding are not supported; of the alignments, only `content-align-vertical: top` is.
+    mean of the area it covers. Captions are shown below the images if that makes the images little smaller. Borders and
+    padding are not supported; of the alignments, only `content-align-vertical: top` is.
 
     Attributes:
         columns: Number of columns; None chooses the number that makes the images largest.
         captions_first: Whether images are made smaller if their captions do not fit otherwise.
         characters: Whether grey images are light characters on black, not photographs; set it before the images.
-        drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, quadrants below it, shades
-            without colours, or what the app's `best_drawing` says if the terminal cannot show these.
+        drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, below it what the app's
+            `best_drawing` says (quadrants by default), shades without colours. Above full size, quadrants and sextants
+            are half blocks.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption", "image-grid--warning"}
     DEFAULT_CSS = """
     ImageGrid { width: 1fr; height: 1fr; content-align-vertical: middle; }
     ImageGrid > .image-grid--caption { color: $foreground 60%; }
+    ImageGrid > .image-grid--warning { color: $text-warning; }
     """
 
     def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
@@ -81,9 +94,11 @@ class ImageGrid(Widget):
         self._channels = 1
         self._captions: Sequence[Caption] = ()
         self._marker: tuple[int, int] | None = None
-        # The canvas, two rows per screen line: one level per byte, or packed colours.
+        self._message = ""
+        # The canvas: one level per byte, or packed colours.
         self._rows: list[bytes] = []
-        self._lines: dict[int, str] = {}  # caption lines by screen line
+        self._density = HALF_BLOCKS  # pixels of the canvas in a cell, across and down
+        self._lines: dict[int, list[tuple[str, bool]]] = {}  # captions by screen line, and whether they warn
         self._strips: dict[int, Strip] = {}
 
     @property
@@ -109,7 +124,7 @@ class ImageGrid(Widget):
         n: int,
         height: int = 28,
         width: int = 28,
-        captions: Sequence[Caption] | None = None,
+        captions: Sequence[Caption | str] | None = None,
         *,
         channels: int = 1,
     ) -> None:
@@ -120,7 +135,7 @@ class ImageGrid(Widget):
             n: Number of images.
             height: Height of an image.
             width: Width of an image.
-            captions: One text per image, or a text and its end, which stays if the text has to be shortened.
+            captions: One per image.
             channels: 1 for grey, 3 for RGB.
 
         Raises:
@@ -133,7 +148,8 @@ class ImageGrid(Widget):
             self._strips.clear()
         self._height, self._width, self._channels = height, width, channels
         self._images = [images[i * size : (i + 1) * size] for i in range(n)]
-        self._captions = captions or ()
+        self._captions = [Caption(text) if isinstance(text, str) else text for text in captions or ()]
+        self._message = ""
         self._draw()
 
     def set_marker(self, x: int, y: int) -> None:
@@ -141,10 +157,14 @@ class ImageGrid(Widget):
         self._marker = x, y
         self._draw()
 
+    def show_message(self, message: str) -> None:
+        """Show one line of text instead of images."""
+        self._images, self._message = [], message
+        self._draw()
+
     def clear(self) -> None:
         """Remove all images."""
-        self._images = []
-        self._draw()
+        self.show_message("")
 
     def on_mount(self) -> None:
         if hasattr(self.app, "drawing"):
@@ -166,76 +186,78 @@ class ImageGrid(Widget):
             self._draw()
 
     def _draw(self) -> None:
-        old_rows, old_lines = self._rows, self._lines
+        old_rows, old_lines, old_density = self._rows, self._lines, self._density
         width, height = self.size
-        self._lines = {}
-        self._rows = list(self._canvas(width, height * 2))
-        if list(map(len, old_rows)) != list(map(len, self._rows)) or old_lines != self._lines:
+        self._lines, self._density = {}, HALF_BLOCKS
+        self._rows = list(self._canvas(width, height))
+        sizes = [
+            (list(map(len, rows)), density) for rows, density in ((old_rows, old_density), (self._rows, self._density))
+        ]
+        if sizes[0] != sizes[1] or old_lines != self._lines:
             self._strips.clear()
             self.refresh()
             return
-        changed = {y // 2 for y, (old, new) in enumerate(zip(old_rows, self._rows, strict=True)) if old != new}
+        down = self._density[1]
+        changed = {y // down for y, (old, new) in enumerate(zip(old_rows, self._rows, strict=True)) if old != new}
         for line in changed:
             self._strips.pop(line, None)
         if changed:
             self.refresh(*(Region(0, line, width, 1) for line in changed))
 
-    def _canvas(self, width: int, height: int) -> Iterator[bytes]:
-        """Yield `height` rows of `width` pixels (2 * `width` for quadrants), with the grid centred."""
-        columns, scale_x, scale_y, gap_x, gap_y = self._layout(Size(width, height))
-        self._drawn = self._choose(shrunk=scale_x < self._width)
-        density = 2 if self._drawn == "quadrant" else 1  # pixels per cell, horizontally
+    def layout_of(self, n: int, size: Size, height: int, width: int, *, captions: bool = False) -> Layout:
+        """The layout of `n` images of `height` by `width` pixels in a grid of `size` cells."""
+        return self._layout_drawn(n, size, height, width, captions)[0]
+
+    def _layout_drawn(self, n: int, size: Size, height: int, width: int, captions: bool) -> tuple[Layout, str]:
+        """The layout, and how images are drawn in it."""
+        arguments = n, size, height, width, self.columns
+        options = {"captions": captions, "captions_first": self.captions_first}
+        layout = best_layout(*arguments, **options)
+        drawn = self._choose(shrunk=layout.width < width)
+        if drawn in DENSITIES:
+            layout = best_layout(*arguments, density=DENSITIES[drawn], **options)
+        return layout, drawn
+
+    def _canvas(self, columns: int, lines: int) -> Iterator[bytes]:
+        """Yield the rows of a canvas of `columns` by `lines` cells, with the grid centred."""
+        size = Size(columns, lines)
+        layout, self._drawn = self._layout_drawn(
+            len(self._images), size, self._height, self._width, bool(self._captions)
+        )
+        across, down = self._density = layout.density
         gap, mark = self._canvas_pixel(GAP, RGB_GAP), self._canvas_pixel(MARK, RGB_MARK)
-        row_length = width * density * len(gap)
-        empty = gap * (width * density)
-        if not columns:
-            yield from [empty] * height
+        empty = gap * (columns * across)
+        if not layout.columns:
+            if self._message and lines:
+                self._lines[(lines - 1) // 2] = [(centered(self._message, columns), False)]
+            yield from [empty] * (lines * down)
             return
-        tiles = self._tiles(scale_y, scale_x * density)
+        tiles = self._tiles(layout.height, layout.width)
         if self._marker is not None:
             for tile in tiles:
-                _draw_marker(tile, mark, self._marker, self._width, self._height)
-        bands = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-        bands = bands[: (height + gap_y) // (scale_y + gap_y)]
-        used_x = columns * scale_x + (columns - 1) * gap_x
-        foot = 2 + scale_y % 2  # pixels below a band, so that captions get a full screen line
-        captioned = bool(self._captions) and len(bands) * (scale_y + foot) <= height
-        if captioned:
-            gap_y = 0
-        used_y = len(bands) * (scale_y + foot * captioned) + (len(bands) - 1) * gap_y
-        left = (width - used_x) // 2
-        top = 0 if self.styles.content_align_vertical == "top" else (height - used_y) // 2
-        top -= top % 2 * captioned
-        margin, separator = gap * left * density, gap * gap_x * density
+                draw_marker(tile, mark, self._marker, self._width, self._height)
+        bands = [tiles[i : i + layout.columns] for i in range(0, len(tiles), layout.columns)]
+        foot = layout.lines * down - layout.height  # pixels below images with captions
+        pitch = layout.height + (foot if layout.captioned else layout.gap_y)
+        bands = bands[: (lines * down + pitch - layout.height) // pitch]
+        used_x = layout.columns * layout.width + (layout.columns - 1) * layout.gap_x
+        used_y = len(bands) * pitch - (0 if layout.captioned else layout.gap_y)
+        left = (columns * across - used_x) // 2 // across * across
+        top = 0 if self.styles.content_align_vertical == "top" else (lines * down - used_y) // 2 // down * down
+        margin, separator = gap * left, gap * layout.gap_x
         yield from [empty] * top
         for number, band in enumerate(bands):
-            if number:
-                yield from [empty] * gap_y
-            for y in range(scale_y):
+            if number and not layout.captioned:
+                yield from [empty] * layout.gap_y
+            for y in range(layout.height):
                 row = margin + separator.join([tile[y] for tile in band])
-                yield row + gap * ((row_length - len(row)) // len(gap))
-            if captioned:
+                yield row + gap * ((len(empty) - len(row)) // len(gap))
+            if layout.captioned:
                 yield from [empty] * foot
-                line = (top + (number + 1) * (scale_y + foot)) // 2 - 1
-                captions = self._captions[number * columns : number * columns + len(band)]
-                pairs = [(caption, "") if isinstance(caption, str) else caption for caption in captions]
-                self._lines[line] = " " * left + (" " * gap_x).join(centered(text, scale_x, end) for text, end in pairs)
-        yield from [empty] * (height - top - used_y)
-
-    def _layout(self, size: Size) -> tuple[int, int, int, int, int]:
-        """The largest layout as returned by `fit`; with `captions_first`, the largest one with room for captions."""
-        n = len(self._images)
-        layout = fit(n, size, self._height, self._width, self.columns)
-        if not self.captions_first or not self._captions:
-            return layout
-        best = (0, 0, 0, 0, 0)
-        for count in range(1, n + 1):
-            rows = -(-n // count)
-            room = Size(size.width, max(0, size.height - FOOT * rows))
-            tried = fit(n, room, self._height, self._width, count)
-            if tried[0] == count and tried[2] > best[2] and rows * (tried[2] + FOOT) <= size.height:
-                best = tried
-        return best if best[0] else layout
+                captions = self._captions[number * layout.columns : number * layout.columns + len(band)]
+                line = (top + (number + 1) * pitch) // down - 1
+                self._lines[line] = _caption_line(captions, layout, left)
+        yield from [empty] * (lines * down - top - used_y)
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
         """A pixel of the canvas: the level among greys, the colour among RGB images."""
@@ -244,9 +266,9 @@ class ImageGrid(Widget):
     def _tiles(self, height: int, width: int) -> list[list[bytes]]:
         """The rows of each image on the canvas, `height` by `width` pixels large."""
         n, old_height, old_width = len(self._images), self._height, self._width
-        pixels, shrinks = b"".join(self._images), height < old_height or width < old_width
-        if shrinks:
-            pixels = shrink(pixels, n, old_height, old_width, height, width, self._channels)
+        pixels, resized = b"".join(self._images), height % old_height or width % old_width
+        if resized:
+            pixels = resize(pixels, n, old_height, old_width, height, width, self._channels)
             old_height, old_width = height, width
         if self._channels > 1:
             pixels, size = pack(pixels), PIXEL_BYTES * old_width
@@ -254,7 +276,7 @@ class ImageGrid(Widget):
             pixels, size = pixels.translate(self._grey_levels), old_width
         rows = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         tiles = [rows[start : start + old_height] for start in range(0, len(rows), old_height)]
-        if shrinks:
+        if resized:
             return tiles
         return [enlarge(tile, old_width, height // old_height, width // old_width) for tile in tiles]
 
@@ -264,14 +286,13 @@ class ImageGrid(Widget):
         return INVERTED if self.characters and not self.app.current_theme.dark else NEAREST
 
     def _choose(self, *, shrunk: bool) -> str:
-        if self._drawing != "auto":
-            return self._drawing
-        best = getattr(self.app, "best_drawing", "auto")
-        if best == "ascii":
-            return "ascii"
-        if self.app.no_color:
-            return "shade"
-        return "quadrant" if shrunk and best == "auto" else "half"
+        """How images are drawn: smaller than their pixels, or not."""
+        drawing = self._drawing
+        if drawing == "auto":
+            drawing = getattr(self.app, "best_drawing", "quadrant")
+            if self.app.no_color and drawing not in RAMPS:
+                drawing = "shade"
+        return drawing if shrunk or drawing not in DENSITIES else "half"
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Render the lines without the base class's passes for borders, tints and ANSI colours."""
@@ -281,41 +302,42 @@ class ImageGrid(Widget):
         """Render one line of cells."""
         strip = self._strips.get(y)
         if strip is None:
-            if 2 * y + 1 >= len(self._rows):
+            if y >= len(self._rows) // self._density[1]:
                 return Strip.blank(self.size.width, self.rich_style)
-            strip = self._strips[y] = self._strip(y)
+            self._draw_strips(y)
+            strip = self._strips[y]
         return strip
 
-    def _strip(self, y: int) -> Strip:
+    def _draw_strips(self, y: int) -> None:
+        """Draw line `y` and, if it has cells, all lines of cells that are not cached: at once, which is faster."""
         if y in self._lines:
-            text = set_cell_size(self._lines[y], self.size.width)
-            return Strip([Segment(text, self.get_component_rich_style("image-grid--caption"))], self.size.width)
-        upper, lower = self._rows[2 * y : 2 * y + 2]
+            self._strips[y] = self._caption_strip(self._lines[y])
+            return
+        down, width = self._density[1], self.size.width
         if self._drawn in RAMPS:
-            levels = (luminance(row) if self._channels > 1 else row for row in (upper, lower))
-            return self._ramp_strip(*levels)
+            rows = [luminance(row) if self._channels > 1 else row for row in self._rows[2 * y : 2 * y + 2]]
+            text = ramp(self._drawn, rows[0], rows[1], dark=self.app.current_theme.dark)
+            self._strips[y] = Strip([Segment(text, self.rich_style)], width)
+            return
+        lines = [y for y in range(len(self._rows) // down) if y not in self._strips and y not in self._lines]
+        rows = [b"".join(self._rows[down * y + row] for y in lines) for row in range(down)]
+        colors: CellPalette
         if self._channels > 1:
-            self._strips |= self._rgb_strips()
-            return self._strips[y]
-        if self._drawn == "quadrant":
-            return CellStrip(list(map(quadrant, _quarters(upper, lower))), self._palette)
-        return CellStrip(halves(upper, lower), self._palette)
-
-    def _rgb_strips(self) -> dict[int, Strip]:
-        """All lines of cells that are not cached; at once, which is faster."""
-        lines = [y for y in range(len(self._rows) // 2) if y not in self._strips and y not in self._lines]
-        upper, lower = (b"".join(self._rows[2 * y + below] for y in lines) for below in (0, 1))
-        colors, width = self._rgb_palette, self.size.width
-        if self._drawn == "quadrant":
-            texts, foregrounds, backgrounds, inverses = rgb_quadrants(upper, lower)
-            cells = list(zip(texts, colors.levels(foregrounds), colors.levels(backgrounds), inverses, strict=True))
+            colors = rgb = self._rgb_palette
+            if self._drawn in DENSITIES:
+                cells = rgb_blocks(rows).cells(down, rgb.levels)
+            else:
+                cells = halves(rgb.levels(unpack(rows[0])), rgb.levels(unpack(rows[1])))
         else:
-            cells = halves(colors.levels(unpack(upper)), colors.levels(unpack(lower)))
-        return {y: CellStrip(cells[i * width : (i + 1) * width], colors) for i, y in enumerate(lines)}
+            colors = self._palette
+            cells = grey_blocks(rows).cells(down) if self._drawn in DENSITIES else halves(rows[0], rows[1])
+        for i, line in enumerate(lines):
+            self._strips[line] = CellStrip(cells[i * width : (i + 1) * width], colors)
 
-    def _ramp_strip(self, upper: bytes, lower: bytes) -> Strip:
-        text = ramp(self._drawn, upper, lower, dark=self.app.current_theme.dark)
-        return Strip([Segment(text, self.rich_style)], self.size.width)
+    def _caption_strip(self, captions: list[tuple[str, bool]]) -> Strip:
+        plain, warning = (self.get_component_rich_style(f"image-grid--{name}") for name in ("caption", "warning"))
+        segments = [Segment(text, warning if warns else plain) for text, warns in captions]
+        return Strip(segments).adjust_cell_length(self.size.width, plain)
 
     @functools.cached_property
     def _palette(self) -> CellPalette:
@@ -338,108 +360,12 @@ class ImageGrid(Widget):
         return (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255), True
 
 
-def _quarters(upper: Sequence[int], lower: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
-    """The 2x2 pixels of each cell, in reading order."""
-    return zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)
-
-
-def fit(n: int, size: Size, height: int, width: int, columns: int | None = None) -> tuple[int, int, int, int, int]:
-    """Compute the grid in which `n` images are largest within `size` pixels.
-
-    Above full size, only whole multiples are used. Gaps between images are one or two pixels.
-
-    Returns:
-        Number of columns, tile width, tile height, horizontal gap and vertical gap, in pixels.
-    """
-    best = (0, 0, 0, 0, 0)
-    if not n or size.width < 1 or size.height < 2:
-        return best
-    for count in [columns] if columns else range(1, n + 1):
-        rows = -(-n // count)
-        scale = min((size.width - count + 1) / (count * width), (size.height - rows + 1) / (rows * height))
-        scale = float(int(scale)) if scale >= 1 else scale
-        tile_x, tile_y = int(width * scale), int(height * scale)
-        if max(tile_x, tile_y) >= SMALLEST and min(tile_x, tile_y) >= 1 and tile_y > best[2]:
-            gap_x = (size.width - count * tile_x) // max(1, count - 1)
-            gap_y = (size.height - rows * tile_y) // max(1, rows - 1)
-            best = (count, tile_x, tile_y, min(MAX_GAP, gap_x), min(MAX_GAP, gap_y))
-    if best[0]:
-        return best
-    # Not all fit: draw as many as fit at half size, or one at the size that fits.
-    longest = max(height, width)
-    side = min(longest * size.width // width, longest * (size.height // 2 * 2) // height, max(SMALLEST, longest // 2))
-    tile_x, tile_y = (max(1, side * old // longest) for old in (width, height))
-    return max(1, (size.width + 1) // (tile_x + 1)), tile_x, tile_y, 1, 1
-
-
-def shrink(images: bytes, n: int, height: int, width: int, new_height: int, new_width: int, channels: int = 1) -> bytes:
-    """Return `n` images at a smaller size; each pixel is the mean of those it covers, rounded down.
-
-    Rows and columns of all images are added at once. Means of 256 and more pixels can be higher by one.
-    """
-    columns = [
-        _lanes(b"".join(images[x * channels + c :: width * channels] for c in range(channels))) for x in range(width)
-    ]  # each with the channels, images and rows
-    across = _spans(width, new_width)
-    size = n * height * channels
-    sums = b"".join(sum(columns[left:right]).to_bytes(LANE * size, "little") for left, right in across)
-    items = memoryview(sums).cast("I")
-    rows = [int.from_bytes(items[y::height].tobytes(), "little") for y in range(height)]  # columns, channels, images
-    widths = [right - left for left, right in across]
-    of_width = {
-        wide: int.from_bytes(
-            b"".join((b"\xff" if width == wide else b"\0") * (LANE * n * channels) for width in widths), "little"
-        )
-        for wide in set(widths)
-    }
-    smaller = [b""] * (n * new_height)
-    for y, (top, bottom) in enumerate(_spans(height, new_height)):
-        total = sum(rows[top:bottom])
-        # Times 2^24 / area, so that a lane's highest byte is the mean.
-        means = sum((total & lanes) * -(-(1 << 24) // (wide * (bottom - top))) for wide, lanes in of_width.items())
-        row = means.to_bytes(LANE * n * channels * new_width, "little")[LANE - 1 :: LANE]
-        smaller[y::new_height] = [row[image::n] for image in range(n)]
-    return b"".join(smaller)
-
-
-def _lanes(values: bytes) -> int:
-    """Bytes as one integer with `LANE` bytes for each of them, so that they can be added."""
-    lanes = bytearray(LANE * len(values))
-    lanes[::LANE] = values
-    return int.from_bytes(lanes, "little")
-
-
-def enlarge(rows: list[bytes], width: int, factor_y: int, factor_x: int) -> list[bytes]:
-    """Return rows of `width` pixels with every pixel repeated."""
-    if factor_x > 1:
-        rows = [_repeated(row, len(row) // width, factor_x) for row in rows]
-    return [row for row in rows for _ in range(factor_y)]
-
-
-def _repeated(row: bytes, pixel_bytes: int, factor: int) -> bytes:
-    repeated = bytearray(len(row) * factor)
-    step = pixel_bytes * factor
-    for byte in range(pixel_bytes):
-        values = row[byte::pixel_bytes]
-        for number in range(factor):
-            repeated[pixel_bytes * number + byte :: step] = values
-    return bytes(repeated)
-
-
-def _draw_marker(tile: list[bytes], mark: bytes, pixel: tuple[int, int], width: int, height: int) -> None:
-    """Mark a pixel of a `width` by `height` image in its scaled rows."""
-    size = len(mark)
-    left, right = _scaled_span(pixel[0], width, len(tile[0]) // size)
-    top, bottom = _scaled_span(pixel[1], height, len(tile))
-    for y in range(top, bottom):
-        tile[y] = tile[y][: left * size] + mark * (right - left) + tile[y][right * size :]
-
-
-def _scaled_span(index: int, old: int, new: int) -> tuple[int, int]:
-    first = index * new // old
-    return first, max(first + 1, (index + 1) * new // old)
-
-
-@functools.cache
-def _spans(old: int, new: int) -> list[tuple[int, int]]:
-    return [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
+def _caption_line(captions: Sequence[Caption], layout: Layout, left: int) -> list[tuple[str, bool]]:
+    """Captions below a row of images, `left` pixels from the edge, and whether each warns."""
+    line, end, across = [], 0, layout.density[0]
+    width = layout.width // across
+    for column, caption in enumerate(captions):
+        start = -(-(left + column * (layout.width + layout.gap_x)) // across)  # the first whole cell
+        line += [(" " * (start - end), False), (caption.fitted(width), caption.warns)]
+        end = start + width
+    return line
