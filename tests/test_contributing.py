@@ -26,7 +26,7 @@ def midpoint(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: 
 
 '''
 SAMPLER_INFO = """    "midpoint": SamplerInfo(
-        "midpoint", "the midpoint method, second order", evaluations=2, second_at=0.5
+        "midpoint", "midpoint method", "the midpoint method, second order", evaluations=2, second_at=0.5
     ),
 """
 OPTION = '    patience: int = _option(3, "Training", "epochs without improvement", ge=1, le=100)\n'

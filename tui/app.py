@@ -23,11 +23,12 @@ from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import Theme, ThemeProvider
+from textual.widget import Widget
 from textual.widgets import OptionList
 
 from core.system.terminal import drawable, drawing
 from tui.actions import bindings
-from tui.messages import ForkChosen, ModelChosen, RunChosen
+from tui.messages import ForkChosen, KeyFollowed, ModelChosen, RunChosen
 from tui.screens.help import TEXTUAL_ACTIONS, HelpScreen
 from tui.screens.sample import FIRST, SampleScreen
 from tui.screens.too_small import TooSmallScreen, is_small
@@ -84,6 +85,7 @@ class MinidiffApp(App[None]):
         self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
         self.best_drawing = drawing(term, encoding)  # what `auto` means for images below full size
         self.watched = run  # the last run shown on the Train screen; printed on exit
+        self._key_receiver: Widget | None = None  # of the last key
         self._model = model  # the first one on the Sample screen; None: the default
         self._welcome = welcome
         self.add_mode("sample", self._sample_screen)
@@ -155,6 +157,21 @@ class MinidiffApp(App[None]):
             remember_theme(theme.name)
         except OSError as error:
             self.notify(f"cannot save the theme: {error.filename}: {error.strerror}", severity="warning")
+
+    async def on_event(self, event: events.Event) -> None:
+        """Note which widget receives a key."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and self.screen_stack:
+            self._key_receiver = self.focused or self.screen
+        await super().on_event(event)
+
+    def follow_last_key(self, handled: asyncio.Event) -> None:
+        """Set `handled` when the last key has been handled, by its receiver and by all widgets that it bubbled to."""
+        if self._key_receiver is None or not self._key_receiver.post_message(KeyFollowed(handled)):
+            handled.set()
+
+    def on_key_followed(self, message: KeyFollowed) -> None:
+        """The app is the last that a key bubbles to."""
+        message.handled.set()
 
     def clear_selection(self) -> None:
         """Clear the text selection."""

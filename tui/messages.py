@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from core.runs.history import RunHistory
     from core.runs.status import RunSummary, Status
     from core.runs.trajectory import Frame
+
+
+@dataclass
+class KeyFollowed(Message):
+    """Takes the way of a key, from the widget that received it up to the app, which then sets `handled`."""
+
+    handled: asyncio.Event
 
 
 @dataclass

@@ -27,6 +27,7 @@ class SamplerInfo:
     """
 
     function: str  # its function there
+    title: str  # in lists
     summary: str  # for the documentation
     paths: tuple[str, ...] = PATH_NAMES  # that it supports
     evaluations: int = 1  # of the network per step, except in the last
@@ -36,18 +37,24 @@ class SamplerInfo:
 # Every sampler is registered here, and only here.
 SAMPLER_INFO = {
     "mix": SamplerInfo(
-        "interpolate_to_denoised", "of the preset `tutorial`: interpolates towards the denoised image", ("mix", "flow")
+        "interpolate_to_denoised",
+        "interpolation to the denoised image",
+        "of the preset `tutorial`: interpolates towards the denoised image",
+        ("mix", "flow"),
     ),
-    "euler": SamplerInfo("euler", "Euler's method for the probability flow ODE"),
-    "heun": SamplerInfo("heun", "Heun's method, second order (Karras et al. 2022)", evaluations=2),
-    "ddpm": SamplerInfo("ddpm", "ancestral sampling, stochastic (Ho et al. 2020)", ("flow", "vp")),
-    "ddim": SamplerInfo("ddim", "DDIM without noise (Song et al. 2021)"),
+    "euler": SamplerInfo("euler", "Euler's method", "Euler's method for the probability flow ODE"),
+    "heun": SamplerInfo(
+        "heun", "Heun's method, 2nd order", "Heun's method, second order (Karras et al. 2022)", evaluations=2
+    ),
+    "ddpm": SamplerInfo("ddpm", "DDPM, stochastic", "ancestral sampling, stochastic (Ho et al. 2020)", ("flow", "vp")),
+    "ddim": SamplerInfo("ddim", "DDIM", "DDIM without noise (Song et al. 2021)"),
     "consistency": SamplerInfo(
         "consistency",
+        "multistep consistency, stochastic",
         "multistep consistency sampling, stochastic, for distilled models (Song et al. 2023)",
         ("flow", "vp"),
     ),
-    "dpm2m": SamplerInfo("dpm2m", "DPM-Solver++(2M), second order (Lu et al. 2022)"),
+    "dpm2m": SamplerInfo("dpm2m", "DPM-Solver++(2M), 2nd order", "DPM-Solver++(2M), second order (Lu et al. 2022)"),
 }
 SAMPLER_NAMES = tuple(SAMPLER_INFO)
 DIFFUSERS = "diffusers:"  # prefix of a scheduler's class name

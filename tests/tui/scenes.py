@@ -277,6 +277,7 @@ async def compare(pilot: Pilots) -> None:
     await pilot.press("c")
     screen = pilot.app.screen
     assert isinstance(screen, CompareScreen)
+    await until(pilot, lambda: screen._pending == ["right"], "the left side is requested")
     for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=False):
         recording = load_recording(home / RECORDING)
         started = dataclasses.replace(recording, frames=())

@@ -292,7 +292,9 @@ async def compare(driver: AppDriver) -> None:
 
     await driver.until(is_done, "both sides are sampled")
     first, second = (screen.shown[side] for side in ("left", "right"))
-    assert first.model != second.model
+    assert first.model == second.model
+    samplers = [screen.query_one(f"#{side}-bar #sampler", CompactSelect).chosen for side in ("left", "right")]
+    assert samplers[0] != samplers[1]
     assert (first.n, first.seed) == (second.n, second.seed)
     await driver.press("n")
     await driver.until(lambda: is_done(int(screen.bar("left").seed)), "the new seed is sampled on both sides")

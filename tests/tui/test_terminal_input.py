@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import signal
 import struct
 import termios
@@ -127,6 +128,14 @@ def test_text_that_arrives_at_once_is_pasted_and_presses_no_keys(tmp_path: Path)
         terminal.wait_for(" q Quit")  # no longer ^q: the field is left
         terminal.press("5")
         terminal.wait_for("Convolution")
+
+
+def test_keys_sent_at_once_reach_the_field_that_has_the_focus_when_they_are_handled(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    with PseudoTerminal("--root", str(root), cwd=tmp_path, columns=120, lines=30) as terminal:
+        terminal.wait_for("engine ready")
+        terminal.press(*["tab"] * 3, "12", "tab", "backspace", ".7", "tab", "tab", "3", "tab", "4")
+        terminal.wait_for(lambda text: re.search(r" steps +12 +guidance +\.7 .* images +3 +seed +4 ", text) is not None)
 
 
 def unread(root: Path, *, answers: bool = True) -> PseudoTerminal:

@@ -18,6 +18,7 @@ from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.class_names import class_name
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.field import Field
 from tui.widgets.timeline import Timeline
 
 FULL_TEXT_ROWS = 30  # terminal rows from which the whole description is shown
@@ -288,7 +289,7 @@ def captions(left: str, right: str) -> Horizontal:
 
 def entry(name: str, value: str, *, width: int = 5) -> Input:
     """A short input field."""
-    made = Input(value, id=name, compact=True, select_on_focus=True)
+    made = Field(value, id=name, compact=True, select_on_focus=True)
     made.styles.width = width
     return made
 

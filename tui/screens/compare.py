@@ -7,7 +7,7 @@ import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -17,6 +17,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from core.config.sampling import CONSISTENCY_STEPS, defaults_for
 from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising, Frame
@@ -26,6 +27,7 @@ from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.denoising_view import NO_PREDICTION
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.image_grid import Caption, ImageGrid
@@ -33,6 +35,9 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
 from tui.widgets.timeline import Timeline
+
+if TYPE_CHECKING:
+    from core.config.training import TrainConfig
 
 SIDES = ("left", "right")
 LOW = 30  # rows; below, blank lines are omitted
@@ -44,7 +49,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
     HELP = (
         "Two models, samplers, step counts or guidance scales, sampled from the same noise. The upper line of controls "
         "applies to the left side, the lower to the right. Both sides are shown at the same noise level, so the side "
-        "with fewer steps changes less often."
+        "with fewer steps changes less often. Changing one side samples only this side again."
     )
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "compare")
@@ -68,6 +73,7 @@ class CompareScreen(Playback, ClosesOnce[None]):
         models: list[str],
         pacer: FramePacer | None = None,
         *,
+        other: SampleRequest | None = None,
         still: bool = False,
     ) -> None:
         super().__init__()
@@ -75,13 +81,15 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self.root = root
         self._pacer = pacer
         self._still = still
-        self._request = request
+        self._requests = {"left": request}  # of each side: what is shown, being sampled or pending
+        self.other = other  # the right side's request; None: a default
         self._models = models
         self._previous_callback: Callable[[Message], object] | None = None  # of the engine, restored on closing
-        self._generation = 0  # increases with each request to sample both sides
-        self._pending: list[tuple[str, SampleRequest]] = []  # sides not sampled yet
+        self._generation = 0  # increases with each request to sample
+        self._pending: list[str] = []  # sides not sampled yet
         self._side = SIDES[0]  # the side being sampled
-        self.shown: dict[str, Denoising] = {}
+        self._leader = SIDES[0]  # the side with more steps, which defines the timeline
+        self.shown: dict[str, Denoising] = {}  # complete, or in progress
         self._class_names: dict[str, tuple[str, ...]] = {}  # of each side's model
         self._descriptions: dict[str, str] = {}  # sampler, cost and time of each side
         self._show_states = False  # noisy states instead of predictions
@@ -104,16 +112,28 @@ class CompareScreen(Playback, ClosesOnce[None]):
         return self.query_one(f"#{side}-bar", SamplingControls)
 
     def on_mount(self) -> None:
-        """Fill in the controls, with another model on the right if there is one, and sample."""
+        """Fill in the controls, and sample."""
         self._previous_callback = self.engine.redirect(self.post_message)
-        others = [model for model in self._models if model != self._request.model]
-        models = (self._request.model, others[0] if others else self._request.model)
-        for side, model in zip(SIDES, models, strict=True):
-            bar = self.bar(side)
-            bar.set_request(dataclasses.replace(self._request, model=model))
-            bar.select_model(model)
         self.bar("right").disable_images_and_seed()
-        self.call_after_refresh(self.action_sample)  # later, because the app handles no keys until this handler returns
+        self.call_after_refresh(self._open)  # later, because the app handles no keys until this handler returns
+
+    async def _open(self) -> None:
+        left = self._requests["left"]
+        right = self.other
+        try:
+            if right is None or right.model not in self._models:
+                config = await asyncio.to_thread(config_of, left.model, self.root)
+                right = default_comparison(left, config, self._models)
+            self._requests["right"] = right
+            for side, request in self._requests.items():
+                bar = self.bar(side)
+                bar.select_model(request.model)
+                bar.set_config(await asyncio.to_thread(config_of, request.model, self.root))
+                bar.set_request(dataclasses.replace(request, n=left.n, seed=left.seed))
+        except MinidiffError as error:
+            self.notify(str(error), severity="error", timeout=8)
+            return
+        await self.action_sample()
 
     def on_unmount(self) -> None:
         """Return the engine to the screen below."""
@@ -142,24 +162,27 @@ class CompareScreen(Playback, ClosesOnce[None]):
         self._class_names[self._side] = message.info.class_names
         self._descriptions[self._side] = message.summary
         self._update_captions()
+        if self._side == self._leader:
+            self.timeline.load(message.info.denoising.steps)
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
-        """Add the frame to its side."""
-        denoising = self.shown[self._side]
-        frames = (*denoising.frames, message.frame)
-        self.shown[self._side] = dataclasses.replace(denoising, frames=frames)
-        self.query_one(Header).note = f"sampling {self._side} side: step {message.frame.index} of {denoising.steps}"
+        """Add the frame to its side, and show it if the timeline is there."""
+        side, denoising = self._side, self.shown[self._side]
+        self.shown[side] = dataclasses.replace(denoising, frames=(*denoising.frames, message.frame))
+        self.query_one(Header).note = f"sampling {side} side: step {message.frame.index} of {denoising.steps}"
+        if side == self._leader:
+            self.timeline.add_step(message.frame.t)
+        elif self.frame_of(side) is message.frame:
+            self._draw(side)
 
     async def on_sampling_finished(self, message: SamplingFinished) -> None:
-        """Sample the other side, or play both."""
+        """Sample the other side, if it is pending."""
         self._descriptions[self._side] += f", {message.seconds:.2f} s"
         self._update_captions()
         if self._pending:
             await self._sample_next()
-            return
-        self.query_one(Header).note = "compare"
-        longest = self.longest
-        self.timeline.load(longest.steps, [frame.t for frame in longest.frames])
+        else:
+            self.query_one(Header).note = "compare"
 
     def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error and drop the pending side."""
@@ -184,36 +207,57 @@ class CompareScreen(Playback, ClosesOnce[None]):
     @property
     def longest(self) -> Denoising:
         """The trajectory with more steps, which defines the timeline."""
-        return max(self.shown.values(), key=lambda denoising: denoising.steps)
+        return self.shown[self._leader]
 
-    def frame_at(self, side: str, t: float) -> Frame:
-        """The last frame of a side whose noise level is at least `t`."""
-        frames = self.shown[side].frames
-        return next((frame for frame in reversed(frames) if frame.t >= t - 1e-6), frames[0])
+    def frame_of(self, side: str) -> Frame | None:
+        """The frame of a side that belongs to the position of the timeline, as far as it is sampled; None without any.
 
-    def on_timeline_moved(self, message: Timeline.Moved) -> None:
-        """Draw both sides at the noise level of the current step."""
-        if len(self.shown) == len(SIDES) and not self._pending and message.position < len(self.longest.frames):
-            self._draw(self.longest.frames[message.position].t)
+        States are shown at comparable noise levels. Predictions are those made from states at comparable noise levels.
+        """
+        frames = self.shown[side].frames if side in self.shown else ()
+        position = self.timeline.position
+        if side == self._leader or not frames:
+            return frames[position] if position < len(frames) else None
+        leader = self.shown.get(self._leader)
+        if leader is None or position >= min(len(leader.frames), leader.steps):
+            return frames[-1]
+        if self._show_states:
+            t = leader.frames[position].t
+            return next((frame for frame in reversed(frames) if frame.t >= t - 1e-6), frames[0])
+        if not position:
+            return frames[0]
+        t = leader.frames[position - 1].t
+        # Each frame, and the state that its prediction was made from.
+        made = zip(reversed(frames[:-1]), reversed(frames[1:]), strict=True)
+        return next((frame for before, frame in made if before.t >= t - 1e-6), frames[0])
 
-    def _draw(self, t: float) -> None:
+    def on_timeline_moved(self) -> None:
+        """Draw both sides at the current position."""
         for side in SIDES:
-            denoising, frame = self.shown[side], self.frame_at(side, t)
-            names = self._class_names[side]
-            images = frame.x if self._show_states else frame.prediction or bytes(len(frame.x))
-            read = () if self._show_states else frame.read or ()
-            captions = [Caption(class_name(label, names), f" {percent}%") for label, percent in read]
-            grid = self.query_one(f"#{side}-images", ImageGrid)
-            size = denoising.n, denoising.height, denoising.width
-            grid.characters = denoising.characters
-            grid.set_images(images, *size, captions, channels=denoising.channels)
+            self._draw(side)
+
+    def _draw(self, side: str) -> None:
+        frame = self.frame_of(side)
+        if frame is None:
+            return
+        denoising, names = self.shown[side], self._class_names[side]
+        grid = self.query_one(f"#{side}-images", ImageGrid)
+        grid.characters = denoising.characters
+        images = frame.x if self._show_states else frame.prediction
+        if images is None:
+            grid.show_message(NO_PREDICTION)
+            return
+        read = () if self._show_states else frame.read or ()
+        captions = [Caption(class_name(label, names), f" {percent}%") for label, percent in read]
+        size = denoising.n, denoising.height, denoising.width
+        captions = captions or [Caption("")] * denoising.n  # images do not move when there is one later
+        grid.set_images(images, *size, captions, channels=denoising.channels)
 
     def _update_captions(self) -> None:
-        for side in SIDES:
-            if side in self.shown:
-                description = (f"  {self._descriptions[side]}", "$foreground 50%")
-                text = Content.assemble((self.shown[side].model, "bold"), description)
-                self.query_one(f"#{side}-caption", Static).update(text)
+        for side, request in self._requests.items():
+            description = self._descriptions.get(side, "waiting")
+            text = Content.assemble((request.model, "bold"), (f"  {description}", "$foreground 50%"))
+            self.query_one(f"#{side}-caption", Static).update(text)
 
     # Actions
 
@@ -222,20 +266,34 @@ class CompareScreen(Playback, ClosesOnce[None]):
         await self.action_sample()
 
     async def action_sample(self) -> None:
-        """Sample both sides, one after the other."""
+        """Sample the sides whose controls changed, or both if none did."""
         self._generation += 1
         generation = self._generation
         try:
-            requests = [(side, await self._read_request(side)) for side in SIDES]
+            requests = {side: await self._read_request(side) for side in SIDES}
         except MinidiffError as error:
             self.notify(str(error), severity="error", timeout=8)
             return
         if generation != self._generation:
             return  # superseded by a newer request
-        first = requests[0][1]
-        self._pending = [(side, dataclasses.replace(request, n=first.n, seed=first.seed)) for side, request in requests]
-        self.timeline.pause()
+        first = requests["left"]
+        requests["right"] = dataclasses.replace(requests["right"], n=first.n, seed=first.seed)
+        unchanged = [side for side, shown in self.shown.items() if shown.complete and not self._differs(side, requests)]
+        self._requests, self.other = requests, requests["right"]
+        self._leader = max(SIDES, key=lambda side: requests[side].steps or 0)
+        order = (self._leader, *(side for side in SIDES if side != self._leader))
+        self._pending = [side for side in order if side not in unchanged or len(unchanged) == len(SIDES)]
+        for side in self._pending:
+            self.shown.pop(side, None)
+            self._descriptions.pop(side, None)
+            self.query_one(f"#{side}-images", ImageGrid).clear()
+        self._update_captions()
+        frames = self.longest.frames if self._leader in self.shown else ()
+        self.timeline.load(requests[self._leader].steps or 0, [frame.t for frame in frames])
         await self._sample_next()
+
+    def _differs(self, side: str, requests: dict[str, SampleRequest]) -> bool:
+        return self._requests.get(side) != requests[side]
 
     async def _read_request(self, side: str) -> SampleRequest:
         bar = self.bar(side)
@@ -247,10 +305,10 @@ class CompareScreen(Playback, ClosesOnce[None]):
         return request
 
     async def _sample_next(self) -> None:
-        self._side, request = self._pending.pop(0)
+        self._side = self._pending.pop(0)
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
-        await self.engine.sample(request)
+        await self.engine.sample(self._requests[self._side])
 
     async def action_new_seed(self) -> None:
         """Sample with a random seed."""
@@ -261,17 +319,23 @@ class CompareScreen(Playback, ClosesOnce[None]):
     def action_state(self) -> None:
         """Switch between noisy states and predictions."""
         self._show_states = not self._show_states
-        if len(self.shown) == len(SIDES) and not self._pending:
-            self._draw(self.longest.frames[self.timeline.position].t)
-
-    def action_leave_field(self) -> None:
-        """Remove the focus from the field; close the screen if no field has it."""
-        if self.focused is None:
-            self.action_close()
-        else:
-            super().action_leave_field()
+        self.on_timeline_moved()
 
     def action_close(self) -> None:
         """Return to the Sample screen."""
         self._release_engine()  # before the Sample screen resumes
         self.dismiss()
+
+
+def default_comparison(request: SampleRequest, config: TrainConfig, models: list[str]) -> SampleRequest:
+    """What to compare with a request: the same model with another sampler.
+
+    A consistency model is compared with the model that it was distilled from, with that model's defaults, or, if that
+    is missing, with itself in one step.
+    """
+    if config.objective == "consistency":
+        if config.init_from in models:
+            return dataclasses.replace(request, model=config.init_from, steps=None, sampler=None, guidance=None)
+        return dataclasses.replace(request, steps=1 if request.steps != 1 else CONSISTENCY_STEPS)
+    current = request.sampler or defaults_for(config).sampler
+    return dataclasses.replace(request, sampler="heun" if current == "euler" else "euler")

@@ -15,6 +15,7 @@ from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from core.runs.trajectory import Denoising
+from tui.widgets.field import Field
 from tui.widgets.modal import Modal
 
 
@@ -81,7 +82,7 @@ class ExportScreen(Modal[Export | None]):
                 )
             )
             yield Label("Folder")
-            yield Input(str(Path.cwd()))
+            yield Field(str(Path.cwd()))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Export the selected kind."""

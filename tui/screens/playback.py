@@ -35,6 +35,10 @@ class Playback(Screen[None]):
         """Change the playback speed by `by` levels; negative: slower."""
         self.timeline.change_speed(by)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enable leaving a field only if one has the focus."""
+        return self.focused is not None if action == "leave_field" else super().check_action(action, parameters)
+
     def action_leave_field(self) -> None:
         """Remove the focus from the field."""
         self.set_focus(None)

@@ -37,6 +37,7 @@ from tui.messages import (
 )
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
+from tui.widgets.field import Field
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_details import RunDetails
@@ -100,7 +101,7 @@ class RunsScreen(Screen[None]):
         with Container(id="both"):
             with Vertical(id="table"):
                 yield RunTable()
-                yield Input(id="filter", placeholder="words in the name, status, preset or dataset")
+                yield Field(id="filter", placeholder="words in the name, status, preset or dataset")
             yield RunDetails()
         yield Static("Loading runs…", id="empty", markup=False)
         yield DevicePanel()

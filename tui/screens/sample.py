@@ -93,6 +93,7 @@ class SampleScreen(Playback):
         self._start: Start | Interpolation | None = None  # what the next trajectory starts from
         self._request: SampleRequest | None = None  # the newest
         self._shown_request: SampleRequest | None = None  # of the trajectory shown; None for the recording
+        self._compared: SampleRequest | None = None  # the other side of the last comparison
         self._start_image: bytes | None = None  # the first image that the trajectory shown started from
         self._class_names: tuple[str, ...] = ()  # of the model shown; digits, the recording's classes, need none
         self._summary = ""  # sampler and cost of the trajectory shown
@@ -327,11 +328,15 @@ class SampleScreen(Playback):
             return
         self.timeline.pause()
         self._engine_started = self._requested = True
-        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._pacer, still=self._still)
-        await self.app.push_screen(compare, self._sample_again if self.engine.busy else None)
+        compare = CompareScreen(
+            self.engine, self.root, request, self.bar.models, self._pacer, other=self._compared, still=self._still
+        )
+        await self.app.push_screen(compare, partial(self._leave_comparison, compare, self.engine.busy))
 
-    async def _sample_again(self, _: object) -> None:
-        await self.action_sample()  # Compare interrupted the last request
+    async def _leave_comparison(self, compare: CompareScreen, interrupted: bool, _: None) -> None:
+        self._compared = compare.other
+        if interrupted:  # the last request
+            await self.action_sample()
 
     async def action_start(self) -> None:
         """Choose between pure noise and an image with added noise."""

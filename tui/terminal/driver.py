@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import os
 import re
 import selectors
@@ -36,6 +37,7 @@ PASTE_GAP_SECONDS = 0.02  # a paste ends after this long without input
 MAX_PASTE = 4096  # characters of a paste; the rest is dropped, as no field holds more
 MAX_UNHANDLED = 64  # reading stops while the app has more messages queued
 UNHANDLED_SECONDS = 0.01  # interval between checks of the queues
+KEY_SECONDS = 1.0  # a key is posted at the latest this long after the one before it
 MAX_SIDE = 1000  # columns or rows; a reported size beyond this is ignored
 MAX_SEQUENCE = 32  # characters of an escape sequence, as in Textual's parser
 AMBIGUOUS = "●─▀"  # some terminals draw these in two columns each: their East Asian width is ambiguous
@@ -71,6 +73,7 @@ class TerminalDriver(LinuxDriver):
 
     - Invalid bytes and escape sequences with out-of-range numbers are never an error.
     - More than `MAX_TYPED` characters in one read are posted as one `Paste`, as with bracketed paste.
+    - A key is posted when the app has handled those before it, so keys after Tab reach the next field.
     - While more than `MAX_UNHANDLED` messages are queued in the app, nothing is read.
     - `write` drops output that the terminal does not accept, and sets `output_dropped`.
     """
@@ -84,6 +87,7 @@ class TerminalDriver(LinuxDriver):
         self._parser = XTermParser(debug)
         self._batch: list[Message] = []  # messages parsed from the last read
         self._stopping = False
+        self._last_key = ""  # that was posted
         self.output_dropped = False
         """Whether output was dropped, so the whole screen has to be redrawn."""
         self.measuring = False
@@ -182,9 +186,24 @@ class TerminalDriver(LinuxDriver):
         for message in batch:
             if isinstance(message, events.Paste):
                 message.text = message.text[:MAX_PASTE]
+            if isinstance(message, events.Key | events.Paste):
+                await self._wait_for_keys(message.key if isinstance(message, events.Key) else "paste")
             self._app.post_message(message)
             while self._unhandled() > MAX_UNHANDLED:
                 await asyncio.sleep(UNHANDLED_SECONDS)
+
+    async def _wait_for_keys(self, key: str) -> None:
+        """Before posting `key`, wait until the app has handled the keys before it, unless they are the same key.
+
+        Keys may move the focus, and the app sends a key to the widget that has the focus when it receives it.
+        """
+        if self._last_key and key != self._last_key:
+            handled = asyncio.Event()
+            self._minidiff.call_later(self._minidiff.follow_last_key, handled)
+            with contextlib.suppress(TimeoutError):  # its receiver was removed meanwhile, or the app is exiting
+                async with asyncio.timeout(KEY_SECONDS):
+                    await handled.wait()
+        self._last_key = key
 
     def _unhandled(self) -> int:
         """Number of messages queued in the app and in the focused widget, or in the screen."""

@@ -15,6 +15,7 @@ from core.config.sampling import MIN_NOISE_LEVEL
 from core.engine.protocol import DrawnImage, Interpolation, Start
 from core.errors import MinidiffError
 from core.text import sanitize
+from tui.widgets.field import Field
 from tui.widgets.modal import Modal
 
 MAX_PATH = 4096  # characters
@@ -96,7 +97,7 @@ class NameDialog(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(self._question, classes="question", markup=False)
-            yield Input(self._name, max_length=self._max_length, select_on_focus=True, compact=True)
+            yield Field(self._name, max_length=self._max_length, select_on_focus=True, compact=True)
             yield Label("enter confirms · esc cancels", classes="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -130,7 +131,7 @@ class FieldsDialog(Dialog[ScreenResultType]):
             for name, label in self.FIELDS.items():
                 with Horizontal():
                     yield Label(label)
-                    yield Input(self._values[name], id=name, max_length=MAX_PATH, select_on_focus=True, compact=True)
+                    yield Field(self._values[name], id=name, max_length=MAX_PATH, select_on_focus=True, compact=True)
             yield Label(f"{self.HELP_LINE}\nenter confirms · esc cancels", classes="detail", id="message", markup=False)
 
     def value(self, name: str) -> str:

@@ -13,6 +13,7 @@ from textual.widgets import Input, Switch
 
 from core.config.datasets import CHARACTERS, INFO
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.field import Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def entry_for(name: str, field: FieldInfo, placeholder: str = "") -> Widget:
         return Switch(bool(field.default), animate=False, id=widget_id)
     default = "" if field.default is None else format_value(field.default)
     suggester = SuggestFromList(INFO) if name == "dataset" else None
-    return Input(
+    return Field(
         default,
         placeholder=empty if optional else "",
         suggester=suggester,

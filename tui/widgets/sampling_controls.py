@@ -14,13 +14,22 @@ from textual.containers import Container, Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
-from core.config.sampling import NO_CLASS, SAMPLER_NAMES, Sampling, defaults_for, evaluations, incompatibility
+from core.config.sampling import (
+    NO_CLASS,
+    SAMPLER_INFO,
+    SAMPLER_NAMES,
+    Sampling,
+    defaults_for,
+    evaluations,
+    incompatibility,
+)
 from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from core.runs.pipelines import model_config
 from tui.class_names import class_name
 from tui.widgets.compact_select import CompactSelect
+from tui.widgets.field import SampleField
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
 NEW_SEEDS = 10_000  # random seeds are below this, so they are easy to type
 LIMITS = {"steps": (1, 1000), "images": (1, 64), "seed": (0, 2**63 - 1)}
 IN_TURN, ANY, NO_CLASSES, UNKNOWN = "in turn", "any", "none", "…"  # options besides the classes
+NAME_WIDTH = 16  # of a sampler's name in the list; more than in the closed select, which shows the name only
+SAMPLERS = {name: f"{name:{NAME_WIDTH}}{info.title}" for name, info in SAMPLER_INFO.items()}
 ONE_LINE, WIDE, NARROW = 117, 140, 72  # widths: one line from here; with wide gaps; two lines with narrow gaps
 
 
@@ -44,13 +55,15 @@ class SamplingControls(Container):
         & Horizontal { height: 1; }
         & Label { color: $foreground 50%; margin: 0 1 0 2; }
         & .first { margin: 0 1 0 0; }
-        & Input { height: 1; border: none; padding: 0 1 !important; background: $panel; }
+        & Input { height: 1; border: none; padding: 0 0 0 1 !important; background: $panel; }
         & Input:focus { background: $primary 30%; }
         & Input.-invalid { background: $error 40%; }
         & SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
         & Select:focus > SelectCurrent { background: $primary 30%; border: none; }
         & #model { width: 1fr; max-width: 26; }
-        & #sampler { width: 10; }
+        & #sampler { width: 15; }
+        & #sampler SelectCurrent #label { text-overflow: clip; }
+        & #sampler > SelectOverlay { max-width: 54; }
         & #steps { width: 6; }
         & #guidance { width: 6; }
         & #class { width: 11; }
@@ -68,19 +81,20 @@ class SamplingControls(Container):
         &.-one-line.-close, &.-narrow {
             & Label { margin: 0 1 0 1; }
             & .first { margin: 0 1 0 0; }
-            & #sampler { width: 8; }
+            & #sampler { width: 14; }
             & #steps { width: 5; }
             & #class { width: 10; }
             & #cost { margin-left: 1; }
         }
+        &.-narrow Label { margin: 0 0 0 1; }
         &.-one-line.-close {
             & .second { margin: 0 1; }
             & #how { width: 1fr; }
             & #seed { width: 7; }
             & #model { width: 1fr; max-width: 100%; }
         }
-        &.-narrow #sampler-label, &.-narrow #how .first { display: none; }
-        &.-narrow #sampler { margin-left: 1; }
+        &.-one-line.-close #sampler-label, &.-narrow #sampler-label, &.-narrow #how .first { display: none; }
+        &.-one-line.-close #sampler, &.-narrow #sampler { margin-left: 1; }
         & Select:disabled SelectCurrent, & Input:disabled { background: $surface; }
     }
     """
@@ -109,16 +123,16 @@ class SamplingControls(Container):
             yield Label("sampler", id="sampler-label")
             yield CompactSelect([UNKNOWN], UNKNOWN, id="sampler", disabled=True)
             yield Label("steps")
-            yield Input(id="steps", compact=True, type="integer", max_length=4)
+            yield SampleField(id="steps", compact=True, type="integer", max_length=4)
             yield Label("guidance")
-            yield Input(id="guidance", compact=True, type="number", max_length=6, disabled=True)
+            yield SampleField(id="guidance", compact=True, type="number", max_length=6, disabled=True)
         with Horizontal(id="what"):
             yield Label("class", classes="first second")
             yield CompactSelect([UNKNOWN], UNKNOWN, id="class", disabled=True)
             yield Label("images")
-            yield Input(id="images", compact=True, type="integer", max_length=2)
+            yield SampleField(id="images", compact=True, type="integer", max_length=2)
             yield Label("seed")
-            yield Input(id="seed", compact=True, type="integer", max_length=19)
+            yield SampleField(id="seed", compact=True, type="integer", max_length=19)
             cost = Static(id="cost")
             cost.tooltip = "Number of function evaluations: network calls per image"
             yield cost
@@ -199,7 +213,7 @@ class SamplingControls(Container):
         else:
             unsupported = [name for name in SAMPLER_NAMES if incompatibility(name, config.path)]
             keep = previous is not None and sampler.chosen not in (previous.sampler, *unsupported)
-            sampler.set_values(SAMPLER_NAMES, sampler.chosen if keep else defaults.sampler)
+            sampler.set_values(SAMPLERS, sampler.chosen if keep else defaults.sampler)
             sampler.disable_options(unsupported)
             if steps.value.strip() == self._default_steps:
                 steps.value = str(defaults.steps)
@@ -225,9 +239,12 @@ class SamplingControls(Container):
         self._class_names = names
 
     def set_request(self, request: SampleRequest) -> None:
-        """Show the steps, images and seed of a request; its model and the current choices count as submitted."""
+        """Show a request, whose choices count as submitted; sampler, guidance and class need the model's config."""
         for name, value in (("steps", request.steps), ("images", request.n), ("seed", request.seed)):
-            self._field(name).value = str(value)
+            if value is not None:
+                self._field(name).value = str(value)
+        if self._config is not None:
+            self._show_options(request, self._config)
         if self._defaults is None:
             self._default_steps = str(request.steps)
         self._submitted = {
@@ -235,6 +252,18 @@ class SamplingControls(Container):
             "sampler": self._choice("sampler").chosen,
             "class": self._choice("class").chosen,
         }
+
+    def _show_options(self, request: SampleRequest, config: TrainConfig) -> None:
+        """Show the sampler, the guidance scale and the class, as far as the model has them."""
+        label = {None: IN_TURN, NO_CLASS: ANY}.get(request.label, str(request.label))
+        for name, value in (("sampler", request.sampler), ("class", label)):
+            select = self._choice(name)
+            if value in select.values:
+                with select.prevent(Select.Changed):
+                    select.value = value
+        if request.guidance is not None and config.class_conditional:
+            self._field("guidance").value = f"{request.guidance:g}"
+        self._update_cost()
 
     def read(self) -> SampleRequest:
         """Return the request in the fields; an invalid field gets the focus.
