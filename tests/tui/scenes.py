@@ -373,7 +373,7 @@ async def nearest(pilot: Pilots) -> None:
 async def form(pilot: Pilots) -> None:
     await until(pilot, lambda: "running" in text_of(pilot, "#title"), "the active run is shown")
     await pilot.press("n", "down", "down")
-    await until(pilot, lambda: "Looking" in description_of(pilot), "the description was requested")
+    await until(pilot, lambda: "looking" in description_of(pilot), "the description was requested")
     pilot.app.screen.post_message(RunDescribed(DESCRIPTION))
     await until(pilot, lambda: "mnist" in description_of(pilot), "the description is shown")
 
