@@ -31,6 +31,13 @@ def file_size(size: float) -> str:
     return _scaled(size, 1000, ("bytes", "kB", "MB", "GB", "TB"))
 
 
+def brief_count(count: int) -> str:
+    """A count in at most two or three digits: 950, 309k, 35.7M."""
+    if count < 1_000:
+        return str(count)
+    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:,.1f}M"
+
+
 def rough_duration(seconds: float) -> str:
     """Seconds in one unit: "45 s", "12 min", "3 h" or "2 d"."""
     for unit, length, limit in (("s", 1, 90), ("min", 60, 90), ("h", 3_600, 36)):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.config.datasets import DatasetInfo
-from core.text import memory_size, rough_duration
+from core.text import brief_count, memory_size, rough_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +94,8 @@ class RunDescription:
         yield _joined(parameters, on_device, memory, pending)
         yield _joined(parameters, about, memory, pending)
         yield _joined(parameters, time and f"~{time}", memory, pending)
-        yield _joined(f"{_brief(self.parameters)} parameters", time and f"~{time}", memory, pending)
-        yield _joined(f"{_brief(self.parameters)} parameters", pending or memory)
-
-
-def _brief(count: int) -> str:
-    """A count with three digits: 950, 309k, 35.7M."""
-    for unit, length in (("M", 1_000_000), ("k", 1_000)):
-        if count >= length:
-            return f"{count / length:.{1 if count < 100 * length and unit == 'M' else 0}f}{unit}"
-    return str(count)
+        yield _joined(f"{brief_count(self.parameters)} parameters", time and f"~{time}", memory, pending)
+        yield _joined(f"{brief_count(self.parameters)} parameters", pending or memory)
 
 
 def _joined(*parts: str) -> str:

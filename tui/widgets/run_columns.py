@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.runs.status import RunSummary, Status
-from core.text import rough_duration
+from core.text import brief_count, rough_duration
 from tui.widgets.curves import tick_label
 from tui.widgets.run_monitor import ago
 
@@ -77,10 +77,7 @@ def _distance(run: RunSummary, wide: bool) -> str:
 
 
 def _parameters(run: RunSummary, wide: bool) -> str:
-    count = run.parameters
-    if count is None or count < 1_000:
-        return "" if count is None else str(count)
-    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:,.1f}M"
+    return "" if run.parameters is None else brief_count(run.parameters)
 
 
 def _learning_rate(run: RunSummary, wide: bool) -> str:
