@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.widgets import Static
 
 from core.runs.trajectory import Denoising, Frame
 from tui.widgets.denoising_view import NO_PREDICTION, DenoisingView
@@ -60,3 +61,18 @@ async def test_nothing_moves_when_the_first_prediction_replaces_a_message() -> N
         assert NO_PREDICTION not in " ".join(text_of(predicted))
         assert [grid.region for grid in (predicted, noisy)] == regions
         assert text_of(noisy) == lines
+
+
+@pytest.mark.parametrize("count", [1, N])
+async def test_before_the_first_prediction_the_images_to_start_from_are_shown(count: int) -> None:
+    app = ViewApp()
+    async with app.run_test(size=(118, 32)) as pilot:
+        view, denoising = app.query_one(DenoisingView), trajectory()
+        view.set_start(bytes([90]) * (count * SIDE * SIDE))
+        view.set_frame(denoising, denoising.frames[0])
+        await pilot.pause()
+        assert "Start image" in str(app.query_one("#predicted-caption", Static).render())
+        assert app.query_one("#predicted-images", ImageGrid)._images == [bytes([90]) * (SIDE * SIDE)] * N
+        view.set_frame(denoising, denoising.frames[1], denoising.frames[0])
+        await pilot.pause()
+        assert "Model prediction" in str(app.query_one("#predicted-caption", Static).render())

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from PIL import Image
 from pipeline_folder import write_pipeline
 from repository import REPOSITORY
 from selects import disabled_options
-from textual.widgets import Input, Select, Static
+from textual.widgets import Input, OptionList, Select, Static
 from waiting import until
 
 from core.config.sampling import GUIDANCE, defaults_for
@@ -23,6 +24,7 @@ from core.config.training import TrainConfig
 from core.runs.directory import CONFIG, MODEL, builtin_directories
 from tui.app import MinidiffApp
 from tui.screens.draw import MaskScreen
+from tui.screens.export import ExportScreen
 from tui.screens.nearest import NearestScreen
 from tui.screens.sample import SampleScreen
 from tui.widgets.compact_select import CompactSelect
@@ -129,6 +131,7 @@ from pathlib import Path
 from textual.widgets import Static
 from tui.app import MinidiffApp
 from tui.screens.draw import MaskScreen
+from tui.screens.export import ExportScreen
 from tui.screens.nearest import NearestScreen
 
 async def look():
@@ -474,6 +477,34 @@ async def test_exports_are_written_and_their_paths_shown(model_root: Path, tmp_p
             written = Path(notifications(app)[-1].removeprefix("wrote "))
             assert written.parent == tmp_path
             assert written.read_bytes().startswith(start)
+
+
+async def test_an_export_dialog_opened_during_sampling_exports_the_whole_trajectory(
+    model_root: Path, tmp_path: Path
+) -> None:
+    app = MinidiffApp(model_root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await sample_tiny(app, pilot)
+        screen = screen_of(app)
+        engine = psutil.Process(screen.engine.pid)
+        screen.bar.query_one("#steps", Input).value = "300"
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.denoising is not None and screen.denoising.steps == 300, "sampling started")
+        engine.suspend()
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, ExportScreen), "the dialog is open")
+        kinds = app.screen.query_one(OptionList)
+        if screen.denoising is not None and not screen.denoising.complete:
+            assert kinds.get_option("gif").disabled
+        engine.resume()
+        await until(pilot, lambda: not kinds.get_option("gif").disabled, "all steps are sampled")
+        app.screen.query_one(Input).value = str(tmp_path)
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: notifications(app)[-1:] != [] and "wrote" in notifications(app)[-1], "it is written")
+        (written,) = tmp_path.glob("*.gif")
+        assert "300steps" in written.name
+        with Image.open(written) as image:
+            assert getattr(image, "n_frames") > 100  # noqa: B009 - Pillow's types do not have it
 
 
 async def test_an_export_that_cannot_be_written_shows_a_notification(model_root: Path, tmp_path: Path) -> None:

@@ -48,41 +48,42 @@ class ExportScreen(Modal[Export | None]):
 
     def __init__(self, denoising: Denoising, index: int) -> None:
         super().__init__()
+        self.denoising = denoising  # what is exported
         stem = f"{denoising.model}-seed{denoising.seed}-{denoising.steps}steps"
         self._names = {
             "grid": f"{stem}-at{index}.png",
             "figure": f"{stem}-figure.png",
             "gif": f"{stem}.gif",
         }
-        complete = denoising.complete
-        self._choices = [
-            ("grid", f"Grid, step {index} as PNG", True),
-            ("figure", "Figure with one row per step as PNG", complete),
-            ("gif", "Animation as GIF", complete),
-        ]
+        self._titles = {
+            "grid": f"Grid, step {index} as PNG",
+            "figure": "Figure with one row per step as PNG",
+            "gif": "Animation as GIF",
+        }
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Export"
             box.border_subtitle = "enter exports · tab folder · esc closes"
-            yield OptionList(
-                *(
-                    Option(
-                        Content.assemble(
-                            title,
-                            (
-                                f"\n  {self._names[kind] if ready else 'available after the last step'}",
-                                "$foreground 50%",
-                            ),
-                        ),
-                        id=kind,
-                        disabled=not ready,
-                    )
-                    for kind, title, ready in self._choices
-                )
-            )
+            yield OptionList(*(Option(self._prompt(kind), kind, not self._is_ready(kind)) for kind in self._titles))
             yield Label("Folder")
             yield Field(str(Path.cwd()))
+
+    def _is_ready(self, kind: str) -> bool:
+        return kind == "grid" or self.denoising.complete
+
+    def _prompt(self, kind: str) -> Content:
+        detail = self._names[kind] if self._is_ready(kind) else "available after the last step"
+        return Content.assemble(self._titles[kind], (f"\n  {detail}", "$foreground 50%"))
+
+    def set_denoising(self, denoising: Denoising) -> None:
+        """Replace the trajectory by one with more steps; the last one makes all kinds available."""
+        self.denoising = denoising
+        if denoising.complete:
+            options = self.query_one(OptionList)
+            for kind in self._titles:
+                options.replace_option_prompt(kind, self._prompt(kind))
+                options.enable_option(kind)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Export the selected kind."""
@@ -91,7 +92,7 @@ class ExportScreen(Modal[Export | None]):
     def on_input_submitted(self) -> None:
         """Export the highlighted kind."""
         highlighted = self.query_one(OptionList).highlighted
-        self._choose(self._choices[highlighted or 0][0])
+        self._choose(list(self._titles)[highlighted or 0])
 
     def _choose(self, kind: str) -> None:
         folder = Path(os.path.expanduser(self.query_one(Input).value.strip() or ".")).resolve()

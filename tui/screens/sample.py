@@ -234,7 +234,9 @@ class SampleScreen(Playback):
         """Show a new trajectory from its first step."""
         info = message.info
         self._class_names = info.class_names
-        self.query_one(DenoisingView).set_labels(info.labels, info.class_names)
+        view = self.query_one(DenoisingView)
+        view.set_labels(info.labels, info.class_names)
+        view.set_start(info.start)
         self._show(info.denoising)
         self._shown_request = self._request
         size = info.denoising.height * info.denoising.width * info.denoising.channels
@@ -251,8 +253,10 @@ class SampleScreen(Playback):
             self.timeline.add_step(message.frame.t)
 
     def on_sampling_finished(self, message: SamplingFinished) -> None:
-        """Show the sampling time."""
+        """Show the sampling time, and allow exports of the whole trajectory."""
         self._set_live(f"in {message.seconds:.2f} s")
+        if isinstance(self.app.screen, ExportScreen) and self.denoising is not None:
+            self.app.screen.set_denoising(self.denoising)
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error, and select the model and the start that are still shown."""
@@ -425,11 +429,12 @@ class SampleScreen(Playback):
             self.notify("no images to export yet", severity="error")
             return
         self.timeline.pause()
-        await self.app.push_screen(ExportScreen(denoising, index), partial(self._export, denoising, index))
+        screen = ExportScreen(denoising, index)
+        await self.app.push_screen(screen, partial(self._export, screen, index))
 
-    def _export(self, denoising: Denoising, index: int, export: Export | None) -> None:
+    def _export(self, screen: ExportScreen, index: int, export: Export | None) -> None:
         if export is not None:
-            self._write(export, denoising, index)
+            self._write(export, screen.denoising, index)
 
     @work(group="export")
     async def _write(self, export: Export, denoising: Denoising, index: int) -> None:

@@ -54,6 +54,7 @@ class DenoisingView(Container):
         self._previous: Frame | None = None
         self._max_change = 0.0  # of a pixel
         self._sources = [Content()]  # longest first
+        self._start_images: bytes | None = None  # shown before the first prediction
         self._labels: Sequence[int] | None = None
         self._class_names: Sequence[str] = ()
 
@@ -94,10 +95,13 @@ class DenoisingView(Container):
             grid.characters = denoising.characters
         self.query_one("#noisy-images", ImageGrid).set_images(frame.x, *size, captions, channels=channels)
         predicted = self.query_one("#predicted-images", ImageGrid)
-        if frame.prediction is None:
+        shown = frame.prediction
+        if shown is None and self._start_images:
+            shown = self._start_images * (len(frame.x) // len(self._start_images))
+        if shown is None:
             predicted.show_message(NO_PREDICTION)
         else:
-            predicted.set_images(frame.prediction, *size, self._readings(frame) or captions, channels=channels)
+            predicted.set_images(shown, *size, self._readings(frame) or captions, channels=channels)
         if self.show_change:
             change, self._max_change = difference(frame.x, previous.x if previous else frame.x)
             self.query_one("#change-images", ImageGrid).set_images(change, *size, captions, channels=channels)
@@ -106,6 +110,14 @@ class DenoisingView(Container):
     def set_labels(self, labels: Sequence[int] | None, class_names: Sequence[str]) -> None:
         """Set the requested class of each image of the next frames, None for an unconditional model, and all names."""
         self._labels, self._class_names = labels, class_names
+
+    def set_start(self, images: bytes | None) -> None:
+        """Set the clean images that the next frames start from, shown before the first prediction; None: noise only.
+
+        Args:
+            images: uint8 pixels of one image for all samples, or of one for each.
+        """
+        self._start_images = images
 
     def _readings(self, frame: Frame) -> list[Caption]:
         """The class recognised in each prediction, after the requested one if that is another."""
@@ -150,7 +162,9 @@ class DenoisingView(Container):
             pane.styles.height = min(height // count, stacked.all_lines(denoising.n) + 2) if is_stacked else None
 
     def _update_captions(self) -> None:
-        title, brief = Content.styled("Model prediction", "bold"), Content.styled("Prediction", "bold")
+        is_start = bool(self._start_images) and self._shown is not None and self._shown[1].prediction is None
+        names = ("Start image", "Start") if is_start else ("Model prediction", "Prediction")
+        title, brief = (Content.styled(name, "bold") for name in names)
         choices = [*((title, source) for source in self._sources), (brief, self._sources[-1])]
         self._set_caption("predicted-caption", choices)
         title = Content.styled("Change by this step", "bold")
