@@ -46,6 +46,7 @@ from tui.messages import (
     SamplingStarted,
 )
 from tui.screens.compare import SIDES, CompareScreen
+from tui.screens.devices import DevicesScreen
 from tui.screens.draw import MaskScreen
 from tui.screens.lab import LabScreen
 from tui.screens.nearest import NearestScreen
@@ -432,8 +433,11 @@ async def rename(pilot: Pilots) -> None:
 
 @scene("devices")
 async def devices(pilot: Pilots) -> None:
-    table = pilot.app.screen.query_one(ProcessTable)
+    screen = pilot.app.screen
+    assert isinstance(screen, DevicesScreen)
+    table = screen.query_one(ProcessTable)
     await until(pilot, lambda: "4711" in table.render().plain, "the devices and the processes are shown")
+    await screen.on_device_panel_updated()  # as the next reading does, at the size of the whole screen
 
 
 @scene("lab")

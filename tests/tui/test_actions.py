@@ -116,7 +116,7 @@ async def screens(driver: AppDriver) -> None:
 async def drawing(driver: AppDriver) -> None:
     before = driver.app.drawing
     values = []
-    for _ in range(5):
+    for _ in range(6):
         await driver.press("b")
         values.append(driver.app.drawing)
     assert sorted(values) == ["ascii", "auto", "half", "quadrant", "sextant", "shade"]
@@ -261,7 +261,7 @@ async def mask_and_nearest(driver: AppDriver) -> None:
     await driver.press("enter")
 
 
-@scene("sample", "sample.sample", "sample.seed")
+@scene("sample", "sample.sample", "sample.seed", "field.sample")
 async def sample(driver: AppDriver) -> None:
     screen = driver.app.screen
     assert isinstance(screen, SampleScreen)
@@ -277,6 +277,10 @@ async def sample(driver: AppDriver) -> None:
     screen.query_one("#seed", Input).value = "77"
     await driver.press("enter")
     await driver.until(lambda: screen.denoising is not None and screen.denoising.seed == 77, "seed 77 is sampled")
+    screen.query_one("#seed", Input).focus()
+    await driver.press("8", "enter")
+    await driver.until(lambda: screen.denoising is not None and screen.denoising.seed == 778, "seed 778 is sampled")
+    await driver.press("escape")
 
 
 @scene("sample", "sample.compare", *(action.id for action in ACTIONS if action.scope == "compare"))
@@ -450,7 +454,7 @@ async def filter_(driver: AppDriver) -> None:
 @scene("runs", "runs.sort")
 async def sort(driver: AppDriver) -> None:
     await driver.to_run("stopped")
-    await driver.press("o")
+    await driver.press("o", "o")
     names = [str(driver.table.get_row_at(row)[0]).strip() for row in range(driver.table.row_count)]
     assert names == sorted(names)
     await driver.press("o", "o", "o")

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from core.runs.events import Epoch, Evaluated, Event, Resumed
 from core.runs.history import RunHistory
-from tui.terminal.cells import QUADRANTS
+from tui.terminal.blocks import QUADRANTS
 from tui.widgets.curve_plot import CurvePanel, CurvePlot
 
 

@@ -20,7 +20,7 @@ THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe
 # Screen key -> text on the screen at every size, and entries of the footer.
 WORDS = {
     "1": (("default-mnist", "steps", "noise", "step "), ("space", "Quit", "Help")),
-    "3": (("older", "finished", "loss", "epoch 0"), ("Watch", "Quit", "Help")),
+    "3": (("older", "finished", "loss", "smoothed"), ("Watch", "Quit", "Help")),
     "2": (("older", "● finished", "smoothed"), ("Sample", "Quit", "Help")),
     "4": (("CPU", "Memory", "Disk", "Network", "Processes", "PID"), ("Quit", "Help")),
     "5": (("Convolution", "kernel", "stride", "sum ", "step "), ("space", "Quit", "Help")),
