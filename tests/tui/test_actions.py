@@ -279,7 +279,7 @@ async def sample(driver: AppDriver) -> None:
     await driver.until(lambda: screen.denoising is not None and screen.denoising.seed == 77, "seed 77 is sampled")
     screen.query_one("#seed", Input).focus()
     await driver.press("8", "enter")
-    await driver.until(lambda: screen.denoising is not None and screen.denoising.seed == 778, "seed 778 is sampled")
+    await driver.until(lambda: screen.denoising is not None and screen.denoising.seed == 8, "seed 8 is sampled")
     await driver.press("escape")
 
 
