@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 from animation import Scene, animated
 from lab_pictures import take_lab, write_sliding
 from PIL import Image
@@ -38,12 +39,14 @@ from core.runs.requests import request
 from core.runs.store import create_run
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.app import MinidiffApp
+from tui.io.system_monitor import SystemMonitor
 from tui.screens.compare import CompareScreen
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.themes import DARK, LIGHT
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.description import DescriptionView
+from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.run_form import RunForm
 
@@ -130,6 +133,19 @@ def without_home(svg: str) -> str:
         lambda match: ">" + match[1].replace(home, "~").ljust(len(match[1]), "\u00a0") + "</text>",
         svg,
     )
+
+
+class OwnProcesses(SystemMonitor):
+    """Reports no processes but those of this script, with commands that name no folder."""
+
+    def _read_processes(self) -> None:
+        super()._read_processes()
+        own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+        self.processes = [
+            dataclasses.replace(process, command=" ".join(map(os.path.basename, (process.command or "").split())))
+            for process in self.processes
+            if process.pid in own
+        ]
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool], what: str) -> None:
@@ -313,6 +329,7 @@ def main() -> None:
     write_sprites(IMAGES / "sprites.png")
     for name in ("denoising.gif", "figure.png", "sliding-kernel.gif", "sprites.png"):
         print(f"{name:24} {(IMAGES / name).stat().st_size / 1000:6.0f} kB", flush=True)
+    DevicePanel.monitor = OwnProcesses()
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         make_runs(builtin)
         asyncio.run(take(ROOT, denoising.steps))
