@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from core.runs.events import (
     DatasetLoaded,
@@ -48,34 +48,30 @@ def event_display(*, as_json: bool = False) -> EventDisplay:
     return ProgressBar() if sys.stdout.isatty() else PlainLines()
 
 
-class JsonLines:
-    """Prints each event as the line that `events.jsonl` has for it."""
+class _Lines:
+    """A display with nothing to open or close."""
 
-    def __enter__(self) -> JsonLines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+class JsonLines(_Lines):
+    """Prints each event as the line that `events.jsonl` has for it."""
 
     def add(self, event: Event) -> None:
         print(to_line(event), end="", flush=True)
 
 
-class PlainLines:
+class PlainLines(_Lines):
     """Prints one line per event, with at most one progress line in ten seconds."""
 
     def __init__(self) -> None:
         self._last_time = 0.0
-
-    def __enter__(self) -> PlainLines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def add(self, event: Event) -> None:
         if isinstance(event, Preview):

@@ -48,12 +48,12 @@ def distillation_config(model: str, root: str | Path | None = None, **options: A
     _, teacher, _, _ = read_tensors(file, "model", lambda *_: None)
     if teacher.objective == "consistency":
         raise ConfigError(f"{model} is distilled already; distil the model that it was made from")
-    found = f"it predicts {teacher.prediction} on the path {teacher.path}"
-    found += "" if teacher.time_conditioning else " without time conditioning"
-    if found != "it predicts velocity on the path flow":
+    if (teacher.prediction, teacher.path, teacher.time_conditioning) != ("velocity", "flow", True):
+        without = "" if teacher.time_conditioning else " without time conditioning"
         raise ConfigError(
-            f"{model} cannot be distilled: {found}; distillation needs a model that predicts velocity on the path flow "
-            "with time conditioning, such as one trained with --preset default"
+            f"{model} cannot be distilled: it predicts {teacher.prediction} on the path {teacher.path}{without}; "
+            "distillation needs a model that predicts velocity on the path flow with time conditioning, such as one "
+            "trained with --preset default"
         )
     same = {name: getattr(teacher, name) for name in SAME}
     return TrainConfig(**{**same, **RECIPE, "init_from": model, "root": folder, **options})
