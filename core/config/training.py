@@ -159,7 +159,7 @@ class TrainConfig(BaseModel):
     )
     fit_memory: bool = _option(False, "Machine", "when memory runs out, halve micro_batch and retry")
     precision: PrecisionName = _option(
-        "auto", "Machine", "auto: bfloat16 on GPUs that support it and CPUs with AMX, else float32"
+        "auto", "Machine", "auto: bfloat16 on GPUs and CPUs that are fast in it, else float32"
     )
     compile: bool | None = _option(None, "Machine", "torch.compile; default: on CUDA, when the run is long enough")
     cuda_graph: bool = _option(True, "Machine", "on CUDA, replay the training step as a CUDA graph: faster")
