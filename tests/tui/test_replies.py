@@ -11,6 +11,7 @@ from textual._xterm_parser import XTermParser
 from benchmarks.pseudo_terminal import PseudoTerminal
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING
+from tui.terminal.frame_pacing import QUERY
 from tui.terminal.replies import NAME_QUERY, Abilities, ReplyFilter, abilities
 
 NAME = "\x1bP>|kitty(0.42.1)\x1b\\"
@@ -97,6 +98,9 @@ def test_a_terminal_that_draws_images_gets_them_and_they_are_deleted_on_exit(tmp
         terminal.send(GRAPHICS.encode())
         wait_for_output(terminal, b"\x1b_Ga=T,U=1")
         wait_for_output(terminal, "\U0010eeee".encode())
+        first = terminal.output.index(b"\x1b_Ga=T")
+        while QUERY.encode() not in terminal.output[first:]:  # frames are paced
+            assert terminal.read(30.0)
         terminal.press("q")
         assert terminal.exit_status() == 0
         assert b"\x1b_Ga=d,d=I" in terminal.output[terminal.output.rindex(b"\x1b_Ga=T") :]

@@ -58,7 +58,6 @@ class ImageGrid(Widget):
     """
 
     PLACES_IMAGES: ClassVar[bool] = True  # whether the drawing "kitty" is possible
-
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption", "image-grid--warning"}
     DEFAULT_CSS = """
     ImageGrid { width: 1fr; height: 1fr; content-align-vertical: middle; }
@@ -182,8 +181,8 @@ class ImageGrid(Widget):
         """Redraw in the colours of the theme."""
         super().notify_style_update()
         self._strips.clear()
-        self.__dict__.pop("_palette", None)
-        self.__dict__.pop("_rgb_palette", None)
+        for name in ("_palette", "_rgb_palette"):
+            self.__dict__.pop(name, None)
         if self.is_attached:
             self._draw()
 
@@ -325,7 +324,8 @@ class ImageGrid(Widget):
             if self.app.no_color and drawing not in RAMPS:
                 drawing = "shade"
         if drawing == "kitty":
-            if self.PLACES_IMAGES and getattr(self.app, "images", None) and max(self.size) <= MAX_CELLS:
+            possible = self.PLACES_IMAGES and self.is_attached and max(self.size) <= MAX_CELLS
+            if possible and getattr(self.app, "images", None) is not None:
                 return drawing
             drawing = "sextant"  # which the terminals in question draw themselves
         return drawing if shrunk or drawing not in DENSITIES else "half"
