@@ -3,10 +3,11 @@
     python benchmarks/terminal.py            some minutes on an otherwise idle machine; needs the extra `bench`
     python benchmarks/terminal.py --quick    each measurement once and short; a smoke test
 
-Everything runs on real pseudo-terminals. A frame is eight images in half blocks, grey or RGB, compared with rich-pixels
-and textual-image; `delta` is the change from one denoising step to the next. Startup lasts from just before the process
-starts until header, digits and the last key of the footer are drawn. Training is preset quick on drawn digits with one
-thread per core; the slowdown by an attached UI compares median rates of windows with and without it, alternating.
+Everything runs on real pseudo-terminals. A frame is eight images, grey or RGB: ours in half blocks or in pixels of the
+Kitty graphics protocol (`kitty`), compared with half blocks of rich-pixels and textual-image; `delta` is the change
+from one denoising step to the next. Startup lasts from just before the process starts until header, digits and the
+last key of the footer are drawn. Training is preset quick on drawn digits with one thread per core; the slowdown by an
+attached UI compares median rates of windows with and without it, alternating.
 """
 
 from __future__ import annotations
@@ -211,8 +212,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="each measurement once and short")
     quick: bool = parser.parse_args().quick
-    widgets = [name for name in WIDGETS if name == "ours" or importlib.util.find_spec(PACKAGES[name])]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("textual", "rich", *widgets[1:]))
+    widgets = [name for name in WIDGETS if name not in PACKAGES or importlib.util.find_spec(PACKAGES[name])]
+    installed = [name for name in widgets if name in PACKAGES]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("textual", "rich", *installed))
     memory = psutil.virtual_memory().total / 2**30
     print(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} CPUs, {memory:.0f} GiB, {platform.system()},")
     print(f"Python {platform.python_version()}, {packages}; load at the start {os.getloadavg()[0]:.1f}\n")

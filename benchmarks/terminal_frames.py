@@ -1,10 +1,10 @@
-"""Draws frames of eight images with one of three widgets, as a child process of `benchmarks/terminal.py`.
+"""Draws frames of eight images with one of four widgets, as a child process of `benchmarks/terminal.py`.
 
     python benchmarks/terminal_frames.py WIDGET KIND FRAMES OUTPUT
 
 Every pixel changes from frame to frame or, for kind `delta`, one step of a recorded trajectory. Kinds that start with
-`rgb-` are in colour: noise in each channel, or each digit in a colour of its own. CPU time per frame and frames per
-second are written to the file OUTPUT as JSON.
+`rgb-` are in colour: noise in each channel, or each digit in a colour of its own. `ours` is our widget in half blocks,
+and `kitty` the same in pixels. CPU time per frame and frames per second are written to the file OUTPUT as JSON.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from textual.widgets import Static
 
 from core.runs.directory import builtin_directories
 from core.runs.trajectory import RECORDING, load_recording
+from tui.terminal.kitty import ImageStore
 from tui.widgets.image_grid import ImageGrid
 
-WIDGETS = ("ours", "rich-pixels", "textual-image")
+WIDGETS = ("ours", "kitty", "rich-pixels", "textual-image")
 KINDS = ("noise", "rgb-noise", "clean", "rgb-clean", "delta", "rgb-delta")
 TINTS = [(15 * (i % 3) + 2, 8 + i, 32 - 4 * i) for i in range(8)]  # in 32nds of a digit's pixels
 DIGITS, COLUMNS, SIDE, GAP = 8, 4, 28, 2
@@ -91,6 +92,7 @@ class FrameApp(App[None]):
     def __init__(self, widget: str, pictures: list[bytes], output: Path) -> None:
         super().__init__()
         self._kind = widget
+        self.images = ImageStore(lambda data: self._driver and self._driver.write(data))
         self._pictures = pictures
         self._output = output
         self._next = 0
@@ -101,8 +103,10 @@ class FrameApp(App[None]):
         yield self._made()
 
     def _made(self) -> Widget:
-        if self._kind == "ours":
-            return ImageGrid(COLUMNS, id="shown")
+        if self._kind in ("ours", "kitty"):
+            grid = ImageGrid(COLUMNS, id="shown")
+            grid.drawing = "half" if self._kind == "ours" else "kitty"
+            return grid
         if self._kind == "rich-pixels":
             return Static(id="shown")
         from textual_image.widget import HalfcellImage

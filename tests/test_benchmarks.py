@@ -58,6 +58,8 @@ def test_the_terminal_benchmark_prints_startup_time_and_bytes_per_frame() -> Non
     assert float(rows[0][1].split()[0]) > 0
     (noise,) = (row for row in cells(printed, "noise") if row[1] == "ours")
     assert 40 < float(noise[4].split()[0]) < 120  # kB
+    (noise,) = (row for row in cells(printed, "noise") if row[1] == "kitty")
+    assert 8 < float(noise[4].split()[0]) < 20
     values = dict(cells(printed, "at rest") + cells(printed, "training") + cells(printed, "drawing its curves"))
     assert len(values) == 6, printed
 

@@ -35,9 +35,12 @@ from tui.screens.too_small import TooSmallScreen, is_small
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import DRAWING_CHOICES, Settings
 from tui.state import remember_theme
+from tui.terminal.color_maps import COLOR_MAPS, GREY
 from tui.terminal.crash_report import report
 from tui.terminal.driver import AMBIGUOUS, TerminalDriver
 from tui.terminal.frame_pacing import QUERY, FramePacer
+from tui.terminal.kitty import ImageStore
+from tui.terminal.replies import TerminalReply, abilities
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, THEMES
 from tui.widgets.modal import SafeCommandPalette
@@ -65,6 +68,10 @@ class MinidiffApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     drawing = reactive("auto")
     """How images are drawn on all screens, one of `DRAWING_CHOICES`."""
+    best_drawing = reactive("quadrant")
+    """What `auto` means for images below full size; if it is "kitty", also above."""
+    color_map = reactive(GREY)
+    """The colours of grey images, one of `COLOR_MAPS`."""
 
     def __init__(
         self,
@@ -83,7 +90,7 @@ class MinidiffApp(App[None]):
         self.pacer = FramePacer(self.settings.frames_per_second)
         term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
         self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
-        self.best_drawing = drawing(term, encoding)  # what `auto` means for images below full size
+        self.images = ImageStore(self._write_images) if self.codec is None else None
         self.watched = run  # the last run shown on the Train screen; printed on exit
         self._key_receiver: Widget | None = None  # of the last key
         self._model = model  # the first one on the Sample screen; None: the default
@@ -96,7 +103,9 @@ class MinidiffApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._initial_theme()
+        self.best_drawing = drawing(term, encoding)
         self.drawing = self.settings.drawing
+        self.color_map = self.settings.color_map
         self.set_keymap(self.settings.keys)
         if self.settings.reduced_motion:
             self.animation_level = "none"
@@ -218,11 +227,35 @@ class MinidiffApp(App[None]):
                 self.drawing = "ascii"
         self._redraw_dropped()
 
+    def on_terminal_reply(self, reply: TerminalReply) -> None:
+        """Draw images as well as the terminal can. Terminals that only claim another's name do not reply to `query`."""
+        if reply.graphics:
+            if self.images is not None and reply.text.endswith(";OK"):
+                self.images.available = True
+                self.best_drawing = "kitty"
+            return
+        found = abilities(reply.text)
+        if found.octants and self.best_drawing != "kitty":
+            self.best_drawing = "octant"
+        if found.placeholders and self.images is not None:
+            self.images.query()
+
+    def _write_images(self, data: str) -> None:
+        driver = self._driver
+        if not isinstance(driver, TerminalDriver):
+            return
+        if driver.accepts_output:
+            driver.write(data)
+        else:
+            driver.output_dropped = True
+
     def _redraw_dropped(self) -> None:
         """Redraw the whole screen if output was dropped and the terminal accepts output again."""
         driver = self._driver
         if isinstance(driver, TerminalDriver) and driver.output_dropped and driver.accepts_output:
             driver.output_dropped = False
+            if self.images is not None:
+                self.images.forget()
             self.refresh(layout=True)
 
     async def action_quit(self) -> None:
@@ -279,8 +312,15 @@ class MinidiffApp(App[None]):
 
     def action_drawing(self) -> None:
         """Switch to the next drawing mode."""
-        self.drawing = DRAWING_CHOICES[(DRAWING_CHOICES.index(self.drawing) + 1) % len(DRAWING_CHOICES)]
+        pixels = self.drawing == "kitty" or (self.images is not None and self.images.available)
+        choices = [choice for choice in DRAWING_CHOICES if pixels or choice != "kitty"]
+        self.drawing = choices[(choices.index(self.drawing) + 1) % len(choices)]
         self.notify(f"drawing mode: {self.drawing}", timeout=2)
+
+    def action_color_map(self) -> None:
+        """Switch to the next colour map."""
+        self.color_map = COLOR_MAPS[(COLOR_MAPS.index(self.color_map) + 1) % len(COLOR_MAPS)]
+        self.notify(f"color map: {self.color_map}", timeout=2)
 
     async def action_help(self) -> None:
         """Show the help for this screen."""
@@ -325,9 +365,9 @@ class MinidiffApp(App[None]):
                 )
         yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
-        yield SystemCommand(
-            "Drawing", "Switch between half blocks, quadrants, sextants, shades and ASCII", self.action_drawing
-        )
+        yield SystemCommand("Drawing", "Switch how images are drawn: blocks, shades, ASCII", self.action_drawing)
+        maps = ", ".join(COLOR_MAPS)
+        yield SystemCommand("Color map", f"Switch the colors of grey images: {maps}", self.action_color_map)
         yield SystemCommand("Screenshot", "Save this screen as SVG in the current folder", self._save_screenshot)
         yield SystemCommand("Quit", "Quit; trainers keep running", self.action_quit)
 

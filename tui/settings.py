@@ -13,6 +13,7 @@ from core.errors import ConfigError, hint
 from tui.actions import ACTIONS, check_keymap
 from tui.io.engine_client import SILENCE_SECONDS
 from tui.terminal.cells import DRAWINGS
+from tui.terminal.color_maps import COLOR_MAPS, GREY
 from tui.terminal.frame_pacing import FASTEST, SLOWEST
 
 THEMES = ("minidiff-dark", "minidiff-light", "minidiff-contrast", "minidiff-safe", "ansi-dark", "ansi-light")
@@ -22,10 +23,11 @@ DRAWING_CHOICES = (AUTO, *DRAWINGS)
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. Command-line options override the first four."""
+    """All settings. Command-line options override the first five."""
 
     theme: str = AUTO
     drawing: str = AUTO
+    color_map: str = GREY
     frames_per_second: float = FASTEST
     reduced_motion: bool = False
     engine_silence: float = SILENCE_SECONDS
@@ -36,11 +38,12 @@ class Settings:
 KINDS: dict[str, tuple[type, ...]] = {
     "theme": (str,),
     "drawing": (str,),
+    "color_map": (str,),
     "frames_per_second": (int, float),
     "reduced_motion": (bool,),
     "engine_silence": (int, float),
 }
-CHOICES = {"theme": (AUTO, *THEMES), "drawing": DRAWING_CHOICES}
+CHOICES = {"theme": (AUTO, *THEMES), "drawing": DRAWING_CHOICES, "color_map": COLOR_MAPS}
 
 
 def settings_path() -> Path:
@@ -114,6 +117,7 @@ def as_file() -> str:
         "[screen]",
         f'theme = "{default.theme}"  # auto, {", ".join(THEMES)}',
         f'drawing = "{default.drawing}"  # {", ".join(DRAWING_CHOICES)}',
+        f'color_map = "{default.color_map}"  # of grey images: {", ".join(COLOR_MAPS)}',
         f"frames_per_second = {default.frames_per_second:g}  # maximum; lower on a slow connection",
         "reduced_motion = false  # true: no autoplay and no animations",
         f"engine_silence = {default.engine_silence:g}  # seconds without a reply until the engine is restarted",

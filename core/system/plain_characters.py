@@ -32,6 +32,9 @@ _PLAIN = {
 _TABLE = {ord(character): plain for plain, characters in _PLAIN.items() for character in characters}
 _TABLE |= {0x2800 + dots: " .:#"[min(3, (dots.bit_count() + 1) // 2)] for dots in range(256)}  # braille, by density
 _TABLE |= {0x1FB00 + number: ":" for number in range(60)}  # sextants
+_TABLE |= {0x1CD00 + number: ":" for number in range(230)}  # octants
+_TABLE |= dict.fromkeys((0x1CEA0, 0x1CEA3, 0x1CEA8, 0x1CEAB, 0x1FBE6, 0x1FBE7), ".")
+_TABLE |= {0x1FB82: "'", 0x1FB85: "#"}
 
 
 def plain(text: str) -> str:

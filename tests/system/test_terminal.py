@@ -37,3 +37,7 @@ def test_the_finest_drawing_that_a_terminal_has_is_chosen(
 
 def test_sextants_have_a_replacement_of_the_same_width() -> None:
     assert plain("\U0001fb00\U0001fb3b") == "::"
+
+
+def test_octants_have_a_replacement_of_the_same_width() -> None:
+    assert plain("\U0001cd00\U0001cde5\U0001cea8\U0001fb82") == "::.'"

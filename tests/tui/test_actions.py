@@ -116,10 +116,10 @@ async def screens(driver: AppDriver) -> None:
 async def drawing(driver: AppDriver) -> None:
     before = driver.app.drawing
     values = []
-    for _ in range(6):
+    for _ in range(7):
         await driver.press("b")
         values.append(driver.app.drawing)
-    assert sorted(values) == ["ascii", "auto", "half", "quadrant", "sextant", "shade"]
+    assert sorted(values) == ["ascii", "auto", "half", "octant", "quadrant", "sextant", "shade"]
     assert driver.app.drawing == before
 
 

@@ -1,4 +1,4 @@
-"""Quadrants and sextants: two colours in place of four or six, of grey and of RGB pixels."""
+"""Quadrants, sextants and octants: two colours in place of four, six or eight, of grey and of RGB pixels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import product
 
 import pytest
 
-from tui.terminal.blocks import QUADRANTS, SEXTANTS, grey_blocks, rgb_blocks
+from tui.terminal.blocks import OCTANTS, QUADRANTS, SEXTANTS, grey_blocks, rgb_blocks
 from tui.terminal.cells import GAP, LEVELS, MARK, Cell, half
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, packed
 
 RED, GREEN, BLUE = 31 << 10, 31 << 5, 31
 WHITE = RED | GREEN | BLUE
-BLOCKS = {2: QUADRANTS, 3: SEXTANTS}
+BLOCKS = {2: QUADRANTS, 3: SEXTANTS, 4: OCTANTS}
 
 
 def grey_cells(cells: Sequence[Sequence[int]]) -> list[Cell]:
@@ -49,13 +49,32 @@ def test_sextants_have_the_characters_that_unicode_names() -> None:
     assert [SEXTANTS[shape] for shape in (0, 0b010101, 0b101010, 0b111111)] == [" ", "▌", "▐", "█"]
 
 
-@pytest.mark.parametrize("count", [4, 6])
+def test_octants_have_the_characters_that_unicode_16_names() -> None:
+    named = {  # pixels in reading order, as in the names
+        "3": 0x1CD00, "23": 0x1CD01, "123": 0x1CD02, "4": 0x1CD03, "14": 0x1CD04, "124": 0x1CD05, "1245": 0x1CD13,
+        "1278": 0x1CDAE, "2345678": 0x1CDE5,  # BLOCK OCTANT-3 and so on
+        "1": 0x1CEA8, "2": 0x1CEAB, "7": 0x1CEA3, "8": 0x1CEA0,  # LEFT HALF UPPER ONE QUARTER BLOCK and so on
+        "12": 0x1FB82, "123456": 0x1FB85, "35": 0x1FBE6, "46": 0x1FBE7, "78": ord("▂"), "345678": ord("▆"),
+        "1234": ord("▀"), "5678": ord("▄"), "1357": ord("▌"), "2468": ord("▐"), "13": ord("▘"), "68": ord("▗"),
+        "5724": ord("▞"), "": ord(" "), "12345678": ord("█"),
+    }  # fmt: skip
+    for places, code in named.items():
+        assert OCTANTS[sum(1 << int(place) - 1 for place in places)] == chr(code), places
+    assert len(set(OCTANTS)) == 256
+    if unicodedata.unidata_version >= "16":
+        for shape, character in enumerate(OCTANTS):
+            if 0x1CD00 <= ord(character) <= 0x1CDE5:
+                places = "".join(str(place + 1) for place in range(8) if shape >> place & 1)
+                assert unicodedata.name(character) == f"BLOCK OCTANT-{places}"
+
+
+@pytest.mark.parametrize("count", [4, 6, 8])
 def test_two_levels_are_exact(count: int) -> None:
     cells = list(product((0, 15), repeat=count))
     assert [painted(cell, count) for cell in grey_cells(cells)] == [list(pixels) for pixels in cells]
 
 
-@pytest.mark.parametrize("count", [4, 6])
+@pytest.mark.parametrize("count", [4, 6, 8])
 def test_two_colours_are_exact(count: int) -> None:
     for pixels in product((BLUE, RED | GREEN), repeat=count):
         assert painted(rgb_cell(pixels), count) == list(pixels)

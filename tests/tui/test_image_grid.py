@@ -12,8 +12,9 @@ from textual.geometry import Size
 from tui.terminal.cells import GREYS, MARK_RGB, NEAREST
 from tui.terminal.resize import enlarge, resize
 from tui.terminal.rgb import COLORS, to_rgb
+from tui.widgets.captions import Caption
 from tui.widgets.grid_layout import best_layout, fit
-from tui.widgets.image_grid import Caption, ImageGrid
+from tui.widgets.image_grid import ImageGrid
 
 
 class GridApp(App[None]):

@@ -69,9 +69,9 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
             yield ImageCanvas(id="image")
             yield ProductTable()
             with Vertical(classes="side"):
-                yield ImageCanvas(id="map")
+                yield ImageCanvas(id="map", always_grey=True)
                 yield Static("not flipped, as conv2d computes it", id="other-caption", classes="caption")
-                yield ImageCanvas(id="other")
+                yield ImageCanvas(id="other", always_grey=True)
         yield Timeline(self._pacer, still=self._still, quantity="")
 
     def request(self, subject: LabInput) -> ConvolutionRequest:

@@ -11,14 +11,19 @@ from tui.widgets.image_grid import ImageGrid
 
 
 class ImageCanvas(ImageGrid):
-    """Displays an image pixel by pixel: each pixel is repeated, or, if the image does not fit, some are left out."""
+    """Displays an image pixel by pixel: each pixel is repeated, or, if the image does not fit, some are left out.
 
+    Args:
+        always_grey: As for `ImageGrid`.
+    """
+
+    PLACES_IMAGES = False
     DEFAULT_CSS = """
     ImageCanvas { width: 1fr; height: 1fr; }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(1, id=id)
+    def __init__(self, *, id: str | None = None, always_grey: bool = False) -> None:
+        super().__init__(1, always_grey=always_grey, id=id)
         self._image = b""
         self._shape = (0, 0)
         self._known = 0

@@ -94,10 +94,10 @@ class InsideBench(Bench[InsideReply]):
             with Container(classes="right-side"):
                 with Vertical(classes="tiles"):
                     yield Static(classes="caption")
-                    yield ImageGrid(id="tiles")
+                    yield ImageGrid(id="tiles", always_grey=True)
                 with Container(id="boards"):
                     yield _captioned("noisy-board", ImageCanvas(id="noisy"))
-                    yield _captioned("field-board", ImageCanvas(id="field"))
+                    yield _captioned("field-board", ImageCanvas(id="field", always_grey=True))
                     yield _captioned("prediction-board", PixelPicker(id="prediction"))
 
     def request(self, subject: LabInput) -> InsideRequest:

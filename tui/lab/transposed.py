@@ -72,7 +72,7 @@ class TransposedBench(KernelBench[TransposedReply]):
         """The small map, the products, the output, and the views to compare it with."""
         yield captions("small map", "output")
         with Horizontal(classes="pictures"):
-            yield ImageCanvas(id="small")
+            yield ImageCanvas(id="small", always_grey=True)
             yield ProductTable()
             yield _view("output")
             with Vertical(id="beside"):
@@ -246,4 +246,4 @@ def _size(array: Array) -> str:
 
 def _view(name: str) -> Vertical:
     """A canvas under its caption."""
-    return Vertical(Static(classes="caption"), ImageCanvas(), id=name, classes="view")
+    return Vertical(Static(classes="caption"), ImageCanvas(always_grey=True), id=name, classes="view")

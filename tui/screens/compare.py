@@ -27,10 +27,11 @@ from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.playback import Playback
 from tui.terminal.frame_pacing import FramePacer
+from tui.widgets.captions import Caption
 from tui.widgets.denoising_view import NO_PREDICTION
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
-from tui.widgets.image_grid import Caption, ImageGrid
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.modal import ClosesOnce
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of

@@ -1,4 +1,4 @@
-"""Cells of 2x2 pixels (quadrants) or 2x3 pixels (sextants) in two colours each, computed for many cells at once.
+"""Cells of 2x2, 2x3 or 2x4 pixels (quadrants, sextants, octants) in two colours each, many cells at once.
 
 The pixels of all cells at one position are a plane: bytes, or an integer with a byte for each cell, so that one
 operation computes all cells.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
+from itertools import count
 from operator import and_, or_
 from typing import NamedTuple
 
@@ -27,10 +28,12 @@ _IS_GAP = _table(level == GAP for level in range(256))
 _IS_MARK = _table(level == MARK for level in range(256))
 _GAP_LEVEL, _MARK_LEVEL = _table([0, GAP]), _table([0, MARK])
 _HIGH = _table([0, 128])  # of the bytes of `RGB_GAP` and `RGB_MARK`
-_MAXIMUM = 6  # pixels in a cell
-_IS_COUNT = [_table(255 * (value == count) for value in range(256)) for count in range(1, _MAXIMUM + 1)]
-# Means of `count` pixels by their sum, of grey levels and channels.
-_MEANS = [_table((total + count // 2) // count for total in range(32 * count)) for count in range(1, _MAXIMUM + 1)]
+_MAXIMUM = 8  # pixels in a cell
+_IS_COUNT = [_table(255 * (value == number) for value in range(256)) for number in range(1, _MAXIMUM + 1)]
+# Means of `number` pixels by their sum, of grey levels and channels.
+_MEANS = [
+    _table((total + number // 2) // number for total in range(31 * number + 1)) for number in range(1, _MAXIMUM + 1)
+]
 
 
 def _sextant(shape: int) -> str:
@@ -39,8 +42,20 @@ def _sextant(shape: int) -> str:
     return blocks.get(shape) or chr(0x1FB00 + shape - 1 - (shape > 0b010101) - (shape > 0b101010))
 
 
-SEXTANTS = "".join(map(_sextant, range(64)))
+def _octants() -> str:
+    """The characters of all sets of pixels, likewise (Unicode 16): those that older characters have come first."""
+    blocks = dict(zip((0x03, 0x3F, 0xC0, 0xFC, 0x14, 0x28), "\U0001fb82\U0001fb85▂▆\U0001fbe6\U0001fbe7", strict=True))
+    blocks |= dict(zip((0x01, 0x02, 0x40, 0x80), "\U0001cea8\U0001ceab\U0001cea3\U0001cea0", strict=True))
+    for shape, block in enumerate(QUADRANTS):
+        blocks[0x05 * (shape & 1) | 0x0A * (shape >> 1 & 1) | 0x50 * (shape >> 2 & 1) | 0xA0 * (shape >> 3)] = block
+    others = map(chr, count(0x1CD00))
+    return "".join(blocks.get(shape) or next(others) for shape in range(256))
+
+
 QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # by the set of pixels, likewise
+SEXTANTS = "".join(map(_sextant, range(64)))
+OCTANTS = _octants()
+_BLOCKS = {2: QUADRANTS, 3: SEXTANTS, 4: OCTANTS}  # by the rows of pixels
 
 
 class Blocks(NamedTuple):
@@ -52,7 +67,7 @@ class Blocks(NamedTuple):
 
     def cells(self, rows: int, levels: Callable[[Sequence[int]], Sequence[int]] = bytes) -> list[CellTuple]:
         """The cells, of `rows` rows of pixels each; `levels` converts colours to a palette's levels."""
-        blocks = QUADRANTS if rows == 2 else SEXTANTS
+        blocks = _BLOCKS[rows]
         texts, inverses = (map(characters.__getitem__, self.shapes) for characters in (blocks, blocks[::-1]))
         return list(zip(texts, levels(self.foregrounds), levels(self.backgrounds), inverses, strict=True))
 
@@ -61,7 +76,7 @@ def grey_blocks(rows: Sequence[bytes]) -> Blocks:
     """Split the cells of rows of grey levels.
 
     Args:
-        rows: Two or three rows of an even number of levels, as `tui.terminal.cells` numbers them.
+        rows: Two to four rows of an even number of levels, as `tui.terminal.cells` numbers them.
     """
     levels = _planes(rows)
     split = _split(levels)

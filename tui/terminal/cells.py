@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from tui.terminal.color_maps import GREY, colors_of
 from tui.terminal.internals import color_system, set_cell_length
 
 # The 26 greys of a 256-colour terminal. The brighter ones are up to 2 higher, because Rich assumes evenly spaced greys
@@ -31,7 +32,7 @@ GAP = LEVELS  # background, outside of any image
 MARK = LEVELS + 1  # a marked pixel
 TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of grey
 CODES = TINTED + LEVELS  # number of levels in total
-DRAWINGS = ("half", "quadrant", "sextant", "shade", "ascii")
+DRAWINGS = ("half", "quadrant", "sextant", "octant", "kitty", "shade", "ascii")
 RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
 RGB = tuple[int, int, int]
 MARK_RGB = (255, 175, 95)
@@ -82,7 +83,7 @@ def amber(grey: int) -> RGB:
 
 
 class CellPalette:
-    """The colour of each level; create it with `palette`, which caches.
+    """The colour of each level; create it with `palette`, which caches. Grey levels have the colours of a map.
 
     With `transparent`, empty cells keep the terminal's default background. That colour cannot be a foreground, so a
     cell that is half empty uses `gap`.
@@ -96,8 +97,8 @@ class CellPalette:
 
     gap = GAP
 
-    def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False) -> None:
-        levels = enumerate([*((grey,) * 3 for grey in GREYS), gap, mark, *map(amber, GREYS)])
+    def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False, color_map: str = GREY) -> None:
+        levels = enumerate([*(colors_of(color_map)[grey] for grey in GREYS), gap, mark, *map(amber, GREYS)])
         self.foreground = {level: Color.from_rgb(*rgb) for level, rgb in levels}
         self.background = self.foreground | ({GAP: Color.default()} if transparent else {})
         self.segments = Computed(self._segment)
@@ -123,9 +124,9 @@ def sgr_parameters(color: Color, system: ColorSystem, *, foreground: bool = True
 
 
 @functools.cache
-def palette(gap: RGB, mark: RGB = MARK_RGB, *, transparent: bool = False) -> CellPalette:
-    """Return the palette for a background colour."""
-    return CellPalette(gap, mark, transparent=transparent)
+def palette(gap: RGB, mark: RGB = MARK_RGB, *, transparent: bool = False, color_map: str = GREY) -> CellPalette:
+    """Return the palette for a background colour and a colour map."""
+    return CellPalette(gap, mark, transparent=transparent, color_map=color_map)
 
 
 class CellStrip(Strip):

@@ -26,6 +26,7 @@ from textual.message import Message
 
 from core.system.plain_characters import HANDLER
 from tui.terminal.frame_pacing import QUERY
+from tui.terminal.replies import NAME_QUERY, ReplyFilter
 
 if TYPE_CHECKING:
     from tui.app import MinidiffApp
@@ -107,6 +108,7 @@ class TerminalDriver(LinuxDriver):
         """Read until the app exits or the terminal hangs up, which `tui.terminal.shutdown` handles."""
         self._parser = XTermParser(self._debug)
         decoder = InputDecoder(getattr(sys.__stdin__, "encoding", None) or "utf-8")
+        replies = ReplyFilter()
         pasted: str | None = None  # text so far of an unbracketed paste; None if there is none
         recent = ""
         with selectors.SelectSelector() as selector:
@@ -122,10 +124,16 @@ class TerminalDriver(LinuxDriver):
                         return
                     if not data:
                         return
-                    text = decoder.decode(data)
-                elif pasted is not None:
-                    self._batch.append(events.Paste(pasted))
-                    pasted = None
+                    text = replies.feed(decoder.decode(data))
+                    if not text and not replies.replies:  # the start of one
+                        continue
+                    self._batch += replies.replies
+                    replies.replies.clear()
+                else:
+                    text = replies.tick()
+                    if pasted is not None:
+                        self._batch.append(events.Paste(pasted))
+                        pasted = None
                 if pasted is not None and "\x1b" not in recent + text:
                     pasted += text  # bypasses the parser, which would make a key of each character
                 else:
@@ -235,6 +243,8 @@ class TerminalDriver(LinuxDriver):
         self._stopping = False
         self._pacer.discard_queries()
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._minidiff.images is not None:
+            self.write(NAME_QUERY)
         if self._minidiff.drawing == "auto" and self._minidiff.codec is None:
             self.measuring = True
             self.write(f"\x1b[H{AMBIGUOUS}{QUERY}\r\x1b[K")  # before the first frame
@@ -248,4 +258,6 @@ class TerminalDriver(LinuxDriver):
     def stop_application_mode(self) -> None:
         """Restore the terminal."""
         self._stopping = True
+        if self._minidiff.images is not None:
+            self._minidiff.images.delete_all()
         super().stop_application_mode()

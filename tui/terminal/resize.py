@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 LANE = 4  # bytes, as of an item "I" of a memoryview
 
@@ -40,14 +41,46 @@ def _lanes(values: bytes) -> int:
     return int.from_bytes(lanes, "little")
 
 
+def scaled_tiles(
+    images: bytes,
+    n: int,
+    size: tuple[int, int],
+    new_size: tuple[int, int],
+    channels: int,
+    convert: Callable[[bytes], bytes],
+) -> list[list[bytes]]:
+    """The rows of `n` images in another size.
+
+    Args:
+        images: uint8 pixels of shape (n, height, width, channels).
+        n: Number of images.
+        size: Height and width.
+        new_size: The same of the rows. In whole multiples, every pixel is repeated; otherwise see `resize`.
+        channels: 1 for grey, 3 for RGB.
+        convert: Called once for the pixels of all images.
+    """
+    (height, width), (new_height, new_width) = size, new_size
+    if new_height % height or new_width % width:
+        images = resize(images, n, *size, *new_size, channels)
+        height, width = new_size
+    pixels = convert(images)
+    row_size = len(pixels) // (n * height)
+    rows = [pixels[start : start + row_size] for start in range(0, len(pixels), row_size)]
+    tiles = [rows[start : start + height] for start in range(0, len(rows), height)]
+    if (height, width) == new_size:
+        return tiles
+    return [enlarge(tile, width, new_height // height, new_width // width) for tile in tiles]
+
+
 def enlarge(rows: list[bytes], width: int, factor_y: int, factor_x: int) -> list[bytes]:
     """Return rows of `width` pixels with every pixel repeated."""
     if factor_x > 1:
-        rows = [_repeated(row, len(row) // width, factor_x) for row in rows]
+        rows = [repeat_pixels(row, len(row) // width, factor_x) for row in rows]
     return [row for row in rows for _ in range(factor_y)]
 
 
-def _repeated(row: bytes, pixel_bytes: int, factor: int) -> bytes:
+def repeat_pixels(row: bytes, pixel_bytes: int, factor: int) -> bytes:
+    """Return a row with every pixel repeated."""
     repeated = bytearray(len(row) * factor)
     step = pixel_bytes * factor
     for byte in range(pixel_bytes):

@@ -15,7 +15,8 @@ from textual.widgets import Static
 from core.config.sampling import NO_CLASS
 from core.runs.trajectory import Denoising, Frame
 from tui.class_names import class_name
-from tui.widgets.image_grid import Caption, ImageGrid
+from tui.widgets.captions import Caption
+from tui.widgets.image_grid import ImageGrid
 from tui.widgets.text_line import shortened
 
 GAP = 4  # columns between grids that are side by side

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from textual.geometry import Size
+from textual.geometry import Region, Size
 
 HALF_BLOCKS = (1, 2)  # drawn pixels in a cell, across and down
 SMALLEST = 6  # minimum side in half blocks; if images would be smaller, fewer are drawn
 FULL_ROWS = 0.5  # an incomplete last row must make images larger than those of full rows by this factor
+SHARP = 4  # times each pixel of an image, in images that the terminal enlarges
+MAX_PIXELS = 300_000  # of all images in a grid, enlarged so
 CAPTIONS = 0.85  # images with captions may be smaller than those without by this factor
 
 
@@ -134,6 +136,39 @@ def fit(
     tile_x, tile_y = (max(1, side * old // longest) for old in (width, height))
     count = max(1, (size.width + 1) // (tile_x + 1))
     return Layout(count, tile_x * across, max(1, tile_y * down // 2), across, max(1, down // 2), False, density)
+
+
+def enlargement(layout: Layout, width: int, pixels: int) -> int:
+    """How often pixels are repeated, across and down, before the terminal enlarges them and smooths their edges.
+
+    Args:
+        layout: The grid.
+        width: Of an image, in its own pixels.
+        pixels: All drawn pixels.
+    """
+    if layout.density != HALF_BLOCKS:
+        return 1
+    factors = range(SHARP * width // layout.width, 1, -1)
+    return next((factor for factor in factors if pixels * factor**2 <= MAX_PIXELS), 1)
+
+
+def areas(layout: Layout, used: Region, rows: int, lines: int) -> list[Region]:
+    """The cells of each row of images, or of all rows if there are no captions between them.
+
+    Args:
+        layout: The grid.
+        used: The drawn pixels from the first image to the last.
+        rows: Rows of images.
+        lines: Lines of the screen; what is below them is left out.
+    """
+    across, down = layout.density
+    left, top = used.x // across, used.y // down
+    width = -(-used.right // across) - left
+    if not layout.captioned:
+        return [Region(left, top, width, min(lines, -(-used.bottom // down)) - top)]
+    height = layout.lines - 1
+    tops = range(top, top + rows * layout.lines, layout.lines)
+    return [Region(left, y, width, min(height, lines - y)) for y in tops]
 
 
 def _has_full_rows(n: int) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Region, Size
 from textual.strip import Strip
@@ -17,6 +16,7 @@ from tui.terminal.cells import (
     GAP,
     INVERTED,
     MARK,
+    MARK_RGB,
     NEAREST,
     RAMPS,
     RGB,
@@ -26,37 +26,18 @@ from tui.terminal.cells import (
     palette,
     ramp,
 )
+from tui.terminal.color_maps import GREY
 from tui.terminal.internals import color_system
-from tui.terminal.resize import draw_marker, enlarge, resize
-from tui.terminal.rgb import PIXEL_BYTES, RGB_GAP, RGB_MARK, RGBPalette, luminance, pack, packed, rgb_palette, unpack
-from tui.widgets.grid_layout import HALF_BLOCKS, Layout, best_layout
+from tui.terminal.kitty import FINE, FINE_INVERTED, MAX_CELLS, grey_colors
+from tui.terminal.placed_images import Pixels, PlacedImages
+from tui.terminal.resize import draw_marker, scaled_tiles
+from tui.terminal.rgb import RGB_GAP, RGB_MARK, RGBPalette, luminance, pack, packed, rgb_palette, unpack
+from tui.widgets.captions import Caption, caption_line
+from tui.widgets.grid_layout import HALF_BLOCKS, Layout, areas, best_layout, enlargement
 from tui.widgets.text_line import centered
 
-DENSITIES = {"quadrant": (2, 2), "sextant": (2, 3)}  # pixels in a cell, across and down, of drawings below full size
-
-
-class Caption(NamedTuple):
-    """The text below an image.
-
-    Attributes:
-        text: The text; shortened if necessary.
-        end: What follows the text, and stays when that is shortened.
-        shorter: Other texts, of which the first that fits is used if the first text does not.
-        warns: Whether the text is in the theme's warning colour.
-    """
-
-    text: str
-    end: str = ""
-    shorter: tuple[str, ...] = ()
-    warns: bool = False
-
-    def fitted(self, width: int) -> str:
-        """The text in exactly `width` columns."""
-        whole = self.text + self.end
-        if self.shorter and cell_len(whole) > width:
-            whole = next((text for text in self.shorter if cell_len(text) <= width), self.shorter[-1])
-            return centered(whole, width)
-        return centered(self.text, width, self.end)
+# Pixels in a cell, across and down, of drawings below full size.
+DENSITIES = {"quadrant": (2, 2), "sextant": (2, 3), "octant": (2, 4), "kitty": (4, 8)}
 
 
 class ImageGrid(Widget):
@@ -70,11 +51,13 @@ class ImageGrid(Widget):
         columns: Number of columns; None chooses the number that makes the images largest.
         captions_first: Whether images are made smaller if their captions do not fit otherwise.
         characters: Whether grey images are light characters on black, not photographs; set it before the images.
+        always_grey: Whether the app's colour map is not used, as for numbers that are no image.
         drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, below it what the app's
-            `best_drawing` says (quadrants by default), shades without colours. Above full size, quadrants and sextants
-            are half blocks.
+            `best_drawing` says (quadrants by default), shades without colours. Above full size, quadrants, sextants and
+            octants are half blocks. "kitty" is always pixels, if the app has `images`, an `ImageStore`.
     """
 
+    PLACES_IMAGES: ClassVar[bool] = True  # whether the drawing "kitty" is possible
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption", "image-grid--warning"}
     DEFAULT_CSS = """
     ImageGrid { width: 1fr; height: 1fr; content-align-vertical: middle; }
@@ -82,11 +65,19 @@ class ImageGrid(Widget):
     ImageGrid > .image-grid--warning { color: $text-warning; }
     """
 
-    def __init__(self, columns: int | None = None, *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(
+        self,
+        columns: int | None = None,
+        *,
+        always_grey: bool = False,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
         super().__init__(id=id, classes=classes)
         self.columns = columns
         self.captions_first = False
         self.characters = True
+        self.always_grey = always_grey
         self._drawing = "auto"
         self._drawn = "half"  # the drawing in use
         self._images: list[bytes] = []
@@ -95,8 +86,11 @@ class ImageGrid(Widget):
         self._captions: Sequence[Caption] = ()
         self._marker: tuple[int, int] | None = None
         self._message = ""
-        # The canvas: one level per byte, or packed colours.
+        # The canvas: one level per byte, or packed colours; for the drawing "kitty" as `png` describes.
         self._rows: list[bytes] = []
+        self._areas: list[Region] = []  # cells of the rows of images, or of all of them if there are no captions
+        self._factor = 1  # by which the canvas is enlarged for "kitty"
+        self._placed: PlacedImages | None = None  # of "kitty"
         self._density = HALF_BLOCKS  # pixels of the canvas in a cell, across and down
         self._lines: dict[int, list[tuple[str, bool]]] = {}  # captions by screen line, and whether they warn
         self._strips: dict[int, Strip] = {}
@@ -110,8 +104,7 @@ class ImageGrid(Widget):
     def drawing(self, drawing: str) -> None:
         if drawing != self._drawing:
             self._drawing = drawing
-            self.notify_style_update()
-            self.refresh()
+            self._redraw()
 
     @property
     def captions_visible(self) -> bool:
@@ -168,10 +161,18 @@ class ImageGrid(Widget):
 
     def on_mount(self) -> None:
         if hasattr(self.app, "drawing"):
-            self.watch(self.app, "drawing", self._drawing_changed)
+            self.watch(self.app, "drawing", functools.partial(setattr, self, "drawing"))
+        for name in ("best_drawing", "color_map"):
+            if hasattr(self.app, name):
+                self.watch(self.app, name, self._redraw, init=False)
 
-    def _drawing_changed(self, drawing: str) -> None:
-        self.drawing = drawing
+    def on_unmount(self) -> None:
+        if self._placed is not None:
+            self._placed.delete()
+
+    def _redraw(self) -> None:
+        self.notify_style_update()
+        self.refresh()
 
     def on_resize(self) -> None:
         self._draw()
@@ -180,16 +181,17 @@ class ImageGrid(Widget):
         """Redraw in the colours of the theme."""
         super().notify_style_update()
         self._strips.clear()
-        self.__dict__.pop("_palette", None)
-        self.__dict__.pop("_rgb_palette", None)
+        for name in ("_palette", "_rgb_palette"):
+            self.__dict__.pop(name, None)
         if self.is_attached:
             self._draw()
 
     def _draw(self) -> None:
         old_rows, old_lines, old_density = self._rows, self._lines, self._density
         width, height = self.size
-        self._lines, self._density = {}, HALF_BLOCKS
+        self._lines, self._density, self._areas = {}, HALF_BLOCKS, []
         self._rows = list(self._canvas(width, height))
+        changed_areas = self._place()
         sizes = [
             (list(map(len, rows)), density) for rows, density in ((old_rows, old_density), (self._rows, self._density))
         ]
@@ -197,12 +199,36 @@ class ImageGrid(Widget):
             self._strips.clear()
             self.refresh()
             return
+        if self._placed is not None:
+            self._strips.clear()
+            if self.screen.is_current:  # drawing any cell transmits the image
+                changed_areas = [Region(area.x, area.y, 1, 1) for area in changed_areas]
+            if changed_areas:
+                self.refresh(*changed_areas)
+            return
         down = self._density[1]
         changed = {y // down for y, (old, new) in enumerate(zip(old_rows, self._rows, strict=True)) if old != new}
         for line in changed:
             self._strips.pop(line, None)
         if changed:
             self.refresh(*(Region(0, line, width, 1) for line in changed))
+
+    def _place(self) -> list[Region]:
+        """Pass the canvas to the terminal's images. Returns the areas that changed."""
+        if self._drawn != "kitty":
+            if self._placed is not None:
+                self._placed.delete()
+                self._placed = None
+                self._strips.clear()
+                self.refresh()
+            return []
+        if self._placed is None:
+            self._placed = PlacedImages(self.app.images)  # type: ignore[attr-defined] # `_choose` has checked that
+            self._strips.clear()
+            self.refresh()
+        colors = b"" if self._channels > 1 else grey_colors(self._color_map, MARK_RGB)
+        pixels = Pixels(self._density, self._factor, colors, self._canvas_pixel(GAP, RGB_GAP))
+        return self._placed.update(self._areas, self._rows, pixels)
 
     def layout_of(self, n: int, size: Size, height: int, width: int, *, captions: bool = False) -> Layout:
         """The layout of `n` images of `height` by `width` pixels in a grid of `size` cells."""
@@ -213,8 +239,9 @@ class ImageGrid(Widget):
         arguments = n, size, height, width, self.columns
         options = {"captions": captions, "captions_first": self.captions_first}
         layout = best_layout(*arguments, **options)
-        drawn = self._choose(shrunk=layout.width < width)
-        if drawn in DENSITIES:
+        shrunk = layout.width < width
+        drawn = self._choose(shrunk=shrunk)
+        if shrunk and drawn in DENSITIES:
             layout = best_layout(*arguments, density=DENSITIES[drawn], **options)
         return layout, drawn
 
@@ -232,7 +259,9 @@ class ImageGrid(Widget):
                 self._lines[(lines - 1) // 2] = [(centered(self._message, columns), False)]
             yield from [empty] * (lines * down)
             return
-        tiles = self._tiles(layout.height, layout.width)
+        images, n, old_size = b"".join(self._images), len(self._images), (self._height, self._width)
+        new_size = layout.height, layout.width
+        tiles = scaled_tiles(images, n, old_size, new_size, self._channels, self._canvas_pixels)
         if self._marker is not None:
             for tile in tiles:
                 draw_marker(tile, mark, self._marker, self._width, self._height)
@@ -245,6 +274,8 @@ class ImageGrid(Widget):
         left = (columns * across - used_x) // 2 // across * across
         top = 0 if self.styles.content_align_vertical == "top" else (lines * down - used_y) // 2 // down * down
         margin, separator = gap * left, gap * layout.gap_x
+        self._areas = areas(layout, Region(left, top, used_x, used_y), len(bands), lines)
+        self._factor = enlargement(layout, self._width, used_x * used_y)
         yield from [empty] * top
         for number, band in enumerate(bands):
             if number and not layout.captioned:
@@ -256,34 +287,34 @@ class ImageGrid(Widget):
                 yield from [empty] * foot
                 captions = self._captions[number * layout.columns : number * layout.columns + len(band)]
                 line = (top + (number + 1) * pitch) // down - 1
-                self._lines[line] = _caption_line(captions, layout, left)
+                self._lines[line] = caption_line(captions, layout, left)
         yield from [empty] * (lines * down - top - used_y)
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
         """A pixel of the canvas: the level among greys, the colour among RGB images."""
-        return packed(color) if self._channels > 1 else bytes([level])
+        if self._channels == 1:
+            return bytes([level])
+        if self._drawn == "kitty":
+            return bytes(self._gap_color[0] if color == RGB_GAP else MARK_RGB)
+        return packed(color)
 
-    def _tiles(self, height: int, width: int) -> list[list[bytes]]:
-        """The rows of each image on the canvas, `height` by `width` pixels large."""
-        n, old_height, old_width = len(self._images), self._height, self._width
-        pixels, resized = b"".join(self._images), height % old_height or width % old_width
-        if resized:
-            pixels = resize(pixels, n, old_height, old_width, height, width, self._channels)
-            old_height, old_width = height, width
-        if self._channels > 1:
-            pixels, size = pack(pixels), PIXEL_BYTES * old_width
-        else:
-            pixels, size = pixels.translate(self._grey_levels), old_width
-        rows = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-        tiles = [rows[start : start + old_height] for start in range(0, len(rows), old_height)]
-        if resized:
-            return tiles
-        return [enlarge(tile, old_width, height // old_height, width // old_width) for tile in tiles]
+    def _canvas_pixels(self, pixels: bytes) -> bytes:
+        """Pixels of the images in the form that they have on the canvas."""
+        if self._channels == 1:
+            return pixels.translate(self._grey_levels)
+        return pixels if self._drawn == "kitty" else pack(pixels)
 
     @property
     def _grey_levels(self) -> bytes:
         """The level of each pixel value of grey images."""
-        return INVERTED if self.characters and not self.app.current_theme.dark else NEAREST
+        inverted = self.characters and not self.app.current_theme.dark and self._color_map == GREY
+        if self._drawn == "kitty":
+            return FINE_INVERTED if inverted else FINE
+        return INVERTED if inverted else NEAREST
+
+    @property
+    def _color_map(self) -> str:
+        return GREY if self.always_grey else str(getattr(self.app, "color_map", GREY))
 
     def _choose(self, *, shrunk: bool) -> str:
         """How images are drawn: smaller than their pixels, or not."""
@@ -292,10 +323,17 @@ class ImageGrid(Widget):
             drawing = getattr(self.app, "best_drawing", "quadrant")
             if self.app.no_color and drawing not in RAMPS:
                 drawing = "shade"
+        if drawing == "kitty":
+            possible = self.PLACES_IMAGES and self.is_attached and max(self.size) <= MAX_CELLS
+            if possible and getattr(self.app, "images", None) is not None:
+                return drawing
+            drawing = "sextant"  # which the terminals in question draw themselves
         return drawing if shrunk or drawing not in DENSITIES else "half"
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Render the lines without the base class's passes for borders, tints and ANSI colours."""
+        if self._placed is not None and self.screen.is_current:
+            self._placed.transmit()
         return [self.render_line(y).crop(crop.x, crop.right) for y in crop.line_range]
 
     def render_line(self, y: int) -> Strip:
@@ -310,10 +348,15 @@ class ImageGrid(Widget):
 
     def _draw_strips(self, y: int) -> None:
         """Draw line `y` and, if it has cells, all lines of cells that are not cached: at once, which is faster."""
+        colors: CellPalette
         if y in self._lines:
             self._strips[y] = self._caption_strip(self._lines[y])
             return
         down, width = self._density[1], self.size.width
+        if self._placed is not None:
+            colors = self._rgb_palette if self._channels > 1 else self._palette
+            self._strips[y] = self._placed.strip(y, width, self._rows[down * y : down * (y + 1)], colors)
+            return
         if self._drawn in RAMPS:
             rows = [luminance(row) if self._channels > 1 else row for row in self._rows[2 * y : 2 * y + 2]]
             text = ramp(self._drawn, rows[0], rows[1], dark=self.app.current_theme.dark)
@@ -321,7 +364,6 @@ class ImageGrid(Widget):
             return
         lines = [y for y in range(len(self._rows) // down) if y not in self._strips and y not in self._lines]
         rows = [b"".join(self._rows[down * y + row] for y in lines) for row in range(down)]
-        colors: CellPalette
         if self._channels > 1:
             colors = rgb = self._rgb_palette
             if self._drawn in DENSITIES:
@@ -343,7 +385,7 @@ class ImageGrid(Widget):
     def _palette(self) -> CellPalette:
         """The palette for the background colour, cached until the theme changes."""
         gap, transparent = self._gap_color
-        return palette(gap, transparent=transparent)
+        return palette(gap, transparent=transparent, color_map=self._color_map)
 
     @functools.cached_property
     def _rgb_palette(self) -> RGBPalette:
@@ -358,14 +400,3 @@ class ImageGrid(Widget):
         if background.ansi is None:
             return background.rgb, False
         return (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255), True
-
-
-def _caption_line(captions: Sequence[Caption], layout: Layout, left: int) -> list[tuple[str, bool]]:
-    """Captions below a row of images, `left` pixels from the edge, and whether each warns."""
-    line, end, across = [], 0, layout.density[0]
-    width = layout.width // across
-    for column, caption in enumerate(captions):
-        start = -(-(left + column * (layout.width + layout.gap_x)) // across)  # the first whole cell
-        line += [(" " * (start - end), False), (caption.fitted(width), caption.warns)]
-        end = start + width
-    return line
