@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from core.diffusion.editing import inpaint as inpaint
     from core.diffusion.editing import mix_classes as mix_classes
     from core.diffusion.editing import sample_with_loss as sample_with_loss
+    from core.diffusion.ideal_denoiser import IdealDenoiser as IdealDenoiser
+    from core.diffusion.ideal_denoiser import ideal_model as ideal_model
     from core.diffusion.interpolation import interpolate_images as interpolate_images
     from core.diffusion.interpolation import interpolate_seeds as interpolate_seeds
     from core.diffusion.interpolation import invert as invert
     from core.diffusion.loaded_model import load_model as load_model
     from core.diffusion.sampling import sample as sample
     from core.errors import MinidiffError as MinidiffError
+    from core.evaluation.loss_by_level import loss_floor as loss_floor
     from core.evaluation.nearest import nearest_training_images as nearest_training_images
     from core.evaluation.scores import evaluate as evaluate
     from core.export.diffusers_pipelines import export_diffusers as export_diffusers
@@ -41,6 +44,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "BasicUNet": "core.models.basic_unet",
+    "IdealDenoiser": "core.diffusion.ideal_denoiser",
     "MinidiffError": "core.errors",
     "TrainConfig": "core.config.training",
     "build_model": "core.models.registry",
@@ -52,6 +56,7 @@ _MODULES = {
     "evaluate": "core.evaluation.scores",
     "export_diffusers": "core.export.diffusers_pipelines",
     "feature_maps": "core.lab.inside",
+    "ideal_model": "core.diffusion.ideal_denoiser",
     "inpaint": "core.diffusion.editing",
     "interpolate_images": "core.diffusion.interpolation",
     "interpolate_seeds": "core.diffusion.interpolation",
@@ -60,6 +65,7 @@ _MODULES = {
     "list_devices": "core.system.devices",
     "load_dataset": "core.data.datasets",
     "load_model": "core.diffusion.loaded_model",
+    "loss_floor": "core.evaluation.loss_by_level",
     "mix_classes": "core.diffusion.editing",
     "nearest_training_images": "core.evaluation.nearest",
     "pick_device": "core.compute.device",

@@ -14,6 +14,7 @@ import core
 
 PUBLIC = {
     "BasicUNet": ("core.models.basic_unet", type),
+    "IdealDenoiser": ("core.diffusion.ideal_denoiser", type),
     "MinidiffError": ("core.errors", type),
     "TrainConfig": ("core.config.training", type),
     "build_model": ("core.models.registry", None),
@@ -25,6 +26,7 @@ PUBLIC = {
     "evaluate": ("core.evaluation.scores", None),
     "export_diffusers": ("core.export.diffusers_pipelines", None),
     "feature_maps": ("core.lab.inside", None),
+    "ideal_model": ("core.diffusion.ideal_denoiser", None),
     "inpaint": ("core.diffusion.editing", None),
     "interpolate_images": ("core.diffusion.interpolation", None),
     "interpolate_seeds": ("core.diffusion.interpolation", None),
@@ -33,6 +35,7 @@ PUBLIC = {
     "list_devices": ("core.system.devices", None),
     "load_dataset": ("core.data.datasets", None),
     "load_model": ("core.diffusion.loaded_model", None),
+    "loss_floor": ("core.evaluation.loss_by_level", None),
     "nearest_training_images": ("core.evaluation.nearest", None),
     "mix_classes": ("core.diffusion.editing", None),
     "pick_device": ("core.compute.device", None),

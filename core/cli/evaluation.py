@@ -76,6 +76,19 @@ def memorisation_table(result: Evaluation) -> list[str]:
     return _aligned(rows)
 
 
+def loss_line(result: Evaluation) -> str:
+    """The model's loss beside the least possible one, or why there is none."""
+    if result.loss is None:
+        return f"loss floor  N/A: {result.no_loss}"
+    training, validation, below = result.loss.training, result.loss.validation, result.loss.memorising_below
+    excess = f"excess {training.excess.mean:.4f} (standard error {training.excess.mean_error:.4f})"
+    larger = "" if below is None else f", larger below noise level {below:.2f}"
+    return (
+        f"loss  training {training.network.mean:.4f}, floor {training.ideal.mean:.4f}, {excess}; "
+        f"validation {validation.network.mean:.4f}, ideal denoiser {validation.ideal.mean:.4f}{larger}"
+    )
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

@@ -147,8 +147,8 @@ def eval_(
     if as_json:
         print_json(dataclasses.asdict(result))
     else:
-        lines = [*evaluation.table(result), *evaluation.memorisation_table(result), *evaluation.notes(result)]
-        print("\n".join(lines))
+        tables = [*evaluation.table(result), *evaluation.memorisation_table(result)]
+        print("\n".join([*tables, evaluation.loss_line(result), *evaluation.notes(result)]))
 
 
 @app.command

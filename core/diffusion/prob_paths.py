@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.config.sampling import noise_levels
 from core.config.training import PREDICTIONS
@@ -208,6 +209,15 @@ def sample_times(time_sampling: str, n: int, generator: torch.Generator) -> Tens
     raise MinidiffError(f"time_sampling must be uniform or logit_normal, not {time_sampling!r}")
 
 
+def time_quantiles(time_sampling: str, n: int) -> Tensor:
+    """The n quantiles of `sample_times` at the middles of n equal parts, (n,) float32, ascending.
+
+    The mean of a function over them approximates its mean over the noise levels of the training.
+    """
+    fractions = (torch.arange(n, dtype=torch.float32, device="cpu") + 0.5) / n
+    return fractions if time_sampling == "uniform" else (torch.special.ndtri(fractions) + LOGIT_MEAN).sigmoid()
+
+
 def check_prediction(path: ProbPath, prediction: str) -> None:
     """Raise MinidiffError unless the path supports this prediction type."""
     if prediction not in PREDICTIONS[path.name]:
@@ -272,6 +282,26 @@ def loss_weight(path: ProbPath, prediction: str, weighting: str, t: Tensor) -> T
     if weighting in ("prediction", prediction):
         return torch.ones_like(_at_least_float32(t))
     return (_error_scale(path, weighting, t) / _error_scale(path, prediction, t)).square()
+
+
+def squared_errors(
+    path: ProbPath, prediction: str, weighting: str, output: Tensor, x_0: Tensor, eps: Tensor, t: Tensor
+) -> Tensor:
+    """Squared errors of a network's output in the form `weighting`, (B, C, H, W); their mean is the training loss.
+
+    Args:
+        path, prediction, weighting: As in the run's config.
+        output: The network's output at x_t and t, (B, C, H, W).
+        x_0, eps, t: Images and noise, (B, C, H, W), and noise levels, (B,).
+
+    Raises:
+        MinidiffError: The path does not support this prediction type.
+    """
+    target = training_target(path, prediction, x_0, eps, t)
+    errors = functional.mse_loss(output.float(), target, reduction="none")
+    if weighting == "prediction":
+        return errors
+    return errors * _broadcast(loss_weight(path, prediction, weighting, t), errors)
 
 
 def _error_scale(path: ProbPath, form: str, t: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from core.errors import MinidiffError
 from core.evaluation import feature_classifiers
 from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
 from core.evaluation.feature_nets import SHAPES, Shape
+from core.evaluation.loss_by_level import LossReport, compare_losses, loss_unavailable
 from core.evaluation.memorisation import MemorisationCheck, check_memorisation
 from core.evaluation.reference import EvaluationProgress, Reference, check_n, prepare, prepare_images, with_progress
 
@@ -65,6 +66,8 @@ class Evaluation:
     chance: dict[str, float]  # accuracy of always choosing the most frequent class or rotation
     class_names: tuple[str, ...]
     memorisation: dict[str, MemorisationCheck]  # by "pixels" and "features", those of `conv`; {} if not checked
+    loss: LossReport | None = None  # the model's loss beside the least possible one
+    no_loss: str = ""  # why not, as the end of a sentence
 
 
 def evaluate(
@@ -118,7 +121,23 @@ def evaluate(
         yield EvaluationProgress("sampling", sum(map(len, parts)), n)
     seconds = time.monotonic() - start
     sampling = f"{describe_sampling(chosen, model.config.path)}, seed {seed}"
-    yield from measure(torch.cat(parts), labels, reference, model.name, sampling, seconds, cas=cas, memorisation=True)
+    loss = yield from _loss(model, reference, limit)
+    images = torch.cat(parts)
+    for step in measure(images, labels, reference, model.name, sampling, seconds, cas=cas, memorisation=True):
+        yield replace(step, **loss) if isinstance(step, Evaluation) else step
+
+
+def _loss(
+    model: LoadedModel, reference: Reference, limit: int | None
+) -> Generator[EvaluationProgress, None, dict[str, Any]]:
+    """The fields of an `Evaluation` on the model's loss."""
+    train, used = reference.train, model.config.limit
+    if reason := loss_unavailable(model):
+        return {"no_loss": reason}
+    if len(train.images) == limit and (used is None or used > limit):
+        return {"no_loss": "--limit leaves out images that the model was trained on"}
+    search = compare_losses(model, LabeledImages(train.images[:used], train.labels[:used]), reference.test)
+    return {"loss": (yield from with_progress(search, "comparing the loss with the least possible one"))}
 
 
 def sample_uint8(model: LoadedModel, n: int, labels: Tensor | None, chosen: Sampling, seed: int) -> Iterator[Tensor]:

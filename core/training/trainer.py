@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from core.compute.compile_cache import secure_compile_cache
 from core.compute.device_memory import is_out_of_memory, memory_free
@@ -33,7 +32,7 @@ from core.compute.torch_settings import training_mode
 from core.config.training import TrainConfig
 from core.data.augmentation import flipped, padded, shifted
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.prob_paths import PATHS, loss_weight, sample_times, training_target
+from core.diffusion.prob_paths import PATHS, sample_times, squared_errors
 from core.diffusion.samplers import call_network
 from core.diffusion.sampling import sample
 from core.models.custom import CustomNetwork, Network, build, seeded
@@ -324,11 +323,7 @@ class Trainer:
             return self.distillation.errors(net, x, batch.t, batch.labels, steps).expand_as(x)
         with in_precision(config.precision, self.device):
             output = call_network(net, x, batch.t, batch.labels, time_conditioning=config.time_conditioning)
-        target = training_target(path, config.prediction, batch.x0, batch.noise, batch.t)
-        errors = functional.mse_loss(output.float(), target, reduction="none")
-        if config.weighting != "prediction":
-            errors = errors * loss_weight(path, config.prediction, config.weighting, batch.t).view(-1, 1, 1, 1)
-        return errors
+        return squared_errors(path, config.prediction, config.weighting, output, batch.x0, batch.noise, batch.t)
 
     def validation_errors(self, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
         """The summed squared error of each validation batch, a scalar, with the same noise and noise levels every time.

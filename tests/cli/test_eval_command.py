@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from command_line import Capture, environment, error_line
 
-from core import BasicUNet, TrainConfig
+from core import BasicUNet, TrainConfig, build_model
 from core.cli import run
 from core.models.weights import write_tensors
 from core.runs.directory import MODEL
@@ -69,7 +70,9 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
     lines = done.stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["samples", "(conv)"])
     assert any(line.startswith("sampling: 20 of 20") for line in lines[:start])
-    headings, frechet, kid, precision, recall, agreement, accuracy, *memorisation, classes, _, _, last = lines[start:]
+    headings, frechet, kid, precision, recall, agreement, accuracy, *memorisation, loss, classes, _, _, last = lines[
+        start:
+    ]
     assert headings.split() == "samples (conv) baseline (conv) samples (mlp) baseline (mlp)".split()
     assert len({len(line) for line in (headings, frechet, kid, precision, recall, agreement, accuracy)}) == 1
 
@@ -102,6 +105,7 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
         ["closer", "than", "real", "images", *(f"{part['closer']:.2%}" for part in parts), "50%"],
         ["copies", *(f"{part['copies']:.2%}" for part in parts), "1%"],
     ]
+    assert loss == "loss floor  N/A: the noise of the path mix is not Gaussian"
     counts = "  ".join(f"{digit}: {count}" for digit, count in enumerate(evaluation["samples"]["conv"]["classes"]))
     assert classes.endswith(counts)
     for words in (
@@ -111,6 +115,30 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
         *(f"{s} {h[:12]}" for s, h in evaluation["sha256"].items()),
     ):
         assert words in last
+
+
+def test_the_loss_is_printed_beside_the_least_possible_one(home: Path, capsys: Capture) -> None:
+    for name, limit in (("small", 120), ("large", 130)):
+        config = TrainConfig(dataset="glyphs", limit=limit, channels=(16, 16), name=name)
+        net = build_model(config.model, generator=torch.Generator().manual_seed(0), **config.model_options)
+        (home / name).mkdir()
+        write_tensors(home / name / MODEL, "model", net.state_dict(), config, 0)
+    assert run(["eval", "small", *FEW]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("loss"))
+    number = r"(\d\.\d{4})"
+    found = re.fullmatch(
+        rf"loss  training {number}, floor {number}, excess {number} \(standard error {number}\); "
+        rf"validation {number}, ideal denoiser {number}(, larger below noise level 0\.\d\d)?",
+        line,
+    )
+    assert found is not None, line
+    training, floor, excess, _, validation, ideal = map(float, found.groups()[:6])
+    assert training - floor == pytest.approx(excess, abs=2e-4)
+    assert 0 < floor < ideal
+    assert training == pytest.approx(validation, rel=0.1)
+    assert run(["eval", "large", *FEW, "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert (evaluation["loss"], evaluation["no_loss"][:7]) == (None, "--limit")
 
 
 def test_a_terminal_shows_a_progress_bar_and_then_a_table(home: Path, tmp_path: Path) -> None:

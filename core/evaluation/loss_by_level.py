@@ -1,0 +1,298 @@
+"""The loss at each noise level: a model's, the least possible one, and the excess of the first over the second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from core.compute.device_memory import memory_free
+from core.compute.precision import in_precision
+from core.compute.seeding import LOSS, generator_for
+from core.config.numbers import number, whole_number
+from core.config.training import TrainConfig
+from core.data.datasets import LabeledImages
+from core.diffusion.ideal_denoiser import IdealDenoiser
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import PATHS, ProbPath, squared_errors, time_quantiles
+from core.diffusion.samplers import call_network
+from core.diffusion.sampling import batch_size
+from core.errors import MinidiffError
+from core.generators import WithResult, result_of
+
+if TYPE_CHECKING:
+    from core.compute.arrays import ArrayLike
+
+LEVELS = 16
+N = 64  # noisy images per level
+MIN_N = 4
+OPERATIONS = 2e11  # of the ideal denoiser in a comparison: about 3 s on two cores
+ROWS = 256  # noisy images at once
+QUANTILES = 4096  # of the training distribution of the noise levels
+
+Output = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of a network at x_t, t and labels
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """A loss at several noise levels, in the units of the run's training loss."""
+
+    levels: tuple[float, ...]  # noise levels, ascending
+    values: tuple[float, ...]
+    errors: tuple[float, ...]  # standard error of each value
+    mean: float  # under the training distribution of the noise levels, interpolated linearly between levels
+    mean_error: float  # standard error of the mean
+
+
+@dataclass(frozen=True, slots=True)
+class LossComparison:
+    """Losses of a network and of the ideal denoiser of its training images, for the same noisy images."""
+
+    network: LossCurve
+    ideal: LossCurve  # on training images the floor: no network has a smaller loss
+    excess: LossCurve  # network - ideal, with the standard error of the paired difference
+
+
+@dataclass(frozen=True, slots=True)
+class LossReport:
+    """The comparison on the training images and on images that the network was not trained on."""
+
+    training: LossComparison
+    validation: LossComparison
+    memorising_below: float | None
+    """Noise level below which the ideal denoiser's validation loss is larger than the network's: there, knowing the
+    training images better only means to repeat them. None if it is not larger even at the lowest level."""
+    n: int  # noisy images per level, of each set
+
+
+def loss_floor(
+    config: TrainConfig,
+    images: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    levels: Sequence[float] | None = None,
+    n: int = N,
+    seed: int = 0,
+) -> LossCurve:
+    """The least possible training loss at each noise level: that of the ideal denoiser of the training images.
+
+    It is the expected squared error of the posterior mean, in the config's prediction and weighting, estimated from `n`
+    random training images and noises per level. A class-conditional config gives the ideal denoiser the class; labels
+    are never dropped.
+
+    Args:
+        config: The run's options: path, prediction, weighting and distribution of noise levels.
+        images: All training images, (N, C, H, W), uint8 or floating point in [0, 1].
+        labels: Their classes, (N,) int64, for a class-conditional config.
+        levels: Noise levels in [0, 1]; None: 16 levels of equal probability in training.
+        n: Noisy images per level, at least 2.
+        seed: Seed of the images and the noise.
+
+    Raises:
+        MinidiffError: The path's noise is not Gaussian, the run is a distilled one, or an argument is out of range.
+    """
+    if reason := _no_floor(config):
+        raise MinidiffError(f"there is no loss floor: {reason}")
+    ideal = _ideal(config, PATHS[config.path], images, labels)
+    data = LabeledImages(ideal.images, torch.empty(0) if ideal.labels is None else ideal.labels)
+    chosen = _checked_levels(levels, config.time_sampling)
+    (losses,) = result_of(_losses([ideal], config, ideal.path, data, chosen, _checked_n(n), whole_number(seed, "seed")))
+    return _curve(losses, chosen, config.time_sampling)
+
+
+def compare_losses(
+    model: LoadedModel,
+    training: LabeledImages,
+    validation: LabeledImages,
+    *,
+    levels: Sequence[float] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+) -> Generator[tuple[int, int], None, LossReport]:
+    """Compare a model's loss with that of the ideal denoiser of its training images, at each noise level.
+
+    Args:
+        model: A model from `load_model`.
+        training: All images that it was trained on, (N, C, H, W) uint8, and labels.
+        validation: Images that it was not trained on, likewise; for a class-conditional model only those of classes
+            that are among the training images.
+        levels, seed: As for `loss_floor`.
+        n: Noisy images per level; None: at most 64, fewer for large training sets, so that it takes a few seconds.
+
+    Yields:
+        (noisy images done, total).
+
+    Raises:
+        MinidiffError: As for `loss_floor`; `loss_unavailable` says so before.
+    """
+    if reason := loss_unavailable(model):
+        raise MinidiffError(f"there is no loss floor: {reason}")
+    config, path = model.config, model.path
+    ideal = _ideal(config, path, training.images, training.labels)
+    device = model.device
+    if device.type == "cuda" and ideal.images.nbytes < memory_free(device) / 2:
+        ideal.to(device)
+    chosen = _checked_levels(levels, config.time_sampling)
+    n = _affordable(ideal, len(chosen)) if n is None else _checked_n(n)
+
+    def network(x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        parts = torch.split(torch.arange(len(x_t), device=device), batch_size(config.info.shape))
+        with in_precision(config.precision, device):
+            return torch.cat(
+                [
+                    call_network(
+                        model.net,
+                        x_t[part],
+                        t[part],
+                        None if labels is None else labels[part],
+                        time_conditioning=config.time_conditioning,
+                    )
+                    for part in parts
+                ]
+            )
+
+    if config.class_conditional:
+        known = torch.isin(validation.labels, training.labels)
+        validation = LabeledImages(validation.images[known], validation.labels[known])
+    comparisons: list[LossComparison] = []
+    total = 2 * len(chosen) * n
+    for data in (training, validation):
+        losses = WithResult(
+            _losses([network, ideal], config, path, data, chosen, n, whole_number(seed, "seed"), device)
+        )
+        for done in losses:
+            yield len(comparisons) * total // 2 + done, total
+        ours, best = losses.result
+        parts = (ours, best, ours - best)
+        comparisons.append(LossComparison(*(_curve(part, chosen, config.time_sampling) for part in parts)))
+    return LossReport(comparisons[0], comparisons[1], _first_crossing(comparisons[1].excess), n)
+
+
+def loss_unavailable(model: LoadedModel) -> str | None:
+    """Why there is no floor for a model's loss, as the end of a sentence; None if there is one."""
+    if model.schedule is not None:
+        return "a folder of diffusers does not say what its training loss was"
+    return _no_floor(model.config)
+
+
+def _no_floor(config: TrainConfig) -> str | None:
+    if not PATHS[config.path].gaussian:
+        return f"the noise of the path {config.path} is not Gaussian"
+    if config.objective == "consistency":
+        return "a distilled model is trained on its teacher's predictions"
+    if config.flip or config.augment_shift:
+        return "the training images are mirrored or shifted at random"
+    return None
+
+
+def _ideal(config: TrainConfig, path: ProbPath, images: ArrayLike, labels: ArrayLike | None) -> IdealDenoiser:
+    if config.class_conditional and labels is None:
+        raise MinidiffError("a class-conditional config needs the labels of the training images; pass labels")
+    given = labels if config.class_conditional else None
+    return IdealDenoiser(path, images, given, config.prediction, classes=config.info.classes)
+
+
+def _checked_levels(levels: Sequence[float] | None, time_sampling: str) -> tuple[float, ...]:
+    if levels is None:
+        return tuple(time_quantiles(time_sampling, LEVELS).tolist())
+    chosen = tuple(sorted({number(t, "a noise level") for t in levels}))
+    if not chosen or chosen[0] < 0 or chosen[-1] > 1:
+        raise MinidiffError(f"levels must be noise levels in [0, 1], at least one, not {list(levels)}")
+    return chosen
+
+
+def _checked_n(n: int) -> int:
+    n = whole_number(n, "n")
+    if n < 2:
+        raise MinidiffError(f"n must be at least 2 for a standard error, not {n}")
+    return n
+
+
+def _affordable(ideal: IdealDenoiser, levels: int) -> int:
+    """Noisy images per level for which the ideal denoiser needs about `OPERATIONS`, for both sets."""
+    count = float(len(ideal.images))
+    if ideal.labels is not None:  # the mean number of training images of the same class
+        count = float(ideal.labels.bincount().double().square().sum()) / count
+    each = 4 * count * ideal.images[0].numel()
+    return max(MIN_N, min(N, int(OPERATIONS / (2 * levels * each))))
+
+
+def _losses(
+    outputs: Sequence[Output],
+    config: TrainConfig,
+    path: ProbPath,
+    data: LabeledImages,
+    levels: Sequence[float],
+    n: int,
+    seed: int,
+    device: torch.device | None = None,
+) -> Generator[int, None, list[Tensor]]:
+    """The losses of each of `outputs` for the same n random images and noises per level: (levels, n) float64 each.
+
+    Yields:
+        Noisy images done.
+    """
+    indices, noise = [], []
+    for index in range(len(levels)):
+        generator = generator_for(seed, LOSS, index)
+        indices.append(torch.randint(len(data.images), (n,), generator=generator, device="cpu"))
+        noise.append(path.sample_noise((n, *data.images.shape[1:]), generator))
+    every, eps = torch.cat(indices), torch.cat(noise)
+    t = torch.tensor(levels, dtype=torch.float32, device="cpu").repeat_interleave(n)
+    losses: list[list[Tensor]] = [[] for _ in outputs]
+    for first in range(0, len(every), ROWS):
+        part = slice(first, first + ROWS)
+        images = data.images[every[part]].to(device)
+        x_0 = path.normalize(images.float() / 255 if images.dtype == torch.uint8 else images.float())
+        labels = data.labels[every[part]].to(x_0.device) if config.class_conditional else None
+        noise_of, times = eps[part].to(x_0.device), t[part].to(x_0.device)
+        x_t = path.interpolate(x_0, noise_of, times)
+        for of_output, output in zip(losses, outputs, strict=True):
+            with torch.no_grad():
+                answer = output(x_t, times, labels)
+            errors = squared_errors(path, config.prediction, config.weighting, answer, x_0, noise_of, times)
+            of_output.append(errors.flatten(1).double().mean(1).cpu())
+        yield min(first + ROWS, len(every))
+    return [torch.cat(of_output).view(len(levels), n) for of_output in losses]
+
+
+def _curve(losses: Tensor, levels: tuple[float, ...], time_sampling: str) -> LossCurve:
+    """The means of the losses, (levels, n) float64."""
+    values, errors = losses.mean(1), losses.std(1) / math.sqrt(losses.shape[1])
+    weights = _level_weights(levels, time_sampling)
+    return LossCurve(
+        levels,
+        tuple(values.tolist()),
+        tuple(errors.tolist()),
+        float((weights * values).sum()),
+        float((weights * errors).square().sum().sqrt()),
+    )
+
+
+def _level_weights(levels: Sequence[float], time_sampling: str) -> Tensor:
+    """Weights of the levels, (levels,) float64, in the mean over the noise levels of the training.
+
+    The mean is that of a function that is linear between levels and constant outside them.
+    """
+    at = torch.tensor(levels, dtype=torch.float64, device="cpu")
+    weights = torch.zeros_like(at)
+    if len(at) == 1:
+        return weights + 1
+    t = time_quantiles(time_sampling, QUANTILES).double()
+    above = torch.searchsorted(at, t).clamp(1, len(at) - 1)
+    share = ((t - at[above - 1]) / (at[above] - at[above - 1])).clamp(0, 1)
+    return weights.index_add(0, above - 1, 1 - share).index_add(0, above, share) / QUANTILES
+
+
+def _first_crossing(excess: LossCurve) -> float | None:
+    """The noise level below which a curve is negative, interpolated linearly; None if it is not at its lowest level."""
+    last = None
+    for t, value in zip(excess.levels, excess.values, strict=True):
+        if value >= 0:
+            return None if last is None else last[0] + (t - last[0]) * last[1] / (last[1] - value)
+        last = t, value
+    return excess.levels[-1]
