@@ -88,9 +88,8 @@ class ImageGrid(Widget):
         self._message = ""
         # The canvas: one level per byte, or packed colours; for the drawing "kitty" as `png` describes.
         self._rows: list[bytes] = []
-        self._areas: list[Region] = []  # cells of the rows of images, or of all of them if there are no captions
-        self._factor = 1  # by which the canvas is enlarged for "kitty"
-        self._placed: PlacedImages | None = None  # of "kitty"
+        self._placed: PlacedImages | None = None  # with "kitty", in these cells, enlarged by this factor
+        self._areas, self._factor = list[Region](), 1
         self._density = HALF_BLOCKS  # pixels of the canvas in a cell, across and down
         self._lines: dict[int, list[tuple[str, bool]]] = {}  # captions by screen line, and whether they warn
         self._strips: dict[int, Strip] = {}
