@@ -1,0 +1,422 @@
+"""One app follows another through a file: screens, steps, benches, and what cannot be followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from runlogs import training, write_run
+from textual.pilot import Pilot
+from textual.widgets import Input
+from waiting import until
+
+from core.convolution import named_kernel
+from core.engine.protocol import (
+    ConvolutionRequest,
+    CorruptionRequest,
+    DatasetImage,
+    DrawnImage,
+    InsideRequest,
+    LayerKernel,
+    SampleRequest,
+    Start,
+    TransposedRequest,
+)
+from core.errors import MinidiffError
+from core.runs.events import Event
+from tui.app import MinidiffApp
+from tui.follow import current_view
+from tui.io.lead_file import (
+    DevicesView,
+    LabView,
+    RunsView,
+    SampleView,
+    TrainView,
+    View,
+    ViewReader,
+    check_replaceable,
+    write_view,
+)
+from tui.screens.help import HelpScreen
+from tui.screens.lab import LabScreen
+from tui.screens.sample import SampleScreen
+from tui.screens.zoom import ZoomScreen
+from tui.settings import Settings
+from tui.widgets.compact_select import CompactSelect
+from tui.widgets.header import Header
+
+SECONDS = 1.0  # from the teacher's key to the student's screen
+
+
+class Class:
+    """A teacher's and a student's app, with one file."""
+
+    def __init__(self, file: Path, teacher: Pilot[None], student: Pilot[None]) -> None:
+        self.file, self.teacher, self.student = file, teacher, student
+
+    @property
+    def shown(self) -> View | None:
+        """What the student's app shows."""
+        return current_view(app_of(self.student))
+
+    async def press(self, *keys: str) -> None:
+        """Press the teacher's keys."""
+        await self.teacher.press(*keys)
+        await self.teacher.pause()
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        await until(self.student, condition, what)
+
+    async def follows(self) -> None:
+        """Wait until the student's app shows what the teacher's does."""
+        await self.until(lambda: self.shown == current_view(app_of(self.teacher)), "the student's app follows")
+
+
+def app_of(pilot: Pilot[None]) -> MinidiffApp:
+    assert isinstance(pilot.app, MinidiffApp)
+    return pilot.app
+
+
+def notifications(pilot: Pilot[None]) -> list[str]:
+    return [notification.message for notification in app_of(pilot)._notifications]
+
+
+def header(pilot: Pilot[None]) -> str:
+    return str(app_of(pilot).screen_stack[0].query_one(Header).render())
+
+
+@asynccontextmanager
+async def lesson(folder: Path, root: Path, *, students: Path | None = None, mode: str = "runs") -> AsyncIterator[Class]:
+    """Both apps; the student's has another root if given, and opens on another screen."""
+    file, still = folder / "lesson.json", Settings(reduced_motion=True)
+    teacher = MinidiffApp(root, mode=mode, settings=still, lead=file)
+    student = MinidiffApp(students or root, mode="devices", settings=still, follow=file)
+    async with teacher.run_test(size=(120, 40)) as leads, student.run_test(size=(120, 40)) as follows:
+        yield Class(file, leads, follows)
+
+
+def write_runs(root: Path, *names: str) -> None:
+    now = time.time()
+    for age, name in enumerate(names):
+        events: list[Event] = training(2, total=2, name=name, began=now - 1000 * (age + 1))
+        write_run(root, name, events)
+
+
+# Screens
+
+
+@pytest.mark.usefixtures("builtin")
+async def test_the_step_and_the_enlarged_image_follow(tmp_path: Path) -> None:
+    async with lesson(tmp_path, tmp_path, mode="sample") as both:
+        await both.press("home")  # of the recording, which stays while it is paused
+        await both.follows()
+        assert header(both.student).rstrip().endswith("following lesson.json") or "following" in header(both.student)
+        began = time.monotonic()
+        await both.press("right", "right")
+        await both.until(lambda: isinstance(both.shown, SampleView) and both.shown.step == 2, "the step follows")
+        assert time.monotonic() - began < SECONDS
+        await both.press("d", "z", "tab")
+        await both.follows()
+        zoom = both.student.app.screen
+        assert isinstance(zoom, ZoomScreen)
+        assert zoom.index == 1
+        await both.press("full_stop")
+        await both.until(lambda: "step 3 of" in str(zoom.query_one("Vertical").border_title), "the zoom is drawn again")
+        await both.press("escape")
+        await both.until(lambda: isinstance(both.student.app.screen, SampleScreen), "the zoom is closed")
+        assert not app_of(both.student).follower.paused  # type: ignore[union-attr]
+
+
+async def test_the_screen_and_the_run_follow(tmp_path: Path) -> None:
+    write_runs(tmp_path, "newest", "older", "oldest")
+    async with lesson(tmp_path, tmp_path) as both:
+        await until(
+            both.teacher, lambda: current_view(app_of(both.teacher)) == RunsView(run="newest"), "runs are listed"
+        )
+        await both.press("down")
+        await both.follows()
+        assert both.shown == RunsView(run="older")
+        await both.press("enter")
+        await both.follows()
+        assert both.shown == TrainView(run="older")
+        await both.press("n")
+        await both.follows()
+        assert both.shown == TrainView(run=None)
+        began = time.monotonic()
+        await both.press("escape", "4")
+        await both.follows()
+        assert time.monotonic() - began < SECONDS
+        assert both.shown == DevicesView()
+
+
+async def test_what_is_missing_here_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "students").mkdir()
+    write_runs(tmp_path / "teachers", "digits")
+    write_runs(tmp_path / "students", "mine")
+    async with lesson(tmp_path, tmp_path / "teachers", students=tmp_path / "students") as both:
+        await both.until(lambda: "there is no run digits in this list" in notifications(both.student), "it is named")
+        await both.press("enter")
+        await both.until(lambda: both.shown == TrainView(run=None), "the screen follows")
+        await both.until(lambda: len(notifications(both.student)) == 2, "it is named again")
+        assert "there is no run digits under" in notifications(both.student)[1]
+        assert "following" in header(both.student)
+
+
+async def test_the_bench_and_its_fields_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path))
+    async with lesson(tmp_path, tmp_path, mode="lab") as both:
+        teachers, students = both.teacher.app.screen, lambda: both.student.app.screen
+        assert isinstance(teachers, LabScreen)
+        await both.until(lambda: isinstance(students(), LabScreen), "the Lab follows")
+        teachers.query_one("#convolution #stride", Input).value = "2"
+        teachers.query_one("#image-index", Input).value = "7"
+        teachers.query_one("#convolution #kernel", CompactSelect).value = "emboss"
+        await both.until(lambda: text_of(students(), "#convolution #stride") == "2", "the stride follows")
+        await both.until(lambda: text_of(students(), "#image-index") == "7", "the image follows")
+        await both.until(lambda: text_of(students(), "#convolution #kernel") == "emboss", "the kernel follows")
+        assert text_of(students(), "#convolution #numbers") == text_of(teachers, "#convolution #numbers")
+        await both.press("right_square_bracket", "right_square_bracket")
+        teachers.query_one("#corruption #steps", Input).value = "5"
+        await both.until(lambda: text_of(students(), "#corruption #steps") == "5", "the number of steps follows")
+        assert students().bench.NAME == "corruption"  # type: ignore[attr-defined]
+
+
+def text_of(screen: object, selector: str) -> str:
+    assert isinstance(screen, LabScreen)
+    return str(screen.query_one(selector).value)  # type: ignore[attr-defined]
+
+
+async def test_the_settings_of_a_trajectory_follow(model_root: Path, tmp_path: Path) -> None:
+    async with lesson(tmp_path, model_root, mode="sample") as both:
+        teachers = both.teacher.app.screen
+        assert isinstance(teachers, SampleScreen)
+        for field, value in (("steps", "3"), ("images", "2"), ("seed", "17")):
+            teachers.query_one(f"#{field}", Input).value = value
+        await teachers.choose_model("tiny")
+        await both.until(lambda: finished(both.teacher) and finished(both.student), "both are sampled")
+        await both.press("end", "left")
+        await both.follows()
+        students = both.student.app.screen
+        assert isinstance(students, SampleScreen)
+        assert students.bar.read() == teachers.bar.read()
+        assert teachers.denoising == students.denoising
+        assert students.timeline.position == 2
+        write_view(both.file, SampleView(request=SampleRequest(model="secret"), step=0, change=False, zoomed=None))
+        await both.until(lambda: any("no model secret" in text for text in notifications(both.student)), "it is named")
+
+
+def finished(pilot: Pilot[None]) -> bool:
+    screen = app_of(pilot).screen
+    shown = screen.denoising if isinstance(screen, SampleScreen) else None
+    return shown is not None and (shown.model, shown.seed, shown.complete) == ("tiny", 17, True)
+
+
+# Taking over
+
+
+async def test_a_key_that_changes_the_screen_pauses_until_one_key_follows_again(tmp_path: Path) -> None:
+    write_runs(tmp_path, "newest", "older")
+    async with lesson(tmp_path, tmp_path) as both:
+        await both.until(lambda: both.shown == RunsView(run="newest"), "the screen follows")
+        await both.student.press("question_mark")
+        assert isinstance(both.student.app.screen, HelpScreen)
+        await both.press("down")
+        await both.student.press("escape")
+        await both.until(lambda: both.shown == RunsView(run="older"), "help does not pause")
+        await both.student.press("up")
+        await both.until(lambda: "paused lesson.json" in header(both.student), "it is paused")
+        assert "F follows lesson.json again" in notifications(both.student)[-1]
+        await both.press("4")
+        await until(both.teacher, lambda: ViewReader(both.file).read() == DevicesView(), "the file is written")
+        assert both.shown == RunsView(run="newest")
+        assert "Follow" in [
+            command.title for command in app_of(both.student).get_system_commands(both.student.app.screen)
+        ]
+        await both.student.press("F")
+        await both.follows()
+        assert both.shown == DevicesView()
+        assert "following lesson.json" in header(both.student)
+
+
+async def test_a_broken_file_is_one_message_and_following_continues_with_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "lesson.json"
+    app = MinidiffApp(tmp_path, mode="devices", settings=Settings(reduced_motion=True), follow=file)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await until(pilot, lambda: app.shared_status == "waiting for lesson.json", "it waits for the file")
+        file.write_text('{"format": "minidiff screen", "version": 1, "view"')
+        await until(pilot, lambda: app.shared_status == "invalid lesson.json", "it is invalid")
+        await until(pilot, lambda: len(app._notifications) == 1, "it says so")
+        write_view(file, RunsView(run=None))
+        await until(pilot, lambda: current_view(app) == RunsView(run=None), "it follows")
+        assert header(pilot).startswith(" following")
+        file.unlink()
+        await until(pilot, lambda: app.shared_status == "waiting for lesson.json", "it waits again")
+        assert len(app._notifications) == 1
+
+
+async def test_the_file_is_removed_at_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "lesson.json"
+    app = MinidiffApp(tmp_path, mode="devices", lead=file)
+    async with app.run_test() as pilot:
+        await until(pilot, file.exists, "the file is written")
+        assert "leading lesson.json" in header(pilot)
+    assert not file.exists()
+
+
+async def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path, mode="devices", lead=tmp_path / "nowhere" / "lesson.json")
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: len(app._notifications) == 1, "it says so")
+        await pilot.press("3")
+        await until(pilot, lambda: current_view(app) == RunsView(run=None), "the app continues")
+        (message,) = notifications(pilot)
+        assert message.startswith("cannot write ")
+
+
+# The file
+
+VIEWS: list[View] = [
+    SampleView(request=None, step=0, change=False, zoomed=None),
+    SampleView(
+        request=SampleRequest(model="a", steps=3, guidance=1.5, start=Start(DrawnImage("00ff"), 0.5, ("01",))),
+        step=2,
+        change=True,
+        zoomed=4,
+    ),
+    TrainView(run="run"),
+    RunsView(run=None),
+    DevicesView(),
+    LabView(
+        bench="convolution",
+        request=ConvolutionRequest(
+            model="a", image=DatasetImage("mnist", 3), kernel=named_kernel("box blur"), stride=1, padding=0,
+            padding_mode="zeros", dilation=1, flip=True,
+        ),
+        step=7,
+    ),
+    LabView(
+        bench="transposed",
+        request=TransposedRequest(
+            model="a", image=DrawnImage("00"), kernel=LayerKernel("into", 0, 1), side=4, stride=2, padding=0, dilation=1
+        ),
+        step=0,
+    ),
+    LabView(
+        bench="corruption",
+        request=CorruptionRequest(model="a", image=DatasetImage("mnist", 3), steps=4, label=None, first=2),
+        step=1,
+    ),
+    LabView(
+        bench="inside",
+        request=InsideRequest(
+            model="a", image=DatasetImage("mnist", 3), t=0.1, label=3, layer="", pixel=(1, 2), skips=False
+        ),
+        step=0,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: type(view).__name__)
+def test_a_view_is_read_as_it_was_written(view: View, tmp_path: Path) -> None:
+    write_view(tmp_path / "file", view)
+    assert ViewReader(tmp_path / "file").read() == view
+
+
+def test_the_file_can_be_read_by_others_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_view(tmp_path / "file", DevicesView())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_reader_reads_a_new_file_and_not_the_same_one_twice(tmp_path: Path) -> None:
+    reader = ViewReader(tmp_path / "file")
+    write_view(tmp_path / "file", TrainView(run="a"))
+    first = reader.read()
+    assert reader.read() is first
+    write_view(tmp_path / "file", TrainView(run="b"))
+    assert reader.read() == TrainView(run="b")
+
+
+def record(view: object, version: object = 1) -> bytes:
+    return json.dumps({"format": "minidiff screen", "version": version, "view": view}).encode()
+
+
+FOREIGN = "is not a file written by minidiff-tui --lead"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", FOREIGN),
+        (b"\xff\x00", FOREIGN),
+        (b'{"format": "minidiff scr', FOREIGN),
+        (b"[" * 100_000, FOREIGN),
+        (b'{"a": 1}', FOREIGN),
+        (b"[]", FOREIGN),
+        (b" " * 300_000 + record({"type": "DevicesView"}), FOREIGN),
+        (record({"type": "DevicesView"}, version=2), "was written by another version of minidiff"),
+        (record({"type": "DevicesView"}, version=None), "was written by another version of minidiff"),
+        (record({"type": "SecretView"}), "is invalid: view must be"),
+        (record(None), "is invalid: view must be"),
+        (record({"type": "TrainView"}), "is invalid: run is missing"),
+        (record({"type": "TrainView", "run": 3}), "is invalid: run must be"),
+        (
+            record({"type": "LabView", "bench": "inside", "request": {"type": "InsideRequest"}, "step": 0}),
+            "is invalid:",
+        ),
+    ],
+)
+def test_another_file_is_an_error_of_one_line_and_is_not_replaced(content: bytes, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    for read in (ViewReader(file).read, lambda: check_replaceable(file)):
+        with pytest.raises(MinidiffError) as raised:
+            read()
+        assert f"{file} {problem}" in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_folder_and_a_pipe_are_errors(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(MinidiffError, match=r"cannot read .*: it is (a directory|not a regular file)"):
+            ViewReader(path).read()
+
+
+def test_no_file_and_an_own_file_may_be_replaced(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "file")
+    write_view(tmp_path / "file", DevicesView())
+    check_replaceable(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"image": {"type": "DrawnImage", "pixels": "xyz"}},
+        {"model": "secret"},
+        {"layer": "nowhere", "pixel": [-5, 9000], "t": 1e300, "label": 99},
+        {"image": {"type": "DatasetImage", "dataset": "/etc/passwd", "index": -1}},
+    ],
+)
+async def test_values_that_do_not_exist_here_are_no_crash(request_: dict[str, object], tmp_path: Path) -> None:
+    inside = {
+        "type": "InsideRequest", "model": "default-mnist",
+        "image": {"type": "DatasetImage", "dataset": "mnist", "index": 0},
+        "t": 0.5, "label": None, "layer": None, "pixel": [0, 0], "skips": True, **request_,
+    }  # fmt: skip
+    file = tmp_path / "lesson.json"
+    file.write_bytes(record({"type": "LabView", "bench": "inside", "request": inside, "step": -3}))
+    app = MinidiffApp(tmp_path, mode="lab", settings=Settings(reduced_motion=True), follow=file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot, lambda: isinstance(app.screen, LabScreen) and app.screen.bench.NAME == "inside", "it follows"
+        )
+        await pilot.press("5")
