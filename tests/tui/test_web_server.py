@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
+import io
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from textual.color import Color
 
 from core.errors import MinidiffError
 from core.system import subprocesses
+from tui.app import MinidiffApp
 from tui.io.web_server import serve
 
+Picture = Callable[[], Awaitable[Image.Image]]
 SECONDS = 60  # for everything here to happen on a busy machine
 served = pytest.mark.skipif(
     importlib.util.find_spec("textual_serve") is None, reason="the optional package textual-serve is not installed"
@@ -44,9 +48,10 @@ def server(*arguments: str, environment: dict[str, str] | None = None) -> Iterat
         assert found is not None
         yield process, found[0]
     finally:
-        for child in process.children(recursive=True):
-            child.kill()
-        process.kill()
+        if process.poll() is None:
+            for child in process.children(recursive=True):
+                child.kill()
+            process.kill()
         process.wait()
         process.stdout.close()
 
@@ -127,6 +132,8 @@ async def test_ctrl_c_ends_the_server_and_its_apps(tmp_path: Path) -> None:
             await wait_for(connection, "minidiff")
             apps = process.children(recursive=True)
             process.send_signal(signal.SIGINT)
+            async for _ in connection:
+                pass  # until it is closed
             assert await asyncio.to_thread(process.wait, SECONDS) == 0
             wait_until_gone(apps)
 
@@ -150,24 +157,47 @@ def test_a_missing_package_is_an_error_that_says_how_to_install_it(monkeypatch: 
         serve([], 0)
 
 
+@asynccontextmanager
+async def chromium(
+    url: str, folder: Path, size: tuple[int, int]
+) -> AsyncIterator[Callable[[], Awaitable[Image.Image]]]:
+    """A function that takes a picture of the page at `url`, in Chromium without a window."""
+    import aiohttp
+
+    options = [
+        "--headless", "--no-sandbox", "--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={folder}",
+        f"--window-size={size[0]},{size[1]}",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec("chromium", *options, url, stderr=asyncio.subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        address = None
+        while address is None:
+            address = re.search(rb"ws://([^/]+)/", await process.stderr.readline())
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{address[1].decode()}/json/list") as reply:
+                target = next(tab for tab in await reply.json() if tab["type"] == "page")
+            async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as tab:
+
+                async def picture() -> Image.Image:
+                    await tab.send_str(json.dumps({"id": 1, "method": "Page.captureScreenshot"}))
+                    answer = json.loads(await tab.receive_str())
+                    return Image.open(io.BytesIO(base64.b64decode(answer["result"]["data"]))).convert("RGB")
+
+                yield picture
+    finally:
+        process.kill()
+        await process.wait()
+
+
 @served
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
-def test_chromium_draws_the_app(tmp_path: Path) -> None:
+async def test_chromium_draws_the_app(tmp_path: Path) -> None:
+    primary = Color.parse(MinidiffApp(tmp_path).get_css_variables()["primary"]).rgb
     with server("--root", str(tmp_path), "--screen", "devices") as (_, url):
-        picture = screenshot(url, tmp_path / "page.png")
-    colors = picture.convert("RGB").getcolors(1 << 20)
-    assert colors is not None
-    assert len(colors) > 50  # text with smooth edges; the page without an app has a few
-
-
-def screenshot(url: str, file: Path, size: tuple[int, int] = (1200, 800)) -> Image.Image:
-    """A picture of the page, some seconds after it was opened."""
-    command = [
-        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--window-size={size[0]},{size[1]}", "--timeout=15000", f"--screenshot={file}", url,
-    ]  # fmt: skip
-    subprocess.run(
-        command, check=True, capture_output=True, timeout=SECONDS, env=os.environ | {"HOME": str(file.parent)}
-    )
-    return Image.open(file)
+        async with chromium(url, tmp_path / "profile", (1200, 800)) as picture, asyncio.timeout(SECONDS):
+            colors: set[object] = set()
+            while primary not in colors:  # the page without the app is grey
+                colors = {color for _, color in (await picture()).getcolors(1 << 20) or []}
+    assert len(colors) > 50  # text with smooth edges

@@ -51,7 +51,10 @@ class Header(Widget):
 
     def on_mount(self) -> None:
         if hasattr(self.app, "shared_status"):
-            self.watch(self.app, "shared_status", lambda: self.refresh(), init=False)
+            self.watch(self.app, "shared_status", self._status_changed, init=False)
+
+    def _status_changed(self) -> None:
+        self.refresh()
 
     @property
     def _gap(self) -> str:
