@@ -30,24 +30,17 @@ def main() -> None:
     limit_spinning()
     prepare_streams()
     arguments = _parser().parse_args()
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # textual-serve started this process, with all arguments
     if arguments.print_settings:
         from tui.settings import as_file
 
         print(as_file(), end="")
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        print(
-            "minidiff-tui needs a terminal; without one, use the headless command `minidiff` "
-            "(try `minidiff sample default-mnist --output grid.png`)",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    if os.environ.get("TERM", "") in ("", "dumb"):
-        print("minidiff-tui cannot draw on TERM=dumb; set TERM or use the headless command `minidiff`", file=sys.stderr)
-        sys.exit(2)
-    _describe_terminal_to_textual()
-    for name in ("COLUMNS", "LINES"):  # a shell may export them, and they would override the window size
-        os.environ.pop(name, None)
+    if arguments.serve is not None and not in_browser:
+        _serve(arguments)
+        return
+    if not in_browser:
+        _prepare_terminal()
     from core.runs.directory import root_directory
     from tui.app import HUNG_UP, MinidiffApp
     from tui.state import is_first_start
@@ -61,12 +54,44 @@ def main() -> None:
         model=arguments.model,
         settings=settings,
         welcome=is_first_start(),
+        lead=arguments.lead,
+        follow=arguments.follow,
     )
     app.run(mouse=not arguments.no_mouse)
-    if app.return_code != HUNG_UP:  # otherwise the terminal is gone
+    if app.return_code != HUNG_UP and not in_browser:  # otherwise the terminal is gone, or there is none
         for line in _print_next_steps(app):
             print(line)
     sys.exit(app.return_code or 0)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    """Serve the app to browsers. Exits with 2 if that is not possible."""
+    from core.errors import MinidiffError
+    from tui.io.web_server import serve
+
+    _settings(arguments)  # reports errors here, not on the page
+    try:
+        serve(sys.argv[1:], arguments.serve)
+    except MinidiffError as error:
+        print(f"minidiff-tui: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _prepare_terminal() -> None:
+    """Check the terminal and describe it to Textual. Exits with 2 if the app cannot be drawn on it."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        print(
+            "minidiff-tui needs a terminal; without one, use the headless command `minidiff` "
+            "(try `minidiff sample default-mnist --output grid.png`)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        print("minidiff-tui cannot draw on TERM=dumb; set TERM or use the headless command `minidiff`", file=sys.stderr)
+        sys.exit(2)
+    _describe_terminal_to_textual()
+    for name in ("COLUMNS", "LINES"):  # a shell may export them, and they would override the window size
+        os.environ.pop(name, None)
 
 
 def _describe_terminal_to_textual() -> None:
@@ -85,7 +110,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     If neither names a theme, the last theme chosen in the app is used; `--theme auto` deletes it.
     """
-    from core.errors import ConfigError
+    from core.errors import ConfigError, MinidiffError
+    from tui.io.lead_file import check_replaceable
     from tui.settings import AUTO, KINDS, check, load_settings, settings_path
     from tui.state import forget_theme, remembered_theme
 
@@ -96,9 +122,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         for name, value in overrides.items():
             check(name, value)
         settings = replace(load_settings(arguments.settings or settings_path()), **overrides)
+        if arguments.lead is not None:
+            check_replaceable(arguments.lead)
         if arguments.theme == AUTO:
             forget_theme()
-    except ConfigError as error:
+    except MinidiffError as error:
         print(f"minidiff-tui: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
@@ -135,8 +163,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--print-settings", action="store_true", help="print a settings file with all defaults and exit"
     )
+    class_mode = parser.add_mutually_exclusive_group()
+    class_mode.add_argument(
+        "--lead", type=Path, metavar="FILE", help="write what the screen shows to this file, for others to follow"
+    )
+    class_mode.add_argument(
+        "--follow", type=Path, metavar="FILE", help="show what the app that leads with this file shows"
+    )
+    parser.add_argument(
+        "--serve",
+        nargs="?",
+        type=_port,
+        const=8000,
+        metavar="PORT",
+        help="show the app in a browser on this machine, on this port (default: 8000)",
+    )
     parser.add_argument("--version", action="version", version=f"minidiff {_version()}")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a whole number from 0 (any) to 65535, not {text!r}")
+    return int(text)
 
 
 def _version() -> str:

@@ -48,6 +48,7 @@ ACTIONS = (
     Action("app.lab", "5", "show('lab')", "Lab", "Go to the Lab", footer=False),
     Action("app.drawing", "b", "drawing", "Drawing", "Switch how images are drawn", footer=False),
     Action("app.theme", "ctrl+t", "change_theme", "Theme", "Change the theme", footer=False),
+    Action("app.follow", "F", "follow", "Follow", "Follow the leading app again"),
     Action("app.help", "question_mark", "help", "Help", "Show the keys of this screen", key_display="?"),
     Action("app.quit", "q,ctrl+q", "quit", "Quit", "Quit; trainers keep running"),
     Action("play.toggle", "space", "play", "Play/pause"),

@@ -18,6 +18,7 @@ from textual import events
 from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.constants import DRIVER
 from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
@@ -28,6 +29,7 @@ from textual.widgets import OptionList
 
 from core.system.terminal import drawable, drawing
 from tui.actions import bindings
+from tui.follow import Follower, Leader
 from tui.messages import ForkChosen, KeyFollowed, ModelChosen, RunChosen
 from tui.screens.help import TEXTUAL_ACTIONS, HelpScreen
 from tui.screens.sample import FIRST, SampleScreen
@@ -48,6 +50,7 @@ from tui.widgets.modal import SafeCommandPalette
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
 REDRAW_SECONDS = 1.0  # interval of checks whether dropped output can be redrawn
 REPLY_SECONDS = 0.5  # wait on exit for the last terminal reply, which the shell would otherwise read as input
+INPUT = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)  # of the user
 HUNG_UP = 128 + signal.SIGHUP  # exit status after the terminal is gone
 
 
@@ -60,6 +63,8 @@ class MinidiffApp(App[None]):
         run: the run to watch on the Train screen.
         settings: the user's settings; default settings if None.
         welcome: show the welcome page first.
+        lead: the file to write what the screen shows to, for others to follow.
+        follow: such a file to follow.
     """
 
     TITLE = "minidiff"
@@ -72,6 +77,8 @@ class MinidiffApp(App[None]):
     """What `auto` means for images below full size; if it is "kitty", also above."""
     color_map = reactive(GREY)
     """The colours of grey images, one of `COLOR_MAPS`."""
+    shared_status = reactive("", init=False)
+    """Whether this app leads or follows, and which file; shown in the header. Empty if it does neither."""
 
     def __init__(
         self,
@@ -82,9 +89,11 @@ class MinidiffApp(App[None]):
         model: str | None = None,
         settings: Settings | None = None,
         welcome: bool = False,
+        lead: Path | None = None,
+        follow: Path | None = None,
     ) -> None:
         self.DEFAULT_MODE = mode  # type: ignore[misc] # creates no other screen, and no engine for it
-        super().__init__(driver_class=TerminalDriver)
+        super().__init__(driver_class=None if DRIVER else TerminalDriver)  # None: the one that textual-serve names
         self.root = root
         self.settings = settings or Settings()
         self.pacer = FramePacer(self.settings.frames_per_second)
@@ -95,6 +104,8 @@ class MinidiffApp(App[None]):
         self._key_receiver: Widget | None = None  # of the last key
         self._model = model  # the first one on the Sample screen; None: the default
         self._welcome = welcome
+        self._leader = None if lead is None else Leader(self, lead)
+        self.follower = None if follow is None else Follower(self, follow)
         self.add_mode("sample", self._sample_screen)
         self.add_mode("train", self._train_screen)
         self.add_mode("runs", self._runs_screen)
@@ -154,6 +165,9 @@ class MinidiffApp(App[None]):
         """Show the welcome page at the first start, and exit when the terminal goes away."""
         if self._welcome:
             self.push_screen(WelcomeScreen())
+        for part in (self._leader, self.follower):
+            if part is not None:
+                self.run_worker(part.run(), group="follow")
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
             self.theme_changed_signal.subscribe(self, self._remember_theme)
@@ -171,6 +185,8 @@ class MinidiffApp(App[None]):
         """Note which widget receives a key."""
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and self.screen_stack:
             self._key_receiver = self.focused or self.screen
+        if self.follower is not None and isinstance(event, INPUT) and not event.is_forwarded:
+            self.follower.on_input()
         await super().on_event(event)
 
     def follow_last_key(self, handled: asyncio.Event) -> None:
@@ -293,6 +309,17 @@ class MinidiffApp(App[None]):
         """Textual's action for Ctrl-C, which does not quit: say which key does."""
         self.notify("Press q or Ctrl-Q to quit; training continues")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hide the key that follows again while it has no effect."""
+        if action == "follow":
+            return self.follower is not None and self.follower.paused
+        return super().check_action(action, parameters)
+
+    def action_follow(self) -> None:
+        """Follow the leading app again."""
+        if self.follower is not None:
+            self.follower.resume()
+
     def action_show(self, mode: str) -> None:
         """Switch to a screen. The current one keeps running."""
         self.switch_mode(mode)
@@ -363,6 +390,8 @@ class MinidiffApp(App[None]):
                     tooltip or f"Key {self.get_key_display(binding)}",
                     lambda action=binding.action, node=node: self.call_later(self.run_action, action, node),
                 )
+        if self.follower is not None and self.follower.paused:
+            yield SystemCommand("Follow", "Follow the leading app again", self.action_follow)
         yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
         yield SystemCommand("Drawing", "Switch how images are drawn: blocks, shades, ASCII", self.action_drawing)

@@ -86,6 +86,22 @@ def decode_reply(record: dict[str, Any], payload: bytes) -> EngineReply:
     return reply
 
 
+def to_record(value: Any) -> dict[str, Any]:
+    """A dataclass without images and arrays, such as a request, as JSON values."""
+    record = _to_json(value, [])
+    assert isinstance(record, dict)
+    return record
+
+
+def from_record(record: object, kind: Any, name: str) -> Any:
+    """The inverse of `to_record`, for a dataclass of the type `kind`, or of one type of a union.
+
+    Raises:
+        ValueError: a field is missing or of another type. The message calls the record `name`.
+    """
+    return _from_json(record, kind, name, _Payload(b""))
+
+
 def _type_named(name: object) -> type[EngineRequest] | type[EngineReply] | None:
     return _TYPES.get(name) if isinstance(name, str) else None
 

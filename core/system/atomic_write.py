@@ -13,17 +13,17 @@ from pathlib import Path
 from core.system.safe_io import open_for_writing
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
     """Write `content` to a temporary file beside `path`, sync it, and rename it to `path`.
 
-    The permissions of a regular file that is replaced are kept. A temporary file left by a crash is replaced, and so
-    are symbolic links: they are not followed. On an error the old file is unchanged.
+    The file gets the permissions `mode`; if None, those of the regular file that is replaced. A temporary file left by
+    a crash is replaced, and so are symbolic links: they are not followed. On an error the old file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open_for_writing(temporary) as file:
-            if (mode := _permissions(path)) is not None:
-                os.fchmod(file.fileno(), mode)
+            if (permissions := _permissions(path) if mode is None else mode) is not None:
+                os.fchmod(file.fileno(), permissions)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -20,6 +20,7 @@ from core.runs.directory import CONTROL
 from core.runs.events import Stopped
 from tui.actions import ACTIONS, bindings, check_keymap
 from tui.app import MinidiffApp
+from tui.io.lead_file import DevicesView, write_view
 from tui.lab.bench import Bench
 from tui.lab.inside import InsideBench
 from tui.lab.pixel_picker import PixelPicker
@@ -110,6 +111,18 @@ async def screens(driver: AppDriver) -> None:
     for key, kind in kinds.items():
         await driver.press(key)
         assert isinstance(driver.app.screen, kind)
+
+
+@scene("follow", "app.follow")
+async def follow(driver: AppDriver) -> None:
+    follower = driver.app.follower
+    assert follower is not None
+    write_view(FOLLOWED, DevicesView())
+    await driver.until(lambda: isinstance(driver.app.screen, DevicesScreen), "the app follows")
+    await driver.press("3")
+    await driver.until(lambda: follower.paused, "the app is paused")
+    await driver.press("F")
+    await driver.until(lambda: isinstance(driver.app.screen, DevicesScreen), "the app follows again")
 
 
 @scene("sample", "app.drawing")
@@ -657,6 +670,7 @@ def root(model_root: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+FOLLOWED = Path("followed.json")
 SETUPS = {
     "sample": {"mode": "sample"},
     "quit": {"mode": "sample"},
@@ -667,12 +681,14 @@ SETUPS = {
     "runs": {"mode": "runs"},
     "stopped-runs": {"mode": "runs"},
     "lab": {"mode": "lab"},
+    "follow": {"mode": "runs", "follow": FOLLOWED},
 }
 
 
 @pytest.mark.usefixtures("builtin")
 @pytest.mark.parametrize("setup", SETUPS)
-async def test_every_action_works(setup: str, root: Path) -> None:
+async def test_every_action_works(setup: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
     app = MinidiffApp(root, **SETUPS[setup])  # type: ignore[arg-type]
     with held(root / "running"):
         async with app.run_test(size=(120, 40)) as pilot:

@@ -132,6 +132,7 @@ class Bench(Vertical, Generic[ReplyT]):
     TITLE: ClassVar[str]
     ABOUT: ClassVar[str]  # a short text; its first sentence stands alone in small terminals
     TRY: ClassVar[str]  # a suggestion
+    REQUEST: ClassVar[type[LabRequest]]  # the type of its requests
     REPLIES: ClassVar[tuple[type[LabReply], ...]]  # the replies that this bench shows
     DEFAULT_CSS = """
     Bench {
@@ -208,6 +209,22 @@ class Bench(Vertical, Generic[ReplyT]):
             MinidiffError: a field has an invalid value.
         """
         raise NotImplementedError
+
+    def fill(self, request: LabRequest) -> None:
+        """Set the fields to those of a request of this bench, without posting `Changed`."""
+        raise NotImplementedError
+
+    def set_fields(self, **values: str | float) -> None:
+        """Set fields, named by their ids, without posting `Changed`. Options that do not exist are ignored."""
+        with self.prevent(Input.Changed, Select.Changed, Switch.Changed):
+            for name, value in values.items():
+                match self.query_one(f"#{name}"):
+                    case Switch() as field:
+                        field.value = bool(value)
+                    case CompactSelect() as field if value in field.values:
+                        field.value = str(value)
+                    case Input() as field:
+                        field.value = str(value)
 
     def number(self, name: str, minimum: int, maximum: int) -> int:
         """The whole number in a field.
@@ -306,6 +323,11 @@ class ClassField(CompactSelect):
         labels = {str(label): class_name(label, names) for label in range(len(names))}
         values = {OWN_CLASS: OWN_CLASS, ANY_CLASS: ANY_CLASS, **labels}
         self.set_values(values, self.chosen if self.chosen in values else OWN_CLASS)
+
+    @staticmethod
+    def option(label: int | None) -> str:
+        """The inverse of `label`."""
+        return {None: OWN_CLASS, NO_CLASS: ANY_CLASS}.get(label, str(label))
 
     @property
     def label(self) -> int | None:

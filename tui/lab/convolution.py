@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Static, Switch
 
 from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
-from core.engine.protocol import ConvolutionReply, ConvolutionRequest, LabReply
+from core.engine.protocol import ConvolutionReply, ConvolutionRequest, LabReply, LabRequest
 from tui.grayscale import normalized
 from tui.lab.bench import FORMULA_COLUMNS, FieldRow, LabInput, Panel, captions, choice, entry
 from tui.lab.image_canvas import ImageCanvas
@@ -39,6 +39,7 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         "they are learned."
     )
     TRY = "sobel y for horizontal edges, a stride of 2, your own numbers, a kernel from a layer."
+    REQUEST = ConvolutionRequest
     REPLIES = (ConvolutionReply,)
     DEFAULT_CSS = """
     ConvolutionBench {
@@ -85,6 +86,18 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
             padding_mode=self.query_one("#edge", CompactSelect).chosen,
             dilation=self.number("dilation", *DILATIONS),
             flip=self._flip,
+        )
+
+    def fill(self, request: LabRequest) -> None:
+        """Set the fields to those of a request of this bench."""
+        assert isinstance(request, ConvolutionRequest)
+        self._kernel.fill(request.kernel)
+        self.set_fields(
+            stride=request.stride,
+            padding=request.padding,
+            edge=request.padding_mode,
+            dilation=request.dilation,
+            flip=request.flip,
         )
 
     @property

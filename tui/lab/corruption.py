@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply
+from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply, LabRequest
 from tui.class_names import class_name
 from tui.grayscale import from_unit
 from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
@@ -45,6 +45,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         "image, which may be another one, so its error is higher."
     )
     TRY = "noise 1 with class any, then 2 and 40 sampling steps."
+    REQUEST = CorruptionRequest
     REPLIES = (CorruptionReply, CorruptionSample)
     DEFAULT_CSS = """
     CorruptionBench {
@@ -94,6 +95,11 @@ class CorruptionBench(Bench[CorruptionReply]):
             steps=self.number("steps", *STEPS),
             first=self._position,
         )
+
+    def fill(self, request: LabRequest) -> None:
+        """Set the fields to those of a request of this bench."""
+        assert isinstance(request, CorruptionRequest)
+        self.set_fields(steps=request.steps, **{"class": ClassField.option(request.label)})
 
     @property
     def _requested_class(self) -> int | None:

@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply
+from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
 from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
@@ -40,6 +40,7 @@ class InsideBench(Bench[InsideReply]):
         "receptive field shows which input pixels influence one pixel of the prediction, and how much."
     )
     TRY = "the arrow keys on the prediction (v or tab), k to switch skips off, t 0.9."
+    REQUEST = InsideRequest
     REPLIES = (InsideReply,)
     DEFAULT_CSS = """
     InsideBench {
@@ -114,6 +115,15 @@ class InsideBench(Bench[InsideReply]):
             pixel=self._pixel,
             skips=self.query_one("#skips", Switch).value,
         )
+
+    def fill(self, request: LabRequest) -> None:
+        """Set the fields, the layer and the pixel to those of a request of this bench."""
+        assert isinstance(request, InsideRequest)
+        self.set_fields(t=f"{request.t:.12g}", skips=request.skips, **{"class": ClassField.option(request.label)})
+        self._pixel = max(0, request.pixel[0]), max(0, request.pixel[1])
+        if request.layer is not None and request.model == self._model:
+            self._layer = request.layer
+            self.query_one(Layers).select(request.layer)
 
     def _noise_level(self) -> float:
         text = self.query_one("#t", Input).value.strip()

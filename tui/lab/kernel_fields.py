@@ -82,6 +82,20 @@ class KernelFields:
                 numbers.value = text
         return True
 
+    def fill(self, kernel: Kernel | LayerKernel) -> None:
+        """Show a kernel, under its name if it has one, without posting `Changed`."""
+        if isinstance(kernel, LayerKernel):
+            name, self._text = LAYER, f"{kernel.layer} {kernel.out_channel} {kernel.in_channel}"
+        else:
+            size, self._text = len(kernel), kernel_text(kernel)
+            named = (
+                name for name in NAMED if size in sizes_of(name) and named_kernel(name, size, self._seed) == kernel
+            )
+            name = next(named, CUSTOM)
+            if name != CUSTOM:
+                self._bench.set_fields(size=size)
+        self._bench.set_fields(kernel=name, numbers=self._text)
+
     def randomize(self) -> None:
         """Choose new random numbers."""
         self._seed = random.randrange(SEEDS)

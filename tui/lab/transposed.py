@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
-from core.engine.protocol import Array, LabReply, TransposedReply, TransposedRequest
+from core.engine.protocol import Array, LabReply, LabRequest, TransposedReply, TransposedRequest
 from tui.grayscale import normalized
 from tui.lab.bench import FieldRow, LabInput, Panel, captions, entry
 from tui.lab.image_canvas import ImageCanvas
@@ -37,6 +37,7 @@ class TransposedBench(KernelBench[TransposedReply]):
         "has to smooth away. The networks here upsample and then convolve instead."
     )
     TRY = "size 4, which stride 2 divides, a stride of 3, gaussian blur, a dilation of 2."
+    REQUEST = TransposedRequest
     REPLIES = (TransposedReply,)
     DEFAULT_CSS = """
     TransposedBench {
@@ -91,6 +92,12 @@ class TransposedBench(KernelBench[TransposedReply]):
             padding=self.number("padding", *PADDINGS),
             dilation=self.number("dilation", *DILATIONS),
         )
+
+    def fill(self, request: LabRequest) -> None:
+        """Set the fields to those of a request of this bench."""
+        assert isinstance(request, TransposedRequest)
+        self._kernel.fill(request.kernel)
+        self.set_fields(side=request.side, stride=request.stride, padding=request.padding, dilation=request.dilation)
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui.actions import bindings
+from tui.io.lead_file import DevicesView
+from tui.screens.shared import Shared
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
@@ -25,7 +27,7 @@ MIN_PANEL = 4  # rows of a panel with its border
 MAX_PANEL = 24
 
 
-class DevicesScreen(Screen[None]):
+class DevicesScreen(Screen[None], Shared):
     """Shows the readings of the system monitor."""
 
     TITLE = "Devices"
@@ -51,6 +53,14 @@ class DevicesScreen(Screen[None]):
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
+
+    @property
+    def shared_view(self) -> DevicesView:
+        """Nothing: each machine has its own devices."""
+        return DevicesView()
+
+    async def follow(self, view: DevicesView) -> None:
+        """Do nothing: the screen is shown already."""
 
     def compose(self) -> ComposeResult:
         yield Header("devices")

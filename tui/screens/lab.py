@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,13 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.config.datasets import CHARACTERS
-from core.engine.protocol import LabRequest
+from core.engine.protocol import ConvolutionRequest, DatasetImage, DrawnImage, LabRequest, TransposedRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
 from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
+from tui.io.lead_file import BenchRequest, LabView
 from tui.io.run_list import list_runs
 from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, choice, entry
 from tui.lab.convolution import ConvolutionBench
@@ -34,6 +37,7 @@ from tui.lab.transposed import TransposedBench
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
+from tui.screens.shared import Shared
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.devices import DevicePanel
@@ -51,6 +55,7 @@ DIGITS = ("mnist", "glyphs")  # for models of 28x28 grey images, besides their o
 DIGIT_SHAPE = (1, 28, 28)
 CHANNELS = ("luminance", "red", "green", "blue")  # to choose from for RGB images
 IMAGES = 1_000  # test images to choose from
+DRAWN = f"[0-9a-f]{{{2 * math.prod(DIGIT_SHAPE)}}}"  # the pixels of a drawn image, in hexadecimal
 MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
 
@@ -89,7 +94,7 @@ class BenchTabs(Widget):
             at += len(title) + 3
 
 
-class LabScreen(Playback):
+class LabScreen(Playback, Shared):
     """Benches that share one image and one model; the engine computes what they show."""
 
     HELP = (
@@ -329,6 +334,69 @@ class LabScreen(Playback):
             self._request = None
         self.query_one(Header).note = "engine is loading" if message.restarted else "engine exited"
         self.notify(message.notice, severity="warning", timeout=8)
+
+    # Leading and following
+
+    @property
+    def shared_view(self) -> LabView:
+        """The visible bench, its newest request and the step."""
+        bench, request = self.bench, self._request
+        return LabView(
+            bench=bench.NAME,
+            request=request if isinstance(request, BenchRequest) and isinstance(request, bench.REQUEST) else None,
+            step=0 if bench.timeline is None else bench.timeline.position,
+        )
+
+    async def follow(self, view: LabView) -> None:
+        """Show the same bench, with the same image, model and fields, and the same step.
+
+        Raises:
+            MinidiffError: there is no such bench, model or image here.
+        """
+        if view.bench != self.bench.NAME:
+            if view.bench not in {bench.NAME for bench in self.query(Bench)}:
+                raise MinidiffError(f"there is no bench {view.bench!r} here")
+            self.open(view.bench)
+        if isinstance(view.request, self.bench.REQUEST) and view.request != self.shared_view.request:
+            await self._follow_request(view.request)
+        if self.bench.timeline is not None and self._replied:
+            self.bench.timeline.seek(view.step)
+
+    async def _follow_request(self, request: LabRequest) -> None:
+        """Fill in the fields, and send the request that they describe if they have changed."""
+        model = self.query_one("#model", CompactSelect)
+        if request.model not in model.values:
+            await self._update_models()
+        if request.model not in model.values:
+            raise MinidiffError(f"there is no model {request.model} with weights here")
+        before = self._described
+        with self.prevent(Input.Changed, Select.Changed):
+            model.value = request.model
+            await self._update_config()
+            self._set_image(request.image)
+            if isinstance(request, ConvolutionRequest | TransposedRequest):
+                channel = 0 if request.channel is None else request.channel + 1
+                self.query_one("#channel", CompactSelect).value = CHANNELS[channel % len(CHANNELS)]
+        self.bench.fill(request)
+        if self._described != before:
+            await self._send_request()
+
+    @property
+    def _described(self) -> LabRequest | str:
+        """The request that the fields describe, or what is wrong with them."""
+        try:
+            return self.bench.request(self.subject)
+        except MinidiffError as error:
+            return str(error)
+
+    def _set_image(self, image: DatasetImage | DrawnImage) -> None:
+        field, self._pixels = self.query_one("#image-index", Input), None
+        if isinstance(image, DatasetImage):
+            field.value = str(image.index)
+        elif not re.fullmatch(DRAWN, image.pixels):
+            raise MinidiffError("the drawn image is not one of 28x28 pixels")
+        else:
+            field.value, self._pixels = "", image.pixels
 
     # Actions
 

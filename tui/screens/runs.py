@@ -23,6 +23,7 @@ from core.runs.status import RunSummary, Status
 from core.runs.store import delete_run, rename_run
 from core.text import sanitize
 from tui.actions import bindings
+from tui.io.lead_file import RunsView
 from tui.io.run_list import list_newest_runs, list_runs
 from tui.io.run_watcher import HistoryReader, RunWatcher, start_trainer
 from tui.messages import (
@@ -35,6 +36,7 @@ from tui.messages import (
     RunVanished,
     StatusChanged,
 )
+from tui.screens.shared import Shared
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.field import Field
@@ -49,7 +51,7 @@ SETTLE_SECONDS = 0.15  # delay after moving the cursor until the log is read
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(Screen[None], Shared):
     """A table of the runs that updates itself, and the details of the highlighted run."""
 
     TITLE = "Runs"
@@ -244,6 +246,23 @@ class RunsScreen(Screen[None]):
     def on_run_vanished(self, message: RunVanished) -> None:
         if message.path == self._watched:
             self._list_now()
+
+    # Leading and following
+
+    @property
+    def shared_view(self) -> RunsView:
+        """The run under the cursor."""
+        run = self.query_one(RunTable).highlighted
+        return RunsView(run=None if run is None else run.name)
+
+    async def follow(self, view: RunsView) -> None:
+        """Move the cursor to the run of the same name.
+
+        Raises:
+            MinidiffError: there is no run of that name in the list.
+        """
+        if view.run is not None and self._listed and not self.query_one(RunTable).highlight(view.run):
+            raise MinidiffError(f"there is no run {view.run} in this list")
 
     # Actions
 

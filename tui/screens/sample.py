@@ -22,6 +22,7 @@ from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.actions import bindings
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
+from tui.io.lead_file import SampleView
 from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
@@ -29,6 +30,7 @@ from tui.screens.draw import MaskScreen, SketchScreen
 from tui.screens.export import Export, ExportScreen
 from tui.screens.nearest import NearestScreen
 from tui.screens.playback import Playback
+from tui.screens.shared import Shared
 from tui.screens.zoom import ZoomScreen
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.denoising_view import DenoisingView
@@ -44,7 +46,7 @@ LOW = 30  # rows; below, blank lines are omitted
 NOTICE_SECONDS = 8  # timeout of notifications
 
 
-class SampleScreen(Playback):
+class SampleScreen(Playback, Shared):
     """Sampling controls, the noisy state beside the prediction, and the timeline."""
 
     HELP = (
@@ -277,6 +279,53 @@ class SampleScreen(Playback):
             self.remove_class("-empty")
         self.notify(message.notice, severity="warning", timeout=NOTICE_SECONDS)
 
+    # Leading and following
+
+    @property
+    def shared_view(self) -> SampleView:
+        """The newest request, the step and what is enlarged."""
+        request, top = self._request, self.app.screen
+        if request is None and self.denoising is not None:  # the recording
+            shown = self.denoising
+            request = SampleRequest(model=shown.model, steps=shown.steps, n=shown.n, seed=shown.seed)
+        return SampleView(
+            request=request,
+            step=self.timeline.position,
+            change=self.query_one(DenoisingView).show_change,
+            zoomed=top.index if isinstance(top, ZoomScreen) else None,
+        )
+
+    async def follow(self, view: SampleView) -> None:
+        """Sample from the same model with the same settings, and show the same step and image.
+
+        Raises:
+            MinidiffError: there is no model of that name here.
+        """
+        self.query_one(DenoisingView).show_change = view.change
+        if view.request is not None and view.request != self.shared_view.request:
+            await self._follow_request(view.request)
+        if self._shown is None or self._request not in (None, self._shown_request):
+            return  # until it is sampled
+        self.timeline.seek(view.step)
+        zoom = self.app.screen
+        if not isinstance(zoom, ZoomScreen):
+            if view.zoomed is not None:
+                await self._zoom_into(view.zoomed)
+        elif view.zoomed is None:
+            zoom.dismiss()
+        else:
+            zoom.index = view.zoomed
+            zoom.draw()
+
+    async def _follow_request(self, request: SampleRequest) -> None:
+        if request.model not in self.bar.models:
+            await self._update_models()
+        self.bar.select_model(request.model)
+        self._start = request.start
+        await self._update_controls()
+        self.bar.set_request(request)
+        await self._sample(request)
+
     # Actions
 
     async def choose_model(self, model: str) -> None:
@@ -297,8 +346,11 @@ class SampleScreen(Playback):
         except MinidiffError as error:
             self._show_error(error)
             return
-        self._engine_started = self._requested = True
         self.bar.set_request(request)
+        await self._sample(dataclasses.replace(request, start=self._start))
+
+    async def _sample(self, request: SampleRequest) -> None:
+        self._engine_started = self._requested = True
         if not self.engine.running:
             self.query_one(Header).note = "engine is loading"
         if self.denoising is not None:
@@ -306,8 +358,8 @@ class SampleScreen(Playback):
                 self._show_waiting(request.model)
             else:
                 self.remove_class("-empty")
-        self._request = dataclasses.replace(request, start=self._start)
-        await self.engine.sample(self._request)
+        self._request = request
+        await self.engine.sample(request)
 
     async def on_sampling_controls_submitted(self) -> None:
         """Sample with the current values of the controls."""
@@ -416,7 +468,10 @@ class SampleScreen(Playback):
             self.notify("no images to show yet", severity="error")
             return
         self.timeline.pause()
-        await self.app.push_screen(ZoomScreen(self._current, self._class_names, self.action_step))
+        await self._zoom_into(0)
+
+    async def _zoom_into(self, index: int) -> None:
+        await self.app.push_screen(ZoomScreen(self._current, self._class_names, self.action_step, index))
 
     def _current(self) -> tuple[Denoising, int]:
         assert self.denoising is not None

@@ -27,6 +27,7 @@ from core.runs.status import Status
 from core.runs.store import create_run, free_name
 from tui.actions import bindings
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
+from tui.io.lead_file import TrainView
 from tui.io.run_list import list_runs
 from tui.io.run_watcher import RunWatcher, start_trainer
 from tui.messages import (
@@ -39,6 +40,7 @@ from tui.messages import (
     StatusChanged,
     TrainerLost,
 )
+from tui.screens.shared import Shared
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
 from tui.widgets.header import Header
@@ -53,7 +55,7 @@ DRAW_FRACTION = 0.02  # maximum fraction of time spent on drawing curves, which 
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
-class TrainScreen(Screen[None]):
+class TrainScreen(Screen[None], Shared):
     """Starts, shows and controls training. Leaving it does not stop training."""
 
     TITLE = "Train"
@@ -199,6 +201,24 @@ class TrainScreen(Screen[None]):
             self._described = None
             self.run_worker(self.engine.stop(), group="engine")  # free its memory for training
         self.refresh_bindings()
+
+    # Leading and following
+
+    @property
+    def shared_view(self) -> TrainView:
+        """The run being watched, unless the form is shown."""
+        return TrainView(run=None if self._on_form or self.path is None else self.path.name)
+
+    async def follow(self, view: TrainView) -> None:
+        """Watch the run of the same name, or show the form.
+
+        Raises:
+            MinidiffError: there is no run of that name here.
+        """
+        if view.run is None:
+            self._switch("form")
+        else:
+            self.watch_path(find_run(view.run, self.root))
 
     # Description of the run that the form would start
 

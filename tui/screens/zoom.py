@@ -32,6 +32,10 @@ class ZoomScreen(Modal[None]):
         current: returns the trajectory and the index of the current frame.
         class_names: names of the model's classes.
         step: moves by a number of steps.
+        index: the image to show first.
+
+    Attributes:
+        index: the image on display.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("zoom")
@@ -51,11 +55,15 @@ class ZoomScreen(Modal[None]):
     """
 
     def __init__(
-        self, current: Callable[[], tuple[Denoising, int]], class_names: Sequence[str], step: Callable[[int], None]
+        self,
+        current: Callable[[], tuple[Denoising, int]],
+        class_names: Sequence[str],
+        step: Callable[[int], None],
+        index: int = 0,
     ) -> None:
         super().__init__()
         self._current, self._class_names, self._step = current, class_names, step
-        self._index = 0
+        self.index = index
         denoising, _ = current()
         self._pixel = denoising.width // 2, denoising.height // 2  # column and row
 
@@ -82,9 +90,9 @@ class ZoomScreen(Modal[None]):
         denoising, position = self._current()
         frame = denoising.frames[position]
         previous = denoising.frames[position - 1] if position else frame
-        self._index %= denoising.n
+        self.index %= denoising.n
         size = denoising.height * denoising.width * denoising.channels
-        pixels = slice(self._index * size, (self._index + 1) * size)
+        pixels = slice(self.index * size, (self.index + 1) * size)
         images = {
             "state": frame.x[pixels],
             "prediction": frame.prediction[pixels] if frame.prediction else bytes(size),
@@ -95,9 +103,9 @@ class ZoomScreen(Modal[None]):
             grid.characters = denoising.characters
             grid.set_images(image, 1, denoising.height, denoising.width, channels=denoising.channels)
             grid.set_marker(*self._pixel)
-        label = frame.read[self._index] if frame.read else None
+        label = frame.read[self.index] if frame.read else None
         box = self.query_one(Vertical)
-        title = f"Image {self._index + 1} of {denoising.n} · step {position} of {denoising.steps} · noise {frame.t:.2f}"
+        title = f"Image {self.index + 1} of {denoising.n} · step {position} of {denoising.steps} · noise {frame.t:.2f}"
         if label:
             title += ", classified as "
             room = box.size.width - cell_len(title) - TITLE_MARGIN
@@ -140,7 +148,7 @@ class ZoomScreen(Modal[None]):
 
     def action_image(self, by: int) -> None:
         """Select another image."""
-        self._index += by
+        self.index += by
         self.draw()
 
     def action_step(self, by: int) -> None:

@@ -71,6 +71,13 @@ class RunTable(DataTable[Text]):
         key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
         return self._runs.get(key or "")
 
+    def highlight(self, name: str) -> bool:
+        """Move the cursor to the run named `name`; returns whether it is shown."""
+        row = next((row for row, run in enumerate(self._runs.values()) if run.name == name), None)
+        if row is not None:
+            self.move_cursor(row=row)
+        return row is not None
+
     def update_runs(self, runs: list[RunSummary]) -> None:
         """Show the runs that match the filter; only cells that changed are updated.
 
