@@ -65,11 +65,7 @@ async def choose(on: Lab, name: str) -> None:
 
 
 def tiles_say(on: Lab) -> str:
-    return str(on.bench.query_one(TilePanel).border_title)
-
-
-def range_says(on: Lab) -> str:
-    return str(on.bench.query_one(TilePanel).border_subtitle)
+    return on.bench.query_one(TilePanel).shown_title
 
 
 def over(on: Lab, name: str) -> str:

@@ -162,19 +162,19 @@ async def test_the_panel_says_which_range_is_used_and_shows_that_of_the_chosen_c
         panel, grid = screen.bench.query_one(TilePanel), screen.bench.query_one(TileGrid)
 
         def said() -> list[float]:
-            _, _, text = str(panel.border_subtitle).rpartition(": ")
+            _, _, text = panel.shown_note.rpartition(": ")
             words = text.removesuffix(", c each its own range").split(" to ")
             return [float(word) for word in words]
 
         for channel in (0, 1, 2):
             values = reply.maps[channel].values
             assert said() == pytest.approx([min(values), max(values)], abs=0.006)
-            assert f"channel {channel}: " in str(panel.border_subtitle)
-            assert "each its own range" in str(panel.border_subtitle)
+            assert f"channel {channel}: " in panel.shown_note
+            assert "each its own range" in panel.shown_note
             assert grid._images[channel] == normalized(values)
             await pilot.press("full_stop")
         await pilot.press("c")
         await pilot.pause()
         assert said() == pytest.approx([min(reply.maps.values), max(reply.maps.values)], abs=0.006)
-        assert str(panel.border_subtitle).startswith("c one range for all channels: ")
+        assert panel.shown_note.startswith("c one range for all channels: ")
         assert grid._images[1] == normalized(reply.maps.values)[196:392]

@@ -50,8 +50,8 @@ async def test_stride_padding_dilation_and_size_change_the_map_as_torch_does(tmp
         assert torch.allclose(tensor(reply.output), expected, atol=1e-5)
         assert on.screen.timeline.steps == expected.numel() - 1
         panel = on.bench.query_one("#map-panel")
-        assert str(panel.border_title) == f"map {expected.shape[0]}x{expected.shape[1]}"
-        assert str(panel.border_subtitle).endswith("= 13")
+        assert panel.shown_title == f"map {expected.shape[0]}x{expected.shape[1]}"
+        assert panel.shown_note.endswith("= 13")
 
 
 async def test_the_kernel_slides_and_the_map_fills(tmp_path, monkeypatch):

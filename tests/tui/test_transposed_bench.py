@@ -21,6 +21,7 @@ from tui.app import MinidiffApp
 from tui.lab.bench import Bench
 from tui.lab.image_canvas import ImageCanvas
 from tui.lab.lab_input import LabInput
+from tui.lab.picture_panel import PicturePanel
 from tui.lab.product_table import ProductTable
 from tui.lab.transposed import TransposedBench
 from tui.screens.lab import LabScreen
@@ -58,7 +59,7 @@ def shown_text(bench: Bench, where: str = ".description") -> str:
 
 def title(bench: Bench, panel: str) -> str:
     """The title of a panel."""
-    return str(bench.query_one(f"#{panel}").border_title)
+    return bench.query_one(f"#{panel}", PicturePanel).shown_title
 
 
 def tensor(array: Array) -> Tensor:
@@ -122,7 +123,7 @@ async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) 
         assert title(bench, "output") == "output 13x13"
         assert title(bench, "overlaps") == "overlaps: 1 to 4 kernels, 13x13"
         assert title(bench, "upsampled") == "upsampled, then convolved, 12x12"
-        formula = str(bench.query_one("#output").border_subtitle)
+        formula = bench.query_one("#output", PicturePanel).shown_note
         assert formula == "side (6 - 1)·2 - 2·0 + 1·(3 - 1) + 1 = 13"
 
         fill(bench, side="5", stride="3", padding="2", dilation="2", numbers="1 2; 3 4; -5 1/2")
@@ -186,7 +187,7 @@ async def test_an_invalid_field_is_explained_and_keeps_its_text(
         await until(pilot, lambda: shown_text(bench) == says, "it says what is wrong")
         assert bench.query_one(f"#{field}", Input).value == text
         fill(bench, **{field: before})
-        await until(pilot, lambda: shown_text(bench).startswith("Each value multiplies"), "all is well again")
+        await until(pilot, lambda: shown_text(bench).startswith("Each value adds"), "all is well again")
 
 
 async def test_only_the_visible_bench_sends_requests(quiet: list[str], tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ async def test_each_step_shows_the_products_of_a_value_and_their_position(tmp_pa
         await pilot.press("right", "right")
         assert said(bench)[-1] == "row 2, column 0"
         assert title(bench, "given") == "small map 2x2"
-        assert str(bench.query_one("#given").border_subtitle) == "row 1, column 0"
+        assert bench.query_one("#given", PicturePanel).shown_note == "row 1, column 0"
         await pilot.press("end")
         last = bench.query_one("#output ImageCanvas", ImageCanvas)._image
         assert first.count(0) > last.count(0) == 0

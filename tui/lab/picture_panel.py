@@ -32,6 +32,8 @@ class PicturePanel(Container):
         self._titles: Sequence[str] = ("",)
         self._notes: Sequence[str] = ("",)
         self._key = ""
+        self.shown_title = self.shown_note = ""
+        """What the border says."""
 
     def set_titles(self, *titles: str, notes: Sequence[str] = ("",), key: str = "") -> None:
         """Set the title and the note: of each, the first that fits is shown.
@@ -52,9 +54,11 @@ class PicturePanel(Container):
         key = f"{self._key} " if self._key else ""
         title = next((text for text in self._titles if len(key) + len(text) <= room), "")
         note = next((text for text in self._notes if len(text) <= room), "")
-        if str(self.border_title or "") != key + title:
-            self.border_title = Content.assemble((key, "bold $accent"), title) if title else ""
-        if str(self.border_subtitle or "") != note:
+        if self.shown_title != key + title:
+            self.shown_title = key + title
+            self.border_title = Content.assemble((key, "bold $accent"), title) if key else Content(title)
+        if self.shown_note != note:
+            self.shown_note = note
             self.border_subtitle = Content(note)
 
 
