@@ -10,6 +10,8 @@ from textual.binding import Binding, BindingType
 from core.errors import ConfigError, hint
 
 BENCH = Binding.Group("Bench", compact=True)
+CHANNEL = Binding.Group("Channel", compact=True)
+PIXEL = Binding.Group("Pixel", compact=True)
 STEP = Binding.Group("Step", compact=True)  # both arrow keys share one entry in the footer
 
 
@@ -38,6 +40,7 @@ CONTINUE = "Continue training"
 STOP = "Save a checkpoint and stop training; the run can be resumed"
 CURSOR = "Move the cursor; the legend shows its values"
 RESUME = "Resume training from the last checkpoint"
+DRAWING_CLASS = "Set the class of the drawing"
 SAMPLE_RUN = "Generate samples with this run's model"
 
 ACTIONS = (
@@ -90,20 +93,29 @@ ACTIONS = (
     Action("lab.previous", "left_square_bracket", "bench(-1)", "Previous bench", key_display="[", group=BENCH),
     Action("lab.view", "v", "view", "Next view", "Show the next view, if not all fit"),
     Action("lab.skips", "k", "skips", "Skips", "Turn skip connections on or off", footer=False),
+    Action("lab.previous_channel", "comma", "channel(-1)", "Previous channel", key_display=",", group=CHANNEL),
+    Action("lab.next_channel", "full_stop", "channel(1)", "Next channel", key_display=".", group=CHANNEL),
+    Action("lab.range", "c", "common_range", "Range", "Give all feature maps one range, or each its own"),
     Action("lab.digit", "n", "another_image", "Random image", "Pick a random test image"),
     Action("lab.draw", "d", "draw_image", "Draw", "Draw a digit with the arrow keys or the mouse"),
     Action("lab.random", "r", "another_kernel", "Random kernel", "Use another random kernel", footer=False),
     Action("lab.export", "e", "export", "Export", "Export a PNG of the bench and the Python code that computes it"),
-    Action("pixel.left", "left", "point(-1, 0)", "Pixel left", footer=False),
-    Action("pixel.right", "right", "point(1, 0)", "Pixel right", footer=False),
-    Action("pixel.up", "up", "point(0, -1)", "Pixel up", footer=False),
-    Action("pixel.down", "down", "point(0, 1)", "Pixel down", footer=False),
+    Action("pixel.left", "left", "point(-1, 0)", "Pixel left", key_display="←", group=PIXEL),
+    Action("pixel.right", "right", "point(1, 0)", "Pixel right", key_display="→", group=PIXEL),
+    Action("pixel.up", "up", "point(0, -1)", "Pixel up", key_display="↑", group=PIXEL),
+    Action("pixel.down", "down", "point(0, 1)", "Pixel down", key_display="↓", group=PIXEL),
     Action("draw.left", "left", "move(-1, 0)", "Move left", footer=False),
     Action("draw.right", "right", "move(1, 0)", "Move right", footer=False),
     Action("draw.up", "up", "move(0, -1)", "Move up", footer=False),
     Action("draw.down", "down", "move(0, 1)", "Move down", footer=False),
     Action("draw.ink", "space", "ink", "Pen", "Lower or raise the pen", footer=False),
     Action("draw.clear", "backspace", "clear", "Clear", footer=False),
+    *(
+        Action(f"digit.{label}", str(label), f"label({label})", f"Class {label}", DRAWING_CLASS, footer=False)
+        for label in range(10)
+    ),
+    Action("digit.none", "n", "label(-1)", "No class", "Give the drawing no class", footer=False),
+    Action("digit.read", "r", "read_class", "Read class", "Let the classifier read the class", footer=False),
     Action("draw.take", "enter", "take", "Accept", "Use this drawing", footer=False),
     Action("draw.close", "escape", "dismiss", "Cancel", footer=False),
     Action("help.close", "escape,question_mark,q", "dismiss", "Close", footer=False),

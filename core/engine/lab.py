@@ -45,8 +45,9 @@ from core.lab.sweep import corruption_sweep, one_step
 from core.lab.transposed import overlap_counts, transposed_convolve_steps, upsample_convolve
 
 LoadModel = Callable[[], LoadedModel]  # loads the model of the request
+Reading = tuple[int, int]  # class and confidence in percent
 # Class and confidence of (B, C, H, W) images in [0, 1], or None if the model's dataset has no feature classifier.
-ClassifyFor = Callable[[LoadedModel, Tensor], tuple[tuple[int, int], ...] | None]
+ClassifyFor = Callable[[LoadedModel, Tensor], tuple[Reading, ...] | None]
 
 NOISE_LEVELS = tuple(index / 40 for index in range(41))
 MAX_STEPS = 100  # of a trajectory from each noise level
@@ -58,7 +59,8 @@ class LabImage(NamedTuple):
     """The image that a bench works on."""
 
     pixels: Tensor  # (C, H, W) in [0, 1]
-    label: int | None  # None: it was drawn or has no label
+    label: int | None  # -1: a drawing of no class; None: unknown
+    drawn: bool = False  # if the class is unknown, the classifier reads it
 
     @property
     def grey(self) -> Tensor:
@@ -93,9 +95,19 @@ def lab_replies(
             case TransposedRequest():
                 yield _transposed(request, image, load_model)
             case CorruptionRequest():
-                yield from _corruption(request, image, load_model(), classify)
+                model = load_model()
+                yield from _corruption(request, *_read_drawing(image, model, classify), model, classify)
             case InsideRequest():
-                yield _inside(request, image, load_model())
+                model = load_model()
+                yield _inside(request, *_read_drawing(image, model, classify), model)
+
+
+def _read_drawing(image: LabImage, model: LoadedModel, classify: ClassifyFor) -> tuple[LabImage, Reading | None]:
+    """A drawing of unknown class with the class that the classifier reads, and its confidence in percent."""
+    if not image.drawn or image.label is not None or image.pixels.shape != model.config.info.shape:
+        return image, None
+    read = classify(model, image.pixels[None])
+    return (image, None) if read is None else (image._replace(label=read[0][0]), read[0])
 
 
 @contextmanager
@@ -171,7 +183,11 @@ def _transposed(request: TransposedRequest, image: LabImage, load_model: LoadMod
 
 
 def _corruption(
-    request: CorruptionRequest, image: LabImage, model: LoadedModel, classify: ClassifyFor
+    request: CorruptionRequest,
+    image: LabImage,
+    drawing_read: Reading | None,
+    model: LoadedModel,
+    classify: ClassifyFor,
 ) -> Iterator[LabReply]:
     if request.steps > MAX_STEPS:
         raise MinidiffError(f"steps must be at most {MAX_STEPS}, not {request.steps}")
@@ -186,6 +202,7 @@ def _corruption(
         noise_levels=NOISE_LEVELS,
         path=model.config.path,
         condition=label,
+        drawing_read=drawing_read,
         errors=tuple(point.error for point in own if point.error is not None),
         read=classify(model, predictions),
         image=_channels_last(pixels),
@@ -212,7 +229,7 @@ def _corruption(
         )
 
 
-def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> InsideReply:
+def _inside(request: InsideRequest, image: LabImage, drawing_read: Reading | None, model: LoadedModel) -> InsideReply:
     net, t = model.net, request.t
     label = _condition(model, image, request.label)
     labels = class_tensor(None if label is None else (label,), model.config.info.null_class, model.device)
@@ -234,6 +251,7 @@ def _inside(request: InsideRequest, image: LabImage, model: LoadedModel) -> Insi
         label=image.label,
         t=t,
         class_conditional=model.config.class_conditional,
+        drawing_read=drawing_read,
         layer=layer,
         pixel=request.pixel,
         layers=tuple(LayerInfo(**dataclasses.asdict(row)) for row in table),

@@ -77,6 +77,7 @@ class DrawnImage:
     """A grey image that the user drew."""
 
     pixels: str  # one byte for each pixel, in hexadecimal; the Lab's are 28x28
+    label: int | None = None  # its class, -1 for no class; None: the class that the feature classifier reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,7 @@ class SamplingInfo(EngineReply):
     labels: tuple[int, ...] | None  # of each image, -1 for any; None: the model is unconditional
     class_names: tuple[str, ...]
     start: bytes | None  # the clean images to start from, (1 or n, height, width, channels) uint8
+    drawing_read: tuple[int, int] | None  # class and confidence in percent that the classifier read in a drawing
     nfe: int  # network function evaluations per image
     parameters: int
     device: str
@@ -284,7 +286,7 @@ class NearestReply(EngineReply):
 class LabReply(EngineReply):
     """What the replies to the Lab's benches share."""
 
-    label: int | None  # class of the image; None: it was drawn, or its dataset has no labels
+    label: int | None  # class of the image, -1 for a drawing of no class; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +329,7 @@ class CorruptionReply(LabReply):
     noise_levels: tuple[float, ...]  # L of them, ascending
     path: str  # the model's
     condition: int | None  # the class given to the model, -1 for any; None: it is unconditional
+    drawing_read: tuple[int, int] | None  # class and confidence in percent that the classifier read in a drawing
     errors: tuple[float, ...]  # mean squared error of each prediction
     read: tuple[tuple[int, int], ...] | None  # class and confidence in percent for each prediction
     image: Array  # (H, W, C)
@@ -363,6 +366,7 @@ class InsideReply(LabReply):
 
     t: float
     class_conditional: bool
+    drawing_read: tuple[int, int] | None  # as in `CorruptionReply`
     layer: str
     pixel: tuple[int, int]
     layers: tuple[LayerInfo, ...]

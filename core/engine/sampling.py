@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel
 
 TestImages = Callable[[int, int], "LabeledImages"]  # from an index on, a number of images
+# Class and confidence in percent of (B, C, H, W) images in [0, 1]; None if there is no classifier.
+Read = Callable[[Tensor], tuple[tuple[int, int], ...] | None]
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,18 @@ class Plan:
     classes: tuple[int, ...] | None  # of each image; None: the model is unconditional
     steps: Iterator[SampleStep]
     nfe: int  # network function evaluations per image, without those of an inversion
-    start: bytes | None = None  # as in `SamplingInfo`
+    start: bytes | None = None  # as in `SamplingInfo`, and so is
+    drawing_read: tuple[int, int] | None = None
 
 
-def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestImages) -> Plan:
+def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestImages, read: Read) -> Plan:
     """Read the images that a request names, and resolve its options.
 
     Args:
         model: The requested model.
         request: What to sample.
         test_images: Returns test images of the model's dataset.
+        read: Reads the class of a drawing.
 
     Raises:
         MinidiffError: A value is out of range, an image cannot be read, or the model does not support an option.
@@ -55,7 +59,7 @@ def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestI
     }
     match request.start:
         case Start():
-            return _from_images(model, request, request.start, options, test_images)
+            return _from_images(model, request, request.start, options, test_images, read)
         case Interpolation():
             return _between(model, request, request.start, options)
     sampling, classes = resolve_sampling(model.config, request.n, steps=request.steps, labels=request.label, **options)
@@ -64,14 +68,25 @@ def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestI
 
 
 def _from_images(
-    model: LoadedModel, request: SampleRequest, start: Start, options: SamplingOptions, test_images: TestImages
+    model: LoadedModel,
+    request: SampleRequest,
+    start: Start,
+    options: SamplingOptions,
+    test_images: TestImages,
+    read: Read,
 ) -> Plan:
     config, n, labels = model.config, request.n, request.label
     labels_of: int | list[int] | None = labels
+    drawing_read = None
     if isinstance(start.image, str):
         images = read_image(start.image, config.info.shape)
     elif isinstance(start.image, DrawnImage):
         images = drawn(start.image, config.info.shape)
+        if labels is None and config.class_conditional:
+            labels_of = start.image.label
+            if labels_of is None and (found_classes := read(images)) is not None:
+                drawing_read = found_classes[0]
+                labels_of = drawing_read[0]
     else:
         found = test_images(start.image, n if start.mask is None else 1)
         images = found.images.float() / 255
@@ -95,7 +110,7 @@ def _from_images(
         **options,
     )
     nfe = evaluations(sampling, config.path, start.t, resamplings)
-    return Plan(sampling, classes, merged(batches), nfe, to_uint8(images))
+    return Plan(sampling, classes, merged(batches), nfe, to_uint8(images), drawing_read)
 
 
 def _between(model: LoadedModel, request: SampleRequest, ends: Interpolation, options: SamplingOptions) -> Plan:

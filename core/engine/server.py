@@ -159,7 +159,8 @@ class EngineServer:
             raise MinidiffError(f"n must be at most {MAX_IMAGES:,}, not {n}")
         loaded = self._model(request)
         config = loaded.config
-        plan = plan_sampling(loaded, request, partial(self._images, config.dataset, options=config.image_options))
+        test_images = partial(self._images, config.dataset, options=config.image_options)
+        plan = plan_sampling(loaded, request, test_images, partial(self._classify, loaded))
         channels, height, width = config.info.shape
         yield SamplingInfo(
             denoising=Denoising(
@@ -169,6 +170,7 @@ class EngineServer:
             labels=plan.classes,
             class_names=config.info.class_names,
             start=plan.start,
+            drawing_read=plan.drawing_read,
             nfe=plan.nfe,
             parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
             device=str(loaded.device),
@@ -237,7 +239,7 @@ class EngineServer:
             test = self._images(image.dataset, image.index, 1)
             label = int(test.labels[0])
             return LabImage(test.images[0].float() / 255, None if label < 0 else label)
-        return LabImage(drawn(image, (1, IMAGE_SIZE, IMAGE_SIZE))[0], None)
+        return LabImage(drawn(image, (1, IMAGE_SIZE, IMAGE_SIZE))[0], image.label, drawn=True)
 
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized

@@ -50,7 +50,7 @@ from core.runs.description import DatasetDescription, RunDescription
 from core.runs.trajectory import Denoising, Frame
 
 KERNEL = ((0.0, 1.0), (-1.0, 0.5))
-SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start=Start(DrawnImage("00ff"), 0.5, ("01", "10")))
+SAMPLE = SampleRequest(id=3, model="a", steps=4, guidance=1.5, start=Start(DrawnImage("00ff", 7), 0.5, ("01", "10")))
 EVERY_REQUEST = [
     SAMPLE,
     DescriptionRequest(id=7, options={"epochs": 3, "ema": 0.5, "flip": True, "channels": (8, 16), "limit": None}),
@@ -83,7 +83,8 @@ EVERY_REPLY = [
     Done(id=3, seconds=0.25),
     SamplingInfo(
         id=4, denoising=Denoising("a", 5, 3, 2, 28, 28, ()), sampling=Sampling("heun", 3, 2.0, 1.0, 0.1),
-        labels=(7, -1), class_names=("0", "1"), start=b"\0\1", nfe=7, parameters=1234, device="cpu",
+        labels=(7, -1), class_names=("0", "1"), start=b"\0\1", drawing_read=(7, 93), nfe=7, parameters=1234,
+        device="cpu",
     ),
     SampledFrame(id=5, frame=Frame(1, 0.5, b"\0\1\2\3", b"\4\5\6\7", ((7, 98), (1, 3)))),
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),
@@ -108,13 +109,14 @@ EVERY_REPLY = [
         upsampled=numbers(0, 3),
     ),
     CorruptionReply(
-        id=8, label=1, noise_levels=(0.0, 1.0), path="flow", condition=None, errors=(0.5, 0.25), read=((1, 2), (3, 4)),
+        id=8, label=1, noise_levels=(0.0, 1.0), path="flow", condition=None, drawing_read=None,
+        errors=(0.5, 0.25), read=((1, 2), (3, 4)),
         image=numbers(2, 2), noisy={"flow": numbers(2, 2, 2), "vp": numbers(2, 2, 2)},
         coefficients={"flow": numbers(2, 2), "vp": numbers(2, 2)}, predictions=numbers(2, 2, 2),
     ),
     CorruptionSample(id=9, label=1, index=4, error=0.125, read=None, sampled=numbers(2, 2)),
     InsideReply(
-        id=10, label=3, t=0.5, class_conditional=True, layer="into", pixel=(3, 4),
+        id=10, label=3, t=0.5, class_conditional=True, drawing_read=(3, 50), layer="into", pixel=(3, 4),
         layers=(LayerInfo("", 0, "Net", None, 5, 6), LayerInfo("into", 1, "Conv2d", (4, 14, 14), 5, 6)),
         attention_layers=("mid",), kernel_count=4, image=numbers(2, 2), noisy=numbers(2, 2), prediction=numbers(2, 2),
         receptive_field=numbers(2, 2), maps=numbers(4, 2, 2), kernels=None, attention=None,

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, Switch
 from waiting import until
 
+from core.engine.protocol import DrawnImage
 from core.errors import ConfigError
 from core.runs.directory import CONTROL
 from core.runs.events import Stopped
@@ -24,6 +25,7 @@ from tui.io.lead_file import DevicesView, write_view
 from tui.lab.bench import Bench
 from tui.lab.inside import InsideBench
 from tui.lab.pixel_picker import PixelPicker
+from tui.lab.tile_grid import TileGrid
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
@@ -611,7 +613,14 @@ async def view(driver: AppDriver) -> None:
     assert bench.views == before
 
 
-@scene("lab", "lab.skips", *(action.id for action in ACTIONS if action.scope == "pixel"))
+@scene(
+    "lab",
+    "lab.skips",
+    "lab.next_channel",
+    "lab.previous_channel",
+    "lab.range",
+    *(action.id for action in ACTIONS if action.scope == "pixel"),
+)
 async def inside(driver: AppDriver) -> None:
     screen = driver.app.screen
     assert isinstance(screen, LabScreen)
@@ -624,6 +633,10 @@ async def inside(driver: AppDriver) -> None:
     assert not skips.value
     await driver.press("k")
     assert skips.value
+    await driver.press("full_stop", "full_stop", "comma")
+    assert bench.query_one(TileGrid).chosen == 1
+    await driver.press("c")
+    assert bench.query_one("#common", Switch).value
     while bench.view != "prediction":  # where it has no room beside the tiles
         await driver.press("v")
     await driver.until(lambda: bench.query_one("#prediction").has_focus, "the arrows move the pixel")
@@ -631,7 +644,7 @@ async def inside(driver: AppDriver) -> None:
     assert bench.query_one("#prediction", PixelPicker).frame == Region(13, 13, 1, 1)
 
 
-@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.scope == "draw"))
+@scene("lab", "lab.draw", *(action.id for action in ACTIONS if action.scope in ("draw", "digit")))
 async def draw(driver: AppDriver) -> None:
     lab = driver.app.screen
     assert isinstance(lab, LabScreen)
@@ -646,12 +659,17 @@ async def draw(driver: AppDriver) -> None:
     assert not any(paper.ink)
     await driver.press("space")
     drawn = paper.ink.hex()
+    labels = []
+    for key in "nr0123456789":
+        await driver.press(key)
+        labels.append(screen.label)
+    assert labels == [-1, None, *range(10)]
     await driver.press("enter")
     assert driver.app.screen is lab
-    assert lab.subject.pixels == drawn
+    assert lab.subject.drawing == DrawnImage(drawn, 9)
     await driver.press("d", "backspace", "escape")
     assert driver.app.screen is lab
-    assert lab.subject.pixels == drawn
+    assert lab.subject.drawing == DrawnImage(drawn, 9)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from textual.geometry import Size
 from textual.widgets import Input
 from waiting import until
 
+from core.config.datasets import DIGITS
+from core.engine.protocol import DrawnImage
 from tui.app import MinidiffApp
 from tui.screens.draw import SIDE, DrawingCanvas, DrawScreen, MaskScreen, SketchScreen
 from tui.screens.lab import LabScreen
@@ -31,14 +33,14 @@ class Desk(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, pixels: str | None = None) -> None:
+    def __init__(self, drawing: DrawnImage | None = None, class_names: tuple[str, ...] = DIGITS.class_names) -> None:
         super().__init__()
-        self._pixels = pixels
-        self.taken: list[str | None] = []
+        self._drawing, self._class_names = drawing, class_names
+        self.taken: list[DrawnImage | None] = []
 
     def on_mount(self) -> None:
         """Draw."""
-        self.push_screen(DrawScreen(self._pixels), self.taken.append)
+        self.push_screen(DrawScreen(self._drawing, self._class_names), self.taken.append)
 
     @property
     def paper(self) -> DrawingCanvas:
@@ -57,9 +59,9 @@ class Desk(App[None]):
 
 @asynccontextmanager
 async def drawing(
-    size: tuple[int, int] = (60, 20), pixels: str | None = None
+    size: tuple[int, int] = (60, 20), drawing: DrawnImage | None = None
 ) -> AsyncIterator[tuple[Desk, Pilot[None]]]:
-    app = Desk(pixels)
+    app = Desk(drawing)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield app, pilot
@@ -131,10 +133,37 @@ async def test_backspace_clears_and_escape_cancels() -> None:
 
 
 async def test_the_last_drawing_can_be_edited() -> None:
-    async with drawing(pixels="ff" + BLANK[2:]) as (app, pilot):
+    last = DrawnImage("ff" + BLANK[2:], 3)
+    async with drawing(drawing=last) as (app, pilot):
         assert app.ink() == {(0, 0): 255}
         await pilot.press("enter")
-        assert app.taken == ["ff" + BLANK[2:]]
+        assert app.taken == [last]
+
+
+async def test_digit_keys_set_the_class_n_removes_it_and_r_lets_the_classifier_read_it() -> None:
+    for keys, label, words in (
+        ("", None, "class as the classifier reads it"),
+        ("7", 7, "class 7"),
+        ("7n", -1, "class none"),
+        ("70", 0, "class 0"),
+        ("n4r", None, "class as the classifier reads it"),
+    ):
+        async with drawing() as (app, pilot):
+            await pilot.press(*keys)
+            line = app.screen.query_one("#class")
+            assert app.screen.region.contains_region(line.region)
+            assert str(line.render()).startswith(words)  # type: ignore[attr-defined]
+            await pilot.press("enter")
+            assert app.taken == [DrawnImage(BLANK, label)]
+
+
+async def test_a_model_without_classes_offers_none() -> None:
+    app = Desk(class_names=())
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.press("7", "n")
+        assert not app.screen.query("#class")
+        await pilot.press("enter")
+        assert app.taken == [DrawnImage(BLANK)]
 
 
 async def test_the_border_lists_all_keys_in_the_smallest_terminal() -> None:
@@ -231,27 +260,27 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         await until(pilot, lambda: screen.bench.shown is not None, "the bench is shown")
         note = screen.query_one(Header)
         await pilot.press("d", "escape")
-        assert screen.subject.pixels is None
+        assert screen.subject.drawing is None
         await pilot.press("d", "space", *["down"] * 6, "enter")
         await until(pilot, lambda: note.note == "a drawn image", "the drawn digit is shown")
         shown = screen.bench.shown
         assert shown is not None
         assert shown.image.at(16, 14) == 1
-        assert screen.subject.pixels is not None
+        assert screen.subject.drawing is not None
         field = screen.query_one("#image-index", Input)
         assert field.value == ""
         field.value = "0"
         await until(pilot, lambda: " of " in note.note, "the test image is shown")
-        assert screen.subject.pixels is None
+        assert screen.subject.drawing is None
 
 
 async def test_an_image_larger_than_the_terminal_is_drawn_in_cells_of_several_pixels() -> None:
-    drawn: list[str | None] = []
+    drawn: list[DrawnImage | None] = []
     app: App[None] = App()
     async with app.run_test(size=TERMINAL) as pilot:
         await app.push_screen(SketchScreen(None, (100, 120), Size(*TERMINAL)), drawn.append)
         await pilot.press("space", "enter")
     assert drawn[0] is not None
-    pixels = bytes.fromhex(drawn[0])
+    pixels = bytes.fromhex(drawn[0].pixels)
     assert len(pixels) == 100 * 120
     assert pixels.count(255) == pytest.approx(9, abs=3)

@@ -21,6 +21,7 @@ from core.runs.directory import CONFIG, MODEL
 from tui.lab.inside import InsideBench
 from tui.lab.layers import Layers, short
 from tui.lab.pixel_picker import PixelPicker
+from tui.lab.tile_panel import TilePanel
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.image_grid import ImageGrid
 
@@ -64,7 +65,7 @@ async def choose(on: Lab, name: str) -> None:
 
 
 def tiles_say(on: Lab) -> str:
-    return str(on.bench.query_one(".tiles .caption", Static).render())
+    return on.bench.query_one(TilePanel).shown_title
 
 
 def over(on: Lab, name: str) -> str:
@@ -92,7 +93,7 @@ async def test_the_list_names_every_module_and_its_weights_add_up(tmp_path, monk
         await on.answered()
         assert bench.shown.layer == "down"
         assert layers.list.get_option_at_index(0) is before  # the list is not rebuilt
-        assert tiles_say(on) == "v maps no feature map: a container"
+        assert tiles_say(on) == "v maps: no feature map: a container"
         await on.pilot.press("escape")
         assert on.app.focused is None
 
@@ -102,23 +103,21 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
         await choose(on, "shrink")
         maps = bench.shown.maps
         assert maps.shape == (64, 7, 7)
-        assert "of shrink: " in tiles_say(on)
-        assert " of 128 channels, 7x7" in tiles_say(on)
         drawn = len(bench.query_one("#tiles", ImageGrid)._images)
-        assert f": {drawn} of 128" in tiles_say(on)
+        assert tiles_say(on) == f"v maps of shrink: {drawn} of 128 channels, 7x7"
         await on.pilot.press("v")
         assert tiles_say(on).startswith("v kernels of shrink: ")
-        assert " of 8192, 3x3" in tiles_say(on)
+        assert " of 8192 kernels, 3x3" in tiles_say(on)
         assert bench.query_one("#tiles", ImageGrid)._images
         await choose(on, "norm")
-        assert tiles_say(on) == "v kernels this layer is not a convolution"
+        assert tiles_say(on) == "v kernels: this layer is not a convolution"
         assert not bench.query_one("#tiles", ImageGrid)._images
         await on.pilot.press("v")
-        assert tiles_say(on) == "v attention this network has no attention"
+        assert tiles_say(on) == "v attention: this network has no attention"
         await on.pilot.press("v")
         assert tiles_say(on).startswith("v maps of norm: ")
         await choose(on, "time_embed.0")
-        assert tiles_say(on) == "v maps no feature map: the output has shape 128"
+        assert tiles_say(on) == "v maps: no feature map: the output has shape 128"
         await choose(on, "")
         assert " of 1 channels, 28x28" in tiles_say(on)
 
@@ -190,13 +189,13 @@ async def test_attention_is_shown_and_the_model_can_be_changed_afterwards(root, 
         layers = bench.query_one(Layers)
         assert [layer.parameters for layer in layers.rows] == [row.parameters for row in table]
         await on.pilot.press("v", "v")
-        assert tiles_say(on) == "v attention this layer has no attention"
+        assert tiles_say(on) == "v attention: this layer has no attention"
         await choose(on, "unet.mid_block.attentions.0")
         attention = bench.shown.attention
         heads = attention.shape[0]
         assert attention.shape == (heads, 7, 7)
         assert sum(attention.values) == pytest.approx(heads, abs=1e-3)
-        assert tiles_say(on) == f"v attention from position 3, 3: {heads} of {heads} heads"
+        assert tiles_say(on) == f"v attention from position 3, 3: {heads} of {heads} heads, 7x7"
         await on.pilot.press("v")
         assert "of unet.mid_block.attentions.0: " in tiles_say(on)
         on.screen.query_one("#model", CompactSelect).value = "quick-mnist"

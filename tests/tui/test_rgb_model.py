@@ -114,6 +114,7 @@ def test_a_reply_with_a_thousand_names_fits_a_line() -> None:
         labels=(999,) * 64,
         class_names=("😀" * 64,) * 1000,
         start=None,
+        drawing_read=None,
         nfe=1,
         parameters=1,
         device="cpu",

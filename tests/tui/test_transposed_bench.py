@@ -18,8 +18,10 @@ from waiting import until
 from core.engine.protocol import Array, LabRequest, TransposedReply
 from core.system import subprocesses
 from tui.app import MinidiffApp
-from tui.lab.bench import Bench, LabInput
+from tui.lab.bench import Bench
 from tui.lab.image_canvas import ImageCanvas
+from tui.lab.lab_input import LabInput
+from tui.lab.picture_panel import PicturePanel
 from tui.lab.product_table import ProductTable
 from tui.lab.transposed import TransposedBench
 from tui.screens.lab import LabScreen
@@ -53,6 +55,11 @@ def fill(bench: Bench, **fields: str) -> None:
 
 def shown_text(bench: Bench, where: str = ".description") -> str:
     return str(bench.query_one(where, Static).render())
+
+
+def title(bench: Bench, panel: str) -> str:
+    """The title of a panel."""
+    return bench.query_one(f"#{panel}", PicturePanel).shown_title
 
 
 def tensor(array: Array) -> Tensor:
@@ -113,15 +120,14 @@ async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) 
         small = bench.shown.image.values
         at = bench.timeline.position  # it opens at the last ink, with the output almost whole
         assert small[at] >= max(small) / 3 > max(small[at + 1 :])
-        assert shown_text(bench, "#output .caption") == "output 13x13"
-        assert shown_text(bench, "#overlaps .caption") == "1 to 4 kernels, 13x13"
-        assert shown_text(bench, "#upsampled .caption") == "upsampled, convolved 12x12"
-        assert shown_text(bench, "#right") == "side (6 - 1)·2 - 2·0 + 1·(3 - 1) + 1 = 13"
+        assert title(bench, "output") == "output 13x13"
+        assert title(bench, "overlaps") == "overlaps: 1 to 4 kernels, 13x13"
+        assert title(bench, "upsampled") == "upsampled, then convolved, 12x12"
+        formula = bench.query_one("#output", PicturePanel).shown_note
+        assert formula == "side (6 - 1)·2 - 2·0 + 1·(3 - 1) + 1 = 13"
 
         fill(bench, side="5", stride="3", padding="2", dilation="2", numbers="1 2; 3 4; -5 1/2")
-        await until(
-            pilot, lambda: "output 13x11" in shown_text(bench, "#output .caption"), "the output has another size"
-        )
+        await until(pilot, lambda: title(bench, "output") == "output 13x11", "the output has another size")
         assert bench.query_one("#kernel", CompactSelect).chosen == "custom"
         assert bench.timeline.steps == 24
         assert bench.timeline.position == round(at / 35 * 24)  # the same part of the way
@@ -155,9 +161,7 @@ async def test_a_kernel_of_a_layer_and_one_without_output(tmp_path: Path) -> Non
         await until(pilot, lambda: "reduce the padding" in shown_text(bench), "asked again, it says so again")
         fill(bench, padding="0")
         bench.query_one("#kernel", CompactSelect).value = "from a layer"
-        await until(
-            pilot, lambda: shown_text(bench, "#output .caption") == "output 4x4", "the layer's kernel is spread"
-        )
+        await until(pilot, lambda: title(bench, "output") == "output 4x4", "the layer's kernel is spread")
         assert any('load_model("default-mnist"' in line for line in bench.script(lab_of(app).subject))
 
 
@@ -183,7 +187,7 @@ async def test_an_invalid_field_is_explained_and_keeps_its_text(
         await until(pilot, lambda: shown_text(bench) == says, "it says what is wrong")
         assert bench.query_one(f"#{field}", Input).value == text
         fill(bench, **{field: before})
-        await until(pilot, lambda: shown_text(bench).startswith("Each value multiplies"), "all is well again")
+        await until(pilot, lambda: shown_text(bench).startswith("Each value adds"), "all is well again")
 
 
 async def test_only_the_visible_bench_sends_requests(quiet: list[str], tmp_path: Path) -> None:
@@ -216,7 +220,8 @@ async def test_each_step_shows_the_products_of_a_value_and_their_position(tmp_pa
         first = bench.query_one("#output ImageCanvas", ImageCanvas)._image
         await pilot.press("right", "right")
         assert said(bench)[-1] == "row 2, column 0"
-        assert shown_text(bench, "#left") == "small map 2x2, row 1, column 0"
+        assert title(bench, "given") == "small map 2x2"
+        assert bench.query_one("#given", PicturePanel).shown_note == "row 1, column 0"
         await pilot.press("end")
         last = bench.query_one("#output ImageCanvas", ImageCanvas)._image
         assert first.count(0) > last.count(0) == 0
@@ -246,7 +251,7 @@ async def test_views_can_be_switched_if_there_is_no_room_for_all(tmp_path: Path)
             await pilot.press("v")
             shown.append(seen(bench))
         assert sorted(shown) == [["output"], ["overlaps"], ["upsampled"]]
-        assert shown_text(bench, f"#{shown[-1][0]} .caption").startswith("v ")
+        assert title(bench, shown[-1][0]).startswith("v ")
         bench.show_reply(answer(size=7))
         await pilot.pause()
         assert not bench.query_one(ProductTable).display  # its numbers would leave no room for the pictures

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Input, Label, Select, Static, Switch
+from textual.widgets import Input, Select, Static, Switch
 
-from core.config.sampling import NO_CLASS
-from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
+from core.engine.protocol import LabReply, LabRequest
 from core.errors import MinidiffError
-from tui.class_names import class_name
+from tui.lab.lab_input import LabInput
 from tui.widgets.compact_select import CompactSelect
-from tui.widgets.field import Field
 from tui.widgets.timeline import Timeline
 
-FULL_TEXT_ROWS = 30  # terminal rows from which the whole description is shown
-HINT_ROWS = 22  # terminal rows from which the suggestion is shown
-FORMULA_COLUMNS = 72  # columns from which the formula of the output size is shown
-OWN_CLASS, ANY_CLASS = "its own", "any"  # options besides the classes
+FULL_TEXT_ROWS = 30  # terminal rows from which the whole description and the suggestion are shown
 
 ReplyT = TypeVar("ReplyT", bound=LabReply)
 
@@ -37,100 +32,14 @@ class Panel(NamedTuple):
     image: bytes
 
 
-class SharedFields(TypedDict):
-    """The fields of a `LabRequest` that are the same for every bench."""
-
-    image: DatasetImage | DrawnImage
-    model: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class LabInput:
-    """What every bench works on: an image, a model, and the seed of the noise."""
-
-    dataset: str
-    index: int
-    model: str
-    seed: int = 0
-    pixels: str | None = None  # of a drawn image, in hexadecimal
-    shape: tuple[int, int, int] = (1, 28, 28)  # of the model's images: channels, height, width
-    null_class: int = 10
-    channel: int | None = None  # of an RGB image, for the benches that take one; None: its luminance
-
-    @property
-    def fields(self) -> SharedFields:
-        """As fields of a request."""
-        image = DatasetImage(self.dataset, self.index) if self.pixels is None else DrawnImage(self.pixels)
-        return {"image": image, "model": self.model, "seed": self.seed}
-
-    @property
-    def script(self) -> list[str]:
-        """Lines of Python that define `image`, (H, W) in [0, 1], and for RGB also `pixels`, (3, H, W)."""
-        grey = "luminance(pixels)" if self.channel is None else f"pixels[{self.channel}]"
-        if self.pixels is not None:
-            return [
-                "import torch",
-                "",
-                f'drawn = bytearray.fromhex("{self.pixels}")',
-                "image = torch.frombuffer(drawn, dtype=torch.uint8).reshape(28, 28) / 255",
-            ]
-        return [
-            "from core import load_dataset",
-            *(["from core.lab import luminance"] if self.shape[0] > 1 and self.channel is None else []),
-            "",
-            f'images = load_dataset({self.dataset!r}, split="test", limit={self.index + 1})',
-            *(
-                [f"pixels = images.images[{self.index}] / 255", f"image = {grey}"]
-                if self.shape[0] > 1
-                else [f"image = images.images[{self.index}, 0] / 255"]
-            ),
-        ]
-
-    @property
-    def model_image(self) -> str:
-        """Python for the image as the model takes it, (C, H, W)."""
-        return "pixels" if self.shape[0] > 1 else "image[None]"
-
-
-class FieldRow(Horizontal):
-    """A line of input fields, each with its label."""
-
-    SCOPED_CSS = False  # the rules for narrow terminals use the screen's classes
-    DEFAULT_CSS = """
-    FieldRow {
-        height: 1;
-        & Label { color: $foreground 50%; margin: 0 1 0 2; }
-        & Label.first { margin: 0 1 0 0; }
-        & Input { height: 1; border: none; padding: 0 1 !important; background: $panel; width: 5; }
-        & Input:focus { background: $primary 30%; }
-        & Input.-wrong { background: $error 40%; }
-        & SelectCurrent { background: $panel; border: none; padding: 0 0 0 1 !important; height: 1; }
-        & Select:focus > SelectCurrent { background: $primary 30%; border: none; }
-        & Switch { border: none; height: 1; padding: 0; width: 4; background: $panel; }
-        & Switch:focus { background: $primary 30%; }
-    }
-    .-narrow Bench FieldRow Label { margin: 0 0 0 1; }
-    .-narrow Bench FieldRow Label.first { margin: 0; }
-    """
-
-    def __init__(self, *fields: Widget | tuple[str, Widget], id: str | None = None) -> None:
-        children: list[Widget] = []
-        for number, field in enumerate(fields):
-            label, widget = field if isinstance(field, tuple) else ("", field)
-            if label:
-                children.append(Label(label, classes="" if number else "first"))
-            children.append(widget)
-        super().__init__(*children, id=id)
-
-
 class Bench(Vertical, Generic[ReplyT]):
     """One bench of the Lab. Posts `Changed` when a field changes; the screen then sends its request to the engine."""
 
     SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME: ClassVar[str]  # also the widget's id
     TITLE: ClassVar[str]
-    ABOUT: ClassVar[str]  # a short text; its first sentence stands alone in small terminals
+    ABOUT: ClassVar[str]  # a short text
+    SHORT: ClassVar[str]  # a text of one line for small terminals
     TRY: ClassVar[str]  # a suggestion
     REQUEST: ClassVar[type[LabRequest]]  # the type of its requests
     REPLIES: ClassVar[tuple[type[LabReply], ...]]  # the replies that this bench shows
@@ -139,10 +48,8 @@ class Bench(Vertical, Generic[ReplyT]):
         height: 1fr; padding: 0 1;
         & .pictures { height: 1fr; }
         & .caption { height: 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
-        & .captions { height: 1; }
-        & .captions Static { width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
-        & .captions .right { width: auto; max-width: 75%; margin: 0 0 0 1; text-align: right; }
-        & .description { height: auto; color: $foreground 70%; }
+        & .foot { height: auto; }
+        & .description { width: 1fr; height: auto; color: $foreground 70%; }
         & .description.-wrong { color: $text-error; }
     }
     """
@@ -161,13 +68,15 @@ class Bench(Vertical, Generic[ReplyT]):
         """Class names of the image's dataset,"""
         self.model_classes: Sequence[str] = ()
         """and of the model's."""
-        self.about = self.ABOUT
+        self.about, self.short = self.ABOUT, self.SHORT
         self._description = Content()
 
     def compose(self) -> ComposeResult:
         yield from self.fields()
         yield from self.pictures()
-        yield Static(classes="description", markup=False)
+        with Horizontal(classes="foot"):
+            yield from self.beside_description()
+            yield Static(classes="description", markup=False)
 
     def fields(self) -> Iterator[Widget]:
         """Lines of input fields."""
@@ -175,6 +84,10 @@ class Bench(Vertical, Generic[ReplyT]):
 
     def pictures(self) -> Iterator[Widget]:
         """All widgets between the fields and the description."""
+        yield from ()
+
+    def beside_description(self) -> Iterator[Widget]:
+        """Widgets left of the description."""
         yield from ()
 
     def on_mount(self) -> None:
@@ -267,10 +180,11 @@ class Bench(Vertical, Generic[ReplyT]):
 
     def show_about(self) -> None:
         """Show the description, as much of it as the terminal has rows for."""
-        rows = self.screen.size.height
-        about = self.about if rows >= FULL_TEXT_ROWS else self.about.partition(". ")[0].rstrip(".") + "."
-        hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY) if rows >= HINT_ROWS else Content()
-        self._describe(Content(about) + hint, wrong=False)
+        if self.screen.size.height < FULL_TEXT_ROWS:
+            self._describe(Content(self.short), wrong=False)
+        else:
+            hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY)
+            self._describe(Content(self.about) + hint, wrong=False)
 
     def show_error(self, message: str) -> None:
         """Show an error in place of the description."""
@@ -283,11 +197,6 @@ class Bench(Vertical, Generic[ReplyT]):
             self._description = text
             description.update(text)
 
-    def set_caption(self, selector: str, text: str) -> None:
-        """Set the caption of a picture."""
-        caption = self.query_one(selector, Static)
-        caption.update(text, layout=caption.has_class("right"))
-
     # Export
 
     def panels(self) -> list[Panel]:
@@ -297,46 +206,3 @@ class Bench(Vertical, Generic[ReplyT]):
     def script(self, subject: LabInput) -> list[str]:
         """Lines of Python that compute what is shown."""
         return subject.script
-
-
-def captions(left: str, right: str) -> Horizontal:
-    """The line above the pictures, with the captions `#left` and `#right`."""
-    return Horizontal(Static(left, id="left"), Static(right, id="right", classes="right"), classes="captions")
-
-
-def entry(name: str, value: str, *, width: int = 5) -> Input:
-    """A short input field."""
-    made = Field(value, id=name, compact=True, select_on_focus=True)
-    made.styles.width = width
-    return made
-
-
-class ClassField(CompactSelect):
-    """The field `class`: the class given to the model."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__([OWN_CLASS, ANY_CLASS], OWN_CLASS, id="class")
-        self.styles.width = width
-
-    def set_names(self, names: Sequence[str]) -> None:
-        """Set the names of the model's classes; keeps the selection if there is such a class."""
-        labels = {str(label): class_name(label, names) for label in range(len(names))}
-        values = {OWN_CLASS: OWN_CLASS, ANY_CLASS: ANY_CLASS, **labels}
-        self.set_values(values, self.chosen if self.chosen in values else OWN_CLASS)
-
-    @staticmethod
-    def option(label: int | None) -> str:
-        """The inverse of `label`."""
-        return {None: OWN_CLASS, NO_CLASS: ANY_CLASS}.get(label, str(label))
-
-    @property
-    def label(self) -> int | None:
-        """The class, as in requests."""
-        return None if self.chosen == OWN_CLASS else NO_CLASS if self.chosen == ANY_CLASS else int(self.chosen)
-
-
-def choice(name: str, values: Iterable[str], value: str, *, width: int) -> CompactSelect:
-    """A field with a list of options."""
-    made = CompactSelect(values, value, id=name)
-    made.styles.width = width
-    return made

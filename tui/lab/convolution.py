@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.geometry import Region
 from textual.widget import Widget
-from textual.widgets import Static, Switch
+from textual.widgets import Switch
 
 from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from core.engine.protocol import ConvolutionReply, ConvolutionRequest, LabReply, LabRequest
 from tui.grayscale import normalized
-from tui.lab.bench import FORMULA_COLUMNS, FieldRow, LabInput, Panel, captions, choice, entry
-from tui.lab.image_canvas import ImageCanvas
+from tui.lab.bench import FULL_TEXT_ROWS, Panel
+from tui.lab.fields import FieldRow, choice, entry
+from tui.lab.image_canvas import ImageCanvas, share_scale
 from tui.lab.kernel_fields import KernelBench
+from tui.lab.lab_input import LabInput
+from tui.lab.picture_panel import PicturePanel
 from tui.lab.product_table import NumberTable, ProductTable, number
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
@@ -24,6 +27,7 @@ FLIPPED = (
     "In mathematics a convolution flips the kernel before it slides. Neural networks do not: torch's conv2d computes "
     "the cross-correlation, shown below. A learned kernel simply comes out flipped."
 )
+BARS, ABOUT_LINES, MIN_STRIP = 3, 4, 4  # lines of the fields and the timeline, of the description, and of the products
 INITIAL_POSITION = 0.45  # fraction of the steps: over the strokes of the digit
 
 
@@ -38,15 +42,17 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         "slide over the whole image, so a pattern is detected wherever it is. A network's kernels are not designed: "
         "they are learned."
     )
+    SHORT = "A pixel of the map is the sum of patch times kernel."
     TRY = "sobel y for horizontal edges, a stride of 2, your own numbers, a kernel from a layer."
     REQUEST = ConvolutionRequest
     REPLIES = (ConvolutionReply,)
     DEFAULT_CSS = """
-    ConvolutionBench {
-        #image { width: 1fr; }
-        .side { width: 1fr; height: 1fr; }
+    ConvolutionBench #strip { display: none; }
+    ConvolutionBench.-below {
+        #products { display: none; }
+        #strip { display: block; width: auto; margin: 0 2 0 0; }
     }
-    .-wide ConvolutionBench #image { width: 2fr; }
+    .-narrow ConvolutionBench.-flip #products { display: none; }
     """
 
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
@@ -65,15 +71,20 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
 
     def pictures(self) -> Iterator[Widget]:
         """The image, the products, the feature map."""
-        yield captions("image", "map")
+        image, output, other = canvases = [
+            ImageCanvas(id=name, always_grey=name != "image") for name in ("image", "map", "other")
+        ]
+        share_scale(canvases)
         with Horizontal(classes="pictures"):
-            yield ImageCanvas(id="image")
-            yield ProductTable()
-            with Vertical(classes="side"):
-                yield ImageCanvas(id="map", always_grey=True)
-                yield Static("not flipped, as conv2d computes it", id="other-caption", classes="caption")
-                yield ImageCanvas(id="other", always_grey=True)
+            yield PicturePanel(image, id="image-panel")
+            yield ProductTable(id="products")
+            yield PicturePanel(output, id="map-panel")
+            yield PicturePanel(other, id="other-panel")
         yield Timeline(self._pacer, still=self._still, quantity="")
+
+    def beside_description(self) -> Iterator[Widget]:
+        """The products, if they have no room between the pictures."""
+        yield ProductTable(id="strip", across=True)
 
     def request(self, subject: LabInput) -> ConvolutionRequest:
         """The request that the fields describe."""
@@ -134,28 +145,60 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         self.query_one("#map", ImageCanvas).show_image(
             normalized(output.values), output.shape, known=step + 1, frame=Region(column, row_, 1, 1)
         )
-        other, caption = self.query_one("#other", ImageCanvas), self.query_one("#other-caption", Static)
-        other.display = caption.display = reply.flip
+        self.query_one("#other-panel").display = reply.flip
+        self.set_class(reply.flip, "-flip")
         if reply.flip:
+            other = self.query_one("#other", ImageCanvas)
             other.show_image(normalized(reply.flipped_output.values), reply.flipped_output.shape)
-        self.query_one(ProductTable).show(
-            [
-                NumberTable("image patch", reply.windows[step].rows),
-                NumberTable("× kernel, flipped" if reply.flip else "× kernel", _applied_kernel(reply)),
-                NumberTable("= products", reply.products[step].rows),
-            ],
-            f"sum {number(output.values[step])}",
+        for table in self.query(ProductTable):
+            table.show(
+                [
+                    NumberTable("image patch", reply.windows[step].rows),
+                    NumberTable("× kernel, flipped" if reply.flip else "× kernel", _applied_kernel(reply)),
+                    NumberTable("= products", reply.products[step].rows),
+                ],
+                f"sum {number(output.values[step])}",
+            )
+        self._set_titles(reply, top, left)
+        self._arrange()
+
+    def _set_titles(self, reply: ConvolutionReply, top: int, left: int) -> None:
+        """The sizes of image and map, and the kernel's position."""
+        size, padded_size = ("{}x{}".format(*array.shape) for array in (reply.image, reply.padded))
+        titles = [f"image {size}"] if size == padded_size else [f"image {size}, padded to {padded_size}"]
+        self.query_one("#image-panel", PicturePanel).set_titles(
+            *titles, f"image {padded_size}", "image", notes=(f"kernel at row {top}, column {left}", f"{top}, {left}")
         )
-        height, width = image.shape
-        self.set_caption("#left", f"image {height}x{width}, row {top}, column {left}")
-        height, width = output.shape
-        side = "side" if height == width else "height"
-        formula = f", {side} {reply.formula}" if self.size.width >= FORMULA_COLUMNS else ""
-        self.set_caption("#right", f"map {height}x{width}{formula}")
+        height, width = reply.output.shape
+        side, title = "side" if height == width else "height", f"map {height}x{width}"
+        self.query_one("#map-panel", PicturePanel).set_titles(
+            title, "map", notes=(f"{side} {reply.formula}", reply.formula, _range(reply.output.values), "")
+        )
+        self.query_one("#other-panel", PicturePanel).set_titles("not flipped, as conv2d computes it", "not flipped")
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Put the products beside the description if the pictures are larger without them."""
+        below = False
+        if self.shown is not None and self.screen.size.height >= FULL_TEXT_ROWS:
+            rows, columns = self.shown.kernel.shape
+            n = 3 if self.shown.flip else 2
+            tall, wide = self.shown.padded.shape
+            table = ProductTable.columns_of(columns)
+            scales = []
+            for taken, lines in ((table, ABOUT_LINES), (0, max(MIN_STRIP, rows + 1))):
+                across, down = (self.size.width - 2 - taken) // n - 2, self.size.height - BARS - lines - 2
+                scales.append(min(across // wide, 2 * down // tall))
+            below = scales[1] > max(1, scales[0])
+        self.set_class(below, "-below")
+        self.show_about()
 
     def show_about(self) -> None:
         """Show the description; with a flipped kernel, what flipping is."""
-        self.about = FLIPPED if self._flip else self.ABOUT
+        self.about = FLIPPED if self._flip else self.SHORT if self.has_class("-below") else self.ABOUT
         super().show_about()
 
     def panels(self) -> list[Panel]:
@@ -190,6 +233,10 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
             'print("map", tuple(steps[-1].output.shape), "from", float(steps[-1].output.min()), "to",',
             "      float(steps[-1].output.max()))",
         ]
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{number(min(values))} to {number(max(values))}"
 
 
 def _applied_kernel(reply: ConvolutionReply) -> list[list[float]]:

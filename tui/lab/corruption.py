@@ -13,8 +13,11 @@ from textual.widgets import Static
 from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply, LabRequest
 from tui.class_names import class_name
 from tui.grayscale import from_unit
-from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
-from tui.lab.small_plot import Curves, SmallPlot
+from tui.lab.bench import Bench, Panel
+from tui.lab.fields import ClassField, FieldRow, entry
+from tui.lab.lab_input import LabInput
+from tui.lab.picture_panel import UNNAMED, PicturePanel, PlotPanel
+from tui.lab.small_plot import Curves
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.text_line import centered, shortened
@@ -23,14 +26,12 @@ from tui.widgets.timeline import Timeline
 STEPS = (1, 100)  # of a sampling trajectory
 INITIAL_POSITION = 24  # of the engine's 41 noise levels: at 0.6 the image can hardly be recognized
 COLORS = ("plot-average", "plot-validation", "plot-run-3")
-SIGMA = " σ"  # suffix of the curves of the noise's coefficient
 VIEWS = ("back", "noisy", "errors", "coefficients")
 MEDIUM = (80, 22)  # columns and rows from which six images and a plot are visible,
 WIDE = (120, 22)  # both plots,
 LARGE = (120, 36)  # images at full size,
-HUGE = (176, 56)  # and the restored images at twice the size
+HUGE = (184, 44)  # and all images in one row
 CAPTION_COLUMNS = 24  # columns of an image that fit a long caption
-LEGEND_COLUMNS = 38  # columns of a plot that fit a long legend
 
 
 class CorruptionBench(Bench[CorruptionReply]):
@@ -40,29 +41,29 @@ class CorruptionBench(Bench[CorruptionReply]):
     NAME = "corruption"
     TITLE = "Corruption"
     ABOUT = (
-        "At high noise levels a one-step prediction is blurred: it is the mean of all images that fit. The mean has "
-        "the lowest squared error, but looks like none of them. Sampling takes many small steps and ends in a sharp "
-        "image, which may be another one, so its error is higher."
+        "At high noise levels a one-step prediction is blurred: it is the mean of all images that fit, which has the "
+        "lowest squared error. Sampling takes many small steps to a sharp image. It may be another one, so its error "
+        "is higher."
     )
+    SHORT = "One step predicts a blurred mean, sampling a sharp image."
     TRY = "noise 1 with class any, then 2 and 40 sampling steps."
     REQUEST = CorruptionRequest
     REPLIES = (CorruptionReply, CorruptionSample)
     DEFAULT_CSS = """
     CorruptionBench {
-        .pictures { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr; grid-gutter: 0 1; }
-        .pane { align-vertical: middle; }
-        .pane ImageGrid { max-height: 14; content-align-vertical: top; }
-        .plots { row-span: 2; }
+        .pictures { layout: horizontal; }
+        #images { width: 3fr; layout: vertical; border: none; margin: 0 1 0 0; }
+        #images ImageGrid { content-align-vertical: top; }
+        .plots { width: 2fr; height: 1fr; }
         .line { height: 1; width: 1fr; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
         #hint { height: 1; width: 1fr; padding: 0 0 0 2; color: $foreground 50%; text-wrap: nowrap; }
     }
-    CorruptionBench.-large .pictures { grid-columns: 88 1fr; }
-    CorruptionBench.-huge .pictures { grid-rows: 15 1fr; }
-    CorruptionBench.-huge .plots { row-span: 1; layout: horizontal; }
-    CorruptionBench.-huge #back-pane { column-span: 2; }
-    CorruptionBench.-huge #back { max-height: 28; }
-    CorruptionBench.-small .pictures { grid-size: 1 1; grid-columns: 1fr; grid-rows: 1fr; }
-    CorruptionBench.-small .plots { row-span: 1; }
+    CorruptionBench.-large #images { width: 90; border: round $border-blurred; margin: 0; }
+    CorruptionBench.-large .plots { width: 1fr; }
+    CorruptionBench.-huge .pictures, CorruptionBench.-huge .plots { layout: vertical; }
+    CorruptionBench.-huge #images, CorruptionBench.-huge .plots { width: 1fr; layout: horizontal; }
+    CorruptionBench.-small #images { width: 1fr; margin: 0; }
+    CorruptionBench.-small .plots { width: 1fr; }
     """
 
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
@@ -78,13 +79,13 @@ class CorruptionBench(Bench[CorruptionReply]):
     def pictures(self) -> Iterator[Widget]:
         """The noisy images above, the restored ones below; plots beside them."""
         with Container(classes="pictures"):
-            yield _pane("noisy", ImageGrid(3, id="noisy"))
-            yield Vertical(
-                _pane("errors", SmallPlot(id="errors")),
-                _pane("coefficients", SmallPlot(id="coefficients")),
-                classes="plots",
-            )
-            yield _pane("back", ImageGrid(3, id="back"))
+            with PicturePanel(id="images"):
+                for name in ("noisy", "back"):
+                    line = Static(id=f"{name}-line", classes="line", markup=False)
+                    yield Vertical(line, ImageGrid(3, id=name), id=f"{name}-pane")
+            with Container(classes="plots"):
+                yield PlotPanel("mean squared error (pixels 0 to 1)", "mean squared error", id="errors")
+                yield PlotPanel("coefficient: image ↘, noise ↗", "image ↘, noise ↗", id="coefficients")
         yield Timeline(self._pacer, still=self._still)
 
     def request(self, subject: LabInput) -> CorruptionRequest:
@@ -116,6 +117,7 @@ class CorruptionBench(Bench[CorruptionReply]):
         first, self.shown = self.shown is None, reply
         self._samples = {}
         self.query_one(ClassField).disabled = reply.condition is None
+        self._fit_images()
         if first:
             self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
             self.timeline.seek(INITIAL_POSITION)
@@ -135,16 +137,11 @@ class CorruptionBench(Bench[CorruptionReply]):
             return
         self._draw_noisy(self.shown)
         self._draw_restored(self.shown)
-        key = "v " if self._has_room(MEDIUM) and self.has_more_views else ""
+        key = "v" if self._has_room(MEDIUM) and self.has_more_views else ""
         for name, curves in (("errors", self._errors), ("coefficients", self._coefficients)):
             if name not in self.views:
                 continue
-            plot = self.query_one(f"#{name}", SmallPlot)
-            plot.show(curves, self.shown.noise_levels[self._position])
-            coefficients = "image ↘ noise ↗" if plot.size.width >= LEGEND_COLUMNS else "image ↘"
-            parts = [(key, "bold $accent"), (f"{'error' if name == 'errors' else coefficients}  ", "$foreground 50%")]
-            parts += [(f"━ {label}  ", f"${curve[0]}") for label, curve in curves.items() if not label.endswith(SIGMA)]
-            self._set_line(name, Content.assemble(*parts).rstrip())
+            self.query_one(f"#{name}", PlotPanel).show(curves, self.shown.noise_levels[self._position], key=key)
 
     def _draw_noisy(self, reply: CorruptionReply) -> None:
         """The noisy image on each path, with its coefficients."""
@@ -238,8 +235,8 @@ class CorruptionBench(Bench[CorruptionReply]):
             paths.setdefault(tuple(map(tuple, coefficients.rows)), []).append(path)
         curves = {}
         for (rows, names), color in zip(paths.items(), COLORS, strict=False):
-            for suffix, ys in zip(("", SIGMA), zip(*rows, strict=True), strict=True):
-                curves[", ".join(names) + suffix] = color, self.shown.noise_levels, ys
+            for prefix, ys in zip(("", UNNAMED), zip(*rows, strict=True), strict=True):  # of the image, of the noise
+                curves[prefix + ", ".join(names)] = color, self.shown.noise_levels, ys
         return curves
 
     def _has_room(self, minimum: tuple[int, int]) -> bool:
@@ -276,8 +273,9 @@ class CorruptionBench(Bench[CorruptionReply]):
     def _arrange(self) -> None:
         views = self.views
         for name in VIEWS:
-            self.query_one(f"#{name}-pane").display = name in views
+            self.query_one(f"#{name}-pane" if name in VIEWS[:2] else f"#{name}").display = name in views
         self.query_one(".plots").display = views[-1] in VIEWS[2:]
+        self.query_one("#images").display = views[0] in VIEWS[:2]
         self.set_class(not self._has_room(MEDIUM), "-small")
         self.set_class(self._has_room(LARGE), "-large")
         self.set_class(self._has_room(HUGE), "-huge")
@@ -285,6 +283,23 @@ class CorruptionBench(Bench[CorruptionReply]):
         if not self._has_room(MEDIUM):
             hint = Content.assemble(("v", "bold $accent"), f" {1 + self._view % 4} of 4")
         self.query_one("#hint", Static).update("" if self._has_room(WIDE) else hint)
+        self.query_one("#images", PicturePanel).set_titles("corrupted on each path, and restored on the model's")
+        self.call_after_refresh(self._fit_images)
+
+    def _fit_images(self) -> None:
+        """Make both grids equally high, so that all images have the same size, and draw them."""
+        panel = self.query_one("#images")
+        huge, wide = self.has_class("-huge"), 0
+        if huge and self.shown is not None:
+            height, wide, _ = self.shown.image.shape
+            scale = max(1, (self.size.width // 2 - 4) // (3 * wide + 2))
+            panel.styles.height = min(self.query_one(".pictures").size.height // 2, -(-height * scale // 2) + 3)
+        else:
+            panel.styles.height = "1fr"
+        both = self._has_room(MEDIUM) and not huge
+        for name in VIEWS[:2]:
+            height_of_pane = max(1, panel.content_size.height // 2) if both else "1fr"
+            self.query_one(f"#{name}-pane").styles.height = height_of_pane
         self.call_after_refresh(self.draw)  # the captions' places depend on the layout
 
     def panels(self) -> list[Panel]:
@@ -319,8 +334,3 @@ class CorruptionBench(Bench[CorruptionReply]):
 
 def _short(coefficient: float) -> str:
     return f"{coefficient:.2f}".replace("0.", ".", 1) if coefficient < 0.995 else "1"
-
-
-def _pane(name: str, picture: Widget) -> Vertical:
-    """A widget under its caption."""
-    return Vertical(Static(id=f"{name}-line", classes="line"), picture, id=f"{name}-pane", classes="pane")

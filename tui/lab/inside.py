@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
@@ -14,18 +14,22 @@ from textual.widgets import Input, Static, Switch
 from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
-from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, entry
-from tui.lab.image_canvas import ImageCanvas
+from tui.lab.bench import Bench, Panel
+from tui.lab.fields import ClassField, FieldRow, entry
+from tui.lab.image_canvas import ImageCanvas, share_scale
+from tui.lab.inside_script import FIELD_THRESHOLD, inside_script
+from tui.lab.lab_input import LabInput
 from tui.lab.layers import Layers
+from tui.lab.picture_panel import PicturePanel
 from tui.lab.pixel_picker import PixelPicker
-from tui.lab.product_table import number
-from tui.lab.tile_grid import count_fitting, tile_sheet
-from tui.widgets.image_grid import ImageGrid
+from tui.lab.tile_grid import scaled, tile_sheet
+from tui.lab.tile_panel import TilePanel, Tiles
 
 VIEWS = ("maps", "kernels", "attention")
 PREDICTION = "prediction"  # the view of the images that stand beside the others in wide terminals
-WIDE, VAST = 120, 180  # columns from which the images are always visible, and from which they stand beside the tiles
-FIELD_THRESHOLD = 0.01  # of the strongest gradient, from which a pixel counts as part of a receptive field
+MEDIUM = 80  # columns from which there is room for all fields
+WIDE = 120  # columns from which the images are always visible,
+VAST = (176, 56)  # and columns and rows from which they are twice as large
 
 
 class InsideBench(Bench[InsideReply]):
@@ -35,40 +39,33 @@ class InsideBench(Bench[InsideReply]):
     NAME = "inside"
     TITLE = "Inside"
     ABOUT = (
-        "Each layer turns feature maps into other feature maps; the last is the prediction. Early layers see a few "
-        "pixels, the small maps in the middle the whole image, and skip connections carry fine detail across. The "
-        "receptive field shows which input pixels influence one pixel of the prediction, and how much."
+        "Early layers see a few pixels, the small feature maps in the middle the whole image, and skip connections "
+        "carry fine detail across. The receptive field: which input pixels influence one pixel of the prediction."
     )
-    TRY = "the arrow keys on the prediction (v or tab), k to switch skips off, t 0.9."
+    SHORT = "Each layer turns feature maps into others."
+    TRY = "the arrow keys on the prediction (tab), k to switch skips off, c for one range of all channels."
     REQUEST = InsideRequest
     REPLIES = (InsideReply,)
     DEFAULT_CSS = """
     InsideBench {
-        Layers { width: 33; }
-        .tiles { width: 1fr; height: 1fr; margin: 0 0 0 1; }
-        #boards { width: 1fr; height: 15; layout: horizontal; margin: 0 0 0 1; }
+        .pictures { layout: grid; grid-size: 2 2; grid-columns: 32 1fr; grid-rows: 1fr 17; }
+        #layers-panel { row-span: 2; }
+        #boards { layout: horizontal; }
         .board { width: 1fr; height: 1fr; }
         .board .caption { width: 1fr; text-align: center; }
-        .right-side { width: 1fr; height: 1fr; }
-        &.-prediction .tiles { display: none; }
     }
     .-narrow InsideBench, .-normal InsideBench {
-        Layers { width: 31; }
-        #boards { display: none; }
-        #noisy-board { display: none; }
-        &.-prediction Layers { width: 21; }
-        &.-prediction #boards { display: block; height: 1fr; }
+        .pictures { layout: horizontal; }
+        #layers-panel { width: 33; }
+        #boards, #noisy-board { display: none; }
+        &.-prediction #layers-panel, &.-prediction TilePanel { display: none; }
+        &.-prediction #boards { display: block; }
     }
-    .-narrow InsideBench {
-        Layers { width: 21; }
-        &.-prediction Layers { display: none; }
-        #boards { margin: 0; }
-    }
+    .-narrow InsideBench #layers-panel { width: 21; }
     InsideBench.-vast {
-        Layers { width: 56; }
-        .right-side { layout: horizontal; }
-        #boards { width: 58; height: 1fr; layout: grid; grid-size: 2; grid-rows: 1fr 2fr; }
-        #prediction-board { column-span: 2; }
+        .pictures { grid-columns: 56 1fr; grid-rows: 1fr 31; }
+        #layers-panel { row-span: 1; }
+        #boards { column-span: 2; }
     }
     """
 
@@ -78,7 +75,6 @@ class InsideBench(Bench[InsideReply]):
         self._layer: str | None = None  # None: the engine chooses
         self._pixel: tuple[int, int] | None = None  # None: the middle
         self._model = self._requested_model = ""  # whose layers are listed; of the newest request
-        self._tiles: dict[str, bytes] = {}  # uint8, by view
 
     def fields(self) -> Iterator[Widget]:
         """The noise level, the class given to the network, and whether skip connections are on."""
@@ -86,20 +82,21 @@ class InsideBench(Bench[InsideReply]):
             ("noise level t", entry("t", "0.5", width=7)),
             ("class", ClassField(12)),
             ("skips", Switch(True, id="skips", animate=False)),
+            ("common range", Switch(False, id="common", animate=False)),
         )
 
     def pictures(self) -> Iterator[Widget]:
         """The list of layers, the tiles, and the three images."""
-        with Horizontal(classes="pictures"):
-            yield Layers(id="layers")
-            with Container(classes="right-side"):
-                with Vertical(classes="tiles"):
-                    yield Static(classes="caption")
-                    yield ImageGrid(id="tiles", always_grey=True)
-                with Container(id="boards"):
-                    yield _captioned("noisy-board", ImageCanvas(id="noisy"))
-                    yield _captioned("field-board", ImageCanvas(id="field", always_grey=True))
-                    yield _captioned("prediction-board", PixelPicker(id="prediction"))
+        noisy, prediction = ImageCanvas(id="noisy"), PixelPicker(id="prediction")
+        field = ImageCanvas(id="field", always_grey=True)
+        share_scale([noisy, field, prediction])
+        with Container(classes="pictures"):
+            yield PicturePanel(Layers(id="layers"), id="layers-panel")
+            yield TilePanel(id="tile-panel")
+            with PicturePanel(id="boards"):
+                yield _captioned("noisy-board", noisy)
+                yield _captioned("field-board", field)
+                yield _captioned("prediction-board", prediction)
 
     def request(self, subject: LabInput) -> InsideRequest:
         """The request that the fields describe."""
@@ -138,6 +135,22 @@ class InsideBench(Bench[InsideReply]):
     def toggle_skips(self) -> None:
         """Switch skip connections on or off."""
         self.query_one("#skips", Switch).toggle()
+
+    def toggle_common_range(self) -> None:
+        """Give all channels one range, or each its own."""
+        self.query_one("#common", Switch).toggle()
+
+    def choose_channel(self, by: int) -> None:
+        """Choose the next channel, or the previous one."""
+        self.query_one(TilePanel).choose(by)
+
+    def on_switch_changed(self, event: Switch.Changed) -> None:
+        """Only the drawing depends on the range."""
+        if event.switch.id != "common":
+            super().on_switch_changed(event)
+            return
+        event.stop()
+        self.draw()
 
     def on_layers_chosen(self, message: Layers.Chosen) -> None:
         message.stop()
@@ -192,7 +205,10 @@ class InsideBench(Bench[InsideReply]):
 
     def _arrange(self) -> None:
         self.set_class(self.view == PREDICTION, "-prediction")
-        self.set_class(self.screen.size.width >= VAST, "-vast")
+        width, height = self.screen.size
+        for widget in list(self.query_one(FieldRow).children)[-2:]:  # the field "common range" and its label
+            widget.display = width >= MEDIUM
+        self.set_class(width >= VAST[0] and height >= VAST[1], "-vast")
 
     def show_reply(self, reply: LabReply) -> None:
         """Show the reply; the list of layers is rebuilt only for another network."""
@@ -206,8 +222,6 @@ class InsideBench(Bench[InsideReply]):
             self._layer = reply.layer
             layers.select(self._layer)
         self.query_one(ClassField).disabled = not reply.class_conditional
-        arrays = {view: self._array(view) for view in VIEWS}
-        self._tiles = {view: normalized(array.values) for view, array in arrays.items() if array is not None}
         self.draw()
 
     def _array(self, view: str) -> Array | None:
@@ -221,31 +235,21 @@ class InsideBench(Bench[InsideReply]):
             self._draw_images()
 
     def _draw_tiles(self, reply: InsideReply) -> None:
-        tiles, grid = self._array(self.view), self.query_one("#tiles", ImageGrid)
-        if tiles is None:
-            grid.clear()
-            text = self._reason_for_no_tiles(reply)
-        else:
-            _, height, width = tiles.shape
-            n = count_fitting(tiles.shape, *grid.size)
-            grid.set_images(self._tiles[self.view][: n * height * width], n, height, width)
-            text = self._tiles_caption(reply, tiles, n)
-        key = Content.assemble(("v ", "bold $accent"), (self.view, "$foreground"))
-        self.query_one(".tiles .caption", Static).update(Content.assemble(key, " ", text), layout=False)
-
-    def _tiles_caption(self, reply: InsideReply, tiles: Array, n: int) -> str:
-        """How many tiles of how many are drawn, and their size."""
-        height, width = tiles.shape[1:]
+        panel, array = self.query_one(TilePanel), self._array(self.view)
+        if array is None:
+            panel.show_reason(self.view, self._reason_for_no_tiles(reply))
+            return
+        total, what = array.shape[0], "head" if self.view == "attention" else "kernel"
+        name = reply.layer or "the network"
         if self.view == "attention":
-            sides = zip(reply.pixel, (height, width), reply.image.shape, strict=True)
-            y, x = (at * new // old for at, new, old in sides)
-            return f"from position {y}, {x}: {n} of {tiles.shape[0]} heads"
-        total = reply.kernel_count if self.view == "kernels" else self._output_shape(reply)[0]
-        text = f"{n} of {total}{' channels' if self.view == 'maps' else ''}, {height}x{width}"
-        if self.screen.size.width < WIDE:
-            return text
-        low, high = (number(pick(tiles.values)) for pick in (min, max))
-        return f"of {reply.layer or 'the network'}: {text}, {low} to {high}"
+            sides = zip(reply.pixel, array.shape[1:], reply.image.shape, strict=True)
+            name = "position {}, {}".format(*(at * new // old for at, new, old in sides))
+        elif self.view == "kernels":
+            total = reply.kernel_count
+        else:
+            total, what = self._output_shape(reply)[0], "channel"
+        common = self.query_one("#common", Switch).value
+        panel.show(Tiles(self.view, name, what, total, array), common=common)
 
     def _reason_for_no_tiles(self, reply: InsideReply) -> str:
         if self.view == "kernels":
@@ -278,10 +282,16 @@ class InsideBench(Bench[InsideReply]):
         count = sum(value > FIELD_THRESHOLD * field.max_abs for value in field.values)
         self._set_image_caption("noisy", f"noisy, t {reply.t:g}")
         self._set_image_caption("field", f"field: {count} pixels over 1%" if field.max_abs else "field: no influence")
+        width, height = reply.noisy.shape[1], reply.noisy.shape[0]
+        self.query_one("#boards", PicturePanel).set_titles(
+            f"input, receptive field and prediction, {height}x{width}",
+            "input, field, prediction",
+            notes=("←→↑↓ move the pixel", ""),
+            key="v" if self.view == PREDICTION else "",
+        )
         skips = "" if self.query_one("#skips", Switch).value else ", no skips"
-        key = ("v " if self.view == PREDICTION else "", "bold $accent")
         color = "$accent" if self.query_one("#prediction").has_focus else ""
-        caption = Content.assemble(key, (f"predicted {row_}, {column}{skips}", color))
+        caption = Content.assemble((f"predicted {row_}, {column}{skips}", color))
         self._set_image_caption("prediction", caption)
 
     def _set_image_caption(self, name: str, text: str | Content) -> None:
@@ -303,51 +313,13 @@ class InsideBench(Bench[InsideReply]):
         view = self.view if self._array(self.view) is not None else "maps"
         tiles = self._array(view)
         if tiles is not None:
-            panels.append(tile_sheet(view, tiles.shape, self._tiles[view]))
+            common = self.query_one("#common", Switch).value
+            panels.append(tile_sheet(view, tiles.shape, scaled(tiles, tiles.shape[0], common=common)))
         return panels
 
     def script(self, subject: LabInput) -> list[str]:
         """Python that computes the layer table, the layer's maps, the prediction, and the receptive field."""
-        request, reply = self.request(subject), self.shown
-        row_, column = request.pixel
-        label, layer = None, ""
-        if reply is not None:
-            layer = reply.layer
-            if reply.class_conditional:
-                own = -1 if reply.label is None else reply.label
-                label = own if request.label is None else request.label
-        labels = "None" if label is None else f"torch.tensor([{subject.null_class if label < 0 else label}])"
-        sweep = f"corruption_sweep(model, {subject.model_image}, [{request.t}], label=label, seed={subject.seed})"
-        predicted = f"one_step(model, point.x[None], {request.t}, label)"
-        lines = [
-            "import torch",
-            "",
-            "from core import corruption_sweep, feature_maps, layer_table, load_model, receptive_field",
-            "from core.lab import layer_kernels, one_step",
-            "from core.diffusion.prob_paths import PATHS",
-            *(line for line in subject.script if line != "import torch"),
-            f'model = load_model("{subject.model}", device="cpu")',
-            f"label, labels = {label}, {labels}",
-            f"(point,) = {sweep}",
-            "x = PATHS[model.config.path].normalize(point.x[None])",
-            f"t = {request.t} if model.config.time_conditioning else 0.0",
-            *([] if request.skips else ["model.net.skips = False"]),
-            "for row in layer_table(model.net, model.config.info.shape):",
-            '    print("  " * row.depth + row.name, row.kind, row.shape, row.parameters, row.operations)',
-            f'layer = "{layer}"',
-            "for name, maps in feature_maps(model.net, x, t, labels, layers=[layer]).items():",
-            '    print("maps of", name, tuple(maps.shape), "from", float(maps.min()), "to", float(maps.max()))',
-            "kernels = layer_kernels(model.net).get(layer)",
-            'print("kernels", None if kernels is None else tuple(kernels.shape))',
-            f"prediction = {'luminance' if subject.shape[0] > 1 else 'torch.squeeze'}({predicted}[0])",
-            f'print("prediction", float(prediction[{row_}, {column}]))',
-            f"field = receptive_field(model, x, ({row_}, {column}), {request.t}, labels)",
-            f'print("field", int((field > {FIELD_THRESHOLD} * field.max()).sum()), "pixels")',
-        ]
-        if reply is not None and reply.attention is not None:
-            lines.insert(4, "from core.lab import attention_maps")
-            lines.append('print("attention", tuple(attention_maps(model.net, x, t, labels)[layer].shape))')
-        return lines
+        return inside_script(subject, self.request(subject), self.shown)
 
 
 def _captioned(name: str, canvas: ImageCanvas) -> Vertical:

@@ -12,7 +12,9 @@ from textual.widgets import Input, Select
 from core.convolution import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
 from core.engine.protocol import LayerKernel
 from core.errors import MinidiffError
-from tui.lab.bench import Bench, FieldRow, LabInput, ReplyT, choice, entry
+from tui.lab.bench import Bench, ReplyT
+from tui.lab.fields import FieldRow, choice, entry
+from tui.lab.lab_input import LabInput
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
+TOTAL = 9  # columns of the total
 Rows = Sequence[Sequence[float]]
 
 
@@ -19,20 +20,27 @@ class NumberTable(NamedTuple):
 
 
 class ProductTable(Widget):
-    """Displays tables one below another and a total; if not all fit, the last ones."""
+    """Displays tables one below another and a total; if not all fit, the last ones.
 
-    DEFAULT_CSS = """
-    ProductTable { width: auto; height: 1fr; min-width: 20; padding: 0 1; text-wrap: nowrap; }
+    Args:
+        across: Whether tables are side by side instead, with the total at the end.
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
+    DEFAULT_CSS = """
+    ProductTable { width: auto; height: 1fr; min-width: 18; text-wrap: nowrap; }
+    """
+
+    def __init__(self, *, across: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._across = across
+        if across:
+            self.styles.height = "auto"
         self._tables: Sequence[NumberTable] = ()
         self._total = ""
 
     def show(self, tables: Sequence[NumberTable], total: str) -> None:
         """Show tables and a total."""
-        wider = self._width(tables) != self._width(self._tables)
+        wider = self._width(tables) != self._width(self._tables) or self._across
         self._tables, self._total = tables, total
         self.refresh(layout=wider)
 
@@ -41,7 +49,18 @@ class ProductTable(Widget):
         return max((len(table.rows[0]) for table in tables if table.rows), default=3)
 
     def get_content_width(self, container: object, viewport: object) -> int:
-        return max(18, self._width(self._tables) * self._cell)
+        if self._across:
+            lines = self._lines_across()
+            return lines[0].cell_length if lines else 0
+        return self.columns_of(self._width(self._tables))
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        return len(self._lines_across())
+
+    @classmethod
+    def columns_of(cls, width: int) -> int:
+        """Columns of tables that are `width` numbers wide."""
+        return max(18, width * (6 if width <= 3 else 5))
 
     @property
     def _cell(self) -> int:
@@ -49,6 +68,8 @@ class ProductTable(Widget):
 
     def render(self) -> Content:
         """The tables that fit."""
+        if self._across:
+            return Content("\n").join(self._lines_across())
         room = self.size.height - 1
         shown: list[NumberTable] = []
         for table in reversed(self._tables):
@@ -63,6 +84,26 @@ class ProductTable(Widget):
         lines.append(Content.styled(self._total, "bold"))
         spare = max(0, room // 2)
         return Content("\n").join([Content("")] * spare + lines)
+
+    def _lines_across(self) -> list[Content]:
+        """Titles and numbers of all tables, side by side."""
+        height = max((len(table.rows) for table in self._tables), default=0)
+        lines = []
+        for index in range(height + 1):
+            parts = []
+            for table in self._tables:
+                width = max(len(table.title), len(table.rows[0]) * self._cell) + 2
+                if not index:
+                    part = Content.styled(table.title, "$foreground 50%")
+                elif index <= len(table.rows):
+                    part = self._line(table.rows[index - 1])
+                else:
+                    part = Content()
+                parts.append(part.pad_right(width - part.cell_length))
+            total = self._total if index == (height + 1) // 2 else ""
+            parts.append(Content.styled(total.ljust(TOTAL), "bold"))
+            lines.append(Content("").join(parts))
+        return lines
 
     def _line(self, row: Sequence[float]) -> Content:
         parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
@@ -13,6 +14,8 @@ from tui.widgets.axes import Axes, Line, draw_plot
 from tui.widgets.curves import round_ticks, tick_label
 
 MIN_SIZE = (16, 4)  # columns and rows; smaller plots stay empty
+# Ticks of the x axis, by the number of columns below which they are used.
+ACROSS = {46: (0.0, 1.0), 90: (0.0, 0.5, 1.0), math.inf: (0.0, 0.25, 0.5, 0.75, 1.0)}
 
 # By name: the theme's color, x in ascending order, y.
 Curves = Mapping[str, tuple[str, Sequence[float], Sequence[float]]]
@@ -52,7 +55,8 @@ class SmallPlot(PlotextPlot):
             return Text("")
         high = max(heights) or 1.0
         ticks = round_ticks(0.0, high, max(2, height // 3))
-        across = [0.0, 0.5, 1.0] if width < 40 else [0.0, 0.25, 0.5, 0.75, 1.0]
+        # The title of the axis is between two labels.
+        across = next(ticks for columns, ticks in ACROSS.items() if width < columns)
         variables = self.app.theme_variables
         lines = [Line(xs, ys, theme_color(variables, color).rgb) for color, xs, ys in self._curves.values() if xs]
         axes = Axes(

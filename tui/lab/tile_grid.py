@@ -1,13 +1,70 @@
-"""Tiles of equal size: how many fit, and all of them as one image."""
+"""Tiles of equal size: their grey levels, how many fit, one of them chosen, and all of them as one image."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+from textual import events
+from textual.message import Message
+
+from core.engine.protocol import Array
+from tui.grayscale import normalized
 from tui.lab.bench import Panel
+from tui.terminal.cells import MARK
 from tui.widgets.grid_layout import SMALLEST
+from tui.widgets.image_grid import ImageGrid
 
 TILE = 8  # pixels of a tile's side, at least; smaller ones are enlarged
+
+
+class TileGrid(ImageGrid):
+    """A grid of tiles, one of which is framed; a click chooses another."""
+
+    @dataclass
+    class Chosen(Message):
+        """A tile was clicked."""
+
+        index: int
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(always_grey=True, id=id)
+        self.chosen = 0
+        """Index of the framed tile; set it before the tiles."""
+
+    def _tiles(self, height: int, width: int) -> list[list[bytes]]:
+        tiles = super()._tiles(height, width)
+        if len(tiles) > 1 and self.chosen < len(tiles):
+            tile, mark = tiles[self.chosen], bytes([MARK])
+            framed = [mark + row[1:-1] + mark for row in tile]
+            framed[0] = framed[-1] = mark * len(tile[0])
+            tiles[self.chosen] = framed
+        return tiles
+
+    def on_click(self, event: events.Click) -> None:
+        n = len(self._images)
+        layout = self.layout_of(n, self.size, self._height, self._width)
+        left, across, gap = layout.placement(self.size.width)
+        lines, down = layout.all_lines(n), layout.height + layout.gap_y
+        top = (self.size.height - lines) // 2
+        row, column = layout.density[1] * (event.y - top) // max(1, down), (event.x - left) // max(1, across + gap)
+        index = row * layout.columns + column
+        if 0 <= column < layout.columns and 0 <= index < n:
+            self.post_message(self.Chosen(index))
+
+
+def scaled(tiles: Array, n: int, *, common: bool) -> bytes:
+    """The grey levels of the first `n` tiles of an array (N, h, w).
+
+    Args:
+        tiles: If any value that is scaled together is negative, 0 is middle grey.
+        n: Number of tiles.
+        common: Whether all N tiles are scaled together, by their largest absolute value; otherwise each by its own.
+    """
+    if not common:
+        return b"".join(normalized(tiles[index].values) for index in range(n))
+    size = math.prod(tiles.shape[1:])
+    return normalized(tiles.values)[: n * size]
 
 
 def count_fitting(shape: tuple[int, ...], width: int, height: int) -> int:

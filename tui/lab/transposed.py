@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from textual.containers import Horizontal, Vertical
-from textual.content import Content
+from textual.containers import Container
 from textual.geometry import Region
 from textual.widget import Widget
-from textual.widgets import Static
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
 from core.engine.protocol import Array, LabReply, LabRequest, TransposedReply, TransposedRequest
 from tui.grayscale import normalized
-from tui.lab.bench import FieldRow, LabInput, Panel, captions, entry
-from tui.lab.image_canvas import ImageCanvas
+from tui.lab.bench import FULL_TEXT_ROWS, Panel
+from tui.lab.fields import FieldRow, entry
+from tui.lab.image_canvas import ImageCanvas, share_scale
 from tui.lab.kernel_fields import KernelBench
+from tui.lab.lab_input import LabInput
+from tui.lab.picture_panel import PicturePanel
 from tui.lab.product_table import NumberTable, ProductTable, number
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.timeline import Timeline
 
 VIEWS = ("output", "overlaps", "upsampled")
 MEDIUM, WIDE = 80, 120  # columns from which the output is always visible, and from which all views are
-MAX_NARROW_KERNEL = 5  # numbers across the largest kernel that is written out below MEDIUM columns
+MAX_NARROW_KERNEL = 3  # numbers across the largest kernel that is written out below the small map
 
 
 class TransposedBench(KernelBench[TransposedReply]):
@@ -36,22 +37,19 @@ class TransposedBench(KernelBench[TransposedReply]):
         "the kernel size, some pixels receive more terms than their neighbours: checkerboard artifacts, which training "
         "has to smooth away. The networks here upsample and then convolve instead."
     )
+    SHORT = "Each value adds the kernel, times itself, to a larger map."
     TRY = "size 4, which stride 2 divides, a stride of 3, gaussian blur, a dilation of 2."
     REQUEST = TransposedRequest
     REPLIES = (TransposedReply,)
     DEFAULT_CSS = """
     TransposedBench {
-        #small { width: 1fr; min-width: 12; }
-        .view { width: 2fr; height: 1fr; }
-        #beside { width: 2fr; height: 1fr; }
-        #beside .view { width: 1fr; }
-        .view .caption { width: 1fr; text-align: center; }
+        .pictures { layout: horizontal; }
+        #given { width: 20; layout: vertical; }
+        &.-square .pictures { layout: grid; grid-size: 2 2; }
+        &.-square #given { width: 1fr; layout: horizontal; }
+        &.-square ProductTable { margin: 0 1 0 0; }
     }
-    .-wide TransposedBench {
-        #small { width: 4fr; }
-        #output { width: 8fr; }
-        #beside { width: 6fr; }
-    }
+    .-narrow TransposedBench #given { width: 18; }
     """
 
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
@@ -71,14 +69,13 @@ class TransposedBench(KernelBench[TransposedReply]):
 
     def pictures(self) -> Iterator[Widget]:
         """The small map, the products, the output, and the views to compare it with."""
-        yield captions("small map", "output")
-        with Horizontal(classes="pictures"):
-            yield ImageCanvas(id="small", always_grey=True)
-            yield ProductTable()
-            yield _view("output")
-            with Vertical(id="beside"):
-                yield _view("overlaps")
-                yield _view("upsampled")
+        canvases = {name: ImageCanvas(always_grey=True) for name in VIEWS}
+        small = ImageCanvas(id="small", always_grey=True)
+        share_scale([small, *canvases.values()])
+        with Container(classes="pictures"):
+            yield PicturePanel(small, ProductTable(), id="given")
+            for name, canvas in canvases.items():
+                yield PicturePanel(canvas, id=name)
         yield Timeline(self._pacer, still=self._still, quantity="")
 
     def request(self, subject: LabInput) -> TransposedRequest:
@@ -132,7 +129,8 @@ class TransposedBench(KernelBench[TransposedReply]):
     def _arrange(self) -> None:
         for name in VIEWS:
             self.query_one(f"#{name}").display = name in self.views
-        self.query_one("#beside").display = self.views != ("output",)
+        width, height = self.screen.size
+        self.set_class(width >= WIDE and height >= FULL_TEXT_ROWS, "-square")
 
     def show_reply(self, reply: LabReply) -> None:
         """Show the new output at the same fraction of the steps, initially at the last bright value."""
@@ -163,7 +161,8 @@ class TransposedBench(KernelBench[TransposedReply]):
         top, left = (start - reply.padding for start in reply.origins[step])
         height, width = (reply.dilation * (side - 1) + 1 for side in kernel.shape)
         products = self.query_one(ProductTable)
-        products.display = self.screen.size.width >= MEDIUM or kernel.shape[1] <= MAX_NARROW_KERNEL
+        large = kernel.shape[1] > MAX_NARROW_KERNEL
+        products.display = self.has_class("-square") or not large
         products.show(
             [
                 NumberTable("value", [[small.values[step]]]),
@@ -187,22 +186,26 @@ class TransposedBench(KernelBench[TransposedReply]):
         return self._outputs[step * size : (step + 1) * size]
 
     def _set_captions(self, reply: TransposedReply, row_: int, column: int) -> None:
-        width = self.screen.size.width
         fewest, most = (number(pick(reply.overlaps.values)) for pick in (min, max))
         overlap = f"{fewest} to {most} kernels" if fewest != most else f"{most} everywhere"
-        position = f", row {row_}, column {column}" if width >= MEDIUM else ""
-        self.set_caption("#left", f"small map {_size(reply.image)}{position}")
-        height, across = reply.outputs.shape[-2:]
-        self.set_caption("#right", f"{'side' if height == across else 'height'} {reply.formula}")
-        texts = (
-            f"output {_size(reply.outputs)}",
-            f"{overlap}, {_size(reply.overlaps)}",
-            f"{'upsampled, convolved' if width >= WIDE else 'upsample+conv'} {_size(reply.upsampled)}",
+        small = _size(reply.image)
+        self.query_one("#given", PicturePanel).set_titles(
+            f"small map {small}", f"small {small}", notes=(f"row {row_}, column {column}", f"{row_}, {column}")
         )
-        for name, text in zip(VIEWS, texts, strict=True):
-            key = "v " if self.has_more_views and name == self.views[-1] else ""
-            caption = Content.assemble((key, "bold $accent"), text)
-            self.query_one(f"#{name} .caption", Static).update(caption, layout=False)
+        height, across = reply.outputs.shape[-2:]
+        formula = f"{'side' if height == across else 'height'} {reply.formula}"
+        size = _size(reply.upsampled)
+        titles = {
+            "output": (f"output {_size(reply.outputs)}",),
+            "overlaps": (f"overlaps: {overlap}, {_size(reply.overlaps)}", f"overlaps: {overlap}", "overlaps"),
+            "upsampled": (f"upsampled, then convolved, {size}", f"upsampled {size}"),
+        }
+        for name, texts in titles.items():
+            self.query_one(f"#{name}", PicturePanel).set_titles(
+                *texts,
+                notes=(formula, reply.formula, "") if name == "output" else ("",),
+                key="v" if self.has_more_views and name == self.views[-1] else "",
+            )
 
     def panels(self) -> list[Panel]:
         """The small map, the output so far, the overlaps, and the upsampled map."""
@@ -249,8 +252,3 @@ class TransposedBench(KernelBench[TransposedReply]):
 
 def _size(array: Array) -> str:
     return "{}x{}".format(*array.shape[-2:])
-
-
-def _view(name: str) -> Vertical:
-    """A canvas under its caption."""
-    return Vertical(Static(classes="caption"), ImageCanvas(always_grey=True), id=name, classes="view")

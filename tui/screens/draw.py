@@ -11,11 +11,16 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Center, Vertical
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.screen import ScreenResultType
+from textual.widgets import Static
 
+from core.config.sampling import NO_CLASS
+from core.engine.protocol import DrawnImage
 from tui.actions import bindings
+from tui.class_names import class_name
 from tui.lab.image_canvas import ImageCanvas
 from tui.terminal.cells import GAP, GREYS, MARK, RAMPS, TINTED, amber
 from tui.terminal.resize import resize
@@ -159,6 +164,7 @@ class CanvasScreen(Modal[ScreenResultType]):
     CanvasScreen {
         align: center middle;
         background: $background 60%;
+        #class { height: 1; text-align: center; text-wrap: nowrap; text-overflow: ellipsis; }
         & > Vertical {
             background: $surface; border: round $primary;
             border-title-color: $primary; border-subtitle-color: $foreground 50%;
@@ -175,6 +181,11 @@ class CanvasScreen(Modal[ScreenResultType]):
             box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
             with Center():
                 yield self._canvas
+            yield from self.lines()
+
+    def lines(self) -> Iterator[Static]:
+        """Lines of text below the canvas."""
+        yield from ()
 
     def on_mount(self) -> None:
         self._canvas.redraw()
@@ -182,11 +193,12 @@ class CanvasScreen(Modal[ScreenResultType]):
     def on_resize(self, event: events.Resize) -> None:
         """Scale the canvas by the largest integer that fits."""
         (width, height), (across, down) = event.size, self._canvas.resolution
-        scale = max(1, min((width - BORDER[0]) // across, 2 * (height - BORDER[1]) // down))
+        used = BORDER[1] + len(self.query(Static))
+        scale = max(1, min((width - BORDER[0]) // across, 2 * (height - used) // down))
         columns, rows = scale * across, -(-scale * down // 2)
         self._canvas.styles.width, self._canvas.styles.height = columns, rows
         box = self.query_one(Vertical)
-        box.styles.width, box.styles.height = max(MIN_WIDTH, columns + BORDER[0]), rows + BORDER[1]
+        box.styles.width, box.styles.height = max(MIN_WIDTH, columns + BORDER[0]), rows + used
 
     def on_drawing_canvas_moved(self) -> None:
         """Show whether the pen is down."""
@@ -209,40 +221,106 @@ class CanvasScreen(Modal[ScreenResultType]):
         self._canvas.wipe()
 
 
-class DrawScreen(CanvasScreen[str | None]):
-    """Edits `pixels`, 784 bytes in hexadecimal. Dismissed with the new pixels, or with None if cancelled."""
+class DrawingScreen(CanvasScreen[DrawnImage | None]):
+    """Draws an image of a class. Dismissed with the drawing, or with None if cancelled.
 
-    HEADING = "Draw a digit with arrow keys or mouse"
+    Args:
+        canvas: The canvas.
+        drawing: The drawing to edit; None for none.
+        class_names: The classes to choose from; empty if the model is unconditional.
+    """
 
-    def __init__(self, pixels: str | None = None) -> None:
-        super().__init__(DrawingCanvas(bytes.fromhex(pixels) if pixels else bytes(SIDE * SIDE)))
+    BINDINGS: ClassVar[list[BindingType]] = bindings("digit")
+
+    def __init__(self, canvas: DrawingCanvas, drawing: DrawnImage | None, class_names: Sequence[str]) -> None:
+        super().__init__(canvas)
+        self.label = None if drawing is None else drawing.label
+        """The class, -1 for no class; None: the class that the feature classifier reads."""
+        self._class_names = class_names
+
+    def lines(self) -> Iterator[Static]:
+        """The class, and the keys that change it."""
+        if self._class_names:
+            yield Static(self._class_line(), id="class", markup=False)
+
+    def _class_line(self) -> Content:
+        if self.label is None:
+            name = "as the classifier reads it"
+        else:
+            name = "none" if self.label == NO_CLASS else class_name(self.label, self._class_names)
+        last = min(9, len(self._class_names) - 1)
+        keys = f"0-{last} set, n none" + ("" if self.label is None else ", r read")
+        return Content.assemble(("class ", "$foreground 60%"), (name, "bold $accent"), (f"  {keys}", "$foreground 50%"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enable the classes that the model has."""
+        if action == "label":
+            (label,) = parameters
+            return isinstance(label, int) and bool(self._class_names) and label < len(self._class_names)
+        return bool(self._class_names) if action == "read_class" else super().check_action(action, parameters)
+
+    def action_label(self, label: int) -> None:
+        """Set the class; -1 for no class."""
+        self._set_label(label)
+
+    def action_read_class(self) -> None:
+        """Let the feature classifier read the class."""
+        self._set_label(None)
+
+    def _set_label(self, label: int | None) -> None:
+        self.label = label
+        self.query_one("#class", Static).update(self._class_line())
 
     def action_take(self) -> None:
         """Accept the drawing."""
-        self.dismiss(self._canvas.ink.hex())
+        self.dismiss(DrawnImage(self.pixels().hex(), self.label))
+
+    def pixels(self) -> bytes:
+        """The drawing, one byte for each pixel."""
+        return bytes(self._canvas.ink)
 
 
-class SketchScreen(CanvasScreen[str | None]):
-    """Draws an image of any size. Dismissed with its pixels, in hexadecimal, or with None if cancelled.
+class DrawScreen(DrawingScreen):
+    """Draws a digit of 28x28 pixels."""
+
+    HEADING = "Draw a digit with arrow keys or mouse"
+
+    def __init__(self, drawing: DrawnImage | None = None, class_names: Sequence[str] = ()) -> None:
+        ink = bytes(SIDE * SIDE) if drawing is None else bytes.fromhex(drawing.pixels)
+        super().__init__(DrawingCanvas(ink), drawing, class_names)
+
+
+class SketchScreen(DrawingScreen):
+    """Draws an image of any size.
 
     Args:
-        pixels: The drawing to edit, height * width bytes in hexadecimal; None for none.
+        drawing: The drawing to edit, of height * width pixels; None for none.
         shape: Height and width.
+        class_names: As for `DrawingScreen`.
         terminal: Size of the terminal, in cells. If the image does not fit, several pixels share one of the canvas.
         characters: As for `ImageGrid`.
     """
 
     HEADING = "Draw an image with arrow keys or mouse"
 
-    def __init__(self, pixels: str | None, shape: tuple[int, int], terminal: Size, *, characters: bool = True) -> None:
-        self._cells = Cells(shape, terminal)
-        ink = bytes(self._cells.shared(bytes.fromhex(pixels) if pixels else bytes(shape[0] * shape[1])))
-        super().__init__(DrawingCanvas(ink, self._cells.rows, self._cells.columns))
+    def __init__(
+        self,
+        drawing: DrawnImage | None,
+        shape: tuple[int, int],
+        terminal: Size,
+        class_names: Sequence[str] = (),
+        *,
+        characters: bool = True,
+    ) -> None:
+        self._cells = Cells(shape, terminal.width, terminal.height - bool(class_names))
+        ink = bytes(shape[0] * shape[1]) if drawing is None else bytes.fromhex(drawing.pixels)
+        canvas = DrawingCanvas(bytes(self._cells.shared(ink)), self._cells.rows, self._cells.columns)
+        super().__init__(canvas, drawing, class_names)
         self._canvas.characters = characters
 
-    def action_take(self) -> None:
-        """Accept the drawing."""
-        self.dismiss(bytes(self._cells.spread(self._canvas.ink)).hex())
+    def pixels(self) -> bytes:
+        """The drawing, one byte for each pixel of the image."""
+        return bytes(self._cells.spread(self._canvas.ink))
 
 
 class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
@@ -267,7 +345,7 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
         characters: bool = True,
     ) -> None:
         height, width, channels = shape
-        cells = self._cells = Cells((height, width), terminal)
+        cells = self._cells = Cells((height, width), terminal.width, terminal.height)
         if (cells.rows, cells.columns) != (height, width):
             image = resize(image, 1, height, width, cells.rows, cells.columns, channels)
         marks = [255 * (mark == "1") for mark in "".join(mask)] or bytes(height * width)
@@ -286,9 +364,9 @@ class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
 class Cells:
     """The canvas of an image: its pixels, or, if they do not fit into the terminal, cells of several pixels."""
 
-    def __init__(self, shape: tuple[int, int], terminal: Size) -> None:
+    def __init__(self, shape: tuple[int, int], columns: int, lines: int) -> None:
         self.height, self.width = shape
-        room = max(1, terminal.width - BORDER[0]), max(1, 2 * (terminal.height - BORDER[1]))
+        room = max(1, columns - BORDER[0]), max(1, 2 * (lines - BORDER[1]))
         share = max(1, -(-self.width // room[0]), -(-self.height // room[1]))
         self.rows, self.columns = -(-self.height // share), -(-self.width // share)
 

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.content import Content
-from textual.widget import Widget
+from textual.containers import Container
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.config.datasets import CHARACTERS
-from core.engine.protocol import ConvolutionRequest, DatasetImage, DrawnImage, LabRequest, TransposedRequest
+from core.config.sampling import NO_CLASS
+from core.engine.protocol import (
+    ConvolutionRequest,
+    CorruptionReply,
+    DatasetImage,
+    DrawnImage,
+    InsideReply,
+    LabReply,
+    LabRequest,
+    TransposedRequest,
+)
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
@@ -28,11 +37,14 @@ from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.lead_file import BenchRequest, LabView
 from tui.io.run_list import list_runs
-from tui.lab.bench import Bench, ClassField, FieldRow, LabInput, Panel, choice, entry
+from tui.lab.bench import Bench, Panel
+from tui.lab.bench_tabs import BenchTabs
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
+from tui.lab.fields import ClassField, FieldRow, choice, entry
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
+from tui.lab.lab_input import LabInput
 from tui.lab.transposed import TransposedBench
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
 from tui.screens.draw import DrawScreen
@@ -60,40 +72,6 @@ MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
 
 
-class BenchTabs(Widget):
-    """The names of the benches; the visible one is highlighted, and a click opens another."""
-
-    DEFAULT_CSS = """
-    BenchTabs { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; }
-    """
-
-    def __init__(self, titles: dict[str, str]) -> None:
-        super().__init__()
-        self._titles = titles
-        self.active = next(iter(titles))
-
-    def set_active(self, name: str) -> None:
-        """Highlight a bench."""
-        self.active = name
-        self.refresh()
-
-    def render(self) -> Content:
-        parts = []
-        for name, title in self._titles.items():
-            parts.append(
-                (f" {title} ", "bold $foreground on $primary 30%" if name == self.active else "$foreground 60%")
-            )
-            parts.append((" ", ""))
-        return Content.assemble(*parts)
-
-    def on_click(self, event: events.Click) -> None:
-        at = self.gutter.left
-        for name, title in self._titles.items():
-            if at <= event.x < at + len(title) + 2 and isinstance(self.screen, LabScreen):
-                self.screen.open(name)
-            at += len(title) + 3
-
-
 class LabScreen(Playback, Shared):
     """Benches that share one image and one model; the engine computes what they show."""
 
@@ -106,7 +84,9 @@ class LabScreen(Playback, Shared):
     BINDINGS: ClassVar[list[BindingType]] = bindings("play", "lab")
     DEFAULT_CSS = """
     LabScreen {
-        #subject { padding: 0 1; }
+        #top { height: 2; layout: vertical; }
+        &.-wide #top { height: 1; layout: horizontal; }
+        #subject { padding: 0 1; width: 1fr; }
         ContentSwitcher { height: 1fr; }
         &.-low DevicePanel { display: none; }
     }
@@ -126,7 +106,7 @@ class LabScreen(Playback, Shared):
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
         self._missing: set[str] = set()  # datasets that are not on this machine
         self._config: tuple[str, TrainConfig] | None = None  # the chosen model and its config
-        self._pixels: str | None = None  # of a drawn image, in hexadecimal
+        self._drawing: DrawnImage | None = None  # in place of a test image
         self._request: LabRequest | None = None  # the newest
         self._replied = False  # to the newest request
 
@@ -138,11 +118,13 @@ class LabScreen(Playback, Shared):
             InsideBench(),
         ]
         yield Header("lab")
-        yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
         models = list(builtin_directories())
         image, model = entry("image-index", "0", width=6), choice("model", models, models[0], width=24)
+        model.styles.width, model.styles.max_width = "1fr", 24
         channel = choice("channel", CHANNELS, CHANNELS[0], width=14)
-        yield FieldRow(("image", image), ("model", model), ("channel", channel), id="subject")
+        with Container(id="top"):
+            yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
+            yield FieldRow(("image", image), ("model", model), ("channel", channel), id="subject")
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
@@ -164,7 +146,7 @@ class LabScreen(Playback, Shared):
             return self.bench.timeline is not None
         if action == "view" and self.is_mounted:
             return self.bench.has_more_views
-        if action == "skips" and self.is_mounted:
+        if action in ("skips", "channel", "common_range") and self.is_mounted:
             return isinstance(self.bench, InsideBench)
         return super().check_action(action, parameters)
 
@@ -205,19 +187,19 @@ class LabScreen(Playback, Shared):
             MinidiffError: the image field does not hold the index of a test image.
         """
         text = self.query_one("#image-index", Input).value.strip()
-        if self._pixels is None and not (text.isdecimal() and int(text) < IMAGES):
+        if self._drawing is None and not (text.isdecimal() and int(text) < IMAGES):
             raise MinidiffError(f"image takes the index of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
         index = int(text) if text.isdecimal() else 0
         model, shape, null_class = self.query_one("#model", CompactSelect).chosen, DIGIT_SHAPE, 10
         if self._config is not None:
             shape, null_class = self._config[1].info.shape, self._config[1].info.null_class
-        if self._pixels is not None and shape != DIGIT_SHAPE:
+        if self._drawing is not None and shape != DIGIT_SHAPE:
             raise MinidiffError(_not_for_digits(model, shape))
         return LabInput(
             self._dataset,
             index,
             model,
-            pixels=self._pixels,
+            drawing=self._drawing,
             shape=shape,
             null_class=null_class,
             channel=self._channel(shape),
@@ -287,7 +269,7 @@ class LabScreen(Playback, Shared):
             await self._send_request()
 
     async def on_input_changed(self, event: Input.Changed) -> None:
-        self._pixels = None
+        self._drawing = None
         await self._send_request()
 
     async def on_select_changed(self, event: Select.Changed) -> None:
@@ -307,16 +289,33 @@ class LabScreen(Playback, Shared):
             return  # it waited while the next request was prepared
         self._replied = True
         dataset = self._dataset
-        names, characters = self._class_names(dataset), self._pixels is not None or dataset in CHARACTERS
-        label = "an image" if reply.label is None else f"class {class_name(reply.label, names)}"
-        self.query_one(Header).note = f"{label} of {Path(dataset).name}" if self._pixels is None else "a drawn image"
+        names, characters = self._class_names(dataset), self._drawing is not None or dataset in CHARACTERS
+        model_names = () if self._config is None else self._config[1].info.class_names
+        if self._drawing is not None:
+            names = model_names
+        self._show_label(reply, names, Path(dataset).name)
         for bench in self.query(Bench):
-            bench.image_classes = names
-            bench.model_classes = () if self._config is None else self._config[1].info.class_names
+            bench.image_classes, bench.model_classes = names, model_names
             for grid in bench.query(ImageGrid):
                 grid.characters = characters
             if isinstance(reply, bench.REPLIES):
                 bench.show_reply(reply)
+
+    def _show_label(self, reply: LabReply, names: Sequence[str], dataset: str) -> None:
+        """Show the class of the image; that of a drawing stays known while benches that need none are shown."""
+        header = self.query_one(Header)
+        known = reply.label is not None
+        name = class_name(reply.label, names) if reply.label is not None else ""
+        if self._drawing is None:
+            header.note = f"class {name} of {dataset}" if known else f"an image of {dataset}"
+        elif reply.label == NO_CLASS:
+            header.note = "a drawn image, no class"
+        elif isinstance(reply, CorruptionReply | InsideReply) and reply.drawing_read is not None:
+            header.note = f"a drawn image, read as {name}, {reply.drawing_read[1]}%"
+        elif known and self._drawing.label is not None:
+            header.note = f"a drawn image, class {name}"
+        elif not known:
+            header.note = "a drawn image"
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error; if the dataset is not on this machine, use the generated one."""
@@ -390,15 +389,19 @@ class LabScreen(Playback, Shared):
             return str(error)
 
     def _set_image(self, image: DatasetImage | DrawnImage) -> None:
-        field, self._pixels = self.query_one("#image-index", Input), None
+        field, self._drawing = self.query_one("#image-index", Input), None
         if isinstance(image, DatasetImage):
             field.value = str(image.index)
         elif not re.fullmatch(DRAWN, image.pixels):
             raise MinidiffError("the drawn image is not one of 28x28 pixels")
         else:
-            field.value, self._pixels = "", image.pixels
+            field.value, self._drawing = "", image
 
     # Actions
+
+    def on_bench_tabs_chosen(self, message: BenchTabs.Chosen) -> None:
+        message.stop()
+        self.open(message.name)
 
     def open(self, name: str) -> None:
         """Show a bench and pause the previous one."""
@@ -435,17 +438,28 @@ class LabScreen(Playback, Shared):
         if isinstance(self.bench, InsideBench):
             self.bench.toggle_skips()
 
+    def action_channel(self, by: int) -> None:
+        """Choose the next channel of the feature maps, or the previous one."""
+        if isinstance(self.bench, InsideBench):
+            self.bench.choose_channel(by)
+
+    def action_common_range(self) -> None:
+        """Give all feature maps one range, or each its own."""
+        if isinstance(self.bench, InsideBench):
+            self.bench.toggle_common_range()
+
     async def action_draw_image(self) -> None:
         """Draw a digit, starting from the last one that was drawn."""
         if self._config is not None and self._config[1].info.shape != DIGIT_SHAPE:
             self.notify(_not_for_digits(self._config[0], self._config[1].info.shape), severity="error", timeout=8)
             return
-        await self.app.push_screen(DrawScreen(self._pixels), self._use_drawing)
+        names = self._config[1].info.class_names if self._config is not None else ()
+        await self.app.push_screen(DrawScreen(self._drawing, names), self._use_drawing)
 
-    async def _use_drawing(self, pixels: str | None) -> None:
-        if pixels is None:
+    async def _use_drawing(self, drawing: DrawnImage | None) -> None:
+        if drawing is None:
             return
-        self._pixels = pixels
+        self._drawing = drawing
         field = self.query_one("#image-index", Input)
         with field.prevent(Input.Changed):
             field.value = ""

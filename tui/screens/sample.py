@@ -16,11 +16,13 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, Start
+from core.config.sampling import NO_CLASS
+from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, SamplingInfo, Start
 from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
 from tui.actions import bindings
+from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.lead_file import SampleView
 from tui.io.run_list import list_runs
@@ -99,6 +101,7 @@ class SampleScreen(Playback, Shared):
         self._start_image: bytes | None = None  # the first image that the trajectory shown started from
         self._class_names: tuple[str, ...] = ()  # of the model shown; digits, the recording's classes, need none
         self._summary = ""  # sampler and cost of the trajectory shown
+        self._class_of_drawing = ""  # what the trajectory shown started from, as text
 
     def compose(self) -> ComposeResult:
         yield Header("sample")
@@ -206,7 +209,7 @@ class SampleScreen(Playback, Shared):
 
     def _set_live(self, state: str) -> None:
         """Show that the trajectory is sampled live, with as much as fits of its state, its start and the sampler."""
-        start = describe_start(self._start)
+        start = describe_start(self._start, self._class_of_drawing)
         parts = [part for part in (state, start, self._summary) if part]
         self._set_source("● live", "$success", ", ".join(parts), ", ".join(parts[1:]), start or state, state)
 
@@ -244,8 +247,18 @@ class SampleScreen(Playback, Shared):
         size = info.denoising.height * info.denoising.width * info.denoising.channels
         self._start_image = None if info.start is None else info.start[:size]
         self._summary = message.summary
+        self._class_of_drawing = self._describe_class(info)
         self._set_live("sampling")
         self.query_one(Header).note = f"{info.parameters:,} parameters on {info.device}"
+
+    def _describe_class(self, info: SamplingInfo) -> str:
+        """The class of the drawing that a trajectory starts from, and how it is known; empty if it has none."""
+        if info.drawing_read is not None:
+            label, confidence = info.drawing_read
+            return f"read as {class_name(label, info.class_names)}, {confidence}%"
+        if info.labels is None or len(set(info.labels)) > 1:
+            return ""
+        return "no class" if info.labels[0] == NO_CLASS else f"class {class_name(info.labels[0], info.class_names)}"
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
         """Add the frame; the timeline shows it when it gets there."""
@@ -419,19 +432,19 @@ class SampleScreen(Playback, Shared):
         if shape is None:
             self.notify("the model's images are not known yet; try again after the first sample", severity="error")
             return
-        start, pixels, level = self._start, None, NOISE_LEVEL
+        start, drawing, level = self._start, None, NOISE_LEVEL
         if isinstance(start, Start) and start.mask is None:
             level = start.t
             if isinstance(start.image, DrawnImage) and len(start.image.pixels) == 2 * shape[0] * shape[1]:
-                pixels = start.image.pixels
+                drawing = start.image
         self.timeline.pause()
         characters = self._shown is None or self._shown.characters
-        sketch = SketchScreen(pixels, shape, self.app.size, characters=characters)
+        sketch = SketchScreen(drawing, shape, self.app.size, self.bar.class_names, characters=characters)
         await self.app.push_screen(sketch, partial(self._start_from_drawing, level))
 
-    async def _start_from_drawing(self, t: float, pixels: str | None) -> None:
-        if pixels is not None:
-            await self._start_from(Start(DrawnImage(pixels), t))
+    async def _start_from_drawing(self, t: float, drawing: DrawnImage | None) -> None:
+        if drawing is not None:
+            await self._start_from(Start(drawing, t))
 
     async def action_mask(self) -> None:
         """Draw over the start image."""

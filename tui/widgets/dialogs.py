@@ -229,7 +229,7 @@ class InterpolationDialog(FieldsDialog["Interpolation | Literal['noise'] | None"
         return Interpolation(first, last)
 
 
-def describe_start(start: Start | Interpolation | None) -> str:
+def describe_start(start: Start | Interpolation | None, class_of_drawing: str = "") -> str:
     """What samples start from, for captions; empty for noise."""
     match start:
         case Interpolation(int(first), last):
@@ -238,7 +238,10 @@ def describe_start(start: Start | Interpolation | None) -> str:
             return f"between {_name(first)} and {_name(last)}"
         case Start(image, t, mask):
             level = f" at noise {t:g}" if mask is None or t < 1 else ""
-            return f"{'from' if mask is None else 'inpainting'} {_name(image)}{level}"
+            name = _name(image)
+            if class_of_drawing and isinstance(image, DrawnImage):
+                name += f" ({class_of_drawing})"
+            return f"{'from' if mask is None else 'inpainting'} {name}{level}"
     return ""
 
 

@@ -258,9 +258,7 @@ class ImageGrid(Widget):
                 self._lines[(lines - 1) // 2] = [(centered(self._message, columns), False)]
             yield from [empty] * (lines * down)
             return
-        images, n, old_size = b"".join(self._images), len(self._images), (self._height, self._width)
-        new_size = layout.height, layout.width
-        tiles = scaled_tiles(images, n, old_size, new_size, self._channels, self._canvas_pixels)
+        tiles = self._tiles(layout.height, layout.width)
         if self._marker is not None:
             for tile in tiles:
                 draw_marker(tile, mark, self._marker, self._width, self._height)
@@ -288,6 +286,11 @@ class ImageGrid(Widget):
                 line = (top + (number + 1) * pitch) // down - 1
                 self._lines[line] = caption_line(captions, layout, left)
         yield from [empty] * (lines * down - top - used_y)
+
+    def _tiles(self, height: int, width: int) -> list[list[bytes]]:
+        """The rows of each image, in this size."""
+        images, n, old_size = b"".join(self._images), len(self._images), (self._height, self._width)
+        return scaled_tiles(images, n, old_size, (height, width), self._channels, self._canvas_pixels)
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
         """A pixel of the canvas: the level among greys, the colour among RGB images."""

@@ -149,6 +149,11 @@ class SamplingControls(Container):
         return None if self._config is None else self._config.info.shape[1:]
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the model; empty if it is unconditional or not known."""
+        return self._class_names or ()
+
+    @property
     def models(self) -> list[str]:
         """The available models."""
         return list(self._models)
