@@ -141,6 +141,7 @@ class Follower:
         return len(self._app.screen_stack) > 1 and not isinstance(self._app.screen, ZoomScreen)
 
     async def _show(self, view: View) -> None:
+        before = self._shown()
         try:
             if self._app.current_mode != MODES[type(view)]:
                 await self._app.switch_mode(MODES[type(view)])
@@ -152,7 +153,8 @@ class Follower:
             self._report(str(error))
         else:
             self._failed = None
-        self._touched = None
+        if self._shown() != before:
+            self._touched = None  # the change is not the user's
 
     def _report(self, problem: str) -> None:
         """Notify the user of a problem, once."""

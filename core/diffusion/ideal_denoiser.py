@@ -131,10 +131,28 @@ class IdealDenoiser(nn.Module):
                 else:
                     mean = self._mean(self._weights(z, alpha, sigma, members), members)
                 denoised[rows] = self._in_range(mean, x)
-            if self.prediction == "clean":
-                return denoised.to(x.dtype)
-            eps = convert_output(self.path, "clean", denoised, x, level).noise
-            return training_target(self.path, self.prediction, denoised, eps, level).to(x.dtype)
+            return self._converted(denoised, x, level)
+
+    def posterior(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The prediction of a call, and the posterior variance of x_0, (B,) float32: the mean over an image's values.
+
+        The variance is the expected squared error of the predicted clean image, if x_t comes from a training image.
+
+        Raises:
+            MinidiffError: As for a call, or the denoiser has patches.
+        """
+        self._check_whole()
+        level, denoised = _levels(t, x), torch.empty_like(x, dtype=torch.float32)
+        variance = torch.empty(len(x), dtype=torch.float32, device=x.device)
+        with self._exact():
+            for rows, z, alpha, sigma, members in self._groups(x, level, labels):
+                weights = self._weights(z, alpha, sigma, members)
+                mean = self._mean(weights, members)
+                denoised[rows] = self._in_range(mean, x)
+                squares = weights @ (self.norms if members is None else self.norms[members])
+                spread = (squares - (mean - self.mean).square().sum(1)).clamp(min=0) * self.unit**2
+                variance[rows] = (spread / x[0].numel()).to(x.device)
+            return self._converted(denoised, x, level), variance
 
     def predict(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None, k: int = 8) -> IdealPrediction:
         """The predicted clean images, and the `k` training images of largest weight; arguments as for a call.
@@ -143,8 +161,7 @@ class IdealDenoiser(nn.Module):
             MinidiffError: As for a call, or `k` is not from 1 to the number of training images, of a requested class
                 if there is one; or the denoiser has patches, which have weights of their own.
         """
-        if self.patch is not None:
-            raise MinidiffError("with patches each pixel has weights of its own; leave patch out")
+        self._check_whole()
         level, n = _levels(t, x), len(x)
         denoised = torch.empty_like(x, dtype=torch.float32)
         indices = torch.empty((n, k), dtype=torch.int64, device=x.device)
@@ -251,6 +268,17 @@ class IdealDenoiser(nn.Module):
         """Training images minus the mean image, (part, D) float32."""
         images = self.images[part] if isinstance(part, slice) else self.images.index_select(0, part)
         return images.flatten(1).to(torch.float32, copy=True).sub_(self.mean)
+
+    def _check_whole(self) -> None:
+        if self.patch is not None:
+            raise MinidiffError("with patches each pixel has weights of its own; leave patch out")
+
+    def _converted(self, denoised: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted clean images in the form `prediction`, of x's dtype."""
+        if self.prediction == "clean":
+            return denoised.to(x.dtype)
+        eps = convert_output(self.path, "clean", denoised, x, t).noise
+        return training_target(self.path, self.prediction, denoised, eps, t).to(x.dtype)
 
     @contextmanager
     def _exact(self) -> Iterator[None]:

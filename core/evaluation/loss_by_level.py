@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from core.config.training import TrainConfig
 from core.data.datasets import LabeledImages
 from core.diffusion.ideal_denoiser import IdealDenoiser
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.prob_paths import PATHS, ProbPath, squared_errors, time_quantiles
+from core.diffusion.prob_paths import PATHS, ProbPath, loss_weight, squared_errors, time_quantiles
 from core.diffusion.samplers import call_network
 from core.diffusion.sampling import batch_size
 from core.errors import MinidiffError
@@ -33,8 +33,6 @@ MIN_N = 4
 OPERATIONS = 1.5e11  # of the ideal denoiser in a comparison: about 2 s on two cores
 ROWS = 256  # noisy images at once
 QUANTILES = 4096  # of the training distribution of the noise levels
-
-Output = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of a network at x_t, t and labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,9 @@ def loss_floor(
 ) -> LossCurve:
     """The least possible training loss at each noise level: that of the ideal denoiser of the training images.
 
-    It is the expected squared error of the posterior mean, in the config's prediction and weighting, estimated from `n`
-    random training images and noises per level. A class-conditional config gives the ideal denoiser the class; labels
-    are never dropped.
+    It is the expected squared error of the posterior mean, which is the expected posterior variance, in the config's
+    prediction and weighting, estimated from `n` random training images and noises per level. A class-conditional config
+    gives the ideal denoiser the class; labels are never dropped.
 
     Args:
         config: The run's options: path, prediction, weighting and distribution of noise levels.
@@ -100,7 +98,8 @@ def loss_floor(
     ideal = _ideal(config, PATHS[config.path], images, labels)
     data = LabeledImages(ideal.images, torch.empty(0) if ideal.labels is None else ideal.labels)
     chosen = _checked_levels(levels, config.time_sampling)
-    (losses,) = result_of(_losses([ideal], config, ideal.path, data, chosen, _checked_n(n), whole_number(seed, "seed")))
+    seed = whole_number(seed, "seed")
+    losses, _ = result_of(_losses(ideal, None, config, data, chosen, _checked_n(n), seed, own=True))
     return _curve(losses, chosen, config.time_sampling)
 
 
@@ -139,38 +138,46 @@ def compare_losses(
     chosen = _checked_levels(levels, config.time_sampling)
     n = _affordable(ideal, len(chosen)) if n is None else _checked_n(n)
 
-    def network(x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        parts = torch.split(torch.arange(len(x_t), device=device), batch_size(config.info.shape))
-        with in_precision(config.precision, device):
-            return torch.cat(
-                [
-                    call_network(
-                        model.net,
-                        x_t[part],
-                        t[part],
-                        None if labels is None else labels[part],
-                        time_conditioning=config.time_conditioning,
-                    )
-                    for part in parts
-                ]
-            )
-
     if config.class_conditional:
         known = torch.isin(validation.labels, training.labels)
         if not bool(known.all()):
             validation = LabeledImages(validation.images[known], validation.labels[known])
     comparisons: list[LossComparison] = []
     total = 2 * len(chosen) * n
+    network = _Network(model)
     for data in (training, validation):
-        losses = WithResult(
-            _losses([network, ideal], config, path, data, chosen, n, whole_number(seed, "seed"), device)
-        )
+        own = data is training
+        losses = WithResult(_losses(ideal, network, config, data, chosen, n, whole_number(seed, "seed"), own=own))
         for done in losses:
             yield len(comparisons) * total // 2 + done, total
-        ours, best = losses.result
-        parts = (ours, best, ours - best)
+        best, excess = losses.result
+        parts = (best + excess, best, excess)
         comparisons.append(LossComparison(*(_curve(part, chosen, config.time_sampling) for part in parts)))
     return LossReport(comparisons[0], comparisons[1], _first_crossing(comparisons[1].excess), n)
+
+
+class _Network:
+    """Calls a model's network in its precision, in batches."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model, self.device = model, model.device
+        self.batch = batch_size(model.config.info.shape)
+
+    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """The network's output at x_t, (B, C, H, W), t and labels, (B,), float32."""
+        outputs = []
+        for rows in torch.split(torch.arange(len(x_t), device=self.device), self.batch):
+            given = None if labels is None else labels[rows]
+            with torch.no_grad(), in_precision(self.model.config.precision, self.device):
+                output = call_network(
+                    self.model.net,
+                    x_t[rows],
+                    t[rows],
+                    given,
+                    time_conditioning=self.model.config.time_conditioning,
+                )
+            outputs.append(output.float())
+        return torch.cat(outputs)
 
 
 def loss_unavailable(model: LoadedModel) -> str | None:
@@ -223,42 +230,56 @@ def _affordable(ideal: IdealDenoiser, levels: int) -> int:
 
 
 def _losses(
-    outputs: Sequence[Output],
+    ideal: IdealDenoiser,
+    network: _Network | None,
     config: TrainConfig,
-    path: ProbPath,
     data: LabeledImages,
     levels: Sequence[float],
     n: int,
     seed: int,
-    device: torch.device | None = None,
-) -> Generator[int, None, list[Tensor]]:
-    """The losses of each of `outputs` for the same n random images and noises per level: (levels, n) float64 each.
+    *,
+    own: bool,
+) -> Generator[int, None, tuple[Tensor, Tensor]]:
+    """Losses of the ideal denoiser, and the network's excess over them, for n random images and noises per level.
+
+    On the ideal denoiser's own images, both are expected values over the training images that x_t may come from: the
+    posterior variance, and the squared difference of the two predictions. They vary less than squared errors do.
 
     Yields:
         Noisy images done.
+
+    Returns:
+        (levels, n) float64 each.
     """
+    path, form = ideal.path, (config.prediction, config.weighting)
+    target = config.prediction if config.weighting == "prediction" else config.weighting
+    device = ideal.images.device if network is None else network.device
     indices, noise = [], []
     for index in range(len(levels)):
         generator = generator_for(seed, LOSS, index)
         indices.append(torch.randint(len(data.images), (n,), generator=generator, device="cpu"))
         noise.append(path.sample_noise((n, *data.images.shape[1:]), generator))
-    every, eps = torch.cat(indices), torch.cat(noise)
-    t = torch.tensor(levels, dtype=torch.float32, device="cpu").repeat_interleave(n)
-    losses: list[list[Tensor]] = [[] for _ in outputs]
-    for first in range(0, len(every), ROWS):
-        part = slice(first, first + ROWS)
-        images = data.images[every[part]].to(device)
-        x_0 = path.normalize(images.float() / 255 if images.dtype == torch.uint8 else images.float())
-        labels = data.labels[every[part]].to(x_0.device) if config.class_conditional else None
-        noise_of, times = eps[part].to(x_0.device), t[part].to(x_0.device)
-        x_t = path.interpolate(x_0, noise_of, times)
-        for of_output, output in zip(losses, outputs, strict=True):
-            with torch.no_grad():
-                answer = output(x_t, times, labels)
-            errors = squared_errors(path, config.prediction, config.weighting, answer, x_0, noise_of, times)
-            of_output.append(errors.flatten(1).double().mean(1).cpu())
-        yield min(first + ROWS, len(every))
-    return [torch.cat(of_output).view(len(levels), n) for of_output in losses]
+    every, every_noise = torch.cat(indices), torch.cat(noise)
+    every_t = torch.tensor(levels, dtype=torch.float32, device="cpu").repeat_interleave(n)
+    losses, excesses = [], []
+    for part in torch.split(torch.arange(len(every), device="cpu"), ROWS):
+        images = data.images[every[part].to(data.images.device)].to(device)
+        x_0 = path.normalize(images.float() / 255 if images.dtype == torch.uint8 else images)
+        labels = data.labels[every[part].to(data.labels.device)].to(device) if config.class_conditional else None
+        eps, t = every_noise[part].to(device), every_t[part].to(device)
+        x_t = path.interpolate(x_0, eps, t)
+        best, variance = ideal.posterior(x_t, t, labels)
+        output = best if network is None else network(x_t, t, labels)
+        if own:
+            loss = variance * loss_weight(path, "clean", target, t)
+            excess = (output - best).square().flatten(1).mean(1) * loss_weight(path, *form, t)
+        else:
+            loss = squared_errors(path, *form, best, x_0, eps, t).flatten(1).mean(1)
+            excess = squared_errors(path, *form, output, x_0, eps, t).flatten(1).mean(1) - loss
+        losses.append(loss.double().cpu())
+        excesses.append(excess.double().cpu())
+        yield int(part[-1]) + 1
+    return torch.cat(losses).view(-1, n), torch.cat(excesses).view(-1, n)
 
 
 def _curve(losses: Tensor, levels: tuple[float, ...], time_sampling: str) -> LossCurve:

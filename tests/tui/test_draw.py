@@ -84,8 +84,8 @@ async def test_the_pen_draws_only_when_lowered() -> None:
         await pilot.press("enter")
         (taken,) = app.taken
         assert taken is not None
-        assert len(taken) == 1568
-        assert bytes.fromhex(taken)[13 * SIDE + 13] == 255
+        assert len(taken.pixels) == 1568
+        assert bytes.fromhex(taken.pixels)[13 * SIDE + 13] == 255
 
 
 async def test_ink_is_soft_about_two_pixels_wide_and_never_darkens() -> None:
