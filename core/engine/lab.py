@@ -86,7 +86,7 @@ def lab_replies(
     Raises:
         MinidiffError: a value of the request is out of its range.
     """
-    with _one_thread():
+    with one_thread():
         match request:
             case ConvolutionRequest():
                 yield _convolution(request, image, load_model)
@@ -99,7 +99,7 @@ def lab_replies(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread is as fast for a single image, and much faster while other processes use the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
