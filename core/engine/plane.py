@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from core.engine.lab import one_thread, to_array
+from core.compute.torch_settings import one_thread
+from core.engine.lab import to_array
 from core.engine.plane_messages import (
     PlaneComparison,
     PlaneData,

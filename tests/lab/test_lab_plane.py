@@ -48,7 +48,7 @@ def gaussian_data() -> PlanePoints:
 @pytest.mark.parametrize("path", ["flow", "vp"])
 def test_the_field_of_gaussian_data_is_the_closed_form(path: str) -> None:
     """Within 10% of its root mean square, for points up to two standard deviations from the mean."""
-    *_, last = train_plane(gaussian_data(), path=path, class_conditional=False, steps=400, width=64)
+    *_, last = train_plane(gaussian_data(), path=path, class_conditional=False, steps=300, width=48)
     for level in (0.3, 0.6, 0.9):
         t = torch.tensor(level, dtype=torch.float64)
         alpha, sigma = PATHS[path].alpha(t), PATHS[path].sigma(t)
@@ -72,9 +72,9 @@ def test_the_field_of_gaussian_data_is_the_closed_form(path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_points_that_all_coincide_are_reproduced(path: str) -> None:
     data = PlanePoints(torch.tensor([[0.5, -0.25]]), torch.zeros(1, dtype=torch.int64), ("all",))
-    *_, last = train_plane(data, path=path, steps=150, width=64)
+    *_, last = train_plane(data, path=path, steps=150, width=32)
     *_, end = particle_steps(last.model, n=50, steps=20)
-    assert (end.points - data.points).norm(dim=1).median() < 0.05
+    assert (end.points - data.points).norm(dim=1).median() < 0.1
 
 
 def weights(steps: int, seed: int, every: int) -> list[Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.compute.torch_settings import one_thread
 from core.config.numbers import number, whole_number
 from core.config.plane import EXTENT, MAX_CELLS
 from core.config.sampling import NO_CLASS, resolve_sampling
@@ -82,7 +83,7 @@ def vector_field(
     points = grid(columns, rows, extent)
     flat = points.view(-1, 2)
     x = path.normalize(to_images(flat))
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         predicted = _denoiser(model, len(flat), label, guidance, against)(x, t)
         if kind == "denoised":
             vectors = to_points(path.denormalize(predicted.denoised)) - flat

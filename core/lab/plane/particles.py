@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from core.compute.torch_settings import one_thread
 from core.config.numbers import whole_number
 from core.config.plane import MAX_PARTICLES
 from core.config.sampling import evaluations, resolve_sampling
@@ -86,7 +87,7 @@ def particle_steps(
         trajectory = mix_classes(
             model, weights, n, steps, seed, sampler=sampler, guidance=1.0, shift=shift, contrast=0.0
         )
-    return map(_to_step, trajectory)
+    return _on_one_thread(trajectory)
 
 
 def compare_steps(
@@ -128,6 +129,11 @@ def compare_steps(
         )
 
 
-def _to_step(step: SampleStep) -> PlaneStep:
-    denoised = None if step.prediction is None else to_points(step.prediction)
-    return PlaneStep(step.index, step.t, to_points(step.x), denoised)
+def _on_one_thread(trajectory: Iterator[SampleStep]) -> Iterator[PlaneStep]:
+    while True:
+        with one_thread():
+            step = next(trajectory, None)
+        if step is None:
+            return
+        denoised = None if step.prediction is None else to_points(step.prediction)
+        yield PlaneStep(step.index, step.t, to_points(step.x), denoised)

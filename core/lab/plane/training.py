@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.seeding import CORRUPTION, LABELS, ORDER, WEIGHTS, generator_for, initializing
-from core.compute.torch_settings import training_mode
+from core.compute.torch_settings import one_thread, training_mode
 from core.config.numbers import whole_number
 from core.config.plane import MAX_TRAINING_STEPS, TRAINING_STEPS
 from core.config.training import PREDICTIONS
@@ -86,25 +86,24 @@ def train_plane(
 
 def _train(model: LoadedModel, data: PlanePoints, steps: int, every: int) -> Iterator[PlaneTraining]:
     config, net = model.config, model.net
-    optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
-    elapsed, total = 0.0, 0.0
+    elapsed, images = 0.0, to_images(data.points)
     yield PlaneTraining(0, steps, float("nan"), elapsed, model)
-    images, taken = to_images(data.points), 0
-    for step in range(steps):
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)  # the first one takes a second
+    for first in range(0, steps, every):
+        last = min(first + every, steps)
         began = time.perf_counter()
-        with training_mode(torch.device("cpu")):
-            optimizer.param_groups[0]["lr"] = (
-                config.learning_rate * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-            )
-            loss = _loss(model, images, data.labels, step)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item()
-        elapsed, taken = elapsed + time.perf_counter() - began, taken + 1
-        if taken == every or step + 1 == steps:
-            yield PlaneTraining(step + 1, steps, total / taken, elapsed, model)
-            total, taken = 0.0, 0
+        with one_thread(), training_mode(torch.device("cpu")):
+            total = 0.0
+            for step in range(first, last):
+                warmup, decay = min(1.0, (step + 1) / WARMUP_STEPS), 1 - step / steps
+                optimizer.param_groups[0]["lr"] = config.learning_rate * warmup * decay
+                loss = _loss(model, images, data.labels, step)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += loss.item()
+        elapsed += time.perf_counter() - began
+        yield PlaneTraining(last, steps, total / (last - first), elapsed, model)
 
 
 def _loss(model: LoadedModel, images: Tensor, labels: Tensor, step: int) -> Tensor:
