@@ -10,11 +10,17 @@ import pytest
 from repository import REPOSITORY
 
 import core
+import core.lab.plane
 from core.convolution import Geometry
 
 API = REPOSITORY / "docs" / "api.md"
 ROW = re.compile(r"^\| `((\w+)\((.*?)\))` \|", re.MULTILINE)
 SIGNATURES = {match[2]: match[1] for match in ROW.finditer(API.read_text(encoding="utf-8"))}
+
+
+def signature_of(name: str) -> inspect.Signature:
+    """The signature of a public name of `core`, or of `core.lab.plane`."""
+    return inspect.signature(getattr(core if name in core.__all__ else core.lab.plane, name))
 
 
 def called(documented: str) -> ast.arguments:
@@ -31,7 +37,7 @@ def test_every_function_of_the_public_api_is_documented() -> None:
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_a_documented_signature_can_be_called_as_written(name: str) -> None:
     written = called(SIGNATURES[name])
-    signature = inspect.signature(getattr(core, name))
+    signature = signature_of(name)
     positional = [argument.arg for argument in written.args]
     keywords = [argument.arg for argument in written.kwonlyargs]
     signature.bind(*positional, **dict.fromkeys(keywords))
@@ -43,7 +49,7 @@ def test_a_documented_signature_can_be_called_as_written(name: str) -> None:
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_documented_defaults_are_the_real_ones(name: str) -> None:
     written = called(SIGNATURES[name])
-    parameters = inspect.signature(getattr(core, name)).parameters
+    parameters = signature_of(name).parameters
     with_default = written.args[len(written.args) - len(written.defaults) :]
     pairs = [
         *zip(with_default, written.defaults, strict=True),

@@ -62,6 +62,17 @@ def training_mode(device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one CPU thread: as fast for small tensors, and much faster while other processes use the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def usable_threads(config: TrainConfig) -> int:
     """Number of CPU threads: the config's, at most the number of cores."""
     return torch.get_num_threads() if config.threads is None else min(config.threads, cores())

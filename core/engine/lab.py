@@ -6,7 +6,7 @@ import dataclasses
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.compute.torch_settings import one_thread
 from core.config.sampling import NO_CLASS
 from core.convolution import SMALL_SIDES, Geometry, Kernel, grown_formula, output_formula
 from core.diffusion.loaded_model import LoadedModel
@@ -88,7 +89,7 @@ def lab_replies(
     Raises:
         MinidiffError: a value of the request is out of its range.
     """
-    with _one_thread():
+    with one_thread():
         match request:
             case ConvolutionRequest():
                 yield _convolution(request, image, load_model)
@@ -108,17 +109,6 @@ def _read_drawing(image: LabImage, model: LoadedModel, classify: ClassifyFor) ->
         return image, None
     read = classify(model, image.pixels[None])
     return (image, None) if read is None else (image._replace(label=read[0][0]), read[0])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread is as fast for a single image, and much faster while other processes use the CPU."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def to_array(tensor: Tensor) -> Array:

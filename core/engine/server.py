@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from core.config.datasets import ImageOptions
 from core.engine.codec import decode_request, encode
+from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import (
     Alive,
     Cancelled,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.lab import LabImage
+    from core.engine.plane import PlaneBench
+    from core.lab.plane.points import PlanePoints
 
 TEST_IMAGES = 1_000  # loaded from a dataset
 REQUEST_BYTES = 262_144  # of a line; a drawing of 256x256 pixels takes 132,000, and its mask 66,000
@@ -75,6 +78,7 @@ class EngineServer:
         self._test_images: dict[tuple[str, ImageOptions], LabeledImages] = {}
         self._training_images: tuple[tuple[str, ImageOptions, int | None], LabeledImages] | None = None
         self._samples: tuple[SampleRequest, Tensor] | None = None  # of the newest finished request
+        self._plane: PlaneBench | None = None  # of the first `PlaneRequest`
 
     def serve(self) -> None:
         """Load torch, send `Ready`, and handle requests until stdin closes."""
@@ -149,6 +153,11 @@ class EngineServer:
 
                 image = self._lab_image(request.image)
                 yield from lab_replies(request, image, partial(self._model, request), self._classify)
+            case PlaneRequest():
+                from core.engine.plane import PlaneBench
+
+                self._plane = self._plane or PlaneBench(self._plane_points)
+                yield from self._plane.replies(request)
 
     def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import to_frame
@@ -240,6 +249,18 @@ class EngineServer:
             label = int(test.labels[0])
             return LabImage(test.images[0].float() / 255, None if label < 0 else label)
         return LabImage(drawn(image, (1, IMAGE_SIZE, IMAGE_SIZE))[0], image.label, drawn=True)
+
+    def _plane_points(self, points: str | DrawnImage) -> PlanePoints:
+        from core.config.datasets import IMAGE_SIZE, INFO
+        from core.config.plane import POINT_SETS
+        from core.engine.sampling import drawn
+        from core.lab.plane.points import drawn_points, plane_points, principal_points
+
+        if isinstance(points, DrawnImage):
+            return drawn_points(drawn(points, (1, IMAGE_SIZE, IMAGE_SIZE))[0, 0])
+        if points in POINT_SETS or points not in INFO:
+            return plane_points(points)
+        return principal_points(*self._images(points, 0, TEST_IMAGES), INFO[points].class_names)
 
     def _classify(self, model: LoadedModel, images: Tensor) -> tuple[tuple[int, int], ...] | None:
         from core.diffusion.frames import quantized

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from core import MinidiffError
-from core.evaluation.distances import frechet_distance, kernel_distance, precision_recall
+from core.evaluation.distances import energy_distance, frechet_distance, kernel_distance, precision_recall
 
-ALL = [frechet_distance, kernel_distance, precision_recall]
+ALL = [frechet_distance, kernel_distance, energy_distance, precision_recall]
 
 
 def normal(n: int, features: int, seed: int) -> Tensor:
@@ -127,6 +127,35 @@ def test_kernel_distance_is_negative_for_the_same_set_and_positive_for_a_shifted
     a = normal(30, 4, seed=0)
     assert -1 < kernel_distance(a, a.clone()) < 0
     assert kernel_distance(a, a + 2) > 1
+
+
+# Energy distance
+
+
+def test_energy_distance_is_zero_for_identical_sets_in_any_order() -> None:
+    a = normal(50, 3, 1)
+    assert energy_distance(a, a.flip(0)) == pytest.approx(0, abs=1e-12)
+    assert energy_distance(a, a + 0.5) > 0.1
+
+
+def test_energy_distance_of_two_points_is_twice_their_distance() -> None:
+    a, b = torch.zeros(4, 2), torch.tensor([[3.0, 4.0]]).expand(7, 2)
+    assert energy_distance(a, b) == pytest.approx(10)
+
+
+def test_energy_distance_in_one_dimension_is_twice_the_integral_between_the_distribution_functions() -> None:
+    a, b = normal(40, 1, 1), 1.5 * normal(60, 1, 2) + 0.3
+    edges = torch.cat((a, b)).flatten().sort().values
+    below = [(edges[:-1, None] >= x.flatten()).double().mean(1) for x in (a, b)]
+    integral = float(((below[0] - below[1]).square() * edges.diff()).sum())
+    assert energy_distance(a, b) == pytest.approx(2 * integral, abs=1e-12)
+
+
+def test_energy_distance_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = normal(37, 2, 1), normal(21, 2, 2)
+    whole = energy_distance(a, b)
+    monkeypatch.setattr("core.evaluation.distances._ROWS", 5)
+    assert energy_distance(a, b) == pytest.approx(whole, abs=1e-12)
 
 
 # Precision and recall

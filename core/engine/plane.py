@@ -1,0 +1,168 @@
+"""Replies to the requests of the 2-D bench."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from core.compute.torch_settings import one_thread
+from core.engine.lab import to_array
+from core.engine.plane_messages import (
+    PlaneComparison,
+    PlaneData,
+    PlaneDensity,
+    PlaneParticles,
+    PlaneProgress,
+    PlaneRequest,
+    PlaneVectors,
+)
+from core.engine.protocol import DrawnImage, EngineReply
+from core.errors import MinidiffError
+from core.lab.plane.field import density_map, noisy_points, vector_field
+from core.lab.plane.particles import compare_steps, particle_steps
+from core.lab.plane.points import PlanePoints
+from core.lab.plane.training import PlaneTraining, train_plane
+
+LoadPoints = Callable[[str | DrawnImage], PlanePoints]
+
+EVERY = 25  # training steps between two fields
+PARTICLES_EVERY = 100  # training steps between two sets of particles
+TRAINING_PARTICLES = 200  # at most, while the network is trained
+MAX_STEPS = 200  # of a sampler
+MAX_COMPARED = 16  # numbers of steps
+
+
+@dataclass
+class _Run:
+    """A network, trained or in training."""
+
+    key: tuple[object, ...]
+    data: PlanePoints
+    records: Iterator[PlaneTraining]
+    newest: PlaneTraining
+
+
+class PlaneBench:
+    """Replies to requests, and keeps the newest network and its training from one request to the next."""
+
+    def __init__(self, load_points: LoadPoints) -> None:
+        self._load_points = load_points
+        self._run: _Run | None = None
+
+    def replies(self, request: PlaneRequest) -> Iterator[EngineReply]:
+        """The replies to a request. The caller may stop before the last one; training then pauses.
+
+        Raises:
+            MinidiffError: A value of the request is out of its range.
+        """
+        _check(request)
+        with one_thread():
+            run = self._run_of(request)
+            yield PlaneData(
+                points=to_array(run.data.points),
+                labels=bytes(run.data.labels.tolist()),
+                class_names=run.data.class_names,
+            )
+            if request.density is not None:
+                noisy = noisy_points(run.data, run.newest.model.path, request.t)
+                density = density_map(noisy, *request.density, request.extent)
+                yield PlaneDensity(t=request.t, density=to_array(density))
+            yield from _state(request, run.newest)
+            for record in run.records:
+                run.newest = record
+                yield from _state(request, record)
+            if request.n:
+                yield _particles(request, run.newest, request.n)
+            if request.n and request.compare:
+                yield from _comparison(request, run)
+
+    def _run_of(self, request: PlaneRequest) -> _Run:
+        options = (request.path, request.prediction, request.class_conditional, request.training_steps, request.seed)
+        key = (request.points, *options)
+        if self._run is None or self._run.key != key:
+            data = self._load_points(request.points)
+            records = train_plane(
+                data,
+                path=request.path,
+                prediction=request.prediction,
+                class_conditional=request.class_conditional,
+                steps=request.training_steps,
+                seed=request.seed,
+                every=EVERY,
+            )
+            self._run = _Run(key, data, records, next(records))
+        return self._run
+
+
+def _check(request: PlaneRequest) -> None:
+    counts = (request.steps, *request.compare)
+    if not all(1 <= steps <= MAX_STEPS for steps in counts) or len(request.compare) > MAX_COMPARED:
+        raise MinidiffError(f"steps must lie between 1 and {MAX_STEPS}, and at most {MAX_COMPARED} are compared")
+    if request.compare and request.against is not None:
+        raise MinidiffError("numbers of steps are compared without guidance between two classes; leave against out")
+
+
+def _state(request: PlaneRequest, record: PlaneTraining) -> Iterator[EngineReply]:
+    """What is sent during training, and at once of a network that is trained already."""
+    yield PlaneProgress(
+        step=record.step,
+        steps=record.steps,
+        loss=record.loss if math.isfinite(record.loss) else None,
+        elapsed=record.elapsed,
+        parameters=sum(parameter.numel() for parameter in record.model.net.parameters()),
+    )
+    field = vector_field(
+        record.model,
+        request.t,
+        *request.field,
+        kind=request.kind,
+        label=request.label,
+        guidance=request.guidance,
+        against=request.against,
+        extent=request.extent,
+    )
+    yield PlaneVectors(t=request.t, kind=request.kind, vectors=to_array(field.vectors))
+    if request.n and record.step < record.steps and record.step % PARTICLES_EVERY == 0:
+        yield _particles(request, record, min(request.n, TRAINING_PARTICLES))
+
+
+def _particles(request: PlaneRequest, record: PlaneTraining, n: int) -> PlaneParticles:
+    steps = list(
+        particle_steps(
+            record.model,
+            n,
+            request.steps,
+            request.particle_seed,
+            sampler=request.sampler,
+            label=request.label,
+            guidance=request.guidance,
+            against=request.against,
+            shift=request.shift,
+        )
+    )
+    points = torch.stack([step.points for step in steps])
+    return PlaneParticles(times=tuple(step.t for step in steps), points=to_array(points))
+
+
+def _comparison(request: PlaneRequest, run: _Run) -> Iterator[PlaneComparison]:
+    records = compare_steps(
+        run.newest.model,
+        run.data,
+        request.compare,
+        request.n,
+        request.particle_seed,
+        sampler=request.sampler,
+        label=request.label,
+        guidance=request.guidance,
+        shift=request.shift,
+    )
+    for record in records:
+        yield PlaneComparison(
+            steps=record.steps,
+            evaluations=record.evaluations,
+            distance=record.distance,
+            points=to_array(record.points),
+        )

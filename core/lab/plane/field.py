@@ -1,0 +1,160 @@
+"""Vector fields of a model of points in the plane, and densities of points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.compute.torch_settings import one_thread
+from core.config.numbers import number, whole_number
+from core.config.plane import EXTENT, MAX_CELLS
+from core.config.sampling import NO_CLASS, resolve_sampling
+from core.diffusion.editing import ClassMix
+from core.diffusion.loaded_model import LoadedModel
+from core.diffusion.prob_paths import EDGE, ProbPath
+from core.diffusion.samplers import Denoiser
+from core.diffusion.sampling import class_tensor
+from core.errors import MinidiffError
+from core.lab.plane.network import to_images, to_points
+from core.lab.plane.points import PlanePoints
+
+KINDS = ("velocity", "score", "denoised")
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneField:
+    """Vectors at the centres of a grid of cells that covers the square [-extent, extent]; row 0 is the top."""
+
+    t: float  # noise level
+    kind: str  # one of `KINDS`
+    points: Tensor  # (rows, columns, 2): the centres
+    vectors: Tensor  # (rows, columns, 2)
+
+
+def grid(columns: int, rows: int, extent: float = EXTENT) -> Tensor:
+    """The centres of a grid of cells that covers the square [-extent, extent]: (rows, columns, 2), the top row first.
+
+    Raises:
+        MinidiffError: There is no cell, or there are more than `MAX_CELLS`; or `extent` is not a positive number.
+    """
+    columns, rows, extent = _checked_grid(columns, rows, extent)
+    x = (torch.arange(columns, dtype=torch.float32, device="cpu") + 0.5) / columns * 2 - 1
+    y = 1 - (torch.arange(rows, dtype=torch.float32, device="cpu") + 0.5) / rows * 2
+    return extent * torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns)), 2)
+
+
+def vector_field(
+    model: LoadedModel,
+    t: float,
+    columns: int = 24,
+    rows: int = 16,
+    *,
+    kind: str = "velocity",
+    label: int | None = None,
+    guidance: float = 1.0,
+    against: int | None = None,
+    extent: float = EXTENT,
+) -> PlaneField:
+    """What the network computes at every point of a grid.
+
+    Args:
+        model: The model of a `PlaneTraining` record.
+        t: Noise level in [0, 1].
+        columns, rows: Size of the grid.
+        kind: "velocity", dx_t/dt, which points from the data to the noise; "score", the gradient of log p(x_t), for
+            Gaussian noise; or "denoised", from the point to the predicted clean point.
+        label: Class, from 0; -1 or None for unconditional.
+        guidance, against: As for `particle_steps`.
+        extent: Half the side of the square.
+
+    Raises:
+        MinidiffError: An argument is out of range, or the model does not support it.
+    """
+    t = number(t, "t")
+    if not 0 <= t <= 1:
+        raise MinidiffError(f"t must lie in [0, 1], not {t:g}")
+    if kind not in KINDS:
+        raise MinidiffError(f"kind must be {', '.join(KINDS)}, not {kind!r}")
+    path = model.path
+    if kind == "score" and not path.gaussian:
+        raise MinidiffError(f"the noise of the path {path.name} is uniform, so it has no score; choose velocity")
+    points = grid(columns, rows, extent)
+    flat = points.view(-1, 2)
+    x = path.normalize(to_images(flat))
+    with one_thread(), torch.no_grad():
+        predicted = _denoiser(model, len(flat), label, guidance, against)(x, t)
+        if kind == "denoised":
+            vectors = to_points(path.denormalize(predicted.denoised)) - flat
+        elif kind == "score":
+            vectors = -predicted.noise.flatten(1) / max(path.alpha_sigma(t)[1], EDGE)
+        else:
+            vectors = predicted.velocity.flatten(1) * (2 / (path.high - path.low))
+    return PlaneField(t, kind, points, vectors.view_as(points))
+
+
+def density_map(points: Tensor, columns: int = 60, rows: int = 40, extent: float = EXTENT) -> Tensor:
+    """The density of points, (N, 2), per unit of area, (rows, columns): a histogram over the cells of `grid`.
+
+    Its sum times the area of a cell is the fraction of the points inside the square.
+
+    Raises:
+        MinidiffError: As for `grid`, or there is no point.
+    """
+    columns, rows, extent = _checked_grid(columns, rows, extent)
+    if points.dim() != 2 or points.shape[1] != 2 or not len(points):
+        raise MinidiffError(f"a density needs points of shape (N, 2), not {tuple(points.shape)}")
+    inside = points[(points.abs() < extent).all(1)]
+    column = ((inside[:, 0] / extent + 1) / 2 * columns).long().clamp(0, columns - 1)
+    row = ((1 - inside[:, 1] / extent) / 2 * rows).long().clamp(0, rows - 1)
+    counts = torch.bincount(row * columns + column, minlength=rows * columns).view(rows, columns).float()
+    return counts / (len(points) * (2 * extent / columns) * (2 * extent / rows))
+
+
+def noisy_points(data: PlanePoints, path: ProbPath, t: float, n: int = 10_000, seed: int = 0) -> Tensor:
+    """Points of the marginal distribution at noise level t, (n, 2): points of the data with noise added.
+
+    Raises:
+        MinidiffError: An argument is out of range.
+    """
+    t, n = number(t, "t"), whole_number(n, "n")
+    if not 0 <= t <= 1 or n < 1 or not len(data.points):
+        raise MinidiffError(f"t must lie in [0, 1] and n be at least 1, not {t:g} and {n}; and there must be data")
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
+    chosen = torch.randint(len(data.points), (n,), generator=generator, device="cpu")
+    x_0 = path.normalize(to_images(data.points[chosen]))
+    eps = path.sample_noise(x_0.shape, generator)
+    return to_points(path.denormalize(path.interpolate(x_0, eps, x_0.new_full((n,), t))))
+
+
+def class_weights(label: int | None, guidance: float, against: int) -> dict[int, float]:
+    """Guidance from the class `against` to the class `label`, as weights for `core.mix_classes`.
+
+    Raises:
+        MinidiffError: Two different classes are needed.
+    """
+    if label is None or len({label, against, NO_CLASS}) < 3:
+        raise MinidiffError("guidance between two classes needs two different classes")
+    return {label: guidance, against: 1 - guidance}
+
+
+def _denoiser(model: LoadedModel, n: int, label: int | None, guidance: float, against: int | None) -> Denoiser:
+    unconditional = NO_CLASS if model.config.class_conditional and label is None else label
+    scale = guidance if against is None else 1.0
+    chosen, classes = resolve_sampling(model.config, n, labels=unconditional, guidance=scale, contrast=0.0)
+    if against is not None:
+        resolve_sampling(model.config, n, labels=against)
+    denoiser = model.denoiser(class_tensor(classes, model.config.info.null_class, model.device), chosen.guidance)
+    if against is None:
+        return denoiser
+    return ClassMix(**vars(denoiser), mix=tuple(class_weights(label, guidance, against).items()))
+
+
+def _checked_grid(columns: int, rows: int, extent: float) -> tuple[int, int, float]:
+    columns, rows, extent = whole_number(columns, "columns"), whole_number(rows, "rows"), number(extent, "extent")
+    if min(columns, rows) < 1 or columns * rows > MAX_CELLS:
+        raise MinidiffError(f"a grid has 1 to {MAX_CELLS:,} cells, not {columns} by {rows}")
+    if not 0 < extent < float("inf"):
+        raise MinidiffError(f"extent must be a positive number, not {extent:g}")
+    return columns, rows, extent
