@@ -241,7 +241,7 @@ async def take(root: Path, denoising_steps: int) -> None:
             await shoot(pilot, name)
             await pilot.press("d" if key == "d" else "escape")
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both sides are there")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both panes are there")
         await pilot.press("home", *["right"] * MIDWAY)
         await shoot(pilot, "compare")
         await pilot.press("c")

@@ -12,6 +12,8 @@ from core.errors import ConfigError, hint
 BENCH = Binding.Group("Bench", compact=True)
 CHANNEL = Binding.Group("Channel", compact=True)
 PIXEL = Binding.Group("Pixel", compact=True)
+PANE = Binding.Group("Pane", compact=True)
+SAMPLER = Binding.Group("Sampler", compact=True)
 STEP = Binding.Group("Step", compact=True)  # both arrow keys share one entry in the footer
 
 
@@ -63,10 +65,17 @@ ACTIONS = (
     Action("play.faster", "plus,equals_sign", "faster(1)", "Faster", key_display="+", footer=False),
     Action("play.slower", "minus", "faster(-1)", "Slower", key_display="-", footer=False),
     Action("sample.change", "d", "change", "Change", "Show the change of each step", footer=False),
-    Action("sample.compare", "c", "compare", "Compare", "Compare two models or settings from the same noise"),
+    Action("sample.compare", "c", "compare", "Compare", "Compare models or settings from the same noise"),
     Action("compare.sample", "enter", "sample", "Sample", footer=False),
+    Action("compare.sampler", "v", "sampler(1)", "Sampler", "Select the next sampler", group=SAMPLER),
+    Action("compare.sampler_back", "V", "sampler(-1)", "Sampler", "Select the previous sampler", group=SAMPLER),
+    Action("compare.next", "right_square_bracket", "select(1)", "Next pane", key_display="]", group=PANE),
+    Action("compare.previous", "left_square_bracket", "select(-1)", "Previous pane", key_display="[", group=PANE),
+    Action("compare.add", "a", "add", "Add pane", "Add a pane with the options of this one"),
+    Action("compare.remove", "backspace,delete", "remove", "Remove", "Remove this pane", key_display="backspace"),
     Action("compare.seed", "n", "new_seed", "New seed"),
     Action("compare.state", "d", "state", "State/prediction", "Switch between noisy states and predictions"),
+    Action("play.leave", "escape", "leave_field", "Leave field"),
     Action("compare.close", "c,escape", "close", "Close", "Close the comparison"),
     Action("sample.zoom", "z", "zoom", "Zoom", "Zoom into one image and show its pixel values"),
     Action("sample.sample", "enter", "sample", "Sample", footer=False),
@@ -77,7 +86,6 @@ ACTIONS = (
     Action("sample.nearest", "k", "nearest", "Nearest", "Show the nearest training image beside each sample"),
     Action("sample.mask", "m", "mask", "Mask", "Draw over the part of the start image that is generated"),
     Action("sample.interpolate", "i", "interpolate", "Interpolate", "Interpolate between two seeds or two images"),
-    Action("play.leave", "escape", "leave_field", "Leave field"),
     Action("field.sample", "enter", "submit", "Sample", "Generate samples with these values", key_display="enter"),
     Action("zoom.left", "left", "point(-1, 0)", "Pixel left", footer=False),
     Action("zoom.right", "right", "point(1, 0)", "Pixel right", footer=False),

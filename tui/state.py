@@ -1,13 +1,21 @@
-"""State that the app keeps between sessions: whether the welcome was shown, and the last theme."""
+"""State that the app keeps between sessions: whether the welcome was shown, the last theme and comparison."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from core.config.sampling import NO_CLASS, SAMPLER_NAMES
+from core.engine.protocol import SampleRequest
 from core.system.atomic_write import write_atomically
-from core.system.safe_io import read_whole
+from core.system.safe_io import parse_json, read_whole
 
 MAX_NAME_BYTES = 256
+MAX_COMPARISON_BYTES = 16_384
+MAX_STEPS = 1000  # as the field on the screen
 
 
 def state_directory() -> Path:
@@ -56,6 +64,63 @@ def forget_theme() -> None:
         OSError: the file cannot be removed.
     """
     _theme_file().unlink(missing_ok=True)
+
+
+def remembered_comparison() -> list[SampleRequest]:
+    """What `remember_comparison` saved; empty if there is nothing, or nothing valid."""
+    try:
+        return [_request(entry) for entry in parse_json(read_whole(_comparison_file(), MAX_COMPARISON_BYTES))]
+    except (OSError, ValueError, TypeError, LookupError):
+        return []
+
+
+def remember_comparison(requests: Sequence[SampleRequest]) -> None:
+    """Save the options of requests, for the Compare screen: those it was opened with, then those of each pane.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file = _comparison_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    entries = [{name: getattr(request, name) for name in _COMPARED} for request in requests]
+    write_atomically(file, json.dumps(entries).encode())
+
+
+def forget_comparison() -> None:
+    """Delete the saved comparison.
+
+    Raises:
+        OSError: the file cannot be removed.
+    """
+    _comparison_file().unlink(missing_ok=True)
+
+
+_COMPARED = ("model", "sampler", "steps", "guidance", "label")
+
+
+def _request(entry: dict[str, Any]) -> SampleRequest:
+    """The request of these options.
+
+    Raises:
+        ValueError: An option is invalid.
+        LookupError: An option is missing.
+        TypeError: It is not a table of options.
+    """
+    model, sampler, steps, guidance, label = (entry[name] for name in _COMPARED)
+    valid = (
+        isinstance(model, str)
+        and sampler in (None, *SAMPLER_NAMES)
+        and (steps is None or (type(steps) is int and 1 <= steps <= MAX_STEPS))
+        and (guidance is None or (type(guidance) in (int, float) and 0 <= guidance < math.inf))
+        and (label is None or (type(label) is int and label >= NO_CLASS))
+    )
+    if not valid:
+        raise ValueError("an option is invalid")
+    return SampleRequest(model=model, sampler=sampler, steps=steps, guidance=guidance, label=label)
+
+
+def _comparison_file() -> Path:
+    return state_directory() / "comparison.json"
 
 
 def _theme_file() -> Path:

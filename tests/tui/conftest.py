@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING
+from tui.state import forget_comparison
+
+
+@pytest.fixture(autouse=True)
+def _no_comparison(_own_environment: None) -> Iterator[None]:
+    """Start without the panes that another test compared."""
+    yield
+    forget_comparison()
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ from tui.messages import (
     SamplingFinished,
     SamplingStarted,
 )
-from tui.screens.compare import SIDES, CompareScreen
+from tui.screens.compare import CompareScreen
 from tui.screens.devices import DevicesScreen
 from tui.screens.draw import MaskScreen
 from tui.screens.lab import LabScreen
@@ -278,8 +278,8 @@ async def compare(pilot: Pilots) -> None:
     await pilot.press("c")
     screen = pilot.app.screen
     assert isinstance(screen, CompareScreen)
-    await until(pilot, lambda: screen._pending == ["right"], "the left side is requested")
-    for side, (name, home) in zip(SIDES, builtin_directories().items(), strict=False):
+    await until(pilot, lambda: len(screen.sides) == 2 and not screen._outdated, "the first pane is requested")
+    for side, (name, home) in zip(screen.sides, builtin_directories().items(), strict=False):
         recording = load_recording(home / RECORDING)
         started = dataclasses.replace(recording, frames=())
         info = SamplingInfo(
@@ -297,8 +297,8 @@ async def compare(pilot: Pilots) -> None:
         for frame in recording.frames:
             screen.post_message(FrameSampled(frame))
         screen.post_message(SamplingFinished(0.5))
-        await until(pilot, lambda side=side: side in screen.shown and screen.shown[side].complete, f"{name} is shown")
-    await until(pilot, lambda: screen.ready, "both sides are sampled")
+        await until(pilot, lambda side=side: side.complete and not screen._outdated, f"{name} is shown")
+    await until(pilot, lambda: screen.ready, "both panes are sampled")
     await pilot.press("home", *["right"] * 30)
 
 

@@ -262,7 +262,7 @@ async def mask_and_nearest(driver: AppDriver) -> None:
 
     def is_done() -> bool:
         shown = screen.denoising
-        return shown is not None and shown.complete and screen._start_image is not None and not screen.engine.busy
+        return shown is not None and shown.complete and screen.start_image is not None and not screen.engine.busy
 
     await driver.until(is_done, "the image is the start")
     await driver.press("m")
@@ -305,22 +305,32 @@ async def compare(driver: AppDriver) -> None:
     assert isinstance(screen, CompareScreen)
 
     def is_done(seed: int | None = None) -> bool:
-        shown = list(screen.shown.values())
-        complete = len(shown) == 2 and all(denoising.complete for denoising in shown) and not screen._pending
-        return complete and (seed is None or {denoising.seed for denoising in shown} == {seed})
+        shown = [side.denoising for side in screen.sides if side.denoising is not None]
+        return screen.ready and (seed is None or {denoising.seed for denoising in shown} == {seed})
 
-    await driver.until(is_done, "both sides are sampled")
-    first, second = (screen.shown[side] for side in ("left", "right"))
+    await driver.until(is_done, "both panes are sampled")
+    first, second = (side.request for side in screen.sides)
     assert first.model == second.model
-    samplers = [screen.query_one(f"#{side}-bar #sampler", CompactSelect).chosen for side in ("left", "right")]
-    assert samplers[0] != samplers[1]
+    assert first.sampler != second.sampler
     assert (first.n, first.seed) == (second.n, second.seed)
+    await driver.press("v")
+    assert screen.bar.read().sampler != second.sampler
+    await driver.press("V")
+    assert screen.bar.read().sampler == second.sampler
+    await driver.press("left_square_bracket")
+    assert screen.selected == 0
+    await driver.press("right_square_bracket")
+    assert screen.selected == 1
+    await driver.press("backspace")
+    assert len(screen.sides) == 1
+    await driver.press("a")
+    assert len(screen.sides) == 2
     await driver.press("n")
-    await driver.until(lambda: is_done(int(screen.bar("left").seed)), "the new seed is sampled on both sides")
+    await driver.until(lambda: is_done(int(screen.bar.seed)), "the new seed is sampled in both panes")
     await driver.press("home", "d")
-    assert screen._show_states
-    seed = int(screen.bar("left").seed)
-    screen.query_one("#left-bar #seed", Input).value = str(seed + 1)
+    assert screen.view.show_states
+    seed = int(screen.bar.seed)
+    screen.bar.query_one("#seed", Input).value = str(seed + 1)
     await driver.press("enter")
     await driver.until(lambda: is_done(seed + 1), "enter samples")
     await driver.press("c")

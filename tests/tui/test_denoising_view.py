@@ -9,6 +9,7 @@ from textual.widgets import Static
 from core.runs.trajectory import Denoising, Frame
 from tui.widgets.denoising_view import NO_PREDICTION, DenoisingView
 from tui.widgets.image_grid import ImageGrid
+from tui.widgets.panes import Pane
 
 N, SIDE = 8, 28
 
@@ -64,9 +65,27 @@ async def test_nothing_moves_when_the_first_prediction_replaces_a_message() -> N
 
 
 @pytest.mark.parametrize("count", [1, N])
-async def test_before_the_first_prediction_the_images_to_start_from_are_shown(count: int) -> None:
+async def test_the_images_to_start_from_stay_visible_if_there_is_room(count: int) -> None:
     app = ViewApp()
     async with app.run_test(size=(118, 32)) as pilot:
+        view, denoising = app.query_one(DenoisingView), trajectory()
+        view.set_start(bytes([90]) * (count * SIDE * SIDE), "from a.png")
+        for number, prediction in ((0, []), (1, [bytes([200]) * (SIDE * SIDE)] * N)):
+            view.set_frame(denoising, denoising.frames[number], denoising.frames[0])
+            await pilot.pause()
+            caption = str(app.query_one("#start-caption", Static).render())
+            assert caption.split() == ["Start", "image", "from", "a.png"]
+            assert app.query_one("#start-images", ImageGrid)._images == [bytes([90]) * (SIDE * SIDE)] * count
+            assert app.query_one("#predicted-images", ImageGrid)._images == prediction
+        view.set_start(None)
+        view.set_frame(denoising, denoising.frames[1], denoising.frames[0])
+        assert not app.query_one("#start").display
+
+
+@pytest.mark.parametrize("count", [1, N])
+async def test_without_room_the_images_to_start_from_are_shown_before_the_first_prediction(count: int) -> None:
+    app = ViewApp()
+    async with app.run_test(size=(78, 18)) as pilot:
         view, denoising = app.query_one(DenoisingView), trajectory()
         view.set_start(bytes([90]) * (count * SIDE * SIDE))
         view.set_frame(denoising, denoising.frames[0])
@@ -76,3 +95,19 @@ async def test_before_the_first_prediction_the_images_to_start_from_are_shown(co
         view.set_frame(denoising, denoising.frames[1], denoising.frames[0])
         await pilot.pause()
         assert "Model prediction" in str(app.query_one("#predicted-caption", Static).render())
+
+
+@pytest.mark.parametrize(
+    ("size", "visible"), [((118, 32), ["noisy", "change", "predicted"]), ((78, 18), ["change", "predicted"])]
+)
+async def test_the_change_replaces_the_state_only_without_room_for_both(
+    size: tuple[int, int], visible: list[str]
+) -> None:
+    app = ViewApp()
+    async with app.run_test(size=size) as pilot:
+        view, denoising = app.query_one(DenoisingView), trajectory()
+        view.set_frame(denoising, denoising.frames[1], denoising.frames[0])
+        view.show_change = True
+        await pilot.pause()
+        assert [pane.id for pane in view.query(Pane) if pane.display] == visible
+        assert all(len(pane.grid._images) == N for pane in view.query(Pane) if pane.display)

@@ -179,7 +179,7 @@ async def test_the_sample_screen_reports_that_its_engine_died_and_shows_the_resu
         await until(pilot, lambda: done(int(sample.bar.seed)), "what was asked is shown")
 
 
-async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_root: Path) -> None:
+async def test_compare_reports_that_its_engine_died_and_shows_both_panes(model_root: Path) -> None:
     app = MinidiffApp(model_root, settings=Settings(engine_silence=SILENCE))
     async with app.run_test(size=(100, 30)) as pilot:
         sample = app.screen
@@ -187,7 +187,7 @@ async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_r
         await sample.choose_model("tiny")
         await until(pilot, lambda: sample.denoising is not None and sample.denoising.model == "tiny", "tiny is shown")
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both sides are there")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both panes are there")
         compare = app.screen
         assert isinstance(compare, CompareScreen)
         killed = compare.engine.pid
@@ -197,11 +197,11 @@ async def test_compare_reports_that_its_engine_died_and_shows_both_sides(model_r
         await until(
             pilot, lambda: any("killed by SIGKILL" in note.message for note in app._notifications), "it is said"
         )
-        seed = int(compare.bar("left").seed)
+        seed = int(compare.bar.seed)
         await until(
             pilot,
-            lambda: compare.ready and {side.seed for side in compare.shown.values()} == {seed},
-            "both sides are sampled again",
+            lambda: compare.ready and {side.denoising.seed for side in compare.sides if side.denoising} == {seed},
+            "both panes are sampled again",
         )
         assert compare.engine.pid not in (None, killed)
 

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Label, OptionList
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.runs.trajectory import Denoising
@@ -41,6 +41,7 @@ class ExportScreen(Modal[Export | None]):
         }
         & OptionList { height: auto; border: none !important; background: $surface; padding: 0; }
         & OptionList:focus { background-tint: $surface 0%; }
+        & #unfinished { color: $text-warning; margin-top: 1; }
         & Label { color: $foreground 50%; margin-top: 1; }
         & Input { border: none; height: 1; padding: 0 1; background: $panel; }
     }
@@ -66,6 +67,9 @@ class ExportScreen(Modal[Export | None]):
             box.border_title = "Export"
             box.border_subtitle = "enter exports · tab folder · esc closes"
             yield OptionList(*(Option(self._prompt(kind), kind, not self._is_ready(kind)) for kind in self._titles))
+            unfinished = Static("Still sampling: only the grid can be exported before the last step.", id="unfinished")
+            unfinished.display = not self.denoising.complete
+            yield unfinished
             yield Label("Folder")
             yield Field(str(Path.cwd()))
 
@@ -73,17 +77,15 @@ class ExportScreen(Modal[Export | None]):
         return kind == "grid" or self.denoising.complete
 
     def _prompt(self, kind: str) -> Content:
-        detail = self._names[kind] if self._is_ready(kind) else "available after the last step"
-        return Content.assemble(self._titles[kind], (f"\n  {detail}", "$foreground 50%"))
+        return Content.assemble(self._titles[kind], (f"\n  {self._names[kind]}", "$foreground 50%"))
 
     def set_denoising(self, denoising: Denoising) -> None:
         """Replace the trajectory by one with more steps; the last one makes all kinds available."""
         self.denoising = denoising
         if denoising.complete:
-            options = self.query_one(OptionList)
+            self.query_one("#unfinished").display = False
             for kind in self._titles:
-                options.replace_option_prompt(kind, self._prompt(kind))
-                options.enable_option(kind)
+                self.query_one(OptionList).enable_option(kind)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Export the selected kind."""

@@ -8,16 +8,16 @@ import dataclasses
 import random
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
-from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, SamplingInfo, Start
+from core.engine.protocol import SampleRequest, SamplingInfo
 from core.errors import MinidiffError
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING, Denoising, load_recording
@@ -28,16 +28,16 @@ from tui.io.lead_file import SampleView
 from tui.io.run_list import list_runs
 from tui.messages import EngineDied, EngineReady, EngineRefused, FrameSampled, SamplingFinished, SamplingStarted
 from tui.screens.compare import CompareScreen
-from tui.screens.draw import MaskScreen, SketchScreen
-from tui.screens.export import Export, ExportScreen
+from tui.screens.editing import EditingScreen
+from tui.screens.export import ExportScreen
 from tui.screens.nearest import NearestScreen
-from tui.screens.playback import Playback
 from tui.screens.shared import Shared
+from tui.screens.trajectory import NOTICE_SECONDS
 from tui.screens.zoom import ZoomScreen
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.denoising_view import DenoisingView
 from tui.widgets.devices import DevicePanel
-from tui.widgets.dialogs import NOISE_LEVEL, InterpolationDialog, StartDialog, describe_start
+from tui.widgets.dialogs import describe_start
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.sampling_controls import NEW_SEEDS, SamplingControls, config_of
@@ -45,10 +45,9 @@ from tui.widgets.timeline import Timeline
 
 FIRST = BUILTIN[0]  # the model shown at startup
 LOW = 30  # rows; below, blank lines are omitted
-NOTICE_SECONDS = 8  # timeout of notifications
 
 
-class SampleScreen(Playback, Shared):
+class SampleScreen(EditingScreen, Shared):
     """Sampling controls, the noisy state beside the prediction, and the timeline."""
 
     HELP = (
@@ -91,15 +90,10 @@ class SampleScreen(Playback, Shared):
         self._pacer = pacer  # limits the frame rate
         self._still = still  # no autoplay
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
-        self.denoising: Denoising | None = None  # the trajectory shown; may be incomplete
         self._engine_started = False  # whether the engine was started in the background
         self._requested = False  # whether anything was requested from the engine
-        self._start: Start | Interpolation | None = None  # what the next trajectory starts from
         self._request: SampleRequest | None = None  # the newest
         self._shown_request: SampleRequest | None = None  # of the trajectory shown; None for the recording
-        self._compared: SampleRequest | None = None  # the other side of the last comparison
-        self._start_image: bytes | None = None  # the first image that the trajectory shown started from
-        self._class_names: tuple[str, ...] = ()  # of the model shown; digits, the recording's classes, need none
         self._summary = ""  # sampler and cost of the trajectory shown
         self._class_of_drawing = ""  # what the trajectory shown started from, as text
 
@@ -112,21 +106,15 @@ class SampleScreen(Playback, Shared):
         yield DevicePanel()
         yield KeyBar()
 
-    @property
-    def bar(self) -> SamplingControls:
-        """The sampling controls."""
-        return self.query_one(SamplingControls)
-
     def on_mount(self) -> None:
         """Play the recording."""
         builtin = builtin_directories()
         model = self._first_model if self._first_model in builtin else FIRST  # runs have no recording
-        directory = builtin.get(model)
         self.bar.set_request(SampleRequest(model=model, steps=40))
         try:
-            if directory is None:
+            if model not in builtin:
                 raise MinidiffError(f"The built-in model {model} is missing.")
-            recording = load_recording(directory / RECORDING)
+            recording = load_recording(builtin[model] / RECORDING)
         except MinidiffError as error:
             self._show_empty(str(error))
         else:
@@ -176,9 +164,6 @@ class SampleScreen(Playback, Shared):
         if self.bar.model == model:  # not changed in the meantime
             self.bar.set_config(config)
 
-    def _show_error(self, error: MinidiffError) -> None:
-        self.notify(str(error), severity="error", timeout=NOTICE_SECONDS)
-
     # Display
 
     def _show(self, denoising: Denoising) -> None:
@@ -188,20 +173,13 @@ class SampleScreen(Playback, Shared):
 
     def _show_empty(self, reason: str) -> None:
         self.add_class("-empty")
-        fix = "Train a model (key 2), or reinstall minidiff to get the built-in one."
-        self.query_one("#empty", Static).update(Content.assemble(("No model yet", "bold"), f"\n\n{reason}\n\n", fix))
+        text = f"\n\n{reason}\n\nTrain a model (key 2), or reinstall minidiff to get the built-in one."
+        self.query_one("#empty", Static).update(Content.assemble(("No model yet", "bold"), text))
 
     def _show_waiting(self, model: str) -> None:
         """Hide the images of the previous model until `model` is sampled."""
         self.add_class("-empty")
         self.query_one("#empty", Static).update(Content.styled(f"Sampling from {model} …", "bold"))
-
-    @property
-    def _shown(self) -> Denoising | None:
-        """The trajectory that is visible and has frames, if any."""
-        if self.denoising is None or not self.denoising.frames or self.has_class("-empty"):
-            return None
-        return self.denoising
 
     def _set_source(self, source: str, colour: str, *more: str) -> None:
         """Show where the trajectory comes from, and the longest of `more` that fits."""
@@ -209,15 +187,9 @@ class SampleScreen(Playback, Shared):
 
     def _set_live(self, state: str) -> None:
         """Show that the trajectory is sampled live, with as much as fits of its state, its start and the sampler."""
-        start = describe_start(self._start, self._class_of_drawing)
+        start = describe_start(self.start, self._class_of_drawing)
         parts = [part for part in (state, start, self._summary) if part]
         self._set_source("● live", "$success", ", ".join(parts), ", ".join(parts[1:]), start or state, state)
-
-    def on_timeline_moved(self, message: Timeline.Moved) -> None:
-        """Draw the current step."""
-        if self.denoising is not None and message.position < len(self.denoising.frames):
-            frames, index = self.denoising.frames, message.position
-            self.query_one(DenoisingView).set_frame(self.denoising, frames[index], frames[index - 1] if index else None)
 
     def on_resize(self, event: events.Resize) -> None:
         """Omit blank lines on a low terminal."""
@@ -238,16 +210,16 @@ class SampleScreen(Playback, Shared):
     def on_sampling_started(self, message: SamplingStarted) -> None:
         """Show a new trajectory from its first step."""
         info = message.info
-        self._class_names = info.class_names
+        self.class_names = info.class_names
         view = self.query_one(DenoisingView)
         view.set_labels(info.labels, info.class_names)
-        view.set_start(info.start)
+        self._class_of_drawing = self._describe_class(info)
+        view.set_start(info.start, describe_start(self.start, self._class_of_drawing))
         self._show(info.denoising)
         self._shown_request = self._request
         size = info.denoising.height * info.denoising.width * info.denoising.channels
-        self._start_image = None if info.start is None else info.start[:size]
+        self.start_image = None if info.start is None else info.start[:size]
         self._summary = message.summary
-        self._class_of_drawing = self._describe_class(info)
         self._set_live("sampling")
         self.query_one(Header).note = f"{info.parameters:,} parameters on {info.device}"
 
@@ -275,7 +247,7 @@ class SampleScreen(Playback, Shared):
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error, and select the model and the start that are still shown."""
-        self._start = None if self._shown_request is None else self._shown_request.start
+        self.start = None if self._shown_request is None else self._shown_request.start
         if self.denoising is not None:
             self.remove_class("-empty")
             if not self.denoising.complete:  # sampling failed after it had started
@@ -317,7 +289,7 @@ class SampleScreen(Playback, Shared):
         self.query_one(DenoisingView).show_change = view.change
         if view.request is not None and view.request != self.shared_view.request:
             await self._follow_request(view.request)
-        if self._shown is None or self._request not in (None, self._shown_request):
+        if self.visible_trajectory is None or self._request not in (None, self._shown_request):
             return  # until it is sampled
         self.timeline.seek(view.step)
         zoom = self.app.screen
@@ -334,7 +306,7 @@ class SampleScreen(Playback, Shared):
         if request.model not in self.bar.models:
             await self._update_models()
         self.bar.select_model(request.model)
-        self._start = request.start
+        self.start = request.start
         await self._update_controls()
         self.bar.set_request(request)
         await self._sample(request)
@@ -360,7 +332,7 @@ class SampleScreen(Playback, Shared):
             self._show_error(error)
             return
         self.bar.set_request(request)
-        await self._sample(dataclasses.replace(request, start=self._start))
+        await self._sample(dataclasses.replace(request, start=self.start))
 
     async def _sample(self, request: SampleRequest) -> None:
         self._engine_started = self._requested = True
@@ -383,11 +355,6 @@ class SampleScreen(Playback, Shared):
         self.bar.seed = random.randrange(NEW_SEEDS)
         await self.action_sample()
 
-    def action_change(self) -> None:
-        """Show or hide the change of each step."""
-        view = self.query_one(DenoisingView)
-        view.show_change = not view.show_change
-
     async def action_compare(self) -> None:
         """Open the Compare screen."""
         try:
@@ -397,126 +364,20 @@ class SampleScreen(Playback, Shared):
             return
         self.timeline.pause()
         self._engine_started = self._requested = True
-        compare = CompareScreen(
-            self.engine, self.root, request, self.bar.models, self._pacer, other=self._compared, still=self._still
-        )
-        await self.app.push_screen(compare, partial(self._leave_comparison, compare, self.engine.busy))
+        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._pacer, still=self._still)
+        await self.app.push_screen(compare, partial(self._leave_comparison, self.engine.busy))
 
-    async def _leave_comparison(self, compare: CompareScreen, interrupted: bool, _: None) -> None:
-        self._compared = compare.other
+    async def _leave_comparison(self, interrupted: bool, _: None) -> None:
         if interrupted:  # the last request
             await self.action_sample()
 
-    async def action_start(self) -> None:
-        """Choose between pure noise and an image with added noise."""
-        start = self._start if isinstance(self._start, Start) else None
-        await self.app.push_screen(StartDialog(start), self._start_from)
-
-    async def action_interpolate(self) -> None:
-        """Choose the ends of an interpolation."""
-        ends = self._start
-        if not isinstance(ends, Interpolation):
-            seed = int(self.bar.seed) if self.bar.seed.isdecimal() else 0
-            ends = Interpolation(seed, seed + 1)
-        await self.app.push_screen(InterpolationDialog(ends), self._start_from)
-
-    async def _start_from(self, start: Start | Interpolation | Literal["noise"] | None) -> None:
-        if start is not None:
-            self._start = None if start == "noise" else start
-            await self.action_sample()
-
-    async def action_draw(self) -> None:
-        """Draw an image to start from, or edit the one that was drawn."""
-        await self._update_controls()
-        shape = self.bar.image_shape
-        if shape is None:
-            self.notify("the model's images are not known yet; try again after the first sample", severity="error")
-            return
-        start, drawing, level = self._start, None, NOISE_LEVEL
-        if isinstance(start, Start) and start.mask is None:
-            level = start.t
-            if isinstance(start.image, DrawnImage) and len(start.image.pixels) == 2 * shape[0] * shape[1]:
-                drawing = start.image
-        self.timeline.pause()
-        characters = self._shown is None or self._shown.characters
-        sketch = SketchScreen(drawing, shape, self.app.size, self.bar.class_names, characters=characters)
-        await self.app.push_screen(sketch, partial(self._start_from_drawing, level))
-
-    async def _start_from_drawing(self, t: float, drawing: DrawnImage | None) -> None:
-        if drawing is not None:
-            await self._start_from(Start(drawing, t))
-
-    async def action_mask(self) -> None:
-        """Draw over the start image."""
-        start, image, denoising = self._start, self._start_image, self._shown
-        if not isinstance(start, Start) or image is None or denoising is None:
-            self.notify("choose or draw an image to start from first (t or w), then draw over it", severity="error")
-            return
-        self.timeline.pause()
-        shape = denoising.height, denoising.width, denoising.channels
-        mask = MaskScreen(image, shape, start.mask or (), self.app.size, characters=denoising.characters)
-        await self.app.push_screen(mask, partial(self._inpaint, start))
-
-    async def _inpaint(self, start: Start, mask: tuple[str, ...] | None) -> None:
-        if mask is None:
-            return
-        if bool(mask) != bool(start.mask):  # the masked part is generated from noise only, an image is not
-            start = dataclasses.replace(start, t=1.0 if mask else NOISE_LEVEL)
-        await self._start_from(dataclasses.replace(start, mask=mask or None))
-
     async def action_nearest(self) -> None:
         """Show the nearest training image of each sample."""
-        denoising, request = self._shown, self._shown_request
+        denoising, request = self.visible_trajectory, self._shown_request
         if denoising is None or not denoising.complete or self.engine.busy:
             self.notify("not all steps are sampled yet; try again after the last", severity="error")
         elif request is None:
             self.notify("this is a recording; press enter to generate samples first", severity="error")
         else:
             self.timeline.pause()
-            await self.app.push_screen(NearestScreen(self.engine, request, denoising, self._class_names))
-
-    async def action_zoom(self) -> None:
-        """Zoom into one image."""
-        if self._shown is None:
-            self.notify("no images to show yet", severity="error")
-            return
-        self.timeline.pause()
-        await self._zoom_into(0)
-
-    async def _zoom_into(self, index: int) -> None:
-        await self.app.push_screen(ZoomScreen(self._current, self._class_names, self.action_step, index))
-
-    def _current(self) -> tuple[Denoising, int]:
-        assert self.denoising is not None
-        return self.denoising, min(self.timeline.position, len(self.denoising.frames) - 1)
-
-    async def action_export(self) -> None:
-        """Open the export dialog."""
-        denoising, index = self._shown, self.timeline.position
-        if denoising is None:
-            self.notify("no images to export yet", severity="error")
-            return
-        self.timeline.pause()
-        screen = ExportScreen(denoising, index)
-        await self.app.push_screen(screen, partial(self._export, screen, index))
-
-    def _export(self, screen: ExportScreen, index: int, export: Export | None) -> None:
-        if export is not None:
-            self._write(export, screen.denoising, index)
-
-    @work(group="export")
-    async def _write(self, export: Export, denoising: Denoising, index: int) -> None:
-        from core.export import images  # imports Pillow, which nothing else in this process needs
-
-        try:
-            match export.kind:
-                case "grid":
-                    await asyncio.to_thread(images.write_grid, export.path, denoising, index)
-                case "figure":
-                    await asyncio.to_thread(images.write_figure, export.path, denoising)
-                case _:
-                    await asyncio.to_thread(images.write_gif, export.path, denoising)
-        except MinidiffError as error:
-            self._show_error(error)
-        else:
-            self.notify(f"wrote {export.path}", timeout=NOTICE_SECONDS)
+            await self.app.push_screen(NearestScreen(self.engine, request, denoising, self.class_names))

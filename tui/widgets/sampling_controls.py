@@ -158,11 +158,6 @@ class SamplingControls(Container):
         """The available models."""
         return list(self._models)
 
-    def disable_images_and_seed(self) -> None:
-        """Disable the fields that another instance controls."""
-        for name in ("images", "seed"):
-            self._field(name).disabled = True
-
     @property
     def seed(self) -> str:
         """The text of the seed field."""
@@ -269,6 +264,15 @@ class SamplingControls(Container):
         if request.guidance is not None and config.class_conditional:
             self._field("guidance").value = f"{request.guidance:g}"
         self._update_cost()
+
+    def step_sampler(self, by: int) -> None:
+        """Select another sampler that the model supports, `by` places on in the list; posts `Submitted`."""
+        if self._config is not None:
+            path = self._config.path
+            samplers = [name for name in SAMPLER_NAMES if incompatibility(name, path) is None]
+            chosen = self._choice("sampler").chosen
+            at = samplers.index(chosen) if chosen in samplers else 0
+            self._choice("sampler").value = samplers[(at + by) % len(samplers)]
 
     def read(self) -> SampleRequest:
         """Return the request in the fields; an invalid field gets the focus.
