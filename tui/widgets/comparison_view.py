@@ -9,8 +9,8 @@ from textual.content import Content
 from core.runs.trajectory import Frame
 from tui.class_names import class_name
 from tui.comparison import MAX_PANES, Compared, agreement, frame_at, leader_of, titles
+from tui.widgets.captions import Caption
 from tui.widgets.denoising_view import NO_PREDICTION
-from tui.widgets.image_grid import Caption
 from tui.widgets.panes import Pane, Panes, Shape
 
 FOUR_PANES = 100, 30  # columns and rows of the terminal that more than two panes need
