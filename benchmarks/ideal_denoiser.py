@@ -71,8 +71,9 @@ def main() -> None:
     for labels in (True, False):
         config = TrainConfig(dataset="mnist", class_conditional=labels)
         net = build_model(config.model, generator=torch.Generator().manual_seed(0), **config.model_options)
+        model = LoadedModel(net.eval(), config, 0, "untrained")
         began = time.perf_counter()
-        report = result_of(compare_losses(LoadedModel(net.eval(), config, 0, "untrained"), data, data))
+        report = result_of(compare_losses(model, data, data, n=4 if options.quick else None))
         kind = "with classes" if labels else "without classes"
         print(
             f"| loss and floor, {kind}, {report.n} noisy images per level | {time.perf_counter() - began:.1f} s | 5 s |"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # images per forward pass, at most
 BATCH_PIXELS = 256 * 32 * 32  # likewise, so that large images are sampled in smaller batches
+POINTS_BATCH = 4096  # likewise, for points in the plane, which are images of one pixel
 
 
 Edit = Callable[[Sampler, slice], Sampler]  # the sampler to use for images `slice` in place of the chosen one
@@ -147,7 +148,8 @@ def sample_batches(
 
 def batch_size(shape: tuple[int, int, int]) -> int:
     """Images of shape (C, H, W) that are sampled at once."""
-    return max(1, min(BATCH, BATCH_PIXELS // (shape[1] * shape[2])))
+    pixels = shape[1] * shape[2]
+    return max(1, min(BATCH if pixels > 1 else POINTS_BATCH, BATCH_PIXELS // pixels))
 
 
 def _resolve(

@@ -25,8 +25,8 @@ _PLAIN = {
     "<": "◂◀◄←❮‹«",
     "^": "▴▲↑",
     "v": "▾▼↓⮟",
-    "/": "↗╱",
-    "\\": "↘╲",
+    "/": "↗↙╱",
+    "\\": "↘↖╲",
     "x": "×✕✗",
 }
 _TABLE = {ord(character): plain for plain, characters in _PLAIN.items() for character in characters}
