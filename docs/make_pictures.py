@@ -239,7 +239,7 @@ async def take(root: Path, denoising_steps: int) -> None:
         for key, name in (("question_mark", "help"), ("z", "zoom"), ("d", "change")):
             await pilot.press(key)
             await shoot(pilot, name)
-            await pilot.press("d" if key == "d" else "escape")
+            await pilot.press("v" if key == "v" else "escape")
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both sides are there")
         await pilot.press("home", *["right"] * MIDWAY)

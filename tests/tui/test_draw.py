@@ -230,9 +230,9 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         assert isinstance(screen, LabScreen)
         await until(pilot, lambda: screen.bench.shown is not None, "the bench is shown")
         note = screen.query_one(Header)
-        await pilot.press("d", "escape")
+        await pilot.press("w", "escape")
         assert screen.subject.pixels is None
-        await pilot.press("d", "space", *["down"] * 6, "enter")
+        await pilot.press("w", "space", *["down"] * 6, "enter")
         await until(pilot, lambda: note.note == "a drawn image", "the drawn digit is shown")
         shown = screen.bench.shown
         assert shown is not None

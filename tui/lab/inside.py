@@ -39,7 +39,7 @@ class InsideBench(Bench[InsideReply]):
         "pixels, the small maps in the middle the whole image, and skip connections carry fine detail across. The "
         "receptive field shows which input pixels influence one pixel of the prediction, and how much."
     )
-    TRY = "the arrow keys on the prediction (v or tab), k to switch skips off, t 0.9."
+    TRY = "the arrow keys on the prediction (v or tab), j to switch skips off, t 0.9."
     REPLIES = (InsideReply,)
     DEFAULT_CSS = """
     InsideBench {

@@ -156,14 +156,7 @@ class CanvasScreen(Modal[ScreenResultType]):
     HEADING: ClassVar[str]
     BINDINGS: ClassVar[list[BindingType]] = bindings("draw")
     DEFAULT_CSS = """
-    CanvasScreen {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            background: $surface; border: round $primary;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
-    }
+    CanvasScreen > Vertical { padding: 0 1; max-height: 100vh; }
     """
 
     def __init__(self, canvas: DrawingCanvas) -> None:
@@ -172,7 +165,7 @@ class CanvasScreen(Modal[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
+            box.border_subtitle = "space pen · backspace clears · enter accepts · esc cancels"
             with Center():
                 yield self._canvas
 

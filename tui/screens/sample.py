@@ -224,7 +224,7 @@ class SampleScreen(Playback):
         """Replace the recording by a live trajectory, unless the user has paused it."""
         self.query_one(Header).note = f"engine ready on {message.device}"
         await self._update_controls()
-        paused = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
+        paused = not self.timeline.still and not self.timeline.playing and self.timeline.position < self.timeline.steps
         if not self._requested and not paused and self.bar.model is not None:
             if self.denoising is not None:
                 self.bar.seed = self.denoising.seed + 1
@@ -333,7 +333,13 @@ class SampleScreen(Playback):
         self.timeline.pause()
         self._engine_started = self._requested = True
         compare = CompareScreen(
-            self.engine, self.root, request, self.bar.models, self._pacer, other=self._compared, still=self._still
+            self.engine,
+            self.root,
+            request,
+            self.bar.models,
+            self._pacer,
+            other=self._compared,
+            still=self.timeline.still,
         )
         await self.app.push_screen(compare, partial(self._leave_comparison, compare, self.engine.busy))
 
