@@ -236,10 +236,10 @@ async def take(root: Path, denoising_steps: int) -> None:
         await add_scene(pilot, scenes, 1.7)
         await pilot.press("home", *["right"] * min(LATE, denoising_steps))
         await shoot(pilot, "sample")
-        for key, name in (("question_mark", "help"), ("z", "zoom"), ("d", "change")):
+        for key, name in (("question_mark", "help"), ("z", "zoom"), ("v", "change")):
             await pilot.press(key)
             await shoot(pilot, name)
-            await pilot.press("d" if key == "d" else "escape")
+            await pilot.press("v" if key == "v" else "escape")
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen) and app.screen.ready, "both panes are there")
         await pilot.press("home", *["right"] * MIDWAY)

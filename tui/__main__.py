@@ -9,9 +9,7 @@ if __name__ == "__main__":  # before all other imports
 
 import argparse
 import os
-import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ from core.system.streams import prepare_streams
 from core.system.threads import limit_spinning
 
 if TYPE_CHECKING:
-    from tui.app import MinidiffApp
     from tui.settings import Settings
 
 SCREENS = ("sample", "train", "runs", "devices", "lab")
@@ -43,9 +40,11 @@ def main() -> None:
         _prepare_terminal()
     from core.runs.directory import root_directory
     from tui.app import HUNG_UP, MinidiffApp
+    from tui.leaving import next_steps
+    from tui.settings import settings_path
     from tui.state import is_first_start
 
-    settings = _settings(arguments)
+    settings, overrides, notice = _settings(arguments)
     mode = arguments.screen or ("train" if arguments.run else "sample")
     app = MinidiffApp(
         root_directory(arguments.root),
@@ -53,13 +52,16 @@ def main() -> None:
         run=arguments.run,
         model=arguments.model,
         settings=settings,
+        settings_file=arguments.settings or settings_path(),
+        overrides=overrides,
+        notice=notice,
         welcome=is_first_start(),
         lead=arguments.lead,
         follow=arguments.follow,
     )
     app.run(mouse=not arguments.no_mouse)
     if app.return_code != HUNG_UP and not in_browser:  # otherwise the terminal is gone, or there is none
-        for line in _print_next_steps(app):
+        for line in next_steps(app.root, app.watched):
             print(line)
     sys.exit(app.return_code or 0)
 
@@ -105,34 +107,32 @@ def _describe_terminal_to_textual() -> None:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = {"16": "standard"}.get(colors, colors)
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    """Merge the settings file and the command line, which takes precedence. Exits with 2 if either is invalid.
+def _settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, object], str]:
+    """The settings of the file, those of the command line, and a line about the file if it has invalid entries.
 
-    If neither names a theme, the last theme chosen in the app is used; `--theme auto` deletes it.
+    Exits with 2 if the command line is invalid, or the file that it names.
     """
     from core.errors import ConfigError, MinidiffError
     from tui.io.lead_file import check_replaceable
-    from tui.settings import AUTO, KINDS, check, load_settings, settings_path
-    from tui.state import forget_theme, remembered_theme
+    from tui.settings import BY_NAME, check, load_settings, settings_path
 
-    overrides = {name: value for name in KINDS if (value := getattr(arguments, name, None)) is not None}
+    overrides = {name: value for name in BY_NAME if (value := getattr(arguments, name, None)) is not None}
+    named: Path | None = arguments.settings
     try:
-        if arguments.settings and not arguments.settings.exists():
-            raise ConfigError(f"settings file {arguments.settings} does not exist; --print-settings prints a template")
+        if named and not named.exists():
+            raise ConfigError(f"settings file {named} does not exist; --print-settings prints a template")
         for name, value in overrides.items():
             check(name, value)
-        settings = replace(load_settings(arguments.settings or settings_path()), **overrides)
+        settings, problems = load_settings(named or settings_path())
+        if named and problems:
+            raise ConfigError(problems[0])
         if arguments.lead is not None:
             check_replaceable(arguments.lead)
-        if arguments.theme == AUTO:
-            forget_theme()
     except MinidiffError as error:
         print(f"minidiff-tui: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        print(f"minidiff-tui: cannot remove {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    return replace(settings, theme=remembered_theme() or AUTO) if settings.theme == AUTO else settings
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return settings, overrides, f"Setting ignored: {problems[0]}{more}" if problems else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,45 +192,6 @@ def _version() -> str:
     from core import __version__
 
     return __version__
-
-
-def _print_next_steps(app: MinidiffApp) -> list[str]:
-    """Lines to print after the app exits: the active run and the commands that return to it; none without one."""
-    from core.errors import MinidiffError
-    from core.runs.directory import EVENTS
-    from core.runs.history import current_epoch
-    from core.runs.log_ends import read_log_ends
-    from core.runs.status import Status
-    from tui.io.run_list import list_runs
-
-    try:
-        alive = {run.name: run for run in list_runs(app.root) if run.status.alive}
-    except MinidiffError:
-        return []  # the app has already reported it
-    run = alive.get(app.watched or "") or next(iter(alive.values()), None)
-    if run is None:
-        return []
-    log = read_log_ends(Path(run.path) / EVENTS)
-    progress = f"step {run.step:,}"
-    if run.epochs:
-        progress = f"epoch {current_epoch(run.epochs, log.window, run.epoch or 0)} of {run.epochs}"
-    root = ["--root", str(app.root)] if app.root != Path("checkpoints") else []
-    name = ["--", run.name] if run.name.startswith("-") else [run.name]
-
-    def command(verb: str) -> str:
-        return shlex.join(["minidiff", verb, *root, *name])
-
-    watch = f"Watch it: {shlex.join(['minidiff-tui', f'--run={run.name}', *root])}"
-    match run.status:
-        case Status.PAUSED:
-            state, then = "it stays paused", f"Continue it: {command('continue')}"
-        case Status.ELSEWHERE:
-            state, then = f"its trainer is on {run.host}", ""
-        case _:
-            state, then = "training continues in the background", f"Stop it: {command('stop')}"
-    count = len(alive) - 1
-    others = [f"{count} other {'run is' if count == 1 else 'runs are'} active"] if count else []
-    return [f"{run.name} is {run.status}, {progress}; {state} ({run.path})", f"{watch}   {then}".rstrip(), *others]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -17,35 +18,40 @@ from rich.text import Text
 from textual import events
 from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.constants import DRIVER
 from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.theme import Theme, ThemeProvider
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from core.errors import ConfigError
 from core.system.terminal import drawable, drawing
-from tui.actions import bindings
+from tui.actions import ACTIONS, bindings
 from tui.follow import Follower, Leader
+from tui.io.engine_client import EngineClient
+from tui.leaving import active_runs, what_continues
 from tui.messages import ForkChosen, KeyFollowed, ModelChosen, RunChosen
-from tui.screens.help import TEXTUAL_ACTIONS, HelpScreen
+from tui.screens.help import HelpScreen
 from tui.screens.sample import FIRST, SampleScreen
+from tui.screens.settings import SettingsScreen, Store
 from tui.screens.too_small import TooSmallScreen, is_small
 from tui.screens.welcome import WelcomeScreen
-from tui.settings import DRAWING_CHOICES, Settings
-from tui.state import remember_theme
+from tui.settings import BY_NAME, DRAWING_CHOICES, Settings, save_setting
 from tui.terminal.color_maps import COLOR_MAPS, GREY
 from tui.terminal.crash_report import report
 from tui.terminal.driver import AMBIGUOUS, TerminalDriver
 from tui.terminal.frame_pacing import QUERY, FramePacer
+from tui.terminal.internals import all_screens
 from tui.terminal.kitty import ImageStore
 from tui.terminal.replies import TerminalReply, abilities
 from tui.terminal.shutdown import end_if_stuck, end_with_terminal
 from tui.themes import CONTRAST, DARK, LIGHT, THEMES
+from tui.widgets.choice_dialog import ChoiceDialog
 from tui.widgets.modal import SafeCommandPalette
+from tui.widgets.timeline import Timeline
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
 REDRAW_SECONDS = 1.0  # interval of checks whether dropped output can be redrawn
@@ -62,6 +68,9 @@ class MinidiffApp(App[None]):
         mode: the screen to open, a key of `MODES`.
         run: the run to watch on the Train screen.
         settings: the user's settings; default settings if None.
+        settings_file: where changed settings are saved; None: nowhere.
+        overrides: those of the settings that were given on the command line, by name, and are not in the file.
+        notice: shown at startup, such as a problem of the settings file.
         welcome: show the welcome page first.
         lead: the file to write what the screen shows to, for others to follow.
         follow: such a file to follow.
@@ -88,6 +97,9 @@ class MinidiffApp(App[None]):
         run: str | None = None,
         model: str | None = None,
         settings: Settings | None = None,
+        settings_file: Path | None = None,
+        overrides: Mapping[str, object] | None = None,
+        notice: str = "",
         welcome: bool = False,
         lead: Path | None = None,
         follow: Path | None = None,
@@ -95,7 +107,10 @@ class MinidiffApp(App[None]):
         self.DEFAULT_MODE = mode  # type: ignore[misc] # creates no other screen, and no engine for it
         super().__init__(driver_class=None if DRIVER else TerminalDriver)  # None: the one that textual-serve names
         self.root = root
-        self.settings = settings or Settings()
+        self.saved_settings = settings or Settings()
+        self._overrides = dict(overrides or {})
+        self.settings = replace(self.saved_settings, **self._overrides)  # type: ignore[arg-type] # they are checked
+        self._settings_file, self._notice = settings_file, notice
         self.pacer = FramePacer(self.settings.frames_per_second)
         term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
         self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
@@ -113,7 +128,7 @@ class MinidiffApp(App[None]):
         self.add_mode("lab", self._lab_screen)
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self._initial_theme()
+        self.theme = self._theme_of(self.settings.theme)
         self.best_drawing = drawing(term, encoding)
         self.drawing = self.settings.drawing
         self.color_map = self.settings.color_map
@@ -121,10 +136,10 @@ class MinidiffApp(App[None]):
         if self.settings.reduced_motion:
             self.animation_level = "none"
 
-    def _initial_theme(self) -> str:
-        """The theme from the settings, or the default for this terminal."""
-        if self.settings.theme in self.available_themes:
-            return self.settings.theme
+    def _theme_of(self, name: str) -> str:
+        """The theme of a setting: its own, or the default for this terminal."""
+        if name in self.available_themes:
+            return name
         if self.console.color_system != "standard":  # not limited to the terminal's 16 colours
             return DARK.name
         return CONTRAST.name if self.no_color else "ansi-dark"  # ansi-dark needs colours
@@ -165,21 +180,49 @@ class MinidiffApp(App[None]):
         """Show the welcome page at the first start, and exit when the terminal goes away."""
         if self._welcome:
             self.push_screen(WelcomeScreen())
+        if self._notice:
+            self.notify(self._notice, severity="warning", timeout=10)
         for part in (self._leader, self.follower):
             if part is not None:
                 self.run_worker(part.run(), group="follow")
         if not self.is_headless:
             end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
-            self.theme_changed_signal.subscribe(self, self._remember_theme)
             if not self.pacer.waiting:  # the driver has sent none
                 self._query_terminal()
             self.set_interval(REDRAW_SECONDS, self._redraw_dropped)
 
-    def _remember_theme(self, theme: Theme) -> None:
-        try:
-            remember_theme(theme.name)
-        except OSError as error:
-            self.notify(f"cannot save the theme: {error.filename}: {error.strerror}", severity="warning")
+    def apply_setting(self, name: str, value: str | bool | float) -> None:
+        """Use another value of a setting, without saving it."""
+        self.settings = replace(self.settings, **{name: value})  # type: ignore[arg-type] # a value of `SETTINGS`
+        match name:
+            case "theme":
+                self.theme = self._theme_of(self.settings.theme)
+            case "drawing":
+                self.drawing = self.settings.drawing
+            case "color_map":
+                self.color_map = self.settings.color_map
+            case "frames_per_second":
+                self.pacer.set_fastest(self.settings.frames_per_second)
+            case "reduced_motion":
+                self.animation_level = "none" if value else "full"
+                for screen in all_screens(self):
+                    for timeline in screen.query(Timeline):
+                        timeline.still = bool(value)
+            case "engine_silence":
+                for screen in all_screens(self):
+                    engine = getattr(screen, "engine", None)
+                    if isinstance(engine, EngineClient):
+                        engine.silence_seconds = self.settings.engine_silence
+
+    def change_setting(self, name: str, value: str | bool | float) -> None:
+        """Use another value of a setting, and save it for the next start."""
+        self.apply_setting(name, value)
+        self.saved_settings = replace(self.saved_settings, **{name: value})  # type: ignore[arg-type]
+        if self._settings_file is not None:
+            try:
+                save_setting(self._settings_file, name, value)
+            except ConfigError as error:
+                self.notify(str(error), severity="warning")
 
     async def on_event(self, event: events.Event) -> None:
         """Note which widget receives a key."""
@@ -305,9 +348,10 @@ class MinidiffApp(App[None]):
             end_if_stuck(1)
         self.panic(Text(report(self._exception or RuntimeError("unknown"))))
 
-    def action_help_quit(self) -> None:
-        """Textual's action for Ctrl-C, which does not quit: say which key does."""
-        self.notify("Press q or Ctrl-Q to quit; training continues")
+    async def action_help_quit(self) -> None:  # type: ignore[override] # it is awaited
+        """Textual's action for Ctrl-C, which does not quit: say which key does, and what continues."""
+        then = what_continues(await asyncio.to_thread(active_runs, self.root))
+        self.notify(f"Press q or Ctrl-Q to quit{'; ' if then else ''}{then}")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide the key that follows again while it has no effect."""
@@ -341,12 +385,12 @@ class MinidiffApp(App[None]):
         """Switch to the next drawing mode."""
         pixels = self.drawing == "kitty" or (self.images is not None and self.images.available)
         choices = [choice for choice in DRAWING_CHOICES if pixels or choice != "kitty"]
-        self.drawing = choices[(choices.index(self.drawing) + 1) % len(choices)]
+        self.apply_setting("drawing", choices[(choices.index(self.drawing) + 1) % len(choices)])
         self.notify(f"drawing mode: {self.drawing}", timeout=2)
 
     def action_color_map(self) -> None:
         """Switch to the next colour map."""
-        self.color_map = COLOR_MAPS[(COLOR_MAPS.index(self.color_map) + 1) % len(COLOR_MAPS)]
+        self.apply_setting("color_map", COLOR_MAPS[(COLOR_MAPS.index(self.color_map) + 1) % len(COLOR_MAPS)])
         self.notify(f"color map: {self.color_map}", timeout=2)
 
     async def action_help(self) -> None:
@@ -375,32 +419,46 @@ class MinidiffApp(App[None]):
             await self.push_screen(SafeCommandPalette())
 
     async def action_change_theme(self) -> None:  # type: ignore[override] # it is awaited
-        """Open a palette of themes."""
-        await self.push_screen(SafeCommandPalette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        """Open the list of themes."""
+        theme = BY_NAME["theme"]
+        dialog = ChoiceDialog(
+            theme.label, theme.choices, self.settings.theme, lambda name: self.apply_setting("theme", name)
+        )
+        await self.push_screen(dialog, lambda name: self.change_setting("theme", name) if name else None)
+
+    async def action_settings(self) -> None:
+        """Open the settings."""
+        store = Store(
+            lambda: self.settings,
+            lambda: self.saved_settings,
+            self._overrides,
+            self._settings_file,
+            self.apply_setting,
+            self.change_setting,
+        )
+        await self.push_screen(SettingsScreen(store))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Commands of the palette: screens, actions of this screen, global actions."""
-        for mode, title in MODES.items():
-            if mode != self.current_mode:
-                yield SystemCommand(title, f"Go to the {title} screen", lambda mode=mode: self.action_show(mode))
-        for node, binding, enabled, tooltip in screen.active_bindings.values():
-            if enabled and binding.description and node is screen and binding.action not in TEXTUAL_ACTIONS:
-                yield SystemCommand(
-                    binding.description,
-                    tooltip or f"Key {self.get_key_display(binding)}",
-                    lambda action=binding.action, node=node: self.call_later(self.run_action, action, node),
-                )
-        if self.follower is not None and self.follower.paused:
-            yield SystemCommand("Follow", "Follow the leading app again", self.action_follow)
-        yield SystemCommand("Help", "Show the keys of this screen", self.action_help)
-        yield SystemCommand("Theme", "Change the theme", self.action_change_theme)
-        yield SystemCommand("Drawing", "Switch how images are drawn: blocks, shades, ASCII", self.action_drawing)
-        maps = ", ".join(COLOR_MAPS)
-        yield SystemCommand("Color map", f"Switch the colors of grey images: {maps}", self.action_color_map)
-        yield SystemCommand("Screenshot", "Save this screen as SVG in the current folder", self._save_screenshot)
-        yield SystemCommand("Quit", "Quit; trainers keep running", self.action_quit)
+        """Commands of the palette: the actions of this screen and of the app, once each, with their keys."""
+        found: dict[str, tuple[Binding, DOMNode, list[str]]] = {}
+        ids = {action.id for action in ACTIONS}
+        for node, binding, enabled, _ in screen.active_bindings.values():
+            if enabled and node in (screen, self) and binding.id in ids:
+                key = self.get_key_display(binding)
+                found.setdefault(binding.action, (binding, node, []))[2].append(key)
+        for action, (binding, node, keys) in found.items():
+            if action == f"show('{self.current_mode}')":
+                continue
+            title = f"Go to {binding.description}" if action.startswith("show(") else binding.description
+            names = " or ".join(dict.fromkeys(keys))
+            yield SystemCommand(
+                title,
+                f"{names}: {binding.tooltip or title}",
+                lambda action=action, node=node: self.call_later(self.run_action, action, node),
+            )
 
-    def _save_screenshot(self) -> None:
+    def action_picture(self) -> None:
+        """Save the screen as SVG in the current folder."""
         self.set_timer(0.1, self._write_screenshot)  # after the palette has closed
 
     def _write_screenshot(self) -> None:

@@ -1,4 +1,4 @@
-"""State that the app keeps between sessions: whether the welcome was shown, the last theme and comparison."""
+"""State that the app keeps between sessions: whether the welcome was shown, and the last comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from core.engine.protocol import SampleRequest
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import parse_json, read_whole
 
-MAX_NAME_BYTES = 256
 MAX_COMPARISON_BYTES = 16_384
 MAX_STEPS = 1000  # as the field on the screen
 
@@ -36,34 +35,6 @@ def is_first_start() -> bool:
     except OSError:
         return False  # otherwise the welcome would appear at every start
     return True
-
-
-def remembered_theme() -> str | None:
-    """Name of the last theme chosen in the app, None if there is none. It may not exist in this version."""
-    try:
-        return read_whole(_theme_file(), MAX_NAME_BYTES).decode().strip() or None
-    except (OSError, ValueError):
-        return None
-
-
-def remember_theme(name: str) -> None:
-    """Save the theme for the next start.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    file = _theme_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, f"{name}\n".encode())
-
-
-def forget_theme() -> None:
-    """Delete the saved theme, so that the next start uses the default.
-
-    Raises:
-        OSError: the file cannot be removed.
-    """
-    _theme_file().unlink(missing_ok=True)
 
 
 def remembered_comparison() -> list[SampleRequest]:
@@ -121,7 +92,3 @@ def _request(entry: dict[str, Any]) -> SampleRequest:
 
 def _comparison_file() -> Path:
     return state_directory() / "comparison.json"
-
-
-def _theme_file() -> Path:
-    return state_directory() / "theme"

@@ -91,4 +91,4 @@ def test_a_variable_that_no_longer_has_an_effect_is_refused(
 
 def test_a_settings_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[training]\npreset = "document"\nwarmup = 5\n')
-    assert load_settings(tmp_path / "settings.toml").training == {"preset": "tutorial", "warmup_steps": 5}
+    assert load_settings(tmp_path / "settings.toml")[0].training == {"preset": "tutorial", "warmup_steps": 5}

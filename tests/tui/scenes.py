@@ -238,7 +238,7 @@ async def sample(pilot: Pilots) -> None:
 @scene("sample")
 async def change(pilot: Pilots) -> None:
     await sample(pilot)
-    await pilot.press("d")
+    await pilot.press("v")
 
 
 @scene("sample")
@@ -264,6 +264,18 @@ async def export(pilot: Pilots) -> None:
 async def keys(pilot: Pilots) -> None:
     await sample(pilot)
     await pilot.press("question_mark")
+
+
+@scene("sample")
+async def settings(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("f2")
+
+
+@scene("sample")
+async def themes(pilot: Pilots) -> None:
+    await sample(pilot)
+    await pilot.press("ctrl+t")
 
 
 @scene("sample")
@@ -430,7 +442,7 @@ async def confirm(pilot: Pilots) -> None:
 @scene("runs")
 async def rename(pilot: Pilots) -> None:
     await runs(pilot)
-    await pilot.press("end", "e")
+    await pilot.press("end", "R")
 
 
 @scene("devices")
@@ -456,7 +468,7 @@ async def transposed(pilot: Pilots) -> None:
 @scene("lab")
 async def draw(pilot: Pilots) -> None:
     await _benched(pilot, "convolution")
-    await pilot.press("d", "space", *["down"] * 5, *["right"] * 4)
+    await pilot.press("w", "space", *["down"] * 5, *["right"] * 4)
 
 
 async def _benched(pilot: Pilots, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from core.engine.protocol import DrawnImage
 from core.errors import ConfigError
 from core.runs.directory import CONTROL
 from core.runs.events import Stopped
-from tui.actions import ACTIONS, bindings, check_keymap
+from tui.actions import ACTIONS, MEANINGS, bindings, check_keymap
 from tui.app import MinidiffApp
 from tui.io.lead_file import DevicesView, write_view
 from tui.lab.bench import Bench
@@ -36,10 +37,12 @@ from tui.screens.lab import LabScreen
 from tui.screens.nearest import NearestScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.settings import SettingsScreen
 from tui.screens.train import TrainScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
+from tui.widgets.choice_dialog import ChoiceDialog
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.denoising_view import DenoisingView
@@ -138,11 +141,45 @@ async def drawing(driver: AppDriver) -> None:
     assert driver.app.drawing == before
 
 
-@scene("sample", "app.theme")
+@scene("sample", "app.color_map")
+async def color_map(driver: AppDriver) -> None:
+    names = []
+    for _ in range(4):
+        await driver.press("B")
+        names.append(driver.app.color_map)
+    assert names == ["viridis", "magma", "inferno", "grey"]
+
+
+@scene("sample", "app.theme", "choice.close")
 async def theme(driver: AppDriver) -> None:
-    await driver.press("ctrl+t")
-    assert driver.app.screen is not driver.app.screen_stack[0]
+    before = driver.app.theme
+    await driver.press("ctrl+t", "down", "down")
+    assert isinstance(driver.app.screen, ChoiceDialog)
+    assert driver.app.theme != before
     await driver.press("escape")
+    assert driver.app.theme == before
+
+
+@scene("sample", "app.settings", *(action.id for action in ACTIONS if action.scope == "settings"))
+async def settings(driver: AppDriver) -> None:
+    await driver.press("f2", "down")
+    assert isinstance(driver.app.screen, SettingsScreen)
+    before = driver.app.drawing
+    await driver.press("right")
+    assert driver.app.drawing != before
+    await driver.press("left")
+    assert driver.app.drawing == before
+    await driver.press("f2")
+    assert isinstance(driver.app.screen, SampleScreen)
+
+
+@scene("sample", "app.screenshot")
+async def screenshot(driver: AppDriver) -> None:
+    pictures = driver.app.root / "pictures"
+    pictures.mkdir()
+    with contextlib.chdir(pictures):
+        await driver.press("f12")
+        await driver.until(lambda: any(pictures.glob("*.svg")), "the screenshot is written")
 
 
 @scene("sample", "app.help", "help.close")
@@ -198,9 +235,9 @@ async def leave(driver: AppDriver) -> None:
 
 @scene("sample", "sample.change")
 async def change(driver: AppDriver) -> None:
-    await driver.press("home", "right", "d")
+    await driver.press("home", "right", "v")
     assert driver.app.screen.query_one(DenoisingView).show_change
-    await driver.press("d")
+    await driver.press("v")
     assert not driver.app.screen.query_one(DenoisingView).show_change
 
 
@@ -313,9 +350,9 @@ async def compare(driver: AppDriver) -> None:
     assert first.model == second.model
     assert first.sampler != second.sampler
     assert (first.n, first.seed) == (second.n, second.seed)
-    await driver.press("v")
+    await driver.press("down")
     assert screen.bar.read().sampler != second.sampler
-    await driver.press("V")
+    await driver.press("up")
     assert screen.bar.read().sampler == second.sampler
     await driver.press("left_square_bracket")
     assert screen.selected == 0
@@ -323,11 +360,11 @@ async def compare(driver: AppDriver) -> None:
     assert screen.selected == 1
     await driver.press("backspace")
     assert len(screen.sides) == 1
-    await driver.press("a")
+    await driver.press("N")
     assert len(screen.sides) == 2
     await driver.press("n")
     await driver.until(lambda: is_done(int(screen.bar.seed)), "the new seed is sampled in both panes")
-    await driver.press("home", "d")
+    await driver.press("home", "v")
     assert screen.view.show_states
     seed = int(screen.bar.seed)
     screen.bar.query_one("#seed", Input).value = str(seed + 1)
@@ -424,10 +461,10 @@ async def span(driver: AppDriver) -> None:
 @scene("train", "plot.log", "plot.unit", "plot.smoother", "plot.rougher", "plot.quantity")
 async def look(driver: AppDriver) -> None:
     driver.plot.focus()
-    await driver.press("y", "u", "m", "v")
+    await driver.press("y", "u", "a", "v")
     view = driver.plot.view
     assert (view.log, view.by_step, view.smoothing, view.quantity) == (False, True, 0.9, "images/s")
-    await driver.press("y", "u", "M", "v", "v", "v")
+    await driver.press("y", "u", "A", "v", "v", "v")
     assert driver.plot.view.quantity == "loss"
     assert driver.plot.view.smoothing == 0.6
 
@@ -456,13 +493,13 @@ async def mark(driver: AppDriver) -> None:
     await driver.to_run("stopped")
     await driver.press("space")
     await driver.to_run("finished")
-    await driver.press("m")
+    await driver.press("space")
     assert [Path(path).name for path in driver.table.marked] == ["stopped", "finished"]
     await driver.until(lambda: len(driver.plot.curves) == 2, "both curves are drawn")
     await driver.to_run("stopped")
-    await driver.press("m")
+    await driver.press("space")
     await driver.to_run("finished")
-    await driver.press("m")
+    await driver.press("space")
     assert not driver.table.marked
 
 
@@ -488,7 +525,7 @@ async def sort(driver: AppDriver) -> None:
 @scene("runs", "runs.copy", "runs.command")
 async def copy(driver: AppDriver) -> None:
     await driver.to_run("stopped")
-    await driver.press("c")
+    await driver.press("P")
     assert driver.app.clipboard == str((driver.app.root / "stopped").resolve())
     await driver.press("C")
     assert driver.app.clipboard == f"minidiff resume stopped --root {driver.app.root.resolve()}"
@@ -497,7 +534,7 @@ async def copy(driver: AppDriver) -> None:
 @scene("runs", "runs.rename")
 async def rename(driver: AppDriver) -> None:
     await driver.to_run("stopped")
-    await driver.press("e")
+    await driver.press("R")
     assert isinstance(driver.app.screen, NameDialog)
     await driver.press(*"other", "enter")
     await driver.until(lambda: (driver.app.root / "other").is_dir(), "it has its new name")
@@ -592,9 +629,9 @@ async def another_digit(driver: AppDriver) -> None:
 
 @scene("lab", "lab.random")
 async def another_kernel(driver: AppDriver) -> None:
-    await driver.press("r")
+    await driver.press("N")
     drawn = bench_of(driver).query_one("#numbers", Input).value
-    await driver.press("r")
+    await driver.press("N")
     assert bench_of(driver).query_one("#kernel", CompactSelect).chosen == "random"
     assert bench_of(driver).query_one("#numbers", Input).value != drawn
 
@@ -639,13 +676,13 @@ async def inside(driver: AppDriver) -> None:
     assert isinstance(bench, InsideBench)
     await driver.until(lambda: bench.shown is not None, "the network is shown")
     skips = bench.query_one("#skips", Switch)
-    await driver.press("k")
+    await driver.press("j")
     assert not skips.value
-    await driver.press("k")
+    await driver.press("j")
     assert skips.value
     await driver.press("full_stop", "full_stop", "comma")
     assert bench.query_one(TileGrid).chosen == 1
-    await driver.press("c")
+    await driver.press("g")
     assert bench.query_one("#common", Switch).value
     while bench.view != "prediction":  # where it has no room beside the tiles
         await driver.press("v")
@@ -658,7 +695,7 @@ async def inside(driver: AppDriver) -> None:
 async def draw(driver: AppDriver) -> None:
     lab = driver.app.screen
     assert isinstance(lab, LabScreen)
-    await driver.press("escape", "d")
+    await driver.press("escape", "w")
     screen = driver.app.screen
     assert isinstance(screen, DrawScreen)
     paper = screen.query_one(DrawingCanvas)
@@ -670,14 +707,14 @@ async def draw(driver: AppDriver) -> None:
     await driver.press("space")
     drawn = paper.ink.hex()
     labels = []
-    for key in "nr0123456789":
+    for key in ("minus", "h", *"0123456789"):
         await driver.press(key)
         labels.append(screen.label)
     assert labels == [-1, None, *range(10)]
     await driver.press("enter")
     assert driver.app.screen is lab
     assert lab.subject.drawing == DrawnImage(drawn, 9)
-    await driver.press("d", "backspace", "escape")
+    await driver.press("w", "backspace", "escape")
     assert driver.app.screen is lab
     assert lab.subject.drawing == DrawnImage(drawn, 9)
 
@@ -738,13 +775,35 @@ def test_every_action_has_a_scene() -> None:
     assert {action.id for action in ACTIONS} == tested
 
 
+def test_a_key_means_the_same_on_all_screens() -> None:
+    """Its actions start with the same word: New seed, New run. Keys in `MEANINGS` are explained there."""
+    meanings: dict[str, set[str]] = {}
+    for action in ACTIONS:
+        if action.id.endswith(".close"):  # with the key that opened it, escape and q
+            continue
+        for key in action.keys.split(","):
+            if key not in MEANINGS:
+                word = "Pause" if action.label == "Continue" else action.label.split()[0]  # two labels of one action
+                meanings.setdefault(key, set()).add(word)
+    assert {key: words for key, words in meanings.items() if len(words) > 1} == {}
+
+
+def test_an_overlay_closes_with_the_key_that_opened_it_and_no_other_letter() -> None:
+    openers = {action.id.partition(".")[2]: action.keys.split(",") for action in ACTIONS if action.scope != "play"}
+    for action in ACTIONS:
+        if action.id.endswith(".close"):
+            opener = {"choice": "theme"}.get(action.scope, action.scope)
+            allowed = {*openers.get(opener, ()), "escape", "q", "enter", "space"}
+            assert set(action.keys.split(",")) <= allowed, action.id
+
+
 def test_every_action_is_bound_somewhere() -> None:
     for action in ACTIONS:
         assert bindings(action.scope)
 
 
 async def test_a_keymap_rebinds_an_action(root: Path) -> None:
-    app = MinidiffApp(root, mode="runs", settings=Settings(keys={"app.help": "f1", "runs.sort": "f2"}))
+    app = MinidiffApp(root, mode="runs", settings=Settings(keys={"app.help": "f1", "runs.sort": "f3"}))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("f1")
         assert isinstance(app.screen, HelpScreen)

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 from repository import REPOSITORY
+from runlogs import held, training, write_run
 from textual.widgets import OptionList
 from waiting import PATIENCE, until
 
+from core.runs.status import RunSummary, Status
+from tui.actions import ACTIONS
 from tui.app import MinidiffApp
+from tui.leaving import what_continues
 from tui.screens.help import HelpScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.too_small import TooSmallScreen
@@ -103,15 +107,60 @@ async def test_the_palette_lists_the_screens_and_the_actions_of_the_current_one(
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)):
         titles = {command.title for command in app.get_system_commands(app.screen)}
-    assert {"Train", "Runs", "Export", "New seed", "Help", "Quit"} <= titles
+    assert {"Go to Train", "Go to Runs", "Export", "New seed", "Help", "Quit"} <= titles
 
 
 async def test_ctrl_c_names_the_keys_that_quit(tmp_path: Path) -> None:
     app = MinidiffApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+c")
-        assert [notice.message for notice in app._notifications] == ["Press q or Ctrl-Q to quit; training continues"]
+        await until(pilot, lambda: bool(app._notifications), "the keys are named")
+        assert [notice.message for notice in app._notifications] == ["Press q or Ctrl-Q to quit"]
         assert app.is_running
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"a": "running"}, "training of a continues"),
+        ({"a": "paused"}, "a is paused and stays paused"),
+        (
+            {"a": "running", "b": "starting", "c": "paused"},
+            "training of a and b continues, c is paused and stays paused",
+        ),
+        ({"a": "paused", "b": "paused"}, "a and b are paused and stay paused"),
+        ({"a": "running", "b": "running", "c": "elsewhere"}, "training of 3 runs continues"),
+        ({}, ""),
+    ],
+)
+def test_what_continues_after_quitting(states: dict[str, str], expected: str) -> None:
+    runs = [RunSummary(path=name, name=name, status=Status(state)) for name, state in states.items()]
+    assert what_continues(runs) == expected
+
+
+async def test_ctrl_c_says_which_run_continues(tmp_path: Path) -> None:
+    app = MinidiffApp(tmp_path)
+    with held(write_run(tmp_path, "one", training(1.2, name="one"))):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("ctrl+c")
+            await until(pilot, lambda: bool(app._notifications), "the keys are named")
+            (notice,) = app._notifications
+            assert notice.message == "Press q or Ctrl-Q to quit; training of one continues"
+
+
+@pytest.mark.parametrize("key", ["1", "2", "3", "5"])
+async def test_the_palette_lists_each_action_once_with_its_keys(tmp_path: Path, key: str) -> None:
+    app = MinidiffApp(tmp_path)
+    with held(write_run(tmp_path, "one", training(1.2, name="one"))):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(key)
+            await pilot.pause()
+            commands = list(app.get_system_commands(app.screen))
+    titles = [command.title for command in commands]
+    assert sorted(set(titles)) == sorted(titles)
+    assert {"Settings", "Theme", "Help", "Quit", "Screenshot"} <= set(titles)
+    known = {key for action in ACTIONS for key in action.keys.split(",")} | {"?", "^q", "^t", "^s", "^o"}
+    assert all(command.help.split(":")[0].split(" or ")[0] in known | set("[]/+-←→") for command in commands)
 
 
 async def test_the_screenshot_command_names_its_file_or_says_why_there_is_none(
@@ -227,7 +276,10 @@ def _is_zombie(pid: int) -> bool:
 BROKEN = """
 import sys
 from pathlib import Path
+from core.runs.status import RunSummary, Status
+from tui.actions import ACTIONS
 from tui.app import MinidiffApp
+from tui.leaving import what_continues
 
 class Broken(MinidiffApp):
     def action_help(self):
@@ -255,7 +307,10 @@ def test_an_unexpected_error_prints_one_line_and_writes_its_traceback_to_a_file(
 VISIT = """
 import asyncio, sys
 from pathlib import Path
+from core.runs.status import RunSummary, Status
+from tui.actions import ACTIONS
 from tui.app import MinidiffApp
+from tui.leaving import what_continues
 
 async def visit():
     app = MinidiffApp(Path(sys.argv[1]))

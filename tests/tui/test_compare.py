@@ -123,21 +123,21 @@ async def test_keys_add_a_copy_change_its_sampler_and_remove_it_and_only_what_ch
         await app.until_ready(pilot)
         compare = app.compare
         before = [side.denoising for side in compare.sides]
-        await pilot.press("a")
+        await pilot.press("N")
         assert compare.selected == 2
         assert [side.denoising for side in compare.sides] == [*before, before[1]]
-        await pilot.press("v")
+        await pilot.press("down")
         await app.until_ready(pilot, lambda: app.samplers == ["mix", "euler", "heun"])
         assert [side.denoising for side in compare.sides[:2]] == before
         assert compare.sides[2].denoising is not before[1]
-        await pilot.press("left_square_bracket", "V")
+        await pilot.press("left_square_bracket", "up")
         await app.until_ready(pilot, lambda: app.samplers == ["mix", "mix", "heun"])
         write(compare.bar, "steps", 2)
-        await pilot.press("a")  # what was typed applies to the pane that it was typed for
+        await pilot.press("N")  # what was typed applies to the pane that it was typed for
         await app.until_ready(pilot, lambda: len(compare.sides) == 4)
         assert [side.steps for side in compare.sides] == [3, 2, 2, 3]
         assert app.title_of(2).startswith("▸ mix, 2 steps NFE 2")
-        await pilot.press("a")
+        await pilot.press("N")
         assert "remove one first" in app.notes[-1]
         await pilot.press("n")
         seed = int(compare.bar.seed)
@@ -174,7 +174,7 @@ async def test_a_small_terminal_shows_two_panes_at_a_time(root: Path, engine: En
         await pilot.press("right_square_bracket")
         assert [compare.view.pane_of(index).display for index in range(4)] == [True, True, False, False]
         assert all(app.grid(index)._images for index in range(2))
-        await pilot.press("a")
+        await pilot.press("N")
         assert "enlarge the terminal" in app.notes[-1] or "remove one" in app.notes[-1]
         await pilot.resize_terminal(120, 40)
         await until(pilot, lambda: all(app.grid(index)._images for index in range(4)), "all are drawn")

@@ -126,13 +126,13 @@ async def test_keys_change_unit_smoothing_and_axis():
         plot = pilot.app.query_one(CurvePlot)
         plot.set_history(history_of(training(4)))
         plot.focus()
-        await pilot.press("u", "m", "y")
+        await pilot.press("u", "a", "y")
         await pilot.pause()
         assert plot.extent[1] >= 4 * STEPS_PER_EPOCH
         assert {"loss", "smoothed", "epoch", "validation"} == set(plot.series(60))
         assert "smoothed 0.9 · linear" in legend(pilot.app)
         assert drawn(pilot.app).splitlines()[-1].split()[-1] == "step"
-        await pilot.press("M", "M")
+        await pilot.press("A", "A")
         assert "smoothed" not in plot.series(60)
 
 

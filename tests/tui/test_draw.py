@@ -140,13 +140,13 @@ async def test_the_last_drawing_can_be_edited() -> None:
         assert app.taken == [last]
 
 
-async def test_digit_keys_set_the_class_n_removes_it_and_r_lets_the_classifier_read_it() -> None:
+async def test_digit_keys_set_the_class_minus_removes_it_and_h_lets_the_classifier_read_it() -> None:
     for keys, label, words in (
         ("", None, "class as the classifier reads it"),
         ("7", 7, "class 7"),
-        ("7n", -1, "class none"),
+        ("7-", -1, "class none"),
         ("70", 0, "class 0"),
-        ("n4r", None, "class as the classifier reads it"),
+        ("-4h", None, "class as the classifier reads it"),
     ):
         async with drawing() as (app, pilot):
             await pilot.press(*keys)
@@ -160,7 +160,7 @@ async def test_digit_keys_set_the_class_n_removes_it_and_r_lets_the_classifier_r
 async def test_a_model_without_classes_offers_none() -> None:
     app = Desk(class_names=())
     async with app.run_test(size=(60, 20)) as pilot:
-        await pilot.press("7", "n")
+        await pilot.press("7", "minus")
         assert not app.screen.query("#class")
         await pilot.press("enter")
         assert app.taken == [DrawnImage(BLANK)]
@@ -259,9 +259,9 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         assert isinstance(screen, LabScreen)
         await until(pilot, lambda: screen.bench.shown is not None, "the bench is shown")
         note = screen.query_one(Header)
-        await pilot.press("d", "escape")
+        await pilot.press("w", "escape")
         assert screen.subject.drawing is None
-        await pilot.press("d", "space", *["down"] * 6, "enter")
+        await pilot.press("w", "space", *["down"] * 6, "enter")
         await until(pilot, lambda: note.note == "a drawn image", "the drawn digit is shown")
         shown = screen.bench.shown
         assert shown is not None

@@ -122,7 +122,7 @@ async def test_the_step_the_enlarged_image_and_the_settings_follow(model_root: P
         await both.press("home", "right", "right")  # in the recording, which stays while it is paused
         await both.shows(lambda view: isinstance(view, SampleView) and view.step == 2)
         assert "following lesson.json" in header(both.student)
-        await both.press("d", "z")
+        await both.press("v", "z")
         await until(both.teacher, lambda: isinstance(both.teacher.app.screen, ZoomScreen), "the zoom is open")
         await both.press("tab")
         await both.shows(lambda view: isinstance(view, SampleView) and view.change and view.zoomed == 1)

@@ -95,7 +95,7 @@ async def test_a_hostile_run_is_shown_verbatim(root: Path, name: str, size: tupl
         await pilot.press("3")
         await until(pilot, lambda: app.screen.query_one(RunTable).row_count == 2, "the runs are listed")
         for _ in range(2):
-            await pilot.press("m", "down")
+            await pilot.press("space", "down")
             await pilot.pause()
         shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
         assert all(sign.isprintable() or sign == "\n" for sign in shown)
@@ -135,7 +135,7 @@ async def test_a_run_whose_files_are_pipes_or_links_is_listed_and_marked_without
     app = MinidiffApp(tmp_path, mode="runs")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.screen.query_one(RunTable).row_count == 1, "the run is listed")
-        await pilot.press("m")
+        await pilot.press("space")
         await pilot.press("2")
         await pilot.pause()
 

@@ -125,12 +125,12 @@ async def test_a_chosen_layer_shows_its_maps_and_views_switch(tmp_path, monkeypa
 async def test_the_output_changes_without_skip_connections(tmp_path, monkeypatch):
     async with inside(tmp_path, monkeypatch) as (on, bench):
         before = bench.shown.prediction
-        await on.pilot.press("k")
+        await on.pilot.press("j")
         await on.answered()
         assert bench.shown.prediction != before
         assert not bench.query_one("#skips", Switch).value
         assert over(on, "prediction").endswith(", no skips")
-        await on.pilot.press("k")
+        await on.pilot.press("j")
         await on.answered()
         assert bench.shown.prediction == before
 
@@ -232,7 +232,7 @@ async def test_the_exported_script_computes_the_displayed_values(tmp_path, monke
     async with inside(tmp_path, monkeypatch) as (on, bench):
         await on.fill("t", "0.7")
         await choose(on, "shrink")
-        await on.pilot.press("k")
+        await on.pilot.press("j")
         await on.answered()
         titles = [panel.title for panel in bench.panels()]
         assert titles == ["noisy", "prediction", "field", "maps"]

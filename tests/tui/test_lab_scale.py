@@ -173,8 +173,8 @@ async def test_the_panel_says_which_range_is_used_and_shows_that_of_the_chosen_c
             assert "each its own range" in panel.shown_note
             assert grid._images[channel] == normalized(values)
             await pilot.press("full_stop")
-        await pilot.press("c")
+        await pilot.press("g")
         await pilot.pause()
         assert said() == pytest.approx([min(reply.maps.values), max(reply.maps.values)], abs=0.006)
-        assert panel.shown_note.startswith("c one range for all channels: ")
+        assert panel.shown_note.startswith("g one range for all channels: ")
         assert grid._images[1] == normalized(reply.maps.values)[196:392]

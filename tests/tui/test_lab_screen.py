@@ -147,11 +147,11 @@ async def test_keys_pick_a_random_digit_and_a_random_kernel(tmp_path, monkeypatc
         await on.pilot.press("n")
         await on.answered()
         assert on.bench.shown.image != first
-        await on.pilot.press("r")
+        await on.pilot.press("N")
         await on.answered()
         assert on.bench.query_one("#kernel", CompactSelect).chosen == "random"
         drawn = numbers(on)
-        await on.pilot.press("r")
+        await on.pilot.press("N")
         await on.answered()
         assert numbers(on) != drawn
         await on.fill("image-index", "4000")

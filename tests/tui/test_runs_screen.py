@@ -172,10 +172,10 @@ async def test_marked_runs_show_the_options_in_which_they_differ(tmp_path: Path)
     app = RunsApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await choose(pilot, app, "a")
-        await pilot.press("m")
+        await pilot.press("space")
         diff = app.runs.query_one(ConfigDiff)
         assert not diff.display
-        await pilot.press("m", "m")
+        await pilot.press("space", "space")
         await pilot.pause()
         assert [line.split("  ") for line in map(compact, diff.render().plain.splitlines())] == [
             ["option", "a", "b", "c"],
@@ -184,7 +184,7 @@ async def test_marked_runs_show_the_options_in_which_they_differ(tmp_path: Path)
             ["limit", "not set", "not set", "500"],
         ]
         assert diff.size.height == 4
-        await pilot.press("m")  # unmarks the last one
+        await pilot.press("space")  # unmarks the last one
         await pilot.pause()
         assert [compact(line) for line in diff.render().plain.splitlines()] == [
             "option  a  b",
@@ -337,7 +337,7 @@ async def test_copied_commands_are_quoted_for_a_shell(root: Path, tmp_path_facto
     app = RunsApp(awkward)
     async with app.run_test(size=(200, 60)) as pilot:
         await choose(pilot, app, "linked")
-        await pilot.press("c")
+        await pilot.press("P")
         assert arguments_of(f"cd {app.clipboard} && pwd -L", awkward) == [str(awkward / "linked")]
         await pilot.press("C")
     arguments = arguments_of(app.clipboard, awkward)
@@ -370,7 +370,7 @@ async def test_a_slow_root_does_not_accumulate_threads(root: Path):
     app = RunsApp(root)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.table.row_count == 8)
-        await pilot.press("m")
+        await pilot.press("space")
         with tui.io.run_list._list(root)._lock:  # as a disk that does not answer
             for _ in range(20):
                 app.runs._poll()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,11 +43,11 @@ def test_the_chosen_theme_is_used_at_the_next_start(open_app: Opener, tmp_path: 
     with open_app() as app:
         dark = background(app)
         app.press("\x14")  # ctrl+t
-        app.wait_for("Search for themes")
-        app.press("minidiff-light")
-        app.wait_for(lambda text: text.count("minidiff-light") >= 2)
+        app.wait_for("minidiff-safe")
+        app.press("down", "down")
+        app.wait_for(lambda _: background(app) != dark)  # the preview
         app.press("enter")
-        app.wait_for(lambda _: background(app) != dark)
+        app.wait_for(lambda text: "minidiff-safe" not in text)
         light = background(app)
         app.press("q")
         assert app.exit_status() == 0
@@ -54,22 +55,19 @@ def test_the_chosen_theme_is_used_at_the_next_start(open_app: Opener, tmp_path: 
         assert background(app) == light
     with open_app("--theme", "minidiff-dark") as app:
         assert background(app) == dark
-    with open_app() as app:
-        assert background(app) == light
-    with open_app("--theme", "auto") as app:
-        assert background(app) == dark
-    with open_app() as app:
-        assert background(app) == dark
-    assert not (tmp_path / "state" / "minidiff" / "theme").exists()
+    saved = tmp_path / "config" / "minidiff" / "settings.toml"
+    assert tomllib.loads(saved.read_text()) == {"screen": {"theme": "minidiff-light"}}
 
 
-@pytest.mark.parametrize("content", [b"no-such-theme\n", b"", b"\xff\xfe", b"minidiff-light" * 1000])
-def test_an_invalid_saved_theme_is_ignored(open_app: Opener, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b'[screen]\ntheme = "no-such-theme"\n', b"\xff\xfe", b"[screen\n", b"later = 1\n"])
+def test_an_invalid_settings_file_is_one_line_of_notice(open_app: Opener, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config" / "minidiff" / "settings.toml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
     with open_app() as app:
-        dark = background(app)
-    (tmp_path / "state" / "minidiff" / "theme").write_bytes(content)
-    with open_app() as app:
-        assert background(app) == dark
+        app.wait_for("Setting ignored: ")
+        app.wait_for("No runs in")
+    assert file.read_bytes() == content
 
 
 def events_until(step: int) -> list[Event]:

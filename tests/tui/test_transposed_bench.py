@@ -197,7 +197,7 @@ async def test_only_the_visible_bench_sends_requests(quiet: list[str], tmp_path:
         assert set(quiet) == {"ConvolutionRequest"}
         bench = await opened(app, pilot)
         await until(pilot, lambda: quiet[-1] == "TransposedRequest", "the bench asks when it is opened")
-        await pilot.press("r")
+        await pilot.press("N")
         assert bench.query_one("#kernel", CompactSelect).chosen == "random"
 
 

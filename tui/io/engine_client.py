@@ -68,7 +68,7 @@ class EngineClient:
     ) -> None:
         self._post = post
         self._root = root
-        self._silence_seconds = silence_seconds
+        self.silence_seconds = silence_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._start_lock = asyncio.Lock()
         self._readers: set[asyncio.Task[None]] = set()
@@ -216,7 +216,7 @@ class EngineClient:
         while await self._expecting.wait():
             await asyncio.sleep(CHECK_SECONDS)
             self._silent += CHECK_SECONDS
-            limit = self._silence_seconds if self._ready else LOADING_SECONDS
+            limit = self.silence_seconds if self._ready else LOADING_SECONDS
             if self._expecting.is_set() and self._silent >= limit:
                 with contextlib.suppress(ProcessLookupError):  # it just exited by itself
                     process.kill()

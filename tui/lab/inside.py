@@ -43,7 +43,7 @@ class InsideBench(Bench[InsideReply]):
         "carry fine detail across. The receptive field: which input pixels influence one pixel of the prediction."
     )
     SHORT = "Each layer turns feature maps into others."
-    TRY = "the arrow keys on the prediction (tab), k to switch skips off, c for one range of all channels."
+    TRY = "the arrow keys on the prediction (tab), j to switch skips off, g for one range of all channels."
     REQUEST = InsideRequest
     REPLIES = (InsideReply,)
     DEFAULT_CSS = """

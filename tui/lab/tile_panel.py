@@ -88,11 +88,11 @@ class TilePanel(PicturePanel):
             titles = [f"attention from {tiles.source}: {count}", f"attention: {count}", tiles.view]
         if self._common:
             low, high = _range(tiles.array)
-            notes = [f"c one range for all {tiles.unit}s: {low} to {high}", f"one range: {low} to {high}"]
+            notes = [f"g one range for all {tiles.unit}s: {low} to {high}", f"one range: {low} to {high}"]
         else:
             low, high = _range(tiles.array[grid.chosen])
             notes = [
-                f"{tiles.unit} {grid.chosen}: {low} to {high}, c each its own range",
+                f"{tiles.unit} {grid.chosen}: {low} to {high}, g each its own range",
                 f"{tiles.unit} {grid.chosen}: {low} to {high}, own range",
                 f"{grid.chosen}: {low} to {high}, own range",
             ]

@@ -161,15 +161,8 @@ class CanvasScreen(Modal[ScreenResultType]):
     HEADING: ClassVar[str]
     BINDINGS: ClassVar[list[BindingType]] = bindings("draw")
     DEFAULT_CSS = """
-    CanvasScreen {
-        align: center middle;
-        background: $background 60%;
-        #class { height: 1; text-align: center; text-wrap: nowrap; text-overflow: ellipsis; }
-        & > Vertical {
-            background: $surface; border: round $primary;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
-    }
+    CanvasScreen > Vertical { padding: 0 1; max-height: 100vh; }
+    CanvasScreen #class { height: 1; text-align: center; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self, canvas: DrawingCanvas) -> None:
@@ -178,7 +171,7 @@ class CanvasScreen(Modal[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
+            box.border_subtitle = "space pen · backspace clears · enter accepts · esc cancels"
             with Center():
                 yield self._canvas
             yield from self.lines()
@@ -249,7 +242,7 @@ class DrawingScreen(CanvasScreen[DrawnImage | None]):
         else:
             name = "none" if self.label == NO_CLASS else class_name(self.label, self._class_names)
         last = min(9, len(self._class_names) - 1)
-        keys = f"0-{last} set, n none" + ("" if self.label is None else ", r read")
+        keys = f"0-{last} set, - none" + ("" if self.label is None else ", h read")
         return Content.assemble(("class ", "$foreground 60%"), (name, "bold $accent"), (f"  {keys}", "$foreground 50%"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -33,17 +33,13 @@ class ExportScreen(Modal[Export | None]):
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Close")]
     DEFAULT_CSS = """
     ExportScreen {
-        align: center middle;
-        & > Vertical {
-            width: 66; max-width: 100%; height: auto; max-height: 100%;
-            background: $surface; border: round $primary; padding: 1 2;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
+        & > Vertical { width: 66; }
         & OptionList { height: auto; border: none !important; background: $surface; padding: 0; }
         & OptionList:focus { background-tint: $surface 0%; }
         & #unfinished { color: $text-warning; margin-top: 1; }
         & Label { color: $foreground 50%; margin-top: 1; }
         & Input { border: none; height: 1; padding: 0 1; background: $panel; }
+        & Input:focus { background: $primary 30%; }
     }
     """
 

@@ -38,12 +38,7 @@ class NearestScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("nearest")
     DEFAULT_CSS = """
     NearestScreen {
-        align: center middle;
-        & > Vertical {
-            width: 100%; max-width: 180; height: 100%; max-height: 66;
-            background: $surface; border: round $primary; padding: 0 1;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
+        & > Vertical { width: 100%; max-width: 180; height: 100%; max-height: 66; padding: 0 1; }
         & Static { height: auto; margin-bottom: 1; }
     }
     """

@@ -201,7 +201,7 @@ class SampleScreen(EditingScreen, Shared):
         """Replace the recording by a live trajectory, unless the user has paused it."""
         self.query_one(Header).note = f"engine ready on {message.device}"
         await self._update_controls()
-        paused = not self._still and not self.timeline.playing and self.timeline.position < self.timeline.steps
+        paused = not self.timeline.still and not self.timeline.playing and self.timeline.position < self.timeline.steps
         if not self._requested and not paused and self.bar.model is not None:
             if self.denoising is not None:
                 self.bar.seed = self.denoising.seed + 1
@@ -364,7 +364,9 @@ class SampleScreen(EditingScreen, Shared):
             return
         self.timeline.pause()
         self._engine_started = self._requested = True
-        compare = CompareScreen(self.engine, self.root, request, self.bar.models, self._pacer, still=self._still)
+        compare = CompareScreen(
+            self.engine, self.root, request, self.bar.models, self._pacer, still=self.timeline.still
+        )
         await self.app.push_screen(compare, partial(self._leave_comparison, self.engine.busy))
 
     async def _leave_comparison(self, interrupted: bool, _: None) -> None:

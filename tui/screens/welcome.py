@@ -22,7 +22,8 @@ KEYS = (
     ("4", "Devices", "GPU and CPU status"),
     ("5", "Lab", "convolution, noise and network internals"),
     ("?", "Help", "the keys of the current screen"),
-    ("q", "Quit", "quit; training continues"),
+    ("f2", "Settings", "theme, images, frame rate"),
+    ("q", "Quit", "quit; a run that is training continues"),
 )
 TEXT = (
     "Behind this page, a small diffusion model generates digits: on the left the noisy state, on the right the model's "
@@ -59,4 +60,4 @@ class WelcomeScreen(TextPage):
 
 def _rows() -> Iterator[tuple[tuple[str, str], ...]]:
     for key, name, text in KEYS:
-        yield (f" {key}  ", "bold $primary"), (f"{name:<9}", "bold"), (text, "$foreground 70%")
+        yield (f" {key:<4}", "bold $primary"), (f"{name:<9}", "bold"), (text, "$foreground 70%")

@@ -41,12 +41,7 @@ class ZoomScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("zoom")
     DEFAULT_CSS = """
     ZoomScreen {
-        align: center middle;
-        & > Vertical {
-            width: 100%; max-width: 180; height: 100%; max-height: 66;
-            background: $surface; border: round $primary; padding: 0 1;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
+        & > Vertical { width: 100%; max-width: 180; height: 100%; max-height: 66; padding: 0 1; }
         & Horizontal { height: 1fr; }
         & Horizontal > Vertical { width: 1fr; height: 1fr; margin: 0 1; }
         & .title { height: 1; text-style: bold; }

@@ -38,6 +38,11 @@ class FramePacer:
         self._last_query = float("-inf")
         self._last_input = float("-inf")  # time of the last input of any kind
 
+    def set_fastest(self, fastest: float) -> None:
+        """Change the highest frame rate, in frames per second."""
+        self.fastest = max(SLOWEST, fastest)
+        self._rate = min(self._rate, self.fastest)
+
     @property
     def frame_rate(self) -> float:
         """Current frame rate, in frames per second."""

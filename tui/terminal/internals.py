@@ -9,13 +9,20 @@ from typing import Any
 
 from rich.color import ColorSystem
 from rich.console import Console
+from textual.app import App
 from textual.command import CommandList, CommandPalette
+from textual.screen import Screen
 from textual.strip import Strip
 
 
 def color_system(console: Console) -> ColorSystem:
     """The console's color system; the public property has its name only. As in `Strip.render`."""
     return console._color_system or ColorSystem.TRUECOLOR
+
+
+def all_screens(app: App[Any]) -> list[Screen[Any]]:
+    """The screens of all modes; the public property has those of the current mode only."""
+    return [screen for stack in app._screen_stacks.values() for screen in stack]
 
 
 def set_cell_length(strip: Strip, length: int) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
@@ -22,22 +23,19 @@ MAX_PATH = 4096  # characters
 TEST_IMAGES = 1_000  # that the engine loads
 MAX_SEED = 2**63 - 1
 DRAWING = "drawing"  # stands for a drawing in a field
+CONFIRMS = "enter confirms · esc cancels"
 NOISE_LEVEL = 0.6  # suggested for an image to start from
 
 
 class Dialog(Modal[ScreenResultType]):
-    """A centred dialog with a question and details."""
+    """A dialog of one width with fields in one style."""
 
     DEFAULT_CSS = """
     Dialog {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 60; max-width: 94%; height: auto; padding: 1 2;
-            background: $panel; border: round $border-blurred;
-        }
-        .question { text-style: bold; width: 1fr; }
-        .detail { color: $text-muted; width: 1fr; margin-top: 1; }
+        & > Vertical { width: 66; }
+        .detail { color: $text-muted; width: 1fr; }
+        Input { height: 1; padding: 0 1 !important; background: $panel; width: 1fr; }
+        Input:focus { background: $primary 30%; }
     }
     """
 
@@ -63,8 +61,9 @@ class ConfirmDialog(Dialog[bool]):
         self._question, self._detail, self._yes, self._no = question, detail, yes, no
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Label(self._question, classes="question", markup=False)
+        with Vertical() as box:
+            box.border_title = Content(self._question)
+            box.border_subtitle = f"y {self._yes.lower()}s · esc {self._no.lower()}s"
             if self._detail:
                 yield Label(self._detail, classes="detail", markup=False)
             with Horizontal():
@@ -82,12 +81,6 @@ class ConfirmDialog(Dialog[bool]):
 class NameDialog(Dialog[str | None]):
     """Asks for a name of up to `max_length` characters; returns None if cancelled."""
 
-    DEFAULT_CSS = """
-    NameDialog {
-        Input { margin-top: 1; height: 1; padding: 0 1 !important; background: $surface; }
-        Input:focus { background: $primary 30%; }
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, question: str, name: str, *, max_length: int = 64) -> None:
@@ -95,10 +88,10 @@ class NameDialog(Dialog[str | None]):
         self._question, self._name, self._max_length = question, name, max_length
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Label(self._question, classes="question", markup=False)
+        with Vertical() as box:
+            box.border_title = Content(self._question)
+            box.border_subtitle = CONFIRMS
             yield Field(self._name, max_length=self._max_length, select_on_focus=True, compact=True)
-            yield Label("enter confirms · esc cancels", classes="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -113,10 +106,8 @@ class FieldsDialog(Dialog[ScreenResultType]):
     HELP_LINE: ClassVar[str]
     DEFAULT_CSS = """
     FieldsDialog {
-        Horizontal { height: 1; margin-top: 1; }
+        Horizontal { height: 1; margin-bottom: 1; }
         Horizontal Label { width: 14; }
-        Input { height: 1; padding: 0 1 !important; background: $surface; width: 1fr; }
-        Input:focus { background: $primary 30%; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
@@ -126,13 +117,14 @@ class FieldsDialog(Dialog[ScreenResultType]):
         self._values = values  # by id
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Label(self.QUESTION, classes="question")
+        with Vertical() as box:
+            box.border_title = self.QUESTION
+            box.border_subtitle = CONFIRMS
             for name, label in self.FIELDS.items():
                 with Horizontal():
                     yield Label(label)
                     yield Field(self._values[name], id=name, max_length=MAX_PATH, select_on_focus=True, compact=True)
-            yield Label(f"{self.HELP_LINE}\nenter confirms · esc cancels", classes="detail", id="message", markup=False)
+            yield Label(self.HELP_LINE, classes="detail", id="message", markup=False)
 
     def value(self, name: str) -> str:
         """The text of a field."""

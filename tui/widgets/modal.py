@@ -24,7 +24,20 @@ class ClosesOnce(Screen[ScreenResultType]):
 class Modal(ModalScreen[ScreenResultType], ClosesOnce[ScreenResultType]):
     """A modal screen that closes only once.
 
-    `ModalScreen` comes first, because Textual uses the style of the first base class only.
+    `ModalScreen` comes first, because Textual uses the style of the first base class only. Its only child is a box with
+    a border: the title is on top, the keys at the bottom.
+    """
+
+    DEFAULT_CSS = """
+    Modal {
+        align: center middle;
+        background: $background 60%;
+        & > Vertical, & > VerticalScroll {
+            max-width: 100%; height: auto; max-height: 100%; padding: 1 2;
+            background: $surface; border: round $primary;
+            border-title-color: $primary; border-title-style: bold; border-subtitle-color: $muted;
+        }
+    }
     """
 
 
@@ -33,12 +46,7 @@ class TextPage(Modal[None]):
 
     DEFAULT_CSS = """
     TextPage {
-        align: center middle;
-        & > VerticalScroll {
-            max-width: 100%; height: auto; max-height: 100%; scrollbar-size-vertical: 1;
-            background: $surface; border: round $primary; padding: 1 2;
-            border-title-color: $primary; border-subtitle-color: $foreground 50%;
-        }
+        & > VerticalScroll { scrollbar-size-vertical: 1; }
         & Static { height: auto; }
     }
     """

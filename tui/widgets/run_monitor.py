@@ -33,7 +33,7 @@ class RunMonitor(Vertical):
         #stats { color: $text-muted; }
         ProgressBar { width: 1fr; height: 1; }
         ProgressBar Bar { width: 1fr; }
-        ProgressBar Bar > .bar--bar { color: $primary; }
+        ProgressBar Bar > .bar--bar, ProgressBar Bar > .bar--indeterminate { color: $primary; }
         #banner { height: auto; max-height: 4; padding: 0 1; background: $warning 20%; color: $text-warning; }
         #banner.-error { background: $error 25%; color: $text-error; }
         #banner:ansi { background: transparent; color: $warning; text-style: bold; }  /* 16 colours have no shades */

@@ -58,7 +58,7 @@ class Timeline(Widget):
         super().__init__(id=id)
         self._quantity = quantity  # label of the noise levels; empty to hide them
         self._pacer = pacer or FramePacer()
-        self._still = still  # no automatic playback: new steps are shown at once
+        self.still = still  # no automatic playback: new steps are shown at once
         self.steps = 0
         self._noise_levels: list[float] = []  # one per available step
         self._clock: Timer | None = None
@@ -82,8 +82,8 @@ class Timeline(Widget):
         self.steps = steps
         self._noise_levels = list(noise_levels or [])
         self._paused_at_end = 0.0
-        self._jump(self.newest if self._still else 0, always=True)
-        if self._still:
+        self._jump(self.newest if self.still else 0, always=True)
+        if self.still:
             self.pause()
         else:
             self.play()
@@ -98,7 +98,7 @@ class Timeline(Widget):
     def add_step(self, t: float) -> None:
         """Add an available step with noise level `t`."""
         self._noise_levels.append(t)
-        if self._still and not self.playing and self.position == self.newest - 1:
+        if self.still and not self.playing and self.position == self.newest - 1:
             self._jump(self.newest)
         if self.newest == self.position:
             self.post_message(self.Moved(self.position))
