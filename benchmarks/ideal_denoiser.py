@@ -3,6 +3,7 @@
     python benchmarks/ideal_denoiser.py            60,000 random images of 28x28, two threads
     python benchmarks/ideal_denoiser.py --quick    600 images; a smoke test
 
+With --threads 1 the processor time hardly depends on what else the machine does.
 At a low noise level few training images have any weight, and at a high one all of them. The answer includes the eight
 training images of largest weight and their effective number.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -23,7 +26,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.evaluation.loss_by_level import compare_losses
 from core.generators import result_of
 
-NOISY, AIM = 8, 300  # noisy images at once; milliseconds
+NOISY = 8  # noisy images at once
 
 
 def digits(n: int) -> LabeledImages:
@@ -47,37 +50,35 @@ def main() -> None:
         f"{datetime.date.today()}, {options.threads} threads, load {os.getloadavg()[0]:.1f}, "
         f"{n:,} training images, {NOISY} noisy images, medians of {rounds} rounds\n"
     )
-    print("| what | time | aim |\n| --- | ---: | ---: |")
-    began = time.perf_counter()
+    print("| what | time | CPU time | aim |\n| --- | ---: | ---: | ---: |")
+    row("preparation", lambda: IdealDenoiser("flow", data.images), rounds)
     ideal = IdealDenoiser("flow", data.images)
-    print(f"| preparation | {(time.perf_counter() - began) * 1000:.0f} ms | |")
     x_0 = ideal.path.normalize(data.images[:NOISY] / 255)
     eps = ideal.path.sample_noise(x_0.shape, torch.Generator().manual_seed(1))
     for t in (0.2, 0.5, 0.9, 1.0):
-        x_t, times = ideal.path.interpolate(x_0, eps, torch.full((NOISY,), t)), []
-        for _ in range(rounds + 1):
-            began = time.perf_counter()
-            ideal.predict(x_t, t)
-            times.append((time.perf_counter() - began) * 1000)
-        print(f"| answer at t = {t} | {statistics.median(times[1:]):.0f} ms | {AIM} ms |", flush=True)
+        x_t = ideal.path.interpolate(x_0, eps, torch.full((NOISY,), t))
+        row(f"answer at t = {t}", functools.partial(ideal.predict, x_t, t), rounds, "300 ms")
     few = max(NOISY, n // 60)
     local = IdealDenoiser("flow", data.images[:few], patch=7)
-    began = time.perf_counter()
-    local(x_0, 0.5)
-    print(
-        f"| with patches of 7x7, {few:,} training images | {(time.perf_counter() - began) * 1000:.0f} ms | |",
-        flush=True,
-    )
+    row(f"with patches of 7x7, {few:,} training images", lambda: local(x_0, 0.5), 1)
     for labels in (True, False):
         config = TrainConfig(dataset="mnist", class_conditional=labels)
         net = build_model(config.model, generator=torch.Generator().manual_seed(0), **config.model_options)
         model = LoadedModel(net.eval(), config, 0, "untrained")
-        began = time.perf_counter()
-        report = result_of(compare_losses(model, data, data, n=4 if options.quick else None))
+        report = functools.partial(compare_losses, model, data, data, n=4 if options.quick else None)
         kind = "with classes" if labels else "without classes"
-        print(
-            f"| loss and floor, {kind}, {report.n} noisy images per level | {time.perf_counter() - began:.1f} s | 5 s |"
-        )
+        row(f"loss and floor, {kind}", lambda report=report: result_of(report()), 1, "5,000 ms")
+
+
+def row(what: str, function: Callable[[], object], rounds: int, aim: str = "") -> None:
+    """Print the median time and processor time of a function; the first of several calls is not counted."""
+    times = []
+    for _ in range(rounds + (rounds > 1)):
+        began, processor = time.perf_counter(), time.process_time()
+        function()
+        times.append((time.perf_counter() - began, time.process_time() - processor))
+    medians = (statistics.median(part) * 1000 for part in zip(*times[-rounds:], strict=True))
+    print(f"| {what} | {' | '.join(f'{median:,.0f} ms' for median in medians)} | {aim} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def shades(points: Tensor) -> list[str]:
 
 
 data = plane_points("two moons")
-for record in train_plane(data, steps=600, every=200):
+for record in train_plane(data, steps=400, every=100):
     print(f"step {record.step:4d}   loss {record.loss:.3f}   {record.elapsed:.1f} s")
 model = record.model
 

@@ -21,7 +21,7 @@ from core.engine.plane_messages import (
 )
 from core.engine.protocol import DrawnImage, EngineReply
 from core.errors import MinidiffError
-from core.lab.plane.field import density_map, noisy_points, vector_field
+from core.lab.plane.field import marginal_density, vector_field
 from core.lab.plane.particles import compare_steps, particle_steps
 from core.lab.plane.points import PlanePoints
 from core.lab.plane.training import PlaneTraining, train_plane
@@ -67,8 +67,7 @@ class PlaneBench:
                 class_names=run.data.class_names,
             )
             if request.density is not None:
-                noisy = noisy_points(run.data, run.newest.model.path, request.t)
-                density = density_map(noisy, *request.density, request.extent)
+                density = marginal_density(run.data, run.newest.model.path, request.t, *request.density, request.extent)
                 yield PlaneDensity(t=request.t, density=to_array(density))
             yield from _state(request, run.newest)
             for record in run.records:

@@ -87,7 +87,7 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     Raises:
         MinidiffError: The shapes do not match.
 
-    Source: Szekely and Rizzo 2013, equation 5 with V-statistics.
+    Source: Szekely and Rizzo 2013 (energy statistics), as a V-statistic.
     """
     _check(a, b)
     a, b = a.double(), b.double()

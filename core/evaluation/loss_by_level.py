@@ -140,6 +140,8 @@ def compare_losses(
 
     if config.class_conditional:
         known = torch.isin(validation.labels, training.labels)
+        if not bool(known.any()):
+            raise MinidiffError("none of the validation images has a class of the training images; pass others")
         if not bool(known.all()):
             validation = LabeledImages(validation.images[known], validation.labels[known])
     comparisons: list[LossComparison] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core import MinidiffError, sample
+from core.config.plane import POINT_SETS
 from core.config.sampling import SAMPLER_INFO
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
@@ -16,6 +19,7 @@ from core.evaluation.distances import energy_distance
 from core.lab.plane import (
     PlanePoints,
     compare_steps,
+    marginal_density,
     particle_steps,
     plane_points,
     train_plane,
@@ -94,6 +98,35 @@ def test_training_leaves_the_global_generator_and_the_callers_modes_alone() -> N
         first = weights(3, 1, 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(first, weights(3, 1, 1), strict=True))
+
+
+@contextmanager
+def other_defaults() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
+def computed() -> list[Tensor]:
+    data = plane_points("rings", 50)
+    *_, last = train_plane(data, steps=3, width=8)
+    *_, end = particle_steps(last.model, 5, 3)
+    field = vector_field(last.model, 0.5, label=0, guidance=2.0, against=1)
+    density = marginal_density(data, last.model.path, 0.5)
+    (compared,) = compare_steps(last.model, data, (2,), 5)
+    points = [plane_points(name, 20).points for name in POINT_SETS]
+    return [*points, *last.model.net.parameters(), end.points, field.vectors, density, compared.points]
+
+
+def test_results_do_not_depend_on_torchs_default_dtype_and_device() -> None:
+    expected = computed()
+    with other_defaults():
+        found = computed()
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_records_are_yielded_at_the_start_every_few_steps_and_at_the_end(moons: PlanePoints) -> None:

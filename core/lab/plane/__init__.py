@@ -2,7 +2,7 @@
 
 from core.lab.plane.field import PlaneField as PlaneField
 from core.lab.plane.field import density_map as density_map
-from core.lab.plane.field import noisy_points as noisy_points
+from core.lab.plane.field import marginal_density as marginal_density
 from core.lab.plane.field import vector_field as vector_field
 from core.lab.plane.network import PointNetwork as PointNetwork
 from core.lab.plane.particles import PlaneStep as PlaneStep

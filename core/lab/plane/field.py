@@ -20,6 +20,7 @@ from core.errors import MinidiffError
 from core.lab.plane.network import to_images, to_points
 from core.lab.plane.points import PlanePoints
 
+MIN_SIGMA = 1e-6  # without noise, all of a point is in its cell
 KINDS = ("velocity", "score", "denoised")
 
 
@@ -112,20 +113,38 @@ def density_map(points: Tensor, columns: int = 60, rows: int = 40, extent: float
     return counts / (len(points) * (2 * extent / columns) * (2 * extent / rows))
 
 
-def noisy_points(data: PlanePoints, path: ProbPath, t: float, n: int = 10_000, seed: int = 0) -> Tensor:
-    """Points of the marginal distribution at noise level t, (n, 2): points of the data with noise added.
+def marginal_density(
+    data: PlanePoints, path: ProbPath, t: float, columns: int = 60, rows: int = 40, extent: float = EXTENT
+) -> Tensor:
+    """The density of the data with noise at level t, per unit of area, (rows, columns): the mean over each cell.
+
+    Exact for the finite set of points: each is spread by the noise, whose two coordinates are independent, so the mass
+    of a cell is the product of those of its column and its row.
+
+    Args:
+        data: The points.
+        path: The path, such as that of a model.
+        t: Noise level in [0, 1].
+        columns, rows, extent: As for `grid`.
 
     Raises:
-        MinidiffError: An argument is out of range.
+        MinidiffError: An argument is out of range, or there is no point.
     """
-    t, n = number(t, "t"), whole_number(n, "n")
-    if not 0 <= t <= 1 or n < 1 or not len(data.points):
-        raise MinidiffError(f"t must lie in [0, 1] and n be at least 1, not {t:g} and {n}; and there must be data")
-    generator = torch.Generator().manual_seed(whole_number(seed, "seed") % 2**63)
-    chosen = torch.randint(len(data.points), (n,), generator=generator, device="cpu")
-    x_0 = path.normalize(to_images(data.points[chosen]))
-    eps = path.sample_noise(x_0.shape, generator)
-    return to_points(path.denormalize(path.interpolate(x_0, eps, x_0.new_full((n,), t))))
+    columns, rows, extent = _checked_grid(columns, rows, extent)
+    t = number(t, "t")
+    if not 0 <= t <= 1 or not len(data.points):
+        raise MinidiffError(f"t must lie in [0, 1], not {t:g}, and there must be a point")
+    alpha, sigma = path.alpha_sigma(t)
+    masses = []
+    with one_thread():
+        for axis, cells in ((0, columns), (1, rows)):
+            edges = torch.linspace(-extent, extent, cells + 1, dtype=torch.float32, device="cpu")
+            z = (edges[:, None] - alpha * data.points[:, axis]) / max(sigma, MIN_SIGMA)  # (cells + 1, N)
+            below = torch.special.ndtr(z) if path.gaussian else (z.clamp(-1, 1) + 1) / 2  # uniform in [-1, 1)
+            masses.append(below.diff(dim=0))
+        in_column, in_row = masses
+        mass: Tensor = in_row.flip(0) @ in_column.T
+    return mass / (len(data.points) * (2 * extent / columns) * (2 * extent / rows))
 
 
 def class_weights(label: int | None, guidance: float, against: int) -> dict[int, float]:

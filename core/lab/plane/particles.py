@@ -124,9 +124,9 @@ def compare_steps(
             model.config, n, steps=steps, labels=label, sampler=sampler, guidance=guidance, shift=shift, contrast=0.0
         )
         real = data.points if label is None or label < 0 else data.points[data.labels == label]
-        yield StepsComparison(
-            steps, evaluations(chosen, model.config.path), last.points, energy_distance(last.points, real)
-        )
+        with one_thread():
+            distance = energy_distance(last.points, real)
+        yield StepsComparison(steps, evaluations(chosen, model.config.path), last.points, distance)
 
 
 def _on_one_thread(trajectory: Iterator[SampleStep]) -> Iterator[PlaneStep]:

@@ -136,13 +136,13 @@ def _two_moons(labels: Tensor, classes: int, generator: torch.Generator) -> tupl
 
 def _rings(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     angle = 2 * math.pi * _uniform((len(labels),), generator)
-    radius = (labels + 1) / classes + 0.02 * _normal((len(labels),), generator)
+    radius = (labels + 1).float() / classes + 0.02 * _normal((len(labels),), generator)
     return _polar(radius, angle), labels
 
 
 def _spiral(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     along = _uniform((len(labels),), generator).sqrt()  # evenly along the arm
-    angle = 3 * math.pi * along + 2 * math.pi * labels / classes
+    angle = 3 * math.pi * along + 2 * math.pi * labels.float() / classes
     return _polar(0.08 + along, angle) + 0.02 * _normal((len(labels), 2), generator), labels
 
 
@@ -158,14 +158,14 @@ def _checkerboard(labels: Tensor, classes: int, generator: torch.Generator) -> t
 def _pinwheel(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     noise = _normal((len(labels), 2), generator)
     along, across = 1 + 0.3 * noise[:, 0], 0.1 * noise[:, 1]
-    angle = 2 * math.pi * labels / classes + 0.25 * along.exp()  # bent more at the end
+    angle = 2 * math.pi * labels.float() / classes + 0.25 * along.exp()  # bent more at the end
     return torch.stack(
         (along * angle.cos() - across * angle.sin(), along * angle.sin() + across * angle.cos()), 1
     ), labels
 
 
 def _eight_gaussians(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    centre = _polar(torch.ones(len(labels), dtype=torch.float32, device="cpu"), 2 * math.pi * labels / classes)
+    centre = _polar(torch.ones(len(labels), dtype=torch.float32, device="cpu"), 2 * math.pi * labels.float() / classes)
     return centre + 0.06 * _normal((len(labels), 2), generator), labels
 
 

@@ -118,7 +118,8 @@ def _loss(model: LoadedModel, images: Tensor, labels: Tensor, step: int) -> Tens
     eps = path.sample_noise(x_0.shape, noise)
     given = None
     if config.class_conditional:
-        dropped = torch.rand(len(x_0), generator=generator_for(config.seed, LABELS, step), device="cpu")
-        given = torch.where(dropped < config.label_dropout, config.info.null_class, labels[chosen])
+        generator = generator_for(config.seed, LABELS, step)
+        dropped = torch.rand(len(x_0), generator=generator, device="cpu", dtype=torch.float32) < config.label_dropout
+        given = labels[chosen].masked_fill(dropped, config.info.null_class)
     output = model.net(path.interpolate(x_0, eps, t), t, given)
     return nn.functional.mse_loss(output, training_target(path, config.prediction, x_0, eps, t))
