@@ -42,6 +42,7 @@ MEANINGS = {
     "enter": "accept, or open what is highlighted",
     "escape": "leave a field, close an overlay, go back",
     "space": "switch what is highlighted on or off: playback, a mark, the pen",
+    "backspace": "remove: a pane, what was drawn",
     "left": "one back: step, pixel, value, cursor",
     "right": "one forward",
     "up": "one up: pixel, row, sampler",
