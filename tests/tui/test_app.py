@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from repository import REPOSITORY
@@ -134,7 +136,8 @@ async def test_ctrl_c_names_the_keys_that_quit(tmp_path: Path) -> None:
     ],
 )
 def test_what_continues_after_quitting(states: dict[str, str], expected: str) -> None:
-    runs = [RunSummary(path=name, name=name, status=Status(state)) for name, state in states.items()]
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(RunSummary))
+    runs = [RunSummary(**unknown | {"name": name, "status": Status(state)}) for name, state in states.items()]
     assert what_continues(runs) == expected
 
 
@@ -160,7 +163,7 @@ async def test_the_palette_lists_each_action_once_with_its_keys(tmp_path: Path, 
     assert sorted(set(titles)) == sorted(titles)
     assert {"Settings", "Theme", "Help", "Quit", "Screenshot"} <= set(titles)
     known = {key for action in ACTIONS for key in action.keys.split(",")} | {"?", "^q", "^t", "^s", "^o"}
-    assert all(command.help.split(":")[0].split(" or ")[0] in known | set("[]/+-←→") for command in commands)
+    assert all(command.help.split(":")[0].split(" or ")[0] in known | set("[]/+-←→⏎") for command in commands)
 
 
 async def test_the_screenshot_command_names_its_file_or_says_why_there_is_none(
@@ -276,6 +279,7 @@ def _is_zombie(pid: int) -> bool:
 BROKEN = """
 import sys
 from pathlib import Path
+from typing import Any
 from core.runs.status import RunSummary, Status
 from tui.actions import ACTIONS
 from tui.app import MinidiffApp
@@ -307,6 +311,7 @@ def test_an_unexpected_error_prints_one_line_and_writes_its_traceback_to_a_file(
 VISIT = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from core.runs.status import RunSummary, Status
 from tui.actions import ACTIONS
 from tui.app import MinidiffApp

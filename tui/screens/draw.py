@@ -171,7 +171,7 @@ class CanvasScreen(Modal[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_subtitle = "space pen · backspace clears · enter accepts · esc cancels"
+            box.border_subtitle = "space pen · backspace clear · enter accept · esc close"
             with Center():
                 yield self._canvas
             yield from self.lines()

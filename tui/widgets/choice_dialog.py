@@ -29,7 +29,7 @@ class ChoiceDialog(Modal[str | None]):
     DEFAULT_CSS = """
     ChoiceDialog {
         background: transparent;  /* the preview is behind it */
-        & > Vertical { width: 42; }
+        & > Vertical { width: 46; }
         & OptionList { height: auto; max-height: 1fr; border: none !important; background: $surface; padding: 0; }
         & OptionList:focus { background-tint: $surface 0%; }
     }
