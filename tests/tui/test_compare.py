@@ -217,9 +217,9 @@ async def test_panes_are_remembered_until_the_sample_screen_has_another_model(ro
             await pilot.press("escape")
         return panes
 
-    first = await open_and_close(REQUEST, "a", "v")
+    first = await open_and_close(REQUEST, "N", "down")
     assert first == [("tiny", 3, "mix"), ("tiny", 3, "euler"), ("tiny", 3, "heun")]
-    assert await open_and_close(REQUEST, "left_square_bracket", "left_square_bracket", "v") == [
+    assert await open_and_close(REQUEST, "left_square_bracket", "left_square_bracket", "down") == [
         ("tiny", 3, "euler"),
         *first[1:],
     ]

@@ -163,7 +163,7 @@ async def test_the_panel_says_which_range_is_used_and_shows_that_of_the_chosen_c
 
         def said() -> list[float]:
             _, _, text = panel.shown_note.rpartition(": ")
-            words = text.removesuffix(", c each its own range").split(" to ")
+            words = text.removesuffix(", g each its own range").split(" to ")
             return [float(word) for word in words]
 
         for channel in (0, 1, 2):

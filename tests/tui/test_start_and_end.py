@@ -34,8 +34,8 @@ def open_app(tmp_path: Path) -> Opener:
     return opened
 
 
-def background(app: PseudoTerminal) -> str:
-    app.wait_for("No runs in")
+def background(app: PseudoTerminal, *, behind: str = "No runs in") -> str:
+    app.wait_for(behind)
     return str(app.screen.buffer[5][0].bg)
 
 
@@ -45,7 +45,7 @@ def test_the_chosen_theme_is_used_at_the_next_start(open_app: Opener, tmp_path: 
         app.press("\x14")  # ctrl+t
         app.wait_for("minidiff-safe")
         app.press("down", "down")
-        app.wait_for(lambda _: background(app) != dark)  # the preview
+        app.wait_for(lambda _: background(app, behind="Theme") != dark)  # the preview
         app.press("enter")
         app.wait_for(lambda text: "minidiff-safe" not in text)
         light = background(app)
@@ -65,7 +65,7 @@ def test_an_invalid_settings_file_is_one_line_of_notice(open_app: Opener, tmp_pa
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with open_app() as app:
-        app.wait_for("Setting ignored: ")
+        app.wait_for("Setting ignored:")
         app.wait_for("No runs in")
     assert file.read_bytes() == content
 

@@ -90,9 +90,9 @@ async def test_the_app_is_served_with_its_options_and_ends_with_its_page(tmp_pat
     with server("--root", str(root), "--screen", "runs", environment=terminal) as (process, url):
         assert re.search(r"ssh -L (\d+):localhost:\1 \S+@\S+$", process.stdout.readline())
         async with page(url) as (session, connection):
-            shown = await wait_for(connection, "No runs in")
+            shown = await wait_for(connection, "$HOME")  # the path may wrap before
+            assert "No runs in" in shown
             assert "minidiff" in shown
-            assert root.name in shown
             assert "\x1b[6n" not in shown  # no queries, which the page would answer as if they were typed
             assert re.search(r"\x1b\[[\d;]*38;2;", shown)  # truecolor
             apps = process.children(recursive=True)

@@ -35,7 +35,7 @@ class Modal(ModalScreen[ScreenResultType], ClosesOnce[ScreenResultType]):
         & > Vertical, & > VerticalScroll {
             max-width: 100%; height: auto; max-height: 100%; padding: 1 2;
             background: $surface; border: round $primary;
-            border-title-color: $primary; border-title-style: bold; border-subtitle-color: $muted;
+            border-title-color: $primary; border-title-style: bold; border-subtitle-color: $text-muted;
         }
     }
     """
