@@ -70,7 +70,7 @@ def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, b
     }
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", ["minidiff-dark", "ansi-light"])  # the others differ in colours only
 def test_every_screen_shows_its_content_at_every_size(theme: str, root: Path) -> None:
     options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "runs")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:

@@ -35,7 +35,7 @@ KEYS = sorted(
 )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 async def test_no_key_click_or_resize_crashes_the_app(
     seed: int, model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
