@@ -29,10 +29,10 @@ from tui.widgets.compact_select import CompactSelect
 
 # By bench: models, and keys pressed in turn once the bench is visible.
 KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-    "convolution": (("default-mnist",), ("n", "r")),
-    "transposed": (("default-mnist",), ("n", "r")),
+    "convolution": (("default-mnist",), ("n", "N")),
+    "transposed": (("default-mnist",), ("n", "N")),
     "corruption": (("default-mnist", "quick-mnist"), ("n",)),
-    "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "k", "n")),
+    "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "j", "n")),
 }
 AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "inside": 500}  # milliseconds
 TIMEOUT = 120.0  # seconds
