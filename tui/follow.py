@@ -105,7 +105,7 @@ class Follower:
         self._app.shared_status = f"paused {self._path.name}"
         self._app.refresh_bindings()
         key = self._app.settings.keys.get("app.follow", "F")
-        self._app.notify(f"You are on your own now; {key} follows {self._path.name} again", timeout=5)
+        self._app.notify(f"Following is paused; {key} follows {self._path.name} again", timeout=5)
 
     def _shown(self) -> tuple[View | None, Widget | None]:
         """What the user's keys can change: what the screen shows, and its focus."""

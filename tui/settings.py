@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def default(self) -> str | bool | float:
-        """Its default, which also tells its type."""
+        """Its default, which also has its type."""
         value = getattr(Settings(), self.name)
         assert isinstance(value, str | bool | float)
         return value
@@ -64,7 +64,7 @@ class Setting:
 # The table behind the file, the command line and the Settings screen: a field of `Settings` needs one line here.
 SETTINGS = (
     Setting("theme", "Theme", "Colors of the app", (AUTO, *ALL_THEMES), option="--theme"),
-    Setting("drawing", "Images", "Characters that images are drawn with", DRAWING_CHOICES, option="--drawing"),
+    Setting("drawing", "Images", "How images are drawn", DRAWING_CHOICES, option="--drawing"),
     Setting("color_map", "Color map", "Colors of grey images", COLOR_MAPS, option="--color-map"),
     Setting(
         "frames_per_second",

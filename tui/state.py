@@ -57,15 +57,6 @@ def remember_comparison(requests: Sequence[SampleRequest]) -> None:
     write_atomically(file, json.dumps(entries).encode())
 
 
-def forget_comparison() -> None:
-    """Delete the saved comparison.
-
-    Raises:
-        OSError: the file cannot be removed.
-    """
-    _comparison_file().unlink(missing_ok=True)
-
-
 _COMPARED = ("model", "sampler", "steps", "guidance", "label")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -128,6 +129,16 @@ def _state(request: PlaneRequest, record: PlaneTraining) -> Iterator[EngineReply
         yield _particles(request, record, min(request.n, TRAINING_PARTICLES))
 
 
+def _sampling(request: PlaneRequest) -> dict[str, Any]:
+    """Options of the sampler, for both functions that use it."""
+    return {
+        "sampler": request.sampler,
+        "label": request.label,
+        "guidance": request.guidance,
+        "shift": request.shift,
+    }
+
+
 def _particles(request: PlaneRequest, record: PlaneTraining, n: int) -> PlaneParticles:
     steps = list(
         particle_steps(
@@ -135,11 +146,8 @@ def _particles(request: PlaneRequest, record: PlaneTraining, n: int) -> PlanePar
             n,
             request.steps,
             request.particle_seed,
-            sampler=request.sampler,
-            label=request.label,
-            guidance=request.guidance,
             against=request.against,
-            shift=request.shift,
+            **_sampling(request),
         )
     )
     points = torch.stack([step.points for step in steps])
@@ -153,10 +161,7 @@ def _comparison(request: PlaneRequest, run: _Run) -> Iterator[PlaneComparison]:
         request.compare,
         request.n,
         request.particle_seed,
-        sampler=request.sampler,
-        label=request.label,
-        guidance=request.guidance,
-        shift=request.shift,
+        **_sampling(request),
     )
     for record in records:
         yield PlaneComparison(

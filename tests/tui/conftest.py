@@ -9,14 +9,14 @@ import pytest
 
 from core.runs.directory import BUILTIN, builtin_directories
 from core.runs.trajectory import RECORDING
-from tui.state import forget_comparison
+from tui.state import state_directory
 
 
 @pytest.fixture(autouse=True)
 def _no_comparison(_own_environment: None) -> Iterator[None]:
     """Start without the panes that another test compared."""
     yield
-    forget_comparison()
+    (state_directory() / "comparison.json").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

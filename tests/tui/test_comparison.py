@@ -12,7 +12,7 @@ from core.config.training import TrainConfig
 from core.engine.protocol import SampleRequest
 from core.runs.trajectory import Denoising, Frame
 from tui.comparison import Compared, agreement, default_comparison, frame_at, leader_of, resolved, titles
-from tui.state import forget_comparison, remember_comparison, remembered_comparison, state_directory
+from tui.state import remember_comparison, remembered_comparison, state_directory
 
 CONFIG = TrainConfig()
 
@@ -101,7 +101,7 @@ def test_panes_are_remembered_and_forgotten() -> None:
     ]
     remember_comparison([dataclasses.replace(pane, n=3, seed=7) for pane in panes])
     assert remembered_comparison() == panes
-    forget_comparison()
+    (state_directory() / "comparison.json").unlink()
     assert remembered_comparison() == []
 
 
