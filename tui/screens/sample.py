@@ -51,7 +51,7 @@ class SampleScreen(EditingScreen, Shared):
     """Sampling controls, the noisy state beside the prediction, and the timeline."""
 
     HELP = (
-        "A sampling trajectory, step by step: on the left the noisy state, on the right the model's prediction of the "
+        "A sampling trajectory, step by step: the noisy state, and the model's prediction of the "
         "clean images. Each step moves the state towards the prediction.\n"
         "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
         "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "

@@ -26,7 +26,7 @@ KEYS = (
     ("q", "Quit", "quit; a run that is training continues"),
 )
 TEXT = (
-    "Behind this page, a small diffusion model generates digits: on the left the noisy state, on the right the model's "
+    "Behind this page, a small diffusion model generates digits: the noisy state, and the model's "
     "prediction of the clean digits. Space pauses, the arrow keys step."
 )
 
