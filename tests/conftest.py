@@ -41,8 +41,12 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def _user(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Home of a test user without settings who has already seen the welcome screen."""
+    """Home of a test user without settings who has already seen the welcome screen; all workers share its cache."""
     home = tmp_path_factory.mktemp("user")
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
+    (home / "cache").symlink_to(cache)
     welcomed = home / "state" / "minidiff" / "welcomed"
     welcomed.parent.mkdir(parents=True)
     welcomed.touch()

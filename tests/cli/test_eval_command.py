@@ -15,6 +15,7 @@ from command_line import Capture, environment, error_line
 
 from core import BasicUNet, TrainConfig, build_model
 from core.cli import run
+from core.evaluation import feature_classifiers
 from core.models.weights import write_tensors
 from core.runs.directory import MODEL
 
@@ -193,6 +194,7 @@ def test_a_damaged_classifier_is_a_one_line_error_that_names_the_file(
     home: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_classifiers, "MIN_STEPS", 1)
     assert run(["eval", "untrained", *FEW]) == 0
     capsys.readouterr()
     kept = next((tmp_path / "cache" / "minidiff" / "classifiers").glob("glyphs-mlp-*"))
