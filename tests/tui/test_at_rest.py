@@ -11,7 +11,7 @@ from runlogs import training, write_run
 
 from benchmarks.pseudo_terminal import PseudoTerminal
 
-SECONDS = 3
+SECONDS = 5
 BYTES_A_SECOND = 500  # for the line of devices, which takes 380 on 120 columns
 COLUMNS, LINES = 120, 40
 DEVICE_LINE = LINES - 1
