@@ -32,9 +32,10 @@ KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "convolution": (("default-mnist",), ("n", "N")),
     "transposed": (("default-mnist",), ("n", "N")),
     "corruption": (("default-mnist", "quick-mnist"), ("n",)),
+    "ideal": (("default-mnist",), ("n",)),
     "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "j", "n")),
 }
-AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "inside": 500}  # milliseconds
+AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "ideal": 300, "inside": 500}  # milliseconds
 TIMEOUT = 120.0  # seconds
 
 

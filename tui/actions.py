@@ -184,7 +184,7 @@ ACTIONS = (
         "v",
         "quantity",
         "Next quantity",
-        "Cycle through loss, images per second, learning rate and distance",
+        "Cycle through loss, images per second, learning rate, distance and loss by noise level",
     ),
     Action("table.watch", "enter", "select_cursor", "Watch", "Watch the highlighted run"),
     Action("runs.resume", "r", "resume", "Resume", RESUME),

@@ -15,6 +15,7 @@ from core.runs.events import (
     Event,
     Failed,
     Finished,
+    LossByLevel,
     Paused,
     Preparing,
     Preview,
@@ -137,7 +138,7 @@ class ProgressBar:
             case DatasetLoaded():
                 self._bar.update(self._task, completed=0, total=None, description="starting", rate="")
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
-            case Epoch() | Evaluated() | Warned() | Paused() | Stopped() | Finished() | Failed():
+            case Epoch() | Evaluated() | LossByLevel() | Warned() | Paused() | Stopped() | Finished() | Failed():
                 self._bar.print(in_words(event), markup=False, emoji=False, highlight=False)
                 if isinstance(event, Stopped | Finished | Failed):
                     self._bar.update(self._task, visible=False)

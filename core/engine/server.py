@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from core.config.datasets import ImageOptions
 from core.engine.codec import decode_request, encode
+from core.engine.ideal_messages import IdealRequest
 from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import (
     Alive,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from core.data.datasets import LabeledImages
     from core.diffusion.frames import Classify
     from core.diffusion.loaded_model import LoadedModel
+    from core.engine.ideal import IdealComparison
     from core.engine.lab import LabImage
     from core.engine.plane import PlaneBench
     from core.lab.plane.points import PlanePoints
@@ -79,6 +81,7 @@ class EngineServer:
         self._training_images: tuple[tuple[str, ImageOptions, int | None], LabeledImages] | None = None
         self._samples: tuple[SampleRequest, Tensor] | None = None  # of the newest finished request
         self._plane: PlaneBench | None = None  # of the first `PlaneRequest`
+        self._ideal: IdealComparison | None = None  # of the first `IdealRequest`
 
     def serve(self) -> None:
         """Load torch, send `Ready`, and handle requests until stdin closes."""
@@ -148,6 +151,11 @@ class EngineServer:
                 yield from self._nearest(request)
             case SampleRequest():
                 yield from self._sample(request)
+            case IdealRequest():
+                from core.engine.ideal import IdealComparison
+
+                self._ideal = self._ideal or IdealComparison(self._training, self._classify)
+                yield from self._ideal.replies(request, self._lab_image(request.image), self._model(request))
             case LabRequest():
                 from core.engine.lab import lab_replies
 

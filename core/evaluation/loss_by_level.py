@@ -14,6 +14,7 @@ from core.compute.device_memory import memory_free
 from core.compute.precision import in_precision
 from core.compute.seeding import LOSS, generator_for
 from core.config.numbers import number, whole_number
+from core.config.sampling import MAX_IMAGES
 from core.config.training import TrainConfig
 from core.data.datasets import LabeledImages
 from core.diffusion.ideal_denoiser import IdealDenoiser
@@ -145,25 +146,61 @@ def compare_losses(
         if not bool(known.all()):
             validation = LabeledImages(validation.images[known], validation.labels[known])
     comparisons: list[LossComparison] = []
-    total = 2 * len(chosen) * n
-    network = _Network(model)
+    total, network = 2 * len(chosen) * n, _Network(model)
     for data in (training, validation):
-        own = data is training
-        losses = WithResult(_losses(ideal, network, config, data, chosen, n, whole_number(seed, "seed"), own=own))
-        for done in losses:
-            yield len(comparisons) * total // 2 + done, total
-        best, excess = losses.result
-        parts = (best + excess, best, excess)
-        comparisons.append(LossComparison(*(_curve(part, chosen, config.time_sampling) for part in parts)))
+        with WithResult(_compare(ideal, network, data, chosen, n, seed, own=data is training)) as comparison:
+            for done in comparison:
+                yield len(comparisons) * total // 2 + done, total
+        comparisons.append(comparison.result)
     return LossReport(comparisons[0], comparisons[1], _first_crossing(comparisons[1].excess), n)
 
 
-class _Network:
-    """Calls a model's network in its precision, in batches."""
+def compare_training_losses(
+    model: LoadedModel, training: LabeledImages, *, n: int, batch: int | None = None, seed: int = 0
+) -> Generator[int, None, LossComparison]:
+    """As `compare_losses`, but only on the training images, and where these are.
 
-    def __init__(self, model: LoadedModel) -> None:
+    Args:
+        model, training, seed: As for `compare_losses`.
+        n: Noisy images per level.
+        batch: Images per forward pass, at most; None: as many as are sampled at once.
+
+    Yields:
+        Noisy images done, of `LEVELS` times n.
+
+    Raises:
+        MinidiffError: As for `loss_floor`.
+    """
+    if reason := loss_unavailable(model):
+        raise MinidiffError(f"there is no loss floor: {reason}")
+    ideal = _ideal(model.config, model.path, training.images, training.labels)
+    chosen = _checked_levels(None, model.config.time_sampling)
+    return (yield from _compare(ideal, _Network(model, batch), training, chosen, _checked_n(n), seed, own=True))
+
+
+def _compare(
+    ideal: IdealDenoiser,
+    network: _Network,
+    data: LabeledImages,
+    levels: tuple[float, ...],
+    n: int,
+    seed: int,
+    *,
+    own: bool,
+) -> Generator[int, None, LossComparison]:
+    """The losses of both on one set of images; arguments as for `_losses`."""
+    config = network.model.config
+    best, excess = yield from _losses(ideal, network, config, data, levels, n, whole_number(seed, "seed"), own=own)
+    parts = (best + excess, best, excess)
+    return LossComparison(*(_curve(part, levels, config.time_sampling) for part in parts))
+
+
+class _Network:
+    """Calls a model's network in its precision, in batches of at most `batch` images."""
+
+    def __init__(self, model: LoadedModel, batch: int | None = None) -> None:
         self.model, self.device = model, model.device
-        self.batch = batch_size(model.config.info.shape)
+        self.batch = min(batch_size(model.config.info.shape), batch or MAX_IMAGES)
 
     def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         """The network's output at x_t, (B, C, H, W), t and labels, (B,), float32."""
@@ -224,11 +261,20 @@ def _checked_n(n: int) -> int:
 
 def _affordable(ideal: IdealDenoiser, levels: int) -> int:
     """Noisy images per level for which the ideal denoiser needs about `OPERATIONS`, for both sets."""
-    count = float(len(ideal.images))
-    if ideal.labels is not None:  # the mean number of training images of the same class
-        count = float(ideal.labels.bincount().double().square().sum()) / count
-    each = 4 * count * ideal.images[0].numel()
-    return max(MIN_N, min(N, int(OPERATIONS / (2 * levels * each))))
+    return max(MIN_N, min(N, int(OPERATIONS / (2 * levels * _operations(ideal.images, ideal.labels)))))
+
+
+def floor_operations(config: TrainConfig, training: LabeledImages, n: int) -> float:
+    """Operations of `compare_training_losses`, without the network: about 7e10 take a second on two cores."""
+    return LEVELS * n * _operations(training.images, training.labels if config.class_conditional else None)
+
+
+def _operations(images: Tensor, labels: Tensor | None) -> float:
+    """Operations of the ideal denoiser for one noisy image."""
+    count = float(len(images))
+    if labels is not None:  # the mean number of training images of the same class
+        count = float(labels.bincount().double().square().sum()) / count
+    return 4 * count * images[0].numel()
 
 
 def _losses(

@@ -20,7 +20,7 @@ from PIL import Image
 
 from core.errors import MinidiffError
 from core.runs.directory import EVENTS, config_options
-from core.runs.events import Epoch, Evaluated, Event, Preview, Progress, Resumed
+from core.runs.events import Epoch, Evaluated, Event, LossByLevel, Preview, Progress, Resumed
 from core.runs.history import RunHistory
 from core.system.extras import require
 
@@ -151,6 +151,8 @@ def scalars(event: Event) -> dict[str, float]:
             values = {"epoch/loss": event.loss, "epoch/validation_loss": event.validation_loss}
         case Evaluated():
             values = {"evaluation/frechet": event.frechet, "evaluation/agreement": event.agreement}
+        case LossByLevel():
+            values = {"floor/loss": event.loss, "floor/floor": event.floor, "floor/excess": event.loss - event.floor}
         case _:
             values = {}
     return {tag: value for tag, value in values.items() if math.isfinite(value)}

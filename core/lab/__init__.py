@@ -1,4 +1,4 @@
-"""Convolution, transposed convolution, corruption and network internals, step by step, for scripts and the UI.
+"""Convolution, corruption, denoisers and network internals, step by step, for scripts and the UI.
 
 It may import `core.diffusion` and what is below it.
 """
@@ -7,6 +7,9 @@ from core.lab.channels import luminance as luminance
 from core.lab.convolution import ConvolutionStep as ConvolutionStep
 from core.lab.convolution import convolve_steps as convolve_steps
 from core.lab.hooks import without_skips as without_skips
+from core.lab.ideal import IdealPoint as IdealPoint
+from core.lab.ideal import ideal_sweep as ideal_sweep
+from core.lab.ideal import sample_together as sample_together
 from core.lab.inside import attention_maps as attention_maps
 from core.lab.inside import feature_maps as feature_maps
 from core.lab.inside import layer_kernels as layer_kernels

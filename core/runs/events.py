@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -20,6 +21,7 @@ IMAGE_BYTES = 131_072  # maximum of a preview; eight MNIST images take 6,272
 MAX_COUNT = 2**53  # of steps, bytes and so on; larger integers are not exact as floats
 MAX_TIME = 253_402_300_799.0  # the last second of the year 9999
 MAX_FLOAT = 3.5e38  # just above the maximum of float32
+MAX_LEVELS = 1_024  # noise levels of an event
 POSITIVE = ("epochs", "steps_per_epoch")  # counts that are at least 1
 NON_NEGATIVE = ("seconds", "images_per_second")  # numbers that are finite and at least 0
 
@@ -152,6 +154,25 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LossByLevel(Event):
+    """The loss of the EMA weights at several noise levels, and the least possible one, on the same noisy images.
+
+    These are made from training images. The excess over the floor is the network's distance from the ideal denoiser.
+    """
+
+    kind: ClassVar[str] = "loss_by_level"
+    epoch: int
+    step: int
+    n: int  # noisy images per level
+    levels: tuple[float, ...]  # noise levels, ascending
+    losses: tuple[float, ...]  # in the units of the training loss
+    floors: tuple[float, ...]
+    loss: float  # means over the noise levels of the training
+    floor: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(Event):
     """The state after `step` steps was saved."""
 
@@ -222,6 +243,7 @@ TYPES: dict[str, type[Event]] = {
         Epoch,
         Preview,
         Evaluated,
+        LossByLevel,
         Checkpoint,
         Paused,
         Continued,
@@ -246,10 +268,15 @@ def to_line(event: Event) -> str:
         if isinstance(value, bytes):
             value = base64.b64encode(zlib.compress(value, 9)).decode("ascii")
         elif isinstance(value, float):
-            rounded = round(value, 3) if spec.name == "time" else float(f"{value:.7g}")
-            value = rounded if math.isfinite(value) else None
+            value = round(value, 3) if spec.name == "time" and math.isfinite(value) else _rounded(value)
+        elif isinstance(value, tuple):
+            value = [_rounded(item) for item in value]
         record[spec.name] = value
     return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def from_line(line: str) -> Event | None:
@@ -285,6 +312,9 @@ def _is_valid(event: Event) -> bool:
             return event.channels in (1, 3) and min(sizes) >= 1 and len(event.images) == math.prod(sizes)
         case Progress():
             return not event.loss_min > event.loss_max  # NaN is valid here
+        case LossByLevel():
+            ascending = all(a < b for a, b in itertools.pairwise((-1.0, *event.levels, 1.0 + 1e-9)))  # NaN fails
+            return ascending and len(event.levels) == len(event.losses) == len(event.floors) <= MAX_LEVELS
         case _:
             return True
 
@@ -296,6 +326,8 @@ def _read(value: Any, field_type: str) -> Any:
         return float(value) if abs(value) <= MAX_FLOAT else math.nan  # also for NaN itself
     if field_type == "float" and value is None:
         return math.nan
+    if field_type == "tuple[float, ...]" and kind is list:
+        return tuple(_read(item, "float") for item in value)
     if field_type == "str" and kind is str:
         return sanitize(value)
     if field_type == "bytes":

@@ -23,6 +23,7 @@ from core.runs.events import (
     Event,
     Failed,
     Finished,
+    LossByLevel,
     Paused,
     Preparing,
     Preview,
@@ -228,6 +229,13 @@ class RunHistory:
         return self.started.epochs * self.dataset.steps_per_epoch
 
     @property
+    def loss_by_level(self) -> LossByLevel | None:
+        """The newest loss at each noise level, of a step that is not taken again; None if there is none."""
+        done = self.step
+        measured = (note for note in reversed(self.notes) if isinstance(note, LossByLevel) and note.step <= done)
+        return next(measured, None)
+
+    @property
     def characters(self) -> bool:
         """Whether the images are light characters on black, such as MNIST's."""
         return self.dataset is None or self.dataset.name in CHARACTERS
@@ -291,6 +299,9 @@ def in_words(event: Event) -> str:
         case Evaluated():
             agreement = "" if math.isnan(event.agreement) else f", agreement {event.agreement:.1%}"
             return f"epoch {event.epoch}: Frechet distance {event.frechet:.3f} from {event.n:,} samples{agreement}"
+        case LossByLevel():
+            excess = f"excess {loss_text(event.loss - event.floor)} over the floor {loss_text(event.floor)}"
+            return f"epoch {event.epoch}: loss on training images {loss_text(event.loss)}, {excess}"
         case Checkpoint():
             return f"checkpoint at step {event.step:,}"
         case Paused():

@@ -40,6 +40,7 @@ from core.system.signals import Interrupts
 from core.text import memory_size
 from core.training.checkpoint import RunProgress, SavedState, check_epoch_position, read_checkpoint, write_checkpoint
 from core.training.distributed import DistributedContext
+from core.training.loss_floor import is_due, measure_loss_by_level
 from core.training.loss_window import RunningEpoch, Window, min_seconds
 from core.training.memory_estimate import training_memory
 from core.training.start import choose_device, initialize, start_event, warnings_at_start
@@ -177,6 +178,8 @@ class TrainingLoop:
                     seconds=ended.seconds,
                 )
                 yield from self._save_if_finite(trainer)
+                if is_due(epoch, last=trainer.step >= trainer.total_steps):
+                    yield from self._measure_loss(trainer, epoch)
                 if self.config.eval_every and epoch % self.config.eval_every == 0:
                     yield from self._evaluate(trainer, epoch)
 
@@ -410,6 +413,14 @@ class TrainingLoop:
             images=images,
             channels=channels,
         )
+
+    def _measure_loss(self, trainer: Trainer, epoch: int) -> Iterator[Event]:
+        """Compare the loss at each noise level with the least possible one, if that is known."""
+        with WithResult(measure_loss_by_level(trainer, epoch)) as measurement:
+            for _ in measurement:
+                yield from self._handle_requests(trainer)
+        if measurement.result is not None:
+            yield measurement.result
 
     def _evaluate(self, trainer: Trainer, epoch: int) -> Iterator[Event]:
         """Compute the distance of some samples to the test images."""

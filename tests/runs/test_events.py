@@ -20,6 +20,7 @@ from core.runs.events import (
     TYPES,
     DatasetLoaded,
     Event,
+    LossByLevel,
     Preview,
     Progress,
     Started,
@@ -42,7 +43,7 @@ COUNTS = {"epochs": st.integers(1, 2**53), "steps_per_epoch": st.integers(1, 2**
 def events() -> st.SearchStrategy[Event]:
     kinds = []
     for cls in TYPES.values():
-        if cls is not Preview:
+        if cls not in (Preview, LossByLevel):
             values = {spec.name: BY_TYPE[str(spec.type)] for spec in dataclasses.fields(cls)}
             values |= {name: counts for name, counts in COUNTS.items() if name in values}
             if cls is Progress:
@@ -61,7 +62,21 @@ def events() -> st.SearchStrategy[Event]:
             images=st.binary(min_size=math.prod(s), max_size=math.prod(s)),
         )
     )
-    return st.one_of(*kinds, previews)
+    losses = st.lists(st.tuples(st.floats(0, 1), *[st.floats(0, 1e30, allow_subnormal=False)] * 2), unique_by=_level)
+    by_level = losses.map(
+        lambda points: LossByLevel(
+            time=1.7e9, epoch=1, step=2, n=4, loss=0.5, floor=0.25, seconds=1.0,
+            levels=tuple(_level(point) for point in sorted(points)),
+            losses=tuple(point[1] for point in sorted(points)),
+            floors=tuple(point[2] for point in sorted(points)),
+        )
+    )  # fmt: skip
+    return st.one_of(*kinds, previews, by_level)
+
+
+def _level(point: tuple[float, ...]) -> float:
+    """A noise level, which the log keeps exactly."""
+    return round(point[0], 6)
 
 
 @given(events())
@@ -77,7 +92,7 @@ def test_an_event_survives_a_round_trip(event: Event) -> None:
         before, after = getattr(event, spec.name), getattr(back, spec.name)
         if spec.name == "time":
             assert after == pytest.approx(before, abs=0.000_6)
-        elif isinstance(before, float):
+        elif isinstance(before, float | tuple):
             assert after == pytest.approx(before, rel=1e-6)
         else:
             assert after == (sanitize(before) if isinstance(before, str) else before)
@@ -241,6 +256,7 @@ def test_every_documented_event_type_exists() -> None:
             "epoch",
             "preview",
             "evaluated",
+            "loss_by_level",
             "checkpoint",
         ),
         *("paused", "continued", "warning", "stopped", "finished", "failed"),
@@ -250,3 +266,26 @@ def test_every_documented_event_type_exists() -> None:
 def test_events_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Stopped(step=1, reason="on request").step = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"levels": [0.5, 0.5]},
+        {"levels": [0.9, 0.1]},
+        {"levels": [0.1, 1.5]},
+        {"levels": [0.1, None]},
+        {"levels": [0.1]},
+        {"floors": [0.1, 0.2, 0.3]},
+        {"losses": "0.1"},
+        {"losses": [0.1, "0.2"]},
+    ],
+)
+def test_losses_belong_to_ascending_noise_levels(changes: dict[str, Any]) -> None:
+    event = LossByLevel(
+        epoch=1, step=2, n=4, levels=(0.1, 0.9), losses=(0.3, 0.2), floors=(0.0, math.nan), loss=1.0, floor=0.5,
+        seconds=1.0,
+    )  # fmt: skip
+    record = json.loads(to_line(event))
+    assert from_line(json.dumps(record)) is not None
+    assert from_line(json.dumps({**record, **changes})) is None

@@ -11,10 +11,11 @@ from runlogs import STEPS_PER_EPOCH, dataset, started, training, window
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
-from core.runs.events import Epoch, Evaluated, Event, Resumed
+from core.runs.events import Epoch, Evaluated, Event, LossByLevel, Resumed
 from core.runs.history import RunHistory
 from tui.terminal.blocks import QUADRANTS
-from tui.widgets.curve_plot import CurvePanel, CurvePlot
+from tui.widgets.curve_panel import CurvePanel
+from tui.widgets.curve_plot import CurvePlot
 
 
 class PlotApp(App[None]):
@@ -237,6 +238,65 @@ async def test_axes_have_titles():
             assert "epoch" in drawn(pilot.app).splitlines()[-1]
             await pilot.press("v")
             await pilot.pause()
+
+
+def by_level(step: int, floor: float, **changes: object) -> LossByLevel:
+    values = {"levels": (0.1, 0.5, 0.9), "losses": (0.4, 0.2, 0.3), "floors": (0.0, 0.05, 0.25), "loss": 0.3}
+    return LossByLevel(**{"epoch": 1, "step": step, "n": 4, "seconds": 1.0, "floor": floor, **values, **changes})  # type: ignore[arg-type]
+
+
+async def test_the_loss_by_noise_level_is_drawn_over_its_floor_with_the_excess_between_them():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        history = history_of(training(4))
+        plot.set_history(history)
+        plot.focus()
+        await pilot.press("0", "v", "v", "v", "v")
+        await pilot.pause()
+        assert plot.view.quantity == "loss by noise level"
+        assert "needs the path flow or vp" in drawn(pilot.app)
+        history.add(by_level(STEPS_PER_EPOCH, 0.12))
+        plot.set_history(history)
+        await pilot.pause()
+        assert "loss .3000" in legend(pilot.app)  # the means, without a cursor
+        assert "floor .1200" in legend(pilot.app)
+        assert "excess .1800" in legend(pilot.app)
+        assert "noise level t" in drawn(pilot.app)
+        assert has_curve(drawn(pilot.app))
+        await pilot.press("right")  # the cursor starts on the right
+        plot.action_cursor(-50)
+        await pilot.pause()
+        assert "t 0.5" in legend(pilot.app)
+        assert "floor .0500" in legend(pilot.app)
+        assert "excess .1500" in legend(pilot.app)
+        await pilot.press("plus", "v")
+        assert (plot.view.quantity, plot.view.span, plot.view.cursor) == ("loss", None, None)  # over another axis
+
+
+async def test_the_newest_floor_is_a_line_below_the_loss_that_does_not_squeeze_the_curves():
+    async with PlotApp().run_test(size=(100, 16)) as pilot:
+        plot = pilot.app.query_one(CurvePlot)
+        history = history_of(training(4))
+
+        async def ticks() -> list[str]:
+            plot.set_history(history)
+            await pilot.pause()
+            return [line.split()[0] for line in drawn(pilot.app).splitlines() if line[:1] in " ." and line.split()]
+
+        without = await ticks()
+        history.add(by_level(STEPS_PER_EPOCH, 0.015))
+        history.add(by_level(2 * STEPS_PER_EPOCH, 0.012))
+        assert await ticks() != without  # there is room for the line
+        assert "floor .0120" in legend(pilot.app)
+        xs, ys = plot.series(60)["floor"]
+        assert xs[0] == 0.0
+        assert ys == [math.log10(0.012)] * 2
+        history.add(by_level(3 * STEPS_PER_EPOCH, 1e-9))
+        assert await ticks() == without
+        assert "floor .0000" in legend(pilot.app)
+        history.add(Resumed(name="a", device="cpu", threads=2, parameters=1, epochs=30, step=STEPS_PER_EPOCH, time=1e9))
+        await ticks()
+        assert "floor .0150" in legend(pilot.app)  # the later ones are of steps that are taken again
 
 
 async def test_a_note_is_shown_above_losses_only():

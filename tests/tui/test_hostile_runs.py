@@ -22,6 +22,7 @@ from core.runs.events import (
     Evaluated,
     Event,
     Failed,
+    LossByLevel,
     Preview,
     Progress,
     Started,
@@ -64,6 +65,10 @@ def hostile(greatest: int, largest: float, said: str) -> list[Event]:
         Epoch(epoch=greatest, step=greatest, loss=-largest, validation_loss=largest, seconds=largest, time=4.0),
         Evaluated(
             epoch=greatest, step=greatest, n=0, frechet=largest, agreement=-largest, seconds=largest, time=largest_time
+        ),
+        LossByLevel(
+            epoch=greatest, step=greatest, n=0, levels=(0.0, 1.0), losses=(largest, -largest), floors=(-largest, 0.0),
+            loss=largest, floor=-largest, seconds=largest, time=largest_time
         ),
         Preview(epoch=0, step=0, count=1, height=65_536, width=1, images=pixels, time=5.0),
         Preview(epoch=1, step=0, count=65_536, height=1, width=1, images=pixels, time=5.0),

@@ -42,6 +42,7 @@ from tui.lab.bench_tabs import BenchTabs
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
 from tui.lab.fields import ClassField, FieldRow, choice, entry
+from tui.lab.ideal import IdealBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
@@ -115,6 +116,7 @@ class LabScreen(Playback, Shared):
             ConvolutionBench(self._pacer, still=self._still),
             TransposedBench(self._pacer, still=self._still),
             CorruptionBench(self._pacer, still=self._still),
+            IdealBench(self._pacer, still=self._still),
             InsideBench(),
         ]
         yield Header("lab")

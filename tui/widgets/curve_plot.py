@@ -11,11 +11,9 @@ from typing import ClassVar
 from rich.align import Align
 from rich.text import Text
 from textual import events
-from textual.app import ComposeResult, RenderResult
+from textual.app import RenderResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
 from core.runs.history import RunHistory
@@ -23,6 +21,7 @@ from tui.actions import bindings
 from tui.themes import theme_color
 from tui.widgets.axes import MARK, Axes, Band, Line, draw_plot
 from tui.widgets.curves import (
+    BY_LEVEL,
     Curve,
     SeriesCache,
     View,
@@ -39,6 +38,7 @@ from tui.widgets.curves import (
 MISSING = "–"  # the value of a curve that has none yet
 MARGIN = 10  # columns for the y labels and the axis
 STEP = 0.01  # fraction of the span per cursor step
+DECADES = 1.0  # of a logarithmic axis, below the lowest curve, that show a reference
 # One colour per run, from the 256-colour table; distinct on dark and light backgrounds.
 RUN_COLORS = ("plot-average", "plot-validation", "plot-run-3", "plot-run-4", "plot-run-5", "plot-run-6")
 
@@ -98,11 +98,13 @@ class CurvePlot(PlotextPlot, can_focus=True):
     @property
     def note(self) -> str:
         """What to mind when comparing the curves; empty for nothing."""
-        return self._note if self.view.quantity == "loss" else ""
+        return self._note if self.view.quantity in ("loss", BY_LEVEL) else ""
 
     @property
     def extent(self) -> tuple[float, float]:
         """Range of the x axis, from 0 to the last point."""
+        if self.view.quantity == BY_LEVEL:
+            return 0.0, 1.0
         ends = [self._end(history) for history in self._histories.values()]
         return 0.0, max(ends, default=0.0) or 1.0
 
@@ -184,12 +186,21 @@ class CurvePlot(PlotextPlot, can_focus=True):
         return {curve.name: downsample(curve, span, columns, log=self._is_log) for curve in self.curves}
 
     @property
-    def _in_steps(self) -> bool:
-        return self.view.by_step or all(history.dataset is None for history in self._histories.values())
+    def _unit(self) -> str:
+        """The unit of the x axis."""
+        if self.view.quantity == BY_LEVEL:
+            return "t"
+        in_steps = self.view.by_step or all(history.dataset is None for history in self._histories.values())
+        return "step" if in_steps else "epoch"
+
+    @property
+    def _has_log_axis(self) -> bool:
+        """Whether the y axis of the quantity can be logarithmic."""
+        return self.view.quantity in ("loss", "distance", BY_LEVEL)
 
     @property
     def _is_log(self) -> bool:
-        return self.view.log and self.view.quantity in ("loss", "distance")
+        return self.view.log and self._has_log_axis
 
     def render(self) -> RenderResult:
         start = time.perf_counter()
@@ -202,22 +213,39 @@ class CurvePlot(PlotextPlot, can_focus=True):
         width, height = self.size
         columns, span = max(1, width - MARGIN), self.view.span or self.extent
         drawn = self.series(columns)
-        bands = [
-            Band(*envelope(curve, span, columns, log=self._is_log), self._band_color)
+        envelopes = {
+            curve.name: envelope(curve, span, columns, log=self._is_log)
             for curve in self.curves
             if curve.lows is not None
-        ]
-        heights = [y for _, ys in drawn.values() for y in ys]
-        heights += [y for band in bands for ys in (band.lows, band.highs) for y in ys]
+        }
+        heights = self._heights(drawn, envelopes)
         if not heights or width < MARGIN + 6 or height < 4:
             message = Text(self._empty_message(), justify="center")
             return Align.center(message, vertical="middle", height=height)
+        axes = self._axes(heights)
+        bands = [
+            Band(xs, [max(low, axes.y_range[0]) for low in lows], highs, self._band_color)
+            for xs, lows, highs in envelopes.values()
+        ]
         lines = [
             Line(*drawn[curve.name], self.color(curve.color), marked=curve.marked)
             for curve in reversed(self.curves)  # the first on top
             if curve.lows is None or not self.view.smoothing
         ]
-        return draw_plot(self, lines, self._axes(heights), self.color("plot-axes"), bands)
+        return draw_plot(self, lines, axes, self.color("plot-axes"), bands)
+
+    def _heights(
+        self,
+        drawn: Mapping[str, tuple[list[float], list[float]]],
+        envelopes: Mapping[str, tuple[list[float], list[float], list[float]]],
+    ) -> list[float]:
+        """The ys that the axis shows: all but those of references that are far below."""
+        shown = [curve.name for curve in self.curves if not curve.reference]
+        heights = [y for name in shown for y in drawn[name][1]]
+        heights += [y for name in shown if name in envelopes for ys in envelopes[name][1:] for y in ys]
+        lowest = min(heights, default=math.inf) - DECADES if self._is_log else -math.inf
+        references = [y for curve in self.curves if curve.reference for y in drawn[curve.name][1]]
+        return heights + [y for y in references if y >= lowest] if heights else []
 
     def _empty_message(self) -> str:
         """The reason why no curve is visible."""
@@ -227,8 +255,11 @@ class CurvePlot(PlotextPlot, can_focus=True):
             if self._is_log and any(math.isfinite(y) for curve in self.curves for y in curve.ys):
                 return f"{self.view.quantity} is 0 or negative\ny switches to a linear axis"
             return f"{self.view.quantity} is NaN or infinite"
-        if self.view.quantity == "distance" and any(history.progress for history in self._histories.values()):
-            return "no distance measured\n--eval-every enables it during training"
+        if any(history.progress for history in self._histories.values()):
+            if self.view.quantity == "distance":
+                return "no distance measured\n--eval-every enables it during training"
+            if self.view.quantity == BY_LEVEL:
+                return "no loss by noise level in this log\nit needs the path flow or vp"
         return self._placeholder
 
     def _axes(self, heights: Sequence[float]) -> Axes:
@@ -252,7 +283,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
             (low, high),
             dict(zip(x_ticks, names, strict=True)),
             dict(zip(positions, map(tick_label, ticks), strict=True)),
-            "step" if self._in_steps else "epoch",
+            "noise level t" if self._unit == "t" else self._unit,
             self.view.cursor,
         )
 
@@ -278,13 +309,13 @@ class CurvePlot(PlotextPlot, can_focus=True):
         epochs, the changed settings, the title, the cursor's unit, and the last curves.
         """
         cursor = self.view.cursor
-        unit = "step" if self._in_steps else "epoch"
+        unit = self._unit
         position = [] if cursor is None else [Text(f"{unit} {cursor:,.4g}", style="bold")]
         entries = {curve.name: self._legend_entry(curve) for curve in self.curves}
         title = [Text(self.title, style="bold")] if self.title not in entries else []  # else a curve's name is enough
         flags = [Text(view)] if (view := self._view_flags()) else []
         hidden = [name for name in ("loss", "epoch") if name in entries and len(self._histories) == 1]
-        hidden = [name for name in hidden if len(entries) > 1]
+        hidden = [name for name in hidden if len(entries) > 1 and self.view.quantity == "loss"]
         dropped = 0
         while True:
             more = [Text(f"+{dropped}")] if dropped and len(self._histories) > 1 else []
@@ -328,53 +359,11 @@ class CurvePlot(PlotextPlot, can_focus=True):
         flags = []
         if self.view.smoothing != View.smoothing:
             flags.append(f"smoothed {self.view.smoothing:g}")
-        if not self.view.log and self.view.quantity in ("loss", "distance"):
+        if not self.view.log and self._has_log_axis:
             flags.append("linear")
         if self.view.span is not None:
             flags.append("zoomed")
         return " · ".join(flags)
-
-
-class CurvePanel(Vertical):
-    """A `CurvePlot` with its legend above, and a note if there is one."""
-
-    DEFAULT_CSS = """
-    CurvePanel {
-        width: 1fr; height: 1fr;
-        & #legend, & #note { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
-        & #note { color: $text-warning; display: none; }
-    }
-    """
-
-    def compose(self) -> ComposeResult:
-        yield Static(id="legend")
-        yield Static(id="note", markup=False)
-        yield CurvePlot()
-
-    @property
-    def plot(self) -> CurvePlot:
-        """The plot in this panel."""
-        return self.query_one(CurvePlot)
-
-    def on_mount(self) -> None:
-        self.watch(self.app, "theme", self._theme_changed, init=False)
-
-    def _theme_changed(self) -> None:
-        self.call_after_refresh(self._update_legend)
-
-    def on_curve_plot_view_changed(self, message: CurvePlot.ViewChanged) -> None:
-        message.stop()
-        self._update_legend()
-
-    def on_resize(self) -> None:
-        self._update_legend()
-
-    def _update_legend(self) -> None:
-        plot, note = self.plot, self.query_one("#note", Static)
-        has_points = any(curve.xs for curve in plot.curves)
-        self.query_one("#legend", Static).update(plot.legend(self.size.width) if has_points else "", layout=False)
-        note.update(plot.note, layout=False)
-        note.display = bool(plot.note)
 
 
 def _value(value: float) -> str:

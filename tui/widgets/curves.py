@@ -12,7 +12,10 @@ from operator import itemgetter
 from core.runs.events import Evaluated, Progress
 from core.runs.history import RunHistory, ThinnedSeries
 
-QUANTITIES = ("loss", "images/s", "learning rate", "distance")
+BY_LEVEL = "loss by noise level"
+FLOOR_COLOR = "plot-run-3"
+TINY = 1e-30  # in place of a floor of 0, on a logarithmic axis
+QUANTITIES = ("loss", "images/s", "learning rate", "distance", BY_LEVEL)
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of past values in an exponential moving average
 ZOOM = 2.0  # factor per zoom step
 PAN = 0.25  # fraction of the span per pan step
@@ -32,14 +35,17 @@ class Curve:
     marked: bool = False  # each point has a mark, and its value holds until the next
     lows: Sequence[float] | None = None  # with `highs`: minimum and maximum of the values that each y summarizes
     highs: Sequence[float] | None = None
+    reach: int = REACH  # neighbours on either side over which the band takes minimum and maximum
+    summary: float | None = None  # the value without a cursor; None: the newest y
+    reference: bool = False  # whether the y axis need not show it
 
     def at(self, x: float | None) -> float | None:
         """Return the finite y nearest to `x`, or of a marked curve the last one up to `x`; None if there is none.
 
-        Without `x`, returns the newest y.
+        Without `x`, returns the summary, or the newest y.
         """
         if x is None:
-            return self.ys[-1] if self.ys else None
+            return self.summary if self.summary is not None else self.ys[-1] if self.ys else None
         points = [(point, y) for point, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y)]
         if self.marked:
             points = [point for point in points if point[0] <= x + TOLERANCE]
@@ -94,8 +100,11 @@ class View:
         return replace(self, cursor=max(left, min(right, self.cursor + fraction * (right - left))))
 
     def next_quantity(self) -> View:
-        """Show the next quantity over the same span."""
-        return replace(self, quantity=QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)])
+        """Show the next quantity, over the same span if it has the same x axis."""
+        following = QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)]
+        if BY_LEVEL in (self.quantity, following):
+            return replace(self, quantity=following, span=None, cursor=None)
+        return replace(self, quantity=following)
 
     def smoother(self, by: int) -> View:
         """Move `by` places through `SMOOTHINGS`."""
@@ -193,7 +202,12 @@ def build_curves(history: RunHistory, view: View, series: SeriesCache | None = N
             validation = [event.validation_loss for event in history.epochs]
             curves.append(Curve("epoch", "plot-average", middles, [event.loss for event in history.epochs]))
             curves.append(Curve("validation", "plot-validation", ends, validation, marked=True))
+            if (newest := history.loss_by_level) is not None:
+                right = max(history.step / unit, *ends, *xs[-1:])
+                curves.append(Curve("floor", FLOOR_COLOR, [0.0, right], [newest.floor] * 2, reference=True))
             return curves
+        case quantity if quantity == BY_LEVEL:
+            return _loss_by_level(history)
         case "images/s":
             rates = series.smoothed(history, "images_per_second", view.smoothing, members)
             return [Curve("images/s", "plot-average", xs, rates)]
@@ -204,6 +218,30 @@ def build_curves(history: RunHistory, view: View, series: SeriesCache | None = N
             distances = [event.frechet for event in measured]
             ends = [event.step / unit for event in measured]
             return [Curve("distance", "plot-validation", ends, distances, marked=True)]
+
+
+def _loss_by_level(history: RunHistory) -> list[Curve]:
+    """The loss over the noise level, the least possible one, and the excess as the band between the two."""
+    measured = history.loss_by_level
+    if measured is None:
+        return [Curve("loss", "plot-smoothed", [], [])]
+    levels, losses, floors = measured.levels, measured.losses, measured.floors
+    excess = [loss - floor for loss, floor in zip(losses, floors, strict=True)]
+    return [
+        Curve("loss", "plot-smoothed", levels, losses, summary=measured.loss),
+        Curve("floor", FLOOR_COLOR, levels, floors, summary=measured.floor, reference=True),
+        Curve(
+            "excess",
+            "plot-window",
+            levels,
+            excess,
+            lows=[max(floor, TINY) for floor in floors],
+            highs=losses,
+            reach=0,
+            summary=measured.loss - measured.floor,
+            reference=True,
+        ),
+    ]
 
 
 def overlay_curves(
@@ -245,7 +283,7 @@ def envelope(
 ) -> tuple[list[float], list[float], list[float]]:
     """Return xs, lows and highs of a curve that has them, within `span`, with at most one point per column.
 
-    Each is the minimum or maximum over `REACH` neighbours on either side, so that windows of few steps form a band.
+    Each is the minimum or maximum over `reach` neighbours on either side, so that windows of few steps form a band.
     """
     if curve.lows is None or curve.highs is None:
         return [], [], []
@@ -255,7 +293,7 @@ def envelope(
             (members[0][0], min(map(itemgetter(1), members)), max(map(itemgetter(2), members)))
             for members in _columns(points, span, columns)
         ]
-    near = [points[max(0, at - REACH) : at + REACH + 1] for at in range(len(points))]
+    near = [points[max(0, at - curve.reach) : at + curve.reach + 1] for at in range(len(points))]
     lows = [min(map(itemgetter(1), members)) for members in near]
     highs = [max(map(itemgetter(2), members)) for members in near]
     return [x for x, _, _ in points], lows, highs

@@ -18,7 +18,7 @@ from core.runs.status import RunSummary, Status
 from core.text import sanitize
 from tui.themes import STATUS_COLORS
 from tui.widgets.config_diff import ConfigDiff
-from tui.widgets.curve_plot import CurvePanel
+from tui.widgets.curve_panel import CurvePanel
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_monitor import ago
 from tui.widgets.text_line import update_text

@@ -14,7 +14,7 @@ from core.runs.history import RunHistory, current_epoch, in_words
 from core.runs.status import Status
 from core.text import memory_size
 from tui.themes import STATUS_COLORS
-from tui.widgets.curve_plot import CurvePanel
+from tui.widgets.curve_panel import CurvePanel
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_log import RunLog
 from tui.widgets.text_line import update_text
