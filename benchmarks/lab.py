@@ -32,9 +32,10 @@ KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "convolution": (("default-mnist",), ("n", "N")),
     "transposed": (("default-mnist",), ("n", "N")),
     "corruption": (("default-mnist", "quick-mnist"), ("n",)),
+    "training": (("default-mnist",), ("n",)),
     "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "j", "n")),
 }
-AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "inside": 500}  # milliseconds
+AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "training": 100, "inside": 500}  # milliseconds
 TIMEOUT = 120.0  # seconds
 
 
@@ -56,6 +57,8 @@ async def measure(root: Path, count: int) -> None:
         await answered(screen)
         for name, (models, keys) in KEYS.items():
             screen.open(name)
+            if name == "training":
+                screen.bench.set_fields(steps=1)  # few further replies, which could be taken for the next answer
             for model in models:
                 screen.query_one("#model", CompactSelect).value = model
                 await pilot.pause(0.2)

@@ -97,13 +97,13 @@ def lab_replies(
                 yield _transposed(request, image, load_model)
             case CorruptionRequest():
                 model = load_model()
-                yield from _corruption(request, *_read_drawing(image, model, classify), model, classify)
+                yield from _corruption(request, *read_drawing(image, model, classify), model, classify)
             case InsideRequest():
                 model = load_model()
-                yield _inside(request, *_read_drawing(image, model, classify), model)
+                yield _inside(request, *read_drawing(image, model, classify), model)
 
 
-def _read_drawing(image: LabImage, model: LoadedModel, classify: ClassifyFor) -> tuple[LabImage, Reading | None]:
+def read_drawing(image: LabImage, model: LoadedModel, classify: ClassifyFor) -> tuple[LabImage, Reading | None]:
     """A drawing of unknown class with the class that the classifier reads, and its confidence in percent."""
     if not image.drawn or image.label is not None or image.pixels.shape != model.config.info.shape:
         return image, None
@@ -181,7 +181,7 @@ def _corruption(
 ) -> Iterator[LabReply]:
     if request.steps > MAX_STEPS:
         raise MinidiffError(f"steps must be at most {MAX_STEPS}, not {request.steps}")
-    pixels, label, seed = image.pixels, _condition(model, image, request.label), request.seed
+    pixels, label, seed = image.pixels, condition(model, image, request.label), request.seed
     sweeps = {
         path: list(corruption_sweep(model, pixels, NOISE_LEVELS, path=path, label=label, seed=seed)) for path in PATHS
     }
@@ -221,7 +221,7 @@ def _corruption(
 
 def _inside(request: InsideRequest, image: LabImage, drawing_read: Reading | None, model: LoadedModel) -> InsideReply:
     net, t = model.net, request.t
-    label = _condition(model, image, request.label)
+    label = condition(model, image, request.label)
     labels = class_tensor(None if label is None else (label,), model.config.info.null_class, model.device)
     (point,) = corruption_sweep(model, image.pixels, [t], label=label, seed=request.seed)
     x = model.path.normalize(point.x[None])
@@ -272,7 +272,7 @@ def _attention_from(attention: Tensor, pixel: tuple[int, int], image: Sequence[i
     return attention[:, row * width + column].reshape(-1, height, width)
 
 
-def _condition(model: LoadedModel, image: LabImage, requested: int | None) -> int | None:
+def condition(model: LoadedModel, image: LabImage, requested: int | None) -> int | None:
     """The class to give to the model: the requested one, else the image's; None if the model is unconditional."""
     if not model.config.class_conditional:
         return None

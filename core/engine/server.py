@@ -41,6 +41,7 @@ from core.engine.protocol import (
     SampleRequest,
     SamplingInfo,
 )
+from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising
 from core.text import sanitize
@@ -148,6 +149,11 @@ class EngineServer:
                 yield from self._nearest(request)
             case SampleRequest():
                 yield from self._sample(request)
+            case TrainingRequest():
+                from core.engine.training import training_replies
+
+                image = self._lab_image(request.image)
+                yield from training_replies(request, image, self._model(request), self._classify)
             case LabRequest():
                 from core.engine.lab import lab_replies
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from core.engine.codec import from_record, to_record
 from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
+from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import opened, parse_json
@@ -52,7 +53,7 @@ class DevicesView:
     """The Devices screen."""
 
 
-BenchRequest: TypeAlias = ConvolutionRequest | TransposedRequest | CorruptionRequest | InsideRequest
+BenchRequest: TypeAlias = ConvolutionRequest | TransposedRequest | CorruptionRequest | TrainingRequest | InsideRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
