@@ -33,9 +33,17 @@ KEYS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "transposed": (("default-mnist",), ("n", "N")),
     "corruption": (("default-mnist", "quick-mnist"), ("n",)),
     "ideal": (("default-mnist",), ("n",)),
+    "training": (("default-mnist",), ("n",)),
     "inside": (("default-mnist", "quick-mnist", "unet2d"), ("down", "j", "n")),
 }
-AIMS = {"convolution": 100, "transposed": 100, "corruption": 100, "ideal": 300, "inside": 500}  # milliseconds
+AIMS = {  # milliseconds
+    "convolution": 100,
+    "transposed": 100,
+    "corruption": 100,
+    "training": 100,
+    "ideal": 300,
+    "inside": 500,
+}
 TIMEOUT = 120.0  # seconds
 
 
@@ -57,6 +65,8 @@ async def measure(root: Path, count: int) -> None:
         await answered(screen)
         for name, (models, keys) in KEYS.items():
             screen.open(name)
+            if name == "training":
+                screen.bench.set_fields(steps=1)  # few further replies, which could be taken for the next answer
             for model in models:
                 screen.query_one("#model", CompactSelect).value = model
                 await pilot.pause(0.2)

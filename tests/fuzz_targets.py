@@ -266,6 +266,7 @@ def engine(folder: Path) -> Feed:
         TransposedRequest,
     )
     from core.engine.server import EngineServer
+    from core.engine.training_messages import TrainingRequest
     from core.models.registry import build_model
     from core.models.weights import write_tensors
 
@@ -289,6 +290,7 @@ def engine(folder: Path) -> Feed:
             ConvolutionRequest(**lab, **geometry, kernel=LayerKernel(layer, 0, 0), padding_mode="reflect", flip=True),
             TransposedRequest(**lab, **{**geometry, "stride": 2}, kernel=kernel, side=4),
             CorruptionRequest(**lab, steps=2, label=None, first=20),
+            TrainingRequest(**{**lab, "model": "b"}, steps=1, batch_size=2, t=0.5, learning_rate=0.001),
             InsideRequest(**{**lab, "model": "b"}, t=0.5, label=None, layer=None, pixel=(3, 4), skips=False),
         )
     ]

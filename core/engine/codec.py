@@ -18,13 +18,14 @@ from typing import Any, Literal
 from core.engine.ideal_messages import IDEAL_REPLIES, IDEAL_REQUESTS
 from core.engine.plane_messages import PLANE_REPLIES, PLANE_REQUESTS
 from core.engine.protocol import REPLIES, REQUESTS, Array, EngineReply, EngineRequest, Refused
+from core.engine.training_messages import TrainingReply, TrainingRequest
 from core.system.safe_io import parse_json
 from core.text import sanitize
 
 ITEM_BYTES = 4  # of a float32
 _TYPES: dict[str, type[EngineRequest] | type[EngineReply]] = {
-    cls.__name__: cls for cls in (*REQUESTS, *PLANE_REQUESTS, *IDEAL_REQUESTS)
-} | {cls.__name__: cls for cls in (*REPLIES, *PLANE_REPLIES, *IDEAL_REPLIES)}
+    cls.__name__: cls for cls in (*REQUESTS, *PLANE_REQUESTS, *IDEAL_REQUESTS, TrainingRequest)
+} | {cls.__name__: cls for cls in (*REPLIES, *PLANE_REPLIES, *IDEAL_REPLIES, TrainingReply)}
 
 
 def encode(message: EngineRequest | EngineReply) -> bytes:

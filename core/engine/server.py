@@ -42,6 +42,7 @@ from core.engine.protocol import (
     SampleRequest,
     SamplingInfo,
 )
+from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.runs.trajectory import Denoising
 from core.text import sanitize
@@ -156,6 +157,11 @@ class EngineServer:
 
                 self._ideal = self._ideal or IdealComparison(self._training, self._classify)
                 yield from self._ideal.replies(request, self._lab_image(request.image), self._model(request))
+            case TrainingRequest():
+                from core.engine.training import training_replies
+
+                image = self._lab_image(request.image)
+                yield from training_replies(request, image, self._model(request), self._classify)
             case LabRequest():
                 from core.engine.lab import lab_replies
 

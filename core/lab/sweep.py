@@ -72,14 +72,7 @@ def corruption_sweep(
     Source: the Hugging Face diffusion course, "Diffusion models from scratch".
     """
     loaded = as_loaded(model)
-    image = as_tensor(image, "image")
-    shape = loaded.config.info.shape
-    if image.shape != shape or not image.is_floating_point():
-        raise MinidiffError(
-            f"a sweep needs one image of shape {shape} with floating-point values in [0, 1], "
-            f"not {tuple(image.shape)} of {image.dtype}"
-        )
-    check_images(image, "image")
+    pixels = image_for(loaded, image)
     noise_levels, seed = tuple(number(t, "a noise level") for t in noise_levels), whole_number(seed, "seed")
     for t in noise_levels:
         if not 0 <= t <= 1:
@@ -89,8 +82,8 @@ def corruption_sweep(
         raise MinidiffError(f"there is no path {name!r}; {hint(name, PATHS, otherwise='paths are')}")
     if steps is not None and name != loaded.config.path:
         raise MinidiffError(f"the model samples on the path {loaded.config.path}, not {name}; leave steps or path out")
-    label = _resolve_label(loaded, label, steps)
-    return _sweep(loaded, image.detach().float().cpu(), noise_levels, name, label, seed, steps)
+    label = resolve_label(loaded, label, steps)
+    return _sweep(loaded, pixels, noise_levels, name, label, seed, steps)
 
 
 def _sweep(
@@ -141,14 +134,31 @@ def one_step(model: nn.Module | LoadedModel, x: Tensor, t: Tensor | float, label
     loaded = as_loaded(model)
     path, placed = loaded.path, loaded.placed(x)
     times = torch.as_tensor(t, dtype=placed.dtype, device=placed.device).expand(len(x))
-    label = _resolve_label(loaded, label, None)
+    label = resolve_label(loaded, label)
     classes = class_tensor(None if label is None else (label,) * len(x), loaded.config.info.null_class, placed.device)
     with torch.no_grad():
         predicted = loaded.denoiser(classes).predict(path.normalize(placed), times)
         return path.denormalize(predicted.denoised).float().cpu()
 
 
-def _resolve_label(loaded: LoadedModel, label: int | None, steps: int | None) -> int | None:
+def image_for(loaded: LoadedModel, image: ArrayLike) -> Tensor:
+    """An image for a model, (C, H, W) float32 on the CPU.
+
+    Raises:
+        MinidiffError: The image has another shape than the model's, or is not floating point in [0, 1].
+    """
+    image = as_tensor(image, "image")
+    shape = loaded.config.info.shape
+    if image.shape != shape or not image.is_floating_point():
+        raise MinidiffError(
+            f"one image of shape {shape} with floating-point values in [0, 1] is needed, "
+            f"not {tuple(image.shape)} of {image.dtype}"
+        )
+    check_images(image, "image")
+    return image.detach().float().cpu()
+
+
+def resolve_label(loaded: LoadedModel, label: int | None, steps: int | None = None) -> int | None:
     """The label for `sample`: -1 for unconditional, None for an unconditional model.
 
     Raises:

@@ -28,6 +28,7 @@ from core.engine.protocol import (
     Start,
     TransposedRequest,
 )
+from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.runs.events import Event
 from tui.app import MinidiffApp
@@ -304,6 +305,13 @@ VIEWS: list[View] = [
         bench="corruption",
         request=CorruptionRequest(model="a", image=DatasetImage("mnist", 3), steps=4, label=None, first=2),
         step=1,
+    ),
+    LabView(
+        bench="training",
+        request=TrainingRequest(
+            model="a", image=DatasetImage("mnist", 3), steps=4, batch_size=2, t=None, learning_rate=0.001
+        ),
+        step=3,
     ),
     LabView(
         bench="inside",

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from core.engine.codec import from_record, to_record
 from core.engine.ideal_messages import IdealRequest
 from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
+from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import opened, parse_json
@@ -53,7 +54,9 @@ class DevicesView:
     """The Devices screen."""
 
 
-BenchRequest: TypeAlias = ConvolutionRequest | TransposedRequest | CorruptionRequest | InsideRequest | IdealRequest
+BenchRequest: TypeAlias = (
+    ConvolutionRequest | TransposedRequest | CorruptionRequest | TrainingRequest | IdealRequest | InsideRequest
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

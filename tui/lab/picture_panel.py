@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.lab.small_plot import Curves, SmallPlot
+from tui.lab.small_plot import Curves, Range, SmallPlot
 
 CORNERS = 6  # columns of the border and of spaces beside a title
 
@@ -81,16 +81,19 @@ class PlotPanel(PicturePanel):
         yield Static(classes="legend")
         yield SmallPlot()
 
-    def show(self, curves: Curves, cursor: float, *, key: str = "") -> None:
+    def show(
+        self, curves: Curves, cursor: float, *, key: str = "", band: Range | None = None, high: float | None = None
+    ) -> None:
         """Draw curves and the cursor; the legend has the value of each at the cursor if there is room.
 
         Args:
             curves: As for `SmallPlot`; those without a name of their own are left out of the legend.
             cursor: A noise level.
             key: As for `set_titles`.
+            band, high: As for `SmallPlot`.
         """
         self.set_titles(*self._names, key=key)
-        self.query_one(SmallPlot).show(curves, cursor)
+        self.query_one(SmallPlot).show(curves, cursor, band=band, high=high)
         values = [f" {_value(curve, cursor)}".rstrip() for curve in curves.values()]
         for texts in (values, [""] * len(values)):
             entries = [

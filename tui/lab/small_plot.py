@@ -10,7 +10,7 @@ from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
 from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, draw_plot
+from tui.widgets.axes import Axes, Band, Line, band_color, draw_plot
 from tui.widgets.curves import round_ticks, tick_label
 
 MIN_SIZE = (16, 4)  # columns and rows; smaller plots stay empty
@@ -19,6 +19,8 @@ ACROSS = {46: (0.0, 1.0), 90: (0.0, 0.5, 1.0), math.inf: (0.0, 0.25, 0.5, 0.75, 
 
 # By name: the theme's color, x in ascending order, y.
 Curves = Mapping[str, tuple[str, Sequence[float], Sequence[float]]]
+# x in ascending order, lower and upper bounds.
+Range = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
 
 class SmallPlot(PlotextPlot):
@@ -31,11 +33,20 @@ class SmallPlot(PlotextPlot):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._curves: Curves = {}
+        self._band: Range | None = None
         self._cursor = 0.0
+        self._high: float | None = None
 
-    def show(self, curves: Curves, cursor: float) -> None:
-        """Draw curves and the cursor."""
-        self._curves, self._cursor = curves, cursor
+    def show(self, curves: Curves, cursor: float, *, band: Range | None = None, high: float | None = None) -> None:
+        """Draw curves and the cursor, with a band behind them.
+
+        Args:
+            curves: Those of a single point are drawn as marks.
+            cursor: Its x.
+            band: Within the range of the y axis.
+            high: Upper end of the y axis; None: the largest y of the curves.
+        """
+        self._curves, self._cursor, self._band, self._high = curves, cursor, band, high
         self.refresh()
 
     @property
@@ -53,12 +64,13 @@ class SmallPlot(PlotextPlot):
         heights = [y for _, _, ys in self._curves.values() for y in ys]
         if not heights or width < MIN_SIZE[0] or height < MIN_SIZE[1]:
             return Text("")
-        high = max(heights) or 1.0
+        high = self._high or max(heights) or 1.0
         ticks = round_ticks(0.0, high, max(2, height // 3))
         # The title of the axis is between two labels.
         across = next(ticks for columns, ticks in ACROSS.items() if width < columns)
         variables = self.app.theme_variables
         lines = [Line(xs, ys, theme_color(variables, color).rgb) for color, xs, ys in self._curves.values() if xs]
+        bands = [] if self._band is None else [Band(*self._band, band_color(self))]
         axes = Axes(
             (0.0, 1.0),
             (0.0, high),
@@ -67,4 +79,4 @@ class SmallPlot(PlotextPlot):
             "noise level t",
             self._cursor,
         )
-        return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb)
+        return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb, bands)

@@ -30,6 +30,7 @@ from core.engine.protocol import (
     LabRequest,
     TransposedRequest,
 )
+from core.engine.training_messages import TrainingReply
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings
@@ -46,6 +47,7 @@ from tui.lab.ideal import IdealBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
+from tui.lab.training import TrainingBench
 from tui.lab.transposed import TransposedBench
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
 from tui.screens.draw import DrawScreen
@@ -116,6 +118,7 @@ class LabScreen(Playback, Shared):
             ConvolutionBench(self._pacer, still=self._still),
             TransposedBench(self._pacer, still=self._still),
             CorruptionBench(self._pacer, still=self._still),
+            TrainingBench(self._pacer, still=self._still),
             IdealBench(self._pacer, still=self._still),
             InsideBench(),
         ]
@@ -312,7 +315,7 @@ class LabScreen(Playback, Shared):
             header.note = f"class {name} of {dataset}" if known else f"an image of {dataset}"
         elif reply.label == NO_CLASS:
             header.note = "a drawn image, no class"
-        elif isinstance(reply, CorruptionReply | InsideReply) and reply.drawing_read is not None:
+        elif isinstance(reply, CorruptionReply | TrainingReply | InsideReply) and reply.drawing_read is not None:
             header.note = f"a drawn image, read as {name}, {reply.drawing_read[1]}%"
         elif known and self._drawing.label is not None:
             header.note = f"a drawn image, class {name}"

@@ -15,6 +15,7 @@ from textual_plotext import PlotextPlot
 
 from tui.terminal.internals import set_plot_size
 from tui.terminal.raster import RGB, Raster, StyledCell
+from tui.themes import theme_color
 
 MARK = "●"
 MAX_MARKED = 0.25  # of the columns: more points than these are drawn without marks
@@ -71,6 +72,12 @@ def draw_plot(widget: PlotextPlot, lines: Sequence[Line], axes: Axes, color: RGB
     frame = _frame(widget, axes)
     frame[-1] = _with_title(frame[-1], axes.x_title)
     return _merge(frame, raster, label_width + 1, color)
+
+
+def band_color(widget: PlotextPlot) -> RGB:
+    """A shade between background and `plot-window`; the terminal's own background has none."""
+    window, background = theme_color(widget.app.theme_variables, "plot-window"), widget.background_colors[1]
+    return window.rgb if background.ansi is not None else background.blend(window, 0.5).rgb
 
 
 def _frame(widget: PlotextPlot, axes: Axes) -> list[str]:

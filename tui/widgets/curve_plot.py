@@ -19,7 +19,7 @@ from textual_plotext import PlotextPlot
 from core.runs.history import RunHistory
 from tui.actions import bindings
 from tui.themes import theme_color
-from tui.widgets.axes import MARK, Axes, Band, Line, draw_plot
+from tui.widgets.axes import MARK, Axes, Band, Line, band_color, draw_plot
 from tui.widgets.curves import (
     BY_LEVEL,
     Curve,
@@ -224,7 +224,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
             return Align.center(message, vertical="middle", height=height)
         axes = self._axes(heights)
         bands = [
-            Band(xs, [max(low, axes.y_range[0]) for low in lows], highs, self._band_color)
+            Band(xs, [max(low, axes.y_range[0]) for low in lows], highs, band_color(self))
             for xs, lows, highs in envelopes.values()
         ]
         lines = [
@@ -292,12 +292,6 @@ class CurvePlot(PlotextPlot, can_focus=True):
         return theme_color(self.app.theme_variables, name).rgb
 
     @property
-    def _band_color(self) -> tuple[int, int, int]:
-        """A shade between background and `plot-window`; the terminal's own background has none."""
-        window, background = theme_color(self.app.theme_variables, "plot-window"), self.background_colors[1]
-        return window.rgb if background.ansi is not None else background.blend(window, 0.5).rgb
-
-    @property
     def title(self) -> str:
         """The quantity of the y axis."""
         return f"{self.view.quantity} (log)" if self._is_log else self.view.quantity
@@ -347,7 +341,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
         value = curve.at(self.view.cursor)
         entry = Text()
         if is_band:
-            entry.append("█", style="rgb({},{},{})".format(*self._band_color))
+            entry.append("█", style="rgb({},{},{})".format(*band_color(self)))
             entry.append(f" {curve.name}", style="rgb({},{},{})".format(*color))
         else:
             entry.append(f"{MARK if curve.marked else '━'} {curve.name}", style="rgb({},{},{})".format(*color))

@@ -1,0 +1,254 @@
+"""The training bench: the images of a step, the bars of the gradient, the curve of the losses, and the script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import replace
+from functools import cache
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Select, Static
+from waiting import until
+
+from core.data.datasets import load_dataset
+from core.diffusion.loaded_model import load_model
+from core.engine.lab import LabImage
+from core.engine.protocol import Array, LabRequest
+from core.engine.training import training_replies
+from core.engine.training_messages import TrainingReply, TrainingRequest
+from tui.app import MinidiffApp
+from tui.grayscale import from_unit
+from tui.lab.gradient_bars import GradientBars, Layer, bar_of, grouped, short
+from tui.lab.small_plot import SmallPlot
+from tui.lab.step_pictures import images_of
+from tui.lab.training import TrainingBench
+from tui.messages import EngineRefused, LabReplied
+from tui.screens.lab import LabScreen
+from tui.settings import Settings
+from tui.terminal.color_maps import colors_of
+from tui.widgets.compact_select import CompactSelect
+from tui.widgets.image_grid import ImageGrid
+
+FIELDS = {"batch_size": 2, "steps": 3}
+TILES = ("image", "noise", "mixture", "prediction", "target", "error")
+
+
+@cache
+def replies_of(model: str, t: float | None, learning_rate: float | None) -> tuple[TrainingReply, ...]:
+    digits = load_dataset("glyphs", split="test", limit=1)
+    image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
+    request = TrainingRequest(model=model, image=None, t=t, learning_rate=learning_rate, **FIELDS)  # type: ignore[arg-type]
+    return tuple(training_replies(request, image, load_model(model, "cpu"), lambda *_: None))
+
+
+class Bench:
+    """The bench in an app without an engine."""
+
+    def __init__(self, screen: LabScreen, pilot: Pilot[None]) -> None:
+        self.screen, self.pilot = screen, pilot
+        assert isinstance(screen.bench, TrainingBench)
+        self.bench = screen.bench
+
+    @property
+    def shown(self) -> TrainingReply:
+        assert self.bench.shown is not None
+        return self.bench.shown
+
+    @property
+    def plot(self) -> SmallPlot:
+        return self.bench.query_one("#losses SmallPlot", SmallPlot)
+
+    @property
+    def description(self) -> str:
+        return str(self.bench.query_one(".description", Static).render())
+
+    async def reply(self, *replies: TrainingReply) -> None:
+        for reply in replies:
+            self.screen.post_message(LabReplied(reply))
+        await until(self.pilot, lambda: self.bench.shown is replies[-1], "the last step is shown")
+        await self.pilot.pause()
+
+    def images(self) -> dict[str, bytes]:
+        return {name: self.bench.query_one(f"#step-{name} ImageGrid", ImageGrid)._images[0] for name in TILES}
+
+    def captions(self) -> list[str]:
+        return [str(self.bench.query_one(f"#step-{name} .caption", Static).render()) for name in TILES]
+
+
+@asynccontextmanager
+async def opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    async def show_lab(engine: object, request: LabRequest) -> None:
+        pass
+
+    monkeypatch.setattr("tui.io.engine_client.EngineClient.show_lab", show_lab)
+    app = MinidiffApp(root, mode="lab", settings=Settings(reduced_motion=True))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, LabScreen)
+        await pilot.pause()
+        screen.open("training")
+        yield Bench(screen, pilot)
+
+
+async def test_a_step_is_two_equations_and_the_curve_collects_the_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, monkeypatch) as on:
+        replies = replies_of("quick-mnist", None, None)
+        await on.reply(*replies)
+        reply, drawn = on.shown, on.images()
+        assert drawn["image"] == drawn["target"] == from_unit(reply.image.values)  # this model predicts the image
+        assert drawn["mixture"] == from_unit(reply.mixture.values)
+        assert drawn["prediction"] == from_unit(reply.output.values)
+        assert len(drawn["error"]) == 3 * len(drawn["image"])
+        assert on.captions() == [
+            f"image × {reply.alpha:.2f}".replace("0.", "."),
+            f"+ noise × {reply.sigma:.2f}".replace("0.", "."),
+            "= mixture",
+            "prediction: image",
+            "− target: image",
+            f"squared error: mean {short(reply.loss)}",
+        ]
+        assert set(on.plot.curves) == {"mean", "this step"}
+        assert list(on.plot.curves["mean"][1]) == list(reply.bins.values[::3])
+        assert list(on.plot.curves["mean"][2]) == pytest.approx(list(reply.bins.values[1::3]))
+        assert on.plot.cursor == on.plot.curves["this step"][1][0] == reply.t
+        await on.pilot.press("home")
+        assert on.shown is replies[0]
+        assert len(on.plot.curves["mean"][1]) < reply.bins.shape[0]
+        await on.pilot.press("right")
+        assert on.shown is replies[1]
+        assert on.images()["noise"] != drawn["noise"]
+
+
+async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, monkeypatch) as on:
+        replies = replies_of("quick-mnist", 0.9, 1e-3)
+        await on.reply(*replies)
+        assert list(on.plot.curves) == ["before", "now", "this step"]
+        assert list(on.plot.curves["before"][2]) == pytest.approx(list(on.shown.first_bins.values[1::3]))
+        white = replies[0].errors.max_abs
+        assert on.images()["error"] == images_of(replies[-1], white)["error"]
+        await on.pilot.press("left")
+        reply = on.shown
+        assert (reply.step, reply.keeps_noise) == (2, True)
+        on.screen._missing.add("mnist")
+        on.bench.set_fields(t=0.9, batch=2, steps=3, rate="0.001")
+        with on.screen.prevent(Select.Changed):
+            on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
+        assert [panel.title for panel in on.bench.panels()] == [*TILES[:5], "squared error"]
+        with redirect_stdout(StringIO()) as printed:
+            exec("\n".join(on.bench.script(on.screen.subject)), {})
+        lines = [line.split() for line in printed.getvalue().splitlines()]
+        (step,) = (words for words in lines if words[:2] == ["step", "2"])
+        assert float(step[step.index("loss") + 1]) == pytest.approx(reply.loss, rel=1e-3)
+        gradients = [words for words in lines if words[0] == "gradient"]
+        assert [words[1] for words in gradients] == list(reply.layers)
+        assert [float(words[2]) for words in gradients] == pytest.approx(list(reply.gradients.values[::2]), rel=1e-2)
+        assert len([words for words in lines if words[:2] == ["t", "from"]]) == reply.bins.shape[0]
+
+
+async def test_every_size_shows_images_of_one_size_and_all_views_can_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, monkeypatch) as on:
+        await on.reply(*replies_of("default-mnist", 0.4, None)[:1])
+        rows = {}
+        views = {(60, 20): 4, (80, 24): 2, (200, 60): 1, (120, 40): 1}
+        for size, count in views.items():
+            await on.pilot.resize_terminal(*size)
+            await on.pilot.pause()
+            seen: set[str] = set()
+            for _ in range(count):
+                grids = [grid for grid in on.bench.query(ImageGrid) if grid.region.area]
+                others = [part for part in on.bench.query("GradientBars, SmallPlot, Timeline") if part.region.area]
+                assert len({grid.size for grid in grids}) <= 1
+                for part in (*grids, *others):
+                    assert on.screen.region.contains_region(part.region), (size, part)
+                    assert part.region.right <= on.bench.region.right, (size, part)
+                seen |= {str(grid.parent.id) for grid in grids if grid.parent is not None}
+                seen |= {type(part).__name__ for part in others}
+                if count > 1:
+                    await on.pilot.press("v")
+                    await on.pilot.pause()
+            assert on.bench.has_more_views == (count > 1)
+            assert seen == {*(f"step-{name}" for name in TILES), "GradientBars", "SmallPlot", "Timeline"}, size
+            rows[size] = len(on.bench.query_one(GradientBars).lines)
+        assert rows[200, 60] > rows[120, 40] > 5
+        bars = on.bench.query_one(GradientBars)
+        text = str(bars.render()).splitlines()
+        assert len(text) == len(bars.lines) + 1 <= bars.size.height
+        assert [line.split()[0] for line in text[1:]] == [layer.name for layer in bars.lines]
+        norms = [layer.norm for layer in bars.lines]
+        assert math.hypot(*norms) == pytest.approx(on.shown.gradient_norm, rel=1e-3)
+        longest = bars.lines[norms.index(max(norms))].name
+        assert max(text, key=lambda line: line.count("█")).startswith(longest)
+
+
+async def test_fields_become_the_request_and_what_is_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, monkeypatch) as on:
+        request = on.bench.request(on.screen.subject)
+        assert (request.t, request.batch_size, request.steps, request.learning_rate) == (None, 8, 60, None)
+        other = replace(request, t=0.25, batch_size=3, steps=9, learning_rate=0.0003)
+        on.bench.fill(other)
+        assert on.bench.request(on.screen.subject) == other
+        on.bench.query_one("#t", Input).value = "2"
+        await on.pilot.pause()
+        assert "t takes a noise level from 0 to 1, or drawn, not 2" in on.description
+        on.bench.query_one("#t", Input).value = "drawn"
+        await on.pilot.pause()
+        on.screen.post_message(EngineRefused("the loss or its gradient is not finite after 3 steps"))
+        await until(on.pilot, lambda: "not finite" in on.description, "the reason is shown")
+
+
+def test_the_squared_error_is_coloured_and_velocities_have_one_scale_around_grey() -> None:
+    (first, *_) = replies_of("default-mnist", 0.4, None)
+    drawn = images_of(first, 2.0)
+    colors = colors_of("inferno")
+    assert first.prediction == "velocity"
+    values = first.target.values
+    white = 2.5 * math.sqrt(sum(value**2 for value in values) / len(values))
+    for pixel in range(0, 784, 97):
+        error = first.errors.values[pixel]
+        assert tuple(drawn["error"][3 * pixel : 3 * pixel + 3]) == colors[min(255, round(255 * error / 2.0))]
+        for name, array in (("target", first.target), ("prediction", first.output)):
+            level = 127.5 + 127.5 * array.values[pixel] / white
+            assert drawn[name][pixel] == pytest.approx(min(255, max(0, level)), abs=1)
+    grey = (first.noise.values[5] + 1) * 127.5
+    assert drawn["noise"][5] == pytest.approx(min(255, max(0, grey)), abs=1)
+
+
+def test_layers_share_a_line_with_those_of_the_same_parent() -> None:
+    layers = [
+        Layer("into", 1.0, 2.0),
+        Layer("down.0.conv", 3.0, 1.0),
+        Layer("down.0.norm", 4.0, 1.0),
+        Layer("out", 0, 0),
+    ]
+    assert grouped(layers, 4) == layers
+    assert grouped(layers, 3) == [Layer("into", 1.0, 2.0), Layer("down.0", 5.0, math.sqrt(2)), Layer("out", 0, 0)]
+    assert grouped(layers, 2) == [Layer("into", 1.0, 2.0), Layer("down", 5.0, math.sqrt(2))]
+    assert grouped([], 3) == []
+
+
+def test_bars_and_numbers_fit_their_columns() -> None:
+    assert [bar_of(fraction, 4) for fraction in (0, 1e-9, 0.5, 0.53, 1)] == ["", "▏", "██", "██▏", "████"]
+    values = (0, 1e-9, 0.00099, 0.0312, 0.999, 1.26, 99.4, 99_999, 5e12)
+    assert [short(value) for value in values] == ["0", "1e-9", "1e-3", ".031", "1", "1.3", "99", "1e5", "5e+12"]
+
+
+def test_colour_images_keep_their_colours() -> None:
+    (first, *_) = replies_of("quick-mnist", 0.4, None)
+    tripled = Array((28, 28, 3), [value for value in first.image.values for _ in range(3)])
+    fields = dict.fromkeys(("image", "noise", "mixture", "target", "output"), tripled)
+    drawn = images_of(replace(first, **fields), 1.0)  # type: ignore[arg-type]
+    assert all(len(image) == 3 * 784 for image in drawn.values())
