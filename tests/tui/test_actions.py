@@ -39,6 +39,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.train import TrainScreen
+from tui.screens.training_history import TrainingHistoryScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
@@ -476,6 +477,16 @@ async def sample_run(driver: AppDriver) -> None:
     await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
 
 
+@scene("train", "train.history")
+async def history(driver: AppDriver) -> None:
+    watched = driver.app.screen
+    watched.query_one("#log").focus()
+    await driver.press("H")
+    assert isinstance(driver.app.screen, TrainingHistoryScreen)
+    await driver.press("H")
+    assert driver.app.screen is watched
+
+
 @scene("stopped", "train.resume")
 async def resume(driver: AppDriver) -> None:
     started: list[Path] = []
@@ -583,6 +594,28 @@ async def elsewhere(driver: AppDriver) -> None:
     await driver.to_run("running")
     await driver.press("s")
     await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
+
+
+@scene("runs", "runs.history", *(action.id for action in ACTIONS if action.scope == "history"))
+async def history_from_table(driver: AppDriver) -> None:
+    await driver.to_run("tiny")
+    await driver.press("H")
+    screen = driver.app.screen
+    assert isinstance(screen, TrainingHistoryScreen)
+
+    def is_sampled(seed: int) -> bool:
+        return screen.series is not None and screen.series.complete and screen.series.seed == seed
+
+    await driver.until(lambda: is_sampled(0), "all snapshots are sampled")
+    await driver.press("n")
+    await driver.until(lambda: is_sampled(int(screen.bar.seed)), "they are sampled with a new seed")
+    screen.bar.seed = 0
+    await driver.press("enter")
+    await driver.until(lambda: is_sampled(0), "they are shown with the first seed again")
+    await driver.press("e")
+    assert isinstance(driver.app.screen, NameDialog)
+    await driver.press("escape", "H")
+    assert isinstance(driver.app.screen, RunsScreen)
 
 
 @scene("stopped-runs", "runs.resume")
