@@ -470,13 +470,6 @@ async def look(driver: AppDriver) -> None:
     assert driver.plot.view.smoothing == 0.6
 
 
-@scene("train", "train.sample")
-async def sample_run(driver: AppDriver) -> None:
-    driver.app.screen.query_one("#log").focus()
-    await driver.press("s")
-    await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
-
-
 @scene("train", "train.history")
 async def history(driver: AppDriver) -> None:
     watched = driver.app.screen
@@ -485,6 +478,13 @@ async def history(driver: AppDriver) -> None:
     assert isinstance(driver.app.screen, TrainingHistoryScreen)
     await driver.press("H")
     assert driver.app.screen is watched
+
+
+@scene("train", "train.sample")
+async def sample_run(driver: AppDriver) -> None:
+    driver.app.screen.query_one("#log").focus()
+    await driver.press("s")
+    await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
 
 
 @scene("stopped", "train.resume")
@@ -581,21 +581,6 @@ async def fork(driver: AppDriver) -> None:
     await driver.press("escape", "3")
 
 
-@scene("runs", "runs.new", "table.watch", "runs.sample")
-async def elsewhere(driver: AppDriver) -> None:
-    await driver.to_run("running")
-    await driver.press("n")
-    await driver.until(lambda: isinstance(driver.app.screen, TrainScreen), "the form is shown")
-    await driver.press("escape", "3")
-    await driver.to_run("running")
-    await driver.press("enter")
-    await driver.until(lambda: isinstance(driver.app.screen, TrainScreen) and not driver.on_form, "the run is watched")
-    await driver.press("3")
-    await driver.to_run("running")
-    await driver.press("s")
-    await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
-
-
 @scene("runs", "runs.history", *(action.id for action in ACTIONS if action.scope == "history"))
 async def history_from_table(driver: AppDriver) -> None:
     await driver.to_run("tiny")
@@ -616,6 +601,21 @@ async def history_from_table(driver: AppDriver) -> None:
     assert isinstance(driver.app.screen, NameDialog)
     await driver.press("escape", "H")
     assert isinstance(driver.app.screen, RunsScreen)
+
+
+@scene("runs", "runs.new", "table.watch", "runs.sample")
+async def elsewhere(driver: AppDriver) -> None:
+    await driver.to_run("running")
+    await driver.press("n")
+    await driver.until(lambda: isinstance(driver.app.screen, TrainScreen), "the form is shown")
+    await driver.press("escape", "3")
+    await driver.to_run("running")
+    await driver.press("enter")
+    await driver.until(lambda: isinstance(driver.app.screen, TrainScreen) and not driver.on_form, "the run is watched")
+    await driver.press("3")
+    await driver.to_run("running")
+    await driver.press("s")
+    await driver.until(lambda: isinstance(driver.app.screen, SampleScreen), "the Sample screen is shown")
 
 
 @scene("stopped-runs", "runs.resume")
