@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core.diffusion.interpolation import invert as invert
     from core.diffusion.loaded_model import load_model as load_model
     from core.diffusion.sampling import sample as sample
+    from core.diffusion.snapshots import sample_snapshots as sample_snapshots
     from core.errors import MinidiffError as MinidiffError
     from core.evaluation.loss_by_level import loss_floor as loss_floor
     from core.evaluation.nearest import nearest_training_images as nearest_training_images
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
     from core.models.basic_unet import BasicUNet as BasicUNet
     from core.models.registry import build_model as build_model
+    from core.runs.snapshots import list_snapshots as list_snapshots
     from core.system.devices import list_devices as list_devices
     from core.training.api import resume as resume
     from core.training.api import train as train
@@ -64,6 +66,7 @@ _MODULES = {
     "invert": "core.diffusion.interpolation",
     "layer_table": "core.lab.layers",
     "list_devices": "core.system.devices",
+    "list_snapshots": "core.runs.snapshots",
     "load_dataset": "core.data.datasets",
     "load_model": "core.diffusion.loaded_model",
     "loss_floor": "core.evaluation.loss_by_level",
@@ -73,6 +76,7 @@ _MODULES = {
     "receptive_field": "core.lab.inside",
     "resume": "core.training.api",
     "sample": "core.diffusion.sampling",
+    "sample_snapshots": "core.diffusion.snapshots",
     "sample_with_loss": "core.diffusion.editing",
     "save_grid": "core.export.tensors",
     "train": "core.training.api",

@@ -1,11 +1,12 @@
-"""Trains a small network on drawn digits for two epochs, then generates eight samples."""
+"""Trains a small network on drawn digits, and generates samples with it and with every snapshot of its weights."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from core import TrainConfig, load_model, sample, train
+from core import TrainConfig, load_model, sample, sample_snapshots, train
 from core.diffusion.frames import record
-from core.export.images import write_grid
+from core.diffusion.snapshots import record_snapshots
+from core.export.images import write_grid, write_snapshots_gif
 from core.runs.events import Epoch
 
 with TemporaryDirectory() as root:
@@ -18,3 +19,5 @@ with TemporaryDirectory() as root:
     model = load_model(Path(root) / "example", device="cpu")
     denoising = record(sample(model, n=8, steps=20, seed=0), model="example", seed=0)
     print("wrote", write_grid(Path("samples.png"), denoising))
+    history = record_snapshots(sample_snapshots(Path(root) / "example", n=8, steps=4, seed=0, device="cpu"))
+    print("wrote", write_snapshots_gif(Path("history.gif"), history))

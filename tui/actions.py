@@ -65,6 +65,7 @@ CURSOR = "Move the cursor; the legend shows its values"
 RESUME = "Resume training from the last checkpoint"
 DRAWING_CLASS = "Set the class of the drawing"
 SAMPLE_RUN = "Generate samples with this run's model"
+HISTORY = "Sample the same noise with all snapshots of this run"
 
 ACTIONS = (
     Action("app.sample", "1", "show('sample')", "Sample", "Go to the Sample screen", footer=False),
@@ -101,6 +102,10 @@ ACTIONS = (
     Action("compare.state", "v", "state", "Next view", "Switch between noisy states and predictions"),
     Action("play.leave", "escape", "leave_field", "Leave field"),
     Action("compare.close", "c,escape", "close", "Close", "Close the comparison"),
+    Action("history.sample", "enter", "sample", "Sample", footer=False),
+    Action("history.seed", "n", "new_seed", "New seed"),
+    Action("history.export", "e", "export", "Export", "Export the samples of all snapshots as GIF or PNG"),
+    Action("history.close", "H,escape", "close", "Close", "Close the training history"),
     Action("sample.zoom", "z", "zoom", "Zoom", "Zoom into one image and show its pixel values"),
     Action("sample.sample", "enter", "sample", "Sample", footer=False),
     Action("sample.seed", "n", "new_seed", "New seed"),
@@ -163,6 +168,7 @@ ACTIONS = (
     Action("train.stop", "x", "request('stop')", "Stop", STOP),
     Action("train.resume", "r", "resume", "Resume", RESUME),
     Action("train.sample", "s", "sample", "Sample", SAMPLE_RUN),
+    Action("train.history", "H", "history", "History", HISTORY),
     Action("train.earlier", "left_square_bracket", "preview(-1)", "Previous samples", key_display="[", footer=False),
     Action("train.later", "right_square_bracket", "preview(1)", "Next samples", key_display="]", footer=False),
     Action("train.new", "n", "new", "New run", "Open the form for a new run; this one continues"),
@@ -192,6 +198,7 @@ ACTIONS = (
     Action("runs.pause", "p", "request('continue')", "Continue", CONTINUE),
     Action("runs.stop", "x", "request('stop')", "Stop", STOP),
     Action("runs.sample", "s", "sample", "Sample", SAMPLE_RUN),
+    Action("runs.history", "H", "history", "History", HISTORY),
     Action("runs.mark", "space", "mark", "Mark", "Mark the run; the curves of marked runs share one plot"),
     Action("runs.filter", "slash", "filter", "Filter", "Show only runs that match some words", key_display="/"),
     Action("runs.sort", "o", "sort", "Sort", "Sort by start time, last update, name, status or loss", footer=False),

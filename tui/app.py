@@ -33,7 +33,7 @@ from tui.actions import ACTIONS, bindings
 from tui.follow import Follower, Leader
 from tui.io.engine_client import EngineClient
 from tui.leaving import active_runs, what_continues
-from tui.messages import ForkChosen, KeyFollowed, ModelChosen, RunChosen
+from tui.messages import ForkChosen, KeyFollowed, ModelChosen, RunChosen, TrainingHistoryChosen
 from tui.screens.help import HelpScreen
 from tui.screens.sample import FIRST, SampleScreen
 from tui.screens.settings import SettingsScreen, Store
@@ -403,6 +403,14 @@ class MinidiffApp(App[None]):
         await self.switch_mode("sample")
         if isinstance(self.screen, SampleScreen):
             await self.screen.choose_model(message.model)
+
+    async def on_training_history_chosen(self, message: TrainingHistoryChosen) -> None:
+        """Open the training history of a run, above the current screen."""
+        from tui.screens.training_history import TrainingHistoryScreen
+
+        still, silence = self.settings.reduced_motion, self.settings.engine_silence
+        screen = TrainingHistoryScreen(self.root, message.run, self.pacer, still=still, engine_silence=silence)
+        await self.push_screen(screen)
 
     async def on_run_chosen(self, message: RunChosen) -> None:
         """Switch to the Train screen and show the run."""

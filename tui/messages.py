@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from core.runs.description import RunDescription
     from core.runs.events import Event
     from core.runs.history import RunHistory
+    from core.runs.snapshots import SnapshotFrame
     from core.runs.status import RunSummary, Status
     from core.runs.trajectory import Frame
 
@@ -42,6 +43,13 @@ class RunChosen(Message):
 @dataclass
 class ForkChosen(Message):
     """The user opened the form of a new run with the options of `run`."""
+
+    run: str
+
+
+@dataclass
+class TrainingHistoryChosen(Message):
+    """The user opened the training history of a run."""
 
     run: str
 
@@ -76,8 +84,15 @@ class FrameSampled(Message):
 
 
 @dataclass
+class SnapshotReceived(Message):
+    """The engine sampled one snapshot of a run."""
+
+    frame: SnapshotFrame
+
+
+@dataclass
 class SamplingFinished(Message):
-    """The engine sampled the last step, `seconds` after the first."""
+    """The engine sampled the last step or snapshot, `seconds` after the first."""
 
     seconds: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -18,7 +19,9 @@ from core import __version__
 from core.config.datasets import SOURCES, File, Source
 from core.data import cifar10
 from core.data.datasets import search_roots
-from core.runs.directory import root_directory
+from core.errors import MinidiffError
+from core.runs.directory import root_directory, run_directories
+from core.runs.snapshots import snapshots_bytes
 from core.system import disk_usage, subprocesses
 from core.system.devices import DeviceInfo, cuda_driver, list_devices, nvml_failure
 from core.system.import_path import FIX, HOME, shadows
@@ -43,7 +46,7 @@ PACKAGES = (
     "cyclopts",
     "tomli-w",
 )
-LITTLE_SPACE = 500 * 1024**2  # bytes; a run of the largest preset takes a tenth of that
+LITTLE_SPACE = 500 * 1024**2  # bytes; a run of the largest preset takes two thirds of that, with its snapshots
 
 # Prints facts about torch as one line of JSON, then imports torchvision, so torch is imported only once.
 _PROBE = """
@@ -106,6 +109,7 @@ class Report:
     root: str  # folder with the runs
     root_free: int | None  # bytes
     problems: list[Problem]
+    snapshot_bytes: int = 0  # that the snapshots of all runs take
 
 
 def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
@@ -142,6 +146,7 @@ def report(root: Path | None = None, *, limit: float = 60.0) -> Report:
         terminal=terminal,
         root=str(runs),
         root_free=free,
+        snapshot_bytes=_snapshot_bytes(runs),
         problems=sorted(problems, key=lambda problem: problem.level == "hint"),
     )
 
@@ -165,7 +170,8 @@ def lines(report: Report) -> list[str]:
     out.append(f"  {colors}: {terminal.colors_reason}")
     blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
     out.append("  " + ", ".join(f"{name} {'supported' if usable else 'not supported'}" for name, usable in blocks))
-    out += ["Runs", f"  in {report.root}, {free} free"]
+    kept = f", {file_size(report.snapshot_bytes)} taken by snapshots" if report.snapshot_bytes else ""
+    out += ["Runs", f"  in {report.root}, {free} free{kept}"]
     out.append("Problems" if report.problems else "No problems found")
     for problem in report.problems:
         out += [f"  {problem.level}: {problem.what}", f"    fix: {problem.fix}"]
@@ -337,6 +343,16 @@ def _root_problems(root: Path, free: int | None) -> list[Problem]:
     if free is not None and free < LITTLE_SPACE:
         return [Problem(f"only {file_size(free)} of disk space is free in {root}", f"free disk space, or {fix}")]
     return []
+
+
+def _snapshot_bytes(root: Path) -> int:
+    """Bytes that the snapshots of all runs take."""
+    total = 0
+    with contextlib.suppress(MinidiffError):  # a folder that this user may not read
+        for run in run_directories(root):
+            with contextlib.suppress(MinidiffError):
+                total += snapshots_bytes(run)
+    return total
 
 
 def _terminal_problems(terminal: Terminal) -> list[Problem]:

@@ -13,6 +13,7 @@ from core.cli.app import Json, Label, Options, OwnNetwork, Root, Steps, app, imp
 from core.cli.tables import print_json
 from core.config.sampling import class_label
 from core.config.training import TrackerName
+from core.errors import MinidiffError
 from core.runs import directory
 from core.system.signals import loading
 from core.text import sanitize
@@ -34,6 +35,11 @@ def sample(
     output: Annotated[Path | None, Parameter(help="PNG grid of the samples; default: samples.png")] = None,
     figure: Annotated[Path | None, Parameter(help="PNG with one row per step")] = None,
     gif: Annotated[Path | None, Parameter(help="GIF of the denoising trajectory")] = None,
+    history: Annotated[
+        Path | None,
+        Parameter(help="GIF, or PNG with one row per snapshot: the same noise sampled with every snapshot of the run"),
+    ] = None,
+    at_step: Annotated[int | None, Parameter(help="sample with the run's snapshot of this training step")] = None,
     output_dir: Annotated[
         Path | None, Parameter(help="new folder for one PNG per sample, 000000.png and so on")
     ] = None,
@@ -66,28 +72,40 @@ def sample(
     """
     with loading():
         from core.cli import preview
-        from core.cli.sampling import Editing, check_output_dir, generate
-        from core.diffusion.loaded_model import find_model, load_model
+        from core.cli.sampling import Editing, check_output_dir, generate, write_history
+        from core.diffusion.loaded_model import find_model, find_run_of, load_model
         from core.export import images
 
     if output_dir is not None:
         output_dir = check_output_dir(output_dir)
-    elif output is None and figure is None and gif is None and not show:
+    elif output is None and figure is None and gif is None and history is None and not show:
         output = Path("samples.png")
     for path, formats in (
         (output, images.FORMATS),
         (figure, images.FORMATS),
         (gif, images.GIF_FORMATS),
+        (history, {**images.GIF_FORMATS, **images.FORMATS}),
     ):
         if path is not None:
             images.check_output(path, formats)
-    file = find_model(model, directory.root_directory(root))
-    loaded = load_model(file, device, net=import_network(network))
+    net = import_network(network)
+    editing = Editing(start, noise_level, mask, interpolate, mix or ())
+    if history is not None:
+        if editing != Editing():
+            raise MinidiffError("--history starts from noise; leave out --start, --interpolate and --mix")
+        run = find_run_of(model, directory.root_directory(root))
+        written = write_history(
+            history, run, n, seed, label=label, device=device, net=net, steps=steps, **(options or {})
+        )
+        print(f"wrote {written}")
+        if not show and all(path is None for path in (output, figure, gif, output_dir)):
+            return
+    file = find_model(model, directory.root_directory(root), at_step)
+    loaded = load_model(model, device, root, step=at_step, net=net)
     weights = "EMA" if loaded.config.ema else "online"
     details = "of diffusers" if loaded.schedule else f"step {loaded.step:,}, {weights} weights"
     print(sanitize(f"sampling from {loaded.name}: {file}, {details}"))
     every_step = figure is not None or gif is not None
-    editing = Editing(start, noise_level, mask, interpolate, mix or ())
     denoising = generate(
         loaded,
         n,

@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Any
 from core.cli.evaluation import progress_display
 from core.config.numbers import whole_number
 from core.config.sampling import MIN_NOISE_LEVEL, class_label, image_count, resolve_sampling
+from core.config.training import TrainConfig
 from core.data.input_image import read_image, read_mask
 from core.diffusion.editing import class_mix, inpainting, unlabelled
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.interpolation import interpolate_images, interpolate_seeds
 from core.diffusion.sampling import SampleStep, batch_size, merged, sample_batches
+from core.diffusion.snapshots import SnapshotSamples, record_snapshots, sample_snapshots
 from core.errors import MinidiffError
 from core.evaluation.reference import EvaluationProgress
-from core.export.images import write_image
+from core.export.images import GIF_FORMATS, write_image, write_snapshots_figure, write_snapshots_gif
+from core.runs.directory import CONFIG
+from core.runs.snapshots import list_snapshots
 from core.runs.trajectory import IMAGE_BYTES, Denoising, Frame
 
 if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel
+    from core.models.custom import Network
 
 GRID_BYTES = 2**29  # maximum of the images in a grid
 NOISE_LEVEL = 0.6  # default of --noise-level
@@ -101,6 +106,38 @@ def generate(
     whole = dataclasses.replace(frames[-1], x=b"".join(frame.x for frame in frames))
     characters = model.config.characters
     return Denoising(model.name, seed, whole.index, n, height, width, (whole,), channels, characters)
+
+
+def write_history(
+    path: Path, run: Path, n: int, seed: int, *, label: str | None, device: str, net: Network | None, **options: Any
+) -> Path:
+    """Sample every snapshot of a run from the same noise, and write a GIF or a figure with one row per snapshot.
+
+    Args:
+        path: The file.
+        run: The run directory.
+        n, seed, options: As for `core.sample`.
+        label: Name or number of the class.
+        device, net: As for `core.load_model`.
+
+    Raises:
+        MinidiffError: As `sample_snapshots`; also if the samples exceed `IMAGE_BYTES`.
+    """
+    config, count = TrainConfig.from_toml(run / CONFIG), len(list_snapshots(run))
+    shape = config.info.shape
+    if count:
+        _check_count(image_count(n), IMAGE_BYTES // (math.prod(shape) * count), f"{n:,} images of {count} snapshots")
+    labels = None if label is None else class_label(label, config.info)
+    samples = sample_snapshots(run, n, seed=seed, labels=labels, device=device, net=net, **options)
+
+    def shown() -> Iterator[SnapshotSamples]:
+        with progress_display("sampling snapshots") as add:
+            for done, record in enumerate(samples, start=1):
+                add(EvaluationProgress("sampling snapshots", done, count))
+                yield record
+
+    series = record_snapshots(shown(), seed)
+    return (write_snapshots_gif if path.suffix.lower() in GIF_FORMATS else write_snapshots_figure)(path, series)
 
 
 def edited_batches(model: LoadedModel, n: int, seed: int, editing: Editing, **options: Any) -> Batches:

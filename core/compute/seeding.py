@@ -11,6 +11,7 @@ from core.compute.torch_settings import standard_defaults
 
 # One stream per use, so that no two uses share random numbers.
 ORDER, CORRUPTION, WEIGHTS, VALIDATION, SPLIT, LABELS, SHIFT, FLIP, NETWORK, LOSS = range(10)
+VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 _MASK = 2**64 - 1
 
 

@@ -142,6 +142,13 @@ class TrainConfig(BaseModel):
     weight_decay: float = _option(0.01, "Training", "weight decay (adamw and muon)", ge=0, le=1)
     ema: float = _option(0.1, "Training", "EMA of the weights over this fraction of the past steps; 0: off", ge=0, le=1)
     eval_every: int = _option(0, "Training", "epochs between evaluations of samples; 0: off", ge=0, le=MAX_COUNT)
+    snapshots: int | None = _option(
+        None,
+        "Training",
+        "float16 snapshots of the weights that are kept; default: 40, at most 256 MB; 0: none",
+        ge=0,
+        le=1000,
+    )
     max_skipped: int = _option(
         20, "Training", "consecutive steps without a finite loss after which the run fails", ge=1, le=MAX_COUNT
     )

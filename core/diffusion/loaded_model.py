@@ -23,6 +23,7 @@ from core.models.custom import CustomNetwork, Network, build
 from core.models.weights import fill, read_weights
 from core.runs.directory import INDEX, MODEL, builtin_directories, root_directory, run_directories
 from core.runs.pipelines import is_pipeline, read_pipeline
+from core.runs.snapshots import find_snapshot
 from core.text import sanitize
 
 MEAN_IMAGES = 10  # of `mean_image` without classes
@@ -104,6 +105,7 @@ def load_model(
     device: str | torch.device = "auto",
     root: str | Path | None = None,
     *,
+    step: int | None = None,
     net: Network | None = None,
     cuda_graphs: bool = False,
 ) -> LoadedModel:
@@ -114,6 +116,8 @@ def load_model(
             folder of diffusers with a UNet2DModel and a DDPM or DDIM scheduler.
         device: As for `pick_device`.
         root: Folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
+        step: Load the run's snapshot of this training step instead of its last checkpoint; see
+            `core.runs.snapshots.list_snapshots`.
         net: The network, or its class, of a run that was trained on a network of the user's own.
         cuda_graphs: On CUDA, replay the network as CUDA graphs when sampling, which is faster for small batches.
             Forward hooks do not run then, and weights may only be changed in place. Networks of the user's own are
@@ -123,15 +127,17 @@ def load_model(
         The model, with the network in evaluation mode as `.net`, and `.config`.
 
     Raises:
-        CheckpointError: There is no such model, or its file is damaged, of another model, of a newer format or of an
-            unsupported pipeline.
+        CheckpointError: There is no such model or snapshot, or its file is damaged, of another model, of a newer format
+            or of an unsupported pipeline.
         DeviceUnavailable: The device is not available.
     """
-    file = find_model(path, root_directory(root))
+    file = find_model(path, root_directory(root), step)
     if file.name == INDEX:
         return _load_pipeline(file.parent, pick_device(device), cuda_graphs)
-    tensors, config, step, _ = read_weights(file, net)
+    tensors, config, saved_step, _ = read_weights(file, net)
     name = file.parent.name if file.name == MODEL else file.stem
+    if step is not None:
+        name = file.parent.parent.name  # the run of the snapshot
     target = pick_device(device)
     with torch.inference_mode(False):  # allows training and gradients later
         built = build(config, net, torch.Generator())
@@ -141,7 +147,7 @@ def load_model(
     if config.precision == "bfloat16":  # chosen for the machine that trained the model
         config = config.changed(precision=pick_precision("auto", target))
     graphed = cuda_graphs and not isinstance(built, CustomNetwork)  # which may depend on values
-    return LoadedModel(built.eval(), config, step, sanitize(name), cuda_graphs=graphed)
+    return LoadedModel(built.eval(), config, saved_step, sanitize(name), cuda_graphs=graphed)
 
 
 def _load_pipeline(folder: Path, device: torch.device, cuda_graphs: bool) -> LoadedModel:
@@ -159,12 +165,14 @@ def _load_pipeline(folder: Path, device: torch.device, cuda_graphs: bool) -> Loa
     return LoadedModel(net.eval(), config, pipeline.step, sanitize(folder.resolve().name), schedule, cuda_graphs)
 
 
-def find_model(path: str | Path, root: Path) -> Path:
+def find_model(path: str | Path, root: Path, step: int | None = None) -> Path:
     """The weights file that `load_model` reads for `path`, or the model_index.json of a pipeline.
 
     Raises:
-        CheckpointError: There is none; the message lists the available models.
+        CheckpointError: There is none; the message lists the available models or snapshots.
     """
+    if step is not None:
+        return find_snapshot(find_run_of(path, root), whole_number(step, "step")).path
     expanded = Path(os.path.expanduser(path))  # unlike Path.expanduser, accepts an unknown ~user
     builtin = builtin_directories()
     candidates = [expanded]
@@ -190,3 +198,15 @@ def find_model(path: str | Path, root: Path) -> Path:
     names = [run.name for run in run_directories(root) if (run / MODEL).is_file() or is_pipeline(run)]
     available = ", ".join(sorted({*names, *builtin})) or "none yet"
     raise CheckpointError(f"there is no model {str(path)!r}; available: {available}; or name a .safetensors file")
+
+
+def find_run_of(path: str | Path, root: Path) -> Path:
+    """The directory of the run that `load_model` reads for `path`.
+
+    Raises:
+        CheckpointError: There is no such model, or it is a file or a pipeline, which have no snapshots.
+    """
+    file = find_model(path, root)
+    if file.name != MODEL:
+        raise CheckpointError(f"{path} is not a run, and only runs have snapshots")
+    return file.parent

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from core.config.sampling import Sampling
 from core.convolution import Kernel
 from core.runs.description import RunDescription
+from core.runs.snapshots import SnapshotFrame
 from core.runs.trajectory import Denoising, Frame
 
 
@@ -118,6 +119,14 @@ class SampleRequest(ModelRequest):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearestRequest(SampleRequest):
     """Find the training image that is nearest to each sample of a `SampleRequest`, in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotsRequest(SampleRequest):
+    """Sample the same noise with several snapshots of a run; the reply has their last step only."""
+
+    training_steps: tuple[int, ...]  # of the snapshots, in the order in which they are sampled
+    validate: bool = True  # whether to measure their validation losses, if the test images are on this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +250,7 @@ class DescriptionReply(EngineReply):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingInfo(EngineReply):
-    """What is being sampled and how; the first part of the reply to a `SampleRequest`."""
+    """What is being sampled and how; the first part of the reply to a `SampleRequest` or a `SnapshotsRequest`."""
 
     denoising: Denoising  # without frames
     sampling: Sampling
@@ -259,6 +268,13 @@ class SampledFrame(EngineReply):
     """One step of the sampling trajectory."""
 
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSampled(EngineReply):
+    """The samples of one snapshot; `SamplingInfo` comes before the first."""
+
+    frame: SnapshotFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,6 +401,7 @@ REQUESTS: tuple[type[EngineRequest], ...] = (
     DescriptionRequest,
     SampleRequest,
     NearestRequest,
+    SnapshotsRequest,
     ConvolutionRequest,
     TransposedRequest,
     CorruptionRequest,
@@ -398,6 +415,7 @@ REPLIES: tuple[type[EngineReply], ...] = (
     Done,
     SamplingInfo,
     SampledFrame,
+    SnapshotSampled,
     NearestProgress,
     NearestReply,
     DescriptionReply,

@@ -39,6 +39,16 @@ class Plan:
     drawing_read: tuple[int, int] | None = None
 
 
+def options_of(request: SampleRequest) -> SamplingOptions:
+    """The sampling options of a request; None for the model's defaults."""
+    return {
+        "sampler": request.sampler,
+        "guidance": request.guidance,
+        "shift": request.shift,
+        "contrast": request.contrast,
+    }
+
+
 def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestImages, read: Read) -> Plan:
     """Read the images that a request names, and resolve its options.
 
@@ -51,12 +61,7 @@ def plan_sampling(model: LoadedModel, request: SampleRequest, test_images: TestI
     Raises:
         MinidiffError: A value is out of range, an image cannot be read, or the model does not support an option.
     """
-    options: SamplingOptions = {
-        "sampler": request.sampler,
-        "guidance": request.guidance,
-        "shift": request.shift,
-        "contrast": request.contrast,
-    }
+    options = options_of(request)
     match request.start:
         case Start():
             return _from_images(model, request, request.start, options, test_images, read)

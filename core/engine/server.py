@@ -41,6 +41,8 @@ from core.engine.protocol import (
     SampledFrame,
     SampleRequest,
     SamplingInfo,
+    SnapshotSampled,
+    SnapshotsRequest,
 )
 from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from core.config.sampling import Sampling
     from core.config.training import TrainConfig
     from core.data.datasets import LabeledImages
     from core.diffusion.frames import Classify
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 
 TEST_IMAGES = 1_000  # loaded from a dataset
 REQUEST_BYTES = 262_144  # of a line; a drawing of 256x256 pixels takes 132,000, and its mask 66,000
+VALIDATION_IMAGES = 256  # on which the loss of each snapshot is measured
 MAX_IMAGES = 1_024  # per request; the UI requests 64 at most
 ALIVE_SECONDS = 1.0  # between two `Alive` messages
 
@@ -150,6 +154,8 @@ class EngineServer:
                 yield from _describe(request)
             case NearestRequest():
                 yield from self._nearest(request)
+            case SnapshotsRequest():
+                yield from self._snapshots(request)
             case SampleRequest():
                 yield from self._sample(request)
             case IdealRequest():
@@ -177,31 +183,56 @@ class EngineServer:
         from core.diffusion.frames import to_frame
         from core.engine.sampling import plan_sampling
 
-        n = request.n
-        if n > MAX_IMAGES:
-            raise MinidiffError(f"n must be at most {MAX_IMAGES:,}, not {n}")
+        _checked_count(request.n)
         loaded = self._model(request)
         config = loaded.config
         test_images = partial(self._images, config.dataset, options=config.image_options)
         plan = plan_sampling(loaded, request, test_images, partial(self._classify, loaded))
-        channels, height, width = config.info.shape
-        yield SamplingInfo(
-            denoising=Denoising(
-                request.model, request.seed, plan.sampling.steps, n, height, width, (), channels, config.characters
-            ),
-            sampling=plan.sampling,
-            labels=plan.classes,
-            class_names=config.info.class_names,
-            start=plan.start,
-            drawing_read=plan.drawing_read,
-            nfe=plan.nfe,
-            parameters=sum(parameter.numel() for parameter in loaded.net.parameters()),
-            device=str(loaded.device),
-        )
+        info = _sampling_info(request, loaded, plan.sampling, plan.classes, plan.nfe)
+        yield dataclasses.replace(info, start=plan.start, drawing_read=plan.drawing_read)
         classify = self._classifier(config)
         for step in plan.steps:
             yield SampledFrame(frame=to_frame(step, classify))
         self._samples = (_sampling_of(request), step.x)
+
+    def _snapshots(self, request: SnapshotsRequest) -> Iterator[EngineReply]:
+        from core.config.sampling import evaluations, resolve_sampling
+        from core.diffusion.loaded_model import find_run_of
+        from core.diffusion.snapshots import sample_snapshots, to_snapshot_frame
+        from core.engine.sampling import options_of
+        from core.runs.directory import root_directory
+        from core.runs.pipelines import model_config
+
+        n, steps, options = _checked_count(request.n), request.steps, options_of(request)
+        self._loaded = None  # free its memory
+        config = model_config(find_run_of(request.model, root_directory(request.root)))
+        samples = sample_snapshots(
+            request.model,
+            n,
+            steps,
+            request.seed,
+            device=request.device,
+            root=request.root or None,
+            training_steps=request.training_steps,
+            validation=self._validation_images(config) if request.validate else None,
+            labels=request.label,
+            **options,
+        )
+        for number, record in enumerate(samples):
+            if number == 0:
+                sampling, classes = resolve_sampling(config, n, steps=steps, labels=request.label, **options)
+                yield _sampling_info(request, record.model, sampling, classes, evaluations(sampling, config.path))
+            yield SnapshotSampled(frame=to_snapshot_frame(record, self._classifier(config)))
+
+    def _validation_images(self, config: TrainConfig) -> LabeledImages | None:
+        """Some test images, to measure losses on; None if they are not on this machine or there is no such loss."""
+        if config.objective != "diffusion":
+            return None
+        try:
+            test = self._images(config.dataset, 0, VALIDATION_IMAGES, config.image_options)
+        except MinidiffError:
+            return None
+        return test if test.images.shape[1:] == config.info.shape else None
 
     def _nearest(self, request: NearestRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import quantized, to_bytes
@@ -326,6 +357,33 @@ class EngineServer:
         with self._reply_lock:
             self._replies.write(message)
             self._replies.flush()
+
+
+def _checked_count(n: int) -> int:
+    if n > MAX_IMAGES:
+        raise MinidiffError(f"n must be at most {MAX_IMAGES:,}, not {n}")
+    return n
+
+
+def _sampling_info(
+    request: SampleRequest, model: LoadedModel, sampling: Sampling, classes: tuple[int, ...] | None, nfe: int
+) -> SamplingInfo:
+    """What is sampled from noise, and how."""
+    channels, height, width = model.config.info.shape
+    characters = model.config.characters
+    return SamplingInfo(
+        denoising=Denoising(
+            request.model, request.seed, sampling.steps, request.n, height, width, (), channels, characters
+        ),
+        sampling=sampling,
+        labels=classes,
+        class_names=model.config.info.class_names,
+        start=None,
+        drawing_read=None,
+        nfe=nfe,
+        parameters=sum(parameter.numel() for parameter in model.net.parameters()),
+        device=str(model.device),
+    )
 
 
 def _describe(request: DescriptionRequest) -> Iterator[DescriptionReply]:

@@ -18,13 +18,14 @@ from core.system.output_file import resolve_output, write_output
 
 if TYPE_CHECKING:
     from core.runs.history import RunHistory
+    from core.runs.snapshots import SnapshotSeries
     from core.runs.trajectory import Denoising
 
 GAP = 2  # pixels between images, before scaling
 GRID_SCALE, FIGURE_SCALE, GIF_SCALE = 4, 1, 3
 LONGEST_SIDE = 12_000  # in pixels; larger grids are scaled up less
 PANEL_SIDE = 224  # pixels to which a panel's longer side is scaled up at most
-GIF_STEP_MS, GIF_END_MS = 80, 2500
+GIF_STEP_MS, SNAPSHOT_MS, GIF_END_MS = 80, 200, 2500
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # by suffix; the first is the default
 MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels
 GIF_FORMATS = {".gif": "GIF"}
@@ -149,17 +150,56 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
         sheet.paste(parts[0], (0, 0))
         sheet.paste(parts[1], (0, height + 3 * GAP))
         sheets.append(_scaled(sheet, GIF_SCALE))
-    durations = [GIF_STEP_MS] * (len(sheets) - 1) + [GIF_END_MS]
-    return _write(
-        path,
-        sheets[0],
-        GIF_FORMATS,
-        save_all=True,
-        append_images=sheets[1:],
-        duration=durations,
-        loop=0,
-        optimize=False,
-    )
+    return _write_gif(path, sheets, GIF_STEP_MS)
+
+
+def write_snapshots_gif(path: Path, series: SnapshotSeries) -> Path:
+    """Write the samples of a run's snapshots as a looping GIF, one frame for each, under its step and losses.
+
+    Raises:
+        MinidiffError: Nothing is sampled yet, the suffix is not supported, or the file cannot be written.
+    """
+    grids = _snapshot_grids(series, GIF_SCALE)
+    font, space = ImageFont.load_default(_TEXT_SIZE), (255,) * series.channels
+    sheets = []
+    for frame, grid in zip(series.frames, grids, strict=True):
+        sheet = Image.new(grid.mode, (grid.width, grid.height + _TITLE_HEIGHT), space)
+        sheet.paste(grid, (0, _TITLE_HEIGHT))
+        titles = (frame.title, f"step {frame.step:,}")
+        title = next((text for text in titles if font.getlength(text) < grid.width - _MARGIN), titles[-1])
+        draw = ImageDraw.Draw(sheet)
+        draw.text((_MARGIN, _TITLE_HEIGHT // 2), title, fill=(0,) * series.channels, font=font, anchor="lm")
+        sheets.append(sheet)
+    return _write_gif(path, sheets, SNAPSHOT_MS)
+
+
+def write_snapshots_figure(path: Path, series: SnapshotSeries) -> Path:
+    """Write a figure with one row of samples per snapshot, labelled with its step.
+
+    Raises:
+        MinidiffError: Nothing is sampled yet, the suffix is not supported, or the file cannot be written.
+    """
+    grids = _snapshot_grids(series, FIGURE_SCALE)
+    font = ImageFont.load_default(_TEXT_SIZE - 4)
+    left = 2 * _MARGIN + math.ceil(max(font.getlength(f"{frame.step:,}") for frame in series.frames))
+    pitch = grids[0].height + 4
+    size = left + grids[0].width + _MARGIN, pitch * len(grids) + 2 * _MARGIN
+    sheet = Image.new(grids[0].mode, size, (255,) * series.channels)
+    draw = ImageDraw.Draw(sheet)
+    for number, (frame, grid) in enumerate(zip(series.frames, grids, strict=True)):
+        top = _MARGIN + number * pitch
+        place, grey = (left - _MARGIN, top + grid.height // 2), (110,) * series.channels
+        draw.text(place, f"{frame.step:,}", fill=grey, font=font, anchor="rm")
+        sheet.paste(grid, (left, top))
+    return _write(path, _scaled(sheet, 2))
+
+
+def _snapshot_grids(series: SnapshotSeries, scale: int) -> list[Image.Image]:
+    if not series.frames:
+        raise MinidiffError("there is nothing to export yet; wait for the first snapshot to be sampled")
+    shape = series.n, series.height, series.width, series.channels
+    grids = (grid_image(frame.images, *shape, inverted=series.characters) for frame in series.frames)
+    return [_scaled(grid, scale) for grid in grids]
 
 
 def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]]) -> Path:
@@ -227,6 +267,13 @@ def write_csv(path: Path, history: RunHistory) -> Path:
     for event in sorted(events, key=lambda event: (event.step, event.kind == "epoch")):
         table.writerow({"event": event.kind, **dataclasses.asdict(event)})
     return _write_bytes(path, text.getvalue().encode())
+
+
+def _write_gif(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> Path:
+    """Write a GIF that loops, after a pause on its last frame; the others take `milliseconds`."""
+    durations = [milliseconds] * (len(frames) - 1) + [GIF_END_MS]
+    options: dict[str, Any] = {"append_images": frames[1:], "duration": durations, "loop": 0, "optimize": False}
+    return _write(path, frames[0], GIF_FORMATS, save_all=True, **options)
 
 
 def _grid(images: bytes, denoising: Denoising) -> Image.Image:

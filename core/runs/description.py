@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.config.datasets import DatasetInfo
-from core.text import brief_count, memory_size, rough_duration
+from core.text import brief_count, file_size, memory_size, rough_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,7 @@ class RunDescription:
     parameters: int | None = None  # None: unknown, because the shape of the images is
     seconds: float | None = None  # estimate of the whole run, without preparing the data; None: not measured
     memory: int | None = None  # estimate of the peak, in bytes, per process; None: not measured
+    snapshot_bytes: int = 0  # on disk, of all snapshots of the run together
     pending: str = ""  # what is being computed meanwhile, such as "measuring time"; "" in the last description
 
     @property
@@ -90,6 +91,9 @@ class RunDescription:
         about = f"about {time}" if time else ""
         memory = "" if self.memory is None else memory_size(self.memory)
         on_device = about and f"{about} on {self.device}"
+        if self.snapshot_bytes:
+            snapshots = f"{file_size(self.snapshot_bytes)} of snapshots"
+            yield _joined(self.model, parameters, on_device, memory and f"{memory} of memory", snapshots, pending)
         yield _joined(self.model, parameters, on_device, memory and f"{memory} of memory", pending)
         yield _joined(parameters, on_device, memory, pending)
         yield _joined(parameters, about, memory, pending)

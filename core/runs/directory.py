@@ -16,6 +16,7 @@ from core.system.safe_io import NAME_PATTERN, read_toml
 from core.text import sanitize
 
 CONFIG, EVENTS, MODEL, STATE = "config.toml", "events.jsonl", "model.safetensors", "state.safetensors"
+SNAPSHOTS = "snapshots"  # the folder of a run's weights at several steps
 INDEX = "model_index.json"  # of a folder in the layout of diffusers' pipelines
 LOCK, CONTROL, TRAINER_LOG, RESERVE = "lock", "control.jsonl", "trainer.log", ".reserve"
 BUILTIN = ("default-mnist", "quick-mnist", "fast-mnist")  # models that ship with the project, the default one first

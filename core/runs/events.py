@@ -75,6 +75,7 @@ class DatasetLoaded(Event):
     sha256: str
     steps_per_epoch: int
     memory: int | None = None  # estimated peak of the training in bytes, including the data
+    snapshot_bytes: int = 0  # at most, of all snapshots of the run together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -280,7 +280,9 @@ def in_words(event: Event) -> str:
             return f"resumed at step {event.step:,} on {event.devices or event.device}"
         case DatasetLoaded():
             memory = f"; needs about {memory_size(event.memory)} of memory" if event.memory is not None else ""
-            return f"{event.name}: {event.train:,} training and {event.test:,} test images from {event.source}{memory}"
+            snapshots = f"; keeps up to {file_size(event.snapshot_bytes)} of snapshots" if event.snapshot_bytes else ""
+            images = f"{event.train:,} training and {event.test:,} test images from {event.source}"
+            return f"{event.name}: {images}{memory}{snapshots}"
         case Download():
             if event.name == "glyphs":
                 return f"rendering digits: {event.received / (event.total or 1):.0%}"

@@ -18,6 +18,7 @@ from core.runs.directory import (
     EVENTS,
     LOCK,
     RESERVE,
+    SNAPSHOTS,
     TRAINER_LOG,
     builtin_directories,
     check_name,
@@ -93,7 +94,9 @@ def create_run(config: TrainConfig) -> Path:
             if not locks.take(lock, path / LOCK) or not _is_free(path, locked=True):
                 raise taken
             for entry in path.iterdir():
-                if entry.name != LOCK:
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != LOCK:
                     entry.unlink()
             os.truncate(path / LOCK, 0)
             write_atomically(path / CONFIG, config.to_toml().encode())
@@ -112,7 +115,7 @@ def _is_free(path: Path, *, locked: bool = False) -> bool:
     return (
         CONFIG in names
         and bool(names & {EVENTS, TRAINER_LOG})  # a trainer has run
-        and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE}
+        and names <= {CONFIG, EVENTS, LOCK, CONTROL, TRAINER_LOG, RESERVE, SNAPSHOTS}
         and run_status(path, own_lock=locked) in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
         and not path.is_symlink()
     )

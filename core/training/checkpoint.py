@@ -23,7 +23,7 @@ from core.training.trainer import Trainer
 # Options that may change when a run is resumed: where and how long it trains, not what it learns.
 MAY_CHANGE = {
     *("name", "root", "data_root", "device", "threads", "deterministic", "epochs", "compile", "eval_every"),
-    *("max_skipped", "nproc", "micro_batch", "fit_memory", "cuda_graph"),
+    *("max_skipped", "nproc", "micro_batch", "fit_memory", "cuda_graph", "snapshots"),
 }
 
 

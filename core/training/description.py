@@ -20,7 +20,9 @@ from core.data.inspection import describe_dataset
 from core.generators import WithResult
 from core.models.registry import build_meta_model
 from core.runs.description import RunDescription
+from core.runs.snapshots import planned_steps
 from core.training.memory_estimate import training_memory
+from core.training.snapshots import snapshot_bytes
 from core.training.trainer import Trainer
 
 SECONDS = 2.0  # of work that the estimate of time may take, after a first step
@@ -56,6 +58,10 @@ def describe_run(config: TrainConfig) -> Iterator[RunDescription]:
     net = build_meta_model(config.model, **config.model_options)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     description = replace(description, parameters=parameters, pending="estimating memory and time")
+    if data.train is not None:
+        each, total = snapshot_bytes(net.state_dict()), config.epochs * -(-data.train // config.batch_size)
+        kept = len(planned_steps(config.snapshots, total, each))
+        description = replace(description, snapshot_bytes=kept * each)
     yield description
     with TorchSettings(config) as settings:
         for description in _measured(description, config, device):  # noqa: B020 - ends with the last one

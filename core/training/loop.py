@@ -43,6 +43,7 @@ from core.training.distributed import DistributedContext
 from core.training.loss_floor import is_due, measure_loss_by_level
 from core.training.loss_window import RunningEpoch, Window, min_seconds
 from core.training.memory_estimate import training_memory
+from core.training.snapshots import SnapshotWriter
 from core.training.start import choose_device, initialize, start_event, warnings_at_start
 from core.training.trainer import PREVIEWS, Trainer
 
@@ -99,6 +100,8 @@ class TrainingLoop:
         self._step_seconds = 0.0  # in the newest window
         self._busy = 0  # cores that other processes use
         self._graph_problem: str | None = None  # the last one that was reported
+        self._snapshots: SnapshotWriter | None = None  # with a run directory, once the data is loaded
+        self._snapshot_problem: str | None = None  # the last one that was reported
         self._saved_at = time.monotonic()
         self._located: datasets.Located | None = None  # if its images were inspected before the network was built
         self._reference: Reference | None = None  # for evaluations
@@ -151,6 +154,7 @@ class TrainingLoop:
             self._distributed.broadcast_tensors(trainer.training_state())
             self._saved_at = time.monotonic()
             yield from self._handle_requests(trainer)
+            self._keep_snapshot(trainer)
             if trainer.step >= trainer.total_steps and not self._progress.epoch.steps:
                 yield from self._save(trainer)  # a process may have exited after the state and before the model
 
@@ -256,6 +260,7 @@ class TrainingLoop:
         trainer.set_data(train.images, train.labels)
         if self.run is not None:
             check_epoch_position(self.run.path, self._progress, trainer)
+            self._snapshots = SnapshotWriter(self.run.path, trainer)
         compiled = self.config.compile
         if compiled is None:
             compiled = trainer.device.type == "cuda" and trainer.total_steps >= COMPILE_STEPS
@@ -273,6 +278,7 @@ class TrainingLoop:
             sha256=located.sha256("train"),
             steps_per_epoch=trainer.steps_per_epoch,
             memory=memory,
+            snapshot_bytes=self._snapshots.bytes if self._snapshots is not None else 0,
         )
         held, free = memory_held(trainer.device) or 0, memory_free(trainer.device)
         if memory is not None and memory > held + free:
@@ -334,6 +340,7 @@ class TrainingLoop:
             self._distributed.broadcast(count)
             for _ in range(count):
                 self._window.add(*trainer.train_step())
+                self._keep_snapshot(trainer)
             if len(self._window) == left or self._window.is_due(self._progress.seconds):
                 return
 
@@ -370,6 +377,10 @@ class TrainingLoop:
         if trainer.graph_problem != self._graph_problem:
             self._graph_problem = trainer.graph_problem
             yield Warned(message=f"the training step is not replayed as a CUDA graph: {self._graph_problem}")
+        if self._snapshots is not None and self._snapshots.problem != self._snapshot_problem:
+            self._snapshot_problem = self._snapshots.problem
+            if self._snapshot_problem is not None:
+                yield Warned(message=self._snapshot_problem)
         if trainer.micro_batch != self.config.micro_batch:
             self._change_config(micro_batch=trainer.micro_batch)
             yield Warned(
@@ -463,6 +474,11 @@ class TrainingLoop:
         return steps.result
 
     # Checkpoints
+
+    def _keep_snapshot(self, trainer: Trainer) -> None:
+        """Write a snapshot of the weights if one is due at this step and there is a run directory."""
+        if self._snapshots is not None:
+            self._snapshots.write_if_due(trainer, self.config)
 
     def _save_if_finite(self, trainer: Trainer) -> Iterator[Event]:
         """Write a checkpoint unless the last steps were skipped, to keep the one before a divergence."""

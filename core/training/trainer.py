@@ -23,6 +23,7 @@ from core.compute.seeding import (
     NETWORK,
     SHIFT,
     VALIDATION,
+    VALIDATION_SEED,
     WEIGHTS,
     epoch_order,
     generator_for,
@@ -46,7 +47,6 @@ from core.training.step_graph import GraphedStep
 PREVIEWS, PREVIEW_SEED = 8, 0
 MAX_DATA_SHARE = 0.5  # of the free memory of a GPU that training images may take
 MAX_PROCESSES = 1024  # of a distributed run
-VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 
 
 @dataclass(frozen=True, slots=True)

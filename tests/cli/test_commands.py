@@ -59,7 +59,8 @@ def test_a_dry_run_describes_the_run_and_creates_none(tmp_path: Path, capsys: Ca
     assert run(["train", *TINY, "--root", str(tmp_path / "runs"), "--dry-run"]) == 0
     data, network, location = capsys.readouterr().out.splitlines()
     assert data == "glyphs · 28x28 grey · 10 classes · 64 + 64 images"
-    assert re.fullmatch(r"basic_unet · [\d,]+ parameters · about \d+ \w+ on cpu · \d+ MiB of memory", network)
+    figures = r"about \d+ \w+ on cpu · \d+ MiB of memory · [\d.]+ kB of snapshots"
+    assert re.fullmatch(rf"basic_unet · [\d,]+ parameters · {figures}", network)
     assert location == "generated on this machine"
     assert not (tmp_path / "runs").exists()
     assert "there is no" in error_line(capsys, "train", "--dry-run", "--dataset", str(tmp_path / "nothing"))
@@ -297,7 +298,8 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(home: Path, capsys: Capture, arguments: str, words: str) -> None:
-    before = {path: path.read_bytes() for path in (home / "done").iterdir() if path.name != directory.TRAINER_LOG}
+    files = [path for path in (home / "done").rglob("*") if path.is_file() and path.name != directory.TRAINER_LOG]
+    before = {path: path.read_bytes() for path in files}
     assert words in error_line(capsys, *arguments.split())
     assert [path.name for path in home.iterdir()] == ["done"]
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -17,9 +17,10 @@ from core.cli import run
 from core.config.datasets import DatasetInfo
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import BATCH
-from core.export.images import grid_image, write_grid
+from core.export.images import GAP, grid_image, write_grid
 from core.models.weights import write_tensors
 from core.runs.directory import BUILTIN, builtin_directories
+from core.runs.snapshots import list_snapshots
 
 
 def written(folder: Path, name: str, **options: object) -> Path:
@@ -201,3 +202,32 @@ def test_non_finite_samples_are_an_error_and_no_image_is_written(tmp_path: Path,
         words = error_line(capsys, "sample", *arguments, "--device", "cpu", "--output", str(tmp_path / "x.png"))
         assert "the samples are not finite" in words
     assert not (tmp_path / "x.png").exists()
+
+
+def test_the_history_has_a_frame_or_a_row_for_each_snapshot(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    flags = "--n 3 --steps 2 --device cpu --history".split()
+    steps = [snapshot.step for snapshot in list_snapshots(home / "done")]
+    assert run(["sample", "done", *flags, "h.gif"]) == 0
+    assert "wrote h.gif" in capsys.readouterr().out
+    with Image.open("h.gif") as picture:
+        assert picture.n_frames == len(steps) == 5
+    assert run(["sample", "done", *flags, "h.png"]) == 0
+    with Image.open("h.png") as figure:
+        rows = len(steps) * (28 + 2 * GAP + 4)
+        assert figure.height == pytest.approx(2 * rows, abs=60)
+    assert [path.name for path in sorted(Path().iterdir())] == ["h.gif", "h.png"]
+    assert "starts from noise" in error_line(capsys, "sample", "done", "--history", "h.gif", "--mix", "1:1")
+    assert "has no snapshots" in error_line(capsys, "sample", "quick-mnist", "--history", "h.gif")
+
+
+def test_at_step_samples_from_a_snapshot(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    actual = sampled_bytes(tmp_path, "done", "--at-step", "3", "--n", "2", "--steps", "3")
+    assert "step 3" in capsys.readouterr().out
+    loaded = load_model(home / "done", "cpu", step=3)
+    with Image.open(
+        write_grid(tmp_path / "expected.png", record(sample(loaded, n=2, steps=3), model="", seed=0))
+    ) as image:
+        assert actual == image.tobytes()
+    assert "no snapshot of step 99; there are those of steps 3, 4" in error_line(
+        capsys, "sample", "done", "--at-step", "99"
+    )

@@ -42,11 +42,14 @@ from core.engine.protocol import (
     SampledFrame,
     SampleRequest,
     SamplingInfo,
+    SnapshotSampled,
+    SnapshotsRequest,
     Start,
     TransposedReply,
     TransposedRequest,
 )
 from core.runs.description import DatasetDescription, RunDescription
+from core.runs.snapshots import LoggedValues, SnapshotFrame
 from core.runs.trajectory import Denoising, Frame
 
 KERNEL = ((0.0, 1.0), (-1.0, 0.5))
@@ -55,6 +58,7 @@ EVERY_REQUEST = [
     SAMPLE,
     DescriptionRequest(id=7, options={"epochs": 3, "ema": 0.5, "flip": True, "channels": (8, 16), "limit": None}),
     NearestRequest(id=6, model="a", n=3, seed=2, start=Interpolation("a.png", "b.png")),
+    SnapshotsRequest(id=8, model="a", n=3, label=2, training_steps=(0, 1, 512), validate=False),
     ConvolutionRequest(
         id=1, model="a", image=DatasetImage("mnist", 3), kernel=KERNEL, stride=1, padding=2, padding_mode="zeros",
         dilation=1, flip=True,
@@ -76,6 +80,8 @@ def numbers(*shape: int) -> Array:
 
 
 EVERY_REPLY = [
+    SnapshotSampled(id=8, frame=SnapshotFrame(512, b"\x00\xff", ((3, 97),), LoggedValues(0.5, 0.25, 469, None), 0.125)),
+    SnapshotSampled(id=8, frame=SnapshotFrame(0, b"", None)),
     Ready(device="cpu", seconds=1.5),
     Alive(),
     Refused(id=1, message="n must be at least 1, not 0"),

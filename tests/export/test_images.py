@@ -19,15 +19,19 @@ from core.export.images import (
     GIF_SCALE,
     GIF_STEP_MS,
     GRID_SCALE,
+    SNAPSHOT_MS,
     grid_image,
     write_csv,
     write_figure,
     write_gif,
     write_grid,
     write_panels,
+    write_snapshots_figure,
+    write_snapshots_gif,
 )
 from core.runs.events import Epoch
 from core.runs.history import RunHistory
+from core.runs.snapshots import LoggedValues, SnapshotFrame, SnapshotSeries
 from core.runs.trajectory import Denoising, Frame
 
 HEIGHT, WIDTH, STEPS = 6, 5, 3
@@ -304,3 +308,47 @@ def test_a_grid_of_other_tensors_is_refused_in_one_line(tmp_path: Path, images: 
     with pytest.raises(MinidiffError, match=words):
         save_grid(images, tmp_path / path)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def snapshots(frames: int = 3, n: int = 9) -> SnapshotSeries:
+    sampled = tuple(SnapshotFrame(10**i, made(n, 10 * i), None, LoggedValues(0.5 / (1 + i))) for i in range(frames))
+    steps = tuple(frame.step for frame in sampled)
+    return SnapshotSeries("m", 0, n, HEIGHT, WIDTH, 1, True, steps, sampled)
+
+
+def test_the_gif_of_snapshots_has_a_frame_for_each_below_its_title(tmp_path: Path) -> None:
+    series = snapshots()
+    with Image.open(write_snapshots_gif(tmp_path / "h.gif", series)) as picture:
+        assert picture.n_frames == 3
+        durations = []
+        for number, frame in enumerate(series.frames):
+            picture.seek(number)
+            durations.append(picture.info["duration"])
+            whole = picture.convert("L")
+            grid = whole.crop((0, whole.height - grid_height(9), whole.width, whole.height))
+            assert_grid(grid, frame.images, 9, 8, GIF_SCALE)
+            title = whole.crop((0, 0, whole.width, whole.height - grid_height(9)))
+            assert min(title.tobytes()) < 90
+        assert durations == [SNAPSHOT_MS, SNAPSHOT_MS, GIF_END_MS]
+
+
+def grid_height(n: int) -> int:
+    return GIF_SCALE * (-(-n // 8) * (HEIGHT + GAP) + GAP)
+
+
+def test_the_figure_of_snapshots_has_a_row_for_each(tmp_path: Path) -> None:
+    series = snapshots(n=4)
+    with Image.open(write_snapshots_figure(tmp_path / "h.png", series)) as figure:
+        width, height = FIGURE_ZOOM * (4 * (WIDTH + GAP) + GAP), FIGURE_ZOOM * (HEIGHT + 2 * GAP)
+        left, pitch = figure.width - width - FIGURE_ZOOM * 12, height + FIGURE_ZOOM * 4
+        for number, frame in enumerate(series.frames):
+            top = FIGURE_ZOOM * 12 + number * pitch
+            row = figure.crop((left, top, left + width, top + height))
+            assert_grid(row, frame.images, 4, 4, FIGURE_ZOOM)
+
+
+def test_snapshots_can_be_exported_once_one_is_sampled(tmp_path: Path) -> None:
+    empty = dataclasses.replace(snapshots(), frames=())
+    for write, name in ((write_snapshots_gif, "h.gif"), (write_snapshots_figure, "h.png")):
+        with pytest.raises(MinidiffError, match="wait for the first snapshot"):
+            write(tmp_path / name, empty)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from counts import count
-from trainer_pool import Ended, TrainerPool, assert_kept, assert_same_end, log_of, tensors
+from trainer_pool import QUICK, Ended, TrainerPool, assert_kept, assert_same_end, log_of, tensors
 
-from core.runs.directory import MODEL, STATE
-from core.runs.events import Checkpoint, Failed
+from core.runs.directory import MODEL, SNAPSHOTS, STATE
+from core.runs.events import Checkpoint, Failed, Warned
+from core.runs.snapshots import list_snapshots
 from core.runs.status import Status, run_status, summarize
 
 ERRORS = {"no space": errno.ENOSPC, "read-only": errno.EROFS, "quota": errno.EDQUOT, "broken": errno.EIO}
@@ -63,9 +65,38 @@ def test_a_disk_that_fills_up_stops_the_run_which_resumes_once_there_is_space(
             resumed = small_disk.train(f"/mnt/{name}")
             assert resumed.code == 0, f"after {where}: {resumed.stderr}"
         assert_same_end(path, whole)
-        for file in path.iterdir():
-            file.unlink()
+        shutil.rmtree(path)
     assert failed
+
+
+def test_a_folder_for_snapshots_that_cannot_be_made_does_not_stop_a_run(
+    trainer_pool: TrainerPool, whole: Path, tmp_path: Path
+) -> None:
+    points = trainer_pool.points(tmp_path / "listed")
+    made = [point for point in points if point.startswith("mkdir")]
+    first = next(at for at, point in enumerate(made, 1) if SNAPSHOTS in point)
+    fault = {"trace": "", "kind": "errno", "errno": errno.ENOSPC, "only": "mkdir", "at": first}
+    ended = trainer_pool.train(tmp_path / "a", fault=fault)
+    assert ended.code == 0, ended.stderr
+    assert_same_end(tmp_path / "a", whole)
+    (warning,) = (event.message for event in log_of(tmp_path / "a") if isinstance(event, Warned))
+    assert "No space left on device" in warning
+
+
+def test_snapshots_leave_the_space_that_checkpoints_need(small_disk: TrainerPool) -> None:
+    """All of them together take more than the disk has."""
+    config = {**QUICK, "channels": (16, 16), "batch_size": 4, "epochs": 4, "snapshots": 1000}
+    ended = small_disk.train("/mnt/a", config)
+    path = small_disk.disk / "a"
+    assert ended.code == 0, ended.stderr
+    steps = config["epochs"] * config["limit"] // config["batch_size"]
+    snapshots = list_snapshots(path)
+    assert 0 < len(snapshots) < steps
+    size = snapshots[0].path.stat().st_size
+    assert size * steps > 2**20
+    (warning,) = (event.message for event in log_of(path) if isinstance(event, Warned))
+    assert "the disk has only space for the next checkpoint" in warning
+    shutil.rmtree(path)
 
 
 @pytest.mark.parametrize("error", ERRORS)

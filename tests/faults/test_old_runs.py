@@ -41,6 +41,7 @@ LATER_OPTIONS = (
     "strict",
     "flip",
     "log_to",
+    "snapshots",
 )
 
 

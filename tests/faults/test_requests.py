@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -154,6 +155,7 @@ def test_a_request_made_right_after_launch_is_obeyed(trainer_pool: TrainerPool, 
         request(path, "stop")
     trainer_pool.wait(job)
     if ended == "new":
+        shutil.rmtree(path / directory.SNAPSHOTS)
         for file in path.iterdir():
             if file.name != directory.CONFIG:
                 file.unlink()

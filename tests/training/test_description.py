@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def test_lines_have_shorter_versions_that_keep_what_matters() -> None:
     assert about_data[0] == "sprites · 16x16 RGB · 12 classes · 30,000 + 6,000 images"
     assert network[0] == "patch_unet · 613,452 parameters · about 3 min on cpu · 420 MiB of memory"
     assert "613,452 parameters · ~3 min · 420 MiB" in network
+    _, kept, _ = dataclasses.replace(description, snapshot_bytes=49_000_000).lines
+    assert kept[0] == f"{network[0]} · 49.0 MB of snapshots"
+    assert kept[1:] == network
     assert location == ["here"]
     for versions in (about_data, network):
         assert [len(text) for text in versions] == sorted(map(len, versions), reverse=True)

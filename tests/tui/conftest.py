@@ -21,13 +21,17 @@ def _no_comparison(_own_environment: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with two runs with untrained weights: `tiny`, unconditional, and `classy`, class-conditional."""
+    """A root with two runs with untrained weights: `tiny`, unconditional, and `classy`, class-conditional.
+
+    `tiny` has snapshots of the steps 0, 1 and 40 with weights of different sizes.
+    """
     import torch
 
     from core.config.training import TrainConfig
     from core.models.registry import build_model
     from core.models.weights import write_tensors
-    from core.runs.directory import CONFIG, MODEL
+    from core.runs.directory import CONFIG, MODEL, SNAPSHOTS
+    from core.runs.snapshots import file_name
 
     root = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
@@ -41,6 +45,11 @@ def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (run / CONFIG).write_text(config.to_toml(), encoding="utf-8")
         net = build_model(config.model, **config.model_options)
         write_tensors(run / MODEL, "model", net.state_dict(), config, 0)
+        if config.name == "tiny":
+            (run / SNAPSHOTS).mkdir()
+            for step in (0, 1, 40):
+                weights = {name: (value / (1 + step)).half() for name, value in net.state_dict().items()}
+                write_tensors(run / SNAPSHOTS / file_name(step), "model", weights, config, step)
     return root
 
 

@@ -39,6 +39,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.train import TrainScreen
+from tui.screens.training_history import TrainingHistoryScreen
 from tui.screens.welcome import WelcomeScreen
 from tui.screens.zoom import ZoomScreen
 from tui.settings import Settings
@@ -469,6 +470,16 @@ async def look(driver: AppDriver) -> None:
     assert driver.plot.view.smoothing == 0.6
 
 
+@scene("train", "train.history")
+async def history(driver: AppDriver) -> None:
+    watched = driver.app.screen
+    watched.query_one("#log").focus()
+    await driver.press("H")
+    assert isinstance(driver.app.screen, TrainingHistoryScreen)
+    await driver.press("H")
+    assert driver.app.screen is watched
+
+
 @scene("train", "train.sample")
 async def sample_run(driver: AppDriver) -> None:
     driver.app.screen.query_one("#log").focus()
@@ -568,6 +579,28 @@ async def fork(driver: AppDriver) -> None:
     assert driver.on_form
     assert driver.app.screen.query_one("#field-name", Input).value == "running-1"
     await driver.press("escape", "3")
+
+
+@scene("runs", "runs.history", *(action.id for action in ACTIONS if action.scope == "history"))
+async def history_from_table(driver: AppDriver) -> None:
+    await driver.to_run("tiny")
+    await driver.press("H")
+    screen = driver.app.screen
+    assert isinstance(screen, TrainingHistoryScreen)
+
+    def is_sampled(seed: int) -> bool:
+        return screen.series is not None and screen.series.complete and screen.series.seed == seed
+
+    await driver.until(lambda: is_sampled(0), "all snapshots are sampled")
+    await driver.press("n")
+    await driver.until(lambda: is_sampled(int(screen.bar.seed)), "they are sampled with a new seed")
+    screen.bar.seed = 0
+    await driver.press("enter")
+    await driver.until(lambda: is_sampled(0), "they are shown with the first seed again")
+    await driver.press("e")
+    assert isinstance(driver.app.screen, NameDialog)
+    await driver.press("escape", "H")
+    assert isinstance(driver.app.screen, RunsScreen)
 
 
 @scene("runs", "runs.new", "table.watch", "runs.sample")

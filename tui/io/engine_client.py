@@ -29,6 +29,8 @@ from core.engine.protocol import (
     SampledFrame,
     SampleRequest,
     SamplingInfo,
+    SnapshotSampled,
+    SnapshotsRequest,
 )
 from core.system import subprocesses
 from core.text import sanitize
@@ -42,6 +44,7 @@ from tui.messages import (
     RunDescribed,
     SamplingFinished,
     SamplingStarted,
+    SnapshotReceived,
 )
 
 LINE_BYTES = 1_048_576  # of a reply's text, with up to 1,000 class names
@@ -279,8 +282,12 @@ class EngineClient:
                 ):
                     raise ValueError(f"a frame of other than {self._frame_bytes:,} bytes")
                 self._post(FrameSampled(reply.frame))
+            case SnapshotSampled(frame=frame):
+                if len(frame.images) != self._frame_bytes:
+                    raise ValueError(f"a snapshot's samples of other than {self._frame_bytes:,} bytes")
+                self._post(SnapshotReceived(frame))
             case Done():
-                sampled = type(self._request) is SampleRequest
+                sampled = type(self._request) in (SampleRequest, SnapshotsRequest)
                 self._finish_request()
                 if sampled:
                     self._post(SamplingFinished(reply.seconds))

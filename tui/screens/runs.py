@@ -35,6 +35,7 @@ from tui.messages import (
     RunsListed,
     RunVanished,
     StatusChanged,
+    TrainingHistoryChosen,
 )
 from tui.screens.shared import Shared
 from tui.widgets.devices import DevicePanel
@@ -269,7 +270,7 @@ class RunsScreen(Screen[None], Shared):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "unfilter":
             return bool(self.query_one(RunTable).filter) or self.focused is self.query_one("#filter")
-        if action not in ("resume", "request", "sample", "delete", "mark", "fork", "rename", "copy"):
+        if action not in ("resume", "request", "sample", "history", "delete", "mark", "fork", "rename", "copy"):
             return super().check_action(action, parameters)
         run = self.query_one(RunTable).highlighted if self.is_mounted else None
         if run is None:
@@ -286,6 +287,8 @@ class RunsScreen(Screen[None], Shared):
                 return local
             case "sample", _:
                 return run.sampleable
+            case "history", _:
+                return run.sampleable and run.status is not Status.PIPELINE
             case "fork", _:
                 return run.status is not Status.PIPELINE
             case (("mark" | "copy"), _):
@@ -340,6 +343,11 @@ class RunsScreen(Screen[None], Shared):
         run = self.query_one(RunTable).highlighted
         if run is not None:
             self.post_message(ModelChosen(run.name))
+
+    def action_history(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None:
+            self.post_message(TrainingHistoryChosen(run.name))
 
     async def action_delete(self) -> None:
         run = self.query_one(RunTable).highlighted

@@ -12,12 +12,9 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
 from core.config.architecture import is_custom
-from core.engine.protocol import DescriptionRequest
 from core.errors import MinidiffError
 from core.runs.directory import CONFIG, MODEL, find_run
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
@@ -26,20 +23,19 @@ from core.runs.requests import RequestName, request
 from core.runs.status import Status
 from core.runs.store import create_run, free_name
 from tui.actions import bindings
-from tui.io.engine_client import SILENCE_SECONDS, EngineClient
+from tui.io.engine_client import SILENCE_SECONDS
 from tui.io.lead_file import TrainView
 from tui.io.run_list import list_runs
 from tui.io.run_watcher import RunWatcher, start_trainer
 from tui.messages import (
-    EngineDied,
-    EngineRefused,
     EventsAppended,
     ModelChosen,
-    RunDescribed,
     RunVanished,
     StatusChanged,
     TrainerLost,
+    TrainingHistoryChosen,
 )
+from tui.screens.form_description import FormDescription
 from tui.screens.shared import Shared
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.devices import DevicePanel
@@ -49,13 +45,12 @@ from tui.widgets.run_form import RunForm
 from tui.widgets.run_log import RunLog
 from tui.widgets.run_monitor import RunMonitor
 
-DESCRIBE_SECONDS = 0.5  # from the last change of an option to the request of a description
 REFRESH_SECONDS = 1.0  # minimum interval between updates of progress and curves
 DRAW_FRACTION = 0.02  # maximum fraction of time spent on drawing curves, which compete with training for the CPU
 RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
-class TrainScreen(Screen[None], Shared):
+class TrainScreen(FormDescription, Shared):
     """Starts, shows and controls training. Leaving it does not stop training."""
 
     TITLE = "Train"
@@ -84,12 +79,7 @@ class TrainScreen(Screen[None], Shared):
         describe: bool = True,
         engine_silence: float = SILENCE_SECONDS,
     ) -> None:
-        super().__init__()
-        self.root = root
-        self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
-        self._describe = describe  # whether the form describes the run that it would start
-        self._described: dict[str, Any] | None = None  # options of the newest description that was requested
-        self._describe_timer: Timer | None = None
+        super().__init__(root, describe=describe, engine_silence=engine_silence)
         self._defaults = dict(defaults or {})  # override the preset in the form
         self.path: Path | None = None  # the run being watched
         self.status = Status.STARTING
@@ -117,9 +107,6 @@ class TrainScreen(Screen[None], Shared):
             self.query_one(RunForm).load_defaults(self._defaults)
         if self._initial_run is not None:
             self.show_run(self._initial_run)
-
-    async def on_unmount(self) -> None:
-        await self.engine.stop()
 
     def on_screen_resume(self) -> None:
         """Attach to an active run, unless a run is being watched or the form is in use."""
@@ -198,8 +185,7 @@ class TrainScreen(Screen[None], Shared):
             self._schedule_description()
         else:
             self.query_one(RunLog).focus()
-            self._described = None
-            self.run_worker(self.engine.stop(), group="engine")  # free its memory for training
+            self._end_descriptions()
         self.refresh_bindings()
 
     # Leading and following
@@ -219,58 +205,6 @@ class TrainScreen(Screen[None], Shared):
             self._switch("form")
         else:
             self.watch_path(find_run(view.run, self.root))
-
-    # Description of the run that the form would start
-
-    def on_run_form_changed(self) -> None:
-        self._schedule_description()
-
-    def _schedule_description(self) -> None:
-        """Describe the run once the options have not changed for a moment; replies until then are outdated."""
-        if self._describe_timer is not None:
-            self._describe_timer.stop()
-        if self._describe:
-            self._describe_timer = self.set_timer(DESCRIBE_SECONDS, self._request_description)
-
-    async def _request_description(self) -> None:
-        form = self.query_one(RunForm)
-        if not self._on_form or not self.is_current:
-            return
-        try:
-            options = form.options()
-        except MinidiffError as error:
-            self._described = None
-            form.describe(str(error), is_error=True)
-            return
-        if options != self._described:
-            self._described = options
-            form.describe("looking for the data…")
-            await self.engine.describe(DescriptionRequest(options=options))
-
-    def _is_outdated(self) -> bool:
-        """Whether the options have changed since the newest request."""
-        try:
-            return self._described is None or self._described != self.query_one(RunForm).options()
-        except MinidiffError:
-            return True
-
-    def on_run_described(self, message: RunDescribed) -> None:
-        if not self._is_outdated():
-            self.query_one(RunForm).describe(message.description)
-
-    def on_engine_refused(self, message: EngineRefused) -> None:
-        if not self._is_outdated():
-            self._described = None  # asked again when the user returns, who may have added the missing folder
-            self.query_one(RunForm).describe(message.notice, is_error=True)
-
-    async def on_engine_ready(self) -> None:
-        if not self._on_form:  # a run was started meanwhile
-            await self.engine.stop()
-
-    def on_engine_died(self, message: EngineDied) -> None:
-        if not message.restarted and not self._is_outdated():
-            self._described = None
-            self.query_one(RunForm).describe(message.notice, is_error=True)
 
     # Run watcher messages
 
@@ -372,15 +306,11 @@ class TrainScreen(Screen[None], Shared):
                 return not on_form and self._is_alive
             case "resume", _:
                 return not on_form and (self._start_error is not None or self.status in RESUMABLE)
-            case "sample", _:
+            case (("sample" | "history"), _):
                 return not on_form and self._sampleable
             case (("new" | "preview"), _):
                 return not on_form
         return super().check_action(action, parameters)
-
-    @property
-    def _on_form(self) -> bool:
-        return self.query_one(ContentSwitcher).current == "form"
 
     @property
     def _is_alive(self) -> bool:
@@ -432,6 +362,10 @@ class TrainScreen(Screen[None], Shared):
     def action_sample(self) -> None:
         if self.path is not None:
             self.post_message(ModelChosen(self.path.name))
+
+    def action_history(self) -> None:
+        if self.path is not None:
+            self.post_message(TrainingHistoryChosen(self.path.name))
 
     def action_preview(self, by: int) -> None:
         self.query_one(RunMonitor).step_preview(by)

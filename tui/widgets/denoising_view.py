@@ -8,10 +8,9 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
-from core.config.sampling import NO_CLASS
 from core.runs.trajectory import Denoising, Frame
 from tui.class_names import class_name
-from tui.widgets.captions import Caption
+from tui.widgets.captions import Caption, class_captions
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.panes import Panes, Shape
 from tui.widgets.text_line import shortened
@@ -69,7 +68,9 @@ class DenoisingView(Panes):
         if shown is None:
             self.pane("predicted").grid.show_message(NO_PREDICTION)
         else:
-            self._set_images("predicted", shown, self._readings(frame) or captions)
+            self._set_images(
+                "predicted", shown, class_captions(frame.read, self._labels, self._class_names) or captions
+            )
         if start and self.pane("start").display:
             self._set_images("start", start, [""] * denoising.n)
         if self.show_change:
@@ -97,17 +98,6 @@ class DenoisingView(Panes):
             description: Shown above them.
         """
         self._start_images, self._start = images, description
-
-    def _readings(self, frame: Frame) -> list[Caption]:
-        """The class recognised in each prediction, after the requested one if that is another."""
-        read = frame.read or ()
-        requested = self._labels if self._labels is not None else [NO_CLASS] * len(read)
-        return [
-            _reading(self._class_name(asked), self._class_name(label), f" {confidence}%")
-            if asked not in (NO_CLASS, label)
-            else Caption(self._class_name(label), f" {confidence}%")
-            for asked, (label, confidence) in zip(requested, read, strict=False)
-        ]
 
     def _class_name(self, label: int) -> str:
         return class_name(label, self._class_names)
@@ -177,9 +167,3 @@ def difference(current: bytes, previous: bytes) -> tuple[bytes, float]:
     maximum = max(map(abs, changes), default=0)
     grey = {change: 128 + round(127 * change / max(1, maximum)) for change in set(changes)}
     return bytes([grey[change] for change in changes]), maximum / 255
-
-
-def _reading(requested: str, recognised: str, confidence: str) -> Caption:
-    """The caption of an image that another class than the requested one was recognised in."""
-    both, new = f"{requested} → {recognised}", f"→ {recognised}"
-    return Caption(both, confidence, shorter=(both, new + confidence, new), warns=True)

@@ -53,9 +53,16 @@ class Timeline(Widget):
     speed = reactive(1.0)
 
     def __init__(
-        self, pacer: FramePacer | None = None, *, still: bool = False, quantity: str = "noise", id: str | None = None
+        self,
+        pacer: FramePacer | None = None,
+        *,
+        still: bool = False,
+        unit: str = "step",
+        quantity: str = "noise",
+        id: str | None = None,
     ) -> None:
         super().__init__(id=id)
+        self._unit = unit  # label of the position
         self._quantity = quantity  # label of the noise levels; empty to hide them
         self._pacer = pacer or FramePacer()
         self.still = still  # no automatic playback: new steps are shown at once
@@ -170,11 +177,11 @@ class Timeline(Widget):
         width = self.content_size.width
         symbol = "▶" if self.playing else "‖" if self.position < self.steps else "■"
         if not self.steps:
-            return Content.styled("no steps yet", "$foreground 40%")
+            return Content.styled(f"no {self._unit}s yet", "$foreground 40%")
         digits = len(str(self.steps))
         t = f"{self._noise_levels[self.position]:.2f}" if self.position < len(self._noise_levels) else "…"
         muted = "$foreground 50%"
-        label = [("step ", muted), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", muted)]
+        label = [(f"{self._unit} ", muted), (f"{self.position:>{digits}}", "bold"), (f"/{self.steps}", muted)]
         if self._quantity:
             label += [(f"   {self._quantity} ", muted), (t, "bold")]
         if self.speed != 1:
