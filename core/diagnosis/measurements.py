@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class NoisyImages(NamedTuple):
 
 def noisy_images(model: LoadedModel, x_0: Tensor, labels: Tensor | None, seed: int = 0) -> NoisyImages:
     """Noise for images, (n, C, H, W) as fed to the network; the same for every call with as many images."""
-    generator, device = generator_for(seed, LOSS, len(x_0)), model.device
+    generator, device = generator_for(seed, LOSS, len(x_0)), device_of(model.net)
     order = torch.randperm(len(x_0), generator=generator, device="cpu")
     t = time_quantiles(model.config.time_sampling, len(x_0))[order].to(device)
     eps = model.path.sample_noise(x_0.shape, generator).to(device)
@@ -234,7 +235,7 @@ def _rows(part: Any, start: int, size: int) -> Any:
 
 def _mean_loss(model: LoadedModel, net: nn.Module, noisy: NoisyImages) -> Tensor:
     config, path = model.config, model.path
-    with training_mode(model.device):
+    with training_mode(device_of(net)):
         output = call_network(net, noisy.x_t(path), noisy.t, noisy.labels, time_conditioning=config.time_conditioning)
         errors = squared_errors(path, config.prediction, config.weighting, output, noisy.x_0, noisy.eps, noisy.t)
         return errors.mean()
@@ -261,6 +262,11 @@ def _updates(
         else:
             updates.append(learning_rate * mean / (square.sqrt() + 1e-8))
     return updates
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """The device of a network, which may have buffers but no weights."""
+    return next(itertools.chain(net.parameters(), net.buffers()), torch.empty(0, device="cpu")).device
 
 
 @contextmanager

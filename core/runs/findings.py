@@ -18,7 +18,7 @@ FINITE_LOSS, LOSS_CURVE, VALIDATION_CURVE = "finite loss", "loss curve", "valida
 
 PARTS = 10  # of a loss curve, in equal numbers of steps
 MIN_STEPS, MIN_WINDOWS = 200, 20  # for a loss curve to be judged: the warmup takes up to 100 steps
-RISE = 1.5  # in the median loss of a part; in the logs of the built-in models it is at most 1.02
+RISE = 1.5  # of the median loss of a part; in the logs of the built-in models it never rises
 FLAT = 0.8  # fraction of the first loss that remains; of the built-in models less than 0.2
 VALIDATION_RISE = 1.15  # over the smallest validation loss; of the built-in models at most 1.11
 VALIDATION_EPOCHS = 2  # for which it has been above its minimum
@@ -42,7 +42,6 @@ class CheckResult:
 
     check: str
     findings: tuple[Finding, ...] = ()
-    measured: str = ""  # what was measured, in words
     skipped: str = ""  # why it could not be checked; "" if it was
 
     @property

@@ -16,7 +16,14 @@ class DiagnosisHint(Static):
     """Displays the first finding in a run's log; hidden without one."""
 
     DEFAULT_CSS = """
-    DiagnosisHint { height: 1; width: 1fr; display: none; text-wrap: nowrap; text-overflow: ellipsis; color: $text-warning; }
+    DiagnosisHint {
+        height: 1;
+        width: 1fr;
+        display: none;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+        color: $text-warning;
+    }
     DiagnosisHint.-found { display: block; }
     DiagnosisHint:ansi { color: $warning; }
     """
