@@ -81,7 +81,6 @@ def diagnose(
         precision=precision,
         time_sampling="uniform",
         optimizer="adam",
-        learning_rate=learning_rate or 1e-3,
         batch_size=batch_size,
         ema=0.0,
     )

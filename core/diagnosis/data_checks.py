@@ -278,7 +278,7 @@ def mean_image(images: Tensor) -> Tensor:
 def digests(images: Tensor) -> list[int]:
     """A hash of each image, of as many as fit into 256 MiB."""
     some = images[: max(1, MAX_BYTES // max(1, images[:1].nbytes))].contiguous().cpu()
-    return [hash(image.numpy().tobytes()) for image in some]
+    return [hash(row.tobytes()) for row in some.flatten(1).numpy()]
 
 
 def _named(classes: Sequence[int], names: Sequence[str]) -> str:

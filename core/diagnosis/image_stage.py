@@ -26,10 +26,12 @@ def image_checks_of(subject: Subject) -> Iterator[Check]:
 
     def splits() -> list[Finding]:
         assert other is not None
+        mixed = some.dtype != other.dtype
+        both = (subject.bytes(some), subject.bytes(other)) if mixed else (some, other)
         given = subject.validation_labels
         known = info.classes if labels is not None and given is not None else 0
         empty = torch.empty(0, dtype=torch.int64)
-        return data_checks.check_splits(some, classes, other, empty if given is None else given, known)
+        return data_checks.check_splits(both[0], classes, both[1], empty if given is None else given, known)
 
     for name, skipped, run in (
         (data_checks.RANGE, none, lambda: data_checks.check_range(some, path.low, path.high)),

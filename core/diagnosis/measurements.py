@@ -199,7 +199,14 @@ def gradient_statistics(
 
     Adam's moments are replaced by the mean and the mean square of the gradients of eight parts of the batch.
     """
-    net = copy.deepcopy(net).float().eval()  # dropout and running statistics as in sampling
+    with training_mode(device_of(net)):
+        return _gradient_statistics(model, copy.deepcopy(net).float().eval(), noisy, learning_rate)
+
+
+def _gradient_statistics(
+    model: LoadedModel, net: nn.Module, noisy: NoisyImages, learning_rate: float
+) -> GradientStatistics:
+    """`gradient_statistics` of a copy in evaluation mode, with dropout and running statistics as in sampling."""
     named = [weight.requires_grad_() for weight in net.parameters() if weight.is_floating_point()]
     total, squares = [torch.zeros_like(weight) for weight in named], [torch.zeros_like(weight) for weight in named]
     small, before, size = 0.0, 0.0, len(noisy.x_0) // PARTS
@@ -235,10 +242,8 @@ def _rows(part: Any, start: int, size: int) -> Any:
 
 def _mean_loss(model: LoadedModel, net: nn.Module, noisy: NoisyImages) -> Tensor:
     config, path = model.config, model.path
-    with training_mode(device_of(net)):
-        output = call_network(net, noisy.x_t(path), noisy.t, noisy.labels, time_conditioning=config.time_conditioning)
-        errors = squared_errors(path, config.prediction, config.weighting, output, noisy.x_0, noisy.eps, noisy.t)
-        return errors.mean()
+    output = call_network(net, noisy.x_t(path), noisy.t, noisy.labels, time_conditioning=config.time_conditioning)
+    return squared_errors(path, config.prediction, config.weighting, output, noisy.x_0, noisy.eps, noisy.t).mean()
 
 
 @torch.no_grad()

@@ -20,14 +20,13 @@ def network_checks_of(subject: Subject) -> Iterator[Check]:
     """What is checked of the network; each check measures what it needs when it is run."""
     model, images = subject.model, subject.images
     none = "" if images is not None else subject.missing("images", NO_IMAGES)
-    trainable = any(weight.requires_grad or weight.is_leaf for weight in model.net.parameters())
     online = "" if subject.online is not None else subject.missing("online", "the weights in training are not known")
 
     def mean(net: nn.Module) -> float:
         return float(measurements.losses(model, net, noisy(TARGETS)).mean())
 
     def noisy(n: int) -> NoisyImages:
-        return _noisy(subject, images, subject.labels, n)
+        return _noisy(subject, images, subject.labels, image_count(model, n))
 
     def target() -> list[Finding]:
         errors = measurements.target_error(model, noisy(TARGETS))
@@ -86,7 +85,7 @@ def network_checks_of(subject: Subject) -> Iterator[Check]:
         without = without or unlabelled or "the network needs labels of the validation images"
     few = "" if images is None or len(images) >= 2 * measurements.PARTS else "there are too few images"
     rate = "" if subject.learning_rate is not None else "the learning rate is not known"
-    frozen = "" if trainable else "the network has no weights"
+    frozen = "" if any(True for _ in model.net.parameters()) else "the network has no weights"
     full = "" if subject.precision in measurements.DTYPES else "the network is trained in float32"
     for name, skipped, run in (
         (network_checks.TARGET, none, target),
@@ -103,7 +102,7 @@ def network_checks_of(subject: Subject) -> Iterator[Check]:
 def _noisy(subject: Subject, images: Tensor | None, labels: Tensor | None, n: int) -> NoisyImages:
     """At most n random images, always the same, with noise."""
     assert images is not None
-    chosen = chosen_images(len(images), image_count(subject.model, n))
+    chosen = chosen_images(len(images), n)
     return measurements.noisy_images(
         subject.model, subject.clean(images[chosen]), None if labels is None else labels[chosen]
     )

@@ -58,7 +58,9 @@ def noise_level(images: Tensor) -> Tensor:
     Args:
         images: (n, C, H, W), at least 3 pixels a side.
     """
-    kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], device=images.device) / 6  # of norm 1
+    kernel = (
+        torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=torch.float32, device=images.device) / 6
+    )  # of norm 1
     response = functional.conv2d(images.float().flatten(0, 1)[:, None], kernel[None, None]).abs()
     return response.view(len(images), -1).median(1).values / 0.6745  # median of |N(0, 1)|
 

@@ -39,7 +39,7 @@ def check_generated(
         samples, requested, described = subject.unit(subject.samples)[:n], None, "your sampler"
     else:
         yield EvaluationProgress(f"sampling {n} images", 0, 0)
-        requested = None if classes is None else torch.tensor(classes)
+        requested = _labels(classes)
         described = describe_sampling(chosen, model.config.path)
         samples = _generated(model, chosen, n, requested)
     if findings := sample_checks.check_finite(samples):
@@ -53,7 +53,7 @@ def check_generated(
         (sample_checks.CONSTANT, sample_checks.check_variety),
         (sample_checks.BRIGHTNESS, sample_checks.check_brightness),
     )
-    names = (*(name for name, _ in compared), sample_checks.SAMPLER, sample_checks.MEMORISING)
+    names = (*(name for name, _ in compared), sample_checks.SAMPLER, sample_checks.READ, sample_checks.MEMORISING)
     none = "" if images is not None else subject.missing("images", NO_IMAGES)
     if images is None:
         yield from (CheckResult(name, skipped=none) for name in names)
@@ -76,8 +76,12 @@ def _generated(model: LoadedModel, chosen: Sampling, n: int, labels: Tensor | No
     try:
         *_, last = sample(model, n=n, labels=labels, **asdict(chosen))
     except NotFinite:
-        return torch.full((n, *model.config.info.shape), torch.nan)
+        return torch.full((n, *model.config.info.shape), torch.nan, dtype=torch.float32, device="cpu")
     return last.x.float().cpu()
+
+
+def _labels(classes: tuple[int, ...] | None) -> Tensor | None:
+    return None if classes is None else torch.tensor(classes, dtype=torch.int64, device="cpu")
 
 
 def _like(images: Tensor, labels: Tensor | None, requested: Tensor | None, n: int) -> Tensor:
@@ -90,7 +94,7 @@ def _like(images: Tensor, labels: Tensor | None, requested: Tensor | None, n: in
     for position, label in enumerate(requested.tolist()):
         (found,) = (known == label).nonzero(as_tuple=True)
         chosen.append(int(order[found[position % len(found)]]) if len(found) else int(order[position % len(order)]))
-    return images[torch.tensor(chosen)]
+    return images[torch.tensor(chosen, device="cpu")]
 
 
 def _check_sampler(
@@ -115,7 +119,7 @@ def _check_sampler(
     n = min(REFERENCE, len(real))
     yield EvaluationProgress(f"sampling {n} images more accurately", 0, 0)
     _, classes = resolve_sampling(model.config, n)
-    labels = requested[:n] if requested is not None else None if classes is None else torch.tensor(classes)
+    labels = _labels(classes) if requested is None else requested[:n]
     reference = _generated(model, accurate, n, labels)
     findings = sample_checks.check_sampler(
         samples, reference, real, described, describe_sampling(accurate, model.config.path)

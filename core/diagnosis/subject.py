@@ -16,6 +16,7 @@ from core.compute.arrays import as_tensor
 from core.config.datasets import DatasetInfo
 from core.config.training import TrainConfig
 from core.data import datasets
+from core.diagnosis.measurements import evaluated
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel, find_model, load_model
 from core.errors import CheckpointError, DatasetError, MinidiffError
@@ -140,12 +141,11 @@ def _wrapped(
     )
     sampled = wrapped if ema is None else CustomNetwork(ema, name)
     model = LoadedModel(sampled, config, 0, name)
-    x = model.placed(torch.zeros((2, *info.shape)))
+    x = model.placed(torch.zeros((2, *info.shape), dtype=torch.float32, device="cpu"))
     given = torch.zeros(2, dtype=torch.int64, device=x.device) if config.class_conditional else None
-    modes = sampled.training
     try:
-        with torch.no_grad():
-            output = sampled.eval()(x, x.new_zeros(2), given)
+        with torch.no_grad(), evaluated(sampled):
+            output = sampled(x, x.new_zeros(2), given)
         output = output if isinstance(output, Tensor) else output.sample
         if output.shape != x.shape:
             raise MinidiffError(f"{name} returned {tuple(output.shape)} for images of shape {tuple(x.shape)}")
@@ -154,8 +154,6 @@ def _wrapped(
     except Exception as error:  # the user's code may raise anything
         message = " ".join(str(error).split())
         raise MinidiffError(f"{name}: {wrapped.signature} failed: {type(error).__name__}: {message}") from error
-    finally:
-        sampled.train(modes)
     return (None if ema is None else wrapped), model
 
 
@@ -191,11 +189,6 @@ class Located:
     folder: Path | None  # with config and log
     file: Path | None  # weights, or the model_index.json of a pipeline
 
-    @property
-    def title(self) -> str:
-        """Where it is, for display."""
-        return str(self.file or self.folder)
-
 
 def locate(name: str | Path, root: str | Path | None) -> Located:
     """Find a run, even one without weights yet, or a model that `load_model` accepts.
@@ -208,7 +201,7 @@ def locate(name: str | Path, root: str | Path | None) -> Located:
         file = find_model(name, directory)
     except CheckpointError:
         for folder in (Path(os.path.expanduser(name)), directory / Path(name).name):
-            if (folder / CONFIG).is_file():
+            if str(name) and (folder / CONFIG).is_file():
                 return Located(folder, None)
         raise
     folder = file.parent if file.name == MODEL and (file.parent / EVENTS).is_file() else None
