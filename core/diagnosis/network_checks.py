@@ -56,7 +56,7 @@ def check_target(declared: str, errors: Mapping[str, float]) -> list[Finding]:
     if math.isfinite(error) and error < FITS:
         return []
     best = min(errors, key=lambda name: errors[name] if math.isfinite(errors[name]) else math.inf)
-    if best != declared and errors[best] < FITS:
+    if best != declared and errors[best] < FITS and not errors[best] > error / 2:
         return [
             Finding(
                 TARGET,

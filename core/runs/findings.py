@@ -114,21 +114,21 @@ def check_loss_curve(history: RunHistory, *, fine_tuned: bool = False) -> list[F
         return []
     parts = _parts(windows)
     lowest, at = parts[0][1], parts[0][0]
-    worst: tuple[float, float, int, int] | None = None  # rise, loss, and the steps from and to
+    worst: tuple[float, float, int, float, int] | None = None  # rise; loss and step before and after it
     for step, loss in parts[1:]:
         if loss > RISE * lowest and (worst is None or loss / lowest > worst[0]):
-            worst = loss / lowest, loss, at, step
+            worst = loss / lowest, lowest, at, loss, step
         if loss < lowest:
             lowest, at = loss, step
     if worst is not None:
-        _, loss, start, end = worst
+        _, before, start, after, end = worst
         recovered = parts[-1][1] < RISE * min(loss for _, loss in parts)
         return [
             Finding(
                 LOSS_CURVE,
                 "warning" if recovered else "error",
-                f"the loss rose from {loss_text(_loss_at(parts, start))} around step {start:,} to {loss_text(loss)} "
-                f"around step {end:,}{', and fell again' if recovered else ''}",
+                f"the loss rose from {loss_text(before)} around step {start:,} to {loss_text(after)} around step {end:,}"
+                f"{', and fell again' if recovered else ''}",
                 "training diverged: the learning rate is too high, or the warmup too short",
                 "lower --learning-rate to a third, use --lr-schedule linear with more --warmup-steps, or set "
                 "--clip-grad-norm 1",
@@ -194,7 +194,3 @@ def _parts(windows: Sequence[Progress]) -> list[tuple[int, float]]:
     for window in windows:
         losses.setdefault((window.step - first) // length, []).append(window.loss)
     return [(first + index * length + length // 2, median(values)) for index, values in sorted(losses.items())]
-
-
-def _loss_at(parts: Sequence[tuple[int, float]], step: int) -> float:
-    return next(loss for at, loss in parts if at == step)
