@@ -197,8 +197,8 @@ def check_splits(
     """Training and validation images that overlap, or differ in their brightness, polarity or classes.
 
     More than 1% of validation images among the training images; mean values that differ by more than a tenth of the
-    range; mean images with a correlation below -0.5, as one inverted split has; or a total variation between the
-    classes of more than 0.15 and the sampling error.
+    range and four standard errors; mean images with a correlation below -0.5, as one inverted split has; or a total
+    variation between the classes of more than 0.15 and the sampling error.
 
     Args:
         train, validation: (N, C, H, W) and (M, C, H, W), in the same range.
@@ -233,7 +233,7 @@ def check_splits(
                 "invert one of them: 255 - x",
             )
         )
-    elif abs(float(mean.mean() - other.mean())) > SHIFT * width:
+    elif abs(float(mean.mean() - other.mean())) > SHIFT * width + 4 * _mean_error(train, validation):
         findings.append(
             Finding(
                 SPLITS,
@@ -273,6 +273,12 @@ def inverted(mean: Tensor, other: Tensor, width: float) -> bool:
 def mean_image(images: Tensor) -> Tensor:
     """The mean of at most 10,000 images, (C, H, W) float32."""
     return images[:10_000].float().mean(0)
+
+
+def _mean_error(a: Tensor, b: Tensor) -> float:
+    """Standard error of the difference of the mean values of two sets of images."""
+    means = [images[:10_000].float().flatten(1).mean(1) for images in (a, b)]
+    return math.sqrt(sum(float(mean.var()) / len(mean) for mean in means if len(mean) > 1))
 
 
 def digests(images: Tensor) -> list[int]:

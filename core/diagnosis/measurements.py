@@ -19,7 +19,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, ProbPath, squared_errors, time_quantiles, training_target
 from core.diffusion.samplers import call_network
 from core.training.muon import orthogonalized
-from core.training.optimizer import MUON_SCALE, Optimizer
+from core.training.optimizer import MUON_SCALE, hidden_convolutions
 
 BATCH = 64  # images per forward pass
 PARTS = 8  # of a batch, whose gradients are compared
@@ -82,7 +82,7 @@ def losses(model: LoadedModel, net: nn.Module, noisy: NoisyImages, precision: st
     config, path = model.config, model.path
     output = predict(net, config, noisy.x_t(path), noisy.t, noisy.labels, precision)
     errors = squared_errors(path, config.prediction, config.weighting, output, noisy.x_0, noisy.eps, noisy.t)
-    return errors.flatten(1).mean(1).cpu()
+    return errors.detach().flatten(1).mean(1).cpu()
 
 
 def full_precision(net: nn.Module) -> nn.Module:
@@ -108,11 +108,15 @@ LEVELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def target_error(model: LoadedModel, noisy: NoisyImages) -> dict[str, float]:
-    """The network's error for its declared target, in units of the target's variance."""
+    """The network's errors for its declared target, the first one, and for other predictions on its path.
+
+    In units of the target's variance.
+    """
     config, path = model.config, model.path
     output = predict(model.net, config, noisy.x_t(path), noisy.t, noisy.labels)
-    target = training_target(path, config.prediction, noisy.x_0, noisy.eps, noisy.t)
-    return {describe_target(path.name, config.prediction): _relative_error(output, target)}
+    predictions = dict.fromkeys((config.prediction, *PREDICTIONS[path.name]))
+    targets = {form: training_target(path, form, noisy.x_0, noisy.eps, noisy.t) for form in predictions}
+    return {describe_target(path.name, form): _relative_error(output, target) for form, target in targets.items()}
 
 
 def target_errors(model: LoadedModel, noisy: NoisyImages) -> Iterator[dict[str, float]]:
@@ -189,7 +193,6 @@ class GradientStatistics:
     update_ratio: float  # root mean square of an update, relative to that of the weights with two dimensions and more
     before: float  # loss of the batch before and after the step
     after: float
-    images: int  # in the batch
 
 
 def gradient_statistics(
@@ -215,7 +218,7 @@ def _gradient_statistics(
         gradients = torch.autograd.grad(loss, named, allow_unused=True)
         given = [torch.zeros_like(w) if g is None else g for w, g in zip(named, gradients, strict=True)]
         small += float(sum(gradient.square().sum() for gradient in given)) / PARTS
-        before += float(loss) / PARTS
+        before += float(loss.detach()) / PARTS
         for sums, values, gradient in zip(total, squares, given, strict=True):
             sums.add_(gradient, alpha=1 / PARTS)
             values.addcmul_(gradient, gradient, value=1 / PARTS)
@@ -225,14 +228,14 @@ def _gradient_statistics(
     noise = (small - large) / (1 / size - 1 / whole)
     updates = _updates(model.config, net, named, total, squares, learning_rate)
     wide = [index for index, weight in enumerate(named) if weight.dim() > 1] or list(range(len(named)))
-    moved, weights = (sum(float(part[index].square().sum()) for index in wide) for part in (updates, named))
+    moved, weights = (sum(float(part[index].detach().square().sum()) for index in wide) for part in (updates, named))
     with torch.no_grad():
         for weight, update in zip(named, updates, strict=True):
             weight.sub_(update)
     some = NoisyImages(*(_rows(part, 0, whole) for part in noisy))
     after = float(losses(model, net, some).mean())
     return GradientStatistics(
-        noise / signal if signal > 0 else float("inf"), (moved / max(weights, 1e-20)) ** 0.5, before, after, whole
+        noise / signal if signal > 0 else float("inf"), (moved / max(weights, 1e-20)) ** 0.5, before, after
     )
 
 
@@ -256,7 +259,7 @@ def _updates(
     learning_rate: float,
 ) -> list[Tensor]:
     """What a step of the config's optimizer subtracts from each weight, without weight decay."""
-    hidden = {id(weight) for weight in Optimizer(net, config).hidden}
+    hidden = {id(weight) for weight in hidden_convolutions(net)} if config.optimizer == "muon" else set()
     updates = []
     for weight, mean, square in zip(weights, means, squares, strict=True):
         if id(weight) in hidden:

@@ -94,7 +94,8 @@ def check_noise(samples: Tensor, real: Tensor) -> list[Finding]:
 def check_contrast(samples: Tensor, real: Tensor) -> list[Finding]:
     """Grey samples: less than half of the contrast within images, in the median.
 
-    Averages of many images, which an untrained network or too few steps give, have about a third of the contrast.
+    Too few steps give averages of many images: of centred characters these keep 56% of the contrast, and are found as
+    samples without variety, of other images 20%.
 
     Args:
         samples, real: As for `check_noise`.
@@ -183,19 +184,20 @@ def check_brightness(samples: Tensor, real: Tensor) -> list[Finding]:
 
 
 def check_saturation(samples: Tensor) -> list[Finding]:
-    """Values far outside of the range, which are clipped: more than 5% beyond it by a tenth.
+    """Values far outside of the range, which are clipped: more than 5% beyond it by a tenth and three times the noise.
 
     Args:
         samples: (n, C, H, W) around [0, 1], not clipped.
     """
-    share = float(((samples < -OUTSIDE) | (samples > 1 + OUTSIDE)).float().mean())
+    margin = OUTSIDE + 3 * float(noise_level(samples).median())
+    share = float(((samples < -margin) | (samples > 1 + margin)).float().mean())
     if share <= CLIPPED_SHARE:
         return []
     return [
         Finding(
             CLIPPED,
             "warning",
-            f"{share:.0%} of the samples' values are beyond [0, 1] by more than a tenth",
+            f"{share:.0%} of the samples' values are beyond [0, 1] by more than {margin:.2f}",
             "guidance or contrast is too strong, or samples are in another value range than is shown",
             "lower --guidance and --contrast, and check how samples are scaled",
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.config.sampling import Sampling, describe_sampling, resolve_sampling
 from core.diagnosis import sample_checks
+from core.diagnosis.measurements import full_precision
 from core.diagnosis.stage import NO_IMAGES, NO_VALIDATION, chosen_images, image_count
 from core.diagnosis.subject import Subject
 from core.diffusion.frames import quantized
@@ -72,9 +73,10 @@ def check_generated(
 
 
 def _generated(model: LoadedModel, chosen: Sampling, n: int, labels: Tensor | None) -> Tensor:
-    """Samples, (n, C, H, W) float32 around [0, 1] on the CPU; NaN if they are not finite."""
+    """Samples of the weights in float32, (n, C, H, W) around [0, 1] on the CPU; NaN if they are not finite."""
+    exact = replace(model, net=full_precision(model.net))
     try:
-        *_, last = sample(model, n=n, labels=labels, **asdict(chosen))
+        *_, last = sample(exact, n=n, labels=labels, **asdict(chosen))
     except NotFinite:
         return torch.full((n, *model.config.info.shape), torch.nan, dtype=torch.float32, device="cpu")
     return last.x.float().cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core import load_dataset
 from core.diagnosis.sample_checks import (
@@ -54,7 +54,7 @@ def test_other_real_images_have_no_finding(glyphs: Tensor, others: Tensor, sprit
 @pytest.mark.parametrize("size", [0.05, 0.2])
 def test_the_noise_level_is_that_of_added_noise_despite_edges(glyphs: Tensor, size: float) -> None:
     assert float(noise_level(glyphs).median()) < 0.01
-    assert float(noise_level(glyphs + noise(glyphs, size)).median()) == pytest.approx(size, rel=0.1)
+    assert float(noise_level(glyphs + noise(glyphs, size)).median()) == pytest.approx(size, rel=0.25)
     assert float(noise_level(noise(glyphs, size)).mean()) == pytest.approx(size, rel=0.03)
 
 
@@ -67,9 +67,11 @@ def test_noisy_samples_are_found(glyphs: Tensor, others: Tensor, sprites: Tensor
     assert "noise" in names(sprites + noise(sprites, 0.3), sprites)
 
 
-def test_grey_samples_are_found(glyphs: Tensor, others: Tensor) -> None:
-    assert "contrast" in names(glyphs.mean(0).expand_as(others), glyphs)
-    assert "contrast" in names(others * 0.3 + 0.1, glyphs)
+def test_grey_samples_are_found(glyphs: Tensor, others: Tensor, sprites: Tensor) -> None:
+    assert "contrast" in names(others * 0.4 + 0.1, glyphs)
+    assert "contrast" in names(
+        nn.functional.avg_pool2d(sprites, 8).repeat_interleave(8, 2).repeat_interleave(8, 3), sprites
+    )
 
 
 def test_samples_that_are_all_alike_are_found(glyphs: Tensor, others: Tensor) -> None:
@@ -91,7 +93,7 @@ def test_inverted_samples_are_found(glyphs: Tensor, others: Tensor) -> None:
 
 
 def test_values_far_outside_of_the_range_are_found(glyphs: Tensor, others: Tensor) -> None:
-    assert names(others * 2 - 0.4, glyphs) == ["saturation"]
+    assert names(others * 1.7 - 0.15, glyphs) == ["saturation"]
 
 
 def test_samples_that_are_not_finite_are_found_without_other_findings(glyphs: Tensor, others: Tensor) -> None:

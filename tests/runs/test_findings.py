@@ -117,7 +117,7 @@ def test_a_validation_loss_that_rises_while_the_training_loss_falls_is_found() -
 
 def test_the_hint_is_the_most_severe_finding() -> None:
     history = curve(lambda done: 0.05 if done < 0.5 else 0.5)
-    history.extend(epochs((0.2, 0.17), (0.1, 0.2), (0.05, 0.3)).notes)
+    history.extend(epochs((0.2, 0.17), (0.1, 0.2), (0.05, 0.3)).epochs)
     assert len(findings(history)) == 2
     hint = log_hint(history)
     assert hint is not None
