@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from core.compute.device import pick_device as pick_device
     from core.config.training import TrainConfig as TrainConfig
     from core.data.datasets import load_dataset as load_dataset
+    from core.diagnosis.api import diagnose as diagnose
+    from core.diagnosis.api import diagnose_run as diagnose_run
     from core.diffusion.corruption import corrupt as corrupt
     from core.diffusion.editing import inpaint as inpaint
     from core.diffusion.editing import mix_classes as mix_classes
@@ -55,6 +57,8 @@ _MODULES = {
     "corrupt": "core.diffusion.corruption",
     "corruption_sweep": "core.lab.sweep",
     "describe_run": "core.training.description",
+    "diagnose": "core.diagnosis.api",
+    "diagnose_run": "core.diagnosis.api",
     "distillation_config": "core.training.distillation",
     "evaluate": "core.evaluation.scores",
     "export_diffusers": "core.export.diffusers_pipelines",

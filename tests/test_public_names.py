@@ -22,6 +22,8 @@ PUBLIC = {
     "corrupt": ("core.diffusion.corruption", None),
     "corruption_sweep": ("core.lab.sweep", None),
     "describe_run": ("core.training.description", None),
+    "diagnose": ("core.diagnosis.api", None),
+    "diagnose_run": ("core.diagnosis.api", None),
     "distillation_config": ("core.training.distillation", None),
     "evaluate": ("core.evaluation.scores", None),
     "export_diffusers": ("core.export.diffusers_pipelines", None),

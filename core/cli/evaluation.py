@@ -128,7 +128,7 @@ def _class_counts(result: Evaluation) -> list[str]:
 
 def _text(step: EvaluationProgress | Event) -> str:
     if isinstance(step, EvaluationProgress):
-        return f"{step.doing}: {step.done:,} of {step.total:,}"
+        return f"{step.doing}: {step.done:,} of {step.total:,}" if step.total else step.doing
     return in_words(step)
 
 
@@ -175,8 +175,9 @@ def _bar(first_task: str) -> Iterator[Callable[[EvaluationProgress | Event], Non
             if isinstance(step, EvaluationProgress):
                 if step.doing != current:  # the remaining time is that of the current task
                     current = step.doing
-                    bar.reset(task, total=step.total, description=current)
-                bar.update(task, completed=step.done, rate=f"{step.done:,}/{step.total:,}")
+                    bar.reset(task, total=step.total or None, description=current)
+                rate = f"{step.done:,}/{step.total:,}" if step.total else ""
+                bar.update(task, completed=step.done, rate=rate)
             elif isinstance(step, Download):
                 bar.update(task, completed=step.received, total=step.total, description=in_words(step))
             elif isinstance(step, Preparing):

@@ -1,9 +1,10 @@
-"""Commands for models: sample, eval and export."""
+"""Commands for models: sample, eval, diagnose and export."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -167,6 +168,40 @@ def eval_(
     else:
         tables = [*evaluation.table(result), *evaluation.memorisation_table(result)]
         print("\n".join([*tables, evaluation.loss_line(result), *evaluation.notes(result)]))
+
+
+@app.command
+def diagnose(
+    run: Annotated[str, Parameter(help="a run, a built-in model or a .safetensors file")],
+    /,
+    *,
+    steps: Steps = None,
+    options: Options = None,
+    data_root: Annotated[Path | None, Parameter(help="folder with the dataset's files")] = None,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    network: OwnNetwork = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> int:
+    """Look for what is wrong with a training, its data or its samples, and say what to change.
+
+    Takes some seconds on a CPU. The exit code is 1 if something was found.
+    """
+    with loading():
+        from core.cli import diagnosis
+        from core.diagnosis.api import diagnose_run
+
+    began = time.monotonic()
+    checks = diagnose_run(
+        run, root, net=import_network(network), device=device, data_root=data_root, steps=steps, **(options or {})
+    )
+    results = diagnosis.follow(checks, quiet=as_json)
+    seconds = time.monotonic() - began
+    if as_json:
+        print_json(diagnosis.as_record(run, results, seconds))
+    else:
+        diagnosis.show(sanitize(run), results, seconds)
+    return 1 if diagnosis.findings_of(results) else 0
 
 
 @app.command

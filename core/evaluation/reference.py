@@ -28,7 +28,7 @@ class EvaluationProgress:
 
     doing: str
     done: int
-    total: int
+    total: int  # 0: not known
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Optimizer:
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         self.config = config
-        self.hidden = _hidden_convolutions(net) if config.optimizer == "muon" else []
+        self.hidden = hidden_convolutions(net) if config.optimizer == "muon" else []
         among = {id(weight) for weight in self.hidden}
         self.parameters = [weight for weight in net.parameters() if weight.requires_grad]
         rest = [parameter for parameter in self.parameters if id(parameter) not in among]
@@ -136,7 +136,7 @@ def _is_possible(part: str, value: Tensor, step: int) -> bool:
     return part != "exp_avg_sq" or bool((value >= 0).all())
 
 
-def _hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:
+def hidden_convolutions(net: nn.Module) -> list[nn.Parameter]:
     """The weights of all convolutions with at least `MIN_CHANNELS` input and output channels."""
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     wide = [layer for layer in layers if min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS]

@@ -24,7 +24,7 @@ from core.runs.status import Status, run_status
 
 COMMANDS = [
     *("train", "resume", "stop", "pause", "continue", "watch"),
-    *("sample", "eval", "metrics", "runs", "devices", "doctor", "download"),
+    *("sample", "eval", "diagnose", "metrics", "runs", "devices", "doctor", "download"),
 ]
 
 

@@ -16,8 +16,9 @@ from textual.widgets import ContentSwitcher
 
 from core.config.architecture import is_custom
 from core.errors import MinidiffError
-from core.runs.directory import CONFIG, MODEL, find_run
+from core.runs.directory import CONFIG, MODEL, config_options, find_run
 from core.runs.events import Checkpoint, Event, Failed, Finished, Progress
+from core.runs.findings import is_fine_tuned
 from core.runs.history import RunHistory, in_words
 from core.runs.requests import RequestName, request
 from core.runs.status import Status
@@ -166,6 +167,7 @@ class TrainScreen(FormDescription, Shared):
         self._host = self._start_error = self._drawn = None
         self._restart()
         self._switch("monitor")
+        self.query_one(RunMonitor).fine_tuned = is_fine_tuned(config_options(path))
         self.query_one(RunMonitor).update_run(path.name, self.history, self.status, None, None)
         self._follow(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -12,6 +13,7 @@ from textual.widgets import Static
 
 from core.runs.config_diff import config_differences
 from core.runs.directory import config_options
+from core.runs.findings import is_fine_tuned
 from core.runs.history import RunHistory
 from core.runs.pipelines import is_pipeline
 from core.runs.status import RunSummary, Status
@@ -19,6 +21,7 @@ from core.text import sanitize
 from tui.themes import STATUS_COLORS
 from tui.widgets.config_diff import ConfigDiff
 from tui.widgets.curve_panel import CurvePanel
+from tui.widgets.diagnosis_hint import DiagnosisHint
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_monitor import ago
 from tui.widgets.text_line import update_text
@@ -38,7 +41,7 @@ class RunDetails(Vertical):
         padding: 0 1;
         #about { height: auto; max-height: 8; }
         ConfigDiff { max-height: 25vh; display: none; }
-        &.-marked #about { display: none; }
+        &.-marked #about, &.-marked DiagnosisHint { display: none; }
         &.-marked ConfigDiff { display: block; }
         #pictures { height: 1fr; }
         #pictures ImageGrid { width: 34; margin-left: 2; }
@@ -53,12 +56,14 @@ class RunDetails(Vertical):
         super().__init__()
         self._run: RunSummary | None = None
         self._options: list[str] = []  # of that run
+        self._fine_tuned = False  # whether it started from trained weights
         self._marked: list[str] = []  # paths of the marked runs
         self._compared: list[str] = []  # paths of the runs in the plot, if there are several
         self._note = ""  # on comparing them
 
     def compose(self) -> ComposeResult:
         yield Static(id="about")
+        yield DiagnosisHint()
         yield ConfigDiff()
         with Horizontal(id="pictures"):
             yield CurvePanel()
@@ -70,7 +75,8 @@ class RunDetails(Vertical):
         if run is None:
             return
         if run is not self._run:
-            self._run, self._options = run, _options(Path(run.path))
+            options = {} if is_pipeline(Path(run.path)) else config_options(Path(run.path))
+            self._run, self._options, self._fine_tuned = run, _describe(options), is_fine_tuned(options)
         update_text(self.query_one("#about", Static), _about(run, self._options))
 
     def set_marked(self, paths: list[str]) -> None:
@@ -90,6 +96,9 @@ class RunDetails(Vertical):
         is_pipeline = self._run is not None and self._run.status is Status.PIPELINE
         reason = "no log: not trained by minidiff" if is_pipeline else "no steps logged yet"
         reason = reason if is_read else ""
+        if self._run is not None:
+            hint = self.query_one(DiagnosisHint)
+            hint.update_hint(self._run.name, history, fine_tuned=self._fine_tuned)
         self.query_one(CurvePanel).plot.set_history(history, reason)
         grid = self.query_one(ImageGrid)
         if history.previews:
@@ -141,8 +150,7 @@ def _about(run: RunSummary, options: list[str]) -> Content:
     return text + Content.styled(f"\n{' · '.join([steps, *options])}", "$foreground 60%")
 
 
-def _options(path: Path) -> list[str]:
-    options = {} if is_pipeline(path) else config_options(path)
+def _describe(options: dict[str, Any] | None) -> list[str]:
     if options is None:
         return ["config.toml is unreadable"]
     values = {name: options[name] for name in SHOWN_OPTIONS if name in options}

@@ -15,6 +15,7 @@ from core.runs.status import Status
 from core.text import memory_size
 from tui.themes import STATUS_COLORS
 from tui.widgets.curve_panel import CurvePanel
+from tui.widgets.diagnosis_hint import DiagnosisHint
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.run_log import RunLog
 from tui.widgets.text_line import update_text
@@ -50,11 +51,15 @@ class RunMonitor(Vertical):
     .-slim RunMonitor #samples { width: 22; }
     """
 
+    fine_tuned = False
+    """Whether the run started from trained weights, so that its loss need not fall."""
+
     def compose(self) -> ComposeResult:
         yield Static(id="title")
         yield ProgressBar(show_eta=False)
         yield Static(id="stats", markup=False)
         yield Static(id="banner", markup=False)
+        yield DiagnosisHint()
         with Horizontal():
             with Vertical(id="curves"):
                 yield CurvePanel()
@@ -66,6 +71,7 @@ class RunMonitor(Vertical):
     def on_mount(self) -> None:
         self._shown_preview: tuple[int, float] | None = None  # epoch and time
         self._previews: list[Preview] = []
+        self._name_of_run = ""
         self._selected_epoch: int | None = None  # epoch of the selected samples; None follows the newest
         self._shown_banner = "", False
         self.query_one("#banner").display = False
@@ -84,6 +90,7 @@ class RunMonitor(Vertical):
         """
         if start_error is not None:
             status = Status.FAILED
+        self._name_of_run = name
         self._show_title(name, history, status, host)
         self._show_progress(history, status)
         update_text(self.query_one("#stats", Static), " · ".join(_stats(history, status)), layout=False)
@@ -91,8 +98,9 @@ class RunMonitor(Vertical):
         self._show_preview(history, alive=status.alive)
 
     def update_curves(self, history: RunHistory, status: Status) -> None:
-        """Update the curves."""
+        """Update the curves, and what is conspicuous about them."""
         self.query_one(CurvePanel).plot.set_history(history, _placeholder(history, status))
+        self.query_one(DiagnosisHint).update_hint(self._name_of_run, history, fine_tuned=self.fine_tuned)
 
     def _show_title(self, name: str, history: RunHistory, status: Status, host: str | None) -> None:
         phase = _phase(history, status)
