@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from core.engine.codec import from_record, to_record
+from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
@@ -52,7 +53,7 @@ class DevicesView:
     """The Devices screen."""
 
 
-BenchRequest: TypeAlias = ConvolutionRequest | TransposedRequest | CorruptionRequest | InsideRequest
+BenchRequest: TypeAlias = PlaneRequest | ConvolutionRequest | TransposedRequest | CorruptionRequest | InsideRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,9 +53,16 @@ class Timeline(Widget):
     speed = reactive(1.0)
 
     def __init__(
-        self, pacer: FramePacer | None = None, *, still: bool = False, quantity: str = "noise", id: str | None = None
+        self,
+        pacer: FramePacer | None = None,
+        *,
+        still: bool = False,
+        quantity: str = "noise",
+        fastest: float = FASTEST,
+        id: str | None = None,
     ) -> None:
         super().__init__(id=id)
+        self._fastest = fastest  # seconds per step at speed 1, at least
         self._quantity = quantity  # label of the noise levels; empty to hide them
         self._pacer = pacer or FramePacer()
         self.still = still  # no automatic playback: new steps are shown at once
@@ -75,7 +82,7 @@ class Timeline(Widget):
     @property
     def seconds_per_step(self) -> float:
         """Seconds per step during playback."""
-        return min(SLOWEST, max(FASTEST, PLAY_SECONDS / max(1, self.steps))) / self.speed
+        return min(SLOWEST, max(self._fastest, PLAY_SECONDS / max(1, self.steps))) / self.speed
 
     def load(self, steps: int, noise_levels: list[float] | None = None) -> None:
         """Load a trajectory and play it from the start; `noise_levels` are those of the available steps."""
