@@ -12,10 +12,12 @@ from textual.pilot import Pilot
 from core import convolve_steps, load_dataset
 from core.convolution import Geometry, Kernel, named_kernel
 from tui.lab.bench import Bench
+from tui.lab.plane import PlaneBench
 from tui.screens.lab import LabScreen
 
 SIZES = ((80, 24), (120, 40))
 WALKS_SECONDS = 8.0  # that the walks of the corruption bench take
+PLANE_PART = 0.7  # of the trajectory, at which both noise and data can be seen
 DIGIT = 3  # of the drawn digits' test split
 SCALE, MARGIN, GAP = 7, 14, 96  # of the GIF, in pixels: of an image's pixel, around the images, and between them
 FRAME_MS, END_MS = 60, 2_000
@@ -25,14 +27,26 @@ Shoot = Callable[[Pilot[None], str, tuple[tuple[int, int], ...]], Awaitable[None
 Until = Callable[[Pilot[None], Callable[[], bool], str], Awaitable[None]]
 
 
+async def show_bench(pilot: Pilot[None], name: str, until: Until) -> None:
+    """Show a bench with its whole answer; the 2-D bench midway from noise to data."""
+    screen = pilot.app.screen
+    assert isinstance(screen, LabScreen)
+    screen.open(name)
+    await until(pilot, lambda: screen.is_idle and screen.bench.shown is not None, f"{name} is shown")
+    if isinstance(screen.bench, PlaneBench):
+        await until(pilot, lambda: screen.bench.is_trained, "the network is trained")
+    await pilot.pause(WALKS_SECONDS)
+    if isinstance(screen.bench, PlaneBench):
+        screen.timeline.seek(round(PLANE_PART * screen.timeline.steps))
+        await pilot.pause()
+
+
 async def take_lab(pilot: Pilot[None], shoot: Shoot, until: Until) -> None:
     """Each bench, once it has answered."""
     screen = pilot.app.screen
     assert isinstance(screen, LabScreen)
     for bench in screen.query(Bench):
-        screen.open(bench.NAME)
-        await until(pilot, lambda: screen.is_idle and screen.bench.shown is not None, f"{bench.NAME} is shown")
-        await pilot.pause(WALKS_SECONDS)
+        await show_bench(pilot, bench.NAME, until)
         await shoot(pilot, f"lab-{bench.NAME}", SIZES)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from animation import Scene, animated
-from lab_pictures import take_lab, write_sliding
+from lab_pictures import show_bench, take_lab, write_sliding
 from PIL import Image
 from textual.pilot import Pilot
 
@@ -284,7 +284,7 @@ async def take(root: Path, denoising_steps: int) -> None:
             await go_to(pilot, "5", "lab")
             lab = app.screen
             assert isinstance(lab, LabScreen)
-            await until(pilot, lambda: lab.is_idle and lab.bench.shown is not None, "the first bench is shown")
+            await show_bench(pilot, lab.bench.NAME, until)
             await add_scene(pilot, scenes, 3.0)
             await take_lab(pilot, shoot, until)
             write("app.svg", animated(scenes))

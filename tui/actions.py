@@ -134,7 +134,11 @@ ACTIONS = (
     Action("lab.next_channel", "full_stop", "channel(1)", "Next channel", key_display=".", group=CHANNEL),
     Action("lab.range", "g", "common_range", "Range", "Give all feature maps one range, or each its own"),
     Action("lab.digit", "n", "another_image", "New image", "Pick a random test image"),
-    Action("lab.draw", "w", "draw_image", "Draw", "Draw a digit with the arrow keys or the mouse"),
+    Action("lab.noise", "n", "another_noise", "New noise", "Start the particles from other noise"),
+    Action("lab.network", "N", "another_network", "New network", "Train another network, from other initial weights"),
+    Action(
+        "lab.draw", "w", "draw_image", "Draw", "Draw a digit, or points of the plane, with the arrow keys or the mouse"
+    ),
     Action("lab.random", "N", "another_kernel", "New kernel", "Use another random kernel", footer=False),
     Action("lab.export", "e", "export", "Export", "Export a PNG of the bench and the Python code that computes it"),
     Action("pixel.left", "left", "point(-1, 0)", "Pixel left", key_display="←", group=PIXEL),

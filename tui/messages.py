@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from core.engine.plane_messages import PlaneReply
     from core.engine.protocol import LabReply, NearestProgress, NearestReply, SamplingInfo
     from core.runs.description import RunDescription
     from core.runs.events import Event
@@ -115,7 +116,7 @@ class NearestReplied(Message):
 class LabReplied(Message):
     """The engine replied to a bench of the Lab, or sent a further part of its reply."""
 
-    reply: LabReply
+    reply: LabReply | PlaneReply
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from core.compute.torch_settings import one_thread
+from core.config.sampling import noise_levels
 from core.engine.lab import to_array
 from core.engine.plane_messages import (
     PlaneComparison,
@@ -29,8 +30,10 @@ from core.lab.plane.training import PlaneTraining, train_plane
 
 LoadPoints = Callable[[str | DrawnImage], PlanePoints]
 
-EVERY = 25  # training steps between two fields
-PARTICLES_EVERY = 100  # training steps between two sets of particles
+EVERY = 25  # training steps between two reports
+SHOWN_EVERY = 100  # training steps between two fields and sets of particles
+FIRST_SHOWN_EVERY = 50  # the same up to `FIRST_STEPS`, while they change most
+FIRST_STEPS = 300
 TRAINING_PARTICLES = 200  # at most, while the network is trained
 MAX_STEPS = 200  # of a sampler
 MAX_COMPARED = 16  # numbers of steps
@@ -44,6 +47,7 @@ class _Run:
     data: PlanePoints
     records: Iterator[PlaneTraining]
     newest: PlaneTraining
+    density: tuple[tuple[object, ...], PlaneDensity] | None = None  # the newest, and what it depends on
 
 
 class PlaneBench:
@@ -68,8 +72,7 @@ class PlaneBench:
                 class_names=run.data.class_names,
             )
             if request.density is not None:
-                density = marginal_density(run.data, run.newest.model.path, request.t, *request.density, request.extent)
-                yield PlaneDensity(t=request.t, density=to_array(density))
+                yield _density(request, run, request.density)
             yield from _state(request, run.newest)
             for record in run.records:
                 run.newest = record
@@ -105,6 +108,30 @@ def _check(request: PlaneRequest) -> None:
         raise MinidiffError("numbers of steps are compared without guidance between two classes; leave against out")
 
 
+def _times(request: PlaneRequest) -> tuple[float, ...]:
+    """The noise levels of the sampler's steps."""
+    return tuple(noise_levels(request.steps, request.shift))
+
+
+def _density(request: PlaneRequest, run: _Run, grid: tuple[int, int]) -> PlaneDensity:
+    """The density of the data, computed only if it is not the newest one."""
+    key = (grid, request.extent, request.smoothing, request.label, _times(request))
+    if run.density is None or run.density[0] != key:
+        run.density = key, _new_density(request, run, grid)
+    return run.density[1]
+
+
+def _new_density(request: PlaneRequest, run: _Run, grid: tuple[int, int]) -> PlaneDensity:
+    data, times = run.data, _times(request)
+    if request.label is not None and request.label >= 0:
+        own = data.labels == request.label
+        if own.any():  # otherwise there is no such class, which the field reports
+            data = PlanePoints(data.points[own], data.labels[own], data.class_names)
+    path, smoothing = run.newest.model.path, request.smoothing
+    maps = [marginal_density(data, path, t, *grid, request.extent, smoothing=smoothing) for t in times]
+    return PlaneDensity(times=times, density=to_array(torch.stack(maps)))
+
+
 def _state(request: PlaneRequest, record: PlaneTraining) -> Iterator[EngineReply]:
     """What is sent during training, and at once of a network that is trained already."""
     yield PlaneProgress(
@@ -114,19 +141,30 @@ def _state(request: PlaneRequest, record: PlaneTraining) -> Iterator[EngineReply
         elapsed=record.elapsed,
         parameters=sum(parameter.numel() for parameter in record.model.net.parameters()),
     )
-    field = vector_field(
-        record.model,
-        request.t,
-        *request.field,
-        kind=request.kind,
-        label=request.label,
-        guidance=request.guidance,
-        against=request.against,
-        extent=request.extent,
-    )
-    yield PlaneVectors(t=request.t, kind=request.kind, vectors=to_array(field.vectors))
-    if request.n and record.step < record.steps and record.step % PARTICLES_EVERY == 0:
+    every = FIRST_SHOWN_EVERY if record.step <= FIRST_STEPS else SHOWN_EVERY
+    if record.step % every and record.step < record.steps:
+        return
+    yield _vectors(request, record)
+    if request.n and record.step < record.steps:
         yield _particles(request, record, min(request.n, TRAINING_PARTICLES))
+
+
+def _vectors(request: PlaneRequest, record: PlaneTraining) -> PlaneVectors:
+    times = _times(request)
+    fields = [
+        vector_field(
+            record.model,
+            t,
+            *request.field,
+            kind=request.kind,
+            label=request.label,
+            guidance=request.guidance,
+            against=request.against,
+            extent=request.extent,
+        ).vectors
+        for t in times
+    ]
+    return PlaneVectors(times=times, kind=request.kind, vectors=to_array(torch.stack(fields)))
 
 
 def _sampling(request: PlaneRequest) -> dict[str, Any]:

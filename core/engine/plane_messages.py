@@ -13,7 +13,8 @@ class PlaneRequest(EngineRequest):
     """Train a small network on points in the plane, unless it is trained already, and send what it computes.
 
     The engine keeps the newest network, also while it is trained: a request with the same values up to
-    `training_steps` continues its training, or sends only what is to be shown.
+    `training_steps` continues its training, or sends only what is to be shown. Densities, fields and particles are sent
+    for all noise levels of the sampler's steps.
     """
 
     points: (
@@ -24,13 +25,13 @@ class PlaneRequest(EngineRequest):
     prediction: str | None = None  # None: the velocity, or v on the path vp
     class_conditional: bool = True
     training_steps: int = TRAINING_STEPS
-    t: float = 0.5  # noise level of the field and the density
     extent: float = EXTENT  # half the side of the square that the grids cover
-    field: tuple[int, int] = (24, 16)  # columns and rows of the vector field
+    field: tuple[int, int] = (20, 20)  # columns and rows of the vector field
     kind: str = "velocity"  # of the vectors: velocity, score or denoised
-    density: tuple[int, int] | None = (60, 40)  # columns and rows of the density map; None: none
-    n: int = 1000  # particles; 0: none
-    steps: int = 40  # of the particles' sampler
+    density: tuple[int, int] | None = (72, 72)  # columns and rows of the density map; None: none
+    smoothing: float = 0.0  # least scale of the density's noise
+    n: int = 400  # particles; 0: none
+    steps: int = 60  # of the particles' sampler
     sampler: str = "euler"
     shift: float = 1.0
     particle_seed: int = 0
@@ -41,7 +42,12 @@ class PlaneRequest(EngineRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneData(EngineReply):
+class PlaneReply(EngineReply):
+    """What all replies share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneData(PlaneReply):
     """The points; the first part of the reply."""
 
     points: Array  # (N, 2) in [-1, 1]; x points to the right and y up
@@ -50,15 +56,15 @@ class PlaneData(EngineReply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneDensity(EngineReply):
-    """The density of the data with noise at level `t`."""
+class PlaneDensity(PlaneReply):
+    """The density of the data, or of the class in the request, with noise."""
 
-    t: float
-    density: Array  # (rows, columns), per unit of area; row 0 is the top
+    times: tuple[float, ...]  # noise levels, from 1 to 0
+    density: Array  # (times, rows, columns), per unit of area; row 0 is the top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneProgress(EngineReply):
+class PlaneProgress(PlaneReply):
     """The state of the training. The parts of the reply that follow are of this network."""
 
     step: int
@@ -69,16 +75,16 @@ class PlaneProgress(EngineReply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneVectors(EngineReply):
-    """The vector field at noise level `t`."""
+class PlaneVectors(PlaneReply):
+    """The vector field at all noise levels."""
 
-    t: float
+    times: tuple[float, ...]  # noise levels, from 1 to 0
     kind: str
-    vectors: Array  # (rows, columns, 2), at the centres of the cells; row 0 is the top
+    vectors: Array  # (times, rows, columns, 2), at the centres of the cells; row 0 is the top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneParticles(EngineReply):
+class PlaneParticles(PlaneReply):
     """The particles at every step of the sampler; during training only the first ones."""
 
     times: tuple[float, ...]  # noise levels, from 1 to 0
@@ -86,7 +92,7 @@ class PlaneParticles(EngineReply):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneComparison(EngineReply):
+class PlaneComparison(PlaneReply):
     """The samples of one number of steps, from the same noise; one for each number of `compare`."""
 
     steps: int
@@ -96,7 +102,7 @@ class PlaneComparison(EngineReply):
 
 
 PLANE_REQUESTS: tuple[type[EngineRequest], ...] = (PlaneRequest,)
-PLANE_REPLIES: tuple[type[EngineReply], ...] = (
+PLANE_REPLIES: tuple[type[PlaneReply], ...] = (
     PlaneData,
     PlaneDensity,
     PlaneProgress,

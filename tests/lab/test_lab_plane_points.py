@@ -12,7 +12,7 @@ from torch import Tensor
 from core import MinidiffError, load_dataset
 from core.config.plane import POINT_SETS
 from core.diffusion.prob_paths import PATHS
-from core.lab.plane import density_map, drawn_points, marginal_density, plane_points, principal_points
+from core.lab.plane import PlanePoints, density_map, drawn_points, marginal_density, plane_points, principal_points
 from core.lab.plane.field import grid
 from core.lab.plane.network import to_images, to_points
 from core.lab.plane.points import principal_components, standardized
@@ -126,6 +126,22 @@ def test_without_noise_the_marginal_density_is_the_density_of_the_data() -> None
     expected = density_map(data.points, extent=1.47)  # so that no point lies between two cells
     for path in PATHS.values():
         assert torch.allclose(marginal_density(data, path, 0.0, extent=1.47), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_smoothing_is_noise_of_at_least_its_scale(name: str) -> None:
+    path, centre = PATHS[name], PlanePoints(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ("one",))
+    cells = {"columns": 50, "rows": 50, "extent": 1.0}
+    smooth = marginal_density(centre, path, 0.0, **cells, smoothing=0.25)
+    centres = grid(**cells)
+    if path.gaussian:
+        expected = (-centres.square().sum(2) / (2 * 0.25**2)).exp() / (2 * math.pi * 0.25**2)
+    else:
+        expected = (centres.abs() < 0.25).all(2).float() / 0.5**2
+    inside = centres.abs().sub(0.25).abs().min(2).values > 0.021  # no cell at the edge of uniform noise
+    assert torch.allclose(smooth[inside], expected[inside], atol=0.02)
+    exact, noisy = (marginal_density(centre, path, 0.9, **cells, smoothing=scale) for scale in (0.0, 0.25))
+    assert torch.equal(exact, noisy)
 
 
 def test_pure_noise_has_the_density_of_the_noise() -> None:

@@ -64,14 +64,20 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(root: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Lab]:
-    """The Lab with its first bench shown; it finds no MNIST, so that its digits are those that are drawn."""
+async def lab(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int] = (120, 40),
+    bench: str = "convolution",
+) -> AsyncIterator[Lab]:
+    """The Lab with a bench shown; it finds no MNIST, so that its digits are those that are drawn."""
     monkeypatch.setenv("MINIDIFF_DATA", str(root / "nothing"))
     monkeypatch.chdir(root)
     assert search_roots()
     app = MinidiffApp(root, mode="lab", settings=Settings(reduced_motion=True))
     async with app.run_test(size=size) as pilot:
         made = Lab(app, pilot)
+        made.screen.open(bench)
         await made.answered()
         yield made
 

@@ -26,6 +26,7 @@ from tui.io.lead_file import DevicesView, write_view
 from tui.lab.bench import Bench
 from tui.lab.inside import InsideBench
 from tui.lab.pixel_picker import PixelPicker
+from tui.lab.plane import PlaneBench
 from tui.lab.tile_grid import TileGrid
 from tui.lab.transposed import TransposedBench
 from tui.screens.compare import CompareScreen
@@ -650,8 +651,22 @@ async def benches(driver: AppDriver) -> None:
     await driver.press("right_square_bracket")
 
 
+@scene("lab", "lab.noise", "lab.network")
+async def another_noise(driver: AppDriver) -> None:
+    screen = driver.app.screen
+    assert isinstance(screen, LabScreen)
+    bench = screen.bench
+    assert isinstance(bench, PlaneBench)
+    await driver.press("n", "N", "N")
+    request = bench.request(screen.subject)
+    assert (request.particle_seed, request.seed) == (1, 2)
+
+
 @scene("lab", "lab.digit")
 async def another_digit(driver: AppDriver) -> None:
+    assert isinstance(driver.app.screen, LabScreen)
+    driver.app.screen.open("convolution")
+    await driver.press()
     field = driver.app.screen.query_one("#image-index", Input)
     values = set()
     for _ in range(5):

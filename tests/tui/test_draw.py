@@ -257,6 +257,7 @@ async def test_the_lab_uses_the_drawing_until_a_number_is_typed(tmp_path: Path) 
         await pilot.pause()
         screen = app.screen
         assert isinstance(screen, LabScreen)
+        screen.open("convolution")
         await until(pilot, lambda: screen.bench.shown is not None, "the bench is shown")
         note = screen.query_one(Header)
         await pilot.press("w", "escape")

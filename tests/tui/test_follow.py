@@ -17,6 +17,7 @@ from textual.widgets import Input
 from waiting import until
 
 from core.convolution import named_kernel
+from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import (
     ConvolutionRequest,
     CorruptionRequest,
@@ -194,6 +195,8 @@ async def test_the_bench_and_its_fields_follow(tmp_path: Path, monkeypatch: pyte
         teachers, students = both.teacher.app.screen, lambda: both.student.app.screen
         assert isinstance(teachers, LabScreen)
         await both.until(lambda: isinstance(students(), LabScreen), "the Lab follows")
+        teachers.open("convolution")
+        await both.until(lambda: students().bench.NAME == "convolution", "the bench follows")  # type: ignore[attr-defined]
         teachers.query_one("#convolution #stride", Input).value = "2"
         teachers.query_one("#image-index", Input).value = "7"
         teachers.query_one("#convolution #kernel", CompactSelect).value = "emboss"
@@ -286,6 +289,11 @@ VIEWS: list[View] = [
     TrainView(run="run"),
     RunsView(run=None),
     DevicesView(),
+    LabView(
+        bench="plane",
+        request=PlaneRequest(points=DrawnImage("00ff"), path="vp", prediction="v", label=1, against=0, compare=(1, 80)),
+        step=60,
+    ),
     LabView(
         bench="convolution",
         request=ConvolutionRequest(

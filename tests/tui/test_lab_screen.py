@@ -1,4 +1,4 @@
-"""The Lab and its first bench: fields that ask at once, the sliding kernel, what is wrong, what is taken away."""
+"""The Lab and its convolution bench: fields that ask at once, the sliding kernel, what is wrong, what is taken away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def numbers(on: Lab) -> str:
     return on.bench.query_one("#numbers", Input).value
 
 
-async def test_the_first_bench_opens_on_a_digit_and_shows_the_sum(tmp_path, monkeypatch):
+async def test_the_bench_opens_on_a_digit_and_shows_the_sum(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         assert isinstance(on.bench, ConvolutionBench)
         assert "of glyphs" in on.screen.query_one(Header).note

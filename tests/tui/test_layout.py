@@ -23,7 +23,7 @@ WORDS = {
     "3": (("older", "finished", "loss", "smoothed"), ("Watch", "Quit", "Help")),
     "2": (("older", "● finished", "smoothed"), ("Sample", "Quit", "Help")),
     "4": (("CPU", "Memory", "Disk", "Network", "Processes", "PID"), ("Quit", "Help")),
-    "5": (("Convolution", "kernel", "stride", "sum ", "step "), ("space", "Quit", "Help")),
+    "5": (("Plane", "points", "sampler", "● upper", "step "), ("space", "Quit", "Help")),
 }
 CORNERS = {"╭": ("╮", "╰"), "┌": ("┐", "└")}
 

@@ -148,6 +148,7 @@ async def test_the_lab_shows_an_rgb_image_in_colour_its_channels_and_its_luminan
     async with app.run_test(size=(120, 40)) as pilot:
         screen = app.screen
         assert isinstance(screen, LabScreen)
+        screen.open("convolution")
         await until(pilot, lambda: MODEL in screen.query_one("#model", CompactSelect).values, "the model is listed")
         screen.query_one("#model", CompactSelect).value = MODEL
         await until(pilot, lambda: screen.subject.model == MODEL and screen.subject.shape == (3, 12, 16), "it is read")

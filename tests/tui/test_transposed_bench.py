@@ -42,7 +42,8 @@ def lab_of(app: MinidiffApp) -> LabScreen:
 async def opened(app: MinidiffApp, pilot: Pilot[None]) -> TransposedBench:
     """The bench, in sight."""
     await pilot.pause()
-    await pilot.press("right_square_bracket")
+    lab_of(app).open("transposed")
+    await pilot.pause()
     bench = lab_of(app).bench
     assert isinstance(bench, TransposedBench)
     return bench
@@ -194,7 +195,7 @@ async def test_only_the_visible_bench_sends_requests(quiet: list[str], tmp_path:
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert set(quiet) == {"ConvolutionRequest"}
+        assert set(quiet) == {"PlaneRequest"}
         bench = await opened(app, pilot)
         await until(pilot, lambda: quiet[-1] == "TransposedRequest", "the bench asks when it is opened")
         await pilot.press("N")

@@ -12,6 +12,7 @@ from pathlib import Path
 from textual.message import Message
 
 from core.engine.codec import decode_reply, encode, parse_header
+from core.engine.plane_messages import PlaneReply
 from core.engine.protocol import (
     DescriptionReply,
     DescriptionRequest,
@@ -19,7 +20,6 @@ from core.engine.protocol import (
     EngineReply,
     EngineRequest,
     LabReply,
-    LabRequest,
     ModelRequest,
     NearestProgress,
     NearestReply,
@@ -150,12 +150,12 @@ class EngineClient:
         fields = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
         await self._submit(NearestRequest(**fields))
 
-    async def show_lab(self, request: LabRequest) -> None:
+    async def show_lab(self, request: EngineRequest) -> None:
         """Compute what a bench of the Lab displays; replaces the request in progress.
 
         The Lab works on one image, for which the CPU is fast enough: no GPU memory is taken.
         """
-        await self._submit(dataclasses.replace(request, device="cpu"))
+        await self._submit(dataclasses.replace(request, device="cpu") if isinstance(request, ModelRequest) else request)
 
     async def _submit(self, request: EngineRequest) -> None:
         self._id += 1
@@ -295,5 +295,5 @@ class EngineClient:
                 self._post(RunDescribed(reply.description))
             case NearestProgress() | NearestReply():
                 self._post(NearestReplied(reply))
-            case LabReply():
+            case LabReply() | PlaneReply():
                 self._post(LabReplied(reply))

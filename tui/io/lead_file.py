@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from core.engine.codec import from_record, to_record
 from core.engine.ideal_messages import IdealRequest
+from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
 from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
@@ -55,7 +56,13 @@ class DevicesView:
 
 
 BenchRequest: TypeAlias = (
-    ConvolutionRequest | TransposedRequest | CorruptionRequest | TrainingRequest | IdealRequest | InsideRequest
+    PlaneRequest
+    | ConvolutionRequest
+    | TransposedRequest
+    | CorruptionRequest
+    | TrainingRequest
+    | IdealRequest
+    | InsideRequest
 )
 
 

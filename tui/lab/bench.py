@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
 
-from core.engine.protocol import LabReply, LabRequest
+from core.engine.protocol import EngineReply, EngineRequest
 from core.errors import MinidiffError
 from tui.lab.lab_input import LabInput
 from tui.widgets.compact_select import CompactSelect
@@ -21,7 +21,7 @@ from tui.widgets.timeline import Timeline
 
 FULL_TEXT_ROWS = 30  # terminal rows from which the whole description and the suggestion are shown
 
-ReplyT = TypeVar("ReplyT", bound=LabReply)
+ReplyT = TypeVar("ReplyT", bound=EngineReply)
 
 
 class Panel(NamedTuple):
@@ -41,8 +41,9 @@ class Bench(Vertical, Generic[ReplyT]):
     ABOUT: ClassVar[str]  # a short text
     SHORT: ClassVar[str]  # a text of one line for small terminals
     TRY: ClassVar[str]  # a suggestion
-    REQUEST: ClassVar[type[LabRequest]]  # the type of its requests
-    REPLIES: ClassVar[tuple[type[LabReply], ...]]  # the replies that this bench shows
+    REQUEST: ClassVar[type[EngineRequest]]  # the type of its requests
+    REPLIES: ClassVar[tuple[type[EngineReply], ...]]  # the replies that this bench shows
+    USES_IMAGE: ClassVar[bool] = True  # whether it works on the image and the model chosen on the screen
     DEFAULT_CSS = """
     Bench {
         height: 1fr; padding: 0 1;
@@ -115,7 +116,7 @@ class Bench(Vertical, Generic[ReplyT]):
 
     # Requests
 
-    def request(self, subject: LabInput) -> LabRequest:
+    def request(self, subject: LabInput) -> EngineRequest:
         """The request that the fields describe.
 
         Raises:
@@ -123,8 +124,8 @@ class Bench(Vertical, Generic[ReplyT]):
         """
         raise NotImplementedError
 
-    def fill(self, request: LabRequest) -> None:
-        """Set the fields to those of a request of this bench, without posting `Changed`."""
+    def fill(self, request: Any) -> None:
+        """Set the fields to those of a request of the type `REQUEST`, without posting `Changed`."""
         raise NotImplementedError
 
     def set_fields(self, **values: str | float) -> None:
@@ -168,7 +169,7 @@ class Bench(Vertical, Generic[ReplyT]):
 
     # Replies
 
-    def show_reply(self, reply: LabReply) -> None:
+    def show_reply(self, reply: Any) -> None:
         """Display a reply of one of the types `REPLIES`."""
 
     def draw(self) -> None:

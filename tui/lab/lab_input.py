@@ -27,6 +27,7 @@ class LabInput:
     drawing: DrawnImage | None = None  # in place of the dataset's image
     shape: tuple[int, int, int] = (1, 28, 28)  # of the model's images: channels, height, width
     null_class: int = 10
+    digits: str = "mnist"  # a dataset of digits that may be on this machine
     channel: int | None = None  # of an RGB image, for the benches that take one; None: its luminance
 
     @property

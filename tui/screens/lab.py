@@ -1,16 +1,14 @@
-"""The Lab screen: benches on convolution, noise and the inside of a network, for one image and one model."""
+"""The Lab screen: benches on points in the plane, convolution, noise and the inside of a network."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -18,13 +16,12 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.widgets import ContentSwitcher, Input, Select
 
-from core.config.datasets import CHARACTERS
 from core.config.sampling import NO_CLASS
 from core.engine.protocol import (
     ConvolutionRequest,
     CorruptionReply,
-    DatasetImage,
     DrawnImage,
+    EngineRequest,
     InsideReply,
     LabReply,
     LabRequest,
@@ -32,21 +29,21 @@ from core.engine.protocol import (
 )
 from core.engine.training_messages import TrainingReply
 from core.errors import MinidiffError
-from core.runs.directory import builtin_directories
 from tui.actions import bindings
 from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.lead_file import BenchRequest, LabView
-from tui.io.run_list import list_runs
 from tui.lab.bench import Bench, Panel
 from tui.lab.bench_tabs import BenchTabs
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
-from tui.lab.fields import ClassField, FieldRow, choice, entry
+from tui.lab.fields import ClassField
 from tui.lab.ideal import IdealBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
+from tui.lab.plane import PlaneBench
+from tui.lab.subject import IMAGES, SubjectFields
 from tui.lab.training import TrainingBench
 from tui.lab.transposed import TransposedBench
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
@@ -54,33 +51,23 @@ from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
 from tui.screens.shared import Shared
 from tui.terminal.frame_pacing import FramePacer
-from tui.widgets.compact_select import CompactSelect
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.sampling_controls import config_of
 from tui.widgets.timeline import Timeline
 
-if TYPE_CHECKING:
-    from core.config.training import TrainConfig
-
-DIGITS = ("mnist", "glyphs")  # for models of 28x28 grey images, besides their own dataset; glyphs is always available
-DIGIT_SHAPE = (1, 28, 28)
-CHANNELS = ("luminance", "red", "green", "blue")  # to choose from for RGB images
-IMAGES = 1_000  # test images to choose from
-DRAWN = f"[0-9a-f]{{{2 * math.prod(DIGIT_SHAPE)}}}"  # the pixels of a drawn image, in hexadecimal
 MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
 
 
 class LabScreen(Playback, Shared):
-    """Benches that share one image and one model; the engine computes what they show."""
+    """Benches, most of which share one image and one model; the engine computes what they show."""
 
     HELP = (
-        "Experiments with the parts of a diffusion model, on one image. Press [ and ] to switch between benches. "
-        "Changes to a field take effect at once; press escape to leave it.\n"
+        "Experiments with the parts of a diffusion model, on points in the plane or on one image. Press [ and ] to "
+        "switch between benches. Changes to a field take effect at once; press escape to leave it.\n"
         "Scripts can do the same with core.lab: press e to export the image and the Python code that computes it."
     )
     AUTO_FOCUS = ""
@@ -88,7 +75,7 @@ class LabScreen(Playback, Shared):
     DEFAULT_CSS = """
     LabScreen {
         #top { height: 2; layout: vertical; }
-        &.-wide #top { height: 1; layout: horizontal; }
+        &.-wide #top, & #top.-without-image { height: 1; layout: horizontal; }
         #subject { padding: 0 1; width: 1fr; }
         ContentSwitcher { height: 1fr; }
         &.-low DevicePanel { display: none; }
@@ -107,29 +94,23 @@ class LabScreen(Playback, Shared):
         self.root = root
         self._pacer, self._still = pacer, still
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
-        self._missing: set[str] = set()  # datasets that are not on this machine
-        self._config: tuple[str, TrainConfig] | None = None  # the chosen model and its config
-        self._drawing: DrawnImage | None = None  # in place of a test image
-        self._request: LabRequest | None = None  # the newest
+        self._request: EngineRequest | None = None  # the newest
         self._replied = False  # to the newest request
 
     def compose(self) -> ComposeResult:
         benches: list[Bench[Any]] = [
-            ConvolutionBench(self._pacer, still=self._still),
-            TransposedBench(self._pacer, still=self._still),
+            PlaneBench(self._pacer, still=self._still),
             CorruptionBench(self._pacer, still=self._still),
             TrainingBench(self._pacer, still=self._still),
             IdealBench(self._pacer, still=self._still),
             InsideBench(),
+            ConvolutionBench(self._pacer, still=self._still),
+            TransposedBench(self._pacer, still=self._still),
         ]
         yield Header("lab")
-        models = list(builtin_directories())
-        image, model = entry("image-index", "0", width=6), choice("model", models, models[0], width=24)
-        model.styles.width, model.styles.max_width = "1fr", 24
-        channel = choice("channel", CHANNELS, CHANNELS[0], width=14)
         with Container(id="top"):
             yield BenchTabs({bench.NAME: bench.TITLE for bench in benches})
-            yield FieldRow(("image", image), ("model", model), ("channel", channel), id="subject")
+            yield SubjectFields(self.root)
         with ContentSwitcher(initial=benches[0].NAME):
             yield from benches
         yield DevicePanel()
@@ -139,6 +120,11 @@ class LabScreen(Playback, Shared):
     def bench(self) -> Bench[Any]:
         """The visible bench."""
         return self.query_one(f"#{self.query_one(ContentSwitcher).current}", Bench)
+
+    @property
+    def fields(self) -> SubjectFields:
+        """The image and the model that the benches share."""
+        return self.query_one(SubjectFields)
 
     @property
     def timeline(self) -> Timeline:
@@ -153,15 +139,21 @@ class LabScreen(Playback, Shared):
             return self.bench.has_more_views
         if action in ("skips", "channel", "common_range") and self.is_mounted:
             return isinstance(self.bench, InsideBench)
+        if action == "another_image" and self.is_mounted:
+            return self.bench.USES_IMAGE
+        if action in ("another_noise", "another_network") and self.is_mounted:
+            return isinstance(self.bench, PlaneBench)
+        if action == "another_kernel" and self.is_mounted:
+            return isinstance(self.bench, KernelBench)
         return super().check_action(action, parameters)
 
     def on_mount(self) -> None:
-        self._show_channel()
+        self._show_fields()
 
     async def on_screen_resume(self) -> None:
         """Start the engine, send the visible bench's request, and update the list of models."""
         self.query_one(Header).note = "engine is loading" if not self.engine.running else self.query_one(Header).note
-        await self._update_models()
+        await self.fields.update_models()
         if self.bench.shown is None:
             await self._send_request()
 
@@ -172,16 +164,6 @@ class LabScreen(Playback, Shared):
         self.set_class(event.size.height < DEVICES_ROWS, "-low")
         self.refresh_bindings()
 
-    async def _update_models(self) -> None:
-        try:
-            runs = await asyncio.to_thread(list_runs, self.root)
-        except MinidiffError as error:
-            self.notify(str(error), severity="error", timeout=8)
-            runs = []
-        names = list(dict.fromkeys([*builtin_directories(), *(run.name for run in runs if run.sampleable)]))
-        model = self.query_one("#model", CompactSelect)
-        model.set_values(names, model.chosen if model.chosen in names else names[0])
-
     # Requests and replies
 
     @property
@@ -189,76 +171,33 @@ class LabScreen(Playback, Shared):
         """The image and the model that the benches work on.
 
         Raises:
-            MinidiffError: the image field does not hold the index of a test image.
+            MinidiffError: the image field does not hold the index of a test image, which the visible bench needs.
         """
-        text = self.query_one("#image-index", Input).value.strip()
-        if self._drawing is None and not (text.isdecimal() and int(text) < IMAGES):
-            raise MinidiffError(f"image takes the index of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
-        index = int(text) if text.isdecimal() else 0
-        model, shape, null_class = self.query_one("#model", CompactSelect).chosen, DIGIT_SHAPE, 10
-        if self._config is not None:
-            shape, null_class = self._config[1].info.shape, self._config[1].info.null_class
-        if self._drawing is not None and shape != DIGIT_SHAPE:
-            raise MinidiffError(_not_for_digits(model, shape))
-        return LabInput(
-            self._dataset,
-            index,
-            model,
-            drawing=self._drawing,
-            shape=shape,
-            null_class=null_class,
-            channel=self._channel(shape),
-        )
+        return self.fields.read(check_image=self.bench.USES_IMAGE)
 
-    def _channel(self, shape: tuple[int, int, int]) -> int | None:
-        """The chosen channel of images of this shape; None for the luminance."""
-        chosen = CHANNELS.index(self.query_one("#channel", CompactSelect).chosen)
-        return chosen - 1 if chosen and shape[0] > 1 else None
+    def _show_fields(self) -> None:
+        """Show the image and the model, and the channel, if the visible bench uses them."""
+        uses_image = self.bench.USES_IMAGE
+        self.query_one("#top").set_class(not uses_image, "-without-image")
+        self.fields.display = uses_image
+        self.fields.show_channel(visible=isinstance(self.bench, KernelBench))
 
-    def _show_channel(self) -> None:
-        """Show the field `channel` if there are several, and the bench works on one."""
-        visible = self._config is not None and self._config[1].info.channels > 1
-        for widget in self.query_one("#subject").children[-2:]:  # the field and its label
-            widget.display = visible and isinstance(self.bench, KernelBench)
-
-    @property
-    def _dataset(self) -> str:
-        """The first dataset that may be on this machine: the model's own, or digits if they have its shape."""
-        if self._config is None:
-            return DIGITS[0]
-        info, own = self._config[1].info, str(self._config[1].dataset)
-        names = [own]
-        if info.shape == DIGIT_SHAPE:
-            names = [*(names if own != "auto" else []), *DIGITS]
-        return next((name for name in names if name not in self._missing), names[-1])
-
-    async def _update_config(self) -> None:
-        """Read the chosen model's config, and show the names of its classes."""
-        model = self.query_one("#model", CompactSelect).chosen
-        if self._config is not None and self._config[0] == model:
+    async def _read_config(self) -> None:
+        """Read the chosen model's config, if the visible bench uses it, and show the names of its classes."""
+        fields = self.fields
+        if fields.is_read or not self.bench.USES_IMAGE:
             return
         self._replied = False
-        config = await asyncio.to_thread(config_of, model, self.root)
-        if self.query_one("#model", CompactSelect).chosen != model:
-            return  # another was chosen in the meantime, and is read now
-        self._config = model, config
-        for field in self.query(ClassField):
-            field.set_names(config.info.class_names)
-
-    def _class_names(self, dataset: str) -> Sequence[str]:
-        """The names of a dataset's classes."""
-        from core.config.datasets import INFO  # imports pydantic, which the first screen does not need
-
-        if self._config is not None and dataset == self._config[1].dataset:
-            return self._config[1].info.class_names
-        return INFO[dataset].class_names if dataset in INFO else ()
+        if await fields.read_config():
+            for field in self.query(ClassField):
+                field.set_names(fields.model_classes)
 
     async def _send_request(self) -> None:
         """Send the visible bench's request to the engine, unless it is the same as before, or show what is wrong."""
         bench = self.bench
         try:
-            await self._update_config()
-            self._show_channel()
+            await self._read_config()
+            self._show_fields()
             request = bench.request(self.subject)
         except MinidiffError as error:
             bench.show_error(str(error))
@@ -274,7 +213,7 @@ class LabScreen(Playback, Shared):
             await self._send_request()
 
     async def on_input_changed(self, event: Input.Changed) -> None:
-        self._drawing = None
+        self.fields.drawing = None
         await self._send_request()
 
     async def on_select_changed(self, event: Select.Changed) -> None:
@@ -293,43 +232,39 @@ class LabScreen(Playback, Shared):
         if not self.engine.is_current(reply):
             return  # it waited while the next request was prepared
         self._replied = True
-        dataset = self._dataset
-        names, characters = self._class_names(dataset), self._drawing is not None or dataset in CHARACTERS
-        model_names = () if self._config is None else self._config[1].info.class_names
-        if self._drawing is not None:
-            names = model_names
-        self._show_label(reply, names, Path(dataset).name)
+        fields = self.fields
+        if isinstance(reply, LabReply):
+            self._show_label(reply, fields.class_names, Path(fields.dataset).name)
+        else:
+            self.query_one(Header).note = "engine ready"
         for bench in self.query(Bench):
-            bench.image_classes, bench.model_classes = names, model_names
+            bench.image_classes, bench.model_classes = fields.class_names, fields.model_classes
             for grid in bench.query(ImageGrid):
-                grid.characters = characters
+                grid.characters = fields.has_characters
             if isinstance(reply, bench.REPLIES):
                 bench.show_reply(reply)
 
     def _show_label(self, reply: LabReply, names: Sequence[str], dataset: str) -> None:
         """Show the class of the image; that of a drawing stays known while benches that need none are shown."""
-        header = self.query_one(Header)
+        header, drawing = self.query_one(Header), self.fields.drawing
         known = reply.label is not None
         name = class_name(reply.label, names) if reply.label is not None else ""
-        if self._drawing is None:
+        if drawing is None:
             header.note = f"class {name} of {dataset}" if known else f"an image of {dataset}"
         elif reply.label == NO_CLASS:
             header.note = "a drawn image, no class"
         elif isinstance(reply, CorruptionReply | TrainingReply | InsideReply) and reply.drawing_read is not None:
             header.note = f"a drawn image, read as {name}, {reply.drawing_read[1]}%"
-        elif known and self._drawing.label is not None:
+        elif known and drawing.label is not None:
             header.note = f"a drawn image, class {name}"
         elif not known:
             header.note = "a drawn image"
 
     async def on_engine_refused(self, message: EngineRefused) -> None:
         """Show the error; if the dataset is not on this machine, use the generated one."""
-        dataset = self._dataset
-        if dataset in message.notice and "not on this machine" in message.notice and dataset not in self._missing:
-            self._missing.add(dataset)
-            if self._dataset != dataset:  # there is another
-                await self._send_request()
-                return
+        if self.fields.found_missing(message.notice):
+            await self._send_request()
+            return
         self._request = None  # so that the same request can be sent again
         self.bench.show_error(message.notice)
 
@@ -366,41 +301,27 @@ class LabScreen(Playback, Shared):
         if self.bench.timeline is not None and self._replied:
             self.bench.timeline.seek(view.step)
 
-    async def _follow_request(self, request: LabRequest) -> None:
+    async def _follow_request(self, request: BenchRequest) -> None:
         """Fill in the fields, and send the request that they describe if they have changed."""
-        model = self.query_one("#model", CompactSelect)
-        if request.model not in model.values:
-            await self._update_models()
-        if request.model not in model.values:
-            raise MinidiffError(f"there is no model {request.model} with weights here")
         before = self._described
-        with self.prevent(Input.Changed, Select.Changed):
-            model.value = request.model
-            await self._update_config()
-            self._set_image(request.image)
-            if isinstance(request, ConvolutionRequest | TransposedRequest):
-                channel = 0 if request.channel is None else request.channel + 1
-                self.query_one("#channel", CompactSelect).value = CHANNELS[channel % len(CHANNELS)]
+        if isinstance(request, LabRequest):
+            with self.prevent(Input.Changed, Select.Changed):
+                await self.fields.choose_model(request.model)
+                await self._read_config()
+                self.fields.set_image(request.image)
+                if isinstance(request, ConvolutionRequest | TransposedRequest):
+                    self.fields.set_channel(request.channel)
         self.bench.fill(request)
         if self._described != before:
             await self._send_request()
 
     @property
-    def _described(self) -> LabRequest | str:
+    def _described(self) -> EngineRequest | str:
         """The request that the fields describe, or what is wrong with them."""
         try:
             return self.bench.request(self.subject)
         except MinidiffError as error:
             return str(error)
-
-    def _set_image(self, image: DatasetImage | DrawnImage) -> None:
-        field, self._drawing = self.query_one("#image-index", Input), None
-        if isinstance(image, DatasetImage):
-            field.value = str(image.index)
-        elif not re.fullmatch(DRAWN, image.pixels):
-            raise MinidiffError("the drawn image is not one of 28x28 pixels")
-        else:
-            field.value, self._drawing = "", image
 
     # Actions
 
@@ -427,7 +348,17 @@ class LabScreen(Playback, Shared):
 
     def action_another_image(self) -> None:
         """Choose a random test image."""
-        self.query_one("#image-index", Input).value = str(random.randrange(IMAGES))
+        self.fields.choose_index(random.randrange(IMAGES))
+
+    def action_another_noise(self) -> None:
+        """Start the particles from other noise."""
+        if isinstance(self.bench, PlaneBench):
+            self.bench.renew_particles()
+
+    def action_another_network(self) -> None:
+        """Train another network."""
+        if isinstance(self.bench, PlaneBench):
+            self.bench.renew_network()
 
     def action_another_kernel(self) -> None:
         """Choose a random kernel."""
@@ -454,21 +385,19 @@ class LabScreen(Playback, Shared):
             self.bench.toggle_common_range()
 
     async def action_draw_image(self) -> None:
-        """Draw a digit, starting from the last one that was drawn."""
-        if self._config is not None and self._config[1].info.shape != DIGIT_SHAPE:
-            self.notify(_not_for_digits(self._config[0], self._config[1].info.shape), severity="error", timeout=8)
-            return
-        names = self._config[1].info.class_names if self._config is not None else ()
-        await self.app.push_screen(DrawScreen(self._drawing, names), self._use_drawing)
+        """Draw a digit, or a shape in the plane, starting from the last one that was drawn."""
+        bench, fields = self.bench, self.fields
+        if isinstance(bench, PlaneBench):
+            await self.app.push_screen(DrawScreen(bench.drawing, ()), bench.use_drawing)
+        elif problem := fields.drawing_problem:
+            self.notify(problem, severity="error", timeout=8)
+        else:
+            await self.app.push_screen(DrawScreen(fields.drawing, fields.model_classes), self._use_drawing)
 
     async def _use_drawing(self, drawing: DrawnImage | None) -> None:
-        if drawing is None:
-            return
-        self._drawing = drawing
-        field = self.query_one("#image-index", Input)
-        with field.prevent(Input.Changed):
-            field.value = ""
-        await self._send_request()
+        if drawing is not None:
+            self.fields.use_drawing(drawing)
+            await self._send_request()
 
     async def action_export(self) -> None:
         """Export what is shown as an image and as Python code that computes it."""
@@ -498,9 +427,3 @@ class LabScreen(Playback, Shared):
             self.notify(str(error), severity="error", timeout=8)
         else:
             self.notify(f"Saved {picture} and {stem.name}.py", timeout=8)
-
-
-def _not_for_digits(model: str, shape: tuple[int, int, int]) -> str:
-    channels, height, width = shape
-    kind = "RGB" if channels > 1 else "grey"
-    return f"a drawn digit is 28x28 and grey, but {model} takes {height}x{width} {kind} images; choose a test image (n)"

@@ -59,10 +59,12 @@ class Timeline(Widget):
         still: bool = False,
         unit: str = "step",
         quantity: str = "noise",
+        fastest: float = FASTEST,
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._unit = unit  # label of the position
+        self._fastest = fastest  # seconds per step at speed 1, at least
         self._quantity = quantity  # label of the noise levels; empty to hide them
         self._pacer = pacer or FramePacer()
         self.still = still  # no automatic playback: new steps are shown at once
@@ -82,7 +84,7 @@ class Timeline(Widget):
     @property
     def seconds_per_step(self) -> float:
         """Seconds per step during playback."""
-        return min(SLOWEST, max(FASTEST, PLAY_SECONDS / max(1, self.steps))) / self.speed
+        return min(SLOWEST, max(self._fastest, PLAY_SECONDS / max(1, self.steps))) / self.speed
 
     def load(self, steps: int, noise_levels: list[float] | None = None) -> None:
         """Load a trajectory and play it from the start; `noise_levels` are those of the available steps."""

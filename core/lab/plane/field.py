@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -114,7 +115,14 @@ def density_map(points: Tensor, columns: int = 60, rows: int = 40, extent: float
 
 
 def marginal_density(
-    data: PlanePoints, path: ProbPath, t: float, columns: int = 60, rows: int = 40, extent: float = EXTENT
+    data: PlanePoints,
+    path: ProbPath,
+    t: float,
+    columns: int = 60,
+    rows: int = 40,
+    extent: float = EXTENT,
+    *,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """The density of the data with noise at level t, per unit of area, (rows, columns): the mean over each cell.
 
@@ -126,20 +134,24 @@ def marginal_density(
         path: The path, such as that of a model.
         t: Noise level in [0, 1].
         columns, rows, extent: As for `grid`.
+        smoothing: Least scale of the noise, so that at small t the density of few points is smooth; 0 for the exact
+            one.
 
     Raises:
         MinidiffError: An argument is out of range, or there is no point.
     """
     columns, rows, extent = _checked_grid(columns, rows, extent)
-    t = number(t, "t")
+    t, smoothing = number(t, "t"), number(smoothing, "smoothing")
     if not 0 <= t <= 1 or not len(data.points):
         raise MinidiffError(f"t must lie in [0, 1], not {t:g}, and there must be a point")
+    if not 0 <= smoothing < math.inf:
+        raise MinidiffError(f"smoothing must be a number from 0, not {smoothing:g}")
     alpha, sigma = path.alpha_sigma(t)
     masses = []
     with one_thread():
         for axis, cells in ((0, columns), (1, rows)):
             edges = torch.linspace(-extent, extent, cells + 1, dtype=torch.float32, device="cpu")
-            z = (edges[:, None] - alpha * data.points[:, axis]) / max(sigma, MIN_SIGMA)  # (cells + 1, N)
+            z = (edges[:, None] - alpha * data.points[:, axis]) / max(sigma, smoothing, MIN_SIGMA)  # (cells + 1, N)
             below = torch.special.ndtr(z) if path.gaussian else (z.clamp(-1, 1) + 1) / 2  # uniform in [-1, 1)
             masses.append(below.diff(dim=0))
         in_column, in_row = masses

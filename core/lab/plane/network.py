@@ -33,7 +33,7 @@ class PointNetwork(nn.Module):
     """A multilayer perceptron on the coordinates, the noise level and the class of each point.
 
     Coordinates and noise level are given with sines and cosines of several frequencies (Tancik et al. 2020), and the
-    class as an embedding that is added to the first hidden layer. With the default width and two classes it has 37,000
+    class as an embedding that is added to the first hidden layer. With the default width and two classes it has 21,000
     parameters.
 
     Args:

@@ -1,0 +1,196 @@
+"""Panels of the 2-D bench: the training, and the samples of few steps and of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult, RenderResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+from textual_plotext import PlotextPlot
+
+from core.engine.plane_messages import PlaneComparison, PlaneProgress
+from core.engine.protocol import Array
+from tui.lab.picture_panel import PicturePanel
+from tui.lab.plane_canvas import PlaneCanvas
+from tui.lab.plane_raster import Points
+from tui.themes import theme_color
+from tui.widgets.axes import Axes, Line, draw_plot
+from tui.widgets.curves import round_ticks, tick_label
+from tui.widgets.text_line import update_text
+
+MIN_PLOT = (16, 5)  # columns and rows
+DATA_EXTENT = 1.2  # of pictures without noise: the data lie in [-1, 1]
+MAX_COMPARED = 5  # numbers of steps
+COMPARED_COLUMNS = 19  # of a picture, below which fewer are shown
+
+
+class LossPlot(PlotextPlot):
+    """Draws the loss over the training steps."""
+
+    DEFAULT_CSS = """
+    LossPlot { width: 1fr; height: 1fr; color: $text-muted; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[float] = []
+        self.losses: list[float] = []
+        self._total = 1
+
+    def add(self, progress: PlaneProgress) -> None:
+        """Add the loss of the newest steps; step 0 begins a new curve."""
+        if progress.step == 0:
+            self.steps, self.losses = [], []
+        self._total = max(1, progress.steps)
+        if progress.loss is not None and (not self.steps or progress.step > self.steps[-1]):
+            self.steps.append(progress.step)
+            self.losses.append(progress.loss)
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        width, height = self.size
+        if width < MIN_PLOT[0] or height < MIN_PLOT[1]:
+            return Text("")
+        high = max(self.losses, default=1.0) or 1.0
+        ticks = round_ticks(0.0, high, max(2, height // 3))
+        variables = self.app.theme_variables
+        lines = [Line(self.steps, self.losses, theme_color(variables, "plot-validation").rgb)] if self.steps else []
+        axes = Axes(
+            (0.0, float(self._total)),
+            (0.0, high),
+            {0.0: "0", float(self._total): f"{self._total:,}"},
+            {tick: tick_label(tick) if tick else "0" for tick in ticks},
+            "training step",
+        )
+        return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb)
+
+
+class TrainingPanel(PicturePanel):
+    """The points that the network is trained on, and its loss so far."""
+
+    DEFAULT_CSS = """
+    TrainingPanel { layout: horizontal; }
+    TrainingPanel PlaneCanvas { margin: 0 1 0 0; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._progress: PlaneProgress | None = None  # the newest
+
+    def compose(self) -> ComposeResult:
+        yield PlaneCanvas(DATA_EXTENT)
+        yield LossPlot()
+
+    def show_data(self, points: Sequence[Points]) -> None:
+        """Show the points, those of each class in its color."""
+        self.query_one(PlaneCanvas).show(points)
+
+    def add(self, progress: PlaneProgress) -> None:
+        """Show the training step and the loss."""
+        self._progress = progress
+        self.query_one(LossPlot).add(progress)
+        self.show_titles(self._key)
+
+    def show_titles(self, key: str) -> None:
+        """Show the training step and the loss in the border, after a key that changes the view, if any."""
+        progress = self._progress
+        if progress is None:
+            self.set_titles("training", key=key)
+            return
+        step = f"{progress.step:,} of {progress.steps:,}"
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+        seconds = f"{progress.parameters:,} parameters, {progress.elapsed:.1f} s"
+        self.set_titles(
+            f"training: step {step}{loss}", f"step {step}{loss}", f"step {step}", notes=(seconds, ""), key=key
+        )
+
+    def on_resize(self) -> None:
+        width, height = self.content_size
+        self.query_one(PlaneCanvas).styles.width = max(2, min(2 * height, width // 2))
+
+
+class StepsPanel(PicturePanel):
+    """Samples of few steps and of many, from the same noise, each with its distance to the data."""
+
+    DEFAULT_CSS = """
+    StepsPanel {
+        & Horizontal { height: 1fr; }
+        & Vertical { width: 1fr; height: 1fr; }
+        & Static { width: 1fr; height: 1; color: $foreground 75%; text-align: center; text-wrap: nowrap; }
+        & .message { display: none; height: auto; padding: 1 2; color: $foreground 50%; }
+        & .message { text-align: left; text-wrap: wrap; }
+    }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._results: dict[int, tuple[PlaneComparison, Sequence[Points]]] = {}  # by number of steps
+        self._expected: tuple[int, ...] = ()  # numbers of steps
+        self._density: Array | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="message", markup=False)
+        with Horizontal():
+            for number in range(MAX_COMPARED):
+                with Vertical(id=f"compared-{number}"):
+                    yield PlaneCanvas(DATA_EXTENT)
+                    yield Static(markup=False)
+
+    def expect(self, counts: Sequence[int], density: Array | None) -> None:
+        """Remove the results, and make room for those of these numbers of steps.
+
+        Args:
+            counts: Numbers of steps; empty if they cannot be compared.
+            density: (rows, columns), of the data; behind the points.
+        """
+        self._results, self._expected, self._density = {}, tuple(counts), density
+        message = self.query_one(".message", Static)
+        message.display = not counts
+        message.update("Guidance between two classes has no data to compare with; choose from: any.")
+        self.query_one(Horizontal).display = bool(counts)
+        self._draw()
+
+    def add(self, result: PlaneComparison, points: Sequence[Points]) -> None:
+        """Show the samples of a number of steps; `points` are those of each class in its color."""
+        self._results[result.steps] = result, points
+        self._draw()
+
+    @property
+    def results(self) -> list[tuple[PlaneComparison, Sequence[Points]]]:
+        """All results so far, those of few steps first."""
+        return [self._results[count] for count in sorted(self._results)]
+
+    @property
+    def shown_counts(self) -> list[int]:
+        """The numbers of steps for which there is room: the least, the most, and some between them."""
+        counts = sorted(self._expected)
+        room = max(1, min(len(counts), max(2, self.content_size.width // COMPARED_COLUMNS)))
+        if room >= len(counts) or room < 2:
+            return counts[-room:]
+        return [counts[round(index * (len(counts) - 1) / (room - 1))] for index in range(room)]
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        counts = self.shown_counts
+        for number in range(MAX_COMPARED):
+            column = self.query_one(f"#compared-{number}")
+            column.display = number < len(counts)
+            if number >= len(counts):
+                continue
+            canvas, caption = column.query_one(PlaneCanvas), column.query_one(Static)
+            found = self._results.get(counts[number])
+            canvas.show(() if found is None else found[1], self._density)
+            update_text(caption, _caption(counts[number], found and found[0]), layout=False)
+
+
+def _caption(count: int, result: PlaneComparison | None) -> str:
+    steps = f"{count} step" + "s" * (count > 1)
+    if result is None:
+        return f"{steps} …"
+    distance = f"{max(0.0, result.distance):.3f}".removeprefix("0") if math.isfinite(result.distance) else "–"
+    return f"{steps} {distance}"
