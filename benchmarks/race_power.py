@@ -55,7 +55,7 @@ def main() -> None:
     pairs = [PAIRS[int(number) - 1] for number in options.pairs.split(",")]
     steps, seeds, images = options.steps, options.seeds, options.images
     if options.quick:
-        shared |= {"limit": 64, "batch_size": 16, "channels": (16, 16)}
+        shared |= {"limit": 64, "batch_size": 16, "channels": (16, 16), "threads": 1}
         pairs, steps, seeds, images = pairs[:1], 2, 2, 40
     else:
         shared |= {

@@ -8,9 +8,9 @@ from core.race.records import RaceComparison, RaceResult
 
 with TemporaryDirectory() as root:
     config = TrainConfig(
-        dataset="glyphs", limit=512, batch_size=32, channels=(16, 32), epochs=2, device="cpu", root=root, name="race"
+        dataset="glyphs", limit=256, batch_size=16, channels=(16, 16), epochs=1, device="cpu", root=root, name="race"
     )
-    rules = RaceRules(steps=32, checkpoints=4, images=200, samples=0)
+    rules = RaceRules(steps=16, checkpoints=4, images=100, samples=0)
     for record in run_race(config, {"optimizer": ["adam", "muon"], "learning_rate": [2e-3]}, rules, seeds=(0, 1)):
         if isinstance(record, RaceComparison):
             losses = "  ".join(f"{standing.loss:.4f}" for standing in record.standings)

@@ -198,7 +198,7 @@ class _Standings:
             steps = min((progress.step for progress in known), default=0)
             seconds = min((progress.seconds for progress in known), default=0.0)
             standing = self._standings.get(number)
-            state = self._stopped.get(number) or ("best" if number == self._best else "")
+            state = brief(self._stopped.get(number, "best" if number == self._best else ""))
             cells = [str(number), label, f"{steps:,}", f"{seconds:.0f} s", *_loss_cells(standing), state]
             style = "dim" if number in self._stopped else "bold" if number == self._best else ""
             table.add_row(*(Text(cell, style=style) for cell in cells))
@@ -229,6 +229,11 @@ def _percent(difference: Interval | None, best: float) -> list[str]:
     return [f"{relative.mean:+.2%}", f"{relative.low:+.2%} to {relative.high:+.2%}"]
 
 
+def brief(verdict: str) -> str:
+    """A verdict without its reason, which is printed when a candidate is stopped."""
+    return verdict.partition(":")[0]
+
+
 def print_result(result: RaceResult, folder: Path) -> None:
     """Print the final table, the verdict, the winner's command and where the results are."""
     winner = result.candidates[result.winner - 1]
@@ -245,7 +250,7 @@ def print_result(result: RaceResult, folder: Path) -> None:
                 "" if row.loss is None else loss_text(row.loss),
                 *difference,
                 "" if row.frechet is None else f"{row.frechet:.3f}",
-                row.verdict,
+                brief(row.verdict),
             )
         )
     interval = f"{result.rules.confidence:.0%} interval"

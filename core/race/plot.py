@@ -58,7 +58,9 @@ def _axes(low: float, high: float, last: float, unit: str, at: At) -> list[str]:
         end, _ = at(last, value).split(",")
         color = "#888888" if value == 0 else "#dddddd"
         parts.append(f'<line x1="{x}" y1="{y}" x2="{end}" y2="{y}" stroke="{color}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{value:+.1%}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{f"{value:+.1%}" if value else "0"}</text>'
+        )
     for mark in _ticks(0, last):
         x, _ = at(mark, low).split(",")
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{mark:,g}</text>')

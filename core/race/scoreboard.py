@@ -20,15 +20,17 @@ from core.race.records import (
     Standing,
 )
 
+GRACE = 0.25  # of the budget, in which no checkpoint counts: differences at the start, as in the warmup, pass
+
 
 class Scoreboard:
     """A pure function of the measurements added so far, so that an interrupted race continues from its log.
 
-    The rule: a candidate is stopped if at `stop_after` consecutive checkpoints its whole interval for the difference to
-    the best candidate lies above `margin` times the best loss. This is a race of models with blocking (Maron and Moore
-    1994; Moore and Lee 1994): comparisons are paired, and a candidate is dropped when its interval excludes that it is
-    as good. The alternative, successive halving (Jamieson and Talwalkar 2016), drops a fixed share at fixed times,
-    however small the differences are.
+    The rule: a candidate is stopped if at `stop_after` consecutive checkpoints, not counting the first quarter of the
+    budget, its whole interval for the difference to the best candidate lies above `margin` times the best loss. This is
+    a race of models with blocking (Maron and Moore 1994; Moore and Lee 1994): comparisons are paired, and a candidate is
+    dropped when its interval excludes that it is as good. The alternative, successive halving (Jamieson and Talwalkar
+    2016), drops a fixed share at fixed times, however small the differences are.
 
     Args:
         candidates: Their number.
@@ -127,10 +129,11 @@ class Scoreboard:
     def _stop_losers(self, comparison: RaceComparison) -> list[RaceRecord]:
         records: list[RaceRecord] = []
         best = next(standing for standing in comparison.standings if standing.candidate == comparison.best)
-        is_last = comparison.mark == self.rules.marks[-1]
+        end = self.rules.marks[-1].value
+        is_early, is_last = comparison.mark.value <= GRACE * end, comparison.mark.value >= end
         for standing in comparison.standings:
             candidate = standing.candidate
-            is_worse = standing.difference.low > self.rules.margin * best.loss
+            is_worse = not is_early and standing.difference.low > self.rules.margin * best.loss
             self._worse[candidate] = self._worse[candidate] + 1 if is_worse else 0
             if is_last:
                 continue
