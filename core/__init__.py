@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
     from core.models.basic_unet import BasicUNet as BasicUNet
     from core.models.registry import build_model as build_model
+    from core.race.race import run_race as run_race
+    from core.race.records import RaceRules as RaceRules
     from core.runs.snapshots import list_snapshots as list_snapshots
     from core.system.devices import list_devices as list_devices
     from core.training.api import resume as resume
@@ -51,6 +53,7 @@ _MODULES = {
     "BasicUNet": "core.models.basic_unet",
     "IdealDenoiser": "core.diffusion.ideal_denoiser",
     "MinidiffError": "core.errors",
+    "RaceRules": "core.race.records",
     "TrainConfig": "core.config.training",
     "build_model": "core.models.registry",
     "convolve_steps": "core.lab.convolution",
@@ -79,6 +82,7 @@ _MODULES = {
     "pick_device": "core.compute.device",
     "receptive_field": "core.lab.inside",
     "resume": "core.training.api",
+    "run_race": "core.race.race",
     "sample": "core.diffusion.sampling",
     "sample_snapshots": "core.diffusion.snapshots",
     "sample_with_loss": "core.diffusion.editing",

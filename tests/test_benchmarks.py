@@ -81,6 +81,12 @@ def test_the_benchmark_of_the_ideal_denoiser_prints_the_time_of_each_answer() ->
     assert all(float(cell.split()[0].replace(",", "")) >= 0 for row in rows for cell in row[1:3])
 
 
+def test_the_benchmark_of_races_prints_how_many_images_and_seeds_are_needed() -> None:
+    (row,) = cells(run("race_power.py", "--quick"), "learning rate")
+    paired, independent = (int(cell.replace(",", "")) for cell in row[2:4])
+    assert 2 <= paired < independent
+
+
 def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_budget(
     tmp_path: Path,
 ) -> None:

@@ -204,6 +204,8 @@ ACTIONS = (
     Action("runs.sample", "s", "sample", "Sample", SAMPLE_RUN),
     Action("runs.history", "H", "history", "History", HISTORY),
     Action("runs.mark", "space", "mark", "Mark", "Mark the run; the curves of marked runs share one plot"),
+    Action("runs.race", "c", "race", "Compare race", "Compare the runs of the race that this run belongs to"),
+    Action("race.close", "escape,c,q", "dismiss", "Close", footer=False),
     Action("runs.filter", "slash", "filter", "Filter", "Show only runs that match some words", key_display="/"),
     Action("runs.sort", "o", "sort", "Sort", "Sort by start time, last update, name, status or loss", footer=False),
     Action("runs.fork", "f", "fork", "Fork", "Open the form for a new run, filled in with this run's options"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.compute.torch_settings import standard_defaults
 
 # One stream per use, so that no two uses share random numbers.
-ORDER, CORRUPTION, WEIGHTS, VALIDATION, SPLIT, LABELS, SHIFT, FLIP, NETWORK, LOSS = range(10)
+ORDER, CORRUPTION, WEIGHTS, VALIDATION, SPLIT, LABELS, SHIFT, FLIP, NETWORK, LOSS, RACE = range(11)
 VALIDATION_SEED = 0  # the same noise for every run, so that validation losses compare
 _MASK = 2**64 - 1
 

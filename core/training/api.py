@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def resume(
         raise ConfigError(problem)
     if device is not None:
         pick_device(device)  # an invalid argument does not make the run fail
-    return _train_in_directory(path, config, net, device, force, distributed, interrupts)
+    return train_in_directory(path, config, net, device, force, distributed, interrupts)
 
 
 def _run_as_worker(
@@ -167,7 +167,7 @@ def _train_without_directory(
             raise
 
 
-def _train_in_directory(
+def train_in_directory(
     path: Path,
     config: TrainConfig,
     net: Network | None,
@@ -175,12 +175,15 @@ def _train_in_directory(
     force: bool,
     distributed: DistributedContext,
     interrupts: Interrupts | None,
+    on_loop: Callable[[TrainingLoop], None] = lambda loop: None,
 ) -> Generator[Event, None, None]:
+    """`resume` after its checks; `on_loop` receives the training loop before its first event."""
     _join(distributed, interrupts)
     signals = interrupts or Interrupts(patient=distributed.size > 1)
     tracker = TrackerLog(config.log_to, path)
     with signals, RunWriter(path, force=force) as run, distributed.process_group(), tracker:
         loop = TrainingLoop(config, signals, run, device=device, distributed=distributed, net=net)
+        on_loop(loop)
         try:
             for event in loop.events():
                 run.append(event)

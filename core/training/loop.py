@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -63,6 +63,14 @@ class StopRequested(Exception):
         self.reason = reason
 
 
+class RunData(NamedTuple):
+    """A dataset in memory: where it was found, its training images and its test images."""
+
+    located: datasets.Located
+    train: datasets.LabeledImages
+    test: datasets.LabeledImages
+
+
 class TrainingLoop:
     """Trains a run to its end or until it is stopped; writes checkpoints if there is a run directory.
 
@@ -105,6 +113,21 @@ class TrainingLoop:
         self._saved_at = time.monotonic()
         self._located: datasets.Located | None = None  # if its images were inspected before the network was built
         self._reference: Reference | None = None  # for evaluations
+        # Set by a caller that trains several runs in turns.
+        self.data: RunData | None = None  # read once for all runs
+        self.window_end: int | None = None  # a later step at which a window ends, set between two events
+        self.stop_reason: str | None = None  # set between two events to stop before the next step
+
+    @property
+    def trainer(self) -> Trainer:
+        """The network in training, from the first event on."""
+        assert self._trainer is not None
+        return self._trainer
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to the last window, over all processes that trained the run."""
+        return self._progress.seconds
 
     def events(self) -> Iterator[Event]:
         """All events in order; the last is `Finished` or `Stopped`."""
@@ -219,6 +242,8 @@ class TrainingLoop:
         while True:
             if self._interrupts.received is not None:
                 raise StopRequested(self._interrupts.received.name)
+            if self.stop_reason is not None:
+                raise StopRequested(self.stop_reason)
             yield from self._restore_files()
             match self.run.requests.next_request() if self.run is not None else None:
                 case "stop":
@@ -247,9 +272,12 @@ class TrainingLoop:
         Raises:
             StopRequested: during the download.
         """
-        located = self._located or (yield from self._locate_data())
-        train = datasets.read(located, "train", self.config.limit)
-        test = datasets.read(located, "test", self.config.limit)
+        if self.data is not None:
+            located, train, test = self.data
+        else:
+            located = self._located or (yield from self._locate_data())
+            train = datasets.read(located, "train", self.config.limit)
+            test = datasets.read(located, "test", self.config.limit)
         sha256 = datasets.images_digest(located, train)
         if self._progress.data_sha256 not in ("", sha256):
             raise RunError(
@@ -332,8 +360,10 @@ class TrainingLoop:
     # Steps
 
     def _take_steps(self, trainer: Trainer) -> None:
-        """Take steps until the window is due or the epoch ends."""
+        """Take steps until the window is due, its end is reached, or the epoch ends."""
         left = trainer.steps_per_epoch - self._progress.epoch.steps
+        if self.window_end is not None and self.window_end > trainer.step:
+            left = min(left, self.window_end - trainer.step)
         while True:
             self._window.begin()
             count = self._steps_ahead(left - len(self._window))

@@ -23,7 +23,7 @@ from core.runs.history import RunHistory
 from core.runs.status import Status, run_status
 
 COMMANDS = [
-    *("train", "resume", "stop", "pause", "continue", "watch"),
+    *("train", "resume", "stop", "pause", "continue", "watch", "race"),
     *("sample", "eval", "diagnose", "metrics", "runs", "devices", "doctor", "download"),
 ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from race_files import write_race
 from runlogs import held, training, write_run
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
@@ -50,6 +51,7 @@ from tui.screens.devices import DevicesScreen
 from tui.screens.draw import MaskScreen
 from tui.screens.lab import LabScreen
 from tui.screens.nearest import NearestScreen
+from tui.screens.race import RaceScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
@@ -431,6 +433,15 @@ async def runs(pilot: Pilots) -> None:
 async def marked(pilot: Pilots) -> None:
     await runs(pilot)
     await pilot.press("space", "down", "space", "down", "space")
+
+
+@scene("runs")
+async def race(pilot: Pilots) -> None:
+    folder = pilot.app.root / "rates"
+    write_race(folder)
+    screen = RaceScreen(folder)
+    await pilot.app.push_screen(screen)
+    await until(pilot, lambda: screen.result is not None, "the result is shown")
 
 
 @scene("runs")

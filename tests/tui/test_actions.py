@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from race_files import write_race
 from runlogs import held, training, write_run
 from textual.geometry import Region
 from textual.pilot import Pilot
@@ -36,6 +37,7 @@ from tui.screens.export import ExportScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lab import LabScreen
 from tui.screens.nearest import NearestScreen
+from tui.screens.race import RaceScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.settings import SettingsScreen
@@ -515,6 +517,20 @@ async def mark(driver: AppDriver) -> None:
     assert not driver.table.marked
 
 
+@scene("runs", "runs.race", "race.close")
+async def race(driver: AppDriver) -> None:
+    await driver.to_run("stopped")
+    await driver.press("c")
+    assert isinstance(driver.app.screen, RunsScreen)  # it belongs to no race
+    await driver.to_run("rates-1")
+    await driver.press("c")
+    screen = driver.app.screen
+    assert isinstance(screen, RaceScreen)
+    await driver.until(lambda: screen.result is not None, "the result is shown")
+    await driver.press("c")
+    assert isinstance(driver.app.screen, RunsScreen)
+
+
 @scene("runs", "runs.filter", "runs.unfilter")
 async def filter_(driver: AppDriver) -> None:
     await driver.to_run("stopped")
@@ -780,6 +796,8 @@ def root(model_root: Path, tmp_path: Path) -> Path:
         Stopped(step=515, reason="on request", time=now - 4000),
     ]
     write_run(tmp_path, "stopped", stopped)
+    write_run(tmp_path, "rates-1", stopped)
+    write_race(tmp_path / "rates")
     return tmp_path
 
 

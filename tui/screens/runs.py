@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
+from core.race.result_file import race_of
 from core.runs.directory import unreadable_directories, unreadable_message
 from core.runs.history import RunHistory
 from core.runs.requests import RequestName, request
@@ -37,6 +38,7 @@ from tui.messages import (
     StatusChanged,
     TrainingHistoryChosen,
 )
+from tui.screens.race import RaceScreen
 from tui.screens.shared import Shared
 from tui.widgets.devices import DevicePanel
 from tui.widgets.dialogs import ConfirmDialog, NameDialog
@@ -270,7 +272,8 @@ class RunsScreen(Screen[None], Shared):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "unfilter":
             return bool(self.query_one(RunTable).filter) or self.focused is self.query_one("#filter")
-        if action not in ("resume", "request", "sample", "history", "delete", "mark", "fork", "rename", "copy"):
+        known = ("resume", "request", "sample", "history", "delete", "mark", "race", "fork", "rename", "copy")
+        if action not in known:
             return super().check_action(action, parameters)
         run = self.query_one(RunTable).highlighted if self.is_mounted else None
         if run is None:
@@ -291,6 +294,8 @@ class RunsScreen(Screen[None], Shared):
                 return run.sampleable and run.status is not Status.PIPELINE
             case "fork", _:
                 return run.status is not Status.PIPELINE
+            case "race", _:
+                return race_of(Path(run.path)) is not None
             case (("mark" | "copy"), _):
                 return True
         return not run.status.alive
@@ -376,6 +381,11 @@ class RunsScreen(Screen[None], Shared):
             self._read_marked()
         else:
             self.query_one(RunDetails).set_history(self._history, is_read=self._is_read)
+
+    async def action_race(self) -> None:
+        run = self.query_one(RunTable).highlighted
+        if run is not None and (folder := race_of(Path(run.path))) is not None:
+            await self.app.push_screen(RaceScreen(folder))
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)

@@ -1,0 +1,193 @@
+"""The folder of a race: its settings, and a log of everything measured, from which it continues."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.errors import RunError
+from core.race.candidates import Candidate
+from core.race.records import Mark, RaceResult, RaceRules
+from core.race.result_file import RESULT
+from core.runs.directory import CONFIG, check_name
+from core.runs.locks import write_whole
+from core.system.atomic_write import write_atomically
+from core.system.disk_usage import remedy
+from core.system.safe_io import opened, opened_to_append, parse_json, read_whole
+
+SPEC, LOG, PLOT = "race.json", "race.jsonl", "race.svg"
+SPEC_BYTES = 1_048_576
+DIGITS = 6  # of the settings' digest in a generated name
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The validation losses of one run at one checkpoint."""
+
+    run: str
+    candidate: int
+    seed: int
+    mark: Mark
+    step: int
+    seconds: float
+    losses: Tensor  # (n,) float64, one per validation image
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A candidate whose training failed."""
+
+    candidate: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """The Frechet distance of samples of one run."""
+
+    run: str
+    frechet: float
+
+
+LogEntry = Measurement | Withdrawal | Distance
+
+
+def race_settings(candidates: Sequence[Candidate], seeds: Sequence[int], rules: RaceRules) -> dict[str, Any]:
+    """Everything that a race depends on, as values of JSON; equal settings are the same race."""
+    configs = [
+        candidate.config.model_dump(mode="json", include=candidate.config.model_fields_set) for candidate in candidates
+    ]
+    chosen = {name: getattr(rules, name) for name in RaceRules.__dataclass_fields__}
+    return {"version": 1, "candidates": configs, "seeds": list(seeds), "rules": chosen}
+
+
+class RaceFolder:
+    """A folder beside its runs. It has no config.toml, so it is not listed as a run.
+
+    Args:
+        root: Folder of the runs.
+        name: Of the race; None: a digest of the settings, so that equal races have the same name.
+        settings: From `race_settings`.
+
+    Raises:
+        RunError: The name is invalid, or is that of a run or of a race with other settings.
+    """
+
+    def __init__(self, root: Path, name: str | None, settings: dict[str, Any]) -> None:
+        self._spec = json.dumps(settings, sort_keys=True, indent=1).encode()
+        self.name = check_name(name or f"race-{hashlib.sha256(self._spec).hexdigest()[:DIGITS]}")
+        self.path = root / self.name
+        if (self.path / CONFIG).exists():
+            raise RunError(f"{self.path} is a run; choose another --name for the race")
+        self.continued = (self.path / SPEC).exists()
+        if self.continued and _read_spec(self.path / SPEC) != parse_json(self._spec):
+            raise RunError(
+                f"{self.path} is a race with other settings; repeat its command to continue it, or choose another "
+                "--name"
+            )
+
+    def create(self) -> None:
+        """Create the folder with the settings, or end a line that a killed process left in its log.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.continued:
+                write_atomically(self.path / SPEC, self._spec)
+            with opened_to_append(self.path / LOG) as log:
+                if log.seek(0, os.SEEK_END) and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
+                    write_whole(log, b"\n")
+        except OSError as error:
+            raise self._cannot_write(error) from None
+
+    def entries(self) -> Iterator[LogEntry]:
+        """What an earlier process measured."""
+        return read_log(self.path / LOG) if (self.path / LOG).exists() else iter(())
+
+    def append(self, entry: LogEntry) -> None:
+        """Append to the log.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        try:
+            with opened_to_append(self.path / LOG) as log:
+                write_whole(log, (json.dumps(_to_json(entry)) + "\n").encode())
+        except OSError as error:
+            raise self._cannot_write(error) from None
+
+    def write_result(self, result: RaceResult, plot: str) -> None:
+        """Write result.json and the plot.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        try:
+            finite = json.loads(json.dumps(result.as_json()), parse_constant=lambda _: None)  # JSON has no NaN
+            write_atomically(self.path / RESULT, (json.dumps(finite, indent=1) + "\n").encode())
+            write_atomically(self.path / PLOT, plot.encode())
+        except OSError as error:
+            raise self._cannot_write(error) from None
+
+    def _cannot_write(self, error: OSError) -> RunError:
+        return RunError(f"cannot write {self.path}: {error.strerror}; {remedy(error)}, or choose another --root")
+
+
+def _read_spec(path: Path) -> Any:
+    try:
+        return parse_json(read_whole(path, SPEC_BYTES))
+    except (OSError, ValueError):
+        return None
+
+
+def read_log(path: Path) -> Iterator[LogEntry]:
+    """The log of a race so far; damaged lines are skipped."""
+    with opened(path) as log:
+        for line in log:
+            entry = _from_json(line)
+            if entry is not None:
+                yield entry
+
+
+def _to_json(entry: LogEntry) -> dict[str, Any]:
+    match entry:
+        case Measurement():
+            losses = base64.b64encode(entry.losses.float().numpy().astype("<f4").tobytes()).decode("ascii")
+            mark = [entry.mark.clock, entry.mark.value]
+            values = {"run": entry.run, "candidate": entry.candidate, "seed": entry.seed, "mark": mark}
+            return {"entry": "losses", **values, "step": entry.step, "seconds": entry.seconds, "losses": losses}
+        case Withdrawal():
+            return {"entry": "withdrawal", "candidate": entry.candidate, "reason": entry.reason}
+        case Distance():
+            return {"entry": "distance", "run": entry.run, "frechet": entry.frechet}
+
+
+def _from_json(line: bytes) -> LogEntry | None:
+    try:
+        record = parse_json(line)
+        match record.pop("entry"):
+            case "losses":
+                clock, value = record["mark"]
+                losses = torch.frombuffer(bytearray(base64.b64decode(record["losses"])), dtype=torch.float32)
+                mark = Mark("steps", int(value)) if clock == "steps" else Mark("seconds", float(value))
+                return Measurement(**{**record, "mark": mark, "losses": losses.double()})
+            case "withdrawal":
+                return Withdrawal(int(record["candidate"]), str(record["reason"]))
+            case "distance" if math.isfinite(record["frechet"]):
+                return Distance(str(record["run"]), float(record["frechet"]))
+            case _:
+                return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
