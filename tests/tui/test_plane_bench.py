@@ -255,9 +255,8 @@ async def test_the_slider_moves_particles_field_and_density() -> None:
             await pilot.pause()
             assert title(bench, "flow") == f"from noise to data: t = {t:.2f}"
             places = tensor(particles.points[position])
-            points = {group.color: torch.tensor(group.values).view(-1, 2) for group in canvas._points}
-            assert torch.equal(points[class_color(0)], places[::2])  # the classes take turns
-            assert torch.equal(points[class_color(1)], places[1::2])
+            assert canvas._points.values == particles.points[position].values
+            assert canvas._points.colors == [class_color(0), class_color(1)] * 200  # the classes take turns
             assert canvas._density == bench._density.density[position]  # type: ignore[union-attr]
             vectors = bench._vectors.vectors[position]  # type: ignore[union-attr]
             assert canvas._field is not None
@@ -320,7 +319,7 @@ async def test_few_steps_are_compared_with_many() -> None:
         await pilot.pause()
         assert compared(bench) == []
         assert "Guidance between two classes" in str(bench.query_one("#steps-panel .message", Static).render())
-        assert {group.color for group in flow(bench)._points} == {class_color(0)}
+        assert set(flow(bench)._points.colors) == {class_color(0)}
 
 
 async def test_every_size_shows_the_plane_as_a_square_and_a_view() -> None:
@@ -348,7 +347,7 @@ async def test_every_size_shows_the_plane_as_a_square_and_a_view() -> None:
                     assert bench.views != seen
             shown = [field for field in (*bench.query(CompactSelect), *bench.query(Input)) if field.display]
             assert all(app.screen.region.contains_region(field.region) for field in shown), (width, height)
-            assert len(shown) == 7 + 2 * (width >= 80) + (width >= 100)
+            assert len(shown) == 7 + 2 * (width >= 80) + (width >= 104)
             legend = bench.query_one("#legend", Static)
             assert str(legend.render()).split() == ["●", "upper", "●", "lower"]
             assert app.screen.region.contains_region(bench.query_one(".description").region)

@@ -16,7 +16,7 @@ from core.system.plain_characters import plain
 from tui.lab.plane_canvas import MAX_CLASSES, PlaneCanvas, class_color, class_style, plane_colors
 from tui.lab.plane_legend import class_legend
 from tui.lab.plane_picture import SIDE, Picture
-from tui.lab.plane_raster import ARROWS, LEVELS, Points, Trail, arrows, by_class, density_levels, square
+from tui.lab.plane_raster import ARROWS, LEVELS, Points, Trail, arrows, density_levels, square
 from tui.themes import DARK, THEMES, theme_color
 
 FIRST, SECOND = class_color(0), class_color(1)
@@ -55,16 +55,16 @@ def test_the_square_is_as_large_as_fits_and_centred(size: tuple[int, int], expec
 async def test_a_point_is_the_braille_dot_at_its_place() -> None:
     app = Plane()
     async with app.run_test(size=(8, 2)):  # the square has 4 columns and 2 lines: 8 by 8 dots
-        app.canvas.show([Points([-0.99, 0.99, 0.99, -0.99], FIRST), Points([0.01, -0.01], SECOND)])
+        app.canvas.show(Points([-0.99, 0.99, 0.99, -0.99, 0.01, -0.01], [FIRST] * 3))
         assert app.lines() == ["  ⠁     ", "    ⠁⢀  "]
-        app.canvas.show([Points([5.0, 0.0, 0.0, -1.5, float("nan"), 0.0], FIRST)])
+        app.canvas.show(Points([5.0, 0.0, 0.0, -1.5, float("nan"), 0.0], [FIRST] * 3))
         assert app.lines() == [" " * 8] * 2
 
 
 async def test_each_point_has_its_color_and_the_last_one_of_a_cell_wins() -> None:
     app = Plane()
     async with app.run_test(size=(8, 2)):
-        app.canvas.show([Points([-0.99, 0.99, 0.99, 0.99], FIRST), Points([-0.9, 0.7], SECOND)])
+        app.canvas.show(Points([-0.99, 0.99, 0.99, 0.99, -0.9, 0.7], [FIRST, FIRST, SECOND]))
         dotted = {
             segment.text: segment.style.color.triplet
             for segment in app.canvas.render_line(0)
@@ -78,9 +78,9 @@ async def test_a_trail_is_a_line_through_its_positions_behind_the_points() -> No
     app = Plane()
     async with app.run_test(size=(8, 2)):
         trail = Trail([-0.99, 0.99, 0.99, 0.99, 0.99, -0.99], class_color(0, 1), class_color(0, 2))
-        app.canvas.show([Points([0.99, -0.99], FIRST)], trails=[trail])
+        app.canvas.show(Points([0.99, -0.99], [FIRST]), trails=[trail])
         assert app.lines() == ["  ⠉⠉⠉⢹  ", "     ⢸  "]
-        app.canvas.show([], trails=[trail._replace(values=[float("nan"), 0.0, 0.5, 0.5, 1e9, 0.0])])
+        app.canvas.show(Points(), trails=[trail._replace(values=[float("nan"), 0.0, 0.5, 0.5, 1e9, 0.0])])
         assert app.lines() == [" " * 8] * 2
 
 
@@ -89,11 +89,11 @@ async def test_arrows_point_along_the_vectors_and_leave_cells_with_points() -> N
     async with app.run_test(size=(16, 4)):  # an arrow in every second line and every fourth column
         field = floats((2, 2, 2), [1, 0, 0, 1, -1, -1, float("nan"), 0])
         assert [arrow.text for arrow in arrows(field, 4)] == ["→", "↑", "↙"]
-        app.canvas.show([], field=field)
+        app.canvas.show(Points(), field=field)
         text = "".join(app.lines())
         assert [character for character in text if character in ARROWS] == ["→", "↑", "↙"]
         dots = [at for arrow in arrows(field, 4) for at in _centre(arrow.cell, 8, 4)]
-        app.canvas.show([Points(dots, FIRST)], field=field)
+        app.canvas.show(Points(dots, [FIRST] * 3), field=field)
         assert not set("".join(app.lines())) & set(ARROWS)
     assert "?" not in plain(ARROWS)
 
@@ -107,7 +107,7 @@ async def test_denser_pixels_are_lighter_two_in_each_cell() -> None:
     app = Plane()
     async with app.run_test(size=(4, 2)):
         app.canvas.extent = EXTENT
-        app.canvas.show([], density=floats((4, 4), [0] * 8 + [0, 0, 0, 1, 0, 0, 0, 2]))
+        app.canvas.show(Points(), density=floats((4, 4), [0] * 8 + [0, 0, 0, 1, 0, 0, 0, 2]))
         assert app.lines() == ["    ", "   ▀"]
         below = [segment.style for segment in app.canvas.render_line(1) for _ in segment.text]
         empty, half, full = below[0].bgcolor, below[3].color, below[3].bgcolor  # type: ignore[union-attr]
@@ -116,7 +116,7 @@ async def test_denser_pixels_are_lighter_two_in_each_cell() -> None:
         assert full is not None
         assert sum(empty.triplet) < sum(half.triplet) < sum(full.triplet)  # type: ignore[arg-type]
         app.no_color = True  # type: ignore[misc]
-        app.canvas.show([Points([1.3, -1.3], FIRST)], density=floats((1, 1), [1]))
+        app.canvas.show(Points([1.3, -1.3], [FIRST]), density=floats((1, 1), [1]))
         assert app.lines() == ["    ", "   ⢀"]
 
 
@@ -142,11 +142,6 @@ def test_classes_have_colors_of_their_own_in_every_theme(theme: Theme) -> None:
     assert class_style(0) == "$plot-average"
 
 
-def test_points_are_grouped_by_class() -> None:
-    groups = by_class([0, 1, 2, 3, 4, 5], [1, 0, 1].__getitem__, class_color)
-    assert groups == [Points([2, 3], FIRST), Points([0, 1, 4, 5], SECOND)]
-
-
 def test_the_legend_names_the_classes_if_there_is_room() -> None:
     assert str(class_legend(["upper", "lower"], 1)) == "● upper  ● lower"
     assert str(class_legend(["a long name"] * 5, 1)) == "●●●●● 5 classes"
@@ -157,7 +152,7 @@ def test_a_picture_has_the_density_the_trails_and_the_points_in_their_colors() -
     ground = (18, 18, 18)
     colors = plane_colors(DARK.variables, ground)
     picture = Picture(DARK.variables, ground).draw(
-        [Points([0.0, 0.5, 9.0, 9.0], SECOND)],
+        Points([0.0, 0.5, 9.0, 9.0], [SECOND] * 2),
         floats((2, 2), [0, 0, 0, 1]),
         floats((1, 1, 2), [1, 0]),
         [Trail([-0.5, -0.5, -0.5, -0.4], class_color(0, 1), class_color(0, 2))],
@@ -179,7 +174,7 @@ def test_a_picture_has_the_density_the_trails_and_the_points_in_their_colors() -
 async def test_it_is_drawn_again_when_its_size_changes() -> None:
     app = Plane()
     async with app.run_test(size=(8, 2)) as pilot:
-        app.canvas.show([Points([-0.99, 0.99], FIRST)])
+        app.canvas.show(Points([-0.99, 0.99], [FIRST]))
         before = app.lines()
         await pilot.resize_terminal(20, 10)
         await pilot.pause()

@@ -30,7 +30,7 @@ from tui.lab.plane_fields import PlaneFields
 from tui.lab.plane_legend import class_legend
 from tui.lab.plane_panels import StepsPanel, TrainingPanel
 from tui.lab.plane_picture import SIDE, Picture
-from tui.lab.plane_raster import Points, Trail, by_class
+from tui.lab.plane_raster import Points, Trail
 from tui.lab.plane_script import plane_script
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.text_line import update_text
@@ -172,13 +172,13 @@ class PlaneBench(Bench[PlaneData]):
                 self.is_trained = not self._in_training
                 self.draw()
             case PlaneComparison():
-                self.query_one(StepsPanel).add(reply, self._by_class(reply.points, self._label_of))
+                self.query_one(StepsPanel).add(reply, self._colored(reply.points, self._label_of))
 
     def _show_data(self, reply: PlaneData) -> None:
         if self.shown is None or reply.points != self.shown.points:
             self._vectors = self.particles = None
             labels = reply.labels
-            self.query_one(TrainingPanel).show_data(self._by_class(reply.points, labels.__getitem__))
+            self.query_one(TrainingPanel).show_data(self._colored(reply.points, labels.__getitem__))
         self.shown, self.is_trained = reply, False
         self._show_legend()
 
@@ -225,16 +225,16 @@ class PlaneBench(Bench[PlaneData]):
         assert self.timeline is not None
         return min(self.timeline.position, len(self._density.times) - 1)
 
-    def _scene(self, position: int) -> tuple[Sequence[Points], Array | None, Array | None, Sequence[Trail]]:
+    def _scene(self, position: int) -> tuple[Points, Array | None, Array | None, Sequence[Trail]]:
         """Points, density, field and trails at a step."""
         density, field, particles = self._density, None, self.particles
         if self._vectors is not None and self._fields.arrows_visible:
             field = self._vectors.vectors[position]
             if self._vectors.kind == "velocity":  # dx/dt points from data to noise, and particles move backward in t
                 field = Array(field.shape, [-value for value in field.values])
-        points, trails = list[Points](), list[Trail]()
+        points, trails = Points(), list[Trail]()
         if particles is not None:
-            points = self._by_class(particles.points[position], self._label_of)
+            points = self._colored(particles.points[position], self._label_of)
             trails = self._trails(particles, position)
         return points, None if density is None else density.density[position], field, trails
 
@@ -258,8 +258,9 @@ class PlaneBench(Bench[PlaneData]):
         return index % max(1, len(self.shown.class_names))  # all classes in turn
 
     @staticmethod
-    def _by_class(points: Array, label: Callable[[int], int]) -> list[Points]:
-        return by_class(points.values, label, class_color)
+    def _colored(points: Array, label: Callable[[int], int]) -> Points:
+        """Points in the colors of their classes."""
+        return Points(points.values, [class_color(label(index)) for index in range(points.shape[0])])
 
     def _show_titles(self) -> None:
         panel = self.query_one("#flow", PicturePanel)
@@ -335,7 +336,7 @@ class PlaneBench(Bench[PlaneData]):
             return []
         draw = partial(Picture, self.app.theme_variables, self.screen.background_colors[1].rgb)
         labels, t = self.shown.labels, self._density.times[self._position]
-        data = draw().draw(self._by_class(self.shown.points, labels.__getitem__))
+        data = draw().draw(self._colored(self.shown.points, labels.__getitem__))
         pictures = {"data": data, f"t = {t:.2f}": draw().draw(*self._scene(self._position))}
         for result, points in self.query_one(StepsPanel).results:
             title = f"{result.steps} step{'s' * (result.steps > 1)}, distance {result.distance:.3f}"

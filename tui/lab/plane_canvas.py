@@ -87,7 +87,7 @@ class PlaneCanvas(Widget):
     def __init__(self, extent: float = EXTENT, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.extent = extent
-        self._points: Sequence[Points] = ()
+        self._points = Points()
         self._trails: Sequence[Trail] = ()
         self._density: Array | None = None
         self._field: Array | None = None
@@ -95,7 +95,7 @@ class PlaneCanvas(Widget):
 
     def show(
         self,
-        points: Sequence[Points],
+        points: Points,
         density: Array | None = None,
         field: Array | None = None,
         trails: Sequence[Trail] = (),
@@ -103,7 +103,7 @@ class PlaneCanvas(Widget):
         """Draw a picture.
 
         Args:
-            points: The points of each color, over the trails; later ones are drawn over earlier ones.
+            points: The points, over the trails.
             density: (rows, columns) of the square [-EXTENT, EXTENT], the top row first; behind all others, two pixels
                 in each cell.
             field: (rows, columns, 2), vectors whose directions are drawn in cells without dots.
@@ -178,8 +178,7 @@ class PlaneCanvas(Widget):
         dots = Dots(lines, self.extent)
         for trail in self._trails:
             dots.draw_trail(trail)
-        for points in self._points:
-            dots.draw_points(points)
+        dots.draw_points(self._points)
         for at, bits in enumerate(dots.bits):
             if bits:
                 texts[at], codes[at] = chr(BRAILLE + bits), dots.colors[at] << 8 | backs[at]

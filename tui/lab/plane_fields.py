@@ -28,7 +28,7 @@ STEPS = (1, 100)  # of the sampler
 MAX_GUIDANCE = 20
 COUNTS = (1, 2, 4, 8)  # numbers of steps that are compared with the chosen one
 SMOOTHING = 0.05  # of the density, in units of the plane
-ROOMY = 100  # columns from which there is room between the fields
+ROOMY = 104  # columns from which there is room between the fields
 # Columns from which these fields and their labels fit.
 FROM_COLUMNS = {"training": 80, "away": 80, "arrows": ROOMY}
 

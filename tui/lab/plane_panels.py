@@ -57,7 +57,7 @@ class LossPlot(PlotextPlot):
         high = max(self.losses, default=1.0) or 1.0
         ticks = round_ticks(0.0, high, max(2, height // 3))
         variables = self.app.theme_variables
-        lines = [Line(self.steps, self.losses, theme_color(variables, "plot-validation").rgb)] if self.steps else []
+        lines = [Line(self.steps, self.losses, theme_color(variables, "plot-smoothed").rgb)] if self.steps else []
         axes = Axes(
             (0.0, float(self._total)),
             (0.0, high),
@@ -84,7 +84,7 @@ class TrainingPanel(PicturePanel):
         yield PlaneCanvas(DATA_EXTENT)
         yield LossPlot()
 
-    def show_data(self, points: Sequence[Points]) -> None:
+    def show_data(self, points: Points) -> None:
         """Show the points, those of each class in its color."""
         self.query_one(PlaneCanvas).show(points)
 
@@ -118,7 +118,7 @@ class StepsPanel(PicturePanel):
     DEFAULT_CSS = """
     StepsPanel {
         & Horizontal { height: 1fr; }
-        & Vertical { width: 1fr; height: 1fr; }
+        & Vertical { width: 1fr; height: 1fr; align: center middle; }
         & Static { width: 1fr; height: 1; color: $foreground 75%; text-align: center; text-wrap: nowrap; }
         & .message { display: none; height: auto; padding: 1 2; color: $foreground 50%; }
         & .message { text-align: left; text-wrap: wrap; }
@@ -127,7 +127,7 @@ class StepsPanel(PicturePanel):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._results: dict[int, tuple[PlaneComparison, Sequence[Points]]] = {}  # by number of steps
+        self._results: dict[int, tuple[PlaneComparison, Points]] = {}  # by number of steps
         self._expected: tuple[int, ...] = ()  # numbers of steps
         self._density: Array | None = None
 
@@ -153,13 +153,13 @@ class StepsPanel(PicturePanel):
         self.query_one(Horizontal).display = bool(counts)
         self._draw()
 
-    def add(self, result: PlaneComparison, points: Sequence[Points]) -> None:
+    def add(self, result: PlaneComparison, points: Points) -> None:
         """Show the samples of a number of steps; `points` are those of each class in its color."""
         self._results[result.steps] = result, points
         self._draw()
 
     @property
-    def results(self) -> list[tuple[PlaneComparison, Sequence[Points]]]:
+    def results(self) -> list[tuple[PlaneComparison, Points]]:
         """All results so far, those of few steps first."""
         return [self._results[count] for count in sorted(self._results)]
 
@@ -167,7 +167,9 @@ class StepsPanel(PicturePanel):
     def shown_counts(self) -> list[int]:
         """The numbers of steps for which there is room: the least, the most, and some between them."""
         counts = sorted(self._expected)
-        room = max(1, min(len(counts), max(2, self.content_size.width // COMPARED_COLUMNS)))
+        width, height = self.content_size
+        columns = max(COMPARED_COLUMNS, round(1.1 * height))  # so that the pictures fill the panel
+        room = max(1, min(len(counts), max(2, width // columns)))
         if room >= len(counts) or room < 2:
             return counts[-room:]
         return [counts[round(index * (len(counts) - 1) / (room - 1))] for index in range(room)]
@@ -177,14 +179,17 @@ class StepsPanel(PicturePanel):
 
     def _draw(self) -> None:
         counts = self.shown_counts
+        width, height = self.content_size
+        lines = max(1, min(height - 1, width // max(1, len(counts)) // 2))
         for number in range(MAX_COMPARED):
             column = self.query_one(f"#compared-{number}")
             column.display = number < len(counts)
             if number >= len(counts):
                 continue
             canvas, caption = column.query_one(PlaneCanvas), column.query_one(Static)
+            canvas.styles.width, canvas.styles.height = 2 * lines, lines  # all alike
             found = self._results.get(counts[number])
-            canvas.show(() if found is None else found[1], self._density)
+            canvas.show(Points() if found is None else found[1], self._density)
             update_text(caption, _caption(counts[number], found and found[0]), layout=False)
 
 

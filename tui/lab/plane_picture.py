@@ -38,7 +38,7 @@ class Picture:
 
     def draw(
         self,
-        points: Sequence[Points],
+        points: Points,
         density: Array | None = None,
         field: Array | None = None,
         trails: Sequence[Trail] = (),
@@ -50,14 +50,13 @@ class Picture:
             self._draw_field(field)
         for trail in trails:
             self._draw_trail(trail)
-        for layer in points:
-            values = iter(layer.values)
-            for x, y in zip(values, values, strict=True):
-                if abs(x) < EXTENT and abs(y) < EXTENT:
-                    left, top = self._place(x, y)
-                    for column in range(left, left + DOT):
-                        for row in range(top, top + DOT):
-                            self._set(column, row, layer.color)
+        values = iter(points.values)
+        for x, y, color in zip(values, values, points.colors, strict=True):
+            if abs(x) < EXTENT and abs(y) < EXTENT:
+                left, top = self._place(x, y)
+                for column in range(left, left + DOT):
+                    for row in range(top, top + DOT):
+                        self._set(column, row, color)
         return self
 
     def _draw_field(self, field: Array) -> None:

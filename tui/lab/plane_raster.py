@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -23,10 +23,10 @@ ARROW_LINES = 15  # lines of arrows at most
 
 
 class Points(NamedTuple):
-    """Points of one color."""
+    """Points and their colors. Later ones are drawn over earlier ones."""
 
-    values: Sequence[float]  # x, y, x, y, ...; x points to the right and y up
-    color: int  # number of the color, from 1
+    values: Sequence[float] = ()  # x, y, x, y, ...; x points to the right and y up
+    colors: Sequence[int] = ()  # number of the color of each point, from 1
 
 
 class Trail(NamedTuple):
@@ -78,9 +78,9 @@ class Dots:
     def draw_points(self, points: Points) -> None:
         """Draw points; those outside and those that are not finite are left out."""
         bits, colors, columns = self.bits, self.colors, self._columns
-        extent, scale, color = self._extent, self._scale, points.color
+        extent, scale = self._extent, self._scale
         values = iter(points.values)
-        for x, y in zip(values, values, strict=True):
+        for x, y, color in zip(values, values, points.colors, strict=True):
             if -extent < x < extent and -extent < y < extent:
                 across, down = int((x + extent) * scale), int((extent - y) * scale)
                 at = (down >> 2) * columns + (across >> 1)
@@ -162,20 +162,6 @@ def arrows(field: Array | None, lines: int) -> list[Arrow]:
                 found.append((line * across + column, ARROWS[round(math.atan2(y, x) / (math.pi / 4)) % 8], length))
     longest = max((length for *_, length in found), default=1.0)
     return [Arrow(cell, text, length / longest) for cell, text, length in found]
-
-
-def by_class(values: Sequence[float], label: Callable[[int], int], color: Callable[[int], int]) -> list[Points]:
-    """Points by class, each with its color.
-
-    Args:
-        values: x, y, x, y, ....
-        label: The class of point k; -1 for none.
-        color: The number of the color of a class.
-    """
-    groups: dict[int, list[float]] = {}
-    for index in range(len(values) // 2):
-        groups.setdefault(label(index), []).extend(values[2 * index : 2 * index + 2])
-    return [Points(group, color(name)) for name, group in sorted(groups.items())]
 
 
 def mixed(first: RGB, second: RGB, amount: float) -> RGB:
