@@ -141,6 +141,8 @@ ACTIONS = (
     ),
     Action("lab.random", "N", "another_kernel", "New kernel", "Use another random kernel", footer=False),
     Action("lab.export", "e", "export", "Export", "Export a PNG of the bench and the Python code that computes it"),
+    Action("lab.tutorial", "T", "tutorial", "Tutorial", "Start or end the tutorial: questions on all benches"),
+    Action("lab.answer", "enter", "answer", "Answer", "Show the answer, or the next question of the tutorial"),
     Action("pixel.left", "left", "point(-1, 0)", "Pixel left", key_display="←", group=PIXEL),
     Action("pixel.right", "right", "point(1, 0)", "Pixel right", key_display="→", group=PIXEL),
     Action("pixel.up", "up", "point(0, -1)", "Pixel up", key_display="↑", group=PIXEL),

@@ -700,6 +700,17 @@ async def another_kernel(driver: AppDriver) -> None:
     assert bench_of(driver).query_one("#numbers", Input).value != drawn
 
 
+@scene("lab", "lab.tutorial", "lab.answer")
+async def tutorial(driver: AppDriver) -> None:
+    questions = []
+    for key in ("T", "enter", "T"):
+        await driver.press(key)
+        questions.append(bench_of(driver).question)
+    assert None not in questions[:2]
+    assert questions[0] != questions[1]
+    assert questions[2] is None
+
+
 @scene("lab", "lab.export")
 async def take_away(driver: AppDriver) -> None:
     await driver.press("e")

@@ -70,6 +70,8 @@ class Bench(Vertical, Generic[ReplyT]):
         self.model_classes: Sequence[str] = ()
         """and of the model's."""
         self.about, self.short = self.ABOUT, self.SHORT
+        self.question: Content | None = None
+        """A question of the tutorial, in place of the description."""
         self._description = Content()
 
     def compose(self) -> ComposeResult:
@@ -180,8 +182,10 @@ class Bench(Vertical, Generic[ReplyT]):
         self.draw()
 
     def show_about(self) -> None:
-        """Show the description, as much of it as the terminal has rows for."""
-        if self.screen.size.height < FULL_TEXT_ROWS:
+        """Show the question, or the description, as much of it as the terminal has rows for."""
+        if self.question is not None:
+            self._describe(self.question, wrong=False)
+        elif self.screen.size.height < FULL_TEXT_ROWS:
             self._describe(Content(self.short), wrong=False)
         else:
             hint = Content.assemble("\n", ("Try ", "bold $accent"), self.TRY)

@@ -46,6 +46,7 @@ from tui.lab.plane import PlaneBench
 from tui.lab.subject import IMAGES, SubjectFields
 from tui.lab.training import TrainingBench
 from tui.lab.transposed import TransposedBench
+from tui.lab.tutorial import Tutorial
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
 from tui.screens.draw import DrawScreen
 from tui.screens.playback import Playback
@@ -96,6 +97,7 @@ class LabScreen(Playback, Shared):
         self.engine = EngineClient(self.post_message, root, silence_seconds=engine_silence)
         self._request: EngineRequest | None = None  # the newest
         self._replied = False  # to the newest request
+        self._tutorial: Tutorial | None = None  # None: no question is shown
 
     def compose(self) -> ComposeResult:
         benches: list[Bench[Any]] = [
@@ -139,6 +141,8 @@ class LabScreen(Playback, Shared):
             return self.bench.has_more_views
         if action in ("skips", "channel", "common_range") and self.is_mounted:
             return isinstance(self.bench, InsideBench)
+        if action == "answer":
+            return self._tutorial is not None
         if action == "another_image" and self.is_mounted:
             return self.bench.USES_IMAGE
         if action in ("another_noise", "another_network") and self.is_mounted:
@@ -336,6 +340,9 @@ class LabScreen(Playback, Shared):
         self.query_one(ContentSwitcher).current = name
         self.query_one(BenchTabs).set_active(name)
         self.set_focus(None)
+        if self._tutorial is not None and self._tutorial.bench != name:
+            self._tutorial = Tutorial(name)
+        self._show_question()
         self.bench.activate()
         self.refresh_bindings()
         self.bench.changed()
@@ -345,6 +352,32 @@ class LabScreen(Playback, Shared):
         names = [bench.NAME for bench in self.query(Bench)]
         at = names.index(self.bench.NAME)
         self.open(names[(at + by) % len(names)])
+
+    def action_tutorial(self) -> None:
+        """Start the tutorial at the first question on the visible bench, or end it."""
+        self._tutorial = Tutorial(self.bench.NAME) if self._tutorial is None else None
+        self._show_question()
+
+    def action_answer(self) -> None:
+        """Show the answer, or the next question, on its bench; after the last one the tutorial ends."""
+        if self._tutorial is None:
+            return
+        if not self._tutorial.advance():
+            self._tutorial = None
+            self.notify("That was the last question. docs/lab.md has more to try.", timeout=8)
+        elif self._tutorial.bench != self.bench.NAME:
+            self.open(self._tutorial.bench)
+        self._show_question()
+
+    def on_option_list_option_selected(self) -> None:
+        """Enter in the list of layers, where it has no other use."""
+        self.action_answer()
+
+    def _show_question(self) -> None:
+        for bench in self.query(Bench):
+            bench.question = None if self._tutorial is None else self._tutorial.content
+        self.bench.show_about()
+        self.refresh_bindings()
 
     def action_another_image(self) -> None:
         """Choose a random test image."""
