@@ -6,7 +6,10 @@ from array import array
 from collections.abc import Sequence
 
 import pytest
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
 from textual.app import App, ComposeResult
+from textual.color import Color
 from textual.geometry import Size
 from textual.theme import Theme
 
@@ -140,6 +143,16 @@ def test_classes_have_colors_of_their_own_in_every_theme(theme: Theme) -> None:
     assert class_color(MAX_CLASSES) == class_color(0)
     assert class_color(MAX_CLASSES - 1, 2) == len(colors) - 1
     assert class_style(0) == "$plot-average"
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+def test_with_256_colors_denser_is_never_less_contrasting(theme: Theme) -> None:
+    ground = Color.parse(theme.background or "").rgb
+    levels = plane_colors(theme.variables, ground, few=True)[:LEVELS]
+    numbers = [RichColor.from_rgb(*level).downgrade(ColorSystem.EIGHT_BIT).get_truecolor() for level in levels]
+    contrast = [abs(sum(color) - sum(ground)) for color in numbers]
+    assert contrast == sorted(contrast)
+    assert len(set(contrast)) >= 5
 
 
 def test_the_legend_names_the_classes_if_there_is_room() -> None:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from rich.color import Color
+from rich.color import Color, ColorSystem
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -29,6 +29,7 @@ from tui.lab.plane_raster import (
     square,
 )
 from tui.terminal.cells import RAMPS
+from tui.terminal.internals import color_system
 from tui.themes import theme_color
 from tui.widgets.curve_plot import RUN_COLORS
 
@@ -62,9 +63,11 @@ def class_style(label: int) -> str:
     return f"${RUN_COLORS[place % len(RUN_COLORS)]}" + ("" if place < len(RUN_COLORS) else f" {DARKER:.0%}")
 
 
-def plane_colors(variables: Mapping[str, str], ground: RGB) -> list[RGB]:
-    """The colors by their numbers, in a theme."""
+def plane_colors(variables: Mapping[str, str], ground: RGB, *, few: bool = False) -> list[RGB]:
+    """The colors by their numbers, in a theme; `few`: densities are grey, as 256 colors have no such dark blues."""
     foreground, tint = (theme_color(variables, name).rgb for name in (NEUTRAL, TINT))
+    if few:
+        tint = (round(sum(tint) / 3),) * 3
     colors = [mixed(ground, tint, DENSEST * level / (LEVELS - 1)) for level in range(LEVELS)]
     colors += [mixed(ground, foreground, shade) for shade in ARROW_SHADES]
     classes = [theme_color(variables, name).rgb for name in RUN_COLORS]
@@ -208,7 +211,8 @@ class PlaneCanvas(Widget):
         ground = background.rgb
         if transparent:
             ground = (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255)
-        return plane_colors(self.app.theme_variables, ground), transparent
+        few = color_system(self.app.console) is not ColorSystem.TRUECOLOR
+        return plane_colors(self.app.theme_variables, ground, few=few), transparent
 
 
 @functools.lru_cache(maxsize=4096)
