@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -41,6 +43,14 @@ def short(number: int) -> str:
     return f"{number_:.{max(0, 3 - len(str(round(number_))))}f}{unit}"
 
 
+class LayerList(OptionList, inherit_bindings=False):
+    """An option list that leaves enter to the screen: highlighting a layer already chooses it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding for binding in OptionList.BINDINGS if isinstance(binding, Binding) and binding.key != "enter"
+    ]
+
+
 class Layers(Vertical):
     """A list of layers. Posts `Chosen` when the user moves the cursor."""
 
@@ -61,12 +71,12 @@ class Layers(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(classes="caption", markup=False)
-        yield OptionList(markup=False, compact=True)
+        yield LayerList(markup=False, compact=True)
 
     @property
-    def list(self) -> OptionList:
+    def list(self) -> LayerList:
         """The list widget."""
-        return self.query_one(OptionList)
+        return self.query_one(LayerList)
 
     def set_layers(self, layers: Sequence[LayerInfo]) -> None:
         """List these layers; does nothing if they are listed already."""

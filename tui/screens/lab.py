@@ -369,10 +369,6 @@ class LabScreen(Playback, Shared):
             self.open(self._tutorial.bench)
         self._show_question()
 
-    def on_option_list_option_selected(self) -> None:
-        """Enter in the list of layers, where it has no other use."""
-        self.action_answer()
-
     def _show_question(self) -> None:
         for bench in self.query(Bench):
             bench.question = None if self._tutorial is None else self._tutorial.content
