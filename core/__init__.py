@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from core.lab.inside import receptive_field as receptive_field
     from core.lab.layers import layer_table as layer_table
     from core.lab.sweep import corruption_sweep as corruption_sweep
-    from core.lab.training_steps import training_steps as training_steps
+    from core.lab.training_step import training_steps as training_steps
     from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps
     from core.models.basic_unet import BasicUNet as BasicUNet
     from core.models.registry import build_model as build_model
@@ -88,7 +88,7 @@ _MODULES = {
     "sample_with_loss": "core.diffusion.editing",
     "save_grid": "core.export.tensors",
     "train": "core.training.api",
-    "training_steps": "core.lab.training_steps",
+    "training_steps": "core.lab.training_step",
     "transposed_convolve_steps": "core.lab.transposed",
 }
 

@@ -51,7 +51,7 @@ PUBLIC = {
     "sample_with_loss": ("core.diffusion.editing", None),
     "save_grid": ("core.export.tensors", None),
     "train": ("core.training.api", None),
-    "training_steps": ("core.lab.training_steps", None),
+    "training_steps": ("core.lab.training_step", None),
     "transposed_convolve_steps": ("core.lab.transposed", None),
 }
 

@@ -13,7 +13,7 @@ from core.engine.lab import ClassifyFor, LabImage, condition_of, read_drawing, t
 from core.engine.protocol import Array
 from core.engine.training_messages import MAX_BATCH, MAX_STEPS, TrainingReply, TrainingRequest
 from core.errors import MinidiffError
-from core.lab.training_steps import LossBin, training_steps
+from core.lab.training_step import LossBin, training_steps
 
 
 def training_replies(

@@ -19,10 +19,10 @@ from core.lab.layers import layer_table as layer_table
 from core.lab.sweep import SweepPoint as SweepPoint
 from core.lab.sweep import corruption_sweep as corruption_sweep
 from core.lab.sweep import one_step as one_step
-from core.lab.training_steps import LayerGradient as LayerGradient
-from core.lab.training_steps import LossBin as LossBin
-from core.lab.training_steps import TrainingStep as TrainingStep
-from core.lab.training_steps import training_steps as training_steps
+from core.lab.training_step import LayerGradient as LayerGradient
+from core.lab.training_step import LossBin as LossBin
+from core.lab.training_step import TrainingStep as TrainingStep
+from core.lab.training_step import training_steps as training_steps
 from core.lab.transposed import TransposedStep as TransposedStep
 from core.lab.transposed import overlap_counts as overlap_counts
 from core.lab.transposed import transposed_convolve_steps as transposed_convolve_steps

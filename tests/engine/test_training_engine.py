@@ -27,12 +27,17 @@ REQUEST = TrainingRequest(
 )
 
 
+written = io.BytesIO()
+server = EngineServer(io.BytesIO(), written)  # which keeps the model that it has loaded
+
+
 def ask(request: TrainingRequest) -> list[EngineReply]:
     """The replies, decoded from the bytes that the engine writes."""
-    written = io.BytesIO()
+    written.seek(0)
+    written.truncate()
     decoded = decode_request(encode(request))
     assert decoded == request
-    EngineServer(io.BytesIO(), written).handle(decoded)
+    server.handle(decoded)
     written.seek(0)
     replies = []
     while line := written.readline():

@@ -11,14 +11,16 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from textual.pilot import Pilot
 from textual.widgets import Input, Select, Static
+from toy_models import colour_model
 from waiting import until
 
 from core.data.datasets import load_dataset
 from core.diffusion.loaded_model import load_model
 from core.engine.lab import LabImage
-from core.engine.protocol import Array, LabRequest
+from core.engine.protocol import DatasetImage, LabRequest
 from core.engine.training import training_replies
 from core.engine.training_messages import TrainingReply, TrainingRequest
 from tui.app import MinidiffApp
@@ -42,7 +44,7 @@ TILES = ("image", "noise", "mixture", "prediction", "target", "error")
 def replies_of(model: str, t: float | None, learning_rate: float | None) -> tuple[TrainingReply, ...]:
     digits = load_dataset("glyphs", split="test", limit=1)
     image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
-    request = TrainingRequest(model=model, image=None, t=t, learning_rate=learning_rate, **FIELDS)  # type: ignore[arg-type]
+    request = TrainingRequest(model=model, image=DatasetImage("", 0), t=t, learning_rate=learning_rate, **FIELDS)
     return tuple(training_replies(request, image, load_model(model, "cpu"), lambda *_: None))
 
 
@@ -247,8 +249,11 @@ def test_bars_and_numbers_fit_their_columns() -> None:
 
 
 def test_colour_images_keep_their_colours() -> None:
-    (first, *_) = replies_of("quick-mnist", 0.4, None)
-    tripled = Array((28, 28, 3), [value for value in first.image.values for _ in range(3)])
-    fields = dict.fromkeys(("image", "noise", "mixture", "target", "output"), tripled)
-    drawn = images_of(replace(first, **fields), 1.0)  # type: ignore[arg-type]
-    assert all(len(image) == 3 * 784 for image in drawn.values())
+    pixels = torch.rand((3, 16, 12), generator=torch.Generator().manual_seed(1))
+    request = TrainingRequest(model="", image=DatasetImage("", 0), t=0.3, learning_rate=None, **FIELDS)
+    reply = next(training_replies(request, LabImage(pixels, 1), colour_model(), lambda *_: None))
+    assert reply.condition == 1
+    assert reply.errors.shape == (16, 12)
+    drawn = images_of(reply, 1.0)
+    assert drawn["image"] == from_unit(pixels.movedim(0, -1).flatten().tolist())
+    assert {len(image) for image in drawn.values()} == {3 * 16 * 12}

@@ -14,7 +14,7 @@ from core.compute.seeding import CORRUPTION, generator_for
 from core.config.training import PREDICTIONS, TrainConfig
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS, sample_times
-from core.lab.training_steps import BINS, WINDOW, TrainingStep
+from core.lab.training_step import BINS, WINDOW, TrainingStep
 from core.models.registry import build_model
 from core.training.trainer import Trainer
 
