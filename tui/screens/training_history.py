@@ -72,7 +72,7 @@ class TrainingHistoryScreen(Playback, ClosesOnce[None]):
     TrainingHistoryScreen {
         SamplingControls, SnapshotView { margin: 1 1 0 1; }
         Timeline { margin: 1 0; }
-        &.-low { SamplingControls, SnapshotView { margin: 0 1; } Timeline { margin: 0; } }
+        &.-low { SamplingControls, SnapshotView { margin: 0 1; } Timeline { margin: 0; } LossPlot { height: 45%; } }
     }
     """
 

@@ -75,6 +75,9 @@ class LossPlot(PlotextPlot):
             points = [(_position(step), math.log10(loss)) for step, loss in validation]
             color = self._color("plot-validation")
             lines.append(Line([x for x, _ in points], [y for _, y in points], color, marked=True))
+            # A single point is drawn as a mark: the snapshot at the cursor.
+            current = [point for point, (step, _) in zip(points, validation, strict=True) if step == self._cursor]
+            lines += [Line([x], [y], color) for x, y in current]
         return draw_plot(self, lines, self._axes(losses), self._color("plot-axes"), bands)
 
     def _groups(self, columns: int) -> list[tuple[float, list[float]]]:
