@@ -28,9 +28,9 @@ class Scoreboard:
 
     The rule: a candidate is stopped if at `stop_after` consecutive checkpoints, not counting the first quarter of the
     budget, its whole interval for the difference to the best candidate lies above `margin` times the best loss. This is
-    a race of models with blocking (Maron and Moore 1994; Moore and Lee 1994): comparisons are paired, and a candidate is
-    dropped when its interval excludes that it is as good. The alternative, successive halving (Jamieson and Talwalkar
-    2016), drops a fixed share at fixed times, however small the differences are.
+    a race of models with blocking (Maron and Moore 1994; Moore and Lee 1994): comparisons are paired, and a candidate
+    is dropped when its interval excludes that it is as good. The alternative, successive halving (Jamieson and
+    Talwalkar 2016), drops a fixed share at fixed times, however small the differences are.
 
     Args:
         candidates: Their number.
