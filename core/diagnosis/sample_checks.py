@@ -133,9 +133,9 @@ def check_variety(samples: Tensor, real: Tensor) -> list[Finding]:
             CONSTANT,
             "error",
             f"pixels have a variance of {found:.4f} between samples and {expected:.4f} between real images",
-            "all samples are nearly the same: the same noise is used for all, guidance is far too strong, or the "
-            "network ignores its input",
-            "use new noise for each sample and guidance 1; see the findings on the network",
+            "samples are averages of many images, after too few steps or too little training; or the same noise is "
+            "used for all, guidance is far too strong, or the network ignores its input",
+            "use more --steps, guidance 1 and new noise for each sample; see the findings on the network",
         )
     ]
 
