@@ -20,10 +20,11 @@ class Net(nn.Module):
 
 
 torch.manual_seed(0)
-images = load_dataset("glyphs", limit=512).images / 255  # the first mistake: not in [-1, 1]
+images = load_dataset("glyphs", limit=64).images / 127.5 - 1
+images = images.repeat(8, 1, 1, 1)  # the first mistake: few images, repeated
 net = Net()
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-for _ in range(120):
+for _ in range(100):
     x = images[torch.randint(512, (32,))]
     t, noise = torch.rand(32), torch.randn_like(x)
     amount = t.view(-1, 1, 1, 1)
@@ -32,7 +33,7 @@ for _ in range(120):
     loss.backward()
     optimizer.step()
 
-for step in diagnose(net, images, prediction="velocity", learning_rate=3e-3):
+for step in diagnose(net, images, prediction="velocity", n=16):
     if isinstance(step, CheckResult):
         for finding in step.findings:
             print(f"{finding.check}: {finding.evidence}\n  {finding.cause}\n  {finding.advice}")

@@ -17,7 +17,7 @@ from core.runs.findings import CheckResult, Finding
 INDENT = "  "
 MIN_WIDTH, MAX_WIDTH = 40, 100  # of the output, in columns
 STYLES = {"error": "bold red", "warning": "bold yellow"}
-MAX_REASON = 60  # characters of why a check was not done
+MAX_REASON = 70  # characters of why a check was not done
 
 Line = tuple[str, str]  # text and style
 

@@ -175,6 +175,7 @@ def diagnose(
     run: Annotated[str, Parameter(help="a run, a built-in model or a .safetensors file")],
     /,
     *,
+    n: Annotated[int, Parameter(help="number of samples; a quarter of them for large images")] = 128,
     steps: Steps = None,
     options: Options = None,
     data_root: Annotated[Path | None, Parameter(help="folder with the dataset's files")] = None,
@@ -193,7 +194,7 @@ def diagnose(
 
     began = time.monotonic()
     checks = diagnose_run(
-        run, root, net=import_network(network), device=device, data_root=data_root, steps=steps, **(options or {})
+        run, root, net=import_network(network), device=device, data_root=data_root, n=n, steps=steps, **(options or {})
     )
     results = diagnosis.follow(checks, quiet=as_json)
     seconds = time.monotonic() - began

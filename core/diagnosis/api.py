@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor, nn
 
-from core.config.sampling import SamplingOptions, resolve_sampling
+from core.config.numbers import whole_number
+from core.config.sampling import MAX_IMAGES, SamplingOptions, resolve_sampling
 from core.config.training import PathName, PrecisionName, PredictionName, TrainConfig
 from core.diagnosis import network_checks
 from core.diagnosis.image_stage import image_checks_of
 from core.diagnosis.measurements import evaluated
 from core.diagnosis.network_stage import network_checks_of
-from core.diagnosis.sample_stage import check_generated
+from core.diagnosis.sample_stage import MIN_SAMPLES, SAMPLES, check_generated
 from core.diagnosis.stage import Check
 from core.diagnosis.subject import Subject, locate, network_subject, run_subject, stored_weights
 from core.diffusion.loaded_model import LoadedModel
+from core.errors import MinidiffError
 from core.evaluation.reference import EvaluationProgress
 from core.models.custom import Network
 from core.runs.directory import EVENTS, config_options
@@ -46,6 +48,7 @@ def diagnose(
     path: PathName = "flow",
     prediction: PredictionName = "velocity",
     precision: PrecisionName = "float32",
+    n: int = SAMPLES,
 ) -> Generator[EvaluationProgress | CheckResult, None, None]:
     """Check a network, its images and its samples for what goes wrong in training again and again.
 
@@ -66,6 +69,7 @@ def diagnose(
         path, prediction: What the network was trained for: "flow" (or "vp", "mix"), and "velocity", "noise", "clean" or
             "v".
         precision: Precision of the training, "float32" or "bfloat16".
+        n: Number of samples, at least 2; a quarter of them for images larger than 32x32 pixels.
 
     Yields:
         `EvaluationProgress`, and a `CheckResult` for each check: its name, its findings, and why it was skipped.
@@ -100,7 +104,7 @@ def diagnose(
     weights = subject.model.net.state_dict() | {
         f"online.{name}": value for name, value in (subject.online.state_dict() if subject.online else {}).items()
     }
-    yield from _check_subject(subject, weights, {})
+    yield from _check_subject(subject, weights, _checked(n), {})
 
 
 def diagnose_run(
@@ -110,6 +114,7 @@ def diagnose_run(
     net: Network | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
+    n: int = SAMPLES,
     steps: int | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Generator[EvaluationProgress | Event | CheckResult, None, None]:
@@ -121,6 +126,7 @@ def diagnose_run(
         net: The network, or its class, of a run that was trained on a network of the user's own.
         device: As for `pick_device`.
         data_root: Folder of the dataset, as for `load_dataset`.
+        n: As for `diagnose`.
         steps, options: As for `sample`; the samples are generated with them.
 
     Yields:
@@ -129,6 +135,7 @@ def diagnose_run(
     Raises:
         MinidiffError: There is no such run or model, or it cannot be read.
     """
+    n = _checked(n)
     located = locate(name, root)
     if located.folder is not None:
         fine_tuned = is_fine_tuned(config_options(located.folder))
@@ -145,11 +152,11 @@ def diagnose_run(
             yield from _run_checks(list(image_checks_of(subject)))
         return
     resolve_sampling(subject.model.config, 1, steps=steps, **options)  # raises before the work
-    yield from _check_subject(subject, {} if stored is None else stored[0], {"steps": steps, **options})
+    yield from _check_subject(subject, {} if stored is None else stored[0], n, {"steps": steps, **options})
 
 
 def _check_subject(
-    subject: Subject, weights: dict[str, Tensor], options: dict[str, Any]
+    subject: Subject, weights: dict[str, Tensor], n: int, options: dict[str, Any]
 ) -> Generator[EvaluationProgress | CheckResult, None, None]:
     """All checks, in the order in which one may explain the next."""
     findings = network_checks.check_weights(weights)
@@ -159,7 +166,14 @@ def _check_subject(
     nets = [subject.model.net, *([subject.online] if subject.online is not None else [])]
     with evaluated(nets[0]), evaluated(nets[1]) if len(nets) > 1 else nullcontext():
         yield from _run_checks([*image_checks_of(subject), *network_checks_of(subject)])
-        yield from check_generated(subject, options)
+        yield from check_generated(subject, n, options)
+
+
+def _checked(n: int) -> int:
+    n = whole_number(n, "n")
+    if not MIN_SAMPLES <= n <= MAX_IMAGES:
+        raise MinidiffError(f"n must be from {MIN_SAMPLES} to {MAX_IMAGES:,}, not {n}")
+    return n
 
 
 def _run_checks(checks: list[Check]) -> Generator[EvaluationProgress | CheckResult, None, None]:

@@ -129,8 +129,8 @@ def check_duplicates(images: Tensor) -> list[Finding]:
         Finding(
             DUPLICATES,
             "warning",
-            f"{len(repeated) / len(keys):.0%} of {len(keys):,} images repeat an earlier one, such as image {index:,} "
-            f"image {other:,}",
+            f"{len(repeated) / len(keys):.0%} of {len(keys):,} images repeat an earlier one, such as image {index:,}, "
+            f"which is image {other:,}",
             "files were copied, or a small set was repeated",
             "keep one of each; the network memorises repeated images first",
         )

@@ -210,7 +210,7 @@ def _gradient_statistics(
     model: LoadedModel, net: nn.Module, noisy: NoisyImages, learning_rate: float
 ) -> GradientStatistics:
     """`gradient_statistics` of a copy in evaluation mode, with dropout and running statistics as in sampling."""
-    named = [weight.requires_grad_() for weight in net.parameters() if weight.is_floating_point()]
+    named: list[Tensor] = [weight.requires_grad_() for weight in net.parameters() if weight.is_floating_point()]
     total, squares = [torch.zeros_like(weight) for weight in named], [torch.zeros_like(weight) for weight in named]
     small, before, size = 0.0, 0.0, len(noisy.x_0) // PARTS
     for start in range(0, size * PARTS, size):
@@ -253,7 +253,7 @@ def _mean_loss(model: LoadedModel, net: nn.Module, noisy: NoisyImages) -> Tensor
 def _updates(
     config: TrainConfig,
     net: nn.Module,
-    weights: list[nn.Parameter],
+    weights: list[Tensor],
     means: list[Tensor],
     squares: list[Tensor],
     learning_rate: float,

@@ -18,8 +18,8 @@ MEMORISING = "memorisation"
 
 NOISE_RATIO, NOISE_MARGIN = 2.0, 0.04  # of the noise of real images, and in addition
 NOT_DENOISED = 0.2  # standard deviation of the noise from which samples are hardly denoised
-CONTRAST = 0.5  # of the contrast of real images
-VARIETY = 0.2  # of the variance of real images at a pixel
+CONTRAST = 0.75  # of the contrast of real images
+VARIETY = 0.5  # of the variance of real images at a pixel
 COLOURS = ("red", "green", "blue")
 BRIGHTNESS_SHIFT = 0.1  # of a channel's mean
 OUTSIDE, CLIPPED_SHARE = 0.1, 0.05  # beyond [0, 1], and the share of such values
@@ -92,10 +92,10 @@ def check_noise(samples: Tensor, real: Tensor) -> list[Finding]:
 
 
 def check_contrast(samples: Tensor, real: Tensor) -> list[Finding]:
-    """Grey samples: less than half of the contrast within images, in the median.
+    """Grey samples: less than three quarters of the contrast within images, in the median.
 
-    Too few steps give averages of many images: of centred characters these keep 56% of the contrast, and are found as
-    samples without variety, of other images 20%.
+    Samples of the built-in models have 101% to 103%. Averages of many images, which too few steps give, have 56% for
+    MNIST and 20% for sprites.
 
     Args:
         samples, real: As for `check_noise`.
@@ -116,9 +116,9 @@ def check_contrast(samples: Tensor, real: Tensor) -> list[Finding]:
 
 
 def check_variety(samples: Tensor, real: Tensor) -> list[Finding]:
-    """Samples that are all alike: less than a fifth of the variance between images.
+    """Samples that are all alike: less than half of the variance between images.
 
-    Guidance reduces the variance by some 10%.
+    Samples of the built-in models have 92% to 106%, and 4% to 37% in a single step.
 
     Args:
         samples, real: As for `check_noise`, at least two of each; requested classes are those of the real images.
@@ -133,9 +133,9 @@ def check_variety(samples: Tensor, real: Tensor) -> list[Finding]:
             CONSTANT,
             "error",
             f"pixels have a variance of {found:.4f} between samples and {expected:.4f} between real images",
-            "all samples are nearly the same: the same noise is used for all, guidance is far too strong, or the "
-            "network ignores its input",
-            "use new noise for each sample and guidance 1; see the findings on the network",
+            "samples are averages of many images, after too few steps or too little training; or the same noise is "
+            "used for all, guidance is far too strong, or the network ignores its input",
+            "use more --steps, guidance 1 and new noise for each sample; see the findings on the network",
         )
     ]
 
@@ -222,15 +222,16 @@ def check_sampler(samples: Tensor, reference: Tensor, real: Tensor, chosen: str,
         chosen: The sampler in question, in words.
         accurate: The accurate one.
     """
-    problems = check_samples(samples, real)
-    if not problems or check_samples(reference, real):
+    remaining = {problem.check for problem in check_samples(reference, real)}
+    gone = [problem.check for problem in check_samples(samples, real) if problem.check not in remaining]
+    if not gone:
         return []
-    names = ", ".join(dict.fromkeys(problem.check for problem in problems))
+    names = ", ".join(dict.fromkeys(gone))
     return [
         Finding(
             SAMPLER,
             "error",
-            f"findings on {names} with {chosen}, and none with {accurate}",
+            f"findings on {names} with {chosen}, and not with {accurate}",
             "the sampler does not fit the network's path or prediction, has too few steps, or too strong guidance",
             f"use {accurate}, and change one option after the other towards {chosen}",
         )

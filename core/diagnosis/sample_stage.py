@@ -25,23 +25,24 @@ from core.generators import WithResult
 from core.runs.findings import CheckResult, Finding
 
 SAMPLES, REFERENCE = 128, 32
+MIN_SAMPLES = 2
 ACCURATE = Sampling("heun", 40, 1.0, 1.0)  # on every path
 MEMORISATION_VALUES = 50_000 * 32 * 32 * 3  # of training images that samples are compared with
 
 
 def check_generated(
-    subject: Subject, options: dict[str, Any]
+    subject: Subject, n: int, options: dict[str, Any]
 ) -> Generator[EvaluationProgress | CheckResult, None, None]:
-    """Generate samples with sampling options, unless the subject has samples, and check them."""
+    """Generate n samples with sampling options, unless the subject has samples, and check them."""
     model, images = subject.model, subject.images
-    n = image_count(model, SAMPLES)
+    n = image_count(model, n)
     chosen, classes = resolve_sampling(model.config, n, **options)
     if subject.samples is not None:
         samples, requested, described = subject.unit(subject.samples)[:n], None, "your sampler"
     else:
         yield EvaluationProgress(f"sampling {n} images", 0, 0)
         requested = _labels(classes)
-        described = describe_sampling(chosen, model.config.path)
+        described = _described(chosen, model)
         samples = _generated(model, chosen, n, requested)
     if findings := sample_checks.check_finite(samples):
         yield CheckResult(sample_checks.FINITE, tuple(findings))
@@ -80,6 +81,11 @@ def _generated(model: LoadedModel, chosen: Sampling, n: int, labels: Tensor | No
     except NotFinite:
         return torch.full((n, *model.config.info.shape), torch.nan, dtype=torch.float32, device="cpu")
     return last.x.float().cpu()
+
+
+def _described(chosen: Sampling, model: LoadedModel) -> str:
+    """Sampling options in words, without the number of evaluations."""
+    return describe_sampling(chosen, model.config.path).rpartition(", ")[0]
 
 
 def _labels(classes: tuple[int, ...] | None) -> Tensor | None:
@@ -123,9 +129,7 @@ def _check_sampler(
     _, classes = resolve_sampling(model.config, n)
     labels = _labels(classes) if requested is None else requested[:n]
     reference = _generated(model, accurate, n, labels)
-    findings = sample_checks.check_sampler(
-        samples, reference, real, described, describe_sampling(accurate, model.config.path)
-    )
+    findings = sample_checks.check_sampler(samples, reference, real, described, _described(accurate, model))
     yield CheckResult(sample_checks.SAMPLER, tuple(findings))
 
 

@@ -34,4 +34,4 @@ def chosen_images(total: int, n: int) -> Tensor:
 def image_count(model: LoadedModel, n: int) -> int:
     """The number of images in place of n: a quarter of it for large images."""
     _, height, width = model.config.info.shape
-    return n if height * width <= LARGE else n // 4
+    return n if height * width <= LARGE else max(2, n // 4)

@@ -130,7 +130,8 @@ def _wrapped(
     wrapped = CustomNetwork(net, name)
     classes = 0 if labels is None or not len(labels) else max(1, int(labels.max()) + 1)
     try:
-        info = DatasetInfo(*shape, class_names=tuple(map(str, range(classes))))
+        channels, height, width = shape
+        info = DatasetInfo(channels, height, width, tuple(map(str, range(classes))))
     except ValueError as error:
         raise MinidiffError(f"images cannot be used: {error}") from None
     config = with_network(config, net).changed(
@@ -200,9 +201,9 @@ def locate(name: str | Path, root: str | Path | None) -> Located:
     try:
         file = find_model(name, directory)
     except CheckpointError:
-        for folder in (Path(os.path.expanduser(name)), directory / Path(name).name):
-            if str(name) and (folder / CONFIG).is_file():
-                return Located(folder, None)
+        for candidate in (Path(os.path.expanduser(name)), directory / Path(name).name):
+            if str(name) and (candidate / CONFIG).is_file():
+                return Located(candidate, None)
         raise
     folder = file.parent if file.name == MODEL and (file.parent / EVENTS).is_file() else None
     return Located(folder, file)
@@ -257,7 +258,7 @@ def run_subject(
         except DatasetError as error:
             reasons["images"] = str(error)
     online = None
-    if config.ema and located.folder is not None and (located.folder / STATE).is_file():
+    if config.ema and located.file is not None and located.folder is not None and (located.folder / STATE).is_file():
         try:
             online = _online_weights(model, located.folder / STATE, net)
         except CheckpointError as error:

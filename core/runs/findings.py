@@ -90,7 +90,7 @@ def check_finite_loss(history: RunHistory) -> list[Finding]:
     if skipped:
         evidence = f"{_steps(skipped)} without a finite loss or gradient up to step {step:,}"
     else:
-        evidence = f"the loss or a gradient was not finite, at step {step:,}"
+        evidence = f"the loss or a gradient was not finite at step {step:,}"
     last = history.progress[-1].loss if history.progress else math.nan
     return [
         Finding(
@@ -127,8 +127,8 @@ def check_loss_curve(history: RunHistory, *, fine_tuned: bool = False) -> list[F
             Finding(
                 LOSS_CURVE,
                 "warning" if recovered else "error",
-                f"the loss rose from {loss_text(before)} around step {start:,} to {loss_text(after)} around step "
-                f"{end:,}{', and fell again' if recovered else ''}",
+                f"the loss rose from {loss_text(before)} to {loss_text(after)}, between steps {start:,} and {end:,}"
+                f"{', and fell again' if recovered else ''}",
                 "training diverged: the learning rate is too high, or the warmup too short",
                 "lower --learning-rate to a third, use --lr-schedule linear with more --warmup-steps, or set "
                 "--clip-grad-norm 1",

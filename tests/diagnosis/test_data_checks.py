@@ -91,7 +91,7 @@ def test_repeated_images_are_found(train: LabeledImages) -> None:
     repeated = torch.cat((train.images, train.images[:100]))
     finding = only(check_duplicates(repeated), "duplicates")
     assert "20% of 500 images" in finding.evidence
-    assert "image 400 image 0" in finding.evidence
+    assert "image 400, which is image 0" in finding.evidence
     assert check_duplicates(torch.cat((train.images, train.images[:10]))) == []
 
 

@@ -86,8 +86,7 @@ def test_skipped_steps_of_a_training_are_counted(tiny: Callable[..., TrainConfig
 def test_a_loss_that_rises_again_is_found_with_its_steps() -> None:
     (finding,) = findings(curve(lambda done: 0.05 if done < 0.5 else 0.5))
     assert (finding.check, finding.severity) == ("loss curve", "error")
-    assert "from 0.05000 around step" in finding.evidence
-    assert "to 0.50000 around step" in finding.evidence
+    assert "from 0.05000 to 0.50000, between steps" in finding.evidence
     (finding,) = findings(curve(lambda done: 0.5 if 0.3 < done < 0.6 else 0.05))
     assert finding.severity == "warning"
     assert finding.evidence.endswith("and fell again")
