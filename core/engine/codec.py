@@ -15,6 +15,7 @@ import typing
 from array import array
 from typing import Any, Literal
 
+from core.engine.lab_messages import LAB_REPLIES, LAB_REQUESTS
 from core.engine.plane_messages import PLANE_REPLIES, PLANE_REQUESTS
 from core.engine.protocol import REPLIES, REQUESTS, Array, EngineReply, EngineRequest, Refused
 from core.system.safe_io import parse_json
@@ -22,8 +23,8 @@ from core.text import sanitize
 
 ITEM_BYTES = 4  # of a float32
 _TYPES: dict[str, type[EngineRequest] | type[EngineReply]] = {
-    cls.__name__: cls for cls in (*REQUESTS, *PLANE_REQUESTS)
-} | {cls.__name__: cls for cls in (*REPLIES, *PLANE_REPLIES)}
+    cls.__name__: cls for cls in (*REQUESTS, *LAB_REQUESTS, *PLANE_REQUESTS)
+} | {cls.__name__: cls for cls in (*REPLIES, *LAB_REPLIES, *PLANE_REPLIES)}
 
 
 def encode(message: EngineRequest | EngineReply) -> bytes:

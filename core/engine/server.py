@@ -30,6 +30,7 @@ from core.engine.protocol import (
     DrawnImage,
     EngineReply,
     EngineRequest,
+    InversionProgress,
     LabRequest,
     ModelRequest,
     NearestProgress,
@@ -161,6 +162,7 @@ class EngineServer:
 
     def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import to_frame
+        from core.diffusion.interpolation import InversionStep
         from core.engine.sampling import plan_sampling
 
         n = request.n
@@ -186,8 +188,12 @@ class EngineServer:
         )
         classify = self._classifier(config)
         for step in plan.steps:
-            yield SampledFrame(frame=to_frame(step, classify))
-        self._samples = (_sampling_of(request), step.x)
+            if isinstance(step, InversionStep):
+                yield InversionProgress(done=step.done, steps=step.steps)
+            else:
+                x = step.x
+                yield SampledFrame(frame=to_frame(step, classify))
+        self._samples = (_sampling_of(request), x)
 
     def _nearest(self, request: NearestRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import quantized, to_bytes

@@ -11,17 +11,25 @@ import pytest
 from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.engine.codec import decode_reply, decode_request, encode, parse_header
+from core.engine.lab_messages import (
+    ConvolutionReply,
+    ConvolutionRequest,
+    CorruptionReply,
+    CorruptionRequest,
+    CorruptionSample,
+    InsideReply,
+    InsideRequest,
+    LayerInfo,
+    LayerKernel,
+    TransposedReply,
+    TransposedRequest,
+)
 from core.engine.protocol import (
     REPLIES,
     REQUESTS,
     Alive,
     Array,
     Cancelled,
-    ConvolutionReply,
-    ConvolutionRequest,
-    CorruptionReply,
-    CorruptionRequest,
-    CorruptionSample,
     DatasetImage,
     DescriptionReply,
     DescriptionRequest,
@@ -29,11 +37,7 @@ from core.engine.protocol import (
     DrawnImage,
     EngineReply,
     EngineRequest,
-    InsideReply,
-    InsideRequest,
     Interpolation,
-    LayerInfo,
-    LayerKernel,
     NearestProgress,
     NearestReply,
     NearestRequest,
@@ -43,8 +47,6 @@ from core.engine.protocol import (
     SampleRequest,
     SamplingInfo,
     Start,
-    TransposedReply,
-    TransposedRequest,
 )
 from core.runs.description import DatasetDescription, RunDescription
 from core.runs.trajectory import Denoising, Frame

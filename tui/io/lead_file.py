@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from core.engine.codec import from_record, to_record
-from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
+from core.engine.lab_messages import ConvolutionRequest, CorruptionRequest, InsideRequest, TransposedRequest
+from core.engine.protocol import SampleRequest
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
 from core.system.safe_io import opened, parse_json
@@ -34,6 +35,16 @@ class SampleView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareView:
+    """The Compare screen."""
+
+    panes: tuple[SampleRequest, ...]  # without options that are None, except the class; empty: not shown yet
+    selected: int  # index of the marked pane
+    step: int
+    states: bool  # whether noisy states are shown, instead of predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainView:
     """The Train screen."""
 
@@ -45,6 +56,7 @@ class RunsView:
     """The Runs screen."""
 
     run: str | None  # under the cursor; None: there are no runs
+    marked: tuple[str, ...] = ()  # in the order in which they were marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +76,7 @@ class LabView:
     step: int  # 0 for a bench without a timeline
 
 
-View: TypeAlias = SampleView | TrainView | RunsView | DevicesView | LabView
+View: TypeAlias = SampleView | CompareView | TrainView | RunsView | DevicesView | LabView
 
 
 def write_view(path: Path, view: View) -> None:

@@ -20,16 +20,8 @@ from textual.widgets import ContentSwitcher, Input, Select
 
 from core.config.datasets import CHARACTERS
 from core.config.sampling import NO_CLASS
-from core.engine.protocol import (
-    ConvolutionRequest,
-    CorruptionReply,
-    DatasetImage,
-    DrawnImage,
-    InsideReply,
-    LabReply,
-    LabRequest,
-    TransposedRequest,
-)
+from core.engine.lab_messages import ConvolutionRequest, CorruptionReply, InsideReply, TransposedRequest
+from core.engine.protocol import DatasetImage, DrawnImage, LabReply, LabRequest
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.actions import bindings

@@ -54,7 +54,6 @@ class RunDetails(Vertical):
         self._run: RunSummary | None = None
         self._options: list[str] = []  # of that run
         self._marked: list[str] = []  # paths of the marked runs
-        self._compared: list[str] = []  # paths of the runs in the plot, if there are several
         self._note = ""  # on comparing them
 
     def compose(self) -> ComposeResult:
@@ -77,7 +76,7 @@ class RunDetails(Vertical):
         """Show the options in which these runs differ instead of the summary, if there are at least two."""
         if paths == self._marked:
             return
-        self._marked = paths
+        self._marked, self._note = paths, comparison_note(map(Path, paths))
         self.set_class(len(paths) > 1, "-marked")
         if len(paths) > 1:
             differences = config_differences(map(Path, paths))
@@ -101,9 +100,7 @@ class RunDetails(Vertical):
             grid.clear()
 
     def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
-        """Show the curves of several runs, by path, instead; the samples stay."""
-        if list(histories) != self._compared:
-            self._compared, self._note = list(histories), comparison_note(map(Path, histories))
+        """Show the curves of the marked runs, by path, instead; the samples stay."""
         named = {Path(path).name: history for path, history in histories.items()}
         self.query_one(CurvePanel).plot.set_histories(named, self._note)
 
