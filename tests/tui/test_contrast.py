@@ -67,9 +67,9 @@ def test_text_and_dim_text_are_readable_in_every_theme(name: str) -> None:
         colors.append((behind + behind.get_contrast_text(0.6), DIM))  # "auto 60%", $text-muted
         for color, minimum in colors:
             style = Style(color=color.rich_color, bgcolor=behind.rich_color)
-            ((_, new, _),) = reduce.apply([Segment("text", style)], behind)
-            assert new is not None
-            assert contrast(shown(new.color), shown(new.bgcolor)) >= minimum, (color, behind)
+            for _, new, _ in reduce.apply([Segment("text", style), Segment("?", style)], behind):
+                assert new is not None
+                assert contrast(shown(new.color), shown(new.bgcolor)) >= minimum, (color, behind)
 
 
 def test_lines_keep_their_contrast_and_a_text_that_is_readable_its_color() -> None:

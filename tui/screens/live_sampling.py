@@ -156,8 +156,11 @@ class LiveSampling(EditingScreen):
 
     def on_images_inverted(self, message: ImagesInverted) -> None:
         """Show the progress; the first step is sampled after the last of these."""
-        is_last = message.done == message.steps
-        self._set_live("sampling" if is_last else f"inverting, step {message.done} of {message.steps}")
+        if message.done == message.steps:
+            self._set_live("sampling")
+            return
+        state = f"inverting, step {message.done} of {message.steps}"
+        self._set_source("● live", "$success", f"{state}, {describe_start(self.start)}", state)
 
     def on_frame_sampled(self, message: FrameSampled) -> None:
         """Add the frame; the timeline shows it when it gets there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from itertools import product
 
@@ -19,6 +20,7 @@ DIMMEST_TEXT = 0.85  # opacity from which text is not dim
 SHOWN_GREYS = (0, *range(8, 239, 10), 255)  # the greys that terminals show for `TERMINAL_GREYS`
 SAME = 4  # largest difference of a channel between a blended color and a dim one
 HUE = 3.0  # weight of hue and chroma, relative to lightness
+IS_TEXT = re.compile(r"[!-~\w←-⇿⏎]")  # in contrast to lines, blocks and other signs
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -41,7 +43,7 @@ class PaletteFilter(LineFilter):
         """The segments in these colors."""
         behind, styles = background.rgb, self._styles
         return [
-            Segment(text, styles[style, behind, any(map(str.isalnum, text))] if style else style, control)
+            Segment(text, styles[style, behind, bool(IS_TEXT.search(text))] if style else style, control)
             for text, style, control in segments
         ]
 
