@@ -256,15 +256,14 @@ def engine(folder: Path) -> Feed:
 
     from core.config.training import TrainConfig
     from core.engine.codec import decode_request, encode
-    from core.engine.protocol import (
+    from core.engine.lab_messages import (
         ConvolutionRequest,
         CorruptionRequest,
-        DrawnImage,
         InsideRequest,
         LayerKernel,
-        SampleRequest,
         TransposedRequest,
     )
+    from core.engine.protocol import DrawnImage, SampleRequest
     from core.engine.server import EngineServer
     from core.engine.training_messages import TrainingRequest
     from core.models.registry import build_model

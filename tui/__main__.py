@@ -39,10 +39,11 @@ def main() -> None:
     if not in_browser:
         _prepare_terminal()
     from core.runs.directory import root_directory
-    from tui.app import HUNG_UP, MinidiffApp
+    from tui.app import MinidiffApp
     from tui.leaving import next_steps
     from tui.settings import settings_path
     from tui.state import is_first_start
+    from tui.terminal.terminal_app import HUNG_UP
 
     settings, overrides, notice = _settings(arguments)
     mode = arguments.screen or ("train" if arguments.run else "sample")

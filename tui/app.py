@@ -1,25 +1,17 @@
-"""The Textual app: screens as modes, global actions, palette commands, redrawing and shutdown."""
+"""The Textual app: screens as modes, global actions, settings and palette commands."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from rich.console import RenderableType
-from rich.text import Text
 from textual import events
 from textual.actions import ActionParseResult
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.constants import DRIVER
 from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.reactive import reactive
@@ -28,7 +20,6 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from core.errors import ConfigError
-from core.system.terminal import drawable, drawing
 from tui.actions import ACTIONS, bindings
 from tui.follow import Follower, Leader
 from tui.io.engine_client import EngineClient
@@ -40,27 +31,19 @@ from tui.screens.settings import SettingsScreen, Store
 from tui.screens.too_small import TooSmallScreen, is_small
 from tui.screens.welcome import WelcomeScreen
 from tui.settings import BY_NAME, DRAWING_CHOICES, Settings, save_setting
-from tui.terminal.color_maps import COLOR_MAPS, GREY
-from tui.terminal.crash_report import report
-from tui.terminal.driver import AMBIGUOUS, TerminalDriver
-from tui.terminal.frame_pacing import QUERY, FramePacer
+from tui.terminal.color_maps import COLOR_MAPS
 from tui.terminal.internals import all_screens
-from tui.terminal.kitty import ImageStore
-from tui.terminal.replies import TerminalReply, abilities
-from tui.terminal.shutdown import end_if_stuck, end_with_terminal
+from tui.terminal.terminal_app import TerminalApp
 from tui.themes import CONTRAST, DARK, LIGHT, THEMES
 from tui.widgets.choice_dialog import ChoiceDialog
 from tui.widgets.modal import SafeCommandPalette
 from tui.widgets.timeline import Timeline
 
 MODES = {"sample": "Sample", "train": "Train", "runs": "Runs", "devices": "Devices", "lab": "Lab"}
-REDRAW_SECONDS = 1.0  # interval of checks whether dropped output can be redrawn
-REPLY_SECONDS = 0.5  # wait on exit for the last terminal reply, which the shell would otherwise read as input
 INPUT = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)  # of the user
-HUNG_UP = 128 + signal.SIGHUP  # exit status after the terminal is gone
 
 
-class MinidiffApp(App[None]):
+class MinidiffApp(TerminalApp):
     """The app for the runs in `root`.
 
     Args:
@@ -80,12 +63,6 @@ class MinidiffApp(App[None]):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-normal"), (120, "-wide")]  # noqa: RUF012 - as App declares it
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
-    drawing = reactive("auto")
-    """How images are drawn on all screens, one of `DRAWING_CHOICES`."""
-    best_drawing = reactive("quadrant")
-    """What `auto` means for images below full size; if it is "kitty", also above."""
-    color_map = reactive(GREY)
-    """The colours of grey images, one of `COLOR_MAPS`."""
     shared_status = reactive("", init=False)
     """Whether this app leads or follows, and which file; shown in the header. Empty if it does neither."""
 
@@ -105,16 +82,12 @@ class MinidiffApp(App[None]):
         follow: Path | None = None,
     ) -> None:
         self.DEFAULT_MODE = mode  # type: ignore[misc] # creates no other screen, and no engine for it
-        super().__init__(driver_class=None if DRIVER else TerminalDriver)  # None: the one that textual-serve names
-        self.root = root
         self.saved_settings = settings or Settings()
         self._overrides = dict(overrides or {})
         self.settings = replace(self.saved_settings, **self._overrides)  # type: ignore[arg-type] # they are checked
+        super().__init__(self.settings.frames_per_second)
+        self.root = root
         self._settings_file, self._notice = settings_file, notice
-        self.pacer = FramePacer(self.settings.frames_per_second)
-        term, encoding = os.environ.get("TERM", ""), getattr(sys.__stderr__, "encoding", None) or "utf-8"
-        self.codec = drawable(term, encoding)  # encoding of the characters that the terminal can show; None: all
-        self.images = ImageStore(self._write_images) if self.codec is None else None
         self.watched = run  # the last run shown on the Train screen; printed on exit
         self._key_receiver: Widget | None = None  # of the last key
         self._model = model  # the first one on the Sample screen; None: the default
@@ -129,7 +102,6 @@ class MinidiffApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._theme_of(self.settings.theme)
-        self.best_drawing = drawing(term, encoding)
         self.drawing = self.settings.drawing
         self.color_map = self.settings.color_map
         self.set_keymap(self.settings.keys)
@@ -177,7 +149,7 @@ class MinidiffApp(App[None]):
         return LabScreen(self.root, self.pacer, still=still, engine_silence=silence)
 
     def on_mount(self) -> None:
-        """Show the welcome page at the first start, and exit when the terminal goes away."""
+        """Show the welcome page at the first start; Textual calls the handler of the base class, too."""
         if self._welcome:
             self.push_screen(WelcomeScreen())
         if self._notice:
@@ -185,11 +157,6 @@ class MinidiffApp(App[None]):
         for part in (self._leader, self.follower):
             if part is not None:
                 self.run_worker(part.run(), group="follow")
-        if not self.is_headless:
-            end_with_terminal(partial(self.exit, return_code=HUNG_UP), self.exit)
-            if not self.pacer.waiting:  # the driver has sent none
-                self._query_terminal()
-            self.set_interval(REDRAW_SECONDS, self._redraw_dropped)
 
     def apply_setting(self, name: str, value: str | bool | float) -> None:
         """Use another value of a setting, without saving it."""
@@ -258,77 +225,9 @@ class MinidiffApp(App[None]):
         return await super().run_action(action, default_namespace, namespaces)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Cover the screen if the terminal is too small."""
-        self.pacer.input_received(time.monotonic())  # a reattached terminal sends its size
-        self._redraw_dropped()
+        """Cover the screen if the terminal is too small; Textual calls the handler of the base class, too."""
         if is_small(event.size) and not isinstance(self.screen, TooSmallScreen):
             self.push_screen(TooSmallScreen())
-
-    def post_display_hook(self) -> None:
-        """After a frame, query the terminal to measure when it has drawn it."""
-        if self.pacer.needs_query(time.monotonic()):
-            self._query_terminal()
-        self._redraw_dropped()
-
-    def _query_terminal(self) -> None:
-        driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.accepts_output:  # otherwise it would be dropped
-            driver.write(QUERY)
-            self.pacer.query_sent(time.monotonic())
-
-    def on_cursor_position(self, event: events.CursorPosition) -> None:
-        """Handle the reply to a query; the first one tells whether the terminal draws some characters too wide."""
-        self.pacer.reply_received(time.monotonic())
-        driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.measuring:
-            driver.measuring = False
-            if len(AMBIGUOUS) < event.x <= 2 * len(AMBIGUOUS) and self.drawing == "auto":
-                self.drawing = "ascii"
-        self._redraw_dropped()
-
-    def on_terminal_reply(self, reply: TerminalReply) -> None:
-        """Draw images as well as the terminal can. Terminals that only claim another's name do not reply to `query`."""
-        if reply.graphics:
-            if self.images is not None and reply.text.endswith(";OK"):
-                self.images.available = True
-                self.best_drawing = "kitty"
-            return
-        found = abilities(reply.text)
-        if found.octants and self.best_drawing != "kitty":
-            self.best_drawing = "octant"
-        if found.placeholders and self.images is not None:
-            self.images.query()
-
-    def _write_images(self, data: str) -> None:
-        driver = self._driver
-        if not isinstance(driver, TerminalDriver):
-            return
-        if driver.accepts_output:
-            driver.write(data)
-        else:
-            driver.output_dropped = True
-
-    def _redraw_dropped(self) -> None:
-        """Redraw the whole screen if output was dropped and the terminal accepts output again."""
-        driver = self._driver
-        if isinstance(driver, TerminalDriver) and driver.output_dropped and driver.accepts_output:
-            driver.output_dropped = False
-            if self.images is not None:
-                self.images.forget()
-            self.refresh(layout=True)
-
-    async def action_quit(self) -> None:
-        """Exit, once the terminal has replied to the last query."""
-        deadline = time.monotonic() + REPLY_SECONDS
-        while self.pacer.waiting and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        self.exit()
-
-    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """Exit the app, even if the terminal accepts no output."""
-        if not self.is_headless:
-            end_if_stuck(return_code)
-        super().exit(result, return_code, message)
 
     def notify(
         self,
@@ -341,12 +240,6 @@ class MinidiffApp(App[None]):
     ) -> None:
         """Show a notification. `markup` is ignored, because messages may quote file contents."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
-
-    def _fatal_error(self) -> None:
-        # Textual would print a traceback with the values of all local variables.
-        if not self.is_headless:
-            end_if_stuck(1)
-        self.panic(Text(report(self._exception or RuntimeError("unknown"))))
 
     async def action_help_quit(self) -> None:  # type: ignore[override] # it is awaited
         """Textual's action for Ctrl-C, which does not quit: say which key does, and what continues."""
@@ -375,11 +268,6 @@ class MinidiffApp(App[None]):
         await self.switch_mode("train")
         if isinstance(self.screen, TrainScreen):
             self.screen.fork(message.run)
-
-    def watch_drawing(self) -> None:
-        """Redraw everything, including borders, which `ascii` draws differently."""
-        if self.is_running:
-            self.refresh(layout=True)
 
     def action_drawing(self) -> None:
         """Switch to the next drawing mode."""

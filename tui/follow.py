@@ -8,8 +8,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.screen import Screen
+
 from core.errors import MinidiffError
-from tui.io.lead_file import DevicesView, LabView, RunsView, SampleView, TrainView, View, ViewReader, write_view
+from tui.io.lead_file import (
+    CompareView,
+    DevicesView,
+    LabView,
+    RunsView,
+    SampleView,
+    TrainView,
+    View,
+    ViewReader,
+    write_view,
+)
 from tui.screens.shared import Shared
 from tui.screens.zoom import ZoomScreen
 
@@ -23,6 +35,7 @@ READ_SECONDS = 0.1  # interval between two looks at the file
 HOLD_SECONDS = 0.3  # after a key, in which it may change what the screen shows
 MODES: dict[type[View], str] = {
     SampleView: "sample",
+    CompareView: "sample",
     TrainView: "train",
     RunsView: "runs",
     DevicesView: "devices",
@@ -30,11 +43,19 @@ MODES: dict[type[View], str] = {
 }
 
 
+def shared_screen(app: MinidiffApp) -> Shared | None:
+    """The topmost screen that can be followed; None before it is mounted, and while the app exits."""
+    for screen in reversed(app.screen_stack):
+        is_ready = screen.is_mounted and screen.is_running and app.is_running
+        if isinstance(screen, Shared):
+            return screen if is_ready else None
+    return None
+
+
 def current_view(app: MinidiffApp) -> View | None:
-    """What the current screen shows; None before it is mounted, and while the app exits."""
-    screen = app.screen_stack[0] if app.screen_stack else None
-    is_ready = screen is not None and screen.is_mounted and screen.is_running and app.is_running
-    return screen.shared_view if is_ready and isinstance(screen, Shared) else None
+    """What this screen shows."""
+    screen = shared_screen(app)
+    return None if screen is None else screen.shared_view
 
 
 class Leader:
@@ -109,8 +130,8 @@ class Follower:
 
     def _shown(self) -> tuple[View | None, Widget | None]:
         """What the user's keys can change: what the screen shows, and its focus."""
-        screens = self._app.screen_stack
-        return current_view(self._app), screens[0].focused if screens else None
+        screen = shared_screen(self._app)
+        return (screen.shared_view, screen.focused) if isinstance(screen, Screen) else (None, None)
 
     async def _update(self) -> None:
         """Look at the file once."""
@@ -135,19 +156,19 @@ class Follower:
 
     @property
     def _is_held(self) -> bool:
-        """Whether the user may be about to take over, or has something open above the screen."""
+        """Whether the user may be about to take over, or has something open that is not followed."""
         if self._touched is not None and time.monotonic() - self._touched[0] < HOLD_SECONDS:
             return True
-        return len(self._app.screen_stack) > 1 and not isinstance(self._app.screen, ZoomScreen)
+        return not isinstance(self._app.screen, Shared | ZoomScreen)
 
     async def _show(self, view: View) -> None:
         before = self._shown()
         try:
             if self._app.current_mode != MODES[type(view)]:
                 await self._app.switch_mode(MODES[type(view)])
-            screen = self._app.screen_stack[0]
-            assert isinstance(screen, Shared)
-            await screen.follow(view)
+            screen = shared_screen(self._app)
+            if screen is not None:
+                await screen.follow(view)
         except MinidiffError as error:
             self._failed = view
             self._report(str(error))

@@ -78,6 +78,14 @@ class SamplingStarted(Message):
 
 
 @dataclass
+class ImagesInverted(Message):
+    """The engine did one more step of the inversion of two images, which precedes their interpolation."""
+
+    done: int
+    steps: int
+
+
+@dataclass
 class FrameSampled(Message):
     """The engine sampled one step."""
 
@@ -183,3 +191,4 @@ class RunsListed(Message):
     runs: list[RunSummary]
     problem: str | None = None
     unreadable: tuple[str, ...] = ()  # directories without read permission, each reported once
+    complete: bool = False  # whether these are all runs

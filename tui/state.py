@@ -14,7 +14,7 @@ from core.system.atomic_write import write_atomically
 from core.system.safe_io import parse_json, read_whole
 
 MAX_COMPARISON_BYTES = 16_384
-MAX_STEPS = 1000  # as the field on the screen
+MAX_STEPS, MAX_IMAGES = 1000, 64  # as the fields on the screen
 
 
 def state_directory() -> Path:
@@ -68,17 +68,23 @@ def _request(entry: dict[str, Any]) -> SampleRequest:
         LookupError: An option is missing.
         TypeError: It is not a table of options.
     """
-    model, sampler, steps, guidance, label = (entry[name] for name in _COMPARED)
-    valid = (
-        isinstance(model, str)
+    request = SampleRequest(**{name: entry[name] for name in _COMPARED})
+    if not has_valid_options(request):
+        raise ValueError("an option is invalid")
+    return request
+
+
+def has_valid_options(request: SampleRequest) -> bool:
+    """Whether a pane of the Compare screen can have the options of a request that was read from a file."""
+    sampler, steps, guidance, label = request.sampler, request.steps, request.guidance, request.label
+    return (
+        isinstance(request.model, str)
         and sampler in (None, *SAMPLER_NAMES)
         and (steps is None or (type(steps) is int and 1 <= steps <= MAX_STEPS))
         and (guidance is None or (type(guidance) in (int, float) and 0 <= guidance < math.inf))
         and (label is None or (type(label) is int and label >= NO_CLASS))
+        and 1 <= request.n <= MAX_IMAGES
     )
-    if not valid:
-        raise ValueError("an option is invalid")
-    return SampleRequest(model=model, sampler=sampler, steps=steps, guidance=guidance, label=label)
 
 
 def _comparison_file() -> Path:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.export.images import MODES
-from core.system.terminal import Terminal, describe_terminal
+from core.system.terminal import RAMPS, Terminal, describe_terminal
 
 if TYPE_CHECKING:
     from core.runs.trajectory import Denoising
 
-SHADES, CHARACTERS = " ░▒▓█", " .:-=+*#%@"
 PAGE = (80, 24)  # columns and rows where stdout is no terminal
 OTHER_LINES = 4  # of the terminal: the model's name, which may wrap, what is left out, and the prompt
 MIN_WIDTH = 10  # columns of an image that is reduced to fit
@@ -60,7 +59,7 @@ def show(denoising: Denoising) -> None:
     if terminal.stdout_is_terminal and terminal.blocks and terminal.colors != "none":
         _print_half_blocks(lines, terminal)
     else:
-        ramp = SHADES if terminal.stdout_is_terminal and terminal.blocks else CHARACTERS
+        ramp = RAMPS["shade" if terminal.stdout_is_terminal and terminal.blocks else "ascii"]
         sys.stdout.writelines("".join(_character(cell, ramp) for cell in line).rstrip() + "\n" for line in lines)
     if layout.count < n:
         print(f"the first {layout.count:,} of {n:,} samples")

@@ -5,7 +5,8 @@ Notation as in `core.diffusion.prob_paths`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,6 +23,7 @@ from core.diffusion.loaded_model import LoadedModel, as_loaded
 from core.diffusion.samplers import Denoiser, ddim, step_generators
 from core.diffusion.sampling import SampleStep, batch_size, class_tensor, merged, out_of_memory, trajectories
 from core.errors import MinidiffError
+from core.generators import WithResult, result_of
 
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
@@ -84,12 +86,37 @@ def interpolate_images(
 
     Source: Song et al. 2021 (DDIM), sections 4.3 and 5.3.
     """
+    records = invert_and_interpolate(model, image_a, image_b, n, steps, labels=labels)
+    return (record for record in records if isinstance(record, SampleStep))
+
+
+@dataclass(frozen=True, slots=True)
+class InversionStep:
+    """One step of an inversion: the number of steps that are done, and of all."""
+
+    done: int
+    steps: int
+
+
+def invert_and_interpolate(
+    model: nn.Module | LoadedModel,
+    image_a: ArrayLike,
+    image_b: ArrayLike,
+    n: int,
+    steps: int,
+    *,
+    labels: int | Iterable[int] | None = None,
+) -> Iterator[InversionStep | SampleStep]:
+    """As `interpolate_images`, which has the same arguments, with the progress of the inversion."""
     loaded, n = as_loaded(model), _checked_count(n)
     both = torch.cat([_one_image(image, name, loaded) for image, name in ((image_a, "image_a"), (image_b, "image_b"))])
     chosen, classes = ddim_options(loaded, n, steps, labels)
 
-    def interpolated() -> Iterator[SampleStep]:
-        noise = invert(loaded, both, steps, labels=None if classes is None else [classes[0], classes[-1]])
+    def interpolated() -> Iterator[InversionStep | SampleStep]:
+        ends = None if classes is None else [classes[0], classes[-1]]
+        with WithResult(_inversion(loaded, both, steps, ends)) as inversion:
+            yield from inversion
+        noise = inversion.result
         yield from merged(trajectories(loaded, chosen, n, classes, 0, initial=slerp(noise[:1], noise[1:], n)))
 
     return interpolated()
@@ -123,35 +150,45 @@ def invert(
     Source: Song et al. 2021 (DDIM), section 4.3; fixed-point iteration by Pan et al. 2023.
     """
     loaded = as_loaded(model)
-    path, info = loaded.path, loaded.config.info
-    x_0 = path.normalize(checked_images(images, info.shape))
+    return result_of(_inversion(loaded, checked_images(images, loaded.config.info.shape), steps, labels))
+
+
+def _inversion(
+    model: LoadedModel, images: Tensor, steps: int, labels: int | Iterable[int] | None
+) -> Generator[InversionStep, None, Tensor]:
+    """Invert images of the model's shape, as `invert` does."""
+    path, info = model.path, model.config.info
+    x_0 = path.normalize(images)
     n, batch = len(x_0), batch_size(info.shape)
-    _, classes = ddim_options(loaded, n, steps, labels)
-    noise = []
-    for first in range(0, n, batch):
+    _, classes = ddim_options(model, n, steps, labels)
+    times, noise = list(pairwise(reversed(noise_levels(steps)))), []
+    for number, first in enumerate(range(0, n, batch)):
         part = slice(first, first + batch)
-        with torch.no_grad(), within_memory(out_of_memory(min(n, batch))):
-            x = loaded.placed(x_0[part])
-            batch_classes = None if classes is None else classes[part]
-            denoiser = loaded.denoiser(class_tensor(batch_classes, info.null_class, x.device))
-            noise.append(ddim_inverse(denoiser, x, noise_levels(steps)).float().cpu())
+        with within_memory(out_of_memory(min(n, batch))):
+            x = model.placed(x_0[part])
+        batch_classes = None if classes is None else classes[part]
+        denoiser = model.denoiser(class_tensor(batch_classes, info.null_class, x.device))
+        for done, (s, t) in enumerate(times, start=number * len(times) + 1):
+            # Left before the yield, to keep the caller's grad mode.
+            with torch.no_grad(), within_memory(out_of_memory(len(x))):
+                x = ddim_inverse(denoiser, x, s, t)
+            yield InversionStep(done, len(times) * -(-n // batch))
+        noise.append(x.float().cpu())
     return torch.cat(noise)
 
 
-def ddim_inverse(denoiser: Denoiser, x: Tensor, times: list[float]) -> Tensor:
-    """The x at times[0] from which DDIM steps through `times` lead to `x` at times[-1].
+def ddim_inverse(denoiser: Denoiser, x_s: Tensor, s: float, t: float) -> Tensor:
+    """The x_t from which a DDIM step from t to s leads to `x_s`.
 
-    Each step solves ddim(x_t, t -> s) = x_s for x_t by fixed-point iteration. With one iteration this is the usual DDIM
+    It solves ddim(x_t, t -> s) = x_s for x_t by fixed-point iteration. With one iteration this is the usual DDIM
     inversion, which takes the noise at x_s for that at x_t.
     """
     generators = step_generators(torch.Generator())  # not used: DDIM is deterministic
-    for s, t in pairwise(reversed(times)):
-        x_s, x_t = x, x
-        for _ in range(ITERATIONS):
-            ((back, _denoised),) = ddim(denoiser, x_t, (t, s), generators)
-            x_t = x_t + (x_s - back)
-        x = x_t
-    return x
+    x_t = x_s
+    for _ in range(ITERATIONS):
+        ((back, _denoised),) = ddim(denoiser, x_t, (t, s), generators)
+        x_t = x_t + (x_s - back)
+    return x_t
 
 
 def slerp(a: Tensor, b: Tensor, n: int, mean: float = 0.0) -> Tensor:

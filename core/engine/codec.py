@@ -16,6 +16,7 @@ from array import array
 from typing import Any, Literal
 
 from core.engine.ideal_messages import IDEAL_REPLIES, IDEAL_REQUESTS
+from core.engine.lab_messages import LAB_REPLIES, LAB_REQUESTS
 from core.engine.plane_messages import PLANE_REPLIES, PLANE_REQUESTS
 from core.engine.protocol import REPLIES, REQUESTS, Array, EngineReply, EngineRequest, Refused
 from core.engine.training_messages import TrainingReply, TrainingRequest
@@ -24,8 +25,8 @@ from core.text import sanitize
 
 ITEM_BYTES = 4  # of a float32
 _TYPES: dict[str, type[EngineRequest] | type[EngineReply]] = {
-    cls.__name__: cls for cls in (*REQUESTS, *PLANE_REQUESTS, *IDEAL_REQUESTS, TrainingRequest)
-} | {cls.__name__: cls for cls in (*REPLIES, *PLANE_REPLIES, *IDEAL_REPLIES, TrainingReply)}
+    cls.__name__: cls for cls in (*REQUESTS, *LAB_REQUESTS, *PLANE_REQUESTS, *IDEAL_REQUESTS, TrainingRequest)
+} | {cls.__name__: cls for cls in (*REPLIES, *LAB_REPLIES, *PLANE_REPLIES, *IDEAL_REPLIES, TrainingReply)}
 
 
 def encode(message: EngineRequest | EngineReply) -> bytes:

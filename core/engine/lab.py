@@ -20,8 +20,7 @@ from core.convolution import SMALL_SIDES, Geometry, Kernel, grown_formula, outpu
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import PATHS
 from core.diffusion.sampling import class_tensor
-from core.engine.protocol import (
-    Array,
+from core.engine.lab_messages import (
     ConvolutionReply,
     ConvolutionRequest,
     CorruptionReply,
@@ -29,13 +28,12 @@ from core.engine.protocol import (
     CorruptionSample,
     InsideReply,
     InsideRequest,
-    LabReply,
-    LabRequest,
     LayerInfo,
     LayerKernel,
     TransposedReply,
     TransposedRequest,
 )
+from core.engine.protocol import Array, LabReply, LabRequest
 from core.errors import MinidiffError
 from core.lab.channels import luminance
 from core.lab.convolution import convolve_steps, kernel_tensor, padded

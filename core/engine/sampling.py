@@ -13,7 +13,13 @@ from core.config.sampling import Sampling, SamplingOptions, evaluations, resolve
 from core.data.input_image import read_image
 from core.diffusion.editing import RESAMPLINGS, inpainting, unlabelled
 from core.diffusion.frames import to_uint8
-from core.diffusion.interpolation import INVERSION_STEPS, ddim_options, interpolate_images, interpolate_seeds
+from core.diffusion.interpolation import (
+    INVERSION_STEPS,
+    InversionStep,
+    ddim_options,
+    interpolate_seeds,
+    invert_and_interpolate,
+)
 from core.diffusion.sampling import SampleStep, merged, sample_batches
 from core.engine.protocol import DrawnImage, Interpolation, SampleRequest, Start
 from core.errors import MinidiffError
@@ -33,7 +39,7 @@ class Plan:
 
     sampling: Sampling
     classes: tuple[int, ...] | None  # of each image; None: the model is unconditional
-    steps: Iterator[SampleStep]
+    steps: Iterator[SampleStep | InversionStep]  # first those of an inversion, if any
     nfe: int  # network function evaluations per image, without those of an inversion
     start: bytes | None = None  # as in `SamplingInfo`, and so is
     drawing_read: tuple[int, int] | None = None
@@ -128,8 +134,8 @@ def _between(model: LoadedModel, request: SampleRequest, ends: Interpolation, op
         count = INVERSION_STEPS if request.steps is None else request.steps
         sampling, classes = ddim_options(model, n, count, labels)
         a, b = (read_image(end, model.config.info.shape) for end in (ends.first, ends.last))
-        steps = interpolate_images(model, a, b, n, count, labels=labels)
-        return Plan(sampling, classes, steps, evaluations(sampling, path))
+        records = invert_and_interpolate(model, a, b, n, count, labels=labels)
+        return Plan(sampling, classes, records, evaluations(sampling, path))
     raise MinidiffError(f"interpolate between two seeds or two image files, not between {ends.first} and {ends.last}")
 
 

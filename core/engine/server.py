@@ -31,6 +31,7 @@ from core.engine.protocol import (
     DrawnImage,
     EngineReply,
     EngineRequest,
+    InversionProgress,
     LabRequest,
     ModelRequest,
     NearestProgress,
@@ -181,6 +182,7 @@ class EngineServer:
 
     def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:
         from core.diffusion.frames import to_frame
+        from core.diffusion.interpolation import InversionStep
         from core.engine.sampling import plan_sampling
 
         _checked_count(request.n)
@@ -192,8 +194,12 @@ class EngineServer:
         yield dataclasses.replace(info, start=plan.start, drawing_read=plan.drawing_read)
         classify = self._classifier(config)
         for step in plan.steps:
-            yield SampledFrame(frame=to_frame(step, classify))
-        self._samples = (_sampling_of(request), step.x)
+            if isinstance(step, InversionStep):
+                yield InversionProgress(done=step.done, steps=step.steps)
+            else:
+                x = step.x
+                yield SampledFrame(frame=to_frame(step, classify))
+        self._samples = (_sampling_of(request), x)
 
     def _snapshots(self, request: SnapshotsRequest) -> Iterator[EngineReply]:
         from core.config.sampling import evaluations, resolve_sampling

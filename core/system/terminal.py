@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from core.system.color_support import detect_colors
 
+# Characters for pixels, from dark to bright, where there are no colors.
+RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
 _BLOCKS = "▀▄█"
 _QUADRANTS = "▖▗▘▙▚▛▜▝▞▟"
 # Terminals that draw sextants (U+1FB00 to U+1FB3B) themselves, instead of a font that may not have them.

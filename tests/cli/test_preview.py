@@ -12,6 +12,7 @@ from benchmarks.pseudo_terminal import PseudoTerminal
 from core.cli import preview, run
 from core.cli.preview import Layout, arrange
 from core.runs.trajectory import Denoising, Frame
+from core.system.terminal import RAMPS
 
 SHOW = ["sample", "done", "--show", "--steps", "1", "--device", "cpu"]
 
@@ -52,7 +53,7 @@ def test_in_a_pipe_samples_are_ascii_and_no_file_is_written(home: Path, capsys: 
     model, *lines = capsys.readouterr().out.splitlines()
     assert model.startswith("sampling from done")
     assert len(lines) == 14
-    assert {character for line in lines for character in line} <= set(preview.CHARACTERS)
+    assert {character for line in lines for character in line} <= set(RAMPS["ascii"])
     assert list(Path().iterdir()) == []
     assert run([*SHOW, "--n", "2000", "--output", "grid.png"]) == 0
     assert "the first 21 of 2,000 samples" in capsys.readouterr().out
@@ -64,8 +65,8 @@ def test_in_a_pipe_samples_are_ascii_and_no_file_is_written(home: Path, capsys: 
     [
         ({"COLORTERM": "truecolor"}, {"▀"}, (b"38;2;", b"48;2;")),
         ({}, {"▀"}, (b"38;5;", b"48;5;")),
-        ({"NO_COLOR": "1"}, set(preview.SHADES), ()),
-        ({"LC_ALL": "C"}, set(preview.CHARACTERS), ()),
+        ({"NO_COLOR": "1"}, set(RAMPS["shade"]), ()),
+        ({"LC_ALL": "C"}, set(RAMPS["ascii"]), ()),
     ],
     ids=["truecolor", "256", "no colours", "ASCII"],
 )

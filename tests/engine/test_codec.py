@@ -11,17 +11,27 @@ import pytest
 from core.config.datasets import DatasetInfo
 from core.config.sampling import Sampling
 from core.engine.codec import decode_reply, decode_request, encode, parse_header
+from core.engine.lab_messages import (
+    LAB_REPLIES,
+    LAB_REQUESTS,
+    ConvolutionReply,
+    ConvolutionRequest,
+    CorruptionReply,
+    CorruptionRequest,
+    CorruptionSample,
+    InsideReply,
+    InsideRequest,
+    LayerInfo,
+    LayerKernel,
+    TransposedReply,
+    TransposedRequest,
+)
 from core.engine.protocol import (
     REPLIES,
     REQUESTS,
     Alive,
     Array,
     Cancelled,
-    ConvolutionReply,
-    ConvolutionRequest,
-    CorruptionReply,
-    CorruptionRequest,
-    CorruptionSample,
     DatasetImage,
     DescriptionReply,
     DescriptionRequest,
@@ -29,11 +39,8 @@ from core.engine.protocol import (
     DrawnImage,
     EngineReply,
     EngineRequest,
-    InsideReply,
-    InsideRequest,
     Interpolation,
-    LayerInfo,
-    LayerKernel,
+    InversionProgress,
     NearestProgress,
     NearestReply,
     NearestRequest,
@@ -45,8 +52,6 @@ from core.engine.protocol import (
     SnapshotSampled,
     SnapshotsRequest,
     Start,
-    TransposedReply,
-    TransposedRequest,
 )
 from core.runs.description import DatasetDescription, RunDescription
 from core.runs.snapshots import LoggedValues, SnapshotFrame
@@ -94,6 +99,7 @@ EVERY_REPLY = [
     ),
     SampledFrame(id=5, frame=Frame(1, 0.5, b"\0\1\2\3", b"\4\5\6\7", ((7, 98), (1, 3)))),
     SampledFrame(id=5, frame=Frame(0, 1.0, b"\0\1\2\3", None)),
+    InversionProgress(id=5, done=1, steps=50),
     NearestProgress(id=5, compared=0, total=0),
     NearestReply(
         id=5, height=1, width=2, channels=1, images=b"\0\1\2\3", indices=(7, 9), labels=(1, -1), distances=(0.25, 0.0),
@@ -138,8 +144,8 @@ def decoded(content: bytes) -> EngineReply:
 
 
 def test_every_type_of_message_is_covered_here() -> None:
-    assert {type(message) for message in EVERY_REQUEST} == set(REQUESTS)
-    assert {type(message) for message in EVERY_REPLY} == set(REPLIES)
+    assert {type(message) for message in EVERY_REQUEST} == {*REQUESTS, *LAB_REQUESTS}
+    assert {type(message) for message in EVERY_REPLY} == {*REPLIES, *LAB_REPLIES}
 
 
 @pytest.mark.parametrize("request_", EVERY_REQUEST, ids=lambda message: type(message).__name__)

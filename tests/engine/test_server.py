@@ -31,17 +31,17 @@ from core.data.input_image import read_image
 from core.diffusion.frames import record, to_uint8
 from core.diffusion.sampling import noised
 from core.engine.codec import encode
+from core.engine.lab_messages import CorruptionRequest, InsideRequest
 from core.engine.protocol import (
     Cancelled,
-    CorruptionRequest,
     DatasetImage,
     DescriptionReply,
     DescriptionRequest,
     Done,
     DrawnImage,
     EngineRequest,
-    InsideRequest,
     Interpolation,
+    InversionProgress,
     NearestProgress,
     NearestReply,
     NearestRequest,
@@ -183,6 +183,9 @@ def test_it_interpolates_between_two_seeds_and_between_two_image_files(client: C
     ):
         client.send(replace(request, start=ends))
         assert client.until(SamplingInfo).sampling.sampler == sampler
+        if sampler == "ddim":
+            progress = [client.until(InversionProgress) for _ in range(3)]
+            assert [(step.done, step.steps) for step in progress] == [(1, 3), (2, 3), (3, 3)]
         for frame in record(expected, model="", seed=0).frames:
             assert_same(client.until(SampledFrame).frame, frame)
         client.until(Done)

@@ -11,15 +11,8 @@ from torch import Tensor
 from core.data.datasets import load_dataset
 from core.diffusion.loaded_model import LoadedModel, load_model
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import (
-    CorruptionReply,
-    CorruptionRequest,
-    DrawnImage,
-    InsideReply,
-    InsideRequest,
-    SampleRequest,
-    Start,
-)
+from core.engine.lab_messages import CorruptionReply, CorruptionRequest, InsideReply, InsideRequest
+from core.engine.protocol import DrawnImage, SampleRequest, Start
 from core.engine.sampling import plan_sampling
 from core.lab import corruption_sweep, one_step
 

@@ -147,6 +147,26 @@ async def test_keys_add_a_copy_change_its_sampler_and_remove_it_and_only_what_ch
         assert app.title_of(0).startswith("tiny, heun NFE 5")
 
 
+async def test_a_followed_view_samples_only_the_panes_that_differ(root: Path, engine: EngineClient) -> None:
+    app = CompareApp(engine, root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.until_ready(pilot)
+        compare, view = app.compare, app.compare.shared_view
+        first, second = (side.denoising for side in compare.sides)
+        changed = dataclasses.replace(view.panes[0], sampler="heun")
+        view = dataclasses.replace(view, panes=(*view.panes, changed), selected=0, step=2, states=True)
+        await compare.follow(view)
+        await app.until_ready(pilot)
+        await compare.follow(view)
+        assert compare.shared_view == view
+        assert [side.denoising for side in compare.sides[:2]] == [first, second]
+        assert compare.sides[0].denoising is first
+        assert compare.bar.query_one("#sampler", CompactSelect).chosen == "mix"
+        await compare.follow(dataclasses.replace(view, panes=view.panes[2:]))
+        assert app.samplers == ["heun"]
+        assert compare.ready
+
+
 async def test_the_pane_being_sampled_shows_its_first_steps_and_the_others_wait(
     root: Path, engine: EngineClient
 ) -> None:

@@ -15,7 +15,8 @@ from counts import count
 from textual.message import Message
 from waiting import until
 
-from core.engine.protocol import ConvolutionRequest, DrawnImage, SampleRequest
+from core.engine.lab_messages import ConvolutionRequest
+from core.engine.protocol import DrawnImage, SampleRequest
 from tui.app import MinidiffApp
 from tui.io.engine_client import EngineClient
 from tui.messages import EngineDied, EngineReady, FrameSampled, LabReplied, SamplingFinished

@@ -360,6 +360,49 @@ def test_the_last_row_is_not_full_if_that_is_impossible_or_makes_images_less_tha
     assert fit(3, Size(57, 31), 28, 28).columns == 1
 
 
+@pytest.mark.parametrize(
+    ("n", "size", "lengths"),
+    [
+        (8, (57, 30), [3, 2, 3]),
+        (8, (97, 50), [3, 2, 3]),
+        (8, (58, 14), [4, 4]),  # full rows are as large
+        (9, (57, 30), [3, 3, 3]),
+        (5, (97, 50), [2, 1, 2]),
+        (7, (57, 30), [2, 3, 2]),
+        (10, (57, 30), [3, 4, 3]),
+    ],
+)
+def test_balanced_rows_are_symmetric_and_used_where_they_make_images_larger(
+    n: int, size: tuple[int, int], lengths: list[int]
+) -> None:
+    balanced, plain = (
+        best_layout(n, Size(*size), 28, 28, density=(2, 2), captions=True, balanced=way) for way in (True, False)
+    )
+    rows = balanced.rows(n)
+    assert [len(row) for row in rows] == lengths
+    assert [index for row in rows for index in row] == list(range(n))
+    assert balanced.side >= plain.side
+    if n == 8 and len(lengths) == 3:
+        assert balanced.side > 1.1 * plain.side
+
+
+async def test_a_shorter_row_and_its_captions_are_centered() -> None:
+    app = GridApp()
+    app.grid.balanced = True
+    async with app.run_test(size=(88, 45)):
+        app.grid.set_images(bytes([255]) * 784 * 8, 8, captions=list("abcdefgh"))
+        captions = [app.grid.render_line(line).text for line in (14, 29, 44)]
+        white = [[x for x, level in enumerate(app.grid._rows[y]) if level == NEAREST[255]] for y in (0, 30, 60)]
+    assert white[0] == white[2] == [*range(28), *range(30, 58), *range(60, 88)]
+    assert white[1] == [*range(15, 43), *range(45, 73)]
+    assert [text.split() for text in captions] == [["a", "b", "c"], ["d", "e"], ["f", "g", "h"]]
+    assert abs(captions[1].index("d") - 29) <= 1
+
+
+def test_balanced_rows_do_not_take_the_place_of_captions() -> None:
+    assert best_layout(8, Size(37, 17), 28, 28, density=(2, 2), captions=True, balanced=True).captioned
+
+
 def test_there_is_a_line_for_captions_unless_that_costs_much() -> None:
     def layout(lines: int) -> tuple[int, bool]:
         found = best_layout(8, Size(118, lines), 28, 28, density=(2, 2), captions=True)

@@ -16,7 +16,8 @@ from waiting import until
 from core.data.datasets import load_dataset
 from core.diffusion.loaded_model import load_model
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import Array, ConvolutionRequest, InsideReply, LabRequest
+from core.engine.lab_messages import ConvolutionRequest, InsideReply
+from core.engine.protocol import Array, LabRequest
 from tui.app import MinidiffApp
 from tui.grayscale import normalized
 from tui.lab.image_canvas import ImageCanvas

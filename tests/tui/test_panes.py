@@ -40,7 +40,7 @@ async def test_panes_have_the_computed_places_and_are_centred() -> None:
     app = PanesApp()
     async with app.run_test(size=(118, 31)) as pilot:
         panes, shapes = app.query_one(Panes), [Shape(8, 28, 28)] * 4
-        for count, places in ((2, [(0, 0), (0, 1)]), (4, [(0, 0), (1, 0), (2, 0), (3, 0)])):
+        for count, places in ((2, [(0, 0), (1, 0)]), (4, [(0, 0), (1, 0), (2, 0), (3, 0)])):
             for number, name in enumerate(NAMES):
                 panes.pane(name).display = number < count
             best = panes.arrangement(shapes[:count])

@@ -311,7 +311,7 @@ async def test_digits_are_typed_into_fields_and_the_arrows_move_between_them(tmp
 SCROLLS = """
 from textual.app import App
 from textual.widgets import Label
-from tui.widgets.run_form import FormRows
+from tui.widgets.form_rows import FormRows
 
 class Lines(App):
     def compose(self):

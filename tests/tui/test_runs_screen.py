@@ -378,7 +378,7 @@ async def test_a_slow_root_does_not_accumulate_threads(root: Path):
             busy = [worker for worker in app.workers if worker.is_running and worker.group == "list"]
             assert len(busy) == 1
             write_run(root, "new", training(1.2))
-            app.runs._list_now()
+            app.runs.list_now()
         await until(pilot, lambda: app.table.row_count == 9)
 
 

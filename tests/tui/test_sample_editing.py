@@ -14,6 +14,7 @@ from waiting import until
 
 from core.runs.directory import CONFIG, MODEL
 from tui.app import MinidiffApp
+from tui.messages import ImagesInverted
 from tui.screens.draw import MaskScreen
 from tui.screens.export import ExportScreen
 from tui.screens.nearest import NearestScreen
@@ -147,6 +148,10 @@ async def test_samples_start_from_an_image_file_a_part_of_it_or_between_two_seed
         app.screen.query_one("#last", Input).value = "8"
         await pilot.press("enter")
         await until(pilot, lambda: finished(app, "between seeds 3 and 8"), "it is interpolated")
+        screen.post_message(ImagesInverted(12, 50))  # as before images are interpolated
+        await until(pilot, lambda: "live inverting, step 12 of 50" in text_of(app, "#predicted-caption"), "it is shown")
+        screen.post_message(ImagesInverted(50, 50))
+        await until(pilot, lambda: "inverting" not in text_of(app, "#predicted-caption"), "it is over")
         await choose(app, pilot, "i", first="", last="")
         await until(pilot, lambda: finished(app, "dpm2m") and not finished(app, "seeds"), "it starts from noise again")
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from waiting import until
 
-from core.engine.protocol import Array, LabRequest, TransposedReply
+from core.engine.lab_messages import TransposedReply
+from core.engine.protocol import Array, LabRequest
 from core.system import subprocesses
 from tui.app import MinidiffApp
 from tui.lab.bench import Bench

@@ -19,6 +19,7 @@ from core.engine.protocol import (
     Done,
     EngineReply,
     EngineRequest,
+    InversionProgress,
     LabReply,
     ModelRequest,
     NearestProgress,
@@ -39,6 +40,7 @@ from tui.messages import (
     EngineReady,
     EngineRefused,
     FrameSampled,
+    ImagesInverted,
     LabReplied,
     NearestReplied,
     RunDescribed,
@@ -275,6 +277,8 @@ class EngineClient:
                 started = reply.denoising
                 self._frame_bytes = started.n * started.height * started.width * started.channels
                 self._post(SamplingStarted(reply))
+            case InversionProgress():
+                self._post(ImagesInverted(reply.done, reply.steps))
             case SampledFrame():
                 images = (reply.frame.x, *([] if reply.frame.prediction is None else [reply.frame.prediction]))
                 if len(images) != min(reply.frame.index, 1) + 1 or any(

@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from core.engine.codec import from_record, to_record
 from core.engine.ideal_messages import IdealRequest
+from core.engine.lab_messages import ConvolutionRequest, CorruptionRequest, InsideRequest, TransposedRequest
 from core.engine.plane_messages import PlaneRequest
-from core.engine.protocol import ConvolutionRequest, CorruptionRequest, InsideRequest, SampleRequest, TransposedRequest
+from core.engine.protocol import SampleRequest
 from core.engine.training_messages import TrainingRequest
 from core.errors import MinidiffError
 from core.system.atomic_write import write_atomically
@@ -37,6 +38,16 @@ class SampleView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareView:
+    """The Compare screen."""
+
+    panes: tuple[SampleRequest, ...]  # without options that are None, except the class; empty: not shown yet
+    selected: int  # index of the marked pane
+    step: int
+    states: bool  # whether noisy states are shown, instead of predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainView:
     """The Train screen."""
 
@@ -48,6 +59,7 @@ class RunsView:
     """The Runs screen."""
 
     run: str | None  # under the cursor; None: there are no runs
+    marked: tuple[str, ...] = ()  # in the order in which they were marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +87,7 @@ class LabView:
     step: int  # 0 for a bench without a timeline
 
 
-View: TypeAlias = SampleView | TrainView | RunsView | DevicesView | LabView
+View: TypeAlias = SampleView | CompareView | TrainView | RunsView | DevicesView | LabView
 
 
 def write_view(path: Path, view: View) -> None:

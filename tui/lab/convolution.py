@@ -10,7 +10,8 @@ from textual.widget import Widget
 from textual.widgets import Switch
 
 from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
-from core.engine.protocol import ConvolutionReply, ConvolutionRequest, LabReply, LabRequest
+from core.engine.lab_messages import ConvolutionReply, ConvolutionRequest
+from core.engine.protocol import LabReply, LabRequest
 from tui.grayscale import normalized
 from tui.lab.bench import FULL_TEXT_ROWS, Panel
 from tui.lab.fields import FieldRow, choice, entry

@@ -10,7 +10,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.engine.protocol import CorruptionReply, CorruptionRequest, CorruptionSample, LabReply, LabRequest
+from core.engine.lab_messages import CorruptionReply, CorruptionRequest, CorruptionSample
+from core.engine.protocol import LabReply, LabRequest
 from tui.class_names import class_name
 from tui.grayscale import from_unit
 from tui.lab.bench import Bench, Panel

@@ -11,7 +11,8 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Static, Switch
 
-from core.engine.protocol import Array, InsideReply, InsideRequest, LabReply, LabRequest
+from core.engine.lab_messages import InsideReply, InsideRequest
+from core.engine.protocol import Array, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
 from tui.lab.bench import Bench, Panel

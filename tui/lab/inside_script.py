@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.engine.protocol import InsideReply, InsideRequest
+from core.engine.lab_messages import InsideReply, InsideRequest
 from tui.lab.lab_input import LabInput
 
 FIELD_THRESHOLD = 0.01  # of the strongest gradient, from which a pixel counts as part of a receptive field

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Select
 
 from core.convolution import MAX_KERNEL, NAMED, Kernel, kernel_text, named_kernel, parse_kernel, sizes_of
-from core.engine.protocol import LayerKernel
+from core.engine.lab_messages import LayerKernel
 from core.errors import MinidiffError
 from tui.lab.bench import Bench, ReplyT
 from tui.lab.fields import FieldRow, choice, entry

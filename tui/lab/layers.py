@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList, Static
 
-from core.engine.protocol import LayerInfo
+from core.engine.lab_messages import LayerInfo
 
 BAR = 1  # columns of the scrollbar
 MIN_NAME = 11  # columns for names

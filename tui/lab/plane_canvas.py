@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from core.config.plane import EXTENT
 from core.engine.protocol import Array
+from core.system.terminal import RAMPS
 from tui.lab.plane_raster import (
     BRAILLE,
     LEVELS,
@@ -28,7 +29,6 @@ from tui.lab.plane_raster import (
     mixed,
     square,
 )
-from tui.terminal.cells import RAMPS
 from tui.terminal.internals import color_system
 from tui.themes import theme_color
 from tui.widgets.curve_plot import RUN_COLORS

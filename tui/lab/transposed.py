@@ -9,7 +9,8 @@ from textual.geometry import Region
 from textual.widget import Widget
 
 from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
-from core.engine.protocol import Array, LabReply, LabRequest, TransposedReply, TransposedRequest
+from core.engine.lab_messages import TransposedReply, TransposedRequest
+from core.engine.protocol import Array, LabReply, LabRequest
 from tui.grayscale import normalized
 from tui.lab.bench import FULL_TEXT_ROWS, Panel
 from tui.lab.fields import FieldRow, entry

@@ -19,8 +19,10 @@ from core.errors import MinidiffError
 from tui.actions import bindings
 from tui.comparison import MAX_PANES, Compared, default_comparison, leader_of, resolved, same_options
 from tui.io.engine_client import EngineClient
+from tui.io.lead_file import CompareView, SampleView
 from tui.screens.comparison_sampling import ComparisonSampling
-from tui.state import remember_comparison, remembered_comparison
+from tui.screens.shared import Shared
+from tui.state import has_valid_options, remember_comparison, remembered_comparison
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.comparison_view import FOUR_PANES, ComparisonView
 from tui.widgets.devices import DevicePanel
@@ -36,8 +38,18 @@ if TYPE_CHECKING:
 LOW = 30  # rows; below, blank lines are omitted
 
 
-class CompareScreen(ComparisonSampling, ClosesOnce[None]):
-    """Controls for the selected pane, the panes and one timeline. All panes have the same seed and number of images."""
+class CompareScreen(ComparisonSampling, ClosesOnce[None], Shared):
+    """Controls for the selected pane, the panes and one timeline. All panes have the same seed and number of images.
+
+    Args:
+        engine: The engine, which sends its messages here until the screen is closed.
+        root: The root directory of the runs.
+        request: The options of the Sample screen.
+        models: The models that can be compared.
+        pacer: Limits the frame rate.
+        still: Whether there is no automatic playback.
+        is_following: Whether the panes are those of an app that is followed, which are not remembered.
+    """
 
     HELP = (
         "Up to four models, samplers, step counts or guidance scales, sampled from the same noise. The controls apply "
@@ -66,6 +78,7 @@ class CompareScreen(ComparisonSampling, ClosesOnce[None]):
         pacer: FramePacer | None = None,
         *,
         still: bool = False,
+        is_following: bool = False,
     ) -> None:
         super().__init__(engine)
         self.root = root
@@ -73,6 +86,7 @@ class CompareScreen(ComparisonSampling, ClosesOnce[None]):
         self._models = models
         self._pacer = pacer
         self._still = still
+        self._is_following = is_following
         self._previous_callback: Callable[[Message], object] | None = None  # of the engine, restored on closing
         self._generation = 0  # increases with each request to sample
 
@@ -92,7 +106,8 @@ class CompareScreen(ComparisonSampling, ClosesOnce[None]):
     def on_mount(self) -> None:
         """Show and sample the remembered panes, or the options of the Sample screen and what they compare with."""
         self._previous_callback = self.engine.redirect(self.post_message)
-        self.call_after_refresh(self._open)  # later, because the app handles no keys until this handler returns
+        if not self._is_following:
+            self.call_after_refresh(self._open)  # later, because the app handles no keys until this handler returns
 
     async def _open(self) -> None:
         try:
@@ -138,7 +153,7 @@ class CompareScreen(ComparisonSampling, ClosesOnce[None]):
             self._previous_callback = None
             self._generation += 1  # discards a request in preparation
             self._pending.clear()
-            if self.sides:
+            if self.sides and not self._is_following:
                 try:
                     remember_comparison([self._opened_with, *(side.request for side in self.sides)])
                 except OSError as error:
@@ -159,6 +174,59 @@ class CompareScreen(ComparisonSampling, ClosesOnce[None]):
             return
         self.bar.set_config(side.config)
         self.bar.set_request(side.request)
+
+    # Leading and following
+
+    @property
+    def shared_view(self) -> CompareView:
+        """The panes, the marked one and the step."""
+        return CompareView(
+            panes=tuple(side.request for side in self.sides),
+            selected=self.selected,
+            step=self.timeline.position,
+            states=self.view.show_states,
+        )
+
+    async def follow(self, view: CompareView | SampleView) -> None:
+        """Sample the same panes, only those that differ, and show the same step; or return to the Sample screen.
+
+        Raises:
+            MinidiffError: a model is missing here, or is another one than the leader's.
+        """
+        if isinstance(view, SampleView):
+            self.action_close()
+            return
+        if view.panes and view.panes != self.shared_view.panes:
+            await self._follow_panes(view.panes)
+        if self.sides and self.selected != (selected := min(max(view.selected, 0), len(self.sides) - 1)):
+            self.selected = selected
+            self._show_options()
+            self._update_view()
+        if self.view.show_states != view.states:
+            self.action_state()
+        self.timeline.seek(view.step)
+
+    async def _follow_panes(self, panes: Sequence[SampleRequest]) -> None:
+        found, sides, changed = list(self.sides), list[Compared](), []
+        for pane in panes[:MAX_PANES]:
+            if pane.model not in self._models:
+                raise MinidiffError(f"there is no model {pane.model} here")
+            if not has_valid_options(pane):
+                raise MinidiffError(f"a pane of {pane.model} has invalid options")
+            request = dataclasses.replace(pane, n=panes[0].n, seed=panes[0].seed)
+            side = next((side for side in found if side.request == request), None)
+            if side is None:
+                config = await asyncio.to_thread(config_of, pane.model, self.root)
+                side = Compared(resolved(request, config), config)
+                changed.append(side)
+            else:
+                found.remove(side)
+            sides.append(side)
+        self.sides, self.selected = sides, min(self.selected, len(sides) - 1)
+        self._show_options()
+        await self._sample(changed)
+        if self.shared_view.panes != tuple(panes):
+            raise MinidiffError("not all panes can be shown: a model here differs from the leader's")
 
     # Sampling
 

@@ -145,7 +145,7 @@ class ComparisonSampling(Playback):
         self._pending = [side for side in self.sides if side in changed or side in self._pending]
         self._pending.sort(key=lambda side: side is not leader_of(self.sides))
         self._load_timeline()
-        if self._sampled in (None, *changed):
+        if self._sampled not in self.sides or self._sampled in changed:
             await self._sample_next()
         else:  # it continues
             self._update_view()

@@ -19,10 +19,11 @@ from textual.widgets import Static
 
 from core.config.sampling import NO_CLASS
 from core.engine.protocol import DrawnImage
+from core.system.terminal import RAMPS
 from tui.actions import bindings
 from tui.class_names import class_name
 from tui.lab.image_canvas import ImageCanvas
-from tui.terminal.cells import GAP, GREYS, MARK, RAMPS, TINTED, amber
+from tui.terminal.cells import GAP, GREYS, MARK, TINTED, amber
 from tui.terminal.resize import resize
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, pack, unpack
 from tui.widgets.modal import Modal

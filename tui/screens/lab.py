@@ -17,16 +17,8 @@ from textual.containers import Container
 from textual.widgets import ContentSwitcher, Input, Select
 
 from core.config.sampling import NO_CLASS
-from core.engine.protocol import (
-    ConvolutionRequest,
-    CorruptionReply,
-    DrawnImage,
-    EngineRequest,
-    InsideReply,
-    LabReply,
-    LabRequest,
-    TransposedRequest,
-)
+from core.engine.lab_messages import ConvolutionRequest, CorruptionReply, InsideReply, TransposedRequest
+from core.engine.protocol import DrawnImage, EngineRequest, LabReply, LabRequest
 from core.engine.training_messages import TrainingReply
 from core.errors import MinidiffError
 from tui.actions import bindings

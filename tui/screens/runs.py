@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shlex
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,36 +10,30 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from core.errors import MinidiffError
 from core.race.result_file import race_of
 from core.runs.directory import unreadable_directories, unreadable_message
 from core.runs.history import RunHistory
-from core.runs.requests import RequestName, request
-from core.runs.status import RunSummary, Status
-from core.runs.store import delete_run, rename_run
-from core.text import sanitize
+from core.runs.status import Status
 from tui.actions import bindings
 from tui.io.lead_file import RunsView
 from tui.io.run_list import list_newest_runs, list_runs
-from tui.io.run_watcher import HistoryReader, RunWatcher, start_trainer
+from tui.io.run_watcher import HistoryReader, RunWatcher
 from tui.messages import (
     EventsAppended,
-    ForkChosen,
     HistoriesRead,
     ModelChosen,
     RunChosen,
     RunsListed,
     RunVanished,
     StatusChanged,
-    TrainingHistoryChosen,
 )
 from tui.screens.race import RaceScreen
+from tui.screens.run_actions import RunActions
 from tui.screens.shared import Shared
 from tui.widgets.devices import DevicePanel
-from tui.widgets.dialogs import ConfirmDialog, NameDialog
 from tui.widgets.field import Field
 from tui.widgets.header import Header
 from tui.widgets.key_bar import KeyBar
@@ -51,10 +43,9 @@ from tui.widgets.run_table import RunTable
 LIST_SECONDS = 1.0  # interval of polling the root
 FIRST_RUNS = 100  # shown before all runs are read
 SETTLE_SECONDS = 0.15  # delay after moving the cursor until the log is read
-RESUMABLE = (Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
 
 
-class RunsScreen(Screen[None], Shared):
+class RunsScreen(RunActions, Shared):
     """A table of the runs that updates itself, and the details of the highlighted run."""
 
     TITLE = "Runs"
@@ -81,7 +72,7 @@ class RunsScreen(Screen[None], Shared):
     HORIZONTAL_BREAKPOINTS = [(0, "-above"), (150, "-beside")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (23, "-high")]  # noqa: RUF012
     HELP = (
-        "Runs in this root directory, the newest first. Press enter to open a run, m to mark it for "
+        "Runs in this root directory, the newest first. Press enter to open a run, space to mark it for "
         "comparison; marked runs share one plot, and the options in which they differ are listed.\n"
         "Interrupted means that the trainer exited unexpectedly. Press r to resume from the last checkpoint."
     )
@@ -99,7 +90,7 @@ class RunsScreen(Screen[None], Shared):
         self._reading_marked = False  # whether a thread is reading the marked runs
         self._listing = False  # whether a thread is listing the runs
         self._list_again = False  # whether the list is outdated by an action of this screen
-        self._listed = False  # whether all runs have been read once
+        self._listed = False  # whether all runs have been shown once
 
     def compose(self) -> ComposeResult:
         yield Header("runs", str(self.root))
@@ -118,7 +109,7 @@ class RunsScreen(Screen[None], Shared):
 
     def on_screen_resume(self) -> None:
         self.query_one(RunTable).reset_order()
-        self._list_now()
+        self.list_now()
 
     def _poll(self) -> None:
         if self.is_current:
@@ -129,7 +120,7 @@ class RunsScreen(Screen[None], Shared):
                 self._stale = False
                 self.query_one(RunDetails).set_history(self._history)
 
-    def _list_now(self) -> None:
+    def list_now(self) -> None:
         self._list_again = True
         self._list()
 
@@ -161,10 +152,8 @@ class RunsScreen(Screen[None], Shared):
         """Read all runs. Runs in a thread."""
         try:
             runs = list_runs(self.root, now=now)
-            if self._listed:
-                return RunsListed(runs)
-            self._listed = True
-            return RunsListed(runs, unreadable=tuple(path.name for path in unreadable_directories(self.root)))
+            unreadable = [] if self._listed else unreadable_directories(self.root)
+            return RunsListed(runs, unreadable=tuple(path.name for path in unreadable), complete=True)
         except MinidiffError as error:
             return RunsListed([], str(error))
 
@@ -187,6 +176,7 @@ class RunsScreen(Screen[None], Shared):
             self._read_marked()  # the marks have changed in the meantime
 
     def on_runs_listed(self, message: RunsListed) -> None:
+        self._listed = self._listed or message.complete
         if message.unreadable:
             self.notify(unreadable_message(message.unreadable), severity="warning")
         table, empty = self.query_one(RunTable), self.query_one("#empty", Static)
@@ -199,12 +189,12 @@ class RunsScreen(Screen[None], Shared):
         table.update_runs(message.runs)
         if appeared:
             table.focus()
-        self._show_highlighted()
+        self.show_highlighted()
 
     def on_data_table_row_highlighted(self) -> None:
-        self._show_highlighted()
+        self.show_highlighted()
 
-    def _show_highlighted(self) -> None:
+    def show_highlighted(self) -> None:
         run, details = self.query_one(RunTable).highlighted, self.query_one(RunDetails)
         details.set_run(run)
         details.set_marked(list(self.query_one(RunTable).marked))
@@ -248,136 +238,56 @@ class RunsScreen(Screen[None], Shared):
 
     def on_run_vanished(self, message: RunVanished) -> None:
         if message.path == self._watched:
-            self._list_now()
+            self.list_now()
 
     # Leading and following
 
     @property
     def shared_view(self) -> RunsView:
-        """The run under the cursor."""
-        run = self.query_one(RunTable).highlighted
-        return RunsView(run=None if run is None else run.name)
+        """The run under the cursor, and the marked ones."""
+        table = self.query_one(RunTable)
+        run, marked = table.highlighted, tuple(Path(path).name for path in table.marked)
+        return RunsView(run=None if run is None else run.name, marked=marked)
 
     async def follow(self, view: RunsView) -> None:
-        """Move the cursor to the run of the same name.
+        """Mark the runs of the same names, and move the cursor to the one of the same name.
 
         Raises:
-            MinidiffError: there is no run of that name in the list.
+            MinidiffError: a run of such a name is not in the list.
         """
-        if view.run is not None and self._listed and not self.query_one(RunTable).highlight(view.run):
-            raise MinidiffError(f"there is no run {view.run} in this list")
+        if not self._listed:
+            return
+        table = self.query_one(RunTable)
+        before = list(table.marked)
+        missing = table.mark(view.marked)
+        if list(table.marked) != before:
+            self._show_marked()
+        if view.run is not None and not table.highlight(view.run):
+            missing.insert(0, view.run)
+        if missing:
+            raise MinidiffError(f"there is no run {missing[0]} in this list")
 
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enable what the highlighted run allows, and leaving the filter while there is one."""
         if action == "unfilter":
             return bool(self.query_one(RunTable).filter) or self.focused is self.query_one("#filter")
-        known = ("resume", "request", "sample", "history", "delete", "mark", "race", "fork", "rename", "copy")
-        if action not in known:
-            return super().check_action(action, parameters)
-        run = self.query_one(RunTable).highlighted if self.is_mounted else None
-        if run is None:
-            return False
-        local = run.status.alive and run.status is not Status.ELSEWHERE
-        match action, parameters:
-            case "resume", _:
-                return run.status in (*RESUMABLE, Status.ELSEWHERE)
-            case "request", ("pause",):
-                return local and run.status is not Status.PAUSED
-            case "request", ("continue",):
-                return run.status is Status.PAUSED
-            case "request", _:
-                return local
-            case "sample", _:
-                return run.sampleable
-            case "history", _:
-                return run.sampleable and run.status is not Status.PIPELINE
-            case "fork", _:
-                return run.status is not Status.PIPELINE
-            case "race", _:
-                return race_of(Path(run.path)) is not None
-            case (("mark" | "copy"), _):
-                return True
-        return not run.status.alive
+        return super().check_action(action, parameters)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         run = self.query_one(RunTable).highlighted
         if run is not None:
             self.post_message((ModelChosen if run.status is Status.PIPELINE else RunChosen)(run.name))
 
-    async def action_resume(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is None:
-            return
-        if run.status is not Status.ELSEWHERE:
-            self._resume(run)
-            return
-        question = ConfirmDialog(
-            f"Resume {run.name} on this host?",
-            f"It was last trained on {run.host}. If that trainer is still active, stop it first: "
-            "otherwise both write to the run.",
-            yes="Resume",
-            no="Cancel",
-        )
-        await self.app.push_screen(question, lambda yes: self._resume(run, force=True) if yes else None)
-
-    def _resume(self, run: RunSummary, *, force: bool = False) -> None:
-        try:
-            start_trainer(Path(run.path), force=force)
-        except MinidiffError as error:
-            self.notify(str(error), severity="error")
-        else:
-            # The next key may arrive before the list is read again, or before the Train screen is shown.
-            self.query_one(RunTable).set_status(run.path, Status.STARTING)
-            self._show_highlighted()
-            self._list_now()
-            self.post_message(RunChosen(run.name))
-
-    def action_request(self, name: RequestName) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            try:
-                request(Path(run.path), name)
-            except MinidiffError as error:
-                self.notify(str(error), severity="error")
-            else:
-                self.notify(f"{run.name}: {name} requested", timeout=2)
-            self._list_now()
-
-    def action_sample(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            self.post_message(ModelChosen(run.name))
-
-    def action_history(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            self.post_message(TrainingHistoryChosen(run.name))
-
-    async def action_delete(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is None:
-            return
-        path = Path(run.path)
-        progress = f"{run.epoch} of {run.epochs} epochs" if run.epochs else f"{run.step:,} steps"
-        question = ConfirmDialog(
-            f"Delete {run.name}?",
-            f"Its weights and log ({progress}) are deleted from {path.parent}. This cannot be undone.",
-        )
-        await self.app.push_screen(question, lambda yes: self._delete(path) if yes else None)
-
-    def _delete(self, path: Path) -> None:
-        try:
-            delete_run(path)
-        except MinidiffError as error:
-            self.notify(str(error), severity="error")
-        self._list_now()
-
     def action_mark(self) -> None:
-        table = self.query_one(RunTable)
-        table.toggle_mark()
-        self.query_one(RunDetails).set_marked(list(table.marked))
-        if table.marked:
+        self.query_one(RunTable).toggle_mark()
+        self._show_marked()
+
+    def _show_marked(self) -> None:
+        marked = list(self.query_one(RunTable).marked)
+        self.query_one(RunDetails).set_marked(marked)
+        if marked:
             self._read_marked()
         else:
             self.query_one(RunDetails).set_history(self._history, is_read=self._is_read)
@@ -400,7 +310,7 @@ class RunsScreen(Screen[None], Shared):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one(RunTable).set_filter(event.value)
-        self._show_highlighted()
+        self.show_highlighted()
 
     def on_input_submitted(self) -> None:
         self.query_one(RunTable).focus()
@@ -408,37 +318,3 @@ class RunsScreen(Screen[None], Shared):
     def action_sort(self) -> None:
         order = self.query_one(RunTable).cycle_order()
         self.notify(f"sorted by {order}{' time' if order == 'start' else ''}", timeout=2)
-
-    def action_fork(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            self.post_message(ForkChosen(run.name))
-
-    async def action_rename(self) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            path = Path(run.path)
-            dialog = NameDialog(f"Rename {run.name}", run.name)
-            await self.app.push_screen(dialog, lambda name: self._rename(path, name) if name else None)
-
-    def _rename(self, path: Path, name: str) -> None:
-        if name == path.name:
-            return
-        try:
-            rename_run(path, name)
-        except MinidiffError as error:
-            self.notify(str(error), severity="error")
-        self._list_now()
-
-    def action_copy(self, content: str) -> None:
-        run = self.query_one(RunTable).highlighted
-        if run is not None:
-            path = os.path.abspath(run.path)  # not resolved, to keep the name of a linked run
-            command = "sample" if run.status is Status.PIPELINE else "resume"
-            arguments = ["minidiff", command, run.name, "--root", os.path.dirname(path)]
-            text = shlex.join([path] if content == "path" else arguments)
-            self.app.copy_to_clipboard(text)
-            self.notify(sanitize(f"copied: {text}"), timeout=3)
-
-    def action_new(self) -> None:
-        self.post_message(RunChosen(None))

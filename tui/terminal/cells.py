@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from core.system.terminal import RAMPS
 from tui.terminal.color_maps import GREY, colors_of
 from tui.terminal.internals import color_system, set_cell_length
 
@@ -33,7 +34,6 @@ MARK = LEVELS + 1  # a marked pixel
 TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of grey
 CODES = TINTED + LEVELS  # number of levels in total
 DRAWINGS = ("half", "quadrant", "sextant", "octant", "kitty", "shade", "ascii")
-RAMPS = {"shade": " ░▒▓█", "ascii": " .:-=+*#%@"}
 RGB = tuple[int, int, int]
 MARK_RGB = (255, 175, 95)
 Codes = Sequence[str] | Mapping[int, str]  # SGR parameters by level

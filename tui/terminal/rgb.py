@@ -29,6 +29,7 @@ COLORS = CHANNEL_LEVELS**3
 RGB_GAP = COLORS  # background, outside of any image
 RGB_MARK = COLORS + 1  # a marked pixel
 PIXEL_BYTES = 2
+CUBE = (0, 95, 135, 175, 215, 255)  # channel values of xterm's colours 16 to 231; 232 to 255 are greys
 
 _VALUES = bytes(round(level * 255 / (CHANNEL_LEVELS - 1)) for level in range(CHANNEL_LEVELS))
 _NEAREST_LEVEL = bytes(round(value * (CHANNEL_LEVELS - 1) / 255) for value in range(256))
@@ -50,8 +51,7 @@ _LUMINANCE_LOW = bytes(
 )
 _OUTSIDE_LEVELS = bytes((GAP | MARK) * (high == _OUTSIDE) for high in range(256))
 _LEVEL_OF_LOW = bytes((GAP, MARK)) + bytes(254)
-_CUBE = (0, 95, 135, 175, 215, 255)  # channel values of xterm's colours 16 to 231; 232 to 255 are greys
-_IN_CUBE = bytes(sum(value > (a + b) // 2 for a, b in pairwise(_CUBE)) for value in range(256))  # the nearest
+_INCUBE = bytes(sum(value > (a + b) // 2 for a, b in pairwise(CUBE)) for value in range(256))  # the nearest
 
 
 def pack(pixels: bytes) -> bytes:
@@ -115,17 +115,15 @@ def xterm_number(color: int) -> int:
     """The nearest colour of a 256-colour terminal, 16 to 255: of its 6x6x6 cube or its 24 greys."""
     red, green, blue = _VALUES[color >> 10], _VALUES[color >> 5 & 31], _VALUES[color & 31]
     grey = min(max((2 * red + 4 * green + 3 * blue - 27) // 90, 0), 23)  # of the mean, weighted as in `_distance`
-    r, g, b = _IN_CUBE[red], _IN_CUBE[green], _IN_CUBE[blue]
+    r, g, b = _INCUBE[red], _INCUBE[green], _INCUBE[blue]
     level = 8 + 10 * grey
-    if _distance(red - level, green - level, blue - level) < _distance(
-        red - _CUBE[r], green - _CUBE[g], blue - _CUBE[b]
-    ):
+    if _distance(red - level, green - level, blue - level) < _distance(red - CUBE[r], green - CUBE[g], blue - CUBE[b]):
         return 232 + grey
     return 16 + 36 * r + 6 * g + b
 
 
 def _distance(red: int, green: int, blue: int) -> int:
-    """The squared distance of colours that differ by these values, weighted by how well the eye sees them."""
+    """The squared distance of colors whose channels differ by these values, weighted by how well the eye sees them."""
     return 2 * red * red + 4 * green * green + 3 * blue * blue
 
 

@@ -16,7 +16,8 @@ from tui.widgets.panes import Panes, Shape
 from tui.widgets.text_line import shortened
 
 NO_PREDICTION = "no prediction before the first step"
-ROOM = 0.9  # another grid is shown beside two if images are not smaller by more than this factor
+ROOM = 0.75  # another grid is shown beside two if images are not smaller by more than this factor,
+LEGIBLE = 12  # and at least so many columns wide
 
 
 class DenoisingView(Panes):
@@ -118,7 +119,7 @@ class DenoisingView(Panes):
             return
         denoising, _ = self._shown
         shape = Shape(denoising.n, denoising.height, denoising.width)
-        smallest = max(1, ROOM * self.arrangement([shape] * 2).rank)
+        smallest = max(LEGIBLE, ROOM * self.arrangement([shape] * 2).rank)
         count = 2 + self.show_change + bool(self._start_images)
         while count > 2 and self.arrangement([shape] * count).rank < smallest:
             count -= 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import NamedTuple
 
 from textual.geometry import Region, Size
 
 HALF_BLOCKS = (1, 2)  # drawn pixels in a cell, across and down
 SMALLEST = 6  # minimum side in half blocks; if images would be smaller, fewer are drawn
-FULL_ROWS = 0.5  # an incomplete last row must make images larger than those of full rows by this factor
+FULL_ROWS = 0.5  # full rows are used unless they make the sides of images shorter than by this factor
+EQUAL_ROWS = 0.9  # the same, where rows can differ by one image
 SHARP = 4  # times each pixel of an image, in images that the terminal enlarges
 MAX_PIXELS = 300_000  # of all images in a grid, enlarged so
 CAPTIONS = 0.85  # images with captions may be smaller than those without by this factor
@@ -25,6 +27,7 @@ class Layout(NamedTuple):
     gap_y: int = 0
     captioned: bool = False  # whether there is a line below each image
     density: tuple[int, int] = HALF_BLOCKS  # drawn pixels in a cell, across and down
+    balanced: bool = False  # whether rows differ by at most one image and are centered
 
     @property
     def side(self) -> float:
@@ -49,6 +52,19 @@ class Layout(NamedTuple):
             return rows * self.lines
         return -(-(rows * (self.height + self.gap_y) - self.gap_y) // self.density[1])
 
+    def rows(self, n: int) -> list[range]:
+        """The indices of the images in each row; only the last one can be shorter, unless the rows are balanced."""
+        if not self.balanced:
+            return [range(first, min(n, first + self.columns)) for first in range(0, n, self.columns)]
+        count = -(-n // self.columns)
+        ends = itertools.accumulate(n // count + longer for longer in _symmetric(n % count, count))
+        return [range(first, end) for first, end in itertools.pairwise([0, *ends])]
+
+    def offset(self, length: int) -> int:
+        """How many pixels a row of `length` images begins after the longest one, in whole cells."""
+        missing = self.columns - length if self.balanced else 0
+        return missing * (self.width + self.gap_x) // 2 // self.density[0] * self.density[0]
+
     def placement(self, width: int) -> tuple[int, int, int]:
         """The columns before the first image of a full row in a grid of `width` columns, of an image, and of a gap."""
         across = self.density[0]
@@ -67,16 +83,18 @@ def best_layout(
     density: tuple[int, int] = HALF_BLOCKS,
     captions: bool = False,
     captions_first: bool = False,
+    balanced: bool = False,
 ) -> Layout:
     """The layout in which `n` images are largest; with `captions`, there is a line for them if that costs little.
 
     With `captions_first`, there is a line for them whenever possible.
     """
-    plain = fit(n, size, height, width, columns, density=density)
+    plain = fit(n, size, height, width, columns, density=density, balanced=balanced)
     if captions:
-        captioned = fit(n, size, height, width, columns, density=density, captioned=True)
-        full = plain.width >= width * density[0]  # not made smaller
-        enough = plain.side if full else CAPTIONS * plain.side
+        captioned = fit(n, size, height, width, columns, density=density, captioned=True, balanced=balanced)
+        without = fit(n, size, height, width, columns, density=density) if balanced else plain
+        full = without.width >= width * density[0]  # not made smaller
+        enough = without.side if full else CAPTIONS * without.side
         if captioned.columns and (captions_first or captioned.side >= enough):
             return captioned
     return plain
@@ -91,12 +109,13 @@ def fit(
     *,
     density: tuple[int, int] = HALF_BLOCKS,
     captioned: bool = False,
+    balanced: bool = False,
 ) -> Layout:
     """Compute the grid in which `n` images are largest within `size` cells.
 
-    The last row is full, unless the number of images is a prime or that makes images less than half as large. Above
-    full size, a column for each pixel, only whole multiples are used. Gaps are one drawn pixel to two columns or one
-    line.
+    All rows are full, unless the number of images is a prime or that makes images less than half as large; with
+    `balanced`, unless it makes them smaller by more than a tenth. Above full size, a column for each pixel, only whole
+    multiples are used. Gaps are one drawn pixel to two columns or one line.
 
     Args:
         n: Number of images.
@@ -106,6 +125,7 @@ def fit(
         columns: Number of columns; None chooses.
         density: Drawn pixels in a cell, across and down.
         captioned: Whether there is a line below each image. If not all images fit, the result has no columns.
+        balanced: Whether rows may differ by one image. They are centered: 3, 2 and 3 images, for example.
     """
     if not n or size.width < 1 or size.height < 1:
         return Layout(density=density)
@@ -113,13 +133,14 @@ def fit(
     layouts = []
     for count in [columns] if columns else range(1, n + 1):
         rows = -(-n // count)
+        if balanced and -(-n // rows) != count:
+            continue  # the same rows as of fewer columns
         room_x = (size.width * across - count + 1) // count
         room_y = (size.height // rows - 1) * down if captioned else (size.height * down - rows + 1) // rows
         scale = min(room_x / (width * across), room_y / (height * down / 2))
         scale = float(int(scale)) if scale >= 1 else scale
-        image = Layout(
-            count, int(width * across * scale + 1e-9), int(height * down / 2 * scale + 1e-9), 0, 0, captioned, density
-        )
+        tile_x, tile_y = int(width * across * scale + 1e-9), int(height * down / 2 * scale + 1e-9)
+        image = Layout(count, tile_x, tile_y, 0, 0, captioned, density, balanced)
         if min(image.width, image.height) >= 1 and max(image.width / across, 2 * image.height / down) >= SMALLEST:
             gap_x = _gap(size.width * across - count * image.width, count, 2 * across, image.width, across)
             gap_y = _gap(size.height * down - rows * image.height, rows, down, image.height, down)
@@ -127,7 +148,8 @@ def fit(
     if layouts:
         largest = max(layouts, key=_area)
         full = max((layout for layout in layouts if n % layout.columns == 0), key=_area, default=largest)
-        return full if _has_full_rows(n) and full.side >= FULL_ROWS * largest.side else largest
+        enough = (EQUAL_ROWS if balanced else FULL_ROWS) * largest.side
+        return full if _has_full_rows(n) and full.side >= enough else largest
     if captioned:
         return Layout(density=density)
     # Not all fit: draw as many as fit at half size, or one at the size that fits.
@@ -169,6 +191,15 @@ def areas(layout: Layout, used: Region, rows: int, lines: int) -> list[Region]:
     height = layout.lines - 1
     tops = range(top, top + rows * layout.lines, layout.lines)
     return [Region(left, y, width, min(height, lines - y)) for y in tops]
+
+
+def _symmetric(marked: int, count: int) -> list[bool]:
+    """`count` flags of which `marked` are set: the outer ones first, and the middle one if that leaves an odd one."""
+    outer, odd = divmod(marked, 2)
+    flags = [min(place, count - 1 - place) < outer for place in range(count)]
+    if odd:
+        flags[count // 2 if count % 2 else outer] = True
+    return flags
 
 
 def _has_full_rows(n: int) -> bool:

@@ -57,7 +57,7 @@ class Pane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(id=f"{self.id}-caption")
-        yield ImageGrid(id=f"{self.id}-images")
+        yield ImageGrid(balanced=True, id=f"{self.id}-images")
 
     @property
     def grid(self) -> ImageGrid:

@@ -58,7 +58,6 @@ class RunDetails(Vertical):
         self._options: list[str] = []  # of that run
         self._fine_tuned = False  # whether it started from trained weights
         self._marked: list[str] = []  # paths of the marked runs
-        self._compared: list[str] = []  # paths of the runs in the plot, if there are several
         self._note = ""  # on comparing them
 
     def compose(self) -> ComposeResult:
@@ -83,7 +82,7 @@ class RunDetails(Vertical):
         """Show the options in which these runs differ instead of the summary, if there are at least two."""
         if paths == self._marked:
             return
-        self._marked = paths
+        self._marked, self._note = paths, comparison_note(map(Path, paths))
         self.set_class(len(paths) > 1, "-marked")
         if len(paths) > 1:
             differences = config_differences(map(Path, paths))
@@ -110,9 +109,7 @@ class RunDetails(Vertical):
             grid.clear()
 
     def set_histories(self, histories: Mapping[str, RunHistory]) -> None:
-        """Show the curves of several runs, by path, instead; the samples stay."""
-        if list(histories) != self._compared:
-            self._compared, self._note = list(histories), comparison_note(map(Path, histories))
+        """Show the curves of the marked runs, by path, instead; the samples stay."""
         named = {Path(path).name: history for path, history in histories.items()}
         self.query_one(CurvePanel).plot.set_histories(named, self._note)
 

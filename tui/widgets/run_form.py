@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,25 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Button, Input, Label, Select, Static, Switch
+from textual.widgets import Button, Input, Select, Static, Switch
 
 from core.errors import ConfigError
 from tui.widgets.collapsible import CollapsibleOptions
-from tui.widgets.compact_select import CompactSelect
 from tui.widgets.description import DescriptionView
-from tui.widgets.form_entries import (
-    UNUSED_VALUES,
-    allowed_choices,
-    entry_for,
-    format_value,
-    group_of,
-    read,
-    unused_options,
-    write,
-)
+from tui.widgets.form_entries import group_of
+from tui.widgets.form_rows import FormRows, OptionRows
 
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
@@ -68,24 +58,6 @@ NOT_DESCRIBED = {
     "root",
 }
 OTHER_ROWS = 17  # of a form that fits every option: gaps between groups, margins, the button
-
-
-class FormRows(VerticalScroll, can_focus=False, inherit_bindings=False):
-    """The scrollable rows of the form; page keys scroll, arrow keys move between rows."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pageup", "page_up", show=False),
-        Binding("pagedown", "page_down", show=False),
-    ]
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Refresh all visible rows.
-
-        If the layout changes between scrolling and drawing, and a widget's region is read meanwhile, Textual compares
-        the new regions with themselves and does not redraw rows that moved.
-        """
-        super().watch_scroll_y(old_value, new_value)
-        self.refresh()
 
 
 class RunForm(Vertical):
@@ -161,10 +133,7 @@ class RunForm(Vertical):
     def __init__(self, root: Path, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._root = root
-        self._entries: dict[str, Widget] = {}
-        self._rows: dict[str, Horizontal] = {}
-        self._helps: dict[str, Label] = {}
-        self._saved_values: dict[str, Any] = {}  # values of unused options, restored when they are used again
+        self._rows = OptionRows(root)
         self._user_toggled = False  # whether the user expanded or collapsed anything
         self._message_entry: Widget | None = None  # the focused entry that caused the message
 
@@ -178,9 +147,9 @@ class RunForm(Vertical):
                 collapsible = [name for name in names if name not in FIRST]
                 with Vertical(classes="part"):
                     for number, name in enumerate(name for name in names if name in FIRST):
-                        yield self._row(name, group if not number else "")
+                        yield self._rows.row(name, group if not number else "")
                     if collapsible:
-                        rows = Vertical(*(self._row(name) for name in collapsible), classes="rest")
+                        rows = Vertical(*(self._rows.row(name) for name in collapsible), classes="rest")
                         rows.display = False
                         yield CollapsibleOptions(collapsible, rows)
                         yield rows
@@ -191,33 +160,18 @@ class RunForm(Vertical):
                 yield Static("", id="message", markup=False)
                 yield DescriptionView(start)
 
-    def _row(self, name: str, group: str = "") -> Horizontal:
-        from core.config.training import option_fields
-
-        field = option_fields()[name]
-        entry = self._entries[name] = entry_for(name, field, str(self._root))
-        help_text = self._helps[name] = Label(field.description or "", classes="help", markup=False)
-        title = Label(name.replace("_", " "), classes="name")
-        row = self._rows[name] = Horizontal(Label(group, classes="group"), title, entry, help_text, classes="row")
-        return row
-
     def on_mount(self) -> None:
         self._resolve()
-        self._entries["preset"].focus()
+        self._rows.entries["preset"].focus()
 
     # Values
 
     def values(self) -> dict[str, Any]:
         """Return the values by option; empty optional entries are None."""
-        values = self._read_entries()
+        values = self._rows.read()
         if values["root"] is None:
             values["root"] = self._root
         return values
-
-    def _read_entries(self) -> dict[str, Any]:
-        from core.config.training import option_fields
-
-        return {name: read(self._entries[name], field) for name, field in option_fields().items()}
 
     def config(self) -> TrainConfig:
         """Return the config.
@@ -231,11 +185,7 @@ class RunForm(Vertical):
 
     def set_values(self, values: dict[str, Any]) -> None:
         """Set the given options; others keep their values."""
-        for name, value in values.items():
-            if name in self._saved_values:
-                self._saved_values[name] = value
-            else:
-                write(self._entries[name], value)
+        self._rows.set_values(values)
 
     def load_defaults(self, defaults: dict[str, Any]) -> None:
         """Fill in the defaults of the settings file, or show what is wrong with them."""
@@ -252,25 +202,16 @@ class RunForm(Vertical):
     def load_options(self, preset: str, values: dict[str, Any]) -> None:
         """Set the preset and the given options, without filling in the preset's other values."""
         with self.prevent(Select.Changed):
-            write(self._entries["preset"], preset)
+            self.set_values({"preset": preset})
         self.set_values(values)
         self._resolve()
-
-    def _preset_values(self) -> dict[str, Any]:
-        """The value of every option in the selected preset."""
-        from core.config.training import PRESETS, option_fields
-
-        fields = option_fields()
-        preset = str(read(self._entries["preset"], fields["preset"]))
-        defaults = {name: field.default for name, field in fields.items()}
-        return {**defaults, **PRESETS[preset], "preset": preset}
 
     @on(Select.Changed, "#field-preset")
     def _refill(self) -> None:
         """Apply the selected preset; options set only by other presets return to their defaults."""
         from core.config.training import PRESETS
 
-        values = self._preset_values()
+        values = self._rows.preset_values()
         self.set_values({name: values[name] for preset in PRESETS.values() for name in preset})
 
     @on(Select.Changed)
@@ -282,55 +223,16 @@ class RunForm(Vertical):
 
     def _resolve(self) -> None:
         """Disable options and choices that the other values rule out, and show what changed."""
-        notes = [*self._resolve_choices(), *self._resolve_unused()]
+        notes = self._rows.resolve()
         self._update_changes()
         if notes:
             self.clear_error()
             self._show_message("; ".join(notes), is_error=False)
             self._message_entry = self.screen.focused
 
-    def _resolve_choices(self) -> Iterator[str]:
-        """Disable choices that are not allowed; yields a note for each entry that had to change."""
-        values = self._read_entries()
-        for name, allowed in allowed_choices(values).items():
-            entry = self._entries[name]
-            assert isinstance(entry, CompactSelect)
-            disallowed = [value for value in entry.values if value not in allowed]
-            reason = f"path {values['path']} does not support {' or '.join(disallowed)}"
-            entry.disable_options(disallowed)
-            self._set_help(name, f"{_description(name)}; {reason}" if disallowed else _description(name))
-            if entry.chosen in disallowed:
-                entry.value = allowed[0]
-                yield f"{name} is now {allowed[0]}: {reason}"
-
-    def _resolve_unused(self) -> Iterator[str]:
-        """Disable options without effect and restore the others; yields a note for each value that was dropped."""
-        unused = unused_options(self._read_entries())
-        for name, entry in self._entries.items():
-            if (name in unused) == entry.disabled:
-                continue
-            if name in unused and name in UNUSED_VALUES:
-                self._saved_values[name] = value = self._read_entries()[name]
-                write(entry, UNUSED_VALUES[name])
-                if value != UNUSED_VALUES[name]:
-                    yield f"{name}: {unused[name]}"
-            elif name in self._saved_values:
-                write(entry, self._saved_values.pop(name))
-            entry.disabled = name in unused
-            self._rows[name].set_class(entry.disabled, "-unused")
-            self._set_help(name, unused.get(name, _description(name)))
-
-    def _set_help(self, name: str, text: str) -> None:
-        self._helps[name].update(text, layout=False)
-
     def _update_changes(self) -> None:
         self.post_message(self.Changed())
-        preset, values = self._preset_values(), self._read_entries()
-        changed = {
-            name: format_value(values[name])
-            for name, entry in self._entries.items()
-            if not entry.disabled and values[name] != preset[name]
-        }
+        changed = self._rows.changed()
         for group in self.query(CollapsibleOptions):
             group.set_changed({name: value for name, value in changed.items() if name in group.names})
 
@@ -340,7 +242,7 @@ class RunForm(Vertical):
         """Expand all groups if everything fits, unless the user has toggled a group."""
         if not self._user_toggled:
             for group in self.query(CollapsibleOptions):
-                group.set_expanded(event.size.height >= len(self._entries) + OTHER_ROWS)
+                group.set_expanded(event.size.height >= len(self._rows.entries) + OTHER_ROWS)
 
     @on(CollapsibleOptions.Toggled)
     def _group_toggled(self) -> None:
@@ -365,7 +267,7 @@ class RunForm(Vertical):
         """Show an error and focus the field that the message names first."""
         self._show_message(message, is_error=True)
         option = message.split(":", 1)[0].split(" ")[-1]
-        for name, entry in self._entries.items():
+        for name, entry in self._rows.entries.items():
             entry.set_class(name == option, "-wrong")
             if name == option:
                 self._reveal(name)
@@ -404,7 +306,7 @@ class RunForm(Vertical):
     def _input_changed(self, event: Input.Changed) -> None:
         if self.query_one("#message").has_class("-wrong"):
             self.clear_error()
-        if event.input is self._entries["dataset"]:
+        if event.input is self._rows.entries["dataset"]:
             self._resolve()
         self._update_changes()
 
@@ -414,9 +316,9 @@ class RunForm(Vertical):
             return
         if isinstance(event.widget, CollapsibleOptions):
             self._show_message(f"enter shows {', '.join(event.widget.names)}", is_error=False)
-        for name, entry in self._entries.items():
+        for name, entry in self._rows.entries.items():
             if entry is event.widget:
-                self._show_message(f"{name}: {self._helps[name].render()}", is_error=False)
+                self._show_message(f"{name}: {self._rows.helps[name].render()}", is_error=False)
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#start")
@@ -433,9 +335,3 @@ class RunForm(Vertical):
             return
         self.clear_error()
         self.post_message(self.Submitted())
-
-
-def _description(name: str) -> str:
-    from core.config.training import option_fields
-
-    return option_fields()[name].description or ""

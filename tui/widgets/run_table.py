@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from rich.cells import cell_len
@@ -126,6 +127,15 @@ class RunTable(DataTable[Text]):
                 self.marked[run.path] = None
             self._arrange()
             self.action_cursor_down()
+
+    def mark(self, names: Sequence[str]) -> list[str]:
+        """Mark the runs of these names, in this order, and no others. Returns the names that are not in the list."""
+        paths = {run.name: run.path for run in self._all}
+        marked = [paths[name] for name in names if name in paths]
+        if marked != list(self.marked):
+            self.marked = dict.fromkeys(marked)
+            self._arrange()
+        return [name for name in names if name not in paths]
 
     def _sorted(self) -> list[RunSummary]:
         """Return all runs by position; assigns positions if there are none."""
