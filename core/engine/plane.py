@@ -31,9 +31,9 @@ from core.lab.plane.training import PlaneTraining, train_plane
 LoadPoints = Callable[[str | DrawnImage], PlanePoints]
 
 EVERY = 25  # training steps between two reports
-SHOWN_EVERY = 100  # training steps between two fields and sets of particles
+SHOWN_EVERY = 200  # training steps between two fields and sets of particles
 FIRST_SHOWN_EVERY = 50  # the same up to `FIRST_STEPS`, while they change most
-FIRST_STEPS = 300
+FIRST_STEPS = 200
 TRAINING_PARTICLES = 200  # at most, while the network is trained
 MAX_STEPS = 200  # of a sampler
 MAX_COMPARED = 16  # numbers of steps

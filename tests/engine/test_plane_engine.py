@@ -193,4 +193,4 @@ def test_fields_and_particles_are_sent_more_often_at_first() -> None:
             step = reply.step
         if isinstance(reply, PlaneParticles):
             shown.append(step)
-    assert shown == [0, 50, 100, 150, 200, 250, 300, 400, 450]
+    assert shown == [0, 50, 100, 150, 200, 400, 450]
