@@ -14,6 +14,7 @@ from textual.widgets import Static
 from core.runs.events import Epoch, Evaluated, Event, LossByLevel, Resumed
 from core.runs.history import RunHistory
 from tui.terminal.blocks import QUADRANTS
+from tui.widgets.axes import band_color
 from tui.widgets.curve_panel import CurvePanel
 from tui.widgets.curve_plot import CurvePlot
 
@@ -317,7 +318,7 @@ async def test_the_band_is_dimmer_than_its_theme_colour_and_has_no_holes_under_l
         plot = pilot.app.query_one(CurvePlot)
         plot.set_history(history_of(training(4)))
         await pilot.pause()
-        band = Color.from_rgb(*plot._band_color)
+        band = Color.from_rgb(*band_color(plot))
         crossed = 0
         for y in range(plot.size.height):
             segments = [segment for segment in plot.render_line(y) if segment.style is not None]
