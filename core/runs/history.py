@@ -302,8 +302,8 @@ def in_words(event: Event) -> str:
             agreement = "" if math.isnan(event.agreement) else f", agreement {event.agreement:.1%}"
             return f"epoch {event.epoch}: Frechet distance {event.frechet:.3f} from {event.n:,} samples{agreement}"
         case LossByLevel():
-            excess = f"excess {loss_text(event.loss - event.floor)} over the floor {loss_text(event.floor)}"
-            return f"epoch {event.epoch}: loss on training images {loss_text(event.loss)}, {excess}"
+            excess = loss_text(event.loss - event.floor)
+            return f"epoch {event.epoch}: loss floor {loss_text(event.floor)}, excess {excess}"
         case Checkpoint():
             return f"checkpoint at step {event.step:,}"
         case Paused():

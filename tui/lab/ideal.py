@@ -190,7 +190,8 @@ class IdealBench(Bench[IdealReply]):
         shown.append((Caption("image", label), reply.image))
         self._show("answer", shown)
         self._draw_training(reply, answer)
-        self.query_one("#answer-panel", PicturePanel).set_titles(*ONE_STEP, key=self._key)
+        known = f"patches know {reply.patch_images:,} training images" if reply.patch_images else ""
+        self.query_one("#answer-panel", PicturePanel).set_titles(*ONE_STEP, notes=(known, ""), key=self._key)
 
     def _draw_training(self, reply: IdealReply, answer: IdealAnswer | None) -> None:
         """The training images of largest weight; the smaller its weight, the darker is an image."""
@@ -239,9 +240,11 @@ class IdealBench(Bench[IdealReply]):
                 shown.append((Caption("…"), blank))
                 continue
             nearest = self._end.nearest[name]
-            distance = f"distance {_distance(nearest.distance)}"
-            copied = Caption(f"{distance}: a copy", shorter=(distance,))
-            shown.append((copied if nearest.distance < COPY else Caption(distance), nearest.image))
+            distance = _distance(nearest.distance)
+            texts = [f"distance {distance}", distance]
+            if nearest.distance < COPY:
+                texts.insert(0, f"distance {distance}: a copy")
+            shown.append((Caption(texts[0], shorter=tuple(texts[1:])), nearest.image))
         self._show("sampling", shown)
         notes = [""]
         if self._end is not None:

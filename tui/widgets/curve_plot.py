@@ -276,7 +276,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
             positions = [math.log10(tick) for tick in ticks]
         else:
             positions = ticks = round_ticks(low, high, count)
-        x_ticks = round_ticks(left, right, max(2, width // 12))
+        x_ticks = round_ticks(left, right, max(2, width // (24 if self._unit == "t" else 12)))
         names = [f"{tick:,.0f}" if tick == int(tick) else f"{tick:.3g}" for tick in x_ticks]
         return Axes(
             (left, right),
