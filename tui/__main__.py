@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--drawing", help="how images are drawn: auto, half, quadrant, sextant, octant, kitty, shade or ascii"
     )
-    parser.add_argument("--color-map", metavar="NAME", help="colors of grey images: grey, viridis, magma or inferno")
+    parser.add_argument("--color-map", metavar="NAME", help="colors of gray images: grey, viridis, magma or inferno")
     parser.add_argument(
         "--frames", type=float, dest="frames_per_second", metavar="N", help="maximum frame rate (default: 30)"
     )

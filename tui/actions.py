@@ -74,7 +74,7 @@ ACTIONS = (
     Action("app.devices", "4", "show('devices')", "Devices", "Go to the Devices screen", footer=False),
     Action("app.lab", "5", "show('lab')", "Lab", "Go to the Lab", footer=False),
     Action("app.drawing", "b", "drawing", "Drawing", "Switch how images are drawn", footer=False),
-    Action("app.color_map", "B", "color_map", "Color map", "Switch the colors of grey images", footer=False),
+    Action("app.color_map", "B", "color_map", "Color map", "Switch the colors of gray images", footer=False),
     Action("app.theme", "ctrl+t", "change_theme", "Theme", "Change the theme", footer=False),
     Action("app.follow", "F", "follow", "Follow", "Follow the leading app again"),
     Action("app.settings", "f2", "settings", "Settings", "Change the settings", footer=False),

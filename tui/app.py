@@ -112,12 +112,12 @@ class MinidiffApp(TerminalApp):
         """The theme of a setting: its own, or the default for this terminal."""
         if name in self.available_themes:
             return name
-        if self.console.color_system != "standard":  # not limited to the terminal's 16 colours
+        if self.console.color_system != "standard":  # not limited to the terminal's 16 colors
             return DARK.name
-        return CONTRAST.name if self.no_color else "ansi-dark"  # ansi-dark needs colours
+        return CONTRAST.name if self.no_color else "ansi-dark"  # ansi-dark needs colors
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Default plot colours for themes that define none."""
+        """Default plot colors for themes that define none."""
         base = DARK if self.current_theme.dark else LIGHT
         return {name: color for name, color in base.variables.items() if name == "muted" or name.startswith("plot-")}
 
@@ -277,7 +277,7 @@ class MinidiffApp(TerminalApp):
         self.notify(f"drawing mode: {self.drawing}", timeout=2)
 
     def action_color_map(self) -> None:
-        """Switch to the next colour map."""
+        """Switch to the next color map."""
         self.apply_setting("color_map", COLOR_MAPS[(COLOR_MAPS.index(self.color_map) + 1) % len(COLOR_MAPS)])
         self.notify(f"color map: {self.color_map}", timeout=2)
 

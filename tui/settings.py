@@ -65,7 +65,7 @@ class Setting:
 SETTINGS = (
     Setting("theme", "Theme", "Colors of the app", (AUTO, *ALL_THEMES), option="--theme"),
     Setting("drawing", "Images", "How images are drawn", DRAWING_CHOICES, option="--drawing"),
-    Setting("color_map", "Color map", "Colors of grey images", COLOR_MAPS, option="--color-map"),
+    Setting("color_map", "Color map", "Colors of gray images", COLOR_MAPS, option="--color-map"),
     Setting(
         "frames_per_second",
         "Frames per second",

@@ -1,4 +1,4 @@
-"""The app's themes: dark, light, high contrast and colour-blind safe, all from the 256-colour table."""
+"""The app's themes: dark, light, high contrast and color-blind safe, all from the 256-color table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATUS_COLORS = {
 
 
 def _theme(name: str, *, dark: bool, **colors: str) -> Theme:
-    """Create a theme; the colours of footer, cursors and plots derive from `colors`."""
+    """Create a theme; the colors of footer, cursors and plots derive from `colors`."""
     variables = {
         "footer-background": colors["surface"],
         "footer-key-foreground": colors["primary"],
@@ -64,7 +64,7 @@ def _theme(name: str, *, dark: bool, **colors: str) -> Theme:
     )
 
 
-# All colours are in the 256-colour table, so themes look the same over SSH, which drops COLORTERM.
+# All colors are in the 256-color table, so themes look the same over SSH, which drops COLORTERM.
 DARK = _theme(
     "minidiff-dark",
     dark=True,
@@ -119,7 +119,7 @@ CONTRAST = _theme(
     line="#bcbcbc",
     faint="#a8a8a8",
 )
-# Based on the palette of Okabe and Ito (2008), distinguishable with all common forms of colour blindness.
+# Based on the palette of Okabe and Ito (2008), distinguishable with all common forms of color blindness.
 SAFE = _theme(
     "minidiff-safe",
     dark=True,
@@ -142,10 +142,10 @@ THEMES = (DARK, LIGHT, CONTRAST, SAFE)
 
 
 def theme_color(variables: Mapping[str, str], name: str) -> Color:
-    """Return the colour of a theme variable; themes without it fall back to `DARK`."""
+    """Return the color of a theme variable; themes without it fall back to `DARK`."""
     return Color.parse({**DARK.variables, **variables}[name])
 
 
 def theme_style(variables: Mapping[str, str], name: str) -> Style:
-    """Return the colour of a theme variable as a Rich style."""
+    """Return the color of a theme variable as a Rich style."""
     return Style(color=theme_color(variables, name).rich_color)

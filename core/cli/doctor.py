@@ -166,7 +166,7 @@ def lines(report: Report) -> list[str]:
         folders = ", ".join(report.data_roots)
         out.append(f"  none in {folders}: run `minidiff download`, or use glyphs or sprites, which need no files")
     out += ["Terminal", f"  TERM={terminal.term or '(not set)'}: {', '.join(features)}"]
-    colors = {"truecolor": "true colour", "none": "no colours"}.get(terminal.colors, f"{terminal.colors} colours")
+    colors = {"truecolor": "true color", "none": "no colors"}.get(terminal.colors, f"{terminal.colors} colors")
     out.append(f"  {colors}: {terminal.colors_reason}")
     blocks = (("half blocks", terminal.blocks), ("quarter blocks", terminal.quadrants))
     out.append("  " + ", ".join(f"{name} {'supported' if usable else 'not supported'}" for name, usable in blocks))
@@ -360,7 +360,7 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
     if not terminal.stdout_is_terminal:
         return []  # a pipe or a file
     if terminal.term in ("dumb", "unknown", ""):
-        what = f"TERM={terminal.term or '(not set)'} supports neither colours nor cursor movement"
+        what = f"TERM={terminal.term or '(not set)'} supports neither colors nor cursor movement"
         fix = "use a terminal that sets TERM, or run `export TERM=xterm-256color` if yours supports it"
         return [Problem(what, fix)]
     problems = []
@@ -368,12 +368,12 @@ def _terminal_problems(terminal: Terminal) -> list[Problem]:
         what = f"the output's encoding is {terminal.encoding}, not UTF-8: images cannot be drawn with block characters"
         problems.append(Problem(what, "run `export LC_ALL=C.UTF-8` (and start tmux as `tmux -u`)"))
     if terminal.term == "linux":
-        what = "TERM=linux, the bare console, has 16 colours and no quarter blocks: images are coarse"
+        what = "TERM=linux, the bare console, has 16 colors and no quarter blocks: images are coarse"
         problems.append(Problem(what, "use a graphical terminal, or SSH from one", "hint"))
     elif terminal.ssh and terminal.colors in ("256", "16") and not terminal.colorterm:
-        what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colours: {terminal.colors_reason}"
+        what = f"SSH did not forward COLORTERM, so the UI uses {terminal.colors} colors: {terminal.colors_reason}"
         fix = (
-            "if your terminal supports true colour, run `export COLORTERM=truecolor` here, or add `SendEnv COLORTERM` "
+            "if your terminal supports true color, run `export COLORTERM=truecolor` here, or add `SendEnv COLORTERM` "
             "to your ~/.ssh/config and `AcceptEnv COLORTERM` to the server's sshd_config"
         )
         problems.append(Problem(what, fix, "hint"))

@@ -1,4 +1,4 @@
-"""Shows samples in the terminal: half blocks in its colours, else shades or ASCII characters."""
+"""Shows samples in the terminal: half blocks in its colors, else shades or ASCII characters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def arrange(n: int, height: int, width: int, columns: int, rows: int) -> Layout:
 
 
 def show(denoising: Denoising) -> None:
-    """Print the samples, reduced to fit the terminal; without colours and escape sequences in a pipe or a file."""
+    """Print the samples, reduced to fit the terminal; without colors and escape sequences in a pipe or a file."""
     terminal = describe_terminal()
     columns, rows = PAGE
     if terminal.stdout_is_terminal:

@@ -22,7 +22,7 @@ class DatasetInfo:
         ValueError: A value is out of range.
     """
 
-    channels: int = 1  # 1: grey, 3: RGB
+    channels: int = 1  # 1: gray, 3: RGB
     height: int = IMAGE_SIZE
     width: int = IMAGE_SIZE
     class_names: tuple[str, ...] = tuple(map(str, range(CLASSES)))  # () for a dataset without labels
@@ -61,7 +61,7 @@ class DatasetInfo:
 class ImageOptions(NamedTuple):
     """How images of the user's own are converted."""
 
-    mode: str = "auto"  # "L": grey, "RGB", or "auto": grey if all images are
+    mode: str = "auto"  # "L": gray, "RGB", or "auto": gray if all images are
     size: tuple[int, ...] | None = None  # height and width, or one number for both; None: that of the images
     resize: str = "crop"  # "crop", "pad" or "stretch"
     strict: bool = False  # whether a file that cannot be read is an error

@@ -39,7 +39,7 @@ SAMPLER_INFO = {
     "mix": SamplerInfo(
         "interpolate_to_denoised",
         "interpolation to the denoised image",
-        "of the preset `tutorial`: interpolates towards the denoised image",
+        "of the preset `tutorial`: interpolates toward the denoised image",
         ("mix", "flow"),
     ),
     "euler": SamplerInfo("euler", "Euler's method", "Euler's method for the probability flow ODE"),

@@ -37,7 +37,7 @@ LrScheduleName = Literal["constant", "linear"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
-# Prediction types of each path. On vp, dx/dt is unbounded towards t = 0, so v (Salimans and Ho 2022) takes its place.
+# Prediction types of each path. On vp, dx/dt is unbounded toward t = 0, so v (Salimans and Ho 2022) takes its place.
 PREDICTIONS: dict[str, tuple[str, ...]] = {
     "mix": ("clean", "noise", "velocity"),
     "flow": ("clean", "noise", "velocity"),
@@ -105,7 +105,7 @@ class TrainConfig(BaseModel):
     data_root: Path | None = _option(None, "Data", "folder with the dataset's files")
     limit: int | None = _option(None, "Data", "use only the first images of each split", ge=1, le=MAX_COUNT)
     image_mode: ImageModeName = _option(
-        "auto", "Data", "L: grey, RGB: colour, auto: grey if all images are (for a path)"
+        "auto", "Data", "L: gray, RGB: color, auto: gray if all images are (for a path)"
     )
     image_size: tuple[int, ...] | None = _option(
         None, "Data", "height and width, or one number for both; default: the images' own (for a path)"

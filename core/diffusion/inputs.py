@@ -78,7 +78,7 @@ def check_shape(images: Tensor, name: str, shape: tuple[int, int, int]) -> None:
     if len(found) == 4 and found[1:] == (*shape[1:], shape[0]):
         advice = "; move the channels with permute(0, 3, 1, 2)"
     elif len(found) == 4 and found[2:] == shape[1:] and found[1] != shape[0]:
-        kind = "grey" if shape[0] == 1 else "RGB"
+        kind = "gray" if shape[0] == 1 else "RGB"
         advice = f"; the model's images are {kind}, with {shape[0]} channel{'s' * (shape[0] > 1)}"
     raise MinidiffError(f"{name} needs shape (n, {expected}), not {found}{advice}")
 

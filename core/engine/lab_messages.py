@@ -92,7 +92,7 @@ class TransposedReply(LabReply):
     spreads: Array  # (steps, k, k): value times kernel
     outputs: Array  # (steps, H, W): the output after each step
     overlaps: Array  # (H, W): how many kernels reach each pixel
-    upsampled: Array  # (H, W): nearest-neighbour upsampling, then a convolution
+    upsampled: Array  # (H, W): nearest-neighbor upsampling, then a convolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class ModelRequest(EngineRequest):
 
 @dataclass(frozen=True, slots=True)
 class DrawnImage:
-    """A grey image that the user drew."""
+    """A gray image that the user drew."""
 
     pixels: str  # one byte for each pixel, in hexadecimal; the Lab's are 28x28
     label: int | None = None  # its class, -1 for no class; None: the class that the feature classifier reads

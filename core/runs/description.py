@@ -24,10 +24,10 @@ class DatasetDescription:
 
     @property
     def shape(self) -> str:
-        """Height, width and kind of the images, such as "28x28 grey"."""
+        """Height, width and kind of the images, such as "28x28 gray"."""
         if self.info is None:
             return "unknown shape"
-        kind = "grey" if self.info.channels == 1 else "RGB"
+        kind = "gray" if self.info.channels == 1 else "RGB"
         return f"{'probably ' if self.is_guess else ''}{self.info.height}x{self.info.width} {kind}"
 
     @property

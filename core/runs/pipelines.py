@@ -141,7 +141,7 @@ def _config(unet: dict[str, Any], scheduler: dict[str, Any], class_names: object
         learned = " (a learned variance is not supported)" if out_channels == 2 * channels else ""
         raise ValueError(f"the network predicts {out_channels} channels from {channels}{learned}; they must be equal")
     if channels not in (1, 3):
-        raise ValueError(f"the network takes {channels!r} channels; supported are 1 (grey) and 3 (RGB)")
+        raise ValueError(f"the network takes {channels!r} channels; supported are 1 (gray) and 3 (RGB)")
     size = unet.get("sample_size")
     height, width = (size, size) if type(size) is int else size if isinstance(size, list) else (None, None)
     if type(height) is not int or type(width) is not int:

@@ -1,4 +1,4 @@
-"""The colours of the terminal, from environment variables, terminfo and the terminal's name."""
+"""The colors of the terminal, from environment variables, terminfo and the terminal's name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from core.system.terminfo import read_color_entry
 
-# Terminals that have true colour in all versions in use. Their terminfo entries are often missing on the other side of
+# Terminals that have true color in all versions in use. Their terminfo entries are often missing on the other side of
 # an SSH connection, or do not say so; ssh forwards only TERM, not COLORTERM.
 _TRUECOLOR = re.compile(
     r"(foot|alacritty|wezterm|(xterm-)?ghostty|(xterm-)?kitty|(xterm-)?rio|contour|st|iterm2(\.app)?|konsole|mintty"
@@ -17,14 +17,14 @@ _TRUECOLOR = re.compile(
 
 
 class Colors(NamedTuple):
-    """The colours to use, and why."""
+    """The colors to use, and why."""
 
     system: str  # "truecolor", "256", "16" or "none"
     reason: str
 
 
 def detect_colors(term: str) -> Colors:
-    """The colours of this process's terminal, whose TERM is `term`.
+    """The colors of this process's terminal, whose TERM is `term`.
 
     In this order: NO_COLOR, TEXTUAL_COLOR_SYSTEM, COLORTERM, then the terminfo entry or the name, whichever promises
     more. Nothing is asked of the terminal.
@@ -44,13 +44,13 @@ def detect_colors(term: str) -> Colors:
     if entry is not None and entry.truecolor:
         return Colors("truecolor", f"terminfo has {entry.truecolor}")
     if _TRUECOLOR.fullmatch(name):
-        return Colors("truecolor", "TERM is the name of a terminal with true colour")
+        return Colors("truecolor", "TERM is the name of a terminal with true color")
     if entry is not None and entry.colors >= 256:
-        return Colors("256", f"terminfo has {entry.colors} colours")
+        return Colors("256", f"terminfo has {entry.colors} colors")
     if name.endswith("-256color"):
         return Colors("256", "the name in TERM")
     if entry is None:
         return Colors("16", "terminfo has no entry for this TERM" if term else "TERM is not set")
     if entry.colors >= 8:
-        return Colors("16", f"terminfo has {entry.colors} colours")
-    return Colors("none", "terminfo has no colours")
+        return Colors("16", f"terminfo has {entry.colors} colors")
+    return Colors("none", "terminfo has no colors")

@@ -1,4 +1,4 @@
-"""Reads what terminfo says about a terminal's colours, from the compiled entry (see term(5)).
+"""Reads what terminfo says about a terminal's colors, from the compiled entry (see term(5)).
 
 `curses.setupterm` reads only one entry in the life of a process, and knows no extended capabilities.
 """
@@ -22,18 +22,18 @@ SYSTEM_FOLDERS = (
     "/usr/local/share/terminfo",
     "/usr/share/misc/terminfo",
 )
-TRUECOLOR = (b"RGB", b"Tc", b"setrgbf")  # extended capabilities, each of which means true colour
-DIRECT = 1 << 24  # number of colours of the entries such as xterm-direct
+TRUECOLOR = (b"RGB", b"Tc", b"setrgbf")  # extended capabilities, each of which means true color
+DIRECT = 1 << 24  # number of colors of the entries such as xterm-direct
 _SHORT_NUMBERS, _LONG_NUMBERS = 0o432, 0o1036  # magic numbers
 _MAX_COLORS = 13  # index of the capability `colors`
 
 
 @dataclass(frozen=True, slots=True)
 class ColorEntry:
-    """What an entry says about colours."""
+    """What an entry says about colors."""
 
     colors: int  # 0 if it has none
-    truecolor: str = ""  # the capability that means true colour, empty if there is none
+    truecolor: str = ""  # the capability that means true color, empty if there is none
 
 
 def read_color_entry(term: str) -> ColorEntry | None:

@@ -58,7 +58,7 @@ def test_train_help_is_grouped_and_names_the_environment_variables_once(capsys: 
 def test_a_dry_run_describes_the_run_and_creates_none(tmp_path: Path, capsys: Capture) -> None:
     assert run(["train", *TINY, "--root", str(tmp_path / "runs"), "--dry-run"]) == 0
     data, network, location = capsys.readouterr().out.splitlines()
-    assert data == "glyphs · 28x28 grey · 10 classes · 64 + 64 images"
+    assert data == "glyphs · 28x28 gray · 10 classes · 64 + 64 images"
     figures = r"about \d+ \w+ on cpu · \d+ MiB of memory · [\d.]+ kB of snapshots"
     assert re.fullmatch(rf"basic_unet · [\d,]+ parameters · {figures}", network)
     assert location == "generated on this machine"

@@ -311,7 +311,7 @@ def test_the_report_says_why_the_ui_uses_these_colours(monkeypatch: pytest.Monke
     monkeypatch.delenv("TEXTUAL_COLOR_SYSTEM", raising=False)
     monkeypatch.setenv("TERM", "xterm-ghostty")
     report = doctor.report(limit=0)
-    assert "  true colour: TERM is the name of a terminal with true colour" in doctor.lines(report)
+    assert "  true color: TERM is the name of a terminal with true color" in doctor.lines(report)
 
 
 def test_a_capable_terminal_or_a_pipe_is_not_a_problem() -> None:

@@ -118,7 +118,7 @@ def test_each_image_has_its_own_mask() -> None:
         ({"mask": "right"}, "mask must be a tensor or a NumPy array, not str"),
         ({"mask": torch.ones(4, 1, 8, 8)}, "2 images need 2 masks, not 4"),
         ({"images": gaussian_data(2) * 255}, r"images has values from .* but images must be in \[0, 1\]"),
-        ({"images": torch.rand(2, 3, 8, 8)}, "the model's images are grey, with 1 channel$"),
+        ({"images": torch.rand(2, 3, 8, 8)}, "the model's images are gray, with 1 channel$"),
         ({"n": 3}, "3 images need 3 start images, not 2"),
         ({"resamplings": 0}, "resamplings must be at least 1, not 0"),
         ({"start_t": 1.5}, "start_t must lie in"),

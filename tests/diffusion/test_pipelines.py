@@ -205,7 +205,7 @@ REFUSED = {
     "variance type": (edited(SCHEDULER, variance_type="learned_range"), "variance_type 'learned_range' is not"),
     "prediction": (edited(SCHEDULER, prediction_type="flow"), "prediction_type 'flow' is not supported"),
     "thresholding": (edited(SCHEDULER, thresholding=True), "thresholding True is not supported"),
-    "latents": (edited(UNET, in_channels=4, out_channels=4), "takes 4 channels; supported are 1 (grey) and 3 (RGB)"),
+    "latents": (edited(UNET, in_channels=4, out_channels=4), "takes 4 channels; supported are 1 (gray) and 3 (RGB)"),
     "size": (edited(UNET, sample_size=None), "sample_size must be one or two whole numbers, not None"),
     "huge": (edited(UNET, sample_size=4096), "4096"),
     "many layers": (edited(UNET, layers_per_block=10**9), "layers_per_block must be a whole number from 1 to 16"),

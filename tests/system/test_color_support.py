@@ -57,9 +57,9 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("term", "system", "reason"),
     [
-        ("plain", "none", "no colours"),
-        ("eight", "16", "8 colours"),
-        ("many", "256", "256 colours"),
+        ("plain", "none", "no colors"),
+        ("eight", "16", "8 colors"),
+        ("many", "256", "256 colors"),
         ("flagged", "truecolor", "Tc"),
         ("settable", "truecolor", "setrgbf"),
         ("counted", "truecolor", "colors"),

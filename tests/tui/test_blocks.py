@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from tui.terminal.blocks import OCTANTS, QUADRANTS, SEXTANTS, grey_blocks, rgb_blocks
+from tui.terminal.blocks import OCTANTS, QUADRANTS, SEXTANTS, gray_blocks, rgb_blocks
 from tui.terminal.cells import GAP, LEVELS, MARK, Cell, half
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, packed
 
@@ -22,7 +22,7 @@ def grey_cells(cells: Sequence[Sequence[int]]) -> list[Cell]:
     """Cells of grey levels, each in reading order."""
     down = len(cells[0]) // 2
     rows = [bytes(level for cell in cells for level in cell[2 * y : 2 * y + 2]) for y in range(down)]
-    return [Cell(*cell) for cell in grey_blocks(rows).cells(down)]
+    return [Cell(*cell) for cell in gray_blocks(rows).cells(down)]
 
 
 def rgb_cell(pixels: Sequence[int]) -> Cell:

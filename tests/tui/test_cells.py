@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from textual.strip import Strip
 
-from tui.terminal.blocks import grey_blocks
-from tui.terminal.cells import GAP, GREYS, LEVELS, NEAREST, Cell, CellStrip, half, palette, ramp
+from tui.terminal.blocks import gray_blocks
+from tui.terminal.cells import GAP, GRAYS, LEVELS, NEAREST, Cell, CellStrip, half, palette, ramp
 
 BACK = (18, 18, 18)
 PLACES = {"▀": "1100", "▄": "0011", " ": "0000", "█": "1111", "▗": "0001", "▖": "0010", "▝": "0100", "▐": "0101"}
@@ -26,7 +26,7 @@ def halves(levels: random.Random, count: int) -> list[Cell]:
 
 def quadrants(levels: random.Random, count: int) -> list[Cell]:
     rows = [bytes(levels.randrange(LEVELS + 1) for _ in range(2 * count)) for _ in range(2)]
-    return [Cell(*cell) for cell in grey_blocks(rows).cells(2)]
+    return [Cell(*cell) for cell in gray_blocks(rows).cells(2)]
 
 
 def told(cells: list[Cell], system: str) -> str:
@@ -40,10 +40,10 @@ def painted(text: str, front: str, behind: str) -> list[str]:
 
 
 def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
-    assert GREYS[0] == 0
-    assert GREYS[-1] == 255
-    assert len(set(GREYS)) == 16
-    for grey in GREYS:
+    assert GRAYS[0] == 0
+    assert GRAYS[-1] == 255
+    assert len(set(GRAYS)) == 16
+    for grey in GRAYS:
         number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-colour system
         shown = {16: 0, 231: 255, **{232 + i: 8 + 10 * i for i in range(24)}}  # xterm's own values
         assert number is not None
@@ -52,7 +52,7 @@ def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
 
 def test_every_byte_goes_to_the_nearest_grey() -> None:
     for value in range(256):
-        assert abs(GREYS[NEAREST[value]] - value) == min(abs(grey - value) for grey in GREYS)
+        assert abs(GRAYS[NEAREST[value]] - value) == min(abs(grey - value) for grey in GRAYS)
 
 
 @pytest.mark.parametrize("system", ["256", "truecolor"])
@@ -69,7 +69,7 @@ def test_a_line_reads_back_as_its_cells(draw, system: str) -> None:
 
 
 def painted_grey(level: int, system: str) -> str:
-    color = Color.from_rgb(*(BACK if level == GAP else (GREYS[level],) * 3))
+    color = Color.from_rgb(*(BACK if level == GAP else (GRAYS[level],) * 3))
     if system == "256":
         number = color.downgrade(ColorSystem.EIGHT_BIT).number
         assert number is not None

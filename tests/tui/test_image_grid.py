@@ -9,7 +9,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 
-from tui.terminal.cells import GREYS, MARK_RGB, NEAREST
+from tui.terminal.cells import GRAYS, MARK_RGB, NEAREST
 from tui.terminal.resize import enlarge, resize
 from tui.terminal.rgb import COLORS, to_rgb
 from tui.widgets.captions import Caption
@@ -58,12 +58,12 @@ async def test_an_image_at_full_size_is_drawn_grey_for_grey() -> None:
     async with app.run_test(size=(28, 14)):
         app.grid.set_images(image, 1)
         drawn = pixels(app.grid)
-    expected = [[(GREYS[NEAREST[image[y * 28 + x]]],) * 3 for x in range(28)] for y in range(28)]
+    expected = [[(GRAYS[NEAREST[image[y * 28 + x]]],) * 3 for x in range(28)] for y in range(28)]
     assert drawn == expected
 
 
 async def test_eight_images_at_full_size_are_in_reading_order() -> None:
-    images = b"".join(bytes([GREYS[i + 4]]) * 784 for i in range(8))
+    images = b"".join(bytes([GRAYS[i + 4]]) * 784 for i in range(8))
     app = GridApp(4)
     async with app.run_test(size=(4 * 28 + 3 * 2, 29)):
         app.grid.set_images(images, 8)
@@ -72,7 +72,7 @@ async def test_eight_images_at_full_size_are_in_reading_order() -> None:
         row, column = divmod(i, 4)
         corners = [(row * 30, column * 30), (row * 30 + 27, column * 30 + 27)]
         for y, x in corners:
-            assert drawn[y][x] == (GREYS[i + 4],) * 3
+            assert drawn[y][x] == (GRAYS[i + 4],) * 3
 
 
 async def test_captions_are_drawn_below_their_images_if_there_is_room() -> None:

@@ -15,7 +15,7 @@ from textual.app import App, ComposeResult
 from textual.screen import ModalScreen
 from textual.widgets import Label
 
-from tui.terminal.cells import GREYS, MARK_RGB
+from tui.terminal.cells import GRAYS, MARK_RGB
 from tui.terminal.color_maps import COLOR_MAPS, GREY, colors_of
 from tui.terminal.kitty import CHUNK, DIACRITICS, PLACEHOLDER, ImageStore, through_tmux
 from tui.widgets.image_grid import ImageGrid
@@ -299,7 +299,7 @@ async def test_grey_images_have_the_colours_of_the_map(drawing: str, monkeypatch
         await pilot.pause()
         segments = [next(iter(app.grid.render_line(y))) for y in (1, 5)]
     colors = [tuple(segment.style.bgcolor.triplet) for segment in segments]  # type: ignore[union-attr,arg-type]
-    assert colors == [colors_of("viridis")[GREYS[level]] for level in (0, 15)] == [(68, 1, 84), (253, 231, 37)]
+    assert colors == [colors_of("viridis")[GRAYS[level]] for level in (0, 15)] == [(68, 1, 84), (253, 231, 37)]
     if drawing == "kitty":
         assert {pixel[:3] for pixel in pixel_values(transmitted(app.written)[-1].image, 1)} == set(colors)
 

@@ -10,7 +10,7 @@ import pytest
 from rich.color import ColorSystem
 from rich.console import Console
 
-from tui.terminal.cells import GAP, GREYS, MARK, MARK_RGB, CellStrip, halves
+from tui.terminal.cells import GAP, GRAYS, MARK, MARK_RGB, CellStrip, halves
 from tui.terminal.rgb import (
     COLORS,
     RGB_GAP,
@@ -116,4 +116,4 @@ def test_the_grey_level_of_a_colour_is_its_luminance() -> None:
     assert (gap, mark) == (GAP, MARK)
     for color, level in enumerate(luminance(b"".join(map(packed, range(COLORS))))):
         exact = sum(weight * value for weight, value in zip((0.299, 0.587, 0.114), to_rgb(color), strict=True))
-        assert abs(GREYS[level] - exact) <= 13
+        assert abs(GRAYS[level] - exact) <= 13

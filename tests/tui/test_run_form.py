@@ -385,7 +385,7 @@ async def test_the_description_fits_beside_the_button(tmp_path: Path, size: tupl
         form_of(app).describe(DESCRIPTION)
         await pilot.pause()
         lines = described(app).splitlines()
-        assert lines[0].startswith("mnist · 28x28 grey")
+        assert lines[0].startswith("mnist · 28x28 gray")
         assert "606,276 parameters" in lines[1]
         assert "2 min" in lines[1]
         assert "320 MiB" in lines[1]

@@ -23,7 +23,7 @@ from core.system.terminal import RAMPS
 from tui.actions import bindings
 from tui.class_names import class_name
 from tui.lab.image_canvas import ImageCanvas
-from tui.terminal.cells import GAP, GREYS, MARK, TINTED, amber
+from tui.terminal.cells import GAP, GRAYS, MARK, TINTED, amber
 from tui.terminal.resize import resize
 from tui.terminal.rgb import RGB_GAP, RGB_MARK, luminance, pack, unpack
 from tui.widgets.modal import Modal
@@ -111,13 +111,13 @@ class DrawingCanvas(ImageCanvas):
 
 
 class MaskCanvas(DrawingCanvas):
-    """A grey or RGB image, which is amber where there is ink.
+    """A gray or RGB image, which is amber where there is ink.
 
     Args:
         image: uint8 pixels of shape (height, width, channels).
         ink: 255 where the mask is, 0 elsewhere, (height, width).
         height, width: In pixels.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
     """
 
     def __init__(self, image: bytes, ink: bytes, height: int, width: int, channels: int) -> None:
@@ -128,7 +128,7 @@ class MaskCanvas(DrawingCanvas):
         self._drawn = self._choose(shrunk=False)  # one pixel of the screen for each of the image
         rgb = self._picture_channels > 1 and self._drawn not in RAMPS
         self._channels = 3 if rgb else 1
-        plain, masked = self._rgb_pixels() if rgb else self._grey_pixels()
+        plain, masked = self._rgb_pixels() if rgb else self._gray_pixels()
         gap, mark = (RGB_GAP, RGB_MARK) if rgb else (GAP, MARK)
         pixels = [masked[at] if ink else plain[at] for at, ink in enumerate(self.ink)]
         across, (x, y) = self.resolution.width, self.pen
@@ -142,12 +142,12 @@ class MaskCanvas(DrawingCanvas):
             yield struct.pack(f"<{columns}H", *row) if rgb else bytes(row)
 
     def _rgb_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Colours of the image as it is, and in amber."""
+        """Colors of the image as it is, and in amber."""
         colors = pack(self._picture)
-        ambers = unpack(pack(bytes(channel for grey in GREYS for channel in amber(grey))))
+        ambers = unpack(pack(bytes(channel for gray in GRAYS for channel in amber(gray))))
         return unpack(colors), [ambers[level] for level in luminance(colors)]
 
-    def _grey_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
+    def _gray_pixels(self) -> tuple[Sequence[int], Sequence[int]]:
         """Levels of the image as it is, and in amber."""
         if self._picture_channels > 1:
             levels = luminance(pack(self._picture))

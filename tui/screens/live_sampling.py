@@ -107,9 +107,9 @@ class LiveSampling(EditingScreen):
         self.add_class("-empty")
         self.query_one("#empty", Static).update(Content.styled(f"Sampling from {model} …", "bold"))
 
-    def _set_source(self, source: str, colour: str, *more: str) -> None:
+    def _set_source(self, source: str, color: str, *more: str) -> None:
         """Show where the trajectory comes from, and the longest of `more` that fits."""
-        self.query_one(DenoisingView).set_source(Content.styled(source, colour), *more)
+        self.query_one(DenoisingView).set_source(Content.styled(source, color), *more)
 
     def _set_live(self, state: str) -> None:
         """Show that the trajectory is sampled live, with as much as fits of its state, its start and the sampler."""

@@ -22,7 +22,7 @@ from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
 
 GAP_PART = 14  # of an image's width, between a sample and its training image
-GAP_GREY = b"\x80"
+GAP_GRAY = b"\x80"
 
 
 class NearestScreen(Modal[None]):
@@ -111,6 +111,6 @@ class NearestScreen(Modal[None]):
 
 
 def side_by_side(left: bytes, right: bytes, row: int, gap: int) -> bytes:
-    """Images beside others of the same shape; `row` is the number of bytes in a row, `gap` that of grey between."""
-    space = GAP_GREY * gap
+    """Images beside others of the same shape; `row` is the number of bytes in a row, `gap` that of gray between."""
+    space = GAP_GRAY * gap
     return b"".join(left[at : at + row] + space + right[at : at + row] for at in range(0, len(left), row))

@@ -44,7 +44,7 @@ class SampleScreen(LiveSampling, Shared):
 
     HELP = (
         "A sampling trajectory, step by step: the noisy state, and the model's prediction of the "
-        "clean images. Each step moves the state towards the prediction.\n"
+        "clean images. Each step moves the state toward the prediction.\n"
         "Change a field and press enter to sample; choosing a model, sampler or class samples immediately. Guidance "
         "above 1 strengthens the class and needs more network evaluations. Options that the model does not support are "
         "disabled.\n"

@@ -20,8 +20,8 @@ from tui.widgets.image_grid import ImageGrid
 from tui.widgets.modal import Modal
 from tui.widgets.text_line import shortened
 
-NEIGHBOURS = 2  # values shown on each side of the selected pixel; left and right only 1 below WIDE
-WIDE, WIDE_RGB = 72, 80  # columns, for grey and for RGB
+NEIGHBORS = 2  # values shown on each side of the selected pixel; left and right only 1 below WIDE
+WIDE, WIDE_RGB = 72, 80  # columns, for gray and for RGB
 TITLE_MARGIN = 4  # columns of a border beside its title, and of the padding
 
 
@@ -118,8 +118,8 @@ class ZoomScreen(Modal[None]):
             colors = [image[at : at + channels] for image in images if image]
             values = ", predicted ".join(" ".join(f"{value / 255:.2f}" for value in color) for color in colors)
             rows[0] += Content.styled(f"  RGB {values}", "$foreground 60%")
-        beside = NEIGHBOURS if self.size.width >= (WIDE if channels == 1 else WIDE_RGB) else 1
-        for row in range(y - NEIGHBOURS, y + NEIGHBOURS + 1):
+        beside = NEIGHBORS if self.size.width >= (WIDE if channels == 1 else WIDE_RGB) else 1
+        for row in range(y - NEIGHBORS, y + NEIGHBORS + 1):
             parts: list[tuple[str, str]] = []
             for image in images:
                 parts += [("    ", "")] if parts else []

@@ -1,4 +1,4 @@
-"""Cells of 2x2, 2x3 or 2x4 pixels (quadrants, sextants, octants) in two colours each, many cells at once.
+"""Cells of 2x2, 2x3 or 2x4 pixels (quadrants, sextants, octants) in two colors each, many cells at once.
 
 The pixels of all cells at one position are a plane: bytes, or an integer with a byte for each cell, so that one
 operation computes all cells.
@@ -30,7 +30,7 @@ _GAP_LEVEL, _MARK_LEVEL = _table([0, GAP]), _table([0, MARK])
 _HIGH = _table([0, 128])  # of the bytes of `RGB_GAP` and `RGB_MARK`
 _MAXIMUM = 8  # pixels in a cell
 _IS_COUNT = [_table(255 * (value == number) for value in range(256)) for number in range(1, _MAXIMUM + 1)]
-# Means of `number` pixels by their sum, of grey levels and channels.
+# Means of `number` pixels by their sum, of gray levels and channels.
 _MEANS = [
     _table((total + number // 2) // number for total in range(31 * number + 1)) for number in range(1, _MAXIMUM + 1)
 ]
@@ -59,21 +59,21 @@ _BLOCKS = {2: QUADRANTS, 3: SEXTANTS, 4: OCTANTS}  # by the rows of pixels
 
 
 class Blocks(NamedTuple):
-    """How cells are drawn, by cell: the sets of bright pixels, and the colours of these and of the others."""
+    """How cells are drawn, by cell: the sets of bright pixels, and the colors of these and of the others."""
 
     shapes: bytes
     foregrounds: Sequence[int]
     backgrounds: Sequence[int]
 
     def cells(self, rows: int, levels: Callable[[Sequence[int]], Sequence[int]] = bytes) -> list[CellTuple]:
-        """The cells, of `rows` rows of pixels each; `levels` converts colours to a palette's levels."""
+        """The cells, of `rows` rows of pixels each; `levels` converts colors to a palette's levels."""
         blocks = _BLOCKS[rows]
         texts, inverses = (map(characters.__getitem__, self.shapes) for characters in (blocks, blocks[::-1]))
         return list(zip(texts, levels(self.foregrounds), levels(self.backgrounds), inverses, strict=True))
 
 
-def grey_blocks(rows: Sequence[bytes]) -> Blocks:
-    """Split the cells of rows of grey levels.
+def gray_blocks(rows: Sequence[bytes]) -> Blocks:
+    """Split the cells of rows of gray levels.
 
     Args:
         rows: Two to four rows of an even number of levels, as `tui.terminal.cells` numbers them.
@@ -88,7 +88,7 @@ def grey_blocks(rows: Sequence[bytes]) -> Blocks:
 
 
 def rgb_blocks(rows: Sequence[bytes]) -> Blocks:
-    """Split the cells of packed rows, by luminance; a colour is the mean of its pixels."""
+    """Split the cells of packed rows, by luminance; a color is the mean of its pixels."""
     split = _split(_planes([luminance(row) for row in rows]))
     red, green, blue = split.means([_planes(values) for values in zip(*(channels(row) for row in rows), strict=True)])
     marks = split.marked + split.back_marked
@@ -108,12 +108,12 @@ def _either(*planes: bytes) -> bytes:
 
 
 class _Split(NamedTuple):
-    """The pixels of each cell that count for its colours, as planes of 0 and 1, and which colours are not means."""
+    """The pixels of each cell that count for its colors, as planes of 0 and 1, and which colors are not means."""
 
     front: list[int]
     back: list[int]
     shapes: bytes
-    marked: bytes  # the foreground is the colour of marked pixels
+    marked: bytes  # the foreground is the color of marked pixels
     empty: bytes  # the foreground is the background of the grid, as are all pixels
     back_marked: bytes
     back_gap: bytes
@@ -157,7 +157,7 @@ def _split(planes: Sequence[bytes]) -> _Split:
         brightest ^= (brightest ^ level) & _whole(_at_least(level, brightest, ones))
         darkest ^= (darkest ^ level) & _whole(_at_least(darkest, level, ones))
     front = [_at_least(2 * level, brightest + darkest, ones) for level in levels]
-    flat = reduce(and_, front)  # one colour
+    flat = reduce(and_, front)  # one color
     back = [bits ^ ones | flat for bits in front]
     shape = [bits & (flat ^ ones) for bits in front]
     marked = empty = back_marked = back_gap = bytes(n)

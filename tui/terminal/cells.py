@@ -1,4 +1,4 @@
-"""Converts grey pixels to text cells (half blocks, shades or ASCII), encoded in few bytes per line.
+"""Converts gray pixels to text cells (half blocks, shades or ASCII), encoded in few bytes per line.
 
 `tui.terminal.rgb` does the same for RGB pixels, and `tui.terminal.blocks` has finer cells for both.
 """
@@ -21,17 +21,17 @@ from core.system.terminal import RAMPS
 from tui.terminal.color_maps import GREY, colors_of
 from tui.terminal.internals import color_system, set_cell_length
 
-# The 26 greys of a 256-colour terminal. The brighter ones are up to 2 higher, because Rich assumes evenly spaced greys
+# The 26 grays of a 256-color terminal. The brighter ones are up to 2 higher, because Rich assumes evenly spaced grays
 # and would choose the next darker one. Images are drawn in 16 of them.
-TERMINAL_GREYS = (0, *(max(8 + 10 * i, math.ceil(10.2 * (i + 0.5))) for i in range(24)), 255)
+TERMINAL_GRAYS = (0, *(max(8 + 10 * i, math.ceil(10.2 * (i + 0.5))) for i in range(24)), 255)
 LEVELS = 16
-GREYS = tuple(TERMINAL_GREYS[round(level * (len(TERMINAL_GREYS) - 1) / (LEVELS - 1))] for level in range(LEVELS))
-# Level of the nearest grey for each pixel value: white on black, and black on white.
-NEAREST = bytes(min(range(LEVELS), key=lambda level: abs(GREYS[level] - value)) for value in range(256))
+GRAYS = tuple(TERMINAL_GRAYS[round(level * (len(TERMINAL_GRAYS) - 1) / (LEVELS - 1))] for level in range(LEVELS))
+# Level of the nearest gray for each pixel value: white on black, and black on white.
+NEAREST = bytes(min(range(LEVELS), key=lambda level: abs(GRAYS[level] - value)) for value in range(256))
 INVERTED = bytes(LEVELS - 1 - level for level in NEAREST)
 GAP = LEVELS  # background, outside of any image
 MARK = LEVELS + 1  # a marked pixel
-TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of grey
+TINTED = LEVELS + 2  # first of 16 levels for framed pixels, in amber instead of gray
 CODES = TINTED + LEVELS  # number of levels in total
 DRAWINGS = ("half", "quadrant", "sextant", "octant", "kitty", "shade", "ascii")
 RGB = tuple[int, int, int]
@@ -77,28 +77,28 @@ def halves(upper: Iterable[int], lower: Iterable[int]) -> list[CellTuple]:
     return list(zip(repeat("▀"), upper, lower, repeat("▄")))  # two are endless
 
 
-def amber(grey: int) -> RGB:
-    """Return the colour of a framed pixel."""
-    return 95 + 160 * grey // 255, 48 + 167 * grey // 255, 95 * grey // 255
+def amber(gray: int) -> RGB:
+    """Return the color of a framed pixel."""
+    return 95 + 160 * gray // 255, 48 + 167 * gray // 255, 95 * gray // 255
 
 
 class CellPalette:
-    """The colour of each level; create it with `palette`, which caches. Grey levels have the colours of a map.
+    """The color of each level; create it with `palette`, which caches. Gray levels have the colors of a map.
 
-    With `transparent`, empty cells keep the terminal's default background. That colour cannot be a foreground, so a
+    With `transparent`, empty cells keep the terminal's default background. That color cannot be a foreground, so a
     cell that is half empty uses `gap`.
 
     Attributes:
         gap: Level of the background.
-        foreground: Foreground colour of each level.
-        background: Background colour of each level.
+        foreground: Foreground color of each level.
+        background: Background color of each level.
         segments: Segment of each cell.
     """
 
     gap = GAP
 
     def __init__(self, gap: RGB, mark: RGB, *, transparent: bool = False, color_map: str = GREY) -> None:
-        levels = enumerate([*(colors_of(color_map)[grey] for grey in GREYS), gap, mark, *map(amber, GREYS)])
+        levels = enumerate([*(colors_of(color_map)[gray] for gray in GRAYS), gap, mark, *map(amber, GRAYS)])
         self.foreground = {level: Color.from_rgb(*rgb) for level, rgb in levels}
         self.background = self.foreground | ({GAP: Color.default()} if transparent else {})
         self.segments = Computed(self._segment)
@@ -119,20 +119,20 @@ class CellPalette:
 
 
 def sgr_parameters(color: Color, system: ColorSystem, *, foreground: bool = True) -> str:
-    """The parameters of the escape sequence that sets a colour."""
+    """The parameters of the escape sequence that sets a color."""
     return ";".join(color.downgrade(system).get_ansi_codes(foreground=foreground))
 
 
 @functools.cache
 def palette(gap: RGB, mark: RGB = MARK_RGB, *, transparent: bool = False, color_map: str = GREY) -> CellPalette:
-    """Return the palette for a background colour and a colour map."""
+    """Return the palette for a background color and a color map."""
     return CellPalette(gap, mark, transparent=transparent, color_map=color_map)
 
 
 class CellStrip(Strip):
-    """A line of cells, rendered with as few colour changes as possible.
+    """A line of cells, rendered with as few color changes as possible.
 
-    A cell can be drawn as a character or as its inverse with the colours swapped; the one that needs fewer colour
+    A cell can be drawn as a character or as its inverse with the colors swapped; the one that needs fewer color
     changes is used. That takes two thirds of the bytes of one style per cell. The segments and caches of `Strip` are
     created on first access: a line that is drawn whole and once needs none of them.
     """
@@ -158,7 +158,7 @@ class CellStrip(Strip):
         return [self] if ends == [len(self._cells)] else super().divide(ends)
 
     def render(self, console: Console) -> str:
-        """Render the line with the escape sequences of the console's colour system."""
+        """Render the line with the escape sequences of the console's color system."""
         system = color_system(console)
         if self._rendered is None or self._rendered[0] is not system:
             self._rendered = system, encode_cells(self._cells, *self._palette.codes(system), self._palette.gap)
@@ -166,7 +166,7 @@ class CellStrip(Strip):
 
 
 def encode_cells(cells: Iterable[CellTuple], foreground_codes: Codes, background_codes: Codes, gap: int) -> str:
-    """Return the cells as text with escape sequences, ending in a reset; a cell of one colour is a space or a block."""
+    """Return the cells as text with escape sequences, ending in a reset; a cell of one color is a space or a block."""
     output: list[str] = []
     append = output.append
     foreground = background = -1  # levels that are set
@@ -174,7 +174,7 @@ def encode_cells(cells: Iterable[CellTuple], foreground_codes: Codes, background
         if front == back:
             if front == background:
                 append(" ")
-            elif front == foreground and front != gap:  # as a foreground, the gap may have another colour
+            elif front == foreground and front != gap:  # as a foreground, the gap may have another color
                 append("█")
             else:
                 background = front
@@ -203,7 +203,7 @@ def encode_cells(cells: Iterable[CellTuple], foreground_codes: Codes, background
 
 
 def ramp(drawing: str, upper: bytes, lower: bytes, *, dark: bool) -> str:
-    """Render a line without colours: denser characters for brighter pixels, or for darker ones on a light background.
+    """Render a line without colors: denser characters for brighter pixels, or for darker ones on a light background.
 
     Brackets replace the first and last character of a framed part.
     """

@@ -1,11 +1,11 @@
-"""Colour maps of grey images: the colour of each pixel value."""
+"""Color maps of gray images: the color of each pixel value."""
 
 from __future__ import annotations
 
 import functools
 
 GREY = "grey"
-# Colours at 0, 1/8, ..., 1 of the maps of matplotlib (S. van der Walt and N. Smith, 2015, CC0); linear in between.
+# Colors at 0, 1/8, ..., 1 of the maps of matplotlib (S. van der Walt and N. Smith, 2015, CC0); linear in between.
 _POINTS = {
     GREY: "000000 ffffff",
     "viridis": "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725",
@@ -17,7 +17,7 @@ COLOR_MAPS = tuple(_POINTS)
 
 @functools.cache
 def colors_of(name: str) -> tuple[tuple[int, int, int], ...]:
-    """The RGB colour of each pixel value, 0 to 255, in one of `COLOR_MAPS`."""
+    """The RGB color of each pixel value, 0 to 255, in one of `COLOR_MAPS`."""
     points = [bytes.fromhex(point) for point in _POINTS[name].split()]
     colors = []
     for value in range(256):

@@ -12,12 +12,12 @@ from rich.style import Style
 from textual.color import Color
 from textual.filter import LineFilter
 
-from tui.terminal.cells import RGB, TERMINAL_GREYS, Computed
+from tui.terminal.cells import RGB, TERMINAL_GRAYS, Computed
 from tui.terminal.rgb import CUBE
 
 TEXT, DIM = 4.5, 3.0  # minimum contrast: of text as in WCAG 2.2, 1.4.3; of dim text as of large text there
 DIMMEST_TEXT = 0.85  # opacity from which text is not dim
-SHOWN_GREYS = (0, *range(8, 239, 10), 255)  # the greys that terminals show for `TERMINAL_GREYS`
+SHOWN_GRAYS = (0, *range(8, 239, 10), 255)  # the grays that terminals show for `TERMINAL_GRAYS`
 SAME = 4  # largest difference of a channel between a blended color and a dim one
 HUE = 3.0  # weight of hue and chroma, relative to lightness
 IS_TEXT = re.compile(r"[!-~\w←-⇿⏎]")  # in contrast to lines, blocks and other signs
@@ -68,7 +68,7 @@ class PaletteFilter(LineFilter):
 def nearest(color: RGB, background: RGB = BLACK, minimum: float = 1.0) -> RGB:
     """The nearest color of a terminal of 256 that has at least this contrast with the background, up to 4.58.
 
-    It is returned as the color that Rich reduces to it, whose greys are up to 2 brighter.
+    It is returned as the color that Rich reduces to it, whose grays are up to 2 brighter.
     """
     behind = _palette().get(background, luminance(background))
     enough = [given for given, shown in _palette().items() if _ratio(shown, behind) >= minimum]
@@ -129,5 +129,5 @@ def _opacity(color: RGB, background: RGB, text: RGB) -> float:
 def _palette() -> dict[RGB, float]:
     """Each color of the 6x6x6 cube and each gray, as Rich takes it, and the luminance of what a terminal shows."""
     cube: Iterator[RGB] = ((r, g, b) for r, g, b in product(CUBE, repeat=3) if not r == g == b)
-    greys = zip(TERMINAL_GREYS, SHOWN_GREYS, strict=True)
-    return {color: luminance(color) for color in cube} | {(a, a, a): luminance((b, b, b)) for a, b in greys}
+    grays = zip(TERMINAL_GRAYS, SHOWN_GRAYS, strict=True)
+    return {color: luminance(color) for color in cube} | {(a, a, a): luminance((b, b, b)) for a, b in grays}

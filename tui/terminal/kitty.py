@@ -34,16 +34,16 @@ DIACRITICS = "".join(
     for code in range(int(first, 16), int(last or first, 16) + 1)
 )
 MAX_CELLS = len(DIACRITICS)  # columns and rows of an image
-NUMBERS = range(16, 256)  # of the app's images: a foreground colour of 256, which every terminal and tmux keep
+NUMBERS = range(16, 256)  # of the app's images: a foreground color of 256, which every terminal and tmux keep
 CHUNK = 4096  # characters of base64 in one sequence
 PLACEMENT = 1
-# Grey images have one byte per pixel: `GAP`, `MARK`, or one of the levels from `FIRST_GREY`.
-FIRST_GREY = MARK + 1
-_GREYS = 110
-_SHADES = [round(index * 255 / (_GREYS - 1)) for index in range(_GREYS)]  # pixel values of the levels
-FINE = bytes(FIRST_GREY + round(value * (_GREYS - 1) / 255) for value in range(256))  # levels of the pixel values
+# Gray images have one byte per pixel: `GAP`, `MARK`, or one of the levels from `FIRST_GRAY`.
+FIRST_GRAY = MARK + 1
+_GRAYS = 110
+_SHADES = [round(index * 255 / (_GRAYS - 1)) for index in range(_GRAYS)]  # pixel values of the levels
+FINE = bytes(FIRST_GRAY + round(value * (_GRAYS - 1) / 255) for value in range(256))  # levels of the pixel values
 FINE_INVERTED = FINE[::-1]
-COARSE = bytes([*range(FIRST_GREY), *(round(shade * (LEVELS - 1) / 255) for shade in _SHADES)]).ljust(
+COARSE = bytes([*range(FIRST_GRAY), *(round(shade * (LEVELS - 1) / 255) for shade in _SHADES)]).ljust(
     256, b"\0"
 )  # levels of `tui.terminal.cells`
 _SYNCHRONIZED = "\x1b[?2026h", "\x1b[?2026l"
@@ -53,12 +53,12 @@ _COMPRESSION = 1
 
 
 def png(rows: Sequence[bytes], factor: int, colors: bytes, gap: bytes) -> bytes:
-    """A PNG image whose pixels in the colour of the gaps are transparent.
+    """A PNG image whose pixels in the color of the gaps are transparent.
 
     Args:
         rows: Bytes that are indices of `colors`, or RGB pixels if there are no `colors`.
         factor: How often each pixel is repeated across and down.
-        colors: RGB colours of the palette.
+        colors: RGB colors of the palette.
         gap: The pixel that is transparent.
     """
     size = len(gap)
@@ -85,8 +85,8 @@ def png(rows: Sequence[bytes], factor: int, colors: bytes, gap: bytes) -> bytes:
 
 
 @functools.cache
-def grey_colors(color_map: str, mark: RGB) -> bytes:
-    """The palette of grey images."""
+def gray_colors(color_map: str, mark: RGB) -> bytes:
+    """The palette of gray images."""
     map_colors = colors_of(color_map)
     colors = [*[(0, 0, 0)] * GAP, (0, 0, 0), mark, *(map_colors[shade] for shade in _SHADES)]
     return bytes(channel for color in colors for channel in color)
@@ -142,7 +142,7 @@ class ImageStore:
         self.forget()
 
     def placeholders(self, row: int, columns: int) -> Sequence[str]:
-        """The characters of one row of an image, each to be drawn in the foreground colour of its number."""
+        """The characters of one row of an image, each to be drawn in the foreground color of its number."""
         return _placeholders(row, columns, self._high)
 
     def _id(self, number: int) -> int:

@@ -22,7 +22,7 @@ class Pixels(NamedTuple):
     Attributes:
         density: Pixels in a cell, across and down.
         factor: How often each is repeated across and down.
-        colors: The palette of grey images.
+        colors: The palette of gray images.
         gap: The pixel outside of images.
     """
 
@@ -67,7 +67,7 @@ class PlacedImages:
                 self._store.transmit(image.number, *image.area.size, png(image.rows, factor, colors, gap))
 
     def strip(self, y: int, width: int, rows: Sequence[bytes], colors: CellPalette) -> Strip:
-        """Line `y` of the widget, of these rows of pixels. Half blocks have the colours of `colors`."""
+        """Line `y` of the widget, of these rows of pixels. Half blocks have the colors of `colors`."""
         blocks = partial(self._half_blocks, rows, colors)
         for number, area in ((image.number, image.area) for image in self._images):
             if area.y <= y < area.bottom:
@@ -108,7 +108,7 @@ class _Image:
 class PlacedStrip(CellStrip):
     """A line of cells that the terminal replaces by pixels.
 
-    Behind dialogs, where Textual changes colours, and in screenshots it is a line of `blocks`.
+    Behind dialogs, where Textual changes colors, and in screenshots it is a line of `blocks`.
     """
 
     __slots__ = ("_blocks", "_number", "_placeholders")
@@ -146,6 +146,6 @@ class PlacedStrip(CellStrip):
         return [self.crop(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
     def render(self, console: Console) -> str:
-        """Render the line with the escape sequences of the console's colour system."""
+        """Render the line with the escape sequences of the console's color system."""
         background = self._palette.codes(color_system(console))[1][self._palette.gap]
         return f"\x1b[0;38;5;{self._number};{background}m{''.join(self._placeholders)}\x1b[0m"

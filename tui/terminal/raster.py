@@ -79,7 +79,7 @@ class Raster:
                 self._signs.setdefault((column, line), (RULE, color))
 
     def cells(self) -> Iterator[StyledCell]:
-        """Yield all cells that are not empty. Behind lines and signs, a band is the background colour."""
+        """Yield all cells that are not empty. Behind lines and signs, a band is the background color."""
         for place in self._bands.keys() | self._curves.keys() | self._signs.keys():
             band = self._bands.get(place)
             curve = self._curves.get(place)

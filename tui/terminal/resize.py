@@ -56,7 +56,7 @@ def scaled_tiles(
         n: Number of images.
         size: Height and width.
         new_size: The same of the rows. In whole multiples, every pixel is repeated; otherwise see `resize`.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         convert: Called once for the pixels of all images.
     """
     (height, width), (new_height, new_width) = size, new_size

@@ -1,4 +1,4 @@
-"""RGB pixels as 15-bit colours, in any terminal: packed rows, cells of two colours, and palettes."""
+"""RGB pixels as 15-bit colors, in any terminal: packed rows, cells of two colors, and palettes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tui.terminal.cells import (
     sgr_parameters,
 )
 
-# A colour has 5 bits per channel, red first; a packed row has two bytes per pixel, the low one first.
+# A color has 5 bits per channel, red first; a packed row has two bytes per pixel, the low one first.
 CHANNEL_LEVELS = 32
 COLORS = CHANNEL_LEVELS**3
 RGB_GAP = COLORS  # background, outside of any image
 RGB_MARK = COLORS + 1  # a marked pixel
 PIXEL_BYTES = 2
-CUBE = (0, 95, 135, 175, 215, 255)  # channel values of xterm's colours 16 to 231; 232 to 255 are greys
+CUBE = (0, 95, 135, 175, 215, 255)  # channel values of xterm's colors 16 to 231; 232 to 255 are grays
 
 _VALUES = bytes(round(level * 255 / (CHANNEL_LEVELS - 1)) for level in range(CHANNEL_LEVELS))
 _NEAREST_LEVEL = bytes(round(value * (CHANNEL_LEVELS - 1) / 255) for value in range(256))
 # Contributions of the channels to the high and the low byte, and the other way round.
-_OUTSIDE = RGB_GAP >> 8  # high byte of both colours that are outside of images
+_OUTSIDE = RGB_GAP >> 8  # high byte of both colors that are outside of images
 _RED_HIGH = bytes((red & 31) << 2 for red in range(256))
 _GREEN_HIGH = bytes((green & 31) >> 3 for green in range(256))
 _GREEN_LOW = bytes((green & 7) << 5 for green in range(256))
@@ -55,7 +55,7 @@ _INCUBE = bytes(sum(value > (a + b) // 2 for a, b in pairwise(CUBE)) for value i
 
 
 def pack(pixels: bytes) -> bytes:
-    """Pack RGB pixels, three bytes each, as 15-bit colours of the nearest levels."""
+    """Pack RGB pixels, three bytes each, as 15-bit colors of the nearest levels."""
     levels = pixels.translate(_NEAREST_LEVEL)
     return merge(levels[::3], levels[1::3], levels[2::3])
 
@@ -83,22 +83,22 @@ def _either(*rows: bytes) -> bytes:
 
 
 def packed(color: int, count: int = 1) -> bytes:
-    """A packed row of `count` pixels of one colour."""
+    """A packed row of `count` pixels of one color."""
     return struct.pack("<H", color) * count
 
 
 def unpack(row: bytes) -> tuple[int, ...]:
-    """The colours of a packed row."""
+    """The colors of a packed row."""
     return struct.unpack(f"<{len(row) // PIXEL_BYTES}H", row)
 
 
 def to_rgb(color: int) -> RGB:
-    """The 8-bit channel values of a colour."""
+    """The 8-bit channel values of a color."""
     return _VALUES[color >> 10], _VALUES[color >> 5 & 31], _VALUES[color & 31]
 
 
 def luminance(row: bytes) -> bytes:
-    """The grey levels of a packed row (ITU-R BT.601), as `tui.terminal.cells` numbers them."""
+    """The gray levels of a packed row (ITU-R BT.601), as `tui.terminal.cells` numbers them."""
     low, high = row[::2], row[1::2]
     size = len(low)
     values = int.from_bytes(low.translate(_LUMINANCE_LOW), "little")
@@ -112,13 +112,13 @@ def luminance(row: bytes) -> bytes:
 
 
 def xterm_number(color: int) -> int:
-    """The nearest colour of a 256-colour terminal, 16 to 255: of its 6x6x6 cube or its 24 greys."""
+    """The nearest color of a 256-color terminal, 16 to 255: of its 6x6x6 cube or its 24 grays."""
     red, green, blue = _VALUES[color >> 10], _VALUES[color >> 5 & 31], _VALUES[color & 31]
-    grey = min(max((2 * red + 4 * green + 3 * blue - 27) // 90, 0), 23)  # of the mean, weighted as in `_distance`
+    gray = min(max((2 * red + 4 * green + 3 * blue - 27) // 90, 0), 23)  # of the mean, weighted as in `_distance`
     r, g, b = _INCUBE[red], _INCUBE[green], _INCUBE[blue]
-    level = 8 + 10 * grey
+    level = 8 + 10 * gray
     if _distance(red - level, green - level, blue - level) < _distance(red - CUBE[r], green - CUBE[g], blue - CUBE[b]):
-        return 232 + grey
+        return 232 + gray
     return 16 + 36 * r + 6 * g + b
 
 
@@ -129,14 +129,14 @@ def _distance(red: int, green: int, blue: int) -> int:
 
 @functools.cache
 def _xterm_levels() -> list[int]:
-    """The nearest colour of a 256-colour terminal for each colour, all at once as noise has most of them."""
+    """The nearest color of a 256-color terminal for each color, all at once as noise has most of them."""
     return [*map(xterm_number, range(COLORS)), RGB_GAP, RGB_MARK]
 
 
 class RGBPalette(CellPalette):
-    """The colours that RGB images have in a terminal; create it with `rgb_palette`, which caches.
+    """The colors that RGB images have in a terminal; create it with `rgb_palette`, which caches.
 
-    In a terminal with at most 256 colours, levels are the numbers of its colours; `levels` converts.
+    In a terminal with at most 256 colors, levels are the numbers of its colors; `levels` converts.
     """
 
     gap = RGB_GAP
@@ -153,7 +153,7 @@ class RGBPalette(CellPalette):
         self.background.update(own | ({RGB_GAP: Color.default()} if transparent else {}))
 
     def levels(self, colors: Sequence[int]) -> Sequence[int]:
-        """The levels of colours in this terminal; colours that look the same have the same."""
+        """The levels of colors in this terminal; colors that look the same have the same."""
         return colors if self._system is ColorSystem.TRUECOLOR else tuple(map(self._numbers.__getitem__, colors))
 
     def codes(self, system: ColorSystem) -> tuple[Codes, Codes]:
@@ -166,9 +166,9 @@ class RGBPalette(CellPalette):
         return self._codes[system]
 
     def _codes_of(self, first: int, colors: Mapping[int, Color], system: ColorSystem) -> Codes:
-        """SGR parameters: 38 is the first of a foreground colour, 48 that of a background colour."""
+        """SGR parameters: 38 is the first of a foreground color, 48 that of a background color."""
         code = partial(sgr_parameters, system=system, foreground=first == 38)
-        if system is self._system is ColorSystem.TRUECOLOR:  # all at once: noise has most of the colours
+        if system is self._system is ColorSystem.TRUECOLOR:  # all at once: noise has most of the colors
             rgb = product(_VALUES, repeat=3)
             return [*(f"{first};2;{r};{g};{b}" for r, g, b in rgb), code(colors[RGB_GAP]), code(colors[RGB_MARK])]
         return Computed(lambda level: code(colors[level]))
@@ -186,5 +186,5 @@ class RGBPalette(CellPalette):
 
 @functools.cache
 def rgb_palette(gap: RGB, system: ColorSystem, *, mark: RGB = MARK_RGB, transparent: bool = False) -> RGBPalette:
-    """Return the palette for a background colour and a color system."""
+    """Return the palette for a background color and a color system."""
     return RGBPalette(gap, mark, system, transparent=transparent)

@@ -52,7 +52,7 @@ class TerminalApp(App[None]):
     best_drawing = reactive("quadrant")
     """What `auto` means for images below full size; if it is "kitty", also above."""
     color_map = reactive(GREY)
-    """The colours of grey images, one of `COLOR_MAPS`."""
+    """The colors of gray images, one of `COLOR_MAPS`."""
 
     def __init__(self, frames_per_second: float) -> None:
         super().__init__(driver_class=None if DRIVER else TerminalDriver)  # None: the one that textual-serve names

@@ -121,7 +121,7 @@ def _merge(frame: Sequence[str], raster: Raster, left: int, color: RGB) -> Text:
         spans.append(Span(start + len(row) - len(row.lstrip()), start + len(row), _style(color, None)))
         for cell in cells:
             characters[left + cell.column] = cell.text
-        # Neighbours of the same style share a span.
+        # Neighbors of the same style share a span.
         for (_, style), run in groupby(enumerate(cells), lambda at: (at[1].column - at[0], _style(*at[1][3:]))):
             columns = [start + left + cell.column for _, cell in run]
             spans.append(Span(columns[0], columns[-1] + 1, style))

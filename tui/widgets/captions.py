@@ -20,7 +20,7 @@ class Caption(NamedTuple):
         text: The text; shortened if necessary.
         end: What follows the text, and stays when that is shortened.
         shorter: Other texts, of which the first that fits is used if the first text does not.
-        warns: Whether the text is in the theme's warning colour.
+        warns: Whether the text is in the theme's warning color.
     """
 
     text: str

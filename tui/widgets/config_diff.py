@@ -17,7 +17,7 @@ MAX_WIDTH = 24  # of a column, in cells
 
 
 class ConfigDiff(Widget):
-    """One row per option and one column per run, as many as fit; the runs have the colours of their curves."""
+    """One row per option and one column per run, as many as fit; the runs have the colors of their curves."""
 
     DEFAULT_CSS = """
     ConfigDiff { height: auto; }

@@ -39,7 +39,7 @@ MISSING = "–"  # the value of a curve that has none yet
 MARGIN = 10  # columns for the y labels and the axis
 STEP = 0.01  # fraction of the span per cursor step
 DECADES = 1.0  # of a logarithmic axis, below the lowest curve, that show a reference
-# One colour per run, from the 256-colour table; distinct on dark and light backgrounds.
+# One color per run, from the 256-color table; distinct on dark and light backgrounds.
 RUN_COLORS = ("plot-average", "plot-validation", "plot-run-3", "plot-run-4", "plot-run-5", "plot-run-6")
 
 
@@ -297,7 +297,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
         return f"{self.view.quantity} (log)" if self._is_log else self.view.quantity
 
     def legend(self, width: int) -> Text:
-        """The legend line: title, then curve names in their colours, with the values at the cursor or the newest ones.
+        """The legend line: title, then curve names in their colors, with the values at the cursor or the newest ones.
 
         Entries that do not fit into `width` columns are left out whole: the loss of single steps, then the mean of the
         epochs, the changed settings, the title, the cursor's unit, and the last curves.

@@ -20,7 +20,7 @@ SMOOTHINGS = (0.0, 0.6, 0.9, 0.97, 0.99)  # weights of past values in an exponen
 ZOOM = 2.0  # factor per zoom step
 PAN = 0.25  # fraction of the span per pan step
 TOLERANCE = 1e-6  # of x, for a cursor at a point
-REACH = 2  # neighbours on either side whose minimum and maximum a band spans
+REACH = 2  # neighbors on either side whose minimum and maximum a band spans
 MAX_UNMERGED = 2_000  # windows in a span that are drawn without merging
 
 
@@ -73,7 +73,7 @@ class View:
     cursor: float | None = None
 
     def zoomed(self, extent: tuple[float, float], by: int) -> View:
-        """Zoom in by `by` steps around the cursor or the centre, or out if `by` is negative."""
+        """Zoom in by `by` steps around the cursor or the center, or out if `by` is negative."""
         left, right = self.span or extent
         center = self.cursor if self.cursor is not None and left <= self.cursor <= right else (left + right) / 2
         factor = ZOOM**-by
@@ -283,7 +283,7 @@ def envelope(
 ) -> tuple[list[float], list[float], list[float]]:
     """Return xs, lows and highs of a curve that has them, within `span`, with at most one point per column.
 
-    Each is the minimum or maximum over `reach` neighbours on either side, so that windows of few steps form a band.
+    Each is the minimum or maximum over `reach` neighbors on either side, so that windows of few steps form a band.
     """
     if curve.lows is None or curve.highs is None:
         return [], [], []

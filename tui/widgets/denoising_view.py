@@ -26,7 +26,7 @@ class DenoisingView(Panes):
     The start image, if any, has its own grid if there is room, and is else shown until the first prediction.
 
     Attributes:
-        show_change: Whether to show the change made by the step: middle grey is none; lighter channels were increased,
+        show_change: Whether to show the change made by the step: middle gray is none; lighter channels were increased,
             darker ones decreased. It replaces the noisy state if there is no room for both.
     """
 
@@ -162,9 +162,9 @@ class DenoisingView(Panes):
 def difference(current: bytes, previous: bytes) -> tuple[bytes, float]:
     """Return an image of the change per pixel and channel, and the largest absolute change, in [0, 1].
 
-    Middle grey is no change; a channel with the largest change is 255 (added) or 1 (removed).
+    Middle gray is no change; a channel with the largest change is 255 (added) or 1 (removed).
     """
     changes = [new - old for new, old in zip(current, previous, strict=True)]
     maximum = max(map(abs, changes), default=0)
-    grey = {change: 128 + round(127 * change / max(1, maximum)) for change in set(changes)}
-    return bytes([grey[change] for change in changes]), maximum / 255
+    gray = {change: 128 + round(127 * change / max(1, maximum)) for change in set(changes)}
+    return bytes([gray[change] for change in changes]), maximum / 255

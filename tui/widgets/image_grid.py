@@ -68,7 +68,7 @@ class ImageGrid(PixelCanvas):
             height: Height of an image.
             width: Width of an image.
             captions: One per image.
-            channels: 1 for grey, 3 for RGB.
+            channels: 1 for gray, 3 for RGB.
 
         Raises:
             ValueError: `images` has the wrong length.
@@ -114,7 +114,7 @@ class ImageGrid(PixelCanvas):
         return layout, drawn
 
     def _canvas(self, columns: int, lines: int) -> Iterator[bytes]:
-        """Yield the rows of a canvas of `columns` by `lines` cells, with the grid centred."""
+        """Yield the rows of a canvas of `columns` by `lines` cells, with the grid centered."""
         size = Size(columns, lines)
         layout, self._drawn = self._layout_drawn(
             len(self._images), size, self._height, self._width, bool(self._captions)

@@ -1,4 +1,4 @@
-"""Rows of grey or RGB pixels, drawn in character cells or as images of the terminal."""
+"""Rows of gray or RGB pixels, drawn in character cells or as images of the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from core.system.terminal import RAMPS
-from tui.terminal.blocks import grey_blocks, rgb_blocks
+from tui.terminal.blocks import gray_blocks, rgb_blocks
 from tui.terminal.cells import (
     GAP,
     INVERTED,
@@ -29,7 +29,7 @@ from tui.terminal.cells import (
 from tui.terminal.color_maps import GREY
 from tui.terminal.contrast import nearest
 from tui.terminal.internals import color_system
-from tui.terminal.kitty import FINE, FINE_INVERTED, MAX_CELLS, grey_colors
+from tui.terminal.kitty import FINE, FINE_INVERTED, MAX_CELLS, gray_colors
 from tui.terminal.placed_images import Pixels, PlacedImages
 from tui.terminal.rgb import RGB_GAP, RGBPalette, luminance, pack, packed, rgb_palette, unpack
 from tui.widgets.grid_layout import HALF_BLOCKS
@@ -41,11 +41,11 @@ DENSITIES = {"quadrant": (2, 2), "sextant": (2, 3), "octant": (2, 4), "kitty": (
 class PixelCanvas(Widget):
     """Draws the rows of pixels that a subclass returns, and lines of text between them; posts no messages.
 
-    Grey images of characters are inverted on a light theme, others are not. Borders and padding are not supported; of
+    Gray images of characters are inverted on a light theme, others are not. Borders and padding are not supported; of
     the alignments, only `content-align-vertical: top` is.
 
     Attributes:
-        characters: Whether grey images are light characters on black, not photographs; set it before the images.
+        characters: Whether gray images are light characters on black, not photographs; set it before the images.
         always_grey: Whether the app's color map is not used, as for numbers that are no image.
         drawing: One of `tui.terminal.cells.DRAWINGS`, or "auto": half blocks at full size, below it what the app's
             `best_drawing` says (quadrants by default), shades without colors. Above full size, quadrants, sextants and
@@ -113,7 +113,7 @@ class PixelCanvas(Widget):
         self._draw()
 
     def notify_style_update(self) -> None:
-        """Redraw in the colours of the theme."""
+        """Redraw in the colors of the theme."""
         super().notify_style_update()
         self._strips.clear()
         for name in ("_palette", "_rgb_palette"):
@@ -161,12 +161,12 @@ class PixelCanvas(Widget):
             self._placed = PlacedImages(self.app.images)  # type: ignore[attr-defined] # `_choose` has checked that
             self._strips.clear()
             self.refresh()
-        colors = b"" if self._channels > 1 else grey_colors(self._color_map, MARK_RGB)
+        colors = b"" if self._channels > 1 else gray_colors(self._color_map, MARK_RGB)
         pixels = Pixels(self._density, self._factor, colors, self._canvas_pixel(GAP, RGB_GAP))
         return self._placed.update(self._areas, self._rows, pixels)
 
     def _canvas_pixel(self, level: int, color: int) -> bytes:
-        """A pixel of the canvas: the level among greys, the colour among RGB images."""
+        """A pixel of the canvas: the level among grays, the color among RGB images."""
         if self._channels == 1:
             return bytes([level])
         if self._drawn == "kitty":
@@ -181,7 +181,7 @@ class PixelCanvas(Widget):
 
     @property
     def _grey_levels(self) -> bytes:
-        """The level of each pixel value of grey images."""
+        """The level of each pixel value of gray images."""
         inverted = self.characters and not self.app.current_theme.dark and self._color_map == GREY
         if self._drawn == "kitty":
             return FINE_INVERTED if inverted else FINE
@@ -206,7 +206,7 @@ class PixelCanvas(Widget):
         return drawing if shrunk or drawing not in DENSITIES else "half"
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Render the lines without the base class's passes for borders, tints and ANSI colours."""
+        """Render the lines without the base class's passes for borders, tints and ANSI colors."""
         if self._placed is not None and self.screen.is_current:
             self._placed.transmit()
         return [self.render_line(y).crop(crop.x, crop.right) for y in crop.line_range]
@@ -247,7 +247,7 @@ class PixelCanvas(Widget):
                 cells = halves(rgb.levels(unpack(rows[0])), rgb.levels(unpack(rows[1])))
         else:
             colors = self._palette
-            cells = grey_blocks(rows).cells(down) if self._drawn in DENSITIES else halves(rows[0], rows[1])
+            cells = gray_blocks(rows).cells(down) if self._drawn in DENSITIES else halves(rows[0], rows[1])
         for i, line in enumerate(lines):
             self._strips[line] = CellStrip(cells[i * width : (i + 1) * width], colors)
 
@@ -264,7 +264,7 @@ class PixelCanvas(Widget):
 
     @functools.cached_property
     def _palette(self) -> CellPalette:
-        """The palette for the background colour, cached until the theme changes."""
+        """The palette for the background color, cached until the theme changes."""
         gap, transparent = self._gap_color
         return palette(gap, transparent=transparent, color_map=self._color_map)
 

@@ -37,7 +37,7 @@ class RunMonitor(Vertical):
         ProgressBar Bar > .bar--bar, ProgressBar Bar > .bar--indeterminate { color: $primary; }
         #banner { height: auto; max-height: 4; padding: 0 1; background: $warning 20%; color: $text-warning; }
         #banner.-error { background: $error 25%; color: $text-error; }
-        #banner:ansi { background: transparent; color: $warning; text-style: bold; }  /* 16 colours have no shades */
+        #banner:ansi { background: transparent; color: $warning; text-style: bold; }  /* 16 colors have no shades */
         #banner.-error:ansi { color: $error; }
         #curves { width: 1fr; }
         RunLog { height: 6; }

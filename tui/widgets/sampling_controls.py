@@ -323,7 +323,7 @@ class SamplingControls(Container):
             except ValueError:
                 scale = 1.0
             if self._choice("class").chosen == ANY:
-                scale = 1.0  # no class to guide towards
+                scale = 1.0  # no class to guide toward
             count = evaluations(Sampling(self._choice("sampler").chosen, int(steps), scale, 1.0), self._config.path)
             text = f"NFE {count:,}"
         self.query_one("#cost", Static).update(text)
