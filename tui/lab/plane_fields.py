@@ -54,7 +54,7 @@ class PlaneFields:
         yield FieldRow(
             ("points", choice("points", POINTS, "two moons", width=19)),
             ("path", choice("path", PATH_NAMES, "flow", width=7)),
-            ("predicts", choice("prediction", _predictions("flow"), "velocity", width=11)),
+            ("predicts", choice("predicts", _predictions("flow"), "velocity", width=11)),
             ("training", entry("training", str(TRAINING_STEPS), width=7)),
             ("arrows", choice("arrows", ARROWS, ARROWS[0], width=11)),
         )
@@ -99,7 +99,7 @@ class PlaneFields:
             points=points,
             seed=self.seed,
             path=self._chosen("path"),
-            prediction=self._chosen("prediction"),
+            prediction=self._chosen("predicts"),
             training_steps=self._bench.number("training", 0, MAX_TRAINING_STEPS),
             kind="velocity" if arrows == NO_ARROWS else arrows,
             smoothing=SMOOTHING,
@@ -125,7 +125,7 @@ class PlaneFields:
         if self._chosen("arrows") != NO_ARROWS or request.kind != "velocity":
             self._bench.set_fields(arrows=request.kind)
         self._bench.set_fields(
-            prediction=request.prediction or "",
+            predicts=request.prediction or "",
             training=request.training_steps,
             sampler=request.sampler,
             steps=request.steps,
@@ -175,7 +175,7 @@ class PlaneFields:
             for field, options in (("class", _classes(names)), ("away", _away(names))):
                 select = self._select(field)
                 select.set_values(options, select.chosen if select.chosen in options else next(iter(options)))
-        prediction, predictions = self._select("prediction"), _predictions(path)
+        prediction, predictions = self._select("predicts"), _predictions(path)
         if list(predictions) != prediction.values:
             chosen = prediction.chosen if prediction.chosen in predictions else predictions[-1]
             prediction.set_values(predictions, chosen)
