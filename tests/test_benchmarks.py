@@ -69,7 +69,7 @@ def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> 
         pytest.skip("no built-in model in this tree")
     rows = [row for row in cells(run("lab.py", "--quick"), "") if row[0] not in ("bench", "---")]
     assert [row[:2] for row in rows][-3:] == [["inside", name] for name in ("default-mnist", "quick-mnist", "unet2d")]
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert all(float(row[2].split()[0]) > 0 for row in rows)
 
 
