@@ -468,7 +468,7 @@ async def look(driver: AppDriver) -> None:
     await driver.press("y", "u", "a", "v")
     view = driver.plot.view
     assert (view.log, view.by_step, view.smoothing, view.quantity) == (False, True, 0.9, "images/s")
-    await driver.press("y", "u", "A", "v", "v", "v")
+    await driver.press("y", "u", "A", "v", "v", "v", "v")
     assert driver.plot.view.quantity == "loss"
     assert driver.plot.view.smoothing == 0.6
 
