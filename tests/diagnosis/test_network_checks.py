@@ -269,7 +269,7 @@ def test_the_gradient_noise_scale_is_that_of_a_network_with_known_gradients() ->
         assert statistics.after < statistics.before
     error = 4 * math.sqrt(2 / 7 / 20)  # of the mean of a variance with 7 degrees of freedom
     assert sum(scales) / 20 == pytest.approx(1 / 0.25, abs=3 * error)
-    assert float(model.net.value) == 0, "the network is not changed"
+    assert float(model.net.value.detach()) == 0, "the network is not changed"
 
 
 def test_noisy_images_are_the_same_every_time_and_cover_all_noise_levels(images: Tensor) -> None:
