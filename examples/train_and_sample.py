@@ -19,5 +19,5 @@ with TemporaryDirectory() as root:
     model = load_model(Path(root) / "example", device="cpu")
     denoising = record(sample(model, n=8, steps=20, seed=0), model="example", seed=0)
     print("wrote", write_grid(Path("samples.png"), denoising))
-    history = record_snapshots(sample_snapshots(Path(root) / "example", n=8, steps=4, seed=0, device="cpu"))
+    history = record_snapshots(sample_snapshots(Path(root) / "example", n=4, steps=4, seed=0, device="cpu"))
     print("wrote", write_snapshots_gif(Path("history.gif"), history))
