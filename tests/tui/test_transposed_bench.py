@@ -111,7 +111,11 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-async def test_engine_replies_match_torch_and_follow_the_fields(tmp_path: Path) -> None:
+async def test_engine_replies_match_torch_and_follow_the_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "nothing"))  # the script below reads glyphs, not MNIST
+    monkeypatch.chdir(tmp_path)
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(120, 40)) as pilot:
         bench = await opened(app, pilot)
