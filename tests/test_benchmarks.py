@@ -64,6 +64,7 @@ def test_the_terminal_benchmark_prints_startup_time_and_bytes_per_frame() -> Non
     assert len(values) == 6, printed
 
 
+@pytest.mark.slow
 def test_the_lab_benchmark_prints_the_latency_of_each_bench_for_each_model() -> None:
     if builtin_directories().get("default-mnist") is None:
         pytest.skip("no built-in model in this tree")
@@ -87,6 +88,7 @@ def test_the_benchmark_of_races_prints_how_many_images_and_seeds_are_needed() ->
     assert 2 <= paired < independent
 
 
+@pytest.mark.slow
 def test_the_quality_benchmark_prints_and_plots_a_distance_for_each_recipe_and_budget(
     tmp_path: Path,
 ) -> None:

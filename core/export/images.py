@@ -153,7 +153,7 @@ def write_gif(path: Path, denoising: Denoising) -> Path:
     return _write_gif(path, sheets, GIF_STEP_MS)
 
 
-def write_snapshots_gif(path: Path, series: SnapshotSeries) -> Path:
+def write_snapshots_gif(path: str | Path, series: SnapshotSeries) -> Path:
     """Write the samples of a run's snapshots as a looping GIF, one frame for each, under its step and losses.
 
     Raises:
@@ -170,7 +170,7 @@ def write_snapshots_gif(path: Path, series: SnapshotSeries) -> Path:
         draw = ImageDraw.Draw(sheet)
         draw.text((_MARGIN, _TITLE_HEIGHT // 2), title, fill=(0,) * series.channels, font=font, anchor="lm")
         sheets.append(sheet)
-    return _write_gif(path, sheets, SNAPSHOT_MS)
+    return _write_gif(Path(path), sheets, SNAPSHOT_MS)
 
 
 def write_snapshots_figure(path: Path, series: SnapshotSeries) -> Path:

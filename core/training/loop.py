@@ -40,7 +40,7 @@ from core.system.signals import Interrupts
 from core.text import memory_size
 from core.training.checkpoint import RunProgress, SavedState, check_epoch_position, read_checkpoint, write_checkpoint
 from core.training.distributed import DistributedContext
-from core.training.loss_floor import is_due, measure_loss_by_level
+from core.training.level_losses import is_due, measure_loss_by_level
 from core.training.loss_window import RunningEpoch, Window, min_seconds
 from core.training.memory_estimate import training_memory
 from core.training.snapshots import SnapshotWriter

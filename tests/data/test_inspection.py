@@ -35,7 +35,7 @@ def test_a_published_dataset_that_is_not_here_is_to_be_downloaded_and_known_all_
         assert data.pending == "to be downloaded"
         assert str(cache_directory()) in data.location
         assert data.count == ("50,000 + 10,000 images" if name == "cifar10" else "55,000 + 10,000 images")
-        assert data.shape == ("32x32 RGB" if name == "cifar10" else "28x28 grey")
+        assert data.shape == ("32x32 RGB" if name == "cifar10" else "28x28 gray")
     assert not cache_directory().exists()
 
 

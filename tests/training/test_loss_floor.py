@@ -12,8 +12,8 @@ from core import TrainConfig, load_dataset, load_model, loss_floor, train
 from core.evaluation.loss_by_level import LEVELS, MIN_N, compare_training_losses
 from core.generators import result_of
 from core.runs.events import Epoch, Event, LossByLevel, Warned
-from core.training import loss_floor as measured_floor
-from core.training.loss_floor import is_due
+from core.training import level_losses as measured_floor
+from core.training.level_losses import is_due
 from core.training.trainer import Trainer
 
 

@@ -435,7 +435,7 @@ def test_a_run_stopped_on_another_host_can_be_resumed_but_an_interrupted_one_can
 SCARCE = """
 import resource, sys
 from core import TrainConfig, train
-import core.training.trainer
+import core.training.loop
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000, resource.RLIM_INFINITY))
 try:

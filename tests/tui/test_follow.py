@@ -139,7 +139,7 @@ async def test_the_bench_and_its_fields_follow(tmp_path: Path, monkeypatch: pyte
         await both.until(lambda: text_of(students(), "#image-index") == "7", "the image follows")
         await both.until(lambda: text_of(students(), "#convolution #kernel") == "emboss", "the kernel follows")
         assert text_of(students(), "#convolution #numbers") == text_of(teachers, "#convolution #numbers")
-        await both.press("right_square_bracket", "right_square_bracket")
+        teachers.open("corruption")
         teachers.query_one("#corruption #steps", Input).value = "5"
         await both.until(lambda: text_of(students(), "#corruption #steps") == "5", "the number of steps follows")
         assert students().bench.NAME == "corruption"  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ async def test_the_palette_opens_once(tmp_path: Path) -> None:
 KEYS = ("ctrl+p", "f", "question_mark", "c", "z", "e", "o", "escape", "enter", "3", "m", "r", "d", "1", "5")
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 async def test_an_overlay_closed_while_it_opens_does_not_end_the_app(
     model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

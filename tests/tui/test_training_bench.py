@@ -141,7 +141,7 @@ async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_
         await on.pilot.press("left")
         reply = on.shown
         assert (reply.step, reply.keeps_noise) == (2, True)
-        on.screen._missing.add("mnist")
+        on.screen.fields._missing.add("mnist")
         on.bench.set_fields(t=0.9, batch=2, steps=3, rate="0.001")
         with on.screen.prevent(Select.Changed):
             on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
@@ -204,8 +204,8 @@ async def test_fields_become_the_request_and_what_is_wrong_is_said(
         on.bench.fill(other)
         assert on.bench.request(on.screen.subject) == other
         on.bench.query_one("#t", Input).value = "2"
-        await on.pilot.pause()
-        assert "t takes a noise level from 0 to 1, or drawn, not 2" in on.description
+        wrong = "t takes a noise level from 0 to 1, or drawn, not 2"
+        await until(on.pilot, lambda: wrong in on.description, "the wrong noise level is named")
         on.bench.query_one("#t", Input).value = "drawn"
         await on.pilot.pause()
         on.screen.post_message(EngineRefused("the loss or its gradient is not finite after 3 steps"))

@@ -191,7 +191,7 @@ class InsideBench(Bench[InsideReply]):
 
     def activate(self) -> None:
         """Focus the list of layers."""
-        self.query_one(Layers).list.focus()
+        self.screen.set_focus(self.query_one(Layers).list)  # at once: `focus` might follow the next key
 
     def on_descendant_focus(self) -> None:
         self._draw_images()  # the caption shows whether the arrow keys move the pixel
