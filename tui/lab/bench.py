@@ -73,6 +73,7 @@ class Bench(Vertical, Generic[ReplyT]):
         self.question: Content | None = None
         """A question of the tutorial, in place of the description."""
         self._description = Content()
+        self._error = ""  # in place of the description
 
     def compose(self) -> ComposeResult:
         yield from self.fields()
@@ -97,7 +98,10 @@ class Bench(Vertical, Generic[ReplyT]):
         self.show_about()
 
     def on_resize(self) -> None:
-        self.show_about()
+        if self._error:
+            self.show_error(self._error)
+        else:
+            self.show_about()
 
     @property
     def timeline(self) -> Timeline | None:
@@ -183,6 +187,7 @@ class Bench(Vertical, Generic[ReplyT]):
 
     def show_about(self) -> None:
         """Show the question, or the description, as much of it as the terminal has rows for."""
+        self._error = ""
         if self.question is not None:
             self._describe(self.question, wrong=False)
         elif self.screen.size.height < FULL_TEXT_ROWS:
@@ -192,7 +197,8 @@ class Bench(Vertical, Generic[ReplyT]):
             self._describe(Content(self.about) + hint, wrong=False)
 
     def show_error(self, message: str) -> None:
-        """Show an error in place of the description."""
+        """Show an error in place of the description, until the next request."""
+        self._error = message
         self._describe(Content(message), wrong=True)
 
     def _describe(self, text: Content, *, wrong: bool) -> None:
