@@ -90,6 +90,11 @@ def test_every_screen_shows_its_content_at_every_size(theme: str, root: Path) ->
         assert terminal.exit_status() == 0
 
 
+def _changes(before: dict[tuple[int, int], object], after: dict[tuple[int, int], object]) -> int:
+    """The number of places that have other colours than before."""
+    return sum(after[place] != before[place] for place in after)
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_focus_is_visible(theme: str, root: Path) -> None:
     options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "train")
@@ -98,10 +103,8 @@ def test_the_focus_is_visible(theme: str, root: Path) -> None:
         before = colours(terminal)
         for _ in range(4):
             terminal.press("tab")
-            after = colours(terminal)
-            changed = [place for place in after if after[place] != before[place]]
-            assert len(changed) >= 4, terminal.text  # a field, not a mere cursor
-            before = after
+            terminal.wait_for(lambda _, before=before: _changes(before, colours(terminal)) >= 4)  # not a mere cursor
+            before = colours(terminal)
         terminal.press("escape")
         terminal.wait_for(lambda text: "Leave field" not in text)
         terminal.press("q")
