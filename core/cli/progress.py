@@ -49,7 +49,7 @@ def event_display(*, as_json: bool = False) -> EventDisplay:
     return ProgressBar() if sys.stdout.isatty() else PlainLines()
 
 
-class _Lines:
+class StatelessDisplay:
     """A display with nothing to open or close."""
 
     def __enter__(self) -> Self:
@@ -61,14 +61,14 @@ class _Lines:
         return None
 
 
-class JsonLines(_Lines):
+class JsonLines(StatelessDisplay):
     """Prints each event as the line that `events.jsonl` has for it."""
 
     def add(self, event: Event) -> None:
         print(to_line(event), end="", flush=True)
 
 
-class PlainLines(_Lines):
+class PlainLines(StatelessDisplay):
     """Prints one line per event, with at most one progress line in ten seconds."""
 
     def __init__(self) -> None:

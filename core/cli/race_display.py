@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-from core.cli.progress import PLAIN_SECONDS
+from core.cli.progress import PLAIN_SECONDS, StatelessDisplay
 from core.cli.tables import print_table
 from core.evaluation.reference import EvaluationProgress
 from core.race.folder import PLOT
@@ -57,19 +57,7 @@ def race_display(*, as_json: bool = False) -> RaceDisplay:
     return LiveTable() if sys.stdout.isatty() else PlainRecords()
 
 
-class _Display:
-    """A display with nothing to open or close."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class JsonRecords(_Display):
+class JsonRecords(StatelessDisplay):
     """Prints each record and event as a line of JSON."""
 
     def add(self, step: Step) -> None:
@@ -80,7 +68,7 @@ class JsonRecords(_Display):
             print(to_line(step), end="", flush=True)
 
 
-class PlainRecords(_Display):
+class PlainRecords(StatelessDisplay):
     """Prints one line per comparison on the clock of the budget, and little of the rest."""
 
     def __init__(self) -> None:

@@ -42,6 +42,7 @@ class Bench(Vertical, Generic[ReplyT]):
     SHORT: ClassVar[str]  # a text of one line for small terminals
     TRY: ClassVar[str]  # a suggestion
     REQUEST: ClassVar[type[EngineRequest]]  # the type of its requests
+    VIEWS: ClassVar[tuple[str, ...]] = ()  # names of the views, if not all are visible in small terminals
     REPLIES: ClassVar[tuple[type[EngineReply], ...]]  # the replies that this bench shows
     USES_IMAGE: ClassVar[bool] = True  # whether it works on the image and the model chosen on the screen
     DEFAULT_CSS = """
@@ -74,6 +75,7 @@ class Bench(Vertical, Generic[ReplyT]):
         """A question of the tutorial, in place of the description."""
         self._description = Content()
         self._error = ""  # in place of the description
+        self._view = 0  # counts `next_view`
 
     def compose(self) -> ComposeResult:
         yield from self.fields()
@@ -96,12 +98,14 @@ class Bench(Vertical, Generic[ReplyT]):
 
     def on_mount(self) -> None:
         self.show_about()
+        self._arrange()
 
     def on_resize(self) -> None:
         if self._error:
             self.show_error(self._error)
         else:
             self.show_about()
+        self._arrange()
 
     @property
     def timeline(self) -> Timeline | None:
@@ -109,13 +113,30 @@ class Bench(Vertical, Generic[ReplyT]):
         timelines = self.query(Timeline)
         return timelines.first() if timelines else None
 
+    # Views. Textual calls the handlers of this class and those of a subclass, so that none needs `super`.
+
+    def _has_room(self, minimum: tuple[int, int]) -> bool:
+        """Whether the terminal has at least these columns and rows."""
+        width, height = self.screen.size
+        return width >= minimum[0] and height >= minimum[1]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The visible views."""
+        return self.VIEWS
+
     @property
     def has_more_views(self) -> bool:
         """Whether some views are hidden for lack of space."""
-        return False
+        return self.views != self.VIEWS
 
     def next_view(self) -> None:
         """Show the next view."""
+        self._view += 1
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Show the visible views; called when the bench is mounted or resized, and for another view."""
 
     def activate(self) -> None:
         """Called when the bench becomes visible; may focus a widget."""

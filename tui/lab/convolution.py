@@ -177,10 +177,6 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         )
         self.query_one("#other-panel", PicturePanel).set_titles("not flipped, as conv2d computes it", "not flipped")
 
-    def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
-
     def _arrange(self) -> None:
         """Put the products beside the description if the pictures are larger without them."""
         below = False

@@ -49,6 +49,7 @@ class CorruptionBench(Bench[CorruptionReply]):
     SHORT = "One step predicts a blurred mean, sampling a sharp image."
     TRY = "noise 1 with class any, then 2 and 40 sampling steps."
     REQUEST = CorruptionRequest
+    VIEWS = VIEWS
     REPLIES = (CorruptionReply, CorruptionSample)
     DEFAULT_CSS = """
     CorruptionBench {
@@ -71,7 +72,6 @@ class CorruptionBench(Bench[CorruptionReply]):
         super().__init__()
         self._pacer, self._still = pacer, still
         self._samples: dict[int, CorruptionSample] = {}  # by index of the noise level
-        self._view = 0  # of those that do not fit together
 
     def fields(self) -> Iterator[Widget]:
         """The class given to the model, and the number of sampling steps."""
@@ -240,10 +240,6 @@ class CorruptionBench(Bench[CorruptionReply]):
                 curves[prefix + ", ".join(names)] = color, self.shown.noise_levels, ys
         return curves
 
-    def _has_room(self, minimum: tuple[int, int]) -> bool:
-        width, height = self.screen.size
-        return width >= minimum[0] and height >= minimum[1]
-
     @property
     def views(self) -> tuple[str, ...]:
         """The visible views."""
@@ -252,24 +248,6 @@ class CorruptionBench(Bench[CorruptionReply]):
         if self._has_room(MEDIUM):
             return "back", "noisy", VIEWS[2 + self._view % 2]
         return (VIEWS[self._view % 4],)
-
-    @property
-    def has_more_views(self) -> bool:
-        """Whether some views are hidden for lack of space."""
-        return self.views != VIEWS
-
-    def next_view(self) -> None:
-        """Show the other plot, or in small terminals the next view."""
-        self._view += 1
-        self._arrange()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._arrange()
-
-    def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
 
     def _arrange(self) -> None:
         views = self.views

@@ -64,6 +64,7 @@ class IdealBench(Bench[IdealReply]):
     SHORT = "The ideal denoiser averages and copies training images."
     TRY = "a higher noise level, where more images have weight; class any; patches 5, which combine images."
     REQUEST = IdealRequest
+    VIEWS = VIEWS
     REPLIES = (IdealReply, IdealAnswer, IdealStep, IdealEnd)
     DEFAULT_CSS = """
     IdealBench {
@@ -84,7 +85,6 @@ class IdealBench(Bench[IdealReply]):
         self._answers: dict[int, IdealAnswer] = {}  # by index of the noise level
         self._steps: dict[int, IdealStep] = {}
         self._end: IdealEnd | None = None
-        self._view = 0  # of those that do not fit together
 
     def fields(self) -> Iterator[Widget]:
         """The class given to the denoisers, the seed of the noise, and the side of local patches."""
@@ -276,10 +276,6 @@ class IdealBench(Bench[IdealReply]):
 
     # Views
 
-    def _has_room(self, minimum: tuple[int, int]) -> bool:
-        width, height = self.screen.size
-        return width >= minimum[0] and height >= minimum[1]
-
     @property
     def views(self) -> tuple[str, ...]:
         """The visible views."""
@@ -290,26 +286,8 @@ class IdealBench(Bench[IdealReply]):
         return (VIEWS[self._view % 3],)
 
     @property
-    def has_more_views(self) -> bool:
-        """Whether some views are hidden for lack of space."""
-        return self.views != VIEWS
-
-    @property
     def _key(self) -> str:
         return "v" if self.has_more_views else ""
-
-    def next_view(self) -> None:
-        """Show the next view."""
-        self._view += 1
-        self._arrange()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._arrange()
-
-    def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
 
     def _arrange(self) -> None:
         views = self.views

@@ -72,7 +72,6 @@ class InsideBench(Bench[InsideReply]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view = 0
         self._layer: str | None = None  # None: the engine chooses
         self._pixel: tuple[int, int] | None = None  # None: the middle
         self._model = self._requested_model = ""  # whose layers are listed; of the newest request
@@ -200,8 +199,6 @@ class InsideBench(Bench[InsideReply]):
         self._draw_images()
 
     def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
         self.call_after_refresh(self.draw)
 
     def _arrange(self) -> None:

@@ -71,6 +71,7 @@ class PlaneBench(Bench[PlaneData]):
     SHORT = "Arrows lead noise to data."
     TRY = "1 step, then 80; checkerboard; a class with guidance 3; N trains another network."
     REQUEST = PlaneRequest
+    VIEWS = VIEWS
     REPLIES = (PlaneData, PlaneDensity, PlaneProgress, PlaneVectors, PlaneParticles, PlaneComparison)
     DEFAULT_CSS = """
     PlaneBench {
@@ -86,7 +87,6 @@ class PlaneBench(Bench[PlaneData]):
         super().__init__()
         self._pacer, self._still = pacer, still
         self._fields = PlaneFields(self)
-        self._view = 0  # of those that do not fit together
         self._request: PlaneRequest | None = None  # the newest
         self._in_training = False
         self._density: PlaneDensity | None = None
@@ -287,16 +287,6 @@ class PlaneBench(Bench[PlaneData]):
         """The visible views beside the plane."""
         both = self.query_one(".pictures").size.height >= BOTH_LINES
         return VIEWS if both else (VIEWS[self._view % 2],)
-
-    @property
-    def has_more_views(self) -> bool:
-        """Whether one view is hidden for lack of space."""
-        return self.views != VIEWS
-
-    def next_view(self) -> None:
-        """Show the other view."""
-        self._view += 1
-        self._arrange()
 
     def on_mount(self) -> None:
         self._show_titles()

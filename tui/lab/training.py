@@ -49,6 +49,7 @@ class TrainingBench(Bench[TrainingReply]):
     SHORT = "Mix, predict, square the error: its gradient trains."
     TRY = "t .8 and learning rate .001: a copy of the network learns this image, the same noise in each step."
     REQUEST = TrainingRequest
+    VIEWS = VIEWS
     REPLIES = (TrainingReply,)
     DEFAULT_CSS = """
     TrainingBench {
@@ -68,7 +69,6 @@ class TrainingBench(Bench[TrainingReply]):
         super().__init__()
         self._pacer, self._still = pacer, still
         self._replies: list[TrainingReply] = []  # one for each step so far
-        self._view = 0  # of those that do not fit together
 
     def fields(self) -> Iterator[Widget]:
         """The noise level, the batch size, the number of steps, and the learning rate."""
@@ -203,10 +203,6 @@ class TrainingBench(Bench[TrainingReply]):
 
     # Views
 
-    def _has_room(self, minimum: tuple[int, int]) -> bool:
-        width, height = self.screen.size
-        return width >= minimum[0] and height >= minimum[1]
-
     @property
     def views(self) -> tuple[str, ...]:
         """The visible views."""
@@ -215,24 +211,6 @@ class TrainingBench(Bench[TrainingReply]):
         if self._has_room(MEDIUM):
             return *VIEWS[:2], VIEWS[2 + self._view % 2]
         return (VIEWS[self._view % len(VIEWS)],)
-
-    @property
-    def has_more_views(self) -> bool:
-        """Whether some views are hidden for lack of space."""
-        return self.views != VIEWS
-
-    def next_view(self) -> None:
-        """Show the losses or the gradients, or in small terminals the next view."""
-        self._view += 1
-        self._arrange()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._arrange()
-
-    def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
 
     def _arrange(self) -> None:
         views, large = self.views, self._has_room(LARGE)

@@ -41,6 +41,7 @@ class TransposedBench(KernelBench[TransposedReply]):
     SHORT = "Each value adds the kernel, times itself, to a larger map."
     TRY = "size 4, which stride 2 divides, a stride of 3, gaussian blur, a dilation of 2."
     REQUEST = TransposedRequest
+    VIEWS = VIEWS
     REPLIES = (TransposedReply,)
     DEFAULT_CSS = """
     TransposedBench {
@@ -55,7 +56,6 @@ class TransposedBench(KernelBench[TransposedReply]):
 
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
         super().__init__(pacer, "box blur", still=still)
-        self._view = 0
         self._outputs = b""  # of all steps, on one scale
 
     def fields(self) -> Iterator[Widget]:
@@ -107,25 +107,13 @@ class TransposedBench(KernelBench[TransposedReply]):
             return "output", VIEWS[1 + self._view % 2]
         return (VIEWS[self._view % 3],)
 
-    @property
-    def has_more_views(self) -> bool:
-        """Whether some views are hidden for lack of space."""
-        return self.views != VIEWS
-
     def next_view(self) -> None:
         """Show the next view."""
-        self._view += 1
-        self._arrange()
+        super().next_view()
         self.draw()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._arrange()
 
     def on_resize(self) -> None:
-        super().on_resize()
-        self._arrange()
-        self.draw()
+        self.call_after_refresh(self.draw)
 
     def _arrange(self) -> None:
         for name in VIEWS:

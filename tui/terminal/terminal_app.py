@@ -98,7 +98,7 @@ class TerminalApp(App[None]):
             self.pacer.query_sent(time.monotonic())
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
-        """Handle the reply to a query; the first one tells whether the terminal draws some characters too wide."""
+        """Handle the reply to a query; the first one shows whether the terminal draws some characters too wide."""
         self.pacer.reply_received(time.monotonic())
         driver = self._driver
         if isinstance(driver, TerminalDriver) and driver.measuring:

@@ -1,4 +1,4 @@
-"""One line on what looks wrong in the losses of a run, with the command that tells more."""
+"""One line on what looks wrong in the losses of a run, with the command that finds the cause."""
 
 from __future__ import annotations
 
