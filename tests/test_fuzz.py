@@ -16,7 +16,7 @@ from fuzz_targets import TARGETS
 
 from core.system import subprocesses
 
-COUNT = int(os.environ.get("FUZZ", "1000"))
+COUNT = int(os.environ.get("FUZZ", "500"))
 HERE = Path(__file__).parent
 
 

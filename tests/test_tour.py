@@ -40,6 +40,7 @@ def test_the_tour_matches_the_app(tmp_path: Path) -> None:
         for keys, shows in tour():
             terminal.press(*keys)
             if keys == ["escape"]:
+                terminal.wait_for(lambda text: "esc closes" not in text)  # what it uncovers may show beside an overlay
                 terminal.wait_for_silence()  # an immediate second key would be read as alt plus that key
             if shows:
                 terminal.wait_for(shows)

@@ -67,6 +67,8 @@ def _run(arguments: list[str]) -> int:
         return _show_error(str(error), USAGE)
     except MinidiffError as error:
         return _show_error(str(error), ERROR)
+    except MemoryError:
+        return _show_error("there is not enough memory; close other programs, or use less data", ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe exited, as with `minidiff runs | head`

@@ -27,9 +27,11 @@ def out_of_memory_error(config: TrainConfig) -> TrainingError:
 
 @contextmanager
 def within_memory(error: MinidiffError) -> Iterator[None]:
-    """Raise `error` in place of torch's out-of-memory error, which is a plain RuntimeError on a CPU."""
+    """Raise `error` in place of Python's and torch's out-of-memory errors; torch's is a plain RuntimeError on a CPU."""
     try:
         yield
+    except MemoryError:
+        raise error from None
     except RuntimeError as failure:
         if is_out_of_memory(failure):
             raise error from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from little_memory import little_memory
 
+from core.compute.device_memory import within_memory
 from core.config.training import TrainConfig
 from core.errors import TrainingError
 from core.runs.directory import CONFIG, EVENTS
@@ -57,3 +58,8 @@ def test_out_of_memory_fails_a_run_with_a_fixed_micro_batch_and_names_the_settin
         list(train(tiny(root=tmp_path, name="large")))
     assert isinstance(RunHistory.of(tmp_path / "large" / EVENTS).lifecycle, Failed)
     assert set(small_device) == {32}
+
+
+def test_memory_that_python_cannot_allocate_is_the_same_error() -> None:
+    with pytest.raises(TrainingError, match="does not fit"), within_memory(TrainingError("the batch does not fit")):
+        bytearray(1 << 62)

@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 
 import psutil
 import pytest
+from command_line import wait_until
 from repository import REPOSITORY
 
 from core.cli import run
@@ -199,7 +200,7 @@ def test_interrupting_or_killing_the_parent_stops_the_download_and_removes_parti
     parent.send_signal(number)
     assert parent.wait(10) != 0
     assert mirror.left.wait(60)
-    assert files_in(through) == []
+    wait_until(lambda: files_in(through) == [], "the partial files are removed")
 
 
 def test_an_unresponsive_server_times_out(mirror: Mirror, through: Path) -> None:

@@ -118,6 +118,7 @@ def test_four_processes_stop_at_ctrl_c_and_one_resumes_their_run(tmp_path: Path,
     assert losses(four) == pytest.approx(losses(alone(tmp_path, "quick")), rel=AGREEMENT)
 
 
+@pytest.mark.slow
 def test_if_a_process_dies_all_are_restarted_from_the_last_checkpoint(tmp_path: Path, started: Starter) -> None:
     options = {**OPTIONS, **RECIPES["quick"], "epochs": 1_000_000}
     process = started(torchrun("train", *flags(root=tmp_path, **options), restarts=2))
@@ -192,6 +193,7 @@ def test_if_a_local_process_is_killed_all_are_restarted_and_the_run_stays_locked
     assert "Traceback" not in log_text
 
 
+@pytest.mark.slow
 def test_if_a_process_is_killed_while_paused_training_restarts_paused(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
@@ -205,6 +207,7 @@ def test_if_a_process_is_killed_while_paused_training_restarts_paused(tmp_path: 
     assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_a_permanent_failure_is_not_retried(tmp_path: Path, started: Starter) -> None:
     path = tmp_path / "two"
     process = started(local_launch(tmp_path, "two", nproc=2, epochs=1_000_000))
@@ -240,6 +243,7 @@ def test_more_processes_than_supported_are_refused(
     assert started.devices == (", ".join(["cpu"] * cores()) if cores() > 1 else "")
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_one_process_halves_the_micro_batch_of_all(tmp_path: Path) -> None:
     sizes = {**OPTIONS, **RECIPES["quick"], "batch_size": 32, "epochs": 3}
     options = [*flags(root=tmp_path, name="two", **sizes), "--fit-memory"]
@@ -251,6 +255,7 @@ def test_out_of_memory_in_one_process_halves_the_micro_batch_of_all(tmp_path: Pa
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=AGREEMENT)
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_one_process_stops_all_with_an_error(tmp_path: Path, started: Starter) -> None:
     options = flags(root=tmp_path, name="two", **{**OPTIONS, **RECIPES["quick"], "batch_size": 32})
     process = started(torchrun("train", *options, program=[little_memory.__file__]))

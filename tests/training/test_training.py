@@ -437,7 +437,7 @@ import resource, sys
 from core import TrainConfig, train
 import core.training.loop
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (now + 800_000_000, resource.RLIM_INFINITY))
 try:
     list(train(TrainConfig(preset="quick", dataset="glyphs", limit=2000, batch_size=2000, device="cpu", threads=1)))
 except core.MinidiffError as error:

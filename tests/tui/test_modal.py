@@ -69,7 +69,7 @@ async def test_an_overlay_closed_while_it_opens_does_not_end_the_app(
             for key in keys:
                 app.simulate_key(key)
             await pilot.pause()
-        for _ in range(60):
+        for _ in range(25):
             for key in rng.choices(KEYS, k=rng.randint(1, 5)):
                 app.simulate_key(key)
             await pilot.pause()
