@@ -60,9 +60,10 @@ def opened(root: Path, *arguments: str, columns: int = 80, lines: int = 24) -> I
 
 
 def is_full(text: str) -> bool:
-    """Whether header, digits and footer are drawn."""
+    """Whether header, images and footer are drawn; at 80x24 the first step has four rows of quadrants."""
     rows = text.splitlines()
-    return "minidiff" in rows[0] and "Quit" in rows[-1] and sum(bool(set(row) & set("▀▄█▌▐▞▚")) for row in rows) >= 8
+    drawn = sum(any("▀" <= character <= "▟" for character in row) for row in rows)
+    return "minidiff" in rows[0] and "Quit" in rows[-1] and drawn >= 4
 
 
 def first_full_screen(root: Path, columns: int, lines: int) -> float:
