@@ -158,6 +158,18 @@ async def test_keys_pick_a_random_digit_and_a_random_kernel(tmp_path, monkeypatc
         assert "0 to 999, not 4000" in on.description
 
 
+async def test_another_image_and_another_kernel_are_never_the_current_ones(tmp_path, monkeypatch):
+    async with lab(tmp_path, monkeypatch) as on:
+        monkeypatch.setattr("random.randrange", lambda start, stop=None: 0 if stop is None else start)
+        image, kernel = on.screen.query_one("#image-index", Input).value, numbers(on)
+        await on.pilot.press("N")
+        assert numbers(on) != kernel
+        kernel = numbers(on)
+        await on.pilot.press("n", "N")
+        assert on.screen.query_one("#image-index", Input).value != image
+        assert numbers(on) != kernel
+
+
 async def test_export_writes_an_image_and_a_script_that_computes_it(tmp_path, monkeypatch):
     async with lab(tmp_path, monkeypatch) as on:
         await on.fill("padding", "1")

@@ -100,7 +100,7 @@ class KernelFields:
 
     def randomize(self) -> None:
         """Choose new random numbers."""
-        self._seed = random.randrange(SEEDS)
+        self._seed = (self._seed + random.randrange(1, SEEDS)) % SEEDS
         names = self._bench.query_one("#kernel", CompactSelect)
         names.set_values(names.values, "random")
         self.update(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -169,9 +170,11 @@ class SubjectFields(FieldRow):
         """Whether the image shows characters."""
         return self.drawing is not None or self.dataset in CHARACTERS
 
-    def choose_index(self, index: int) -> None:
-        """Choose a test image."""
-        self._image.value = str(index)
+    def choose_another(self) -> None:
+        """Choose a random test image other than the current one."""
+        text = self._image.value.strip()
+        current = int(text) if text.isdecimal() else 0
+        self._image.value = str((current + random.randrange(1, IMAGES)) % IMAGES)
 
     def use_drawing(self, drawing: DrawnImage) -> None:
         """Use a drawn image, without posting `Changed`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
 from tui.lab.plane import PlaneBench
-from tui.lab.subject import IMAGES, SubjectFields
+from tui.lab.subject import SubjectFields
 from tui.lab.training import TrainingBench
 from tui.lab.transposed import TransposedBench
 from tui.lab.tutorial import Tutorial
@@ -369,7 +368,7 @@ class LabScreen(Playback, Shared):
 
     def action_another_image(self) -> None:
         """Choose a random test image."""
-        self.fields.choose_index(random.randrange(IMAGES))
+        self.fields.choose_another()
 
     def action_another_noise(self) -> None:
         """Start the particles from other noise."""
