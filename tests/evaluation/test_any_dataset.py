@@ -1,4 +1,4 @@
-"""Evaluation of colour, large and unlabelled datasets: networks, self-supervised features, scores and baselines."""
+"""Evaluation of color, large and unlabeled datasets: networks, self-supervised features, scores and baselines."""
 
 from __future__ import annotations
 
