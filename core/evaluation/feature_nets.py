@@ -21,7 +21,7 @@ TRUNK_SIDE = 16  # longest side of the maps after the first convolution of the l
 
 
 def turns(info: DatasetInfo) -> tuple[int, ...]:
-    """The rotations, in quarter turns, that a network tells apart if there are no classes: those that keep the shape.
+    """The rotations, in quarter turns, that a network predicts if there are no classes: those that keep the shape.
 
     Source: Gidaris et al. 2018 (RotNet), section 3.1, which uses all four.
     """
@@ -43,7 +43,7 @@ def rotated(images: Tensor, labels: Tensor, turns: Sequence[int]) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Classifies images, (B, C, H, W) in [0, 1], or tells their rotations apart; see `outputs`.
+    """Classifies images, (B, C, H, W) in [0, 1], or their rotations; see `outputs`.
 
     `conv`: for gray images of up to 32 pixels a side four convolutions, else six with a residual connection, and
     global average pooling. `mlp`: three linear layers. All use batch normalization.
