@@ -20,7 +20,7 @@ COLORS = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-)  # Okabe and Ito: colour-blind safe
+)  # Okabe and Ito: color-blind safe
 INK, GREY, FAINT, PAPER = "#222222", "#888888", "#e4e4e4", "#ffffff"
 TICKS = (1, 2, 5)  # times powers of ten
 

@@ -15,7 +15,7 @@ from core.data.idx import header
 
 
 def write_idx(root: Path, splits: dict[str, LabeledImages]) -> None:
-    """Write a dataset of grey images as files for `torchvision.datasets.MNIST(root)`.
+    """Write a dataset of gray images as files for `torchvision.datasets.MNIST(root)`.
 
     Args:
         root: A folder; the files go to MNIST/raw in it.
@@ -45,7 +45,7 @@ def write_arrays(folder: Path, data: LabeledImages, multiple: int = 1) -> None:
 
 
 def write_png(folder: Path, data: LabeledImages, multiple: int = 1) -> None:
-    """Write each padded image as a grey or RGB PNG into a subfolder per class, or into 0 without classes."""
+    """Write each padded image as a gray or RGB PNG into a subfolder per class, or into 0 without classes."""
     for index, (image, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
         home = folder / f"{max(label, 0)}"
         home.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@
     python benchmarks/ssh_bytes.py --quick    each for a second or two; a smoke test
 
 The client's connection to a server on loopback goes through a relay that counts the server's bytes: encrypted, with
-SSH's overhead, but without TCP's, which adds some 50 bytes per packet. The terminal has 256 colours, as over most SSH
+SSH's overhead, but without TCP's, which adds some 50 bytes per packet. The terminal has 256 colors, as over most SSH
 connections. A denoising trajectory plays in a loop; the run trains preset quick on drawn digits.
 """
 

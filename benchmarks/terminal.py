@@ -3,7 +3,7 @@
     python benchmarks/terminal.py            some minutes on an otherwise idle machine; needs the extra `bench`
     python benchmarks/terminal.py --quick    each measurement once and short; a smoke test
 
-Everything runs on real pseudo-terminals. A frame is eight images, grey or RGB: ours in half blocks or in pixels of the
+Everything runs on real pseudo-terminals. A frame is eight images, gray or RGB: ours in half blocks or in pixels of the
 Kitty graphics protocol (`kitty`), compared with half blocks of rich-pixels and textual-image; `delta` is the change
 from one denoising step to the next. Startup lasts from just before the process starts until header, digits and the
 last key of the footer are drawn. Training is preset quick on drawn digits with one thread per core; the slowdown by an
@@ -46,7 +46,7 @@ HOME = Path(__file__).resolve().parent
 SIZES = ((80, 24), (120, 40))
 STARTS = 5
 FRAMES = 120
-COLORS = {"truecolor": "truecolor", "256 colours": None}  # and its COLORTERM
+COLORS = {"truecolor": "truecolor", "256 colors": None}  # and its COLORTERM
 PACKAGES = {"rich-pixels": "rich_pixels", "textual-image": "textual_image"}
 
 
@@ -234,7 +234,7 @@ def main() -> None:
             )
 
         print()
-        row("a frame of", "drawn by", "colours", "CPU", "size", "frames a second")
+        row("a frame of", "drawn by", "colors", "CPU", "size", "frames a second")
         row("---", "---", "---", "---:", "---:", "---:")
         for kind in KINDS[: 1 if quick else None]:
             for colors, colorterm in list(COLORS.items())[: 1 if quick else None]:

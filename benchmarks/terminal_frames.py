@@ -3,7 +3,7 @@
     python benchmarks/terminal_frames.py WIDGET KIND FRAMES OUTPUT
 
 Every pixel changes from frame to frame or, for kind `delta`, one step of a recorded trajectory. Kinds that start with
-`rgb-` are in colour: noise in each channel, or each digit in a colour of its own. `ours` is our widget in half blocks,
+`rgb-` are in color: noise in each channel, or each digit in a color of its own. `ours` is our widget in half blocks,
 and `kitty` the same in pixels. CPU time per frame and frames per second are written to the file OUTPUT as JSON.
 """
 
@@ -57,7 +57,7 @@ def frames(kind: str, count: int) -> list[bytes]:
 
 
 def tinted(images: bytes) -> list[bytes]:
-    """The three channels of eight grey images, each in its tint."""
+    """The three channels of eight gray images, each in its tint."""
     size = len(images) // DIGITS
     tables = [[bytes(value * tint // 32 for value in range(256)) for tint in tints] for tints in TINTS]
     return [

@@ -62,8 +62,8 @@ def write_sliding(path: Path) -> None:
     for step in steps:
         rows = [[_grey(value / strongest) for value in row] for row in step.output.tolist()]
         frames.append(_frame(image, step.origin, kernel, step.products.tolist(), step.total, _picture(rows, 2 * SCALE)))
-    colours = frames[-1].quantize(64)
-    frames = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]
+    colors = frames[-1].quantize(64)
+    frames = [frame.quantize(palette=colors, dither=Image.Dither.NONE) for frame in frames]
     durations = [FRAME_MS] * (len(frames) - 1) + [END_MS]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
 

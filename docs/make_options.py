@@ -44,7 +44,8 @@ def _samplers() -> str:
         for name, info in SAMPLER_INFO.items()
     ]
     heading = "| sampler | what it is | paths | NFE per step |\n| --- | --- | --- | ---: |\n"
-    return "## Samplers\n\nOf `minidiff sample` and the Sample screen.\n\n" + heading + "\n".join(rows) + "\n"
+    introduction = "## Samplers\n\nThe values of `--sampler`, and of the field on the Sample screen.\n\n"
+    return introduction + heading + "\n".join(rows) + "\n"
 
 
 def _default(option: dict[str, Any]) -> str:

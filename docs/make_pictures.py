@@ -75,7 +75,7 @@ FONTS = '"Fira Code", ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospa
 
 
 def tidy(svg: str) -> str:
-    """An exported screen that loads no font from elsewhere, with cells and blocks as one path a colour.
+    """An exported screen that loads no font from elsewhere, with cells and blocks as one path a color.
 
     Drawn as text, blocks leave gaps in any font whose line is not exactly as high as Rich's; as paths they do not, and
     take a fifth of the room.
@@ -295,7 +295,7 @@ async def take(root: Path, denoising_steps: int) -> None:
 
 
 def in_sixteen_greys(denoising: Denoising) -> Denoising:
-    """A denoising that takes half the room as a GIF: noise in 256 greys does not compress."""
+    """A denoising that takes half the room as a GIF: noise in 256 grays does not compress."""
     nearest = bytes((value + 8) // 17 * 17 for value in range(256))
     frames = (
         dataclasses.replace(

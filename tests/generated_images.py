@@ -12,7 +12,7 @@ COLOURS = torch.tensor([[220, 40, 40], [40, 200, 60], [60, 80, 230], [230, 220, 
 
 
 def colour_images(n: int, seed: int, height: int = 16, width: int = 16, classes: int = 4) -> LabeledImages:
-    """Noisy images, (n, 3, height, width) uint8: the class gives the colour of a bar, which is in the upper half."""
+    """Noisy images, (n, 3, height, width) uint8: the class gives the color of a bar, which is in the upper half."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (n,), generator=generator)
     images = torch.randint(20, 100, (n, 3, height, width), generator=generator)

@@ -113,5 +113,5 @@ def altered(value: Any, rng: random.Random, others: Sequence[Any] = VALUES) -> A
 
 
 def as_json(value: Any) -> bytes:
-    """The value as one line of JSON, with NaN and infinities; unserialisable values become null."""
+    """The value as one line of JSON, with NaN and infinities; unserializable values become null."""
     return json.dumps(value, default=lambda _: None).encode("utf-8", errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""Writes a tiny pipeline with diffusers itself: 28x28 grey images, random weights."""
+"""Writes a tiny pipeline with diffusers itself: 28x28 gray images, random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models whose data is normally distributed, so that results of sampling are known in closed form, and a colour one."""
+"""Models whose data is normally distributed, so that results of sampling are known in closed form, and a color one."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Leader:
         self._app, self._path = app, path
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until canceled."""
         written, problem = None, ""
         self._app.shared_status = f"leading {self._path.name}"
         try:
@@ -104,7 +104,7 @@ class Follower:
         self._problem = ""  # the last one that was reported
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until canceled."""
         while True:
             if not self.paused:
                 await self._update()

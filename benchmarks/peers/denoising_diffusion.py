@@ -2,7 +2,7 @@
 
 As in the README: Unet of width 64 with multipliers (1, 2, 4, 8) and flash attention, GaussianDiffusion with 1000
 timesteps and 250 DDIM steps, Trainer with batch size 32 and gradient accumulation over 2, Adam at 8e-5, EMA decay
-0.995, images from a folder. Differences: with a requested number of parameters, the width is the closest to it; grey
+0.995, images from a folder. Differences: with a requested number of parameters, the width is the closest to it; gray
 images have one channel and are not flipped, since most are characters; mixed precision (float16) is used only on GPUs;
 images are padded to squares with a side that is a multiple of 8, since the network halves them three times.
 """

@@ -5,7 +5,7 @@ channels wide, attention at the fifth; DDPMScheduler with 1000 steps, predicting
 (0.95, 0.999) and weight decay 1e-6; a cosine learning-rate schedule over 100 epochs with 500 warmup steps; gradients
 clipped to norm 1; EMA with warmup up to 0.9999; batches of 16 from an image folder; float32; sampling by DDPMPipeline
 in 1000 steps. Differences: with a requested number of parameters, the six widths are scaled to the closest, and
-GroupNorm has fewer than 32 groups where a width is not divisible by it; grey images have one channel and are not
+GroupNorm has fewer than 32 groups where a width is not divisible by it; gray images have one channel and are not
 flipped, since most are characters; the resolution is that of the images, padded to a multiple of 32 since the network
 halves them five times, instead of 64; torchvision reads the folder instead of datasets; neither logs nor checkpoints
 are written; samples are generated in batches of 250.

@@ -1,11 +1,11 @@
 """Trains with smalldiffusion's training_loop, configured as in its U-Net examples, for fixed time budgets.
 
-Grey images use examples/fashion_mnist_unet.py and colour images examples/cifar_unet.py. As in these: Unet predicting
+Gray images use examples/fashion_mnist_unet.py and color images examples/cifar_unet.py. As in these: Unet predicting
 the noise from scaled inputs, the noise schedules of training and sampling, AdamW with their learning rates, batches
 from a DataLoader, EMA updated at every step, float32, and their number of sampling steps and `gam`. Differences: with a
 requested number of parameters, the width and the multipliers are the closest to it; images come from arrays in memory;
-grey images are not flipped, since most are characters; attention is at half the side of the images, as in the examples
-for 28x28 and 32x32; sides are padded to a multiple of 4, or of 8 for the four levels of the colour example.
+gray images are not flipped, since most are characters; attention is at half the side of the images, as in the examples
+for 28x28 and 32x32; sides are padded to a multiple of 4, or of 8 for the four levels of the color example.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Example(NamedTuple):
 
 
 def example() -> Example:
-    """The settings for grey or colour images."""
+    """The settings for gray or color images."""
     if CHANNELS == 1:
         schedule = ScheduleLogLinear(sigma_min=0.01, sigma_max=20, N=800)
         choices: tuple[tuple[int, ...], ...] = ((1, 1, 2), (1, 2, 2), (1, 1, 1))

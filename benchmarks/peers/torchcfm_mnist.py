@@ -3,7 +3,7 @@
 As in the example: ConditionalFlowMatcher with sigma 0, UNetModel with one residual block per level and multipliers
 (1, 2, 2), Adam with default options, batches of 128 from a DataLoader, float32, sampling by dopri5 with tolerances of
 1e-4. Differences: with a requested number of parameters, the width and the multipliers are the closest to it; images
-come from arrays in memory; colour images have three channels, and sides are padded to a multiple of 4; images without
+come from arrays in memory; color images have three channels, and sides are padded to a multiple of 4; images without
 labels are learned without classes.
 """
 

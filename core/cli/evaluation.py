@@ -45,7 +45,7 @@ def follow(steps: Iterable[Step], *, quiet: bool = False) -> Evaluation:
 
 
 def progress_display(task: str) -> AbstractContextManager[Callable[[EvaluationProgress | Event], None]]:
-    """A bar labelled `task` on a terminal, plain lines elsewhere; the returned function shows one step."""
+    """A bar labeled `task` on a terminal, plain lines elsewhere; the returned function shows one step."""
     return _bar(task) if sys.stdout.isatty() else _lines()
 
 
@@ -64,7 +64,7 @@ def table(result: Evaluation) -> list[str]:
 
 
 def memorisation_table(result: Evaluation) -> list[str]:
-    """The memorisation check in aligned lines: samples and fresh real images, in pixels and in features."""
+    """The memorization check in aligned lines: samples and fresh real images, in pixels and in features."""
     if not result.memorisation:
         return []
     checks = result.memorisation

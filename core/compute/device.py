@@ -45,7 +45,9 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     available = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(count)]
     available += ["mps"] if has_mps else []
     reason = _why_no_cuda(gpus, torch.__version__, torch.version.cuda is not None) if not count else ""
-    raise DeviceUnavailable(f"device {str(name)!r} is not here; available: {', '.join([*available, 'cpu'])}{reason}")
+    raise DeviceUnavailable(
+        f"device {str(name)!r} is not available; choose from: {', '.join([*available, 'cpu'])}{reason}"
+    )
 
 
 def _free_memory(gpu: DeviceInfo) -> int:

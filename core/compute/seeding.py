@@ -16,7 +16,7 @@ _MASK = 2**64 - 1
 
 
 def mixed_seed(seed: int, stream: int, position: int) -> int:
-    """A 63-bit seed for one position of one stream: SplitMix64's finaliser (Steele et al. 2014), chained."""
+    """A 63-bit seed for one position of one stream: SplitMix64's finalizer (Steele et al. 2014), chained."""
     value = 0
     for part in (seed, stream, position):
         value = (value + part + 0x9E3779B97F4A7C15) & _MASK

@@ -94,7 +94,7 @@ class TrainConfig(BaseModel):
     time_conditioning: bool = _option(True, "Recipe", "condition the network on the noise level")
     class_conditional: bool = _option(True, "Recipe", "condition the network on the class")
     objective: ObjectiveName = _option(
-        "diffusion", "Recipe", "diffusion, or consistency: distil --init-from for sampling in one to four steps"
+        "diffusion", "Recipe", "diffusion, or consistency: distill --init-from for sampling in one to four steps"
     )
     label_dropout: float = _option(
         0.05, "Recipe", "fraction of labels replaced by the null class; needed for guidance", ge=0, le=1
@@ -259,7 +259,7 @@ class TrainConfig(BaseModel):
 
     def _check_distillation(self) -> None:
         if self.init_from is None:
-            raise ValueError("objective: consistency distils a trained model; name it with init_from")
+            raise ValueError("objective: consistency distills a trained model; name it with init_from")
         if (self.path, self.prediction, self.time_conditioning) != ("flow", "velocity", True):
             raise ValueError(
                 "objective: consistency needs a model that predicts the velocity on the path flow and is given the "

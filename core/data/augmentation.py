@@ -10,7 +10,7 @@ from torch.nn import functional
 def padded(images: Tensor, max_shift: int) -> Tensor:
     """Pad (N, C, H, W) images with `max_shift` pixels on each side, for `shifted`.
 
-    Grey images are padded with 0, the background of digits, and colour images by repeating their edge.
+    Gray images are padded with 0, the background of digits, and color images by repeating their edge.
     """
     if images.shape[1] == 1:
         return functional.pad(images, (max_shift,) * 4)

@@ -94,7 +94,7 @@ def load_dataset(
     """Load one split of a dataset, downloading, drawing or decoding it if necessary.
 
     Args:
-        name: "mnist", "fashion-mnist", "kmnist", "cifar10", "glyphs" or "sprites" (digits and colour figures, drawn on
+        name: "mnist", "fashion-mnist", "kmnist", "cifar10", "glyphs" or "sprites" (digits and color figures, drawn on
             this machine), "auto" (MNIST; if it cannot be downloaded, glyphs with a Python warning), or a path to images
             (`core.data.prepared`).
         root: Folder with the files; None: the folders of `search_roots`.

@@ -52,7 +52,7 @@ def list_images(root: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     files: list[ImageFile] = []
     for split, classes, folder in parts:
         if names and not classes and _images(folder):
-            raise DatasetError(f"{folder} has images without class folders, unlike the other split; sort them alike")
+            raise DatasetError(f"{folder} has images without class folders, unlike the other split; use them in both")
         files += [ImageFile(path, -1, split) for path in _images(folder)] if not names else []
         for label, name in enumerate(names):
             files += [ImageFile(path, label, split) for path in classes.get(name, ())]

@@ -104,7 +104,7 @@ def _strokes(variant: GlyphStrokes, count: int, random: np.random.Generator) -> 
     waves = 1 + 0.13 * np.sin(2 * np.pi * (along * np.exp(normal(0.4, 1)) * 1.5 + random.random((count, 1))))
     widths = weight * waves
 
-    # Position: scaled to size including the pen width, centred at the centre of mass, then shifted at random.
+    # Position: scaled to size including the pen width, centered at the center of mass, then shifted at random.
     extent = np.ptp(path, axis=1).max(axis=-1)
     size = np.clip(19.2 + normal(1.0), 16.0, 21.5)
     path = path * ((size - weight[:, 0]) / extent)[:, None, None]

@@ -1,4 +1,4 @@
-"""Decodes image files to grey or RGB arrays, also as child processes that share a folder's files."""
+"""Decodes image files to gray or RGB arrays, also as child processes that share a folder's files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Header(NamedTuple):
 class Target(NamedTuple):
     """Shape to which images are converted."""
 
-    channels: int  # 1: grey, 3: RGB
+    channels: int  # 1: gray, 3: RGB
     height: int
     width: int
     resize: str  # "crop", "pad" or "stretch", if the size differs

@@ -18,12 +18,12 @@ from core.errors import DatasetError
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> Tensor:
     """Read an image file, converted to the given number of channels and size.
 
-    EXIF rotation is applied, and transparent pixels are placed on white. The centre is cropped to the aspect ratio of
-    `shape` and resized with a Lanczos filter. Of an animation the first frame is read; 16-bit grey is scaled to 8 bits.
+    EXIF rotation is applied, and transparent pixels are placed on white. The center is cropped to the aspect ratio of
+    `shape` and resized with a Lanczos filter. Of an animation the first frame is read; 16-bit gray is scaled to 8 bits.
 
     Args:
         path: An image file that Pillow reads.
-        shape: (C, H, W) with 1 (grey) or 3 (RGB) channels.
+        shape: (C, H, W) with 1 (gray) or 3 (RGB) channels.
 
     Returns:
         The image, (1, C, H, W) float32 in [0, 1]; 0 is black.

@@ -1,4 +1,4 @@
-"""What a figure of `core.data.sprites` consists of, and the colours.
+"""What a figure of `core.data.sprites` consists of, and the colors.
 
 A part is text with a pattern per variant, side by side, on a grid of 12 x 12 pixels. Its characters:
 
@@ -55,7 +55,7 @@ class Figure(NamedTuple):
 
     Args:
         parts: From back to front.
-        colors: Names of the colours that each material may have, the first material's first.
+        colors: Names of the colors that each material may have, the first material's first.
         rows: Choices of rows of the grid to leave out.
         columns: Choices of columns of the grid to leave out.
         mirrored: Whether half of the images are mirrored.

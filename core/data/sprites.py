@@ -1,6 +1,6 @@
-"""Draws pixel-art figures in colour, for training without a downloaded dataset.
+"""Draws pixel-art figures in color, for training without a downloaded dataset.
 
-Each image is a figure of `sprite_characters` or `sprite_objects` with random variants of its parts, random colours and
+Each image is a figure of `sprite_characters` or `sprite_objects` with random variants of its parts, random colors and
 a plain background. Outline and shading follow from the parts, with light from the top left.
 """
 
@@ -25,7 +25,7 @@ _INFO = INFO["sprites"]
 _SIDE = _INFO.height
 _FIGURES = tuple({**CHARACTERS, **OBJECTS}[name] for name in _INFO.class_names)
 
-# A palette has the background, five fixed colours, and four tones of each material: shadow, base, light and highlight.
+# A palette has the background, five fixed colors, and four tones of each material: shadow, base, light and highlight.
 _FIXED = {"k": 1, "w": 2, "x": 3, "y": 4, "p": 5}  # k: outline
 _WHITE, _BLACK, _YELLOW, _PINK = 0xFBFAF4, 0x1E1A2E, 0xFFDE6B, 0xF58FA0
 _MATERIALS, _TONES = "abcde", 4
@@ -135,7 +135,7 @@ def _sources(choices: tuple[tuple[int, ...], ...]) -> NDArray[np.int64]:
 
 
 def _neighbor(depth: Bytes, down: int, right: int) -> Bytes:
-    """The depth of each pixel's neighbour."""
+    """The depth of each pixel's neighbor."""
     return np.pad(depth, ((0, 0), (1, 1), (1, 1)))[:, 1 + down : _SIDE + 1 + down, 1 + right : _SIDE + 1 + right]
 
 
@@ -168,11 +168,11 @@ def _palettes(figure: Figure, count: int, random: np.random.Generator) -> Bytes:
     for number, names in enumerate(figure.colors):
         choices = _rgb(*(COLORS[name] for name in names.split()))
         base = choices[random.integers(len(choices), size=count)] + random.normal(0, 6, (count, 3))
-        # Shadows are bluer and lights yellower, the same for all materials, so that the colours go together.
+        # Shadows are bluer and lights yellower, the same for all materials, so that the colors go together.
         tones = (_mix(base * 0.74, 0x2A1F6B, 0.2), base, _mix(base, 0xFFF4D2, 0.35), _mix(base, 0xFFFCEE, 0.7))
         first = _FIRST + _TONES * number
         palettes[:, first : first + _TONES] = np.stack(tones, axis=1)
-    figures = palettes[:, _FIRST + 1]  # base colour of the first material
+    figures = palettes[:, _FIRST + 1]  # base color of the first material
     palettes[:, _FIXED["k"]] = _mix(figures * 0.3, 0x17122B, 0.6)
     backgrounds = _rgb(*BACKGROUNDS)[random.integers(len(BACKGROUNDS), size=(2, count))]
     farther = ((backgrounds - figures) ** 2).sum(axis=-1).argmax(axis=0)  # of two, the one that differs more
@@ -182,7 +182,7 @@ def _palettes(figure: Figure, count: int, random: np.random.Generator) -> Bytes:
 
 
 def _rgb(*colors: int) -> Floats:
-    """Colours 0xRRGGBB as (N, 3), 0 to 255."""
+    """Colors 0xRRGGBB as (N, 3), 0 to 255."""
     return np.array([[color >> 16, color >> 8 & 255, color & 255] for color in colors], np.float64)
 
 

@@ -70,7 +70,7 @@ def record(
         model: Name of the model, to be stored.
         seed: Seed of the sampling, to be stored.
         classify: If given, adds the class of each prediction.
-        characters: Whether grey images are light characters on black, which exports show as dark on white.
+        characters: Whether gray images are light characters on black, which exports show as dark on white.
 
     Raises:
         MinidiffError: There is no step.

@@ -114,7 +114,7 @@ class VariancePreserving(ProbPath):
         return -self._beta(t) / 2 * self.alpha(t)
 
     def d_sigma(self, t: Tensor) -> Tensor:
-        """Unbounded towards t = 0; stops growing once `sigma` is below EDGE (t below 1e-5)."""
+        """Unbounded toward t = 0; stops growing once `sigma` is below EDGE (t below 1e-5)."""
         return self._beta(t) / 2 * self._log_alpha_squared(t).exp() / self.sigma(t).clamp(min=EDGE)
 
     def _log_alpha_squared(self, t: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ def sample_times(time_sampling: str, n: int, generator: torch.Generator) -> Tens
 
     Args:
         time_sampling: "uniform" or "logit_normal": the sigmoid of a normal distribution around 0.4 (Esser et al. 2024,
-            eq. 19), slightly biased towards high noise levels.
+            eq. 19), slightly biased toward high noise levels.
 
     Raises:
         MinidiffError: `time_sampling` is neither.

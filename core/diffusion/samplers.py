@@ -97,7 +97,7 @@ Sampler = Callable[[Denoiser, Tensor, Sequence[float], Generators], Steps]
 
 
 def interpolate_to_denoised(denoiser: Denoiser, x: Tensor, times: Sequence[float], generators: Generators) -> Steps:
-    """The sampler of the preset `tutorial`: interpolate towards the denoised image. Linear paths only."""
+    """The sampler of the preset `tutorial`: interpolate toward the denoised image. Linear paths only."""
     for t, t_next in pairwise(times):
         denoised = denoiser(x, t).denoised
         amount = 1 - t_next / t

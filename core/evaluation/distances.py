@@ -105,7 +105,7 @@ def precision_recall(real: Tensor, samples: Tensor) -> tuple[float, float]:
     """Precision (fraction of samples in the real manifold) and recall (fraction of real vectors in the samples').
 
     The manifold of a set is the union of balls around its vectors, each with the radius of the third nearest
-    neighbour. For equal distributions and sizes both values are slightly below 1.
+    neighbor. For equal distributions and sizes both values are slightly below 1.
 
     Args:
         real: (N, D), N at least 2.

@@ -1,6 +1,6 @@
 """Feature classifiers: small networks, trained on the dataset, whose features evaluate samples.
 
-For a dataset with fewer than two classes the network tells rotations apart instead, which needs no labels and whose
+For a dataset with fewer than two classes the network classifies rotations instead, which needs no labels and whose
 accuracy is measured in the same way (Gidaris et al. 2018); it only helps if the images have an upright orientation.
 """
 
@@ -58,7 +58,7 @@ class FeatureClassifier:
 
     @property
     def task(self) -> str:
-        """What it was trained to tell apart: "classes" or "rotations"."""
+        """What it was trained to predict: "classes" or "rotations"."""
         return "classes" if self.net.info.classes > 1 else "rotations"
 
     @property

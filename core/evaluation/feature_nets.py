@@ -15,13 +15,13 @@ from core.diffusion.frames import shrunk
 Shape = Literal["conv", "mlp"]
 SHAPES: tuple[Shape, ...] = ("conv", "mlp")
 FEATURES = 128
-GREY_SIDE = 32  # longest side of grey images, in pixels, for the smaller `conv`
+GREY_SIDE = 32  # longest side of gray images, in pixels, for the smaller `conv`
 CONV_SIDE, MLP_SIDE = 64, 32  # longer images are first averaged down to this side, in pixels
 TRUNK_SIDE = 16  # longest side of the maps after the first convolution of the larger `conv`
 
 
 def turns(info: DatasetInfo) -> tuple[int, ...]:
-    """The rotations, in quarter turns, that a network tells apart if there are no classes: those that keep the shape.
+    """The rotations, in quarter turns, that a network predicts if there are no classes: those that keep the shape.
 
     Source: Gidaris et al. 2018 (RotNet), section 3.1, which uses all four.
     """
@@ -43,9 +43,9 @@ def rotated(images: Tensor, labels: Tensor, turns: Sequence[int]) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Classifies images, (B, C, H, W) in [0, 1], or tells their rotations apart; see `outputs`.
+    """Classifies images, (B, C, H, W) in [0, 1], or their rotations; see `outputs`.
 
-    `conv`: for grey images of up to 32 pixels a side four convolutions, else six with a residual connection, and
+    `conv`: for gray images of up to 32 pixels a side four convolutions, else six with a residual connection, and
     global average pooling. `mlp`: three linear layers. All use batch normalization.
     """
 

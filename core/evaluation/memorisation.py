@@ -1,4 +1,4 @@
-"""Memorisation check: whether samples are closer to the training images than fresh real images are."""
+"""Memorization check: whether samples are closer to the training images than fresh real images are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Memorisation:
 
     closer: float
     """Probability that one of the images is closer to its nearest training image than a fresh real image is to its own;
-    ties count half. 50% for fresh images, towards 100% for copies, but also for smooth or typical images.
+    ties count half. 50% for fresh images, toward 100% for copies, but also for smooth or typical images.
 
     Source: Meehan et al. 2020, section 3 (data-copying test): 1 - Delta_T(P, Q), the Mann-Whitney statistic.
     """

@@ -99,7 +99,7 @@ def _too_inaccurate(shape: Shape, classifier: feature_classifiers.FeatureClassif
     return (
         f"the {shape} classifier for {classifier.dataset}, trained on {images:,} images, has a test accuracy of only "
         f"{classifier.accuracy:.1%} for {classifier.task}, where chance is {classifier.chance:.1%} and {needed:.1%} is "
-        f"needed; its scores mean little{advice}"
+        f"needed; its scores are not reliable{advice}"
     )
 
 

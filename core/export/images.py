@@ -56,7 +56,7 @@ def grid_image(
 ) -> Image.Image:
     """Arrange `n` uint8 images, (n, H, W, C), in a grid on white; 8 per row up to 64 images, else square.
 
-    `inverted` shows grey images as negatives: light characters on black become dark on white.
+    `inverted` shows gray images as negatives: light characters on black become dark on white.
     """
     inverted = inverted and channels == 1
     columns = min(n, 8) if n <= 64 else math.ceil(math.sqrt(n))
@@ -87,7 +87,7 @@ def write_grid(path: Path, denoising: Denoising, index: int = -1) -> Path:
 
 
 def write_images(path: Path, images: bytes, shape: tuple[int, int, int, int]) -> Path:
-    """Write uint8 images, (n, H, W, C), of `shape` (n, C, H, W) as a grid, without inverting grey ones.
+    """Write uint8 images, (n, H, W, C), of `shape` (n, C, H, W) as a grid, without inverting gray ones.
 
     Raises:
         MinidiffError: The suffix is not supported, or the file cannot be written.
@@ -174,7 +174,7 @@ def write_snapshots_gif(path: str | Path, series: SnapshotSeries) -> Path:
 
 
 def write_snapshots_figure(path: Path, series: SnapshotSeries) -> Path:
-    """Write a figure with one row of samples per snapshot, labelled with its step.
+    """Write a figure with one row of samples per snapshot, labeled with its step.
 
     Raises:
         MinidiffError: Nothing is sampled yet, the suffix is not supported, or the file cannot be written.
@@ -207,7 +207,7 @@ def write_panels(path: Path, panels: Sequence[tuple[str, tuple[int, int], bytes]
 
     Args:
         path: The file; without a suffix, PNG.
-        panels: Title, (height, width) and uint8 pixels of shape (height, width, channels), grey or RGB.
+        panels: Title, (height, width) and uint8 pixels of shape (height, width, channels), gray or RGB.
 
     Raises:
         MinidiffError: There is no panel, the suffix is not supported, or the file cannot be written.

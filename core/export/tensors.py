@@ -24,7 +24,7 @@ def save_grid(images: ArrayLike, path: str | Path) -> Path:
     Pixels keep their values: 0 is black. Up to 64 images have 8 per row, more a square grid.
 
     Args:
-        images: (n, C, H, W) with 1 (grey) or 3 (RGB) channels: floating point in [0, 1], clipped, or uint8.
+        images: (n, C, H, W) with 1 (gray) or 3 (RGB) channels: floating point in [0, 1], clipped, or uint8.
         path: The file; missing folders are created.
 
     Returns:

@@ -216,7 +216,7 @@ class TrackerLog:
         except OSError as error:
             name, self._name = self._name, None
             return (
-                f"{name} failed ({error}); training goes on without it, and `minidiff export {self._path.name} --to "
+                f"{name} failed ({error}); training continues without it, and `minidiff export {self._path.name} --to "
                 f"{name} FOLDER` writes everything later"
             )
         return None

@@ -138,7 +138,7 @@ class Preview(Event):
     height: int
     width: int
     images: bytes
-    channels: int = 1  # 1: grey, 3: RGB
+    channels: int = 1  # 1: gray, 3: RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

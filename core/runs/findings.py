@@ -169,7 +169,7 @@ def check_validation_curve(history: RunHistory) -> list[Finding]:
             "warning",
             f"the validation loss rose from {loss_text(best.validation_loss)} in epoch {best.epoch:,} to "
             f"{loss_text(last.validation_loss)} in epoch {last.epoch:,}, while the training loss fell",
-            "the network memorises its training images: there are too few of them for so many epochs or weights",
+            "the network memorizes its training images: there are too few of them for so many epochs or weights",
             f"train for about {best.epoch:,} epochs, on more images, with --augment-shift or --flip, or with a smaller "
             "--size",
         )

@@ -105,7 +105,7 @@ def merged(windows: Sequence[Progress]) -> Progress:
 
 
 class ThinnedSeries:
-    """A run's windows reduced to at most `limit` points (an even number) by repeatedly merging neighbours.
+    """A run's windows reduced to at most `limit` points (an even number) by repeatedly merging neighbors.
 
     Point i covers the windows from i * `windows_per_point` up to the start of point i + 1. Windows with a non-finite
     loss are ignored, unless a point has no others.

@@ -42,7 +42,7 @@ class Denoising:
     height: int
     width: int
     frames: tuple[Frame, ...]
-    channels: int = 1  # 1: grey, 3: RGB
+    channels: int = 1  # 1: gray, 3: RGB
     characters: bool = True  # light on black, which exports and light themes show as dark on white
 
     @property

@@ -1,4 +1,4 @@
-"""The config of a run that distils a trained model."""
+"""The config of a run that distills a trained model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {
 
 
 def distillation_config(model: str, root: str | Path | None = None, **options: Any) -> TrainConfig:
-    """The config for `train` of a run that distils a model, to sample in one to four evaluations.
+    """The config for `train` of a run that distills a model, to sample in one to four evaluations.
 
     Args:
         model: A run, a built-in model or a weights file, as for `load_model`, trained on the path flow with velocity
@@ -47,7 +47,7 @@ def distillation_config(model: str, root: str | Path | None = None, **options: A
         raise ConfigError(f"{model} is a folder of diffusers, which cannot be distilled; name a run")
     _, teacher, _, _ = read_tensors(file, "model", lambda *_: None)
     if teacher.objective == "consistency":
-        raise ConfigError(f"{model} is distilled already; distil the model that it was made from")
+        raise ConfigError(f"{model} is distilled already; distill the model that it was made from")
     if (teacher.prediction, teacher.path, teacher.time_conditioning) != ("velocity", "flow", True):
         without = "" if teacher.time_conditioning else " without time conditioning"
         raise ConfigError(

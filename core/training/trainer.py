@@ -393,7 +393,7 @@ def _value(scalar: Tensor) -> float | Tensor:
 
 
 def _average(averages: list[Tensor], weights: list[Tensor], decay: float | Tensor) -> None:
-    """Move `averages` towards `weights` by the fraction `decay`."""
+    """Move `averages` toward `weights` by the fraction `decay`."""
     if not isinstance(decay, Tensor):
         torch._foreach_lerp_(averages, weights, decay)
         return

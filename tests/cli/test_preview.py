@@ -1,4 +1,4 @@
-"""`minidiff sample --show`: samples in the terminal's colours, and as ASCII in a pipe."""
+"""`minidiff sample --show`: samples in the terminal's colors, and as ASCII in a pipe."""
 
 from __future__ import annotations
 

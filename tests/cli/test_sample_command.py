@@ -146,7 +146,7 @@ def test_without_a_name_the_built_in_model_is_used(tmp_path: Path, monkeypatch: 
 def test_images_in_batches_match_one_batch_and_show_progress(
     model: str, tmp_path: Path, terminal: bool, capsys: Capture
 ) -> None:
-    """Pixels may differ by one grey level, since torch sums in another order for another batch size."""
+    """Pixels may differ by one gray level, since torch sums in another order for another batch size."""
     n = 2 * BATCH + 5
     command_line = [
         "-m",

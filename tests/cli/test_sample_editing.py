@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with the colour images a.png and b.png and a mask of their right half."""
+    """The working directory, with the color images a.png and b.png and a mask of their right half."""
     monkeypatch.chdir(tmp_path)
     for seed, name in ((1, "a.png"), (2, "b.png")):
         pixels = torch.randint(256, (16, 12, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
@@ -99,7 +99,7 @@ def test_mixed_classes_are_given_with_their_weights(model: str, pictures: Path) 
 def test_an_image_does_not_depend_on_how_many_are_sampled_with_it(
     model: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one batch and in several; each value may differ by one grey level from the rounding of sums."""
+    """In one batch and in several; each value may differ by one gray level from the rounding of sums."""
     many = files(model, "--n", "7", "--seed", "2", "--class", "0", "--sampler", "ddpm")
     os.rename("out", "seven")
     few = files(model, "--n", "2", "--seed", "2", "--class", "0", "--sampler", "ddpm")

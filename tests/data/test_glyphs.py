@@ -1,4 +1,4 @@
-"""Glyphs: reproducible, balanced, recognisable, and cached atomically."""
+"""Glyphs: reproducible, balanced, recognizable, and cached atomically."""
 
 from __future__ import annotations
 

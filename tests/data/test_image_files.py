@@ -1,4 +1,4 @@
-"""Image files of every mode become grey or RGB arrays on purpose."""
+"""Image files of every mode become gray or RGB arrays on purpose."""
 
 from __future__ import annotations
 

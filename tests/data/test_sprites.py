@@ -1,4 +1,4 @@
-"""Sprites: reproducible, balanced, varied, recognisable, and shaded with light from the top left."""
+"""Sprites: reproducible, balanced, varied, recognizable, and shaded with light from the top left."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_image_is_a_duplicate_and_few_are_without_their_colours(
 
 
 def _regions(image: sprites.Bytes) -> bytes:
-    """The image with each colour replaced by its order of appearance."""
+    """The image with each color replaced by its order of appearance."""
     colors = (image.astype(np.int64) * np.array([[[65536]], [[256]], [[1]]])).sum(axis=0).ravel()
     _, first, numbers = np.unique(colors, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[numbers].astype(np.uint8).tobytes()
@@ -72,7 +72,7 @@ def test_each_figure_stands_on_a_plain_background_inside_a_closed_outline(
         background = next(color for color in corners if (corners == color).all(axis=1).sum() >= 3)
         outside = (image == background[:, None, None]).all(axis=0)
         assert 0.3 < outside.mean() < 0.9, NAMES[label]
-        # All pixels beside the background have one colour, the outline.
+        # All pixels beside the background have one color, the outline.
         inside = ~outside
         near = np.zeros_like(inside)
         near[1:] |= outside[:-1]
@@ -90,7 +90,7 @@ def test_the_light_comes_from_the_top_left_in_mirrored_figures_too(train: tuple[
 
 
 def test_a_nearest_neighbour_classifier_recognises_the_figures(train: tuple[sprites.Bytes, sprites.Bytes]) -> None:
-    """By edges, since colours are random."""
+    """By edges, since colors are random."""
 
     def edges(images: sprites.Bytes) -> torch.Tensor:
         grey = torch.from_numpy(images).float().mean(dim=1)

@@ -185,7 +185,7 @@ def shipped() -> Iterator[dict[str, LoadedModel]]:
 
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in SCHEDULERS.items() for name in names])
 def test_samples_of_every_scheduler_are_recognised(shipped: dict[str, LoadedModel], path: str, name: str) -> None:
-    """At least 19 of 20 are recognised as the requested class; with few steps images are at least finite."""
+    """At least 19 of 20 are recognized as the requested class; with few steps images are at least finite."""
     require_scheduler(name)
     classifier = available_classifier("conv", "mnist")
     assert classifier is not None

@@ -252,7 +252,7 @@ def test_guidance_extrapolates_from_the_null_class_to_the_class() -> None:
 
 
 class Shade(nn.Module):
-    """Predicts one grey level for every image: a tenth of its class, or 0 without one."""
+    """Predicts one gray level for every image: a tenth of its class, or 0 without one."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Evaluation of colour, large and unlabelled datasets: networks, self-supervised features, scores and baselines."""
+"""Evaluation of color, large and unlabeled datasets: networks, self-supervised features, scores and baselines."""
 
 from __future__ import annotations
 
@@ -233,4 +233,4 @@ def test_a_classifier_near_chance_is_named_with_the_accuracy_that_is_needed(
     warned = [step.message for step in prepare_images("bars", LABELLED, train, test) if isinstance(step, Warned)]
     assert len(warned) == len(SHAPES)
     for message in warned:
-        assert "for classes, where chance is 25.0% and 63.0% is needed; its scores mean little" in message
+        assert "for classes, where chance is 25.0% and 63.0% is needed; its scores are not reliable" in message

@@ -1,4 +1,4 @@
-"""The memorisation check: it finds copies, also if they are few, and does not accuse fresh images."""
+"""The memorization check: it finds copies, also if they are few, and does not accuse fresh images."""
 
 from __future__ import annotations
 

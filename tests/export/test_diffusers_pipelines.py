@@ -47,7 +47,7 @@ def unet2d(**options: Any) -> LoadedModel:
 
 
 def taught(model: LoadedModel, steps: int = 60) -> LoadedModel:
-    """The model after some training on images of one colour each: enough for a trajectory that is not chaotic."""
+    """The model after some training on images of one color each: enough for a trajectory that is not chaotic."""
     path, generator = PATHS[model.config.path], torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(model.net.parameters(), lr=2e-3)
     for _ in range(steps):
@@ -124,7 +124,7 @@ def as_row(images: Tensor) -> np.ndarray[Any, Any]:
     return torch.cat(list(images), dim=2).permute(1, 2, 0).numpy()
 
 
-# The script writes 8-bit images: half a grey level on top of the tolerance.
+# The script writes 8-bit images: half a gray level on top of the tolerance.
 PNG_TOLERANCE = 0.5 / 255 + TOLERANCE
 
 

@@ -49,7 +49,7 @@ def denoising(n: int = 9, steps: int = STEPS) -> Denoising:
 
 
 def pixel(images: bytes, image: int, row: int, column: int) -> int:
-    """The expected colour of ink on white."""
+    """The expected color of ink on white."""
     return 255 - images[image * HEIGHT * WIDTH + row * WIDTH + column]
 
 
@@ -231,7 +231,7 @@ def test_an_unwritable_path_is_a_one_line_error(tmp_path: Path, place: str, monk
     assert (tmp_path / "file").read_text() == "mine"
 
 
-# Photographs, colour and tensors
+# Photographs, color and tensors
 
 
 def test_photographs_are_not_inverted(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_figure_and_gif_of_a_colour_trajectory_are_in_colour(tmp_path: Path) -> 
         animation.seek(2)
         near = animation.convert("RGB").getpixel((GIF_SCALE * (GAP + 3), GIF_SCALE * (GAP + 2)))
     expected = frames[2].x[(2 * WIDTH + 3) * 3 :][:3]
-    assert all(abs(a - b) <= 24 for a, b in zip(near, expected, strict=True))  # type: ignore[arg-type] # 256 colours
+    assert all(abs(a - b) <= 24 for a, b in zip(near, expected, strict=True))  # type: ignore[arg-type] # 256 colors
 
 
 @pytest.mark.parametrize("channels", [1, 3])

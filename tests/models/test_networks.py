@@ -88,7 +88,7 @@ def test_unet2d_with_classes_takes_labels_and_none_is_the_null_class() -> None:
 
 
 def nonzero_patch_unet(**options: Any) -> nn.Module:
-    """A PatchUNet with non-zero weights in its zero-initialised layers, so that every input has an effect."""
+    """A PatchUNet with non-zero weights in its zero-initialized layers, so that every input has an effect."""
     torch.manual_seed(0)
     net = build_model("patch_unet", **options)
     with torch.no_grad():

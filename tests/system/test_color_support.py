@@ -1,4 +1,4 @@
-"""The colours of a terminal: terminfo entries, names, and variables that override both."""
+"""The colors of a terminal: terminfo entries, names, and variables that override both."""
 
 from __future__ import annotations
 

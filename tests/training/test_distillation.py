@@ -59,7 +59,7 @@ class Student(nn.Module):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run to distil."""
+    """A run to distill."""
     root = tmp_path_factory.mktemp("teacher")
     *_, last = train(TrainConfig(**TINY, root=root, name="teacher"))
     assert isinstance(last, Finished)
@@ -135,7 +135,7 @@ def test_a_model_that_cannot_be_distilled_is_refused_in_one_line(
     list(train(distillation_config("teacher", teacher, **{**TINY, "epochs": 1}, name="once")))
     capsys.readouterr()
     message = error_line(capsys, "distill", "once", *root, code=2)
-    assert "once is distilled already; distil the model that it was made from" in message
+    assert "once is distilled already; distill the model that it was made from" in message
     assert "nothing" in error_line(capsys, "distill", "nothing", *root)
-    with pytest.raises(MinidiffError, match="consistency distils a trained model; name it with init_from"):
+    with pytest.raises(MinidiffError, match="consistency distills a trained model; name it with init_from"):
         TrainConfig(objective="consistency")

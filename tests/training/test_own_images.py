@@ -23,7 +23,7 @@ TINY = {"channels": (16, 16), "epochs": 2, "batch_size": 8, "device": "cpu", "th
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """120 colour images of 12x20 pixels in three class folders."""
+    """120 color images of 12x20 pixels in three class folders."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     random = np.random.default_rng(0)
     for index in range(120):

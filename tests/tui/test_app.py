@@ -74,7 +74,7 @@ async def test_the_device_line_shows_na_for_unknown_values(tmp_path: Path) -> No
         await until(pilot, lambda: bool(panel.monitor.devices), "the devices are read")
         assert "GiB" in panel.render().plain
         DevicePanel.monitor.devices = [DeviceInfo(name="A100", device="cuda:0", kind="cuda", memory_total=2**30)]
-        assert panel.render().plain.count("N/A") == 4  # utilisation, memory used, temperature, power
+        assert panel.render().plain.count("N/A") == 4  # utilization, memory used, temperature, power
         assert "0%" not in panel.render().plain
 
 

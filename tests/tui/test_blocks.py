@@ -1,4 +1,4 @@
-"""Quadrants, sextants and octants: two colours in place of four, six or eight, of grey and of RGB pixels."""
+"""Quadrants, sextants and octants: two colors in place of four, six or eight, of gray and of RGB pixels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BLOCKS = {2: QUADRANTS, 3: SEXTANTS, 4: OCTANTS}
 
 
 def grey_cells(cells: Sequence[Sequence[int]]) -> list[Cell]:
-    """Cells of grey levels, each in reading order."""
+    """Cells of gray levels, each in reading order."""
     down = len(cells[0]) // 2
     rows = [bytes(level for cell in cells for level in cell[2 * y : 2 * y + 2]) for y in range(down)]
     return [Cell(*cell) for cell in gray_blocks(rows).cells(down)]
 
 
 def rgb_cell(pixels: Sequence[int]) -> Cell:
-    """A cell of colours in reading order, in a line of two cells."""
+    """A cell of colors in reading order, in a line of two cells."""
     down = len(pixels) // 2
     rows = [packed(a) + packed(b) + packed(WHITE, 2) for a, b in zip(pixels[::2], pixels[1::2], strict=True)]
     first, second = (Cell(*cell) for cell in rgb_blocks(rows).cells(down, tuple))
@@ -35,7 +35,7 @@ def rgb_cell(pixels: Sequence[int]) -> Cell:
 
 
 def painted(cell: Cell, count: int) -> list[int]:
-    """The colours of a cell's pixels, of a text and of its inverse."""
+    """The colors of a cell's pixels, of a text and of its inverse."""
     shape, inverse = (BLOCKS[count // 2].index(text) for text in (cell.text, cell.inverse))
     assert shape ^ inverse == (1 << count) - 1
     return [cell.foreground if shape >> place & 1 else cell.background for place in range(count)]

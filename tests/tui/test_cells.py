@@ -1,4 +1,4 @@
-"""Cells: greys that every terminal has, and lines that a terminal reads back the same."""
+"""Cells: grays that every terminal has, and lines that a terminal reads back the same."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def told(cells: list[Cell], system: str) -> str:
 
 
 def painted(text: str, front: str, behind: str) -> list[str]:
-    """The colours of a cell's four quarters."""
+    """The colors of a cell's four quarters."""
     return [front if bit == "1" else behind for bit in PLACES[text]]
 
 
@@ -44,7 +44,7 @@ def test_the_greys_are_those_of_a_256_colour_terminal() -> None:
     assert GRAYS[-1] == 255
     assert len(set(GRAYS)) == 16
     for grey in GRAYS:
-        number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-colour system
+        number = Color.from_rgb(grey, grey, grey).downgrade(2).number  # 2: the 256-color system
         shown = {16: 0, 231: 255, **{232 + i: 8 + 10 * i for i in range(24)}}  # xterm's own values
         assert number is not None
         assert abs(shown[number] - grey) <= 2
@@ -89,7 +89,7 @@ def test_a_flat_line_names_its_colour_once() -> None:
 
 def test_a_colour_that_is_still_set_is_not_repeated() -> None:
     line = told([half(3, 9), half(9, 3), half(3, 3), half(9, 9)], "256")
-    assert line.count("\x1b[") == 2  # the two colours together, and the reset
+    assert line.count("\x1b[") == 2  # the two colors together, and the reset
     assert line.removesuffix("\x1b[0m").endswith("m▀▄█ ")
 
 

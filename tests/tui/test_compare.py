@@ -38,7 +38,7 @@ LONG = dataclasses.replace(REQUEST, n=64, steps=1000)  # takes longer than the a
 
 @pytest.fixture(scope="module")
 def root(model_root: Path, rgb_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs with grey and with RGB images."""
+    """Runs with gray and with RGB images."""
     root = tmp_path_factory.mktemp("compared")
     for runs in (model_root, rgb_root):
         shutil.copytree(runs, root, dirs_exist_ok=True)

@@ -22,7 +22,7 @@ class ViewApp(App[None]):
 
 
 def trajectory() -> Denoising:
-    """Noise, then a step whose fifth image is recognised as a nine."""
+    """Noise, then a step whose fifth image is recognized as a nine."""
     pixels = bytes([200]) * (N * SIDE * SIDE)
     read = tuple((9, 87) if label == 4 else (label, 100) for label in range(N))
     frames = (Frame(0, 1.0, pixels, None), Frame(1, 0.0, pixels, pixels, read=read))

@@ -174,7 +174,7 @@ async def test_the_border_lists_all_keys_in_the_smallest_terminal() -> None:
 
 
 class MaskDesk(App[None]):
-    """An app that keeps the mask that was drawn over an image of one colour."""
+    """An app that keeps the mask that was drawn over an image of one color."""
 
     ENABLE_COMMAND_PALETTE = False
 

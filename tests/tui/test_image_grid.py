@@ -1,4 +1,4 @@
-"""The grid of images: exact greys and colours, whole images, and drawing only what changed."""
+"""The grid of images: exact grays and colors, whole images, and drawing only what changed."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_fit_shows_all_images_when_they_fit_at_all(n: int) -> None:
 
 
 def stripes(height: int, width: int) -> bytes:
-    """An RGB image of levels that 15-bit colours have exactly, another in each pixel."""
+    """An RGB image of levels that 15-bit colors have exactly, another in each pixel."""
     return bytes(
         to_rgb((37 * (y * width + x)) % COLORS)[c] for y in range(height) for x in range(width) for c in range(3)
     )
@@ -250,7 +250,7 @@ async def test_an_rgb_image_at_full_size_is_drawn_pixel_for_pixel() -> None:
         drawn = pixels(app.grid)
         app.theme = "textual-light"
         await pilot.pause()
-        assert pixels(app.grid) == drawn  # colours are not inverted
+        assert pixels(app.grid) == drawn  # colors are not inverted
     assert drawn == [[tuple(image[3 * (30 * y + x) :][:3]) for x in range(30)] for y in range(20)]
 
 

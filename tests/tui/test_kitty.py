@@ -294,7 +294,7 @@ async def test_grey_images_have_the_colours_of_the_map(drawing: str, monkeypatch
     app = KittyApp(color_map="viridis")
     app.grid.drawing = drawing
     async with app.run_test(size=(14, 7)) as pilot:
-        app.theme = "textual-light"  # on which only greys are inverted
+        app.theme = "textual-light"  # on which only grays are inverted
         app.grid.set_images(bytes(392) + bytes([255]) * 392, 1)
         await pilot.pause()
         segments = [next(iter(app.grid.render_line(y))) for y in (1, 5)]

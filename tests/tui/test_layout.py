@@ -70,7 +70,7 @@ def colours(terminal: PseudoTerminal) -> dict[tuple[int, int], tuple[str, str, b
     }
 
 
-@pytest.mark.parametrize("theme", ["minidiff-dark", "ansi-light"])  # the others differ in colours only
+@pytest.mark.parametrize("theme", ["minidiff-dark", "ansi-light"])  # the others differ in colors only
 def test_every_screen_shows_its_content_at_every_size(theme: str, root: Path) -> None:
     options = ("--root", str(root), "--theme", theme, "--reduced-motion", "--screen", "runs")
     with PseudoTerminal(*options, columns=80, lines=24, cwd=root.parent) as terminal:
@@ -91,7 +91,7 @@ def test_every_screen_shows_its_content_at_every_size(theme: str, root: Path) ->
 
 
 def _changes(before: dict[tuple[int, int], object], after: dict[tuple[int, int], object]) -> int:
-    """The number of places that have other colours than before."""
+    """The number of places that have other colors than before."""
     return sum(after[place] != before[place] for place in after)
 
 

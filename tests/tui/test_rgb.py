@@ -1,4 +1,4 @@
-"""RGB pixels in cells: exact colours, nearest colours of a terminal, and lines that a terminal reads back the same."""
+"""RGB pixels in cells: exact colors, nearest colors of a terminal, and lines that a terminal reads back the same."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_256_colour_terminal_gets_its_nearest_colour() -> None:
         rgb = to_rgb(color)
         assert distance(xterm_number(color), rgb) == min(distance(number, rgb) for number in XTERM)
     assert [xterm_number(color) for color in (0, RED, GREEN, BLUE, WHITE)] == [16, 196, 46, 21, 231]
-    assert xterm_number(2 << 10 | 2 << 5 | 2) == 233  # a dark grey
+    assert xterm_number(2 << 10 | 2 << 5 | 2) == 233  # a dark gray
 
 
 def test_a_line_of_half_blocks_is_exact() -> None:

@@ -1,4 +1,4 @@
-"""The form of a new run: presets, what is folded away, what is greyed out, and what it makes of what is typed."""
+"""The form of a new run: presets, what is folded away, what is grayed out, and what it makes of what is typed."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ async def test_a_collapsed_group_lists_changed_options(tmp_path: Path) -> None:
         assert "mix" not in str(fold.render())
 
 
-# What is greyed out
+# What is grayed out
 
 
 async def test_predictions_that_the_path_does_not_support_are_disabled(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def test_the_screen_lists_all_settings_applies_them_at_once_and_saves_them
         options = app.screen.query_one(OptionList)
         rows = [str(options.get_option_at_index(at).prompt) for at in range(options.option_count)]
         assert [setting.label in row for setting, row in zip(SETTINGS, rows, strict=True)] == [True] * len(SETTINGS)
-        assert "--frames wins over the saved value, 30" in next(row for row in rows if "Frames" in row)
+        assert "--frames overrides the saved value, 30" in next(row for row in rows if "Frames" in row)
         await pilot.press("down", "right", "down", "down", "right", "down", "enter", "escape")
         assert (app.drawing, app.pacer.fastest) == ("half", 10)
         assert app.screen.query_one(Timeline).still

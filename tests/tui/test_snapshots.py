@@ -25,7 +25,7 @@ SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
 
 
 class Gallery(App[None]):
-    """One part of the app by itself, in the app's own colours."""
+    """One part of the app by itself, in the app's own colors."""
 
     HORIZONTAL_BREAKPOINTS = TrainScreen.HORIZONTAL_BREAKPOINTS
     VERTICAL_BREAKPOINTS = TrainScreen.VERTICAL_BREAKPOINTS

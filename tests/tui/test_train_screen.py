@@ -362,7 +362,7 @@ async def test_log_and_legend_follow_a_change_of_theme(tmp_path: Path):
         legend = app.screen.query_one("#legend", Static)
 
         def letters() -> list[set[object]]:
-            """Text colours of the log and the legend."""
+            """Text colors of the log and the legend."""
             lines = (*log.lines[:1], legend.render_line(0))
             return [{part.style.color for part in line if part.style and part.text.strip()} for line in lines]
 

@@ -198,6 +198,6 @@ async def test_chromium_draws_the_app(tmp_path: Path) -> None:
     with server("--root", str(tmp_path), "--screen", "devices") as (_, url):
         async with chromium(url, tmp_path / "profile", (1200, 800)) as picture, asyncio.timeout(SECONDS):
             colors: set[object] = set()
-            while primary not in colors:  # the page without the app is grey
+            while primary not in colors:  # the page without the app is gray
                 colors = {color for _, color in (await picture()).getcolors(1 << 20) or []}
     assert len(colors) > 50  # text with smooth edges

@@ -106,7 +106,7 @@ class RunWatcher:
         self._status_time = 0.0  # time of the last status poll, on the monotonic clock
 
     async def watch(self) -> None:
-        """Poll until cancelled or until the directory is gone."""
+        """Poll until canceled or until the directory is gone."""
         live = False
         while True:
             try:

@@ -216,7 +216,7 @@ class CanvasScreen(Modal[ScreenResultType]):
 
 
 class DrawingScreen(CanvasScreen[DrawnImage | None]):
-    """Draws an image of a class. Dismissed with the drawing, or with None if cancelled.
+    """Draws an image of a class. Dismissed with the drawing, or with None if canceled.
 
     Args:
         canvas: The canvas.
@@ -318,7 +318,7 @@ class SketchScreen(DrawingScreen):
 
 
 class MaskScreen(CanvasScreen["tuple[str, ...] | None"]):
-    """Draws a mask over an image. Dismissed with the mask, or with None if cancelled.
+    """Draws a mask over an image. Dismissed with the mask, or with None if canceled.
 
     Args:
         image: uint8 pixels of shape (height, width, channels).

@@ -68,7 +68,7 @@ class SettingsScreen(Modal[None]):
         note = setting.help
         if setting.name in self._store.overridden:
             saved = _text(getattr(self._store.saved(), setting.name))
-            note = f"{setting.option} wins over the saved value, {saved}, while the app runs with it"
+            note = f"{setting.option} overrides the saved value, {saved}, while the app runs with it"
         return Content.assemble((f"{setting.label:<{LABEL_WIDTH}}", "bold"), f"‹ {value} ›", f"\n  {note}")
 
     @property

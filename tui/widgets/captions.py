@@ -40,7 +40,7 @@ class Caption(NamedTuple):
 def class_captions(
     read: Sequence[tuple[int, int]] | None, requested: Sequence[int] | None, names: Sequence[str]
 ) -> list[Caption]:
-    """The class recognised in each image, after the requested one if that is another.
+    """The class recognized in each image, after the requested one if that is another.
 
     Args:
         read: Class and confidence in percent of each image; None without a classifier.
@@ -57,7 +57,7 @@ def class_captions(
 
 
 def _mistaken(requested: str, recognised: str, confidence: str) -> Caption:
-    """The caption of an image that another class than the requested one was recognised in."""
+    """The caption of an image that another class than the requested one was recognized in."""
     both, new = f"{requested} → {recognised}", f"→ {recognised}"
     return Caption(both, confidence, shorter=(both, new + confidence, new), warns=True)
 

@@ -22,7 +22,7 @@ class ChoiceDialog(Modal[str | None]):
         title: What is chosen.
         choices: The values.
         value: The current one.
-        preview: Applies a value. It is called for each highlighted one, and with `value` if the dialog is cancelled.
+        preview: Applies a value. It is called for each highlighted one, and with `value` if the dialog is canceled.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("choice")

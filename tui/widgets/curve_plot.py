@@ -79,7 +79,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
         self._rebuild(self.view)
 
     def set_histories(self, histories: Mapping[str, RunHistory], note: str = "") -> None:
-        """Plot several runs by name, one curve each; `note` says what to mind when comparing their losses."""
+        """Plot several runs by name, one curve each; `note` is a warning about comparing their losses."""
         self._histories, self._placeholder = dict(histories), "no such curve in these runs"
         self._note = note
         self._rebuild(self.view)
@@ -97,7 +97,7 @@ class CurvePlot(PlotextPlot, can_focus=True):
 
     @property
     def note(self) -> str:
-        """What to mind when comparing the curves; empty for nothing."""
+        """A warning about comparing the curves; empty for none."""
         return self._note if self.view.quantity in ("loss", BY_LEVEL) else ""
 
     @property

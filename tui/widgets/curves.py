@@ -35,7 +35,7 @@ class Curve:
     marked: bool = False  # each point has a mark, and its value holds until the next
     lows: Sequence[float] | None = None  # with `highs`: minimum and maximum of the values that each y summarizes
     highs: Sequence[float] | None = None
-    reach: int = REACH  # neighbours on either side over which the band takes minimum and maximum
+    reach: int = REACH  # neighbors on either side over which the band takes minimum and maximum
     summary: float | None = None  # the value without a cursor; None: the newest y
     reference: bool = False  # whether the y axis need not show it
 

@@ -79,7 +79,7 @@ class ConfirmDialog(Dialog[bool]):
 
 
 class NameDialog(Dialog[str | None]):
-    """Asks for a name of up to `max_length` characters; returns None if cancelled."""
+    """Asks for a name of up to `max_length` characters; returns None if canceled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
