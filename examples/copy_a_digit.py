@@ -1,4 +1,4 @@
-"""What training minimises: the ideal denoiser, the training images that it averages, and the copies that it samples."""
+"""What training minimizes: the ideal denoiser, the training images that it averages, and the copies that it samples."""
 
 from core import TrainConfig, ideal_model, load_dataset, loss_floor, nearest_training_images, sample
 from core.diffusion.sampling import noised

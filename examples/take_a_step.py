@@ -21,7 +21,7 @@ digit, label = digits.images[3] / 255, int(digits.labels[3])
 
 step = next(training_steps(model, digit, label=label, seed=1))
 print(f"noise level {step.t:.2f}: {step.alpha:.2f} image + {step.sigma:.2f} noise, and the size of the errors")
-print("\n".join(" │ ".join(rows) for rows in zip(shades(step.mixture[0]), shades(step.errors[0].sqrt()), strict=True)))
+print("\n".join(" │ ".join(rows) for rows in zip(shades(step.noisy[0]), shades(step.errors[0].sqrt()), strict=True)))
 print(f"loss {step.loss:.4f}, gradient {step.gradient_norm:.3f}; layers with the largest gradients:")
 for layer in sorted(step.gradients, key=lambda layer: -layer.norm)[:8]:
     print(f"  {layer.name:<18}{layer.norm:8.4f}  {bar(layer.norm, step.gradient_norm)}")

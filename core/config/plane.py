@@ -11,7 +11,7 @@ POINT_SETS: dict[str, tuple[str, ...]] = {
     "pinwheel": tuple(f"blade {number}" for number in range(1, 6)),
     "eight gaussians": ("east", "northeast", "north", "northwest", "west", "southwest", "south", "southeast"),
 }
-DRAWING_CLASSES = ("left", "right")  # of the points of a drawn shape: its two halves
+DRAWING_CLASSES = ("left", "right")  # halves of a drawn shape
 EXTENT = 1.5  # half the side of the square that the bench shows; the points lie in [-1, 1]
 TRAINING_STEPS = 1200
 MAX_TRAINING_STEPS = 20_000

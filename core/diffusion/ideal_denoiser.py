@@ -1,4 +1,4 @@
-"""The ideal denoiser of a finite training set: the minimiser of the training loss, in closed form."""
+"""The ideal denoiser of a finite training set: the minimizer of the training loss, in closed form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VALUES = 2**22  # values of training images at once, 16 MB
 
 @dataclass(frozen=True, slots=True)
 class IdealPrediction:
-    """What the ideal denoiser answers for B noisy images, and the training images that it averages."""
+    """What the ideal denoiser predicts for B noisy images, and the training images that it averages."""
 
     denoised: Tensor  # (B, C, H, W) float32, in the path's value range: the weighted mean of the training images
     indices: Tensor  # (B, k) int64: the training images of largest weight, in descending order
@@ -104,7 +104,7 @@ class IdealDenoiser(nn.Module):
             raise MinidiffError(f"labels must be from 0 to {self.classes - 1}, found {largest}")
         sums = [given[part].flatten(1).float().sum(0) for part in self._parts(None)]
         self.register_buffer("mean", torch.stack(sums).sum(0) / len(given), persistent=False)
-        norms = [self._centred(part).square().sum(1) for part in self._parts(None)]
+        norms = [self._centered(part).square().sum(1) for part in self._parts(None)]
         self.register_buffer("norms", torch.cat(norms), persistent=False)
 
     def forward(self, x: Tensor, t: Tensor | float = 0.0, labels: Tensor | None = None) -> Tensor:
@@ -221,7 +221,7 @@ class IdealDenoiser(nn.Module):
         # same for all training images.
         factor = alpha / sigma.square()
         queries, norms = (z - alpha * self.mean) * factor, self.norms if members is None else self.norms[members]
-        products = [queries @ self._centred(part).T for part in self._parts(members)]
+        products = [queries @ self._centered(part).T for part in self._parts(members)]
         logits = (torch.cat(products, 1) if len(products) > 1 else products[0]).addr_(
             (factor * alpha / 2).squeeze(1), norms, alpha=-1
         )
@@ -248,7 +248,7 @@ class IdealDenoiser(nn.Module):
         (used,) = (weights.amax(0) > 0).nonzero(as_tuple=True)
         mean = self.mean.expand(len(weights), -1)
         for columns in torch.split(used, self._at_once):
-            images = self._centred(columns if members is None else members[columns])
+            images = self._centered(columns if members is None else members[columns])
             mean = mean.addmm(weights.index_select(1, columns), images)
         return mean
 
@@ -264,7 +264,7 @@ class IdealDenoiser(nn.Module):
     def _at_once(self) -> int:
         return max(1, _VALUES // self.images[0].numel())
 
-    def _centred(self, part: slice | Tensor) -> Tensor:
+    def _centered(self, part: slice | Tensor) -> Tensor:
         """Training images minus the mean image, (part, D) float32."""
         images = self.images[part] if isinstance(part, slice) else self.images.index_select(0, part)
         return images.flatten(1).to(torch.float32, copy=True).sub_(self.mean)

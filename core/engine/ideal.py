@@ -22,8 +22,8 @@ from core.engine.ideal_messages import (
     LOCAL,
     NETWORK,
     TRAINING_IMAGES,
-    IdealAnswer,
     IdealEnd,
+    IdealPredictions,
     IdealReply,
     IdealRequest,
     IdealStep,
@@ -39,7 +39,7 @@ LoadTraining = Callable[[TrainConfig], LabeledImages]
 
 LEVELS = tuple(reversed(NOISE_LEVELS))
 PATCHES = (1, 15)  # sides of local patches
-PATCH_IMAGES = 2_000  # that the denoiser with local patches knows: it compares them pixel by pixel, which is slow
+PATCH_IMAGES = 2_000  # training images of the denoiser with local patches, whose weights at every pixel take long
 FALLBACK, FALLBACK_IMAGES = "glyphs", 10_000  # in place of training images that are not on this machine
 
 
@@ -79,7 +79,7 @@ class IdealComparison:
         count = _count(known.images, label)
         local = _local(request, known, model.config, label)
         sweep = functools.partial(
-            self._answers, request, image, model, known, local=local, label=label, k=min(TRAINING_IMAGES, count)
+            self._predictions, request, image, model, known, local=local, label=label, k=min(TRAINING_IMAGES, count)
         )
         nearest_first = sorted(range(len(LEVELS)), key=lambda index: abs(index - request.first))
         first = list(sweep(nearest_first[:1]))  # which is what the user sees; alone, it takes less time
@@ -109,7 +109,7 @@ class IdealComparison:
         nearest = _nearest(torch.cat([step.x for step in steps]), known.images)
         yield IdealEnd(label=image.label, nearest=dict(zip(models, nearest, strict=True)))
 
-    def _answers(
+    def _predictions(
         self,
         request: IdealRequest,
         image: LabImage,
@@ -120,11 +120,11 @@ class IdealComparison:
         local: LoadedModel | None,
         label: int | None,
         k: int,
-    ) -> Iterator[IdealAnswer]:
+    ) -> Iterator[IdealPredictions]:
         levels = [LEVELS[index] for index in indices]
         points = ideal_sweep(model, known.model, image.pixels, levels, local=local, label=label, seed=request.seed, k=k)
         for index, point in zip(indices, points, strict=True):
-            yield _answer(index, point, known.images, image.label)
+            yield _predictions_at(index, point, known.images, image.label)
 
     def _known_of(self, model: LoadedModel) -> _Known:
         config = model.config
@@ -173,16 +173,16 @@ def _count(images: LabeledImages, label: int | None) -> int:
     return count
 
 
-def _answer(index: int, point: IdealPoint, training: LabeledImages, label: int | None) -> IdealAnswer:
-    predictions = {IDEAL: point.ideal, NETWORK: point.network}
+def _predictions_at(index: int, point: IdealPoint, training: LabeledImages, label: int | None) -> IdealPredictions:
+    denoised = {IDEAL: point.ideal, NETWORK: point.network}
     errors = {IDEAL: point.ideal_error, NETWORK: point.network_error}
     if point.local is not None and point.local_error is not None:
-        predictions[LOCAL], errors[LOCAL] = point.local, point.local_error
-    return IdealAnswer(
+        denoised[LOCAL], errors[LOCAL] = point.local, point.local_error
+    return IdealPredictions(
         label=label,
         index=index,
         noisy=to_uint8(point.x[None]),
-        predictions={name: to_uint8(prediction[None]) for name, prediction in predictions.items()},
+        denoised={name: to_uint8(image[None]) for name, image in denoised.items()},
         errors=errors,
         images=to_bytes(training.images[point.indices]),
         indices=tuple(point.indices.tolist()),

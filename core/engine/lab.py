@@ -62,7 +62,7 @@ class LabImage(NamedTuple):
     drawn: bool = False  # if the class is unknown, the classifier reads it
 
     @property
-    def grey(self) -> Tensor:
+    def gray(self) -> Tensor:
         """Its luminance, (H, W)."""
         return luminance(self.pixels)
 
@@ -73,7 +73,7 @@ class LabImage(NamedTuple):
             MinidiffError: there is no such channel.
         """
         if index is None:
-            return self.grey
+            return self.gray
         if not 0 <= index < len(self.pixels):
             raise MinidiffError(f"the image has channels 0 to {len(self.pixels) - 1}, not {index}")
         return self.pixels[index]
@@ -116,7 +116,7 @@ def to_array(tensor: Tensor) -> Array:
     return Array(tuple(tensor.shape), values)
 
 
-def _channels_last(images: Tensor) -> Array:
+def channels_last(images: Tensor) -> Array:
     """Images, (..., C, H, W), as an array of shape (..., H, W, C)."""
     return to_array(images.movedim(-3, -1))
 
@@ -193,13 +193,13 @@ def _corruption(
         drawing_read=drawing_read,
         errors=tuple(point.error for point in own if point.error is not None),
         read=classify(model, predictions),
-        image=_channels_last(pixels),
-        noisy={path: _channels_last(torch.stack([point.x for point in points])) for path, points in sweeps.items()},
+        image=channels_last(pixels),
+        noisy={path: channels_last(torch.stack([point.x for point in points])) for path, points in sweeps.items()},
         coefficients={
             path: to_array(torch.tensor([(point.alpha, point.sigma) for point in points], device="cpu"))
             for path, points in sweeps.items()
         },
-        predictions=_channels_last(predictions),
+        predictions=channels_last(predictions),
     )
     nearest_first = sorted(range(len(NOISE_LEVELS)), key=lambda index: abs(index - request.first))
     for index in nearest_first:
@@ -213,7 +213,7 @@ def _corruption(
             index=index,
             error=point.sampled_error,
             read=None if read is None else read[0],
-            sampled=_channels_last(point.sampled),
+            sampled=channels_last(point.sampled),
         )
 
 
@@ -245,13 +245,13 @@ def _inside(request: InsideRequest, image: LabImage, drawing_read: Reading | Non
         layers=tuple(LayerInfo(**dataclasses.asdict(row)) for row in table),
         attention_layers=tuple(with_attention),
         kernel_count=0 if kernel is None else kernel.shape[:2].numel(),
-        image=to_array(image.grey),
+        image=to_array(image.gray),
         noisy=to_array(luminance(point.x)),
         prediction=to_array(prediction),
         receptive_field=to_array(field),
         maps=to_array(maps[0, :MAX_TILES]) if maps is not None and maps.dim() == 4 else None,
         kernels=None if kernel is None else to_array(kernel.reshape(-1, *kernel.shape[2:])[:MAX_TILES]),
-        attention=None if attention is None else to_array(_attention_from(attention, request.pixel, image.grey.shape)),
+        attention=None if attention is None else to_array(_attention_from(attention, request.pixel, image.gray.shape)),
     )
 
 

@@ -50,8 +50,8 @@ class _Run:
     density: tuple[tuple[object, ...], PlaneDensity] | None = None  # the newest, and what it depends on
 
 
-class PlaneBench:
-    """Replies to requests, and keeps the newest network and its training from one request to the next."""
+class PlaneSession:
+    """Replies to requests; keeps the newest network and its training from one request to the next."""
 
     def __init__(self, load_points: LoadPoints) -> None:
         self._load_points = load_points

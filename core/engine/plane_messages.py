@@ -12,14 +12,13 @@ from core.engine.protocol import Array, DrawnImage, EngineReply, EngineRequest
 class PlaneRequest(EngineRequest):
     """Train a small network on points in the plane, unless it is trained already, and send what it computes.
 
-    The engine keeps the newest network, also while it is trained: a request with the same values up to
-    `training_steps` continues its training, or sends only what is to be shown. Densities, fields and particles are sent
-    for all noise levels of the sampler's steps.
+    The engine keeps the newest network, also if a newer request interrupted its training: a request with the same
+    values up to `training_steps` continues the training, if it is not complete. Densities, fields and particles are
+    sent for all noise levels of the sampler's steps.
     """
 
-    points: (
-        str | DrawnImage
-    )  # one of POINT_SETS, a dataset, whose first two principal components are used, or a drawing
+    # One of `POINT_SETS`; a dataset, whose first two principal components are used; or a drawing.
+    points: str | DrawnImage
     seed: int = 0  # of the training
     path: str = "flow"
     prediction: str | None = None  # None: the velocity, or v on the path vp
@@ -29,7 +28,7 @@ class PlaneRequest(EngineRequest):
     field: tuple[int, int] = (20, 20)  # columns and rows of the vector field
     kind: str = "velocity"  # of the vectors: velocity, score or denoised
     density: tuple[int, int] | None = (72, 72)  # columns and rows of the density map; None: none
-    smoothing: float = 0.0  # least scale of the density's noise
+    smoothing: float = 0.0  # lower bound of the density's sigma
     n: int = 400  # particles; 0: none
     steps: int = 60  # of the particles' sampler
     sampler: str = "euler"
@@ -43,7 +42,7 @@ class PlaneRequest(EngineRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneReply(EngineReply):
-    """What all replies share."""
+    """Base class of the parts of the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +64,13 @@ class PlaneDensity(PlaneReply):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneProgress(PlaneReply):
-    """The state of the training. The parts of the reply that follow are of this network."""
+    """The state of the training. The following parts of the reply are of this network."""
 
-    step: int
-    steps: int
-    loss: float | None  # mean of the last steps; None before the first
-    elapsed: float  # seconds of training
-    parameters: int
+    step: int  # steps taken
+    steps: int  # of the whole run
+    loss: float | None  # mean since the previous report; None before the first step
+    elapsed: float  # seconds spent in steps
+    parameters: int  # number of parameters of the network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +78,8 @@ class PlaneVectors(PlaneReply):
     """The vector field at all noise levels."""
 
     times: tuple[float, ...]  # noise levels, from 1 to 0
-    kind: str
-    vectors: Array  # (times, rows, columns, 2), at the centres of the cells; row 0 is the top
+    kind: str  # as in the request
+    vectors: Array  # (times, rows, columns, 2), at the centers of the cells; row 0 is the top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from core.runs.description import RunDescription
 from core.runs.snapshots import SnapshotFrame
 from core.runs.trajectory import Denoising, Frame
 
+TEST_IMAGES = 1_000  # that the engine loads of a dataset, at most
+
 
 @dataclass(frozen=True, slots=True)
 class Array:

@@ -22,6 +22,7 @@ from core.engine.codec import decode_request, encode
 from core.engine.ideal_messages import IdealRequest
 from core.engine.plane_messages import PlaneRequest
 from core.engine.protocol import (
+    TEST_IMAGES,
     Alive,
     Cancelled,
     DatasetImage,
@@ -62,10 +63,9 @@ if TYPE_CHECKING:
     from core.diffusion.loaded_model import LoadedModel
     from core.engine.ideal import IdealComparison
     from core.engine.lab import LabImage
-    from core.engine.plane import PlaneBench
+    from core.engine.plane import PlaneSession
     from core.lab.plane.points import PlanePoints
 
-TEST_IMAGES = 1_000  # loaded from a dataset
 REQUEST_BYTES = 262_144  # of a line; a drawing of 256x256 pixels takes 132,000, and its mask 66,000
 VALIDATION_IMAGES = 256  # on which the loss of each snapshot is measured
 MAX_IMAGES = 1_024  # per request; the UI requests 64 at most
@@ -86,7 +86,7 @@ class EngineServer:
         self._test_images: dict[tuple[str, ImageOptions], LabeledImages] = {}
         self._training_images: tuple[tuple[str, ImageOptions, int | None], LabeledImages] | None = None
         self._samples: tuple[SampleRequest, Tensor] | None = None  # of the newest finished request
-        self._plane: PlaneBench | None = None  # of the first `PlaneRequest`
+        self._plane: PlaneSession | None = None  # of the first `PlaneRequest`
         self._ideal: IdealComparison | None = None  # of the first `IdealRequest`
 
     def serve(self) -> None:
@@ -175,9 +175,9 @@ class EngineServer:
                 image = self._lab_image(request.image)
                 yield from lab_replies(request, image, partial(self._model, request), self._classify)
             case PlaneRequest():
-                from core.engine.plane import PlaneBench
+                from core.engine.plane import PlaneSession
 
-                self._plane = self._plane or PlaneBench(self._plane_points)
+                self._plane = self._plane or PlaneSession(self._plane_points)
                 yield from self._plane.replies(request)
 
     def _sample(self, request: SampleRequest) -> Iterator[EngineReply]:

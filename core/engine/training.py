@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from core.compute.torch_settings import one_thread
 from core.diffusion.loaded_model import LoadedModel
-from core.engine.lab import ClassifyFor, LabImage, condition_of, read_drawing, to_array
+from core.engine.lab import ClassifyFor, LabImage, channels_last, condition_of, read_drawing, to_array
 from core.engine.protocol import Array
 from core.engine.training_messages import MAX_BATCH, MAX_STEPS, TrainingReply, TrainingRequest
 from core.errors import MinidiffError
@@ -60,11 +59,11 @@ def training_replies(
                 loss=record.loss,
                 batch_loss=record.batch_loss,
                 gradient_norm=record.gradient_norm,
-                image=_channels_last(record.image),
-                noise=_channels_last(record.noise),
-                mixture=_channels_last(record.mixture),
-                target=_channels_last(record.target),
-                output=_channels_last(record.output),
+                image=channels_last(record.image),
+                noise=channels_last(record.noise),
+                noisy=channels_last(record.noisy),
+                target=channels_last(record.target),
+                output=channels_last(record.output),
                 errors=to_array(record.errors.mean(dim=0)),
                 layers=tuple(layer.name for layer in record.gradients),
                 gradients=to_array(torch.tensor(gradients, dtype=torch.float32, device="cpu")),
@@ -73,11 +72,7 @@ def training_replies(
             )
 
 
-def _channels_last(image: Tensor) -> Array:
-    return to_array(image.movedim(0, -1))
-
-
 def _bins(bins: Sequence[LossBin]) -> Array:
     """The middle, the mean and the standard deviation of each bin, (K, 3)."""
-    rows = [((part.low + part.high) / 2, part.mean, part.spread) for part in bins]
+    rows = [((part.low + part.high) / 2, part.mean, part.std) for part in bins]
     return to_array(torch.tensor(rows, dtype=torch.float32, device="cpu").reshape(-1, 3))

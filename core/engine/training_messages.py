@@ -41,7 +41,7 @@ class TrainingReply(LabReply):
     gradient_norm: float
     image: Array  # (H, W, C), as the next four
     noise: Array
-    mixture: Array
+    noisy: Array
     target: Array
     output: Array
     errors: Array  # (H, W): weighted squared errors, mean of the channels

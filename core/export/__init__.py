@@ -1,4 +1,4 @@
-"""What leaves the project: images, scripts, CSV tables, and models as folders of diffusers.
+"""What leaves the project: images, charts, scripts, CSV tables, and models as folders of diffusers.
 
-`images` loads no torch, so that the UI can use it.
+`images` and `charts` load no torch, so that the UI can use them.
 """

@@ -1,4 +1,4 @@
-"""The ideal denoiser beside a network: what both predict for a noisy image, and sample from the same noise."""
+"""Compares the ideal denoiser with a network: predictions for a noisy image, and samples from the same noise."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.diffusion.ideal_denoiser import IdealDenoiser
 from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.sampling import SampleStep, class_tensor, sample
 from core.errors import MinidiffError
-from core.lab.sweep import corruption_sweep, one_step
+from core.lab.sweep import corruption_sweep, one_step, squared_error
 
 if TYPE_CHECKING:
     from core.compute.arrays import ArrayLike
 
-BATCH = 8  # noise levels at once
-# Both are sampled by the probability flow ODE itself: guidance and contrast change what a denoiser predicts.
+BATCH = 8  # noise levels in a batch
+# The probability flow ODE of each denoiser: guidance and contrast would change its predictions.
 SAMPLING: SamplingOptions = {"sampler": "euler", "guidance": 1.0, "shift": 1.0, "contrast": 0.0}
 
 
@@ -30,15 +30,15 @@ class IdealPoint:
 
     t: float  # noise level
     x: Tensor  # the noisy image
-    ideal: Tensor  # clean image that the ideal denoiser predicts,
-    network: Tensor  # that the network predicts,
-    local: Tensor | None  # and that the ideal denoiser with local patches predicts; None without one
-    ideal_error: float  # mean squared error of each
-    network_error: float
-    local_error: float | None
-    indices: Tensor  # (k,) int64: the training images of largest weight, in descending order
+    ideal: Tensor  # prediction of the ideal denoiser
+    network: Tensor  # prediction of the network
+    local: Tensor | None  # prediction of the ideal denoiser with local patches; None without one
+    ideal_error: float  # mean squared error of `ideal`
+    network_error: float  # of `network`
+    local_error: float | None  # of `local`
+    indices: Tensor  # (k,) int64: the training images of largest weight, in descending order of the weights
     weights: Tensor  # (k,) float32: their weights in the mean that the ideal denoiser predicts
-    effective: float  # effective number of training images in that mean, exp(entropy of the weights)
+    effective: float  # effective number of training images in that mean, exp(entropy of the weights), from 1
 
 
 def ideal_sweep(
@@ -64,13 +64,13 @@ def ideal_sweep(
         local: The ideal denoiser with local patches, from `core.ideal_model(..., patch=...)`; None: no such prediction.
         label: Class given to all, from 0; -1 or None for unconditional.
         seed: Seed of the noise.
-        k: Number of training images, at most as many as there are of the class.
+        k: Number of training images in a record, at most as many as there are of the class.
 
     Returns:
         An iterator over one record per noise level, computed in batches of `BATCH`.
 
     Raises:
-        MinidiffError: As for `corruption_sweep`, or `ideal` is not an ideal denoiser.
+        MinidiffError: As for `corruption_sweep`, `ideal` is not an ideal denoiser, or `k` is out of range.
     """
     net = ideal.net
     if not isinstance(net, IdealDenoiser):
@@ -83,49 +83,45 @@ def ideal_sweep(
         if model.config.class_conditional:
             given = NO_CLASS if label is None else label
             labels = class_tensor((given,) * len(points), model.config.info.null_class, x.device)
-        answer = net.predict(model.path.normalize(x), t, labels, k=k)
-        denoised = model.path.denormalize(answer.denoised)
-        locals_ = None if local is None else one_step(local, x, t, label)
+        predicted = net.predict(model.path.normalize(x), t, labels, k=k)
+        denoised = model.path.denormalize(predicted.denoised)
+        denoised_locally = None if local is None else one_step(local, x, t, label)
         clean = torch.as_tensor(image).float()
         for index, point in enumerate(points):
             assert point.prediction is not None
             assert point.error is not None
-            by_patches = None if locals_ is None else locals_[index]
+            local_prediction = None if denoised_locally is None else denoised_locally[index]
             yield IdealPoint(
                 t=point.t,
                 x=point.x,
                 ideal=denoised[index],
                 network=point.prediction,
-                local=by_patches,
-                ideal_error=_error(denoised[index], clean),
+                local=local_prediction,
+                ideal_error=squared_error(denoised[index], clean),
                 network_error=point.error,
-                local_error=None if by_patches is None else _error(by_patches, clean),
-                indices=answer.indices[index],
-                weights=answer.weights[index],
-                effective=float(answer.effective[index]),
+                local_error=None if local_prediction is None else squared_error(local_prediction, clean),
+                indices=predicted.indices[index],
+                weights=predicted.weights[index],
+                effective=float(predicted.effective[index]),
             )
 
 
 def sample_together(
     models: Sequence[LoadedModel], steps: int, *, label: int | None = None, seed: int = 0
 ) -> Iterator[tuple[SampleStep, ...]]:
-    """Sample one image with each of several models, from the same noise, with Euler's method and without guidance.
+    """Sample one image with each of several models from the same noise, with Euler's method and without guidance.
 
     Args:
         models: Models of the same path and shape, such as an ideal denoiser and a network.
-        steps: Number of steps.
+        steps: Number of steps, at least 1.
         label: Class of class-conditional models, from 0; -1 for unconditional.
         seed: Seed of the noise.
 
     Returns:
-        An iterator over `steps` + 1 records of each model, as those of `core.sample`.
+        An iterator over `steps` + 1 tuples with one record of `core.sample` for each model.
 
     Raises:
         MinidiffError: As for `core.sample`.
     """
     trajectories = [sample(model, n=1, steps=steps, seed=seed, labels=label, **SAMPLING) for model in models]
     return zip(*trajectories, strict=True)
-
-
-def _error(result: Tensor, image: Tensor) -> float:
-    return (result - image).square().mean().item()

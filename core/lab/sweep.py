@@ -110,9 +110,9 @@ def _sweep(
             *path.alpha_sigma(t),
             x[index],
             prediction,
-            _error(prediction, image),
+            None if prediction is None else squared_error(prediction, image),
             sampled,
-            _error(sampled, image),
+            None if sampled is None else squared_error(sampled, image),
         )
 
 
@@ -176,5 +176,6 @@ def _sample_from(loaded: LoadedModel, x: Tensor, t: float, label: int | None, se
     return last.x[0].float().cpu()
 
 
-def _error(result: Tensor | None, image: Tensor) -> float | None:
-    return None if result is None else (result - image).square().mean().item()
+def squared_error(result: Tensor, image: Tensor) -> float:
+    """Mean squared error of an image, (C, H, W)."""
+    return (result - image).square().mean().item()

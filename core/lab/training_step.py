@@ -48,33 +48,33 @@ class LayerGradient:
 
 @dataclass(frozen=True, slots=True)
 class LossBin:
-    """The losses at noise levels from `low` to `high`."""
+    """The losses at noise levels in one part of [0, 1]."""
 
-    low: float
-    high: float
-    count: int
+    low: float  # least noise level
+    high: float  # greatest
+    count: int  # number of losses, at least 1
     mean: float
-    spread: float  # standard deviation
+    std: float  # standard deviation, of a single loss 0
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """What one step computes; tensors are float32 on the CPU, in the value range of the model's path."""
+    """What one step computes; images are (C, H, W) float32 on the CPU, in the scale of the model's path."""
 
     step: int  # from 0
     label: int | None  # class given to the network, -1 for no class; None: it is unconditional
-    t: float  # noise level of the first prediction of the batch, which the next fields are about
+    t: float  # noise level of the first item of the batch; the next fields up to `loss` are of this item
     alpha: float  # coefficient of the image
     sigma: float  # coefficient of the noise
-    image: Tensor  # (C, H, W), as all images here
-    noise: Tensor
-    mixture: Tensor  # alpha * image + sigma * noise: what the network is given
+    image: Tensor  # x_0
+    noise: Tensor  # eps
+    noisy: Tensor  # x_t = alpha x_0 + sigma eps, the network's input
     target: Tensor  # of the network's prediction type
     output: Tensor  # the network's prediction
-    weight: float  # of its squared errors, 1 unless the config's weighting is another than "prediction"
-    errors: Tensor  # weighted squared errors of `output`
-    loss: float  # their mean
-    batch_loss: float  # mean loss of the batch, whose gradient is taken
+    weight: float  # of its squared errors; 1 if the config's weighting is "prediction"
+    errors: Tensor  # weighted squared errors of `output`, (C, H, W)
+    loss: float  # mean of `errors`
+    batch_loss: float  # mean loss of the batch, whose gradient is computed
     gradients: tuple[LayerGradient, ...]  # of all layers that have weights
     gradient_norm: float  # of all weights together
     bins: tuple[LossBin, ...]  # losses of all steps so far; if the weights change, of the last `WINDOW` steps
@@ -95,22 +95,22 @@ def training_steps(
 ) -> Iterator[TrainingStep]:
     """Take training steps on one image, and yield what each of them computes.
 
-    Noise levels, noise, loss and optimizer are those of the model's run: step k draws the numbers of step k of a run
-    with this seed. The class is never dropped, and the image is not shifted or mirrored. The model does not change:
-    a copy of its network is trained.
+    Noise levels, noise, loss and optimizer are those of the model's run: step k uses the random numbers of step k of a
+    run with this seed. The label is never dropped, and the image is not augmented. The model does not change: a copy of
+    its network is trained.
 
     Args:
         model: A model from `load_model`, or a bare network trained with the preset `tutorial`.
         image: (C, H, W), floating point, in [0, 1]; a tensor or a NumPy array.
-        steps: Number of steps after the first record.
-        batch_size: Noise levels per step; the loss of a step is their mean.
-        t: Noise level of the first one, in [0, 1], with the same noise in every step; None: it is drawn like the
-            others.
+        steps: Number of steps after the first record, at least 0.
+        batch_size: Noise levels per step; the loss of a step is the mean over them.
+        t: Noise level of the first item of the batch, in [0, 1], with the same noise in every step; None: random, like
+            the others.
         label: Class of a class-conditional model, from 0; -1 or None for no class.
         seed: Seed of the noise levels and the noise.
-        learning_rate: Learning rate of every step, without a schedule; None: the weights do not change, and the
-            steps only add losses.
-        bins: Number of equal parts of [0, 1] whose losses are summarized.
+        learning_rate: Learning rate of every step, in (0, 1], without a schedule; None: the weights do not change, and
+            the steps only add losses.
+        bins: Number of equal parts of [0, 1] whose losses are summarized, at least 1.
 
     Returns:
         An iterator over `steps` + 1 records; the first one is of the given weights.
@@ -211,7 +211,7 @@ class _ImageTraining:
             with torch.no_grad():
                 first = self._predict(loaded.net, times, noise)[1].flatten(1).mean(1) if changed else losses
             x_0, eps, t = self._image, noise[:1], times[:1]
-            mixture = path.interpolate(x_0, eps, t)
+            noisy = path.interpolate(x_0, eps, t)
             target = training_target(path, config.prediction, x_0, eps, t)
         gradients = _layer_gradients(self._net)
         norm = math.hypot(*(layer.norm for layer in gradients))
@@ -227,7 +227,7 @@ class _ImageTraining:
             sigma=sigma,
             image=x_0[0],
             noise=eps[0],
-            mixture=mixture[0],
+            noisy=noisy[0],
             target=target[0],
             output=output[0].detach().float().cpu(),
             weight=loss_weight(path, config.prediction, config.weighting, t).item(),
@@ -285,6 +285,6 @@ def _binned(times: Tensor, losses: Tensor, bins: int) -> tuple[LossBin, ...]:
     found = []
     for place in sorted(set(places.tolist())):
         chosen = losses[places == place]
-        mean, spread = chosen.mean().item(), chosen.std(correction=0).item()
-        found.append(LossBin(place / bins, (place + 1) / bins, len(chosen), mean, spread))
+        mean, std = chosen.mean().item(), chosen.std(correction=0).item()
+        found.append(LossBin(place / bins, (place + 1) / bins, len(chosen), mean, std))
     return tuple(found)

@@ -105,7 +105,7 @@ def overlap_counts(
 
 
 def upsample_convolve(image: ArrayLike, kernel: ArrayLike | Kernel, scale: int = 2) -> Tensor:
-    """Nearest-neighbour upsampling followed by a convolution, which avoids checkerboard artifacts.
+    """Nearest-neighbor upsampling followed by a convolution, which avoids checkerboard artifacts.
 
     BasicUNet and UNet2D upsample in this way. Zero padding keeps the size; for kernels of even size there is one more
     row or column at the bottom and right.

@@ -20,8 +20,8 @@ from core.engine.ideal_messages import (
     IDEAL_REQUESTS,
     LOCAL,
     NETWORK,
-    IdealAnswer,
     IdealEnd,
+    IdealPredictions,
     IdealReply,
     IdealRequest,
     IdealStep,
@@ -82,15 +82,15 @@ def test_a_request_is_decoded_as_it_was_encoded(request_: IdealRequest) -> None:
     assert [decode_request(encode(request)) for request in (request_, other)] == [request_, other]
 
 
-def test_it_answers_every_noise_level_from_the_first_one_outwards_and_then_samples(request_: IdealRequest) -> None:
+def test_noise_levels_are_computed_from_the_first_one_outward_and_then_it_samples(request_: IdealRequest) -> None:
     found = asked(replace(request_, patch=3))
     assert {type(reply) for reply in found} == {*IDEAL_REPLIES, Done}
     head, *rest = found
     assert isinstance(head, IdealReply)
     assert (head.dataset, head.is_own, head.total, head.noise_levels) == ("glyphs", True, TRAINING, LEVELS)
-    answers = [reply for reply in rest if isinstance(reply, IdealAnswer)]
-    assert [answer.index for answer in answers[:4]] == [10, 9, 11, 8]
-    assert sorted(answer.index for answer in answers) == list(range(41))
+    predictions = [reply for reply in rest if isinstance(reply, IdealPredictions)]
+    assert [reply.index for reply in predictions[:4]] == [10, 9, 11, 8]
+    assert sorted(reply.index for reply in predictions) == list(range(41))
 
     training, test = load_dataset("glyphs", limit=TRAINING), load_dataset("glyphs", split="test", limit=4)
     model = load_model("glyphs", "cpu", request_.root)
@@ -100,9 +100,9 @@ def test_it_answers_every_noise_level_from_the_first_one_outwards_and_then_sampl
     ideal = ideal_model(model.config, *training)
     image = test.images[3] / 255
     (point,) = ideal_sweep(model, ideal, image, [LEVELS[10]], label=label, k=min(8, head.count))
-    first = answers[0]
-    assert set(first.predictions) == set(first.errors) == {IDEAL, LOCAL, NETWORK}
-    assert first.predictions[IDEAL] == to_uint8(point.ideal[None])
+    first = predictions[0]
+    assert set(first.denoised) == set(first.errors) == {IDEAL, LOCAL, NETWORK}
+    assert first.denoised[IDEAL] == to_uint8(point.ideal[None])
     assert first.errors[IDEAL] == pytest.approx(point.ideal_error, rel=1e-4)
     assert first.errors[NETWORK] == pytest.approx(point.network_error, rel=1e-4)
     assert first.indices == tuple(point.indices.tolist())

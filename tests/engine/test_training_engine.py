@@ -65,7 +65,7 @@ def test_it_sends_what_each_step_computes() -> None:
             assert getattr(reply, name) == getattr(record, name)
         for name in ("loss", "batch_loss", "gradient_norm"):
             assert getattr(reply, name) == pytest.approx(getattr(record, name), rel=1e-3)
-        for name in ("image", "noise", "mixture", "target", "output"):
+        for name in ("image", "noise", "noisy", "target", "output"):
             expected = getattr(record, name)[0, :, :, None]
             torch.testing.assert_close(tensor(getattr(reply, name)), expected, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(tensor(reply.errors), record.errors[0], rtol=1e-2, atol=1e-4)
@@ -73,7 +73,7 @@ def test_it_sends_what_each_step_computes() -> None:
         norms = torch.tensor([(layer.norm, layer.weight_norm) for layer in record.gradients])
         torch.testing.assert_close(tensor(reply.gradients), norms, rtol=1e-2, atol=1e-5)
         for array, bins in ((reply.bins, record.bins), (reply.first_bins, record.first_bins)):
-            rows = torch.tensor([((part.low + part.high) / 2, part.mean, part.spread) for part in bins])
+            rows = torch.tensor([((part.low + part.high) / 2, part.mean, part.std) for part in bins])
             torch.testing.assert_close(tensor(array), rows, rtol=1e-2, atol=1e-4)
 
 

@@ -47,7 +47,7 @@ def test_of_two_points_the_mean_is_a_hyperbolic_tangent(path: str) -> None:
         p = 1 / (1 + math.exp(-abs(difference)))
         assert point.weights.tolist() == pytest.approx([p, 1 - p], abs=1e-4)
         assert point.indices.tolist() == ([1, 0] if difference > 0 else [0, 1])
-        entropy = -sum(share * math.log(share) for share in (p, 1 - p) if share > 1e-15)
+        entropy = -sum(weight * math.log(weight) for weight in (p, 1 - p) if weight > 1e-15)
         assert point.effective == pytest.approx(math.exp(entropy), abs=1e-3)
         assert point.ideal_error == pytest.approx(float((point.ideal - image).square().mean()), abs=1e-7)
 

@@ -23,7 +23,7 @@ def spread(points: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", POINT_SETS)
-def test_points_fill_a_centred_square_of_side_two_and_have_every_class(name: str) -> None:
+def test_points_fill_a_centered_square_of_side_two_and_have_every_class(name: str) -> None:
     data = plane_points(name, n=500, seed=3)
     low, high = data.points.amin(0), data.points.amax(0)
     assert data.points.shape == (500, 2)
@@ -40,11 +40,11 @@ def test_the_seed_decides_the_points(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", POINT_SETS)
-def test_a_single_point_is_at_the_centre(name: str) -> None:
+def test_a_single_point_is_at_the_center(name: str) -> None:
     assert plane_points(name, n=1).points.tolist() == [[0, 0]]
 
 
-def test_each_ring_has_its_own_distance_from_the_centre() -> None:
+def test_each_ring_has_its_own_distance_from_the_center() -> None:
     data = plane_points("rings")
     radius = data.points.norm(dim=1)
     means = [float(radius[data.labels == label].mean()) for label in range(3)]
@@ -130,27 +130,27 @@ def test_without_noise_the_marginal_density_is_the_density_of_the_data() -> None
 
 @pytest.mark.parametrize("name", PATHS)
 def test_smoothing_is_noise_of_at_least_its_scale(name: str) -> None:
-    path, centre = PATHS[name], PlanePoints(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ("one",))
+    path, center = PATHS[name], PlanePoints(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ("one",))
     cells = {"columns": 50, "rows": 50, "extent": 1.0}
-    smooth = marginal_density(centre, path, 0.0, **cells, smoothing=0.25)
-    centres = grid(**cells)
+    smooth = marginal_density(center, path, 0.0, **cells, smoothing=0.25)
+    centers = grid(**cells)
     if path.gaussian:
-        expected = (-centres.square().sum(2) / (2 * 0.25**2)).exp() / (2 * math.pi * 0.25**2)
+        expected = (-centers.square().sum(2) / (2 * 0.25**2)).exp() / (2 * math.pi * 0.25**2)
     else:
-        expected = (centres.abs() < 0.25).all(2).float() / 0.5**2
-    inside = centres.abs().sub(0.25).abs().min(2).values > 0.021  # no cell at the edge of uniform noise
+        expected = (centers.abs() < 0.25).all(2).float() / 0.5**2
+    inside = centers.abs().sub(0.25).abs().min(2).values > 0.021  # no cell at the edge of uniform noise
     assert torch.allclose(smooth[inside], expected[inside], atol=0.02)
-    exact, noisy = (marginal_density(centre, path, 0.9, **cells, smoothing=scale) for scale in (0.0, 0.25))
+    exact, noisy = (marginal_density(center, path, 0.9, **cells, smoothing=scale) for scale in (0.0, 0.25))
     assert torch.equal(exact, noisy)
 
 
 def test_pure_noise_has_the_density_of_the_noise() -> None:
     data = plane_points("two moons")
     cells = {"columns": 100, "rows": 100, "extent": 2.0}
-    centres = grid(**cells)
-    gaussian = (-centres.square().sum(2) / 2).exp() / (2 * math.pi)
+    centers = grid(**cells)
+    gaussian = (-centers.square().sum(2) / 2).exp() / (2 * math.pi)
     assert torch.allclose(marginal_density(data, PATHS["flow"], 1.0, **cells), gaussian, atol=1e-4)
-    uniform = (centres.abs() < 1).all(2).float() / 4
+    uniform = (centers.abs() < 1).all(2).float() / 4
     assert torch.allclose(marginal_density(data, PATHS["mix"], 1.0, **cells), uniform, atol=1e-6)
 
 

@@ -68,7 +68,7 @@ def test_a_step_of_a_linear_network_matches_its_closed_form(path: str, predictio
     noise = chosen.sample_noise((1, 1, 28, 28), generator)[0]
     alpha, sigma = chosen.alpha_sigma(t.item())
     x_0 = chosen.normalize(image)
-    mixture = alpha * x_0 + sigma * noise
+    noisy = alpha * x_0 + sigma * noise
     target = {
         "clean": x_0,
         "noise": noise,
@@ -79,20 +79,20 @@ def test_a_step_of_a_linear_network_matches_its_closed_form(path: str, predictio
     assert (record.alpha, record.sigma) == (alpha, sigma)
     assert torch.equal(record.image, x_0)
     assert torch.equal(record.noise, noise)
-    torch.testing.assert_close(record.mixture, mixture, rtol=0, atol=1e-6)
+    torch.testing.assert_close(record.noisy, noisy, rtol=0, atol=1e-6)
     torch.testing.assert_close(record.target, target, rtol=0, atol=1e-6)
-    torch.testing.assert_close(record.output, 0.7 * mixture, rtol=0, atol=1e-6)
-    torch.testing.assert_close(record.errors, (0.7 * mixture - target).square(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(record.output, 0.7 * noisy, rtol=0, atol=1e-6)
+    torch.testing.assert_close(record.errors, (0.7 * noisy - target).square(), rtol=1e-5, atol=1e-6)
     assert record.loss == pytest.approx(record.errors.mean().item(), rel=1e-5)
     assert record.batch_loss == pytest.approx(record.loss, rel=1e-5)
     (layer,) = record.gradients
-    assert layer.norm == pytest.approx(abs(2 * ((0.7 * mixture - target) * mixture).mean().item()), rel=1e-4)
+    assert layer.norm == pytest.approx(abs(2 * ((0.7 * noisy - target) * noisy).mean().item()), rel=1e-4)
     assert (layer.name, layer.weight_norm) == ("", pytest.approx(0.7))
     assert layer.relative == pytest.approx(layer.norm / 0.7)
     assert record.gradient_norm == layer.norm
     (part,) = record.bins
     assert part.low <= record.t <= part.high
-    assert (part.count, part.mean, part.spread) == (1, pytest.approx(record.loss), 0)
+    assert (part.count, part.mean, part.std) == (1, pytest.approx(record.loss), 0)
     assert record.first_bins == ()
 
 
@@ -110,14 +110,14 @@ def test_errors_have_the_weighting_of_the_config(image: Tensor) -> None:
         0.3**2, rel=1e-5
     )  # on a linear path the image's error is t times the velocity's
     torch.testing.assert_close(record.errors, 0.09 * (record.output - record.target).square(), rtol=1e-4, atol=1e-6)
-    denoised = record.mixture - record.t * record.output
+    denoised = record.noisy - record.t * record.output
     torch.testing.assert_close(record.errors, (denoised - record.image).square(), rtol=1e-3, atol=1e-5)
 
 
 def test_gradients_of_all_layers_match_autograd(unet: LoadedModel, image: Tensor) -> None:
     record = only(unet, image, label=3, seed=2)
     net = copy.deepcopy(unet.net)
-    output = net(record.mixture[None], torch.tensor([record.t]), torch.tensor([3]))
+    output = net(record.noisy[None], torch.tensor([record.t]), torch.tensor([3]))
     loss = nn.functional.mse_loss(output[0], record.target)
     names, weights = zip(*net.named_parameters(), strict=True)
     by_layer: dict[str, float] = {}
@@ -158,8 +158,8 @@ def test_the_first_step_of_adam_moves_a_weight_by_the_learning_rate(image: Tenso
     model = linear(2.0, optimizer="adam")  # the gradient is positive
     first, second = training_steps(model, image, 1, t=0.5, learning_rate=0.1)
     assert (first.step, second.step) == (0, 1)
-    assert torch.equal(first.mixture, second.mixture)
-    torch.testing.assert_close(second.output, 1.9 * first.mixture, rtol=1e-4, atol=1e-5)
+    assert torch.equal(first.noisy, second.noisy)
+    torch.testing.assert_close(second.output, 1.9 * first.noisy, rtol=1e-4, atol=1e-5)
     assert second.loss < first.loss
 
 
@@ -173,7 +173,7 @@ def test_training_lowers_the_loss_on_the_image_and_leaves_the_model_as_it_is(une
     assert not unet.net.training
 
 
-def test_bins_hold_the_mean_and_the_spread_of_all_losses(image: Tensor) -> None:
+def test_bins_hold_the_mean_and_the_standard_deviation_of_all_losses(image: Tensor) -> None:
     model, records = linear(), list(training_steps(linear(), image, 5, batch_size=16, bins=5))
     assert sum(part.count for part in records[-1].bins) == 6 * 16
     times, losses = [], []
@@ -189,7 +189,7 @@ def test_bins_hold_the_mean_and_the_spread_of_all_losses(image: Tensor) -> None:
         inside = torch.tensor([loss for t, loss in zip(times, losses, strict=True) if part.low <= t < part.high])
         assert part.count == len(inside)
         assert part.mean == pytest.approx(inside.mean().item(), rel=1e-4)
-        assert part.spread == pytest.approx(inside.std(correction=0).item(), rel=1e-3, abs=1e-5)
+        assert part.std == pytest.approx(inside.std(correction=0).item(), rel=1e-3, abs=1e-5)
 
 
 def test_while_weights_change_bins_hold_the_last_steps_beside_the_losses_of_the_given_model(image: Tensor) -> None:
@@ -211,9 +211,10 @@ def test_noise_that_is_kept_counts_once_in_the_bins(image: Tensor) -> None:
 
 def test_a_caller_in_inference_mode_gets_gradients_too(image: Tensor) -> None:
     with torch.inference_mode():
-        records = list(training_steps(linear(), image.clone(), 1, learning_rate=1e-3))
-    assert records[0].gradient_norm > 0
-    assert records[1].output is not records[0].output
+        first, second = training_steps(linear(), image.clone(), 1, t=0.5, learning_rate=1e-3)
+    assert first.gradient_norm > 0
+    assert torch.equal(first.noisy, second.noisy)
+    assert not torch.equal(first.output, second.output)  # the weight changed
 
 
 @pytest.mark.parametrize(

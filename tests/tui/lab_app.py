@@ -1,4 +1,4 @@
-"""The Lab in tests: opened on drawn digits, with a real engine, and asked as a person asks."""
+"""Opens the Lab for tests, on glyphs and with an engine process."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Lab:
         await until(self.pilot, condition, what)
 
     async def answered(self) -> None:
-        """Wait for the answer to what was asked last."""
+        """Wait for the reply to the newest request."""
         bench = self.bench
         await self.pilot.pause()
         await self.until(lambda: bench.shown is not None and self.screen.is_idle, f"{bench.NAME} is shown")
 
     async def fill(self, field: str, value: str) -> None:
-        """Type into a field; the answer is there afterwards, unless it makes no sense."""
+        """Type into a field, and wait for the reply, unless the value is invalid."""
         self.screen.query_one(f"#{self.bench.NAME} #{field}, #subject #{field}", Input).value = value
         await self.pilot.pause()
         if not self.is_wrong:
@@ -70,7 +70,7 @@ async def lab(
     size: tuple[int, int] = (120, 40),
     bench: str = "convolution",
 ) -> AsyncIterator[Lab]:
-    """The Lab with a bench shown; it finds no MNIST, so that its digits are those that are drawn."""
+    """The Lab with a bench visible; without MNIST, so that its digits are glyphs."""
     monkeypatch.setenv("MINIDIFF_DATA", str(root / "nothing"))
     monkeypatch.chdir(root)
     assert search_roots()
@@ -83,7 +83,7 @@ async def lab(
 
 
 def run_script(script: list[str], folder: Path) -> str:
-    """What the exported lines print when they are run."""
+    """What an exported script prints."""
     file = folder / "script.py"
     file.write_text("\n".join(script))
     done = subprocess.run(

@@ -7,13 +7,14 @@ import math
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from bench_replies import ideal_replies, plane_replies
 from race_files import write_race
 from runlogs import held, training, write_run
 from textual.pilot import Pilot
@@ -24,8 +25,10 @@ from core.config.datasets import INFO, DatasetInfo
 from core.config.sampling import Sampling
 from core.config.training import TrainConfig
 from core.data.datasets import load_dataset
+from core.engine.ideal_messages import IdealRequest
 from core.engine.lab import LabImage, lab_replies
-from core.engine.protocol import NearestReply, SampleRequest, SamplingInfo
+from core.engine.plane_messages import PlaneReply, PlaneRequest
+from core.engine.protocol import LabReply, NearestReply, SampleRequest, SamplingInfo
 from core.runs.description import DatasetDescription, RunDescription
 from core.runs.directory import builtin_directories
 from core.runs.events import Failed, Stopped
@@ -38,6 +41,7 @@ from core.system.machine_usage import MachineUsage
 from core.system.process_usage import ProcessUsage
 from tui.app import MinidiffApp
 from tui.io.system_monitor import HISTORY_LENGTH, History, SystemMonitor, device_key, percent_of
+from tui.lab.plane_panels import StepsPanel
 from tui.messages import (
     FrameSampled,
     LabReplied,
@@ -466,6 +470,25 @@ async def devices(pilot: Pilots) -> None:
 
 
 @scene("lab")
+async def plane(pilot: Pilots) -> None:
+    screen = await _lab(pilot, "plane")
+    screen.bench.set_fields(steps=20)
+    request = screen.bench.request(screen.subject)
+    assert isinstance(request, PlaneRequest)
+    await _show_replies(pilot, plane_replies(request))
+    await until(pilot, lambda: len(screen.bench.query_one(StepsPanel).results) == 5, "the samples are shown")
+
+
+@scene("lab")
+async def ideal(pilot: Pilots) -> None:
+    screen = await _lab(pilot, "ideal")
+    await until(pilot, lambda: screen.fields.is_read, "the names of the classes are read")
+    request = screen.bench.request(screen.subject)
+    assert isinstance(request, IdealRequest)
+    await _show_replies(pilot, ideal_replies(request))
+
+
+@scene("lab")
 async def convolution(pilot: Pilots) -> None:
     await _benched(pilot, "convolution")
 
@@ -482,16 +505,28 @@ async def draw(pilot: Pilots) -> None:
 
 
 async def _benched(pilot: Pilots, name: str) -> None:
-    """The reply of the engine for the first drawn digit."""
+    """A bench with the engine's reply for the first glyph."""
+    screen = await _lab(pilot, name)
+    digits = load_dataset("glyphs", split="test", limit=1)
+    image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
+    await _show_replies(pilot, lab_replies(screen.bench.request(screen.subject), image, _no_model, _no_model))
+
+
+async def _lab(pilot: Pilots, name: str) -> LabScreen:
+    """The Lab with a bench visible."""
     screen = pilot.app.screen
     assert isinstance(screen, LabScreen)
     await until(pilot, lambda: "loading" in screen.query_one(Header).note, "the engine was started")
-    digits = load_dataset("glyphs", split="test", limit=1)
-    image = LabImage(digits.images[0] / 255, int(digits.labels[0]))
     screen.open(name)
-    for reply in lab_replies(screen.bench.request(screen.subject), image, _no_model, _no_model):
+    return screen
+
+
+async def _show_replies(pilot: Pilots, replies: Iterable[LabReply | PlaneReply]) -> None:
+    screen = pilot.app.screen
+    assert isinstance(screen, LabScreen)
+    for reply in replies:
         screen.post_message(LabReplied(reply))
-    await until(pilot, lambda: screen.bench.shown is not None, "the answer is shown")
+    await until(pilot, lambda: screen.bench.shown is not None, "the reply is shown")
 
 
 def _no_model(*_: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The corruption bench: the digit on every path, what the model makes of it, the errors, the numbers beside them."""
+"""The corruption bench: the digit on every path, predictions and samples, and their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.widgets.image_grid import ImageGrid
 
 
 async def opened(on: Lab) -> CorruptionBench:
-    """The bench with its first answer shown."""
+    """The bench with its first reply."""
     on.screen.open("corruption")
     await on.answered()
     assert isinstance(on.bench, CorruptionBench)

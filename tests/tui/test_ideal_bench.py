@@ -1,4 +1,4 @@
-"""The bench of the ideal denoiser: answers, training images with their weights, samples, views and the script."""
+"""The ideal denoiser's bench: predictions, training images with their weights, samples, views and the script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from textual.widgets import Input, Static
 from core import TrainConfig, load_dataset, load_model
 from core.data.datasets import LabeledImages
 from core.engine.ideal import IdealComparison
-from core.engine.ideal_messages import IDEAL, LOCAL, NETWORK, IdealAnswer, IdealEnd, IdealReply, IdealRequest, IdealStep
+from core.engine.ideal_messages import (
+    IDEAL,
+    LOCAL,
+    NETWORK,
+    IdealEnd,
+    IdealPredictions,
+    IdealReply,
+    IdealRequest,
+    IdealStep,
+)
 from core.engine.lab import LabImage
 from core.engine.protocol import DatasetImage, LabReply
 from core.errors import DatasetError, MinidiffError
@@ -77,27 +86,27 @@ def captions(on: IdealBench, name: str) -> list[str]:
     return [caption.text + caption.end for caption in on.query_one(f"#{name}", ImageGrid)._captions]
 
 
-def answer_at(replies: list[LabReply], index: int) -> IdealAnswer:
-    return next(reply for reply in replies if isinstance(reply, IdealAnswer) and reply.index == index)
+def predictions_at(replies: list[LabReply], index: int) -> IdealPredictions:
+    return next(reply for reply in replies if isinstance(reply, IdealPredictions) and reply.index == index)
 
 
-async def test_it_shows_the_answers_of_a_noise_level_and_the_training_images_in_the_mean(replies):
+async def test_it_shows_the_predictions_at_a_noise_level_and_the_training_images_in_the_mean(replies):
     async with bench(replies) as (on, pilot):
         for position in (INITIAL_POSITION, 38):
             on.timeline.seek(position)
             await pilot.pause()
-            answer = answer_at(replies, position)
-            predictions = [answer.predictions[name] for name in (IDEAL, LOCAL, NETWORK)]
-            assert drawn(on, "answer") == [answer.noisy, *predictions, replies[0].image]
-            shown = captions(on, "answer")
+            predicted = predictions_at(replies, position)
+            predictions = [predicted.denoised[name] for name in (IDEAL, LOCAL, NETWORK)]
+            assert drawn(on, "predictions") == [predicted.noisy, *predictions, replies[0].image]
+            shown = captions(on, "predictions")
             assert shown[0] == f"noisy, t {1 - position / 40:.2f}".replace(" 0.", " .")
-            assert shown[1] == f"ideal denoiser {answer.errors[IDEAL]:.3f}".replace(" 0.", " .")
-            assert shown[2] == f"5x5 patches {answer.errors[LOCAL]:.3f}".replace(" 0.", " .")
-            assert shown[3] == f"network {answer.errors[NETWORK]:.3f}".replace(" 0.", " .")
-            assert drawn(on, "training")[0] == answer.images[:784]  # the one of largest weight is not darker
+            assert shown[1] == f"ideal denoiser {predicted.errors[IDEAL]:.3f}".replace(" 0.", " .")
+            assert shown[2] == f"5x5 patches {predicted.errors[LOCAL]:.3f}".replace(" 0.", " .")
+            assert shown[3] == f"network {predicted.errors[NETWORK]:.3f}".replace(" 0.", " .")
+            assert drawn(on, "training")[0] == predicted.images[:784]  # the one of largest weight is not darker
             title = on.query_one("#training-panel", PicturePanel).shown_title
-            assert f"averages {answer.effective:.1f} of {TRAINING} images".replace(" 1.0 ", " 1 ") in title
-        assert answer.weights[0] == 1  # at t = 0.05 only one is left
+            assert f"averages {predicted.effective:.1f} of {TRAINING} images".replace(" 1.0 ", " 1 ") in title
+        assert predicted.weights[0] == 1  # at t = 0.05 only one is left
         assert captions(on, "training")[0].startswith("100%: ")
         assert drawn(on, "training")[1:] == [bytes(784)] * 7
 
@@ -120,21 +129,21 @@ async def test_the_ideal_denoiser_ends_in_a_training_image_and_the_network_in_a_
 
 
 async def test_what_has_not_arrived_yet_is_blank(replies):
-    first = [reply for reply in replies if isinstance(reply, IdealReply)] + [answer_at(replies, INITIAL_POSITION)]
+    first = [reply for reply in replies if isinstance(reply, IdealReply)] + [predictions_at(replies, INITIAL_POSITION)]
     async with bench(first) as (on, pilot):
-        assert drawn(on, "answer")[1] == answer_at(replies, INITIAL_POSITION).predictions[IDEAL]
+        assert drawn(on, "predictions")[1] == predictions_at(replies, INITIAL_POSITION).denoised[IDEAL]
         assert drawn(on, "sampling") == [bytes(784)] * 6
         on.timeline.seek(20)
         await pilot.pause()
-        assert drawn(on, "answer") == [bytes(784)] * 4 + [replies[0].image]
+        assert drawn(on, "predictions") == [bytes(784)] * 4 + [replies[0].image]
         assert drawn(on, "training") == []
-        for kind in (IdealAnswer, IdealStep):
+        for kind in (IdealPredictions, IdealStep):
             on.show_reply(next(reply for reply in replies if isinstance(reply, kind) and reply.index == 20))
-        assert drawn(on, "answer")[0] == answer_at(replies, 20).noisy
+        assert drawn(on, "predictions")[0] == predictions_at(replies, 20).noisy
         assert any(drawn(on, "sampling")[0])
 
 
-async def test_digits_in_place_of_the_model_s_own_training_images_are_announced(replies):
+async def test_the_description_says_when_other_images_replace_the_model_s_own_training_images(replies):
     for is_own in (False, True):
         async with bench([replace(replies[0], is_own=is_own), *replies[1:]], (80, 24)) as (on, _):
             text = str(on.query_one(".description", Static).render())
@@ -179,7 +188,7 @@ async def test_all_views_can_be_reached_and_nothing_is_cut_at_any_size(size, rep
                 assert on.screen.region.contains_region(region), widget
             on.next_view()
             await pilot.pause()
-        assert seen == {"answer", "training", "sampling"}
+        assert seen == {"predictions", "training", "sampling"}
 
 
 async def test_the_exported_script_computes_what_is_shown(replies):
@@ -191,14 +200,14 @@ async def test_the_exported_script_computes_what_is_shown(replies):
         with contextlib.redirect_stdout(printed):
             exec("\n".join(on.script(SUBJECT)), {})
         lines = printed.getvalue().splitlines()
-        answer = answer_at(replies, INITIAL_POSITION)
-        assert float(lines[0].split()[-1]) == pytest.approx(answer.effective, rel=1e-3)
-        assert float(lines[1].split()[1]) == pytest.approx(answer.errors[IDEAL], rel=1e-3)
-        assert float(lines[1].split()[3]) == pytest.approx(answer.errors[NETWORK], rel=0.02)  # in bfloat16
-        assert float(lines[2].split()[-1]) == pytest.approx(answer.errors[LOCAL], rel=1e-3)
+        predicted = predictions_at(replies, INITIAL_POSITION)
+        assert float(lines[0].split()[-1]) == pytest.approx(predicted.effective, rel=1e-3)
+        assert float(lines[1].split()[1]) == pytest.approx(predicted.errors[IDEAL], rel=1e-3)
+        assert float(lines[1].split()[3]) == pytest.approx(predicted.errors[NETWORK], rel=0.02)  # in bfloat16
+        assert float(lines[2].split()[-1]) == pytest.approx(predicted.errors[LOCAL], rel=1e-3)
         shown = [(int(line.split()[2]), float(line.split()[4])) for line in lines[3:11]]
-        assert [index for index, _ in shown] == list(answer.indices)
-        assert [weight for _, weight in shown] == pytest.approx(list(answer.weights), abs=1e-4)
+        assert [index for index, _ in shown] == list(predicted.indices)
+        assert [weight for _, weight in shown] == pytest.approx(list(predicted.weights), abs=1e-4)
         (nearest,) = (reply.nearest for reply in replies if isinstance(reply, IdealEnd))
         ideal, network, local = (line.split() for line in lines[11:])
         assert (int(ideal[-3]), float(ideal[-1])) == (nearest[IDEAL].index, 0)

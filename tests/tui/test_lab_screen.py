@@ -1,4 +1,4 @@
-"""The Lab and its convolution bench: fields that ask at once, the sliding kernel, what is wrong, what is taken away."""
+"""The Lab and its convolution bench: fields that take effect at once, the sliding kernel, errors, and the export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from core.engine.protocol import Array
 from tui.grayscale import normalized
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.kernel_fields import CUSTOM, LAYER
-from tui.lab.product_table import ProductTable, number
+from tui.lab.number_text import number
+from tui.lab.product_table import ProductTable
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.header import Header
 

@@ -1,4 +1,4 @@
-"""The 2-D bench: fields, live training, the slider, few steps and many, on replies of the code that the engine runs."""
+"""The 2-D bench: fields, training, the timeline, samples by the number of steps; with replies of the engine's code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.config.sampling import NO_CLASS
-from core.engine.plane import PlaneBench as EngineBench
+from core.engine.plane import PlaneSession
 from core.engine.plane_messages import PlaneComparison, PlaneParticles, PlaneProgress, PlaneReply, PlaneRequest
 from core.engine.protocol import Array, DrawnImage, EngineRequest
 from core.errors import MinidiffError
@@ -27,7 +27,7 @@ from tui.lab.lab_input import LabInput
 from tui.lab.picture_panel import PicturePanel
 from tui.lab.plane import PlaneBench
 from tui.lab.plane_canvas import PlaneCanvas, class_color
-from tui.lab.plane_panels import LossPlot, StepsPanel
+from tui.lab.plane_panels import PlaneLossPlot, StepsPanel
 from tui.lab.plane_picture import SIDE
 from tui.lab.plane_raster import ARROWS
 from tui.lab.subject import SubjectFields
@@ -51,7 +51,7 @@ class Alone(App[None]):
     def __init__(self, *, still: bool = True) -> None:
         super().__init__()
         self.bench = PlaneBench(still=still)
-        self._engine = EngineBench(lambda points: plane_points(str(points), n=200))
+        self._engine = PlaneSession(lambda points: plane_points(str(points), n=200))
 
     def compose(self) -> ComposeResult:
         yield self.bench
@@ -110,12 +110,12 @@ def text_of(canvas: PlaneCanvas) -> str:
 
 
 def compared(bench: PlaneBench) -> list[str]:
-    """The captions in sight below the pictures of few steps and many."""
+    """The visible captions below the samples of each number of steps."""
     panel = bench.query_one(StepsPanel)
     return [str(caption.render()) for caption in panel.query("Vertical > Static").results(Static) if caption.region]
 
 
-async def test_it_opens_first_and_trains_live_on_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_opens_first_and_the_engine_trains_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     app = MinidiffApp(tmp_path, mode="lab", settings=CALM)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -128,7 +128,7 @@ async def test_it_opens_first_and_trains_live_on_the_engine(tmp_path: Path, monk
         data = plane_points("two moons")
         *_, last = records = list(train_plane(data, steps=50, every=25))
         assert title(bench, "training-panel").startswith("training: step 50 of 50, loss ")
-        assert bench.query_one(LossPlot).losses == pytest.approx([record.loss for record in records[1:]], rel=1e-3)
+        assert bench.query_one(PlaneLossPlot).losses == pytest.approx([record.loss for record in records[1:]], rel=1e-3)
         expected = torch.stack([step.points for step in particle_steps(last.model, 400, 4)])
         assert bench.particles is not None
         assert torch.allclose(tensor(bench.particles.points), expected, atol=1e-3)
@@ -148,7 +148,7 @@ async def test_it_opens_first_and_trains_live_on_the_engine(tmp_path: Path, monk
         assert found == pytest.approx(distances[1], rel=1e-2)
 
 
-async def test_the_lab_brings_it_drawings_and_digits_and_hides_the_image(
+async def test_the_points_can_be_a_drawing_or_digits_and_the_image_is_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[EngineRequest] = []
@@ -208,8 +208,8 @@ async def test_the_fields_describe_the_request_and_are_filled_in_from_it() -> No
         assert app.request.prediction == "v"  # which takes the place of the velocity
         choose(bench, **{"class": "2"}, away="0", arrows="score", sampler="ddpm")
         enter(bench, guidance="2.5", steps="30")
-        bench.renew_particles()
-        bench.renew_network()
+        bench.change_noise()
+        bench.change_network()
         await pilot.pause()
         request = app.request
         expected = {"points": "rings", "path": "vp", "kind": "score", "sampler": "ddpm", "steps": 30}
@@ -226,6 +226,10 @@ async def test_the_fields_describe_the_request_and_are_filled_in_from_it() -> No
         choose(bench, **{"class": "any"})
         await pilot.pause()
         assert (app.request.label, app.request.against) == (NO_CLASS, None)  # guidance needs two classes
+        assert bench.query_one("#guidance", Input).disabled
+        choose(bench, **{"class": "in turn"})
+        await pilot.pause()
+        assert not bench.query_one("#guidance", Input).disabled
 
 
 async def test_an_invalid_field_is_explained() -> None:
@@ -242,7 +246,7 @@ async def test_an_invalid_field_is_explained() -> None:
             enter(app.bench, **{field: before})
 
 
-async def test_the_slider_moves_particles_field_and_density() -> None:
+async def test_the_timeline_moves_particles_field_and_density() -> None:
     async with alone() as (app, pilot):
         bench = app.bench
         assert bench.timeline is not None
@@ -280,7 +284,7 @@ def _as_tuple(trail):  # type: ignore[no-untyped-def]
     return trail._replace(values=tuple(trail.values))
 
 
-async def test_while_it_trains_the_loss_is_shown_and_the_trajectory_plays_again_and_again() -> None:
+async def test_while_it_trains_the_loss_is_shown_and_the_trajectory_plays_in_a_loop() -> None:
     async with alone(still=False) as (app, pilot):
         bench, timeline = app.bench, app.bench.timeline
         assert timeline is not None
@@ -291,12 +295,12 @@ async def test_while_it_trains_the_loss_is_shown_and_the_trajectory_plays_again_
         losses = []
         for step, loss in ((0, None), (25, 2.0), (50, 1.0), (50, 1.0)):
             bench.show_reply(replace(first, step=step, steps=100, loss=loss))
-            losses.append(list(bench.query_one(LossPlot).losses))
+            losses.append(list(bench.query_one(PlaneLossPlot).losses))
             assert timeline.looping
         assert losses == [[], [2.0], [2.0, 1.0], [2.0, 1.0]]
         await pilot.pause()
         assert title(bench, "training-panel") == "training: step 50 of 100, loss 1.000"
-        assert bench.query_one(LossPlot).render()
+        assert bench.query_one(PlaneLossPlot).render()
         assert not bench.is_trained
         bench.show_reply(replace(first, step=100, steps=100, loss=0.5))
         bench.show_reply(next(reply for reply in replies if isinstance(reply, PlaneParticles)))

@@ -18,7 +18,7 @@ from core.engine.protocol import Array
 from core.system.plain_characters import plain
 from tui.lab.plane_canvas import MAX_CLASSES, PlaneCanvas, class_color, class_style, plane_colors
 from tui.lab.plane_legend import class_legend
-from tui.lab.plane_picture import SIDE, Picture
+from tui.lab.plane_picture import SIDE, PlanePicture
 from tui.lab.plane_raster import ARROWS, LEVELS, Points, Trail, arrows, density_levels, square
 from tui.themes import DARK, THEMES, theme_color
 
@@ -51,7 +51,7 @@ def floats(shape: tuple[int, ...], values: Sequence[float]) -> Array:
     ("size", "expected"),
     [((40, 10), (10, 0, 20, 10)), ((20, 30), (0, 10, 20, 10)), ((7, 9), (0, 3, 6, 3)), ((1, 1), (0, 0, 0, 0))],
 )
-def test_the_square_is_as_large_as_fits_and_centred(size: tuple[int, int], expected: tuple[int, ...]) -> None:
+def test_the_square_is_as_large_as_fits_and_centered(size: tuple[int, int], expected: tuple[int, ...]) -> None:
     assert square(*size) == expected
 
 
@@ -95,13 +95,13 @@ async def test_arrows_point_along_the_vectors_and_leave_cells_with_points() -> N
         app.canvas.show(Points(), field=field)
         text = "".join(app.lines())
         assert [character for character in text if character in ARROWS] == ["→", "↑", "↙"]
-        dots = [at for arrow in arrows(field, 4) for at in _centre(arrow.cell, 8, 4)]
+        dots = [at for arrow in arrows(field, 4) for at in _center(arrow.cell, 8, 4)]
         app.canvas.show(Points(dots, [FIRST] * 3), field=field)
         assert not set("".join(app.lines())) & set(ARROWS)
     assert "?" not in plain(ARROWS)
 
 
-def _centre(cell: int, columns: int, lines: int) -> tuple[float, float]:
+def _center(cell: int, columns: int, lines: int) -> tuple[float, float]:
     line, column = divmod(cell, columns)
     return (2 * column + 1) / columns - 1, 1 - (2 * line + 1) / lines
 
@@ -136,8 +136,8 @@ def test_the_densest_pixel_has_the_highest_level(side: int) -> None:
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 def test_classes_have_colors_of_their_own_in_every_theme(theme: Theme) -> None:
-    ground = theme_color(theme.variables, "plot-axes").rgb
-    colors = plane_colors(theme.variables, ground)
+    background = theme_color(theme.variables, "plot-axes").rgb
+    colors = plane_colors(theme.variables, background)
     distinct = {colors[class_color(label)] for label in range(5)}
     assert len(distinct) == 5 - (theme.name == "minidiff-safe")  # which has five colors
     assert class_color(MAX_CLASSES) == class_color(0)
@@ -147,10 +147,10 @@ def test_classes_have_colors_of_their_own_in_every_theme(theme: Theme) -> None:
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 def test_with_256_colors_denser_is_never_less_contrasting(theme: Theme) -> None:
-    ground = Color.parse(theme.background or "").rgb
-    levels = plane_colors(theme.variables, ground, few=True)[:LEVELS]
+    background = Color.parse(theme.background or "").rgb
+    levels = plane_colors(theme.variables, background, reduced=True)[:LEVELS]
     numbers = [RichColor.from_rgb(*level).downgrade(ColorSystem.EIGHT_BIT).get_truecolor() for level in levels]
-    contrast = [abs(sum(color) - sum(ground)) for color in numbers]
+    contrast = [abs(sum(color) - sum(background)) for color in numbers]
     assert contrast == sorted(contrast)
     assert len(set(contrast)) >= 5
 
@@ -162,9 +162,9 @@ def test_the_legend_names_the_classes_if_there_is_room() -> None:
 
 
 def test_a_picture_has_the_density_the_trails_and_the_points_in_their_colors() -> None:
-    ground = (18, 18, 18)
-    colors = plane_colors(DARK.variables, ground)
-    picture = Picture(DARK.variables, ground).draw(
+    background = (18, 18, 18)
+    colors = plane_colors(DARK.variables, background)
+    picture = PlanePicture(DARK.variables, background).draw(
         Points([0.0, 0.5, 9.0, 9.0], [SECOND] * 2),
         floats((2, 2), [0, 0, 0, 1]),
         floats((1, 1, 2), [1, 0]),
@@ -181,7 +181,7 @@ def test_a_picture_has_the_density_the_trails_and_the_points_in_their_colors() -
     assert color(-0.5, -0.45) == colors[class_color(0, 1)]
     assert color(0.9, -0.9) == colors[LEVELS - 1]
     assert color(0.0, 0.0) == colors[LEVELS + 2]  # the arrow
-    assert color(-0.9, 0.9) == ground
+    assert color(-0.9, 0.9) == background
 
 
 async def test_it_is_drawn_again_when_its_size_changes() -> None:

@@ -180,4 +180,4 @@ async def test_the_lab_shows_an_rgb_image_in_colour_its_channels_and_its_luminan
                 assert "original: ankle b…" in str(screen.query_one("#back-line").render())
 
         await pilot.press("w")
-        assert notifications(app)[-1].startswith("a drawn digit is 28x28 and grey, but sprites takes 12x16 RGB images")
+        assert notifications(app)[-1].startswith("a drawn digit is 28x28 and gray, but sprites takes 12x16 RGB images")

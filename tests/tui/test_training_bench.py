@@ -1,4 +1,4 @@
-"""The training bench: the images of a step, the bars of the gradient, the curve of the losses, and the script."""
+"""The training bench: the images of a step, the bars of the gradient, the curve of the losses, and the export."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input, Select, Static
 from toy_models import colour_model
@@ -25,19 +26,22 @@ from core.engine.training import training_replies
 from core.engine.training_messages import TrainingReply, TrainingRequest
 from tui.app import MinidiffApp
 from tui.grayscale import from_unit
-from tui.lab.gradient_bars import GradientBars, Layer, bar_of, grouped, short
+from tui.lab.bench import ExportPanel
+from tui.lab.gradient_bars import GradientBars, Layer, bar_of, grouped
+from tui.lab.number_text import short
 from tui.lab.small_plot import SmallPlot
-from tui.lab.step_pictures import images_of
+from tui.lab.step_pictures import StepPictures, images_of
 from tui.lab.training import TrainingBench
 from tui.messages import EngineRefused, LabReplied
 from tui.screens.lab import LabScreen
 from tui.settings import Settings
 from tui.terminal.color_maps import colors_of
+from tui.themes import DARK, LIGHT, theme_color
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.image_grid import ImageGrid
 
 FIELDS = {"batch_size": 2, "steps": 3}
-TILES = ("image", "noise", "mixture", "prediction", "target", "error")
+TILES = ("image", "noise", "noisy", "prediction", "target", "error")
 
 
 @cache
@@ -97,7 +101,7 @@ async def opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[B
         yield Bench(screen, pilot)
 
 
-async def test_a_step_is_two_equations_and_the_curve_collects_the_losses(
+async def test_a_step_shows_six_images_and_the_curve_the_losses_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path, monkeypatch) as on:
@@ -105,13 +109,13 @@ async def test_a_step_is_two_equations_and_the_curve_collects_the_losses(
         await on.reply(*replies)
         reply, drawn = on.shown, on.images()
         assert drawn["image"] == drawn["target"] == from_unit(reply.image.values)  # this model predicts the image
-        assert drawn["mixture"] == from_unit(reply.mixture.values)
+        assert drawn["noisy"] == from_unit(reply.noisy.values)
         assert drawn["prediction"] == from_unit(reply.output.values)
         assert len(drawn["error"]) == 3 * len(drawn["image"])
         assert on.captions() == [
             f"image × {reply.alpha:.2f}".replace("0.", "."),
             f"+ noise × {reply.sigma:.2f}".replace("0.", "."),
-            "= mixture",
+            "= noisy image",
             "prediction: image",
             "− target: image",
             f"squared error: mean {short(reply.loss)}",
@@ -128,6 +132,18 @@ async def test_a_step_is_two_equations_and_the_curve_collects_the_losses(
         assert on.images()["noise"] != drawn["noise"]
 
 
+def check_panels(panels: list[ExportPanel], drawn: dict[str, bytes]) -> None:
+    """The picture has the images, then charts in which a bar or a curve of some color is visible."""
+    images, charts = panels[:6], panels[6:]
+    assert [panel.title for panel in images] == [*TILES[:2], "noisy image", *TILES[3:5], "squared error"]
+    assert [panel.image for panel in images] == [drawn[name] for name in TILES]
+    assert [panel.title for panel in charts] == ["gradient by layer, % of the weights", "loss: mean and std"]
+    for (_, (height, width), pixels), color in zip(charts, ("plot-average", "plot-validation"), strict=True):
+        assert len(pixels) == 3 * height * width
+        colored = bytes(theme_color(LIGHT.variables, color).rgb)
+        assert colored in {pixels[at : at + 3] for at in range(0, len(pixels), 3)}
+
+
 async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_computes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,8 +152,8 @@ async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_
         await on.reply(*replies)
         assert list(on.plot.curves) == ["before", "now", "this step"]
         assert list(on.plot.curves["before"][2]) == pytest.approx(list(on.shown.first_bins.values[1::3]))
-        white = replies[0].errors.max_abs
-        assert on.images()["error"] == images_of(replies[-1], white)["error"]
+        assert replies[-1].errors.max_abs != replies[0].errors.max_abs
+        assert on.images()["error"] == images_of(replies[-1], replies[0].errors.max_abs)["error"]
         await on.pilot.press("left")
         reply = on.shown
         assert (reply.step, reply.keeps_noise) == (2, True)
@@ -145,7 +161,7 @@ async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_
         on.bench.set_fields(t=0.9, batch=2, steps=3, rate="0.001")
         with on.screen.prevent(Select.Changed):
             on.screen.query_one("#model", CompactSelect).value = "quick-mnist"
-        assert [panel.title for panel in on.bench.panels()] == [*TILES[:5], "squared error"]
+        check_panels(on.bench.panels(), on.images())
         with redirect_stdout(StringIO()) as printed:
             exec("\n".join(on.bench.script(on.screen.subject)), {})
         lines = [line.split() for line in printed.getvalue().splitlines()]
@@ -154,7 +170,37 @@ async def test_while_a_copy_is_trained_the_error_keeps_its_scale_and_the_script_
         gradients = [words for words in lines if words[0] == "gradient"]
         assert [words[1] for words in gradients] == list(reply.layers)
         assert [float(words[2]) for words in gradients] == pytest.approx(list(reply.gradients.values[::2]), rel=1e-2)
-        assert len([words for words in lines if words[:2] == ["t", "from"]]) == reply.bins.shape[0]
+        for start, bins in ((["t", "from"], reply.bins), (["before:", "t"], reply.first_bins)):
+            means = [float(words[words.index("loss") + 1]) for words in lines if words[:2] == start]
+            assert means == pytest.approx([row[1] for row in bins.rows], rel=1e-3)
+
+
+class Pictures(App[None]):
+    """The images of a step by themselves."""
+
+    def compose(self) -> ComposeResult:
+        yield StepPictures()
+
+    def on_mount(self) -> None:
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        self.theme = DARK.name
+
+
+async def test_no_error_is_dark_in_a_dark_theme_and_light_in_a_light_one() -> None:
+    app = Pictures()
+    async with app.run_test(size=(120, 40)) as pilot:
+        (reply, *_) = replies_of("quick-mnist", 0.9, 1e-3)
+        app.query_one(StepPictures).show(reply, reply.errors.max_abs)
+        least = reply.errors.values.index(min(reply.errors.values))
+        brightness = []
+        for theme in (DARK, LIGHT, DARK):
+            app.theme = theme.name
+            await pilot.pause()
+            image = app.query_one("#step-error ImageGrid", ImageGrid)._images[0]
+            brightness.append(sum(image[3 * least : 3 * least + 3]))
+        assert brightness[0] == brightness[2] < 50
+        assert brightness[1] > 600
 
 
 async def test_every_size_shows_images_of_one_size_and_all_views_can_be_reached(
@@ -194,7 +240,7 @@ async def test_every_size_shows_images_of_one_size_and_all_views_can_be_reached(
         assert max(text, key=lambda line: line.count("█")).startswith(longest)
 
 
-async def test_fields_become_the_request_and_what_is_wrong_is_said(
+async def test_fields_become_the_request_and_errors_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path, monkeypatch) as on:
@@ -204,15 +250,15 @@ async def test_fields_become_the_request_and_what_is_wrong_is_said(
         on.bench.fill(other)
         assert on.bench.request(on.screen.subject) == other
         on.bench.query_one("#t", Input).value = "2"
-        wrong = "t takes a noise level from 0 to 1, or drawn, not 2"
-        await until(on.pilot, lambda: wrong in on.description, "the wrong noise level is named")
+        error = "t takes a noise level from 0 to 1, or drawn, not 2"
+        await until(on.pilot, lambda: error in on.description, "the error is shown")
         on.bench.query_one("#t", Input).value = "drawn"
         await on.pilot.pause()
         on.screen.post_message(EngineRefused("the loss or its gradient is not finite after 3 steps"))
         await until(on.pilot, lambda: "not finite" in on.description, "the reason is shown")
 
 
-def test_the_squared_error_is_coloured_and_velocities_have_one_scale_around_grey() -> None:
+def test_the_squared_error_is_colored_and_velocities_have_one_scale_around_gray() -> None:
     (first, *_) = replies_of("default-mnist", 0.4, None)
     drawn = images_of(first, 2.0)
     colors = colors_of("inferno")
@@ -225,8 +271,8 @@ def test_the_squared_error_is_coloured_and_velocities_have_one_scale_around_grey
         for name, array in (("target", first.target), ("prediction", first.output)):
             level = 127.5 + 127.5 * array.values[pixel] / white
             assert drawn[name][pixel] == pytest.approx(min(255, max(0, level)), abs=1)
-    grey = (first.noise.values[5] + 1) * 127.5
-    assert drawn["noise"][5] == pytest.approx(min(255, max(0, grey)), abs=1)
+    level = (first.noise.values[5] + 1) * 127.5
+    assert drawn["noise"][5] == pytest.approx(min(255, max(0, level)), abs=1)
 
 
 def test_layers_share_a_line_with_those_of_the_same_parent() -> None:
@@ -248,7 +294,7 @@ def test_bars_and_numbers_fit_their_columns() -> None:
     assert [short(value) for value in values] == ["0", "1e-9", "1e-3", ".031", "1", "1.3", "99", "1e5", "5e+12"]
 
 
-def test_colour_images_keep_their_colours() -> None:
+def test_rgb_images_keep_their_colors() -> None:
     pixels = torch.rand((3, 16, 12), generator=torch.Generator().manual_seed(1))
     request = TrainingRequest(model="", image=DatasetImage("", 0), t=0.3, learning_rate=None, **FIELDS)
     reply = next(training_replies(request, LabImage(pixels, 1), colour_model(), lambda *_: None))

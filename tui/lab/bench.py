@@ -24,7 +24,7 @@ FULL_TEXT_ROWS = 30  # terminal rows from which the whole description and the su
 ReplyT = TypeVar("ReplyT", bound=EngineReply)
 
 
-class Panel(NamedTuple):
+class ExportPanel(NamedTuple):
     """One uint8 image of an exported picture."""
 
     title: str
@@ -33,14 +33,14 @@ class Panel(NamedTuple):
 
 
 class Bench(Vertical, Generic[ReplyT]):
-    """One bench of the Lab. Posts `Changed` when a field changes; the screen then sends its request to the engine."""
+    """One bench of the Lab; posts `Changed` when a field changes. The screen then sends its request to the engine."""
 
     SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME: ClassVar[str]  # also the widget's id
     TITLE: ClassVar[str]
-    ABOUT: ClassVar[str]  # a short text
-    SHORT: ClassVar[str]  # a text of one line for small terminals
-    TRY: ClassVar[str]  # a suggestion
+    ABOUT: ClassVar[str]  # the description
+    SHORT: ClassVar[str]  # one line, for small terminals
+    TRY: ClassVar[str]  # what to try, after the word "Try"
     REQUEST: ClassVar[type[EngineRequest]]  # the type of its requests
     VIEWS: ClassVar[tuple[str, ...]] = ()  # names of the views, if not all are visible in small terminals
     REPLIES: ClassVar[tuple[type[EngineReply], ...]]  # the replies that this bench shows
@@ -67,10 +67,11 @@ class Bench(Vertical, Generic[ReplyT]):
         self.shown: ReplyT | None = None
         """The reply on display."""
         self.image_classes: Sequence[str] = ()
-        """Class names of the image's dataset,"""
+        """Class names of the image's dataset."""
         self.model_classes: Sequence[str] = ()
-        """and of the model's."""
+        """Class names of the model's dataset."""
         self.about, self.short = self.ABOUT, self.SHORT
+        """The description, and the one for small terminals."""
         self.question: Content | None = None
         """A question of the tutorial, in place of the description."""
         self._description = Content()
@@ -202,6 +203,21 @@ class Bench(Vertical, Generic[ReplyT]):
     def draw(self) -> None:
         """Draw the step at the timeline's position."""
 
+    def _set_steps(self, noise_levels: Sequence[float], position: int, *, first: bool) -> None:
+        """Give the timeline the steps of a reply, one for each noise level.
+
+        Args:
+            noise_levels: Noise level of each step.
+            position: The step to show at first.
+            first: Whether this is the first reply; otherwise the timeline keeps its relative position.
+        """
+        timeline, steps = self.query_one(Timeline), len(noise_levels) - 1
+        if first:
+            timeline.load(steps, list(noise_levels))
+            timeline.seek(position)
+        else:
+            timeline.replace_steps(steps, list(noise_levels))
+
     def on_timeline_moved(self, message: Timeline.Moved) -> None:
         message.stop()
         self.draw()
@@ -231,7 +247,7 @@ class Bench(Vertical, Generic[ReplyT]):
 
     # Export
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The images to export."""
         return []
 

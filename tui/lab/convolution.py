@@ -13,13 +13,14 @@ from core.convolution import DILATIONS, PADDING_MODES, PADDINGS, STRIDES
 from core.engine.lab_messages import ConvolutionReply, ConvolutionRequest
 from core.engine.protocol import LabReply, LabRequest
 from tui.grayscale import normalized
-from tui.lab.bench import FULL_TEXT_ROWS, Panel
+from tui.lab.bench import FULL_TEXT_ROWS, ExportPanel
 from tui.lab.fields import FieldRow, choice, entry
 from tui.lab.image_canvas import ImageCanvas, share_scale
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import number
 from tui.lab.picture_panel import PicturePanel
-from tui.lab.product_table import NumberTable, ProductTable, number
+from tui.lab.product_table import NumberTable, ProductTable
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
@@ -119,14 +120,9 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
     def show_reply(self, reply: LabReply) -> None:
         """Show the new map at the same fraction of the steps."""
         assert isinstance(reply, ConvolutionReply)
-        assert self.timeline is not None
         first, self.shown = self.shown is None, reply
-        steps = len(reply.origins) - 1
-        if first:
-            self.timeline.load(steps, [0.0] * (steps + 1))
-            self.timeline.seek(round(INITIAL_POSITION * steps))
-        else:
-            self.timeline.replace_steps(steps, [0.0] * (steps + 1))
+        n = len(reply.origins)
+        self._set_steps([0.0] * n, round(INITIAL_POSITION * (n - 1)), first=first)
         self.draw()
 
     def draw(self) -> None:
@@ -198,12 +194,12 @@ class ConvolutionBench(KernelBench[ConvolutionReply]):
         self.about = FLIPPED if self._flip else self.SHORT if self.has_class("-below") else self.ABOUT
         super().show_about()
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The padded image, the kernel, the feature map."""
         if self.shown is None:
             return []
         return [
-            Panel(title, (array.shape[0], array.shape[1]), normalized(array.values))
+            ExportPanel(title, (array.shape[0], array.shape[1]), normalized(array.values))
             for title, array in (
                 ("image", self.shown.padded),
                 ("kernel", self.shown.kernel),

@@ -14,9 +14,10 @@ from core.engine.lab_messages import CorruptionReply, CorruptionRequest, Corrupt
 from core.engine.protocol import LabReply, LabRequest
 from tui.class_names import class_name
 from tui.grayscale import from_unit
-from tui.lab.bench import Bench, Panel
+from tui.lab.bench import Bench, ExportPanel
 from tui.lab.fields import ClassField, FieldRow, entry
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import coefficient
 from tui.lab.picture_panel import UNNAMED, PicturePanel, PlotPanel
 from tui.lab.small_plot import Curves
 from tui.terminal.frame_pacing import FramePacer
@@ -114,16 +115,11 @@ class CorruptionBench(Bench[CorruptionReply]):
             self.draw()
             return
         assert isinstance(reply, CorruptionReply)
-        assert self.timeline is not None
         first, self.shown = self.shown is None, reply
         self._samples = {}
         self.query_one(ClassField).disabled = reply.condition is None
         self._fit_images()
-        if first:
-            self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
-            self.timeline.seek(INITIAL_POSITION)
-        else:
-            self.timeline.replace_steps(len(reply.noise_levels) - 1, list(reply.noise_levels))
+        self._set_steps(reply.noise_levels, INITIAL_POSITION, first=first)
         self.draw()
 
     @property
@@ -177,11 +173,11 @@ class CorruptionBench(Bench[CorruptionReply]):
         alpha, sigma = rows[self._position]
         if not self._fits_long_captions(grid):
             _, image, gap = self._columns(grid)
-            text = f"▸{path} {_short(alpha)} + {_short(sigma)}"
+            text = f"▸{path} {coefficient(alpha)} + {coefficient(sigma)}"
             return (text if len(text) <= image + gap else text.replace(" + ", "+"))[1:]
         if all(abs(sum(row) - 1) < 1e-6 for row in rows):
             return f"{path} {alpha:.0%} image + {sigma:.0%} noise"
-        return f"{path} {_short(alpha)} image + {_short(sigma)} noise"  # whose squares sum to 1
+        return f"{path} {coefficient(alpha)} image + {coefficient(sigma)} noise"  # whose squares sum to 1
 
     def _result(self, title: str, error: float, read: tuple[int, int] | None) -> str:
         """An error, and how a classifier reads the image: its class, and the confidence if there is room."""
@@ -281,17 +277,17 @@ class CorruptionBench(Bench[CorruptionReply]):
             self.query_one(f"#{name}-pane").styles.height = height_of_pane
         self.call_after_refresh(self.draw)  # the captions' places depend on the layout
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The image, the noisy image on each path, the one-step prediction and the sample."""
         reply = self.shown
         if reply is None:
             return []
         position, shape = self._position, (reply.image.shape[0], reply.image.shape[1])
-        panels = [Panel("image", shape, from_unit(reply.image.values))]
-        panels += [Panel(path, shape, from_unit(images[position].values)) for path, images in reply.noisy.items()]
-        panels.append(Panel("one step", shape, from_unit(reply.predictions[position].values)))
+        panels = [ExportPanel("image", shape, from_unit(reply.image.values))]
+        panels += [ExportPanel(path, shape, from_unit(images[position].values)) for path, images in reply.noisy.items()]
+        panels.append(ExportPanel("one step", shape, from_unit(reply.predictions[position].values)))
         if position in self._samples:
-            panels.append(Panel("sampled", shape, from_unit(self._samples[position].sampled.values)))
+            panels.append(ExportPanel("sampled", shape, from_unit(self._samples[position].sampled.values)))
         return panels
 
     def script(self, subject: LabInput) -> list[str]:
@@ -309,7 +305,3 @@ class CorruptionBench(Bench[CorruptionReply]):
             '    print("t", point.t, "alpha", point.alpha, "sigma", point.sigma)',
             '    print("one step", point.error, "sampled", point.sampled_error)',
         ]
-
-
-def _short(coefficient: float) -> str:
-    return f"{coefficient:.2f}".replace("0.", ".", 1) if coefficient < 0.995 else "1"

@@ -1,4 +1,4 @@
-"""The size of the gradient of each layer as horizontal bars."""
+"""The norm of each layer's gradient as horizontal bars."""
 
 from __future__ import annotations
 
@@ -10,25 +10,38 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
+from tui.lab.number_text import short
+
 EIGHTHS = " ▏▎▍▌▋▊▉"
 NUMBER = 7  # columns of a number, with a space before it
 MIN_BAR = 8  # columns of the largest bar; with fewer, names are shortened
 MIN_NAME = 8
+ROOT = "network"  # the name of weights of the network itself
 
 
 class Layer(NamedTuple):
     """A layer, or several with a common name."""
 
     name: str  # as in `named_modules`; "" for the network itself
-    norm: float  # of the gradient
-    weight_norm: float  # of the weights
+    norm: float  # Euclidean norm of the gradient
+    weight_norm: float  # Euclidean norm of the weights
+
+    @property
+    def title(self) -> str:
+        """The name on display."""
+        return self.name or ROOT
+
+    @property
+    def percent(self) -> str:
+        """The norm of the gradient in percent of that of the weights; empty if all weights are 0."""
+        return short(100 * self.norm / self.weight_norm) if self.weight_norm else ""
 
 
 class GradientBars(Widget):
-    """One line for each layer: its name, the norm of its gradient as a bar, and in percent of its weights' norm.
+    """One line for each layer: its name, the norm of its gradient as a bar, and the norm in percent of its weights'.
 
-    If there is room, the norm is a number, too. If there are more layers than lines, those with a common parent share
-    a line.
+    If there is room, the norm is shown as a number, too. If there are more layers than lines, layers with a common
+    parent share a line.
     """
 
     DEFAULT_CSS = """
@@ -53,7 +66,7 @@ class GradientBars(Widget):
         lines, width = self.lines, self.size.width
         if not lines or width < MIN_NAME + NUMBER:
             return Content()
-        longest = max(cell_len(layer.name or ROOT) for layer in lines)
+        longest = max(cell_len(layer.title) for layer in lines)
         norm = NUMBER if width > longest + MIN_BAR + 2 * NUMBER else 0
         name = max(MIN_NAME, min(longest, width - MIN_BAR - norm - NUMBER)) + 1
         bar = max(0, width - name - norm - NUMBER)
@@ -63,26 +76,22 @@ class GradientBars(Widget):
         )
         rows = [Content.styled(heads, "$foreground 50%")]
         for layer in lines:
-            relative = short(100 * layer.norm / layer.weight_norm) if layer.weight_norm else ""
             rows.append(
                 Content.assemble(
-                    (_ending(layer.name or ROOT, name - 1).ljust(name), "$foreground 80%"),
+                    (_ending(layer.title, name - 1).ljust(name), "$foreground 80%"),
                     (bar_of(layer.norm / largest, bar).ljust(bar), "$primary"),
                     (f"{short(layer.norm):>{norm}}" if norm else "", "bold"),
-                    (f"{relative:>{NUMBER}}", "$foreground 60%" if norm else ""),
+                    (f"{layer.percent:>{NUMBER}}", "$foreground 60%" if norm else ""),
                 )
             )
         return Content("\n").join(rows)
 
 
-ROOT = "network"  # the name of weights of the network itself
-
-
 def grouped(layers: Sequence[Layer], lines: int) -> list[Layer]:
     """The layers in at most so many lines: those with the same first parts of their name become one.
 
-    As few layers as possible share a line. If even one part of the name makes too many lines, the largest gradients
-    are shown.
+    As few layers as possible share a line. If the first parts alone are too many, those with the largest gradients are
+    returned.
     """
     depth = max((layer.name.count(".") + 1 for layer in layers), default=1)
     for parts in range(depth, 0, -1):
@@ -105,15 +114,6 @@ def bar_of(fraction: float, width: int) -> str:
     """A bar of this fraction of `width` columns, in eighths of a column; at least one eighth above 0."""
     eighths = max(round(8 * width * fraction), 1 if fraction > 0 and width else 0)
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
-
-
-def short(value: float) -> str:
-    """A number with two digits, in at most five characters: 0, .031, 1.2, 310, 3e-5."""
-    if value >= 9.95e4 or 0 < value < 9.95e-4:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    if value >= 9.95:
-        return f"{value:.0f}"
-    return f"{value:.2g}".removeprefix("0") or "0"
 
 
 def _ending(text: str, width: int) -> str:

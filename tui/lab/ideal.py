@@ -1,4 +1,4 @@
-"""The bench of the ideal denoiser: what it and the network predict for a noisy image, and what both sample."""
+"""The ideal denoiser's bench: its predictions for a noisy image and its samples, beside those of the network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from core.engine.ideal_messages import (
     IDEAL,
     LOCAL,
     NETWORK,
-    IdealAnswer,
     IdealEnd,
+    IdealPredictions,
     IdealReply,
     IdealRequest,
     IdealStep,
 )
 from core.engine.protocol import LabReply, LabRequest
 from tui.class_names import class_name
-from tui.lab.bench import Bench, Panel
+from tui.lab.bench import Bench, ExportPanel
 from tui.lab.fields import ClassField, FieldRow, choice, entry
 from tui.lab.ideal_script import ideal_script
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import decimals
 from tui.lab.picture_panel import PicturePanel
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.captions import Caption
@@ -31,41 +32,43 @@ from tui.widgets.image_grid import ImageGrid
 from tui.widgets.timeline import Timeline
 
 INITIAL_POSITION = 12  # of the engine's 41 noise levels: at 0.7 several training images have some weight
-SEED, MAX_SEED = 2, 9_999  # of the noise; the first one leads to a legible copy and a legible new digit
+SEED, MAX_SEED = 2, 9_999  # of the noise; with the initial seed both samples are legible digits
 NO_PATCHES = "off"
 PATCHES = (NO_PATCHES, "3", "5", "7", "9", "13")  # sides of local patches
-VIEWS = ("answer", "training", "sampling")
+VIEWS = ("predictions", "training", "sampling")
 # Titles of the views; longest first.
 ONE_STEP = "denoised in one step, with the mean squared error", "denoised in one step, squared error", "one step"
 TRAINING = "training images"
 SAMPLES = (
-    "sampled from the same noise, beside the nearest training image of the end",
+    "sampled from the same noise, beside the training image nearest to the sample",
     "sampled from noise, beside the nearest training images",
     "sampled from noise",
 )
-MEDIUM = (80, 22)  # columns and rows from which an answer and its training images are visible together,
-LARGE = (120, 36)  # and all views
-HUGE = (184, 44)  # from which the training images are larger
-COPY = 5e-4  # distances below this one are shown as 0
-FAINTEST = 0.15  # brightness of a training image with hardly any weight
+# Columns and rows of the terminal from which more is visible.
+MEDIUM = (80, 22)  # the predictions together with the training images
+LARGE = (120, 36)  # all views
+HUGE = (184, 44)  # larger training images
+COPY_DISTANCE = 5e-4  # smaller distances are shown as 0
+EXPORTED_IMAGES = 4  # training images of largest weight in an exported picture
+MIN_BRIGHTNESS = 0.15  # of a training image whose weight is close to 0
 
 
 class IdealBench(Bench[IdealReply]):
-    """A noisy image denoised by the ideal denoiser and the network, the training images in the mean, and samples."""
+    """Predictions of the ideal denoiser and the network, the training images in the mean, and samples of both."""
 
     SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME = "ideal"
     TITLE = "Ideal"
     ABOUT = (
-        "No network has a smaller training loss than the ideal denoiser, which knows all training images and returns "
-        "their mean, weighted by how well each explains the noisy image. Sampling with it ends in a training image. "
-        "The network cannot store them all: what it predicts instead leads to new images."
+        "No network has a smaller training loss than the ideal denoiser: it returns the mean of all training images, "
+        "weighted by their probability given the noisy image. Sampling with it ends in a training image. "
+        "The network cannot store them all, and its errors lead to new images."
     )
     SHORT = "The ideal denoiser averages and copies training images."
     TRY = "a higher noise level, where more images have weight; class any; patches 5, which combine images."
     REQUEST = IdealRequest
     VIEWS = VIEWS
-    REPLIES = (IdealReply, IdealAnswer, IdealStep, IdealEnd)
+    REPLIES = (IdealReply, IdealPredictions, IdealStep, IdealEnd)
     DEFAULT_CSS = """
     IdealBench {
         #board { height: 1fr; width: 1fr; }
@@ -82,8 +85,8 @@ class IdealBench(Bench[IdealReply]):
     def __init__(self, pacer: FramePacer | None = None, *, still: bool = False) -> None:
         super().__init__()
         self._pacer, self._still = pacer, still
-        self._answers: dict[int, IdealAnswer] = {}  # by index of the noise level
-        self._steps: dict[int, IdealStep] = {}
+        self._predictions: dict[int, IdealPredictions] = {}  # by index of the noise level
+        self._steps: dict[int, IdealStep] = {}  # likewise
         self._end: IdealEnd | None = None
 
     def fields(self) -> Iterator[Widget]:
@@ -95,10 +98,10 @@ class IdealBench(Bench[IdealReply]):
         )
 
     def pictures(self) -> Iterator[Widget]:
-        """The answers above the samples; the training images beside both."""
+        """The predictions above the samples; the training images beside both."""
         with Container(classes="pictures"):
             with Container(id="board"):
-                for name in ("answer", "sampling"):
+                for name in ("predictions", "sampling"):
                     yield PicturePanel(_grid(name), id=f"{name}-panel")
             yield PicturePanel(_grid("training"), id="training-panel")
         yield Timeline(self._pacer, still=self._still)
@@ -118,20 +121,19 @@ class IdealBench(Bench[IdealReply]):
         """Set the fields to those of a request of this bench."""
         assert isinstance(request, IdealRequest)
         patch = NO_PATCHES if request.patch is None else str(request.patch)
-        names = {"class": ClassField.option(request.label), "seed": str(request.seed), "patch": patch}
-        self.set_fields(**names)
+        self.set_fields(seed=request.seed, patch=patch, **{"class": ClassField.option(request.label)})
 
     # Replies
 
     def show_reply(self, reply: LabReply) -> None:
-        """Show what is compared, or add an answer, a step from noise, or the end."""
+        """Show the image and blanks, or add the predictions at a noise level, a step from noise, or the end."""
         match reply:
             case IdealReply():
                 self._restart(reply)
-            case IdealAnswer():
-                self._answers[reply.index] = reply
+            case IdealPredictions():
+                self._predictions[reply.index] = reply
                 if reply.index == self._position:
-                    self._draw_answer()
+                    self._draw_predictions()
             case IdealStep():
                 self._steps[reply.index] = reply
                 if reply.index == self._position:
@@ -143,18 +145,13 @@ class IdealBench(Bench[IdealReply]):
                 pass
 
     def _restart(self, reply: IdealReply) -> None:
-        assert self.timeline is not None
         first, self.shown = self.shown is None, reply
-        self._answers, self._steps, self._end = {}, {}, None
+        self._predictions, self._steps, self._end = {}, {}, None
         self.query_one(ClassField).disabled = reply.condition is None
         notice = "" if reply.is_own else f"The model's training images are not here; these are {reply.dataset}. "
         self.short, self.about = notice or self.SHORT, notice + self.ABOUT
         self.show_about()
-        if first:
-            self.timeline.load(len(reply.noise_levels) - 1, list(reply.noise_levels))
-            self.timeline.seek(INITIAL_POSITION)
-        else:
-            self.timeline.replace_steps(len(reply.noise_levels) - 1, list(reply.noise_levels))
+        self._set_steps(reply.noise_levels, INITIAL_POSITION, first=first)
         self.draw()
 
     @property
@@ -171,47 +168,47 @@ class IdealBench(Bench[IdealReply]):
     def draw(self) -> None:
         """Draw one noise level."""
         if self.shown is not None:
-            self._draw_answer()
+            self._draw_predictions()
             self._draw_samples()
 
-    def _draw_answer(self) -> None:
-        """The noisy image, the predictions and the clean image; beside them the training images in the mean."""
-        reply, answer = self.shown, self._answers.get(self._position)
+    def _draw_predictions(self) -> None:
+        """Draw the noisy image, the predictions, the clean image, and the training images in the mean."""
+        reply, predicted = self.shown, self._predictions.get(self._position)
         assert reply is not None
         t, blank = reply.noise_levels[self._position], bytes(len(reply.image))
-        noisy = Caption(f"noisy, t {_short(t, 2)}", shorter=("noisy",))
-        shown = [(noisy, blank if answer is None else answer.noisy)]
+        noisy = Caption(f"noisy, t {decimals(t, 2)}", shorter=("noisy",))
+        shown = [(noisy, blank if predicted is None else predicted.noisy)]
         for name in self._denoisers:
-            if answer is None:
+            if predicted is None:
                 shown.append((Caption("…"), blank))
                 continue
-            shown.append((self._caption(name, _short(answer.errors[name], 3)), answer.predictions[name]))
+            shown.append((self._caption(name, decimals(predicted.errors[name], 3)), predicted.denoised[name]))
         label = "" if reply.label is None else f": {class_name(reply.label, self.image_classes)}"
         shown.append((Caption("image", label), reply.image))
-        self._show("answer", shown)
-        self._draw_training(reply, answer)
-        known = f"patches know {reply.patch_images:,} training images" if reply.patch_images else ""
-        self.query_one("#answer-panel", PicturePanel).set_titles(*ONE_STEP, notes=(known, ""), key=self._key)
+        self._show("predictions", shown)
+        self._draw_training(reply, predicted)
+        note = f"patches of {reply.patch_images:,} training images" if reply.patch_images else ""
+        self.query_one("#predictions-panel", PicturePanel).set_titles(*ONE_STEP, notes=(note, ""), key=self._key)
 
-    def _draw_training(self, reply: IdealReply, answer: IdealAnswer | None) -> None:
-        """The training images of largest weight; the smaller its weight, the darker is an image."""
+    def _draw_training(self, reply: IdealReply, predicted: IdealPredictions | None) -> None:
+        """Draw the training images of largest weight, darker for smaller weights."""
         panel = self.query_one("#training-panel", PicturePanel)
         count = f"{reply.count:,}"
-        if answer is None:
+        if predicted is None:
             panel.set_titles(f"{count} {TRAINING}", TRAINING)
             self.query_one("#training", ImageGrid).clear()
             return
         size = len(reply.image)
-        images = [answer.images[at : at + size] for at in range(0, len(answer.images), size)]
-        largest = max(answer.weights)
+        images = [predicted.images[at : at + size] for at in range(0, len(predicted.images), size)]
+        largest = max(predicted.weights)
         self._show(
             "training",
             [
                 (self._weight_caption(weight, label), _dimmed(image, weight / largest))
-                for image, weight, label in zip(images, answer.weights, answer.labels, strict=True)
+                for image, weight, label in zip(images, predicted.weights, predicted.labels, strict=True)
             ],
         )
-        number = f"{answer.effective:,.0f}" if answer.effective >= 99.5 else f"{answer.effective:.1f}"
+        number = f"{predicted.effective:,.0f}" if predicted.effective >= 99.5 else f"{predicted.effective:.1f}"
         number = "1" if number == "1.0" else number
         panel.set_titles(
             f"the ideal denoiser averages {number} of {count} training images",
@@ -228,7 +225,7 @@ class IdealBench(Bench[IdealReply]):
         return Caption(f"{percent}: {class_name(label, self.model_classes)}", shorter=(percent,))
 
     def _draw_samples(self) -> None:
-        """The states from noise, each beside the training image that is nearest to its end."""
+        """Draw the noisy states, each beside the training image nearest to its sample."""
         reply, step = self.shown, self._steps.get(self._position)
         if reply is None:
             return
@@ -242,7 +239,7 @@ class IdealBench(Bench[IdealReply]):
             nearest = self._end.nearest[name]
             distance = _distance(nearest.distance)
             texts = [f"distance {distance}", distance]
-            if nearest.distance < COPY:
+            if nearest.distance < COPY_DISTANCE:
                 texts.insert(0, f"distance {distance}: a copy")
             shown.append((Caption(texts[0], shorter=tuple(texts[1:])), nearest.image))
         self._show("sampling", shown)
@@ -251,11 +248,11 @@ class IdealBench(Bench[IdealReply]):
             numbers = [f"{self._end.nearest[name].index:,}" for name in self._denoisers]
             notes = [f"nearest training images: {', '.join(numbers)}", *notes]
         self.query_one("#sampling-panel", PicturePanel).set_titles(
-            *SAMPLES, notes=notes, key=self._key if "answer" not in self.views else ""
+            *SAMPLES, notes=notes, key=self._key if "predictions" not in self.views else ""
         )
 
     def _caption(self, denoiser: str, value: str) -> Caption:
-        """A denoiser, and what is said of its image."""
+        """A denoiser and a number."""
         assert self.shown is not None
         side = self.shown.patch
         long, short = {
@@ -299,31 +296,31 @@ class IdealBench(Bench[IdealReply]):
         self.set_class(not self._has_room(LARGE), "-dense")
         self.set_class(self._has_room(HUGE), "-huge")
         if self.shown is None:
-            for name, title in (("answer", ONE_STEP[-1]), ("training", TRAINING), ("sampling", SAMPLES[-1])):
+            for name, title in (("predictions", ONE_STEP[-1]), ("training", TRAINING), ("sampling", SAMPLES[-1])):
                 self.query_one(f"#{name}-panel", PicturePanel).set_titles(title)
         self.call_after_refresh(self.draw)
 
     # Export
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The noisy image, the predictions, the training images of largest weight, and the samples."""
-        reply, answer = self.shown, self._answers.get(self._position)
-        if reply is None or answer is None:
+        reply, predicted = self.shown, self._predictions.get(self._position)
+        if reply is None or predicted is None:
             return []
         shape, size = (reply.height, reply.width), len(reply.image)
-        panels = [Panel("image", shape, reply.image), Panel("noisy", shape, answer.noisy)]
-        panels += [Panel(name, shape, answer.predictions[name]) for name in self._denoisers]
-        for at, weight in enumerate(answer.weights[:4]):
-            panels.append(Panel(f"weight {weight:.0%}", shape, answer.images[at * size : (at + 1) * size]))
+        panels = [ExportPanel("image", shape, reply.image), ExportPanel("noisy", shape, predicted.noisy)]
+        panels += [ExportPanel(name, shape, predicted.denoised[name]) for name in self._denoisers]
+        for at, weight in enumerate(predicted.weights[:EXPORTED_IMAGES]):
+            panels.append(ExportPanel(f"weight {weight:.0%}", shape, predicted.images[at * size : (at + 1) * size]))
         if (last := self._steps.get(len(reply.noise_levels) - 1)) is not None and self._end is not None:
             for name in self._denoisers:
                 nearest = self._end.nearest[name]
-                panels.append(Panel(f"{name} sample", shape, last.images[name]))
-                panels.append(Panel(f"nearest: {_distance(nearest.distance)}", shape, nearest.image))
+                panels.append(ExportPanel(f"{name} sample", shape, last.images[name]))
+                panels.append(ExportPanel(f"nearest: {_distance(nearest.distance)}", shape, nearest.image))
         return panels
 
     def script(self, subject: LabInput) -> list[str]:
-        """Python that computes the answers at this noise level, and the samples with their nearest training images."""
+        """Python that computes the predictions at this noise level, the samples and their nearest training images."""
         return ideal_script(subject, self.request(subject), self.shown, self._position)
 
 
@@ -333,16 +330,11 @@ def _grid(name: str) -> ImageGrid:
     return grid
 
 
-def _dimmed(image: bytes, share: float) -> bytes:
-    """An image, the darker the smaller its share of the largest weight; black without any weight."""
-    factor = 0.0 if share == 0 else FAINTEST + (1 - FAINTEST) * share**0.5
+def _dimmed(image: bytes, weight: float) -> bytes:
+    """An image, darker for a smaller weight relative to the largest one; black for weight 0."""
+    factor = 0.0 if weight == 0 else MIN_BRIGHTNESS + (1 - MIN_BRIGHTNESS) * weight**0.5
     return image.translate(bytes(round(value * factor) for value in range(256)))
 
 
 def _distance(value: float) -> str:
-    return "0" if value < COPY else _short(value, 3)
-
-
-def _short(value: float, digits: int) -> str:
-    """A number without the 0 before its point."""
-    return f"{value:.{digits}f}".removeprefix("0")
+    return "0" if value < COPY_DISTANCE else decimals(value, 3)

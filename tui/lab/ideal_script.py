@@ -1,4 +1,4 @@
-"""The Python code that computes what the bench of the ideal denoiser shows."""
+"""Python that computes what the ideal denoiser's bench shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from tui.lab.lab_input import LabInput
 
 
 def ideal_script(subject: LabInput, request: IdealRequest, reply: IdealReply | None, position: int) -> list[str]:
-    """Lines of Python that compute the answers at a noise level, and the samples with their nearest training images."""
+    """Lines of Python that compute the predictions at a noise level, the samples and their nearest training images.
+
+    Args:
+        subject: The image and the model.
+        request: What is computed.
+        reply: What is shown; None: nothing yet.
+        position: Index of the noise level.
+    """
     label, dataset, t, steps, count = request.label, subject.dataset, 0.5, 40, TRAINING_IMAGES
     limit = ""
     if reply is not None:
@@ -28,11 +35,11 @@ def ideal_script(subject: LabInput, request: IdealRequest, reply: IdealReply | N
     ]
     if local:
         assert reply is not None
-        chosen = "training.images, training.labels"
+        chosen, first = "", f"[:{reply.patch_images}]"
         if label is not None and label >= 0:
-            lines.append(f"known = training.labels == {label}")
-            chosen = "training.images[known], training.labels[known]"
-        parts = ", ".join(f"{part}[:{reply.patch_images}]" for part in chosen.split(", "))
+            lines.append(f"chosen = training.labels == {label}")
+            chosen = "[chosen]"
+        parts = f"training.images{chosen}{first}, training.labels{chosen}{first}"
         lines.append(f"local = ideal_model(model.config, {parts}, patch={request.patch})")
     lines += [
         f"for point in ideal_sweep(model, ideal, {subject.model_image}, [{t}]{local}, k={count}, {options}):",

@@ -15,7 +15,7 @@ from core.engine.lab_messages import InsideReply, InsideRequest
 from core.engine.protocol import Array, LabReply, LabRequest
 from core.errors import MinidiffError
 from tui.grayscale import from_unit, normalized
-from tui.lab.bench import Bench, Panel
+from tui.lab.bench import Bench, ExportPanel
 from tui.lab.fields import ClassField, FieldRow, entry
 from tui.lab.image_canvas import ImageCanvas, share_scale
 from tui.lab.inside_script import FIELD_THRESHOLD, inside_script
@@ -297,16 +297,16 @@ class InsideBench(Bench[InsideReply]):
         assert isinstance(parent, Widget)
         parent.query_one(".caption", Static).update(text, layout=False)
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The noisy image, the prediction, the receptive field, and the tiles as one image."""
         reply = self.shown
         if reply is None:
             return []
         side = reply.image.shape[0], reply.image.shape[1]
         panels = [
-            Panel("noisy", side, from_unit(reply.noisy.values)),
-            Panel("prediction", side, from_unit(reply.prediction.values)),
-            Panel("field", side, normalized(reply.receptive_field.values)),
+            ExportPanel("noisy", side, from_unit(reply.noisy.values)),
+            ExportPanel("prediction", side, from_unit(reply.prediction.values)),
+            ExportPanel("field", side, normalized(reply.receptive_field.values)),
         ]
         view = self.view if self._array(self.view) is not None else "maps"
         tiles = self._array(view)

@@ -38,7 +38,7 @@ class LabInput:
     @property
     def script(self) -> list[str]:
         """Lines of Python that define `image`, (H, W) in [0, 1], and for RGB also `pixels`, (3, H, W)."""
-        grey = "luminance(pixels)" if self.channel is None else f"pixels[{self.channel}]"
+        gray = "luminance(pixels)" if self.channel is None else f"pixels[{self.channel}]"
         if self.drawing is not None:
             return [
                 "import torch",
@@ -52,7 +52,7 @@ class LabInput:
             "",
             f'images = load_dataset({self.dataset!r}, split="test", limit={self.index + 1})',
             *(
-                [f"pixels = images.images[{self.index}] / 255", f"image = {grey}"]
+                [f"pixels = images.images[{self.index}] / 255", f"image = {gray}"]
                 if self.shape[0] > 1
                 else [f"image = images.images[{self.index}, 0] / 255"]
             ),

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.lab.number_text import decimals
 from tui.lab.small_plot import Curves, Range, SmallPlot
 
 CORNERS = 6  # columns of the border and of spaces beside a title
@@ -113,4 +114,4 @@ UNNAMED = "_"  # prefix of a curve that has no entry in the legend
 def _value(curve: tuple[str, Sequence[float], Sequence[float]], at: float) -> str:
     """The value of a curve at one of its points; empty if it has none there."""
     value = next((y for x, y in zip(curve[1], curve[2], strict=True) if abs(x - at) < 1e-6), None)
-    return "" if value is None else f"{value:.3f}".removeprefix("0")
+    return "" if value is None else decimals(value, 3)

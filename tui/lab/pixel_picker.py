@@ -26,7 +26,7 @@ class PixelPicker(ImageCanvas, can_focus=True):
         column: int
 
     def action_point(self, across: int, down: int) -> None:
-        """Choose a neighbour of the framed pixel."""
+        """Choose a neighbor of the framed pixel."""
         if self.frame is not None:
             self._point(self.frame.y + down, self.frame.x + across)
 

@@ -1,4 +1,4 @@
-"""The 2-D bench: points in the plane, a small network that trains on them live, and how it turns noise into data."""
+"""The 2-D bench: points in the plane, a small network that is trained on them, and the samples that it generates."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from core.engine.plane_messages import (
     PlaneVectors,
 )
 from core.engine.protocol import Array, DrawnImage
-from tui.lab.bench import FULL_TEXT_ROWS, Bench, Panel
+from tui.lab.bench import FULL_TEXT_ROWS, Bench, ExportPanel
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import count_of
 from tui.lab.picture_panel import PicturePanel
 from tui.lab.plane_canvas import PlaneCanvas, class_color
 from tui.lab.plane_fields import PlaneFields
 from tui.lab.plane_legend import class_legend
 from tui.lab.plane_panels import StepsPanel, TrainingPanel
-from tui.lab.plane_picture import SIDE, Picture
+from tui.lab.plane_picture import SIDE, PlanePicture
 from tui.lab.plane_raster import Points, Trail
 from tui.lab.plane_script import plane_script
 from tui.terminal.frame_pacing import FramePacer
@@ -38,16 +39,16 @@ from tui.widgets.timeline import Timeline
 
 VIEWS = ("training", "steps")
 BOTH_LINES = 22  # lines of the pictures from which both views are visible
-SIDE_COLUMNS = 34  # of the views, at least
-FRAME_SECONDS = 1 / 20  # of a step, at most; playback of 80 steps has 20 frames per second
+SIDE_COLUMNS = 34  # columns of the views, at least
+STEP_SECONDS = 1 / 20  # of playback, at least: 80 steps take 4 seconds
 MAX_TRAILS = 64
-TRAIL_PART = 0.3  # of the trajectory
+TRAIL_PART = 0.3  # fraction of the trajectory that a trail shows
 LEGEND_LINES = 4  # if there is room for them
-INITIAL_PART = 0.6  # of the trajectory at which it opens if it does not play
+INITIAL_POSITION = 0.6  # fraction of the steps at which the bench opens if it does not play
 
 
 class Pictures(Horizontal):
-    """Posts `Resized` when its size changes, also because the description below it got longer."""
+    """Posts `Resized` when its size changes, such as with the length of the description below it."""
 
     class Resized(Message):
         """The size changed."""
@@ -57,18 +58,18 @@ class Pictures(Horizontal):
 
 
 class PlaneBench(Bench[PlaneData]):
-    """The plane with density, vector field and particles; the training; and samples of few steps and of many."""
+    """The plane with density, vector field and particles; the training; and samples by the number of steps."""
 
     SCOPED_CSS = False  # the rules for sizes use the screen's classes
     NAME = "plane"
     TITLE = "Plane"
     USES_IMAGE = False
     ABOUT = (
-        "A small network learns the velocity from noise to data at every noise level: the arrows. Particles follow "
-        "them to new samples, over the density of the data with noise. Steps are straight lines, so that few of them "
-        "miss the data where paths bend."
+        "A small network learns the velocity at every noise level, drawn as arrows from noise to data. Particles "
+        "follow the arrows and end as samples; the background is the density of the data with noise. Each step is a "
+        "straight line, so a few large steps miss the data where trajectories are curved."
     )
-    SHORT = "Arrows lead noise to data."
+    SHORT = "Arrows point from noise to data."
     TRY = "1 step, then 80; checkerboard; a class with guidance 3; N trains another network."
     REQUEST = PlaneRequest
     VIEWS = VIEWS
@@ -92,9 +93,9 @@ class PlaneBench(Bench[PlaneData]):
         self._density: PlaneDensity | None = None
         self._vectors: PlaneVectors | None = None
         self.particles: PlaneParticles | None = None
-        """The particles on display,"""
+        """The particles on display."""
         self.is_trained = False
-        """and whether they are those of the newest request and of a trained network."""
+        """Whether these are the particles of the newest request, from a network whose training is complete."""
 
     def fields(self) -> Iterator[Widget]:
         """Points and training, then sampler and guidance."""
@@ -107,7 +108,7 @@ class PlaneBench(Bench[PlaneData]):
             with Vertical(id="views"):
                 yield TrainingPanel(id="training-panel")
                 yield StepsPanel(id="steps-panel")
-        yield Timeline(self._pacer, still=self._still, fastest=FRAME_SECONDS)
+        yield Timeline(self._pacer, still=self._still, fastest=STEP_SECONDS)
 
     def beside_description(self) -> Iterator[Widget]:
         """The legend."""
@@ -127,10 +128,10 @@ class PlaneBench(Bench[PlaneData]):
     def on_select_changed(self, event: Select.Changed) -> None:
         """Update the other fields; the base class then posts `Changed`."""
         self._fields.update(event.select)
-        self.draw()  # without arrows, if they are hidden: nothing is computed for that
+        self.draw()  # hiding the arrows does not change the request
 
     def use_drawing(self, drawing: DrawnImage | None) -> None:
-        """Take the points from a drawn shape, if there is one."""
+        """Use the points of a drawn shape; None: keep the points."""
         if drawing is None:
             return
         self._fields.drawing = drawing
@@ -143,13 +144,13 @@ class PlaneBench(Bench[PlaneData]):
         """The shape that was drawn last, if any."""
         return self._fields.drawing
 
-    def renew_particles(self) -> None:
+    def change_noise(self) -> None:
         """Start the particles from other noise."""
         self._fields.particle_seed += 1
         self.changed()
 
-    def renew_network(self) -> None:
-        """Train another network, from other weights."""
+    def change_network(self) -> None:
+        """Train another network, from other initial weights."""
         self._fields.seed += 1
         self.changed()
 
@@ -194,13 +195,13 @@ class PlaneBench(Bench[PlaneData]):
         if first:
             self.timeline.load(steps, times)
             if self._still:
-                self.timeline.seek(round(INITIAL_PART * steps))
+                self.timeline.seek(round(INITIAL_POSITION * steps))
         elif steps != self.timeline.steps:
             self.timeline.replace_steps(steps, times)
         self.draw()
 
     def _show_progress(self, reply: PlaneProgress) -> None:
-        """Show the state of the training, during which the trajectory plays again and again."""
+        """Show the state of the training; the trajectory plays in a loop until its end."""
         assert self.timeline is not None
         training = reply.step < reply.steps
         if training != self._in_training and not self._still:
@@ -226,7 +227,7 @@ class PlaneBench(Bench[PlaneData]):
         return min(self.timeline.position, len(self._density.times) - 1)
 
     def _scene(self, position: int) -> tuple[Points, Array | None, Array | None, Sequence[Trail]]:
-        """Points, density, field and trails at a step."""
+        """Points, density, vector field and trails at a step."""
         density, field, particles = self._density, None, self.particles
         if self._vectors is not None and self._fields.arrows_visible:
             field = self._vectors.vectors[position]
@@ -239,7 +240,7 @@ class PlaneBench(Bench[PlaneData]):
         return points, None if density is None else density.density[position], field, trails
 
     def _trails(self, particles: PlaneParticles, position: int) -> list[Trail]:
-        """The last positions of the first particles."""
+        """The newest positions of the first `MAX_TRAILS` particles."""
         steps, n, _ = particles.points.shape
         first = max(0, position - max(1, round(TRAIL_PART * (steps - 1))))
         past = [particles.points[step].values for step in range(first, position + 1)]
@@ -255,7 +256,7 @@ class PlaneBench(Bench[PlaneData]):
         label = None if self._request is None else self._request.label
         if label is not None or self.shown is None:
             return NO_CLASS if label is None else label
-        return index % max(1, len(self.shown.class_names))  # all classes in turn
+        return index % max(1, len(self.shown.class_names))  # as `sample` assigns classes
 
     @staticmethod
     def _colored(points: Array, label: Callable[[int], int]) -> Points:
@@ -273,7 +274,7 @@ class PlaneBench(Bench[PlaneData]):
         panel.set_titles(f"from noise to data: {t}", t, notes=(shown, ""))
 
     def _show_legend(self) -> None:
-        """The color of each class: one line in small terminals, else a column or several."""
+        """Show the color of each class, in one line in small terminals, else in columns."""
         if self.shown is None:
             return
         tall = self.screen.size.height >= FULL_TEXT_ROWS
@@ -320,18 +321,18 @@ class PlaneBench(Bench[PlaneData]):
 
     # Export
 
-    def panels(self) -> list[Panel]:
-        """The data, the plane at this noise level, and the samples of few steps and of many."""
+    def panels(self) -> list[ExportPanel]:
+        """The data, the plane at this noise level, and the samples of each number of steps."""
         if self.shown is None or self._density is None:
             return []
-        draw = partial(Picture, self.app.theme_variables, self.screen.background_colors[1].rgb)
+        picture = partial(PlanePicture, self.app.theme_variables, self.screen.background_colors[1].rgb)
         labels, t = self.shown.labels, self._density.times[self._position]
-        data = draw().draw(self._colored(self.shown.points, labels.__getitem__))
-        pictures = {"data": data, f"t = {t:.2f}": draw().draw(*self._scene(self._position))}
+        data = picture().draw(self._colored(self.shown.points, labels.__getitem__))
+        pictures = {"data": data, f"t = {t:.2f}": picture().draw(*self._scene(self._position))}
         for result, points in self.query_one(StepsPanel).results:
-            title = f"{result.steps} step{'s' * (result.steps > 1)}, distance {result.distance:.3f}"
-            pictures[title] = draw().draw(points, self._density.density[-1])
-        return [Panel(title, (SIDE, SIDE), picture.pixels) for title, picture in pictures.items()]
+            title = f"{count_of(result.steps, 'step')}, distance {result.distance:.3f}"
+            pictures[title] = picture().draw(points, self._density.density[-1])
+        return [ExportPanel(title, (SIDE, SIDE), picture.pixels) for title, picture in pictures.items()]
 
     def script(self, subject: LabInput) -> list[str]:
         """Python that trains the network, and computes the field, the particles and the distances."""

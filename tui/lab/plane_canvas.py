@@ -33,12 +33,13 @@ from tui.terminal.internals import color_system
 from tui.themes import theme_color
 from tui.widgets.curve_plot import RUN_COLORS
 
-DENSEST = 0.42  # how much of the tint the highest density has
-TINT = "plot-run-6"
-NEUTRAL = "plot-smoothed"  # color of points of no class
-DARKER = 0.5  # how much of their color the classes keep for which there is no color left
-TRAIL, FADED = 0.52, 0.28  # how much of its color the newer and the older half of a trail have
-ARROW_SHADES = (0.3, 0.45, 0.62)  # how much of the foreground arrows have, from short to long
+TINT = "plot-run-6"  # color of the density
+NEUTRAL = "plot-smoothed"  # color of arrows, and of points of no class
+# Opacities of colors over the background.
+DENSEST = 0.42  # of the tint, at the highest density
+DARKER = 0.5  # of the second use of a class color
+TRAIL, FADED = 0.52, 0.28  # of the newer and the older half of a trail
+ARROW_SHADES = (0.3, 0.45, 0.62)  # of arrows, from short to long
 MAX_CLASSES = 2 * len(RUN_COLORS)
 # Numbers of colors: the levels of the density, arrows, points of no class, and three for each class.
 _ARROW = LEVELS
@@ -63,21 +64,27 @@ def class_style(label: int) -> str:
     return f"${RUN_COLORS[place % len(RUN_COLORS)]}" + ("" if place < len(RUN_COLORS) else f" {DARKER:.0%}")
 
 
-def plane_colors(variables: Mapping[str, str], ground: RGB, *, few: bool = False) -> list[RGB]:
-    """The colors by their numbers, in a theme; `few`: densities are grey, as 256 colors have no such dark blues."""
+def plane_colors(variables: Mapping[str, str], background: RGB, *, reduced: bool = False) -> list[RGB]:
+    """The colors by their numbers.
+
+    Args:
+        variables: The colors of the theme.
+        background: The background.
+        reduced: Whether there are 256 colors. Densities are gray then, since these have no such dark blues.
+    """
     foreground, tint = (theme_color(variables, name).rgb for name in (NEUTRAL, TINT))
-    if few:
+    if reduced:
         tint = (round(sum(tint) / 3),) * 3
-    colors = [mixed(ground, tint, DENSEST * level / (LEVELS - 1)) for level in range(LEVELS)]
-    colors += [mixed(ground, foreground, shade) for shade in ARROW_SHADES]
+    colors = [mixed(background, tint, DENSEST * level / (LEVELS - 1)) for level in range(LEVELS)]
+    colors += [mixed(background, foreground, shade) for shade in ARROW_SHADES]
     classes = [theme_color(variables, name).rgb for name in RUN_COLORS]
-    for color in (foreground, *classes, *(mixed(ground, color, DARKER) for color in classes)):
-        colors += [color, mixed(ground, color, TRAIL), mixed(ground, color, FADED)]
+    for color in (foreground, *classes, *(mixed(background, color, DARKER) for color in classes)):
+        colors += [color, mixed(background, color, TRAIL), mixed(background, color, FADED)]
     return colors
 
 
 class PlaneCanvas(Widget):
-    """Displays the square [-extent, extent] of the plane. Borders and padding are not supported.
+    """Displays the square [-extent, extent] of the plane; borders and padding are not supported.
 
     Args:
         extent: Half the side of the square, at most `EXTENT`.
@@ -107,9 +114,9 @@ class PlaneCanvas(Widget):
 
         Args:
             points: The points, over the trails.
-            density: (rows, columns) of the square [-EXTENT, EXTENT], the top row first; behind all others, two pixels
-                in each cell.
-            field: (rows, columns, 2), vectors whose directions are drawn in cells without dots.
+            density: (rows, columns) of the square [-EXTENT, EXTENT], the top row first; behind everything else, with
+                two pixels in each cell.
+            field: (rows, columns, 2), the top row first: vectors, drawn as arrows in cells without dots.
             trails: Lines behind the points.
         """
         self._points, self._trails, self._density, self._field = points, trails, density, field
@@ -133,7 +140,7 @@ class PlaneCanvas(Widget):
         self._strips = None
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Render the lines without the base class's passes for borders, tints and ANSI colours."""
+        """Render the lines without the base class's passes for borders, tints and ANSI colors."""
         return [self.render_line(y).crop(crop.x, crop.right) for y in crop.line_range]
 
     def render_line(self, y: int) -> Strip:
@@ -208,11 +215,11 @@ class PlaneCanvas(Widget):
         """The colors by their numbers, and whether the background is the terminal's own; until the theme changes."""
         background = self.background_colors[1]
         transparent = background.ansi is not None
-        ground = background.rgb
+        rgb = background.rgb
         if transparent:
-            ground = (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255)
-        few = color_system(self.app.console) is not ColorSystem.TRUECOLOR
-        return plane_colors(self.app.theme_variables, ground, few=few), transparent
+            rgb = (0, 0, 0) if self.app.current_theme.dark else (255, 255, 255)
+        reduced = color_system(self.app.console) is not ColorSystem.TRUECOLOR
+        return plane_colors(self.app.theme_variables, rgb, reduced=reduced), transparent
 
 
 @functools.lru_cache(maxsize=4096)

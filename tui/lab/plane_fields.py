@@ -27,14 +27,14 @@ ARROWS = ("velocity", "score", "denoised", NO_ARROWS)
 STEPS = (1, 100)  # of the sampler
 MAX_GUIDANCE = 20
 COUNTS = (1, 2, 4, 8)  # numbers of steps that are compared with the chosen one
-SMOOTHING = 0.05  # of the density, in units of the plane
-ROOMY = 104  # columns from which there is room between the fields
-# Columns from which these fields and their labels fit.
+SMOOTHING = 0.05  # lower bound of the density's sigma, in units of the plane
+ROOMY = 104  # columns of the terminal from which there is space between the fields
+# Columns of the terminal from which these fields and their labels fit.
 FROM_COLUMNS = {"training": 80, "away": 80, "arrows": ROOMY}
 
 
 class PlaneFields:
-    """Reads, fills in and updates the fields of a bench.
+    """The fields of the 2-D bench: composes, reads, fills in and updates them.
 
     Attributes:
         drawing: The shape that was drawn, if any.
@@ -46,7 +46,7 @@ class PlaneFields:
         self._bench = bench
         self.drawing: DrawnImage | None = None
         self.seed = self.particle_seed = 0
-        self._names = POINT_SETS["two moons"]  # of the classes on offer
+        self._names = POINT_SETS["two moons"]  # of the classes to choose from
 
     def compose(self) -> Iterator[Widget]:
         """Two lines of fields."""
@@ -80,7 +80,7 @@ class PlaneFields:
         """The request that the fields describe.
 
         Args:
-            digits: A dataset of digits.
+            digits: Name of the dataset behind the option "digits".
 
         Raises:
             MinidiffError: A field has an invalid value.
@@ -168,7 +168,7 @@ class PlaneFields:
         return guidance
 
     def _update_options(self) -> None:
-        """Offer what the chosen points and the chosen path have."""
+        """Set the options that the chosen points and the chosen path support."""
         path, names = self._chosen("path"), self.class_names
         if names != self._names:
             self._names = names
@@ -187,6 +187,7 @@ class PlaneFields:
         if path == "mix" and arrows.chosen == "score":
             self._bench.set_fields(arrows=ARROWS[0])
         self._select("away").disabled = self._label in (None, NO_CLASS)
+        self._bench.query_one("#guidance", Input).disabled = self._label == NO_CLASS  # which it does not change
 
     def _select(self, name: str) -> CompactSelect:
         return self._bench.query_one(f"#{name}", CompactSelect)

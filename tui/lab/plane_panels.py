@@ -1,38 +1,32 @@
-"""Panels of the 2-D bench: the training, and the samples of few steps and of many."""
+"""Panels of the 2-D bench: the training, and the samples by the number of steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich.text import Text
-from textual.app import ComposeResult, RenderResult
+from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
-from textual_plotext import PlotextPlot
 
 from core.engine.plane_messages import PlaneComparison, PlaneProgress
 from core.engine.protocol import Array
+from tui.lab.number_text import count_of, decimals
 from tui.lab.picture_panel import PicturePanel
 from tui.lab.plane_canvas import PlaneCanvas
 from tui.lab.plane_raster import Points
-from tui.themes import theme_color
-from tui.widgets.axes import Axes, Line, draw_plot
-from tui.widgets.curves import round_ticks, tick_label
+from tui.lab.small_plot import SmallPlot
 from tui.widgets.text_line import update_text
 
-MIN_PLOT = (16, 5)  # columns and rows
-DATA_EXTENT = 1.2  # of pictures without noise: the data lie in [-1, 1]
+DATA_EXTENT = 1.2  # half the side of pictures without noise; the data lie in [-1, 1]
 MAX_COMPARED = 5  # numbers of steps
-COMPARED_COLUMNS = 19  # of a picture, below which fewer are shown
+COMPARED_COLUMNS = 19  # columns of a picture, at least
 
 
-class LossPlot(PlotextPlot):
+class PlaneLossPlot(SmallPlot):
     """Draws the loss over the training steps."""
 
-    DEFAULT_CSS = """
-    LossPlot { width: 1fr; height: 1fr; color: $text-muted; }
-    """
+    X_TITLE = "training step"
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,24 +42,11 @@ class LossPlot(PlotextPlot):
         if progress.loss is not None and (not self.steps or progress.step > self.steps[-1]):
             self.steps.append(progress.step)
             self.losses.append(progress.loss)
-        self.refresh()
+        self.show({"loss": ("plot-smoothed", self.steps, self.losses)}, None)
 
-    def render(self) -> RenderResult:
-        width, height = self.size
-        if width < MIN_PLOT[0] or height < MIN_PLOT[1]:
-            return Text("")
-        high = max(self.losses, default=1.0) or 1.0
-        ticks = round_ticks(0.0, high, max(2, height // 3))
-        variables = self.app.theme_variables
-        lines = [Line(self.steps, self.losses, theme_color(variables, "plot-smoothed").rgb)] if self.steps else []
-        axes = Axes(
-            (0.0, float(self._total)),
-            (0.0, high),
-            {0.0: "0", float(self._total): f"{self._total:,}"},
-            {tick: tick_label(tick) if tick else "0" for tick in ticks},
-            "training step",
-        )
-        return draw_plot(self, lines, axes, theme_color(variables, "plot-axes").rgb)
+    def x_ticks(self, width: int) -> Mapping[float, str]:
+        """The first and the last step."""
+        return {0.0: "0", float(self._total): f"{self._total:,}"}
 
 
 class TrainingPanel(PicturePanel):
@@ -82,16 +63,16 @@ class TrainingPanel(PicturePanel):
 
     def compose(self) -> ComposeResult:
         yield PlaneCanvas(DATA_EXTENT)
-        yield LossPlot()
+        yield PlaneLossPlot()
 
     def show_data(self, points: Points) -> None:
-        """Show the points, those of each class in its color."""
+        """Show the points that the network is trained on."""
         self.query_one(PlaneCanvas).show(points)
 
     def add(self, progress: PlaneProgress) -> None:
         """Show the training step and the loss."""
         self._progress = progress
-        self.query_one(LossPlot).add(progress)
+        self.query_one(PlaneLossPlot).add(progress)
         self.show_titles(self._key)
 
     def show_titles(self, key: str) -> None:
@@ -113,7 +94,7 @@ class TrainingPanel(PicturePanel):
 
 
 class StepsPanel(PicturePanel):
-    """Samples of few steps and of many, from the same noise, each with its distance to the data."""
+    """Samples from the same noise by the number of steps, each with its energy distance to the data."""
 
     DEFAULT_CSS = """
     StepsPanel {
@@ -140,32 +121,32 @@ class StepsPanel(PicturePanel):
                     yield Static(markup=False)
 
     def expect(self, counts: Sequence[int], density: Array | None) -> None:
-        """Remove the results, and make room for those of these numbers of steps.
+        """Remove the results, and lay out those of these numbers of steps.
 
         Args:
             counts: Numbers of steps; empty if they cannot be compared.
-            density: (rows, columns), of the data; behind the points.
+            density: Density of the data, (rows, columns), drawn behind the points.
         """
         self._results, self._expected, self._density = {}, tuple(counts), density
         message = self.query_one(".message", Static)
         message.display = not counts
-        message.update("Guidance between two classes has no data to compare with; choose from: any.")
+        message.update("Guidance between two classes has no data to compare with. Set the field 'from' to any.")
         self.query_one(Horizontal).display = bool(counts)
         self._draw()
 
     def add(self, result: PlaneComparison, points: Points) -> None:
-        """Show the samples of a number of steps; `points` are those of each class in its color."""
+        """Show the samples of a number of steps; `points` are these samples in the colors of their classes."""
         self._results[result.steps] = result, points
         self._draw()
 
     @property
     def results(self) -> list[tuple[PlaneComparison, Points]]:
-        """All results so far, those of few steps first."""
+        """All results so far, in ascending order of their number of steps."""
         return [self._results[count] for count in sorted(self._results)]
 
     @property
     def shown_counts(self) -> list[int]:
-        """The numbers of steps for which there is room: the least, the most, and some between them."""
+        """The numbers of steps for which there is room: the smallest, the largest, and some between them."""
         counts = sorted(self._expected)
         width, height = self.content_size
         columns = max(COMPARED_COLUMNS, round(1.1 * height))  # so that the pictures fill the panel
@@ -194,8 +175,7 @@ class StepsPanel(PicturePanel):
 
 
 def _caption(count: int, result: PlaneComparison | None) -> str:
-    steps = f"{count} step" + "s" * (count > 1)
+    steps = count_of(count, "step")
     if result is None:
         return f"{steps} …"
-    distance = f"{max(0.0, result.distance):.3f}".removeprefix("0") if math.isfinite(result.distance) else "–"
-    return f"{steps} {distance}"
+    return f"{steps} {decimals(result.distance, 3) if math.isfinite(result.distance) else '–'}"

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from core.config.plane import EXTENT
 from core.engine.protocol import Array
 from tui.lab.plane_canvas import ARROW_COLOR, plane_colors
-from tui.lab.plane_raster import RGB, Points, Trail, density_levels
+from tui.lab.plane_raster import RGB, Points, Trail, density_levels, trail_lines
 
 SIDE = 280  # pixels
+SCALE = SIDE / (2 * EXTENT)  # pixels per unit of the plane
 DOT = 2  # pixels of a side of a point
 ARROWS = 14  # in a row
-ARROW = 0.4  # length of the longest arrow, in units of their spacing
-HEAD = 0.45  # length of its head's lines relative to the arrow
+ARROW = 0.4  # half the length of the longest arrow, in units of their spacing
+HEAD = 0.45  # length of the lines of an arrow's head relative to the arrow
 HEAD_ANGLE = 2.6  # radians between the arrow and a line of its head
 
 
-class Picture:
-    """A picture of the square [-EXTENT, EXTENT], with the colors of `plane_canvas`.
+class PlanePicture:
+    """A picture of the square [-EXTENT, EXTENT], in the colors of `plane_canvas`.
 
     Args:
         variables: The colors of the theme.
-        ground: The background.
+        background: The background.
     """
 
-    def __init__(self, variables: Mapping[str, str], ground: RGB) -> None:
-        self._colors = [bytes(color) for color in plane_colors(variables, ground)]
-        self._pixels = bytearray(bytes(ground) * SIDE * SIDE)
+    def __init__(self, variables: Mapping[str, str], background: RGB) -> None:
+        self._colors = [bytes(color) for color in plane_colors(variables, background)]
+        self._pixels = bytearray(bytes(background) * SIDE * SIDE)
 
     @property
     def pixels(self) -> bytes:
@@ -42,18 +42,19 @@ class Picture:
         density: Array | None = None,
         field: Array | None = None,
         trails: Sequence[Trail] = (),
-    ) -> Picture:
+    ) -> PlanePicture:
         """Draw what `PlaneCanvas.show` draws."""
         if density is not None:
             self._pixels[:] = b"".join(map(self._colors.__getitem__, density_levels(density, SIDE)))
         if field is not None:
             self._draw_field(field)
         for trail in trails:
-            self._draw_trail(trail)
+            for start, end, color in trail_lines(trail, EXTENT, SCALE):
+                self._draw_line(start, end, color)
         values = iter(points.values)
         for x, y, color in zip(values, values, points.colors, strict=True):
             if abs(x) < EXTENT and abs(y) < EXTENT:
-                left, top = self._place(x, y)
+                left, top = int((x + EXTENT) * SCALE), int((EXTENT - y) * SCALE)
                 for column in range(left, left + DOT):
                     for row in range(top, top + DOT):
                         self._set(column, row, color)
@@ -75,25 +76,12 @@ class Picture:
             length = ARROW * spacing * math.sqrt(math.hypot(x, y) / longest)  # so that short ones have a direction too
             angle = math.atan2(y, x)
             end = left + length * math.cos(angle), top + length * math.sin(angle)
-            self._line((2 * left - end[0], 2 * top - end[1]), end, ARROW_COLOR)
+            self._draw_line((2 * left - end[0], 2 * top - end[1]), end, ARROW_COLOR)
             for turn in (HEAD_ANGLE, -HEAD_ANGLE):
                 tip = [HEAD * 2 * length * at for at in (math.cos(angle + turn), math.sin(angle + turn))]
-                self._line(end, (end[0] + tip[0], end[1] + tip[1]), ARROW_COLOR)
+                self._draw_line(end, (end[0] + tip[0], end[1] + tip[1]), ARROW_COLOR)
 
-    def _draw_trail(self, trail: Trail) -> None:
-        places = [
-            self._place(x, y) if max(abs(x), abs(y)) < 8 * EXTENT else None
-            for x, y in zip(trail.values[::2], trail.values[1::2], strict=True)
-        ]
-        for number, (start, end) in enumerate(pairwise(places), start=1):
-            if start is not None and end is not None:
-                self._line(start, end, trail.color if number > (len(places) - 1) // 2 else trail.faded)
-
-    def _place(self, x: float, y: float) -> tuple[int, int]:
-        scale = SIDE / (2 * EXTENT)
-        return int((x + EXTENT) * scale), int((EXTENT - y) * scale)
-
-    def _line(self, start: tuple[float, float], end: tuple[float, float], color: int) -> None:
+    def _draw_line(self, start: tuple[float, float], end: tuple[float, float], color: int) -> None:
         steps = max(1, *(math.ceil(abs(b - a)) for a, b in zip(start, end, strict=True)))
         for step in range(steps + 1):
             column, row = (round(a + (b - a) * step / steps) for a, b in zip(start, end, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from core.engine.protocol import Array
 
 RGB = tuple[int, int, int]
+Place = tuple[int, int]  # column and row of a dot or a pixel
 BRAILLE = 0x2800
 # Bit of each dot of a cell, by row from the top and column.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-ARROWS = "→↗↑↖←↙↓↘"  # from x to the right, counterclockwise
+ARROWS = "→↗↑↖←↙↓↘"  # counterclockwise from the direction of x
+FAR = 8  # trails are drawn up to this multiple of the extent; longer lines would take too long
 LEVELS = 16  # of the density
 GAMMA = 0.6  # below 1, so that low densities are visible
 _SHADES = bytes(round((value / 255) ** GAMMA * (LEVELS - 1)) for value in range(256))
@@ -89,18 +91,10 @@ class Dots:
 
     def draw_trail(self, trail: Trail) -> None:
         """Draw straight lines from each position to the next."""
-        extent, scale, values = self._extent, self._scale, trail.values
-        far = 8 * extent  # beyond it, a line would take too long
-        places = [
-            (int((x + extent) * scale), int((extent - y) * scale)) if abs(x) < far and abs(y) < far else None
-            for x, y in zip(values[::2], values[1::2], strict=True)
-        ]
-        middle = (len(places) - 1) // 2
-        for number, (start, end) in enumerate(pairwise(places), start=1):
-            if start is not None and end is not None:
-                self._draw_line(start, end, trail.color if number > middle else trail.faded)
+        for start, end, color in trail_lines(trail, self._extent, self._scale):
+            self._draw_line(start, end, color)
 
-    def _draw_line(self, start: tuple[int, int], end: tuple[int, int], color: int) -> None:
+    def _draw_line(self, start: Place, end: Place, color: int) -> None:
         bits, colors, columns, side = self.bits, self.colors, self._columns, self._side
         (x, y), (to_x, to_y) = start, end
         across, down = to_x - x, to_y - y
@@ -113,13 +107,32 @@ class Dots:
                 colors[at] = color
 
 
+def trail_lines(trail: Trail, extent: float, scale: float) -> Iterator[tuple[Place, Place, int]]:
+    """The lines of a trail: start, end and color.
+
+    Args:
+        trail: The trail; positions that are far outside or not finite are left out.
+        extent: Half the side of the square on display; (0, 0) is its top left corner.
+        scale: Dots or pixels per unit.
+    """
+    far = FAR * extent
+    places = [
+        (int((x + extent) * scale), int((extent - y) * scale)) if abs(x) < far and abs(y) < far else None
+        for x, y in zip(trail.values[::2], trail.values[1::2], strict=True)
+    ]
+    middle = (len(places) - 1) // 2
+    for number, (start, end) in enumerate(pairwise(places), start=1):
+        if start is not None and end is not None:
+            yield start, end, trail.color if number > middle else trail.faded
+
+
 def density_levels(density: Array | None, side: int, part: float = 1.0) -> bytes:
     """The level of each of `side` by `side` pixels, row by row, relative to the highest density.
 
     Args:
         density: (rows, columns), the top row first.
         side: Pixels of a side.
-        part: The middle part that is drawn, relative to the sides.
+        part: Side of the middle part that is drawn, relative to the whole.
     """
     if density is None or side < 2:
         return bytes(side * side)

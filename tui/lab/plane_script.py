@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from core.config.plane import POINT_SETS
 from core.engine.plane_messages import PlaneRequest
-from core.engine.protocol import DrawnImage
-
-TEST_IMAGES = 1_000  # of a dataset, as the engine takes them
+from core.engine.protocol import TEST_IMAGES, DrawnImage
 
 
 def plane_script(request: PlaneRequest, t: float) -> list[str]:
@@ -14,7 +12,7 @@ def plane_script(request: PlaneRequest, t: float) -> list[str]:
 
     Args:
         request: What is computed.
-        t: Noise level of the field.
+        t: Noise level of the vector field.
     """
     names = ["particle_steps", "train_plane", "vector_field", *(["compare_steps"] if request.compare else [])]
     imports = list[str]()

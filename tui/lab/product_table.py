@@ -8,6 +8,8 @@ from typing import NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
+from tui.lab.number_text import number
+
 TOTAL = 9  # columns of the total
 Rows = Sequence[Sequence[float]]
 
@@ -111,15 +113,3 @@ class ProductTable(Widget):
             color = "$foreground 35%" if abs(value) < 5e-4 else "$foreground" if value > 0 else "$accent"
             parts.append((number(value).rjust(self._cell), color))
         return Content.assemble(*parts)
-
-
-def number(value: float) -> str:
-    """A number in at most five characters: 0, .25, -1, 12.5, -313."""
-    if abs(value) < 5e-4:
-        return "0"
-    if abs(value) >= 99.95:
-        return f"{value:.0f}"
-    text = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    text = text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-    return text if text not in ("", "-", "-0") else "0"

@@ -1,4 +1,4 @@
-"""The six images of a training step: image + noise = mixture, and (prediction - target) squared."""
+"""The six images of a training step: image + noise = noisy image, and (prediction - target) squared."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from textual.widgets import Static
 
 from core.engine.training_messages import TrainingReply
 from tui.grayscale import normalized
-from tui.lab.bench import Panel
-from tui.lab.gradient_bars import short
+from tui.lab.bench import ExportPanel
+from tui.lab.number_text import coefficient, short
 from tui.lab.picture_panel import PicturePanel
 from tui.terminal.color_maps import colors_of
 from tui.widgets.image_grid import ImageGrid
 
-MIXING, COMPARING = ("image", "noise", "mixture"), ("prediction", "target", "error")
-ERROR_MAP = "inferno"  # colours of the squared error
-GAP = 2  # columns between two images, or more if these are in one row
-CLIP = 2.5  # root mean squares of a velocity that is drawn black or white
-MIN_SIDE = 6  # columns of an image
-IMAGE_FORMS = ("clean", "noise")  # predictions in the value range of images
+MIXING, COMPARING = ("image", "noise", "noisy"), ("prediction", "target", "error")
+ERROR_MAP = "inferno"  # color map of the squared error
+GAP = 2  # columns between two images; more if all are in one row
+CLIP = 2.5  # a velocity of so many root mean squares of the target is drawn white, its negative black
+MIN_SIDE = 6  # columns of an image, at least
+IMAGE_FORMS = ("clean", "noise")  # predictions that are drawn in the value range of images
 
 
 class StepPictures(PicturePanel):
@@ -40,18 +40,31 @@ class StepPictures(PicturePanel):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(*(_captioned(name) for name in (*MIXING, *COMPARING)), id=id)
         self._reply: TrainingReply | None = None
+        self._max_error = 1.0
+        self._drawn_dark = True  # whether the images are drawn for a dark theme
 
-    def show(self, reply: TrainingReply, white: float) -> None:
-        """Draw a step; `white` is the squared error of the lightest colour."""
-        self._reply = reply
+    def show(self, reply: TrainingReply, max_error: float) -> None:
+        """Draw a step.
+
+        Args:
+            reply: The step.
+            max_error: The squared error at the end of the color map.
+        """
+        self._reply, self._max_error, self._drawn_dark = reply, max_error, self.app.current_theme.dark
         height, width, channels = reply.image.shape
-        images = images_of(reply, white)
+        images = images_of(reply, max_error, dark=self._drawn_dark)
         for name, caption in self._captions(reply).items():
             tile = self._tile(name)
             if tile.display:
                 colored = 3 if name == "error" else channels
                 tile.query_one(ImageGrid).set_images(images[name], 1, height, width, channels=colored)
                 tile.query_one(Static).update(caption, layout=False)
+
+    def notify_style_update(self) -> None:
+        """Draw the squared error in the colors of the theme."""
+        super().notify_style_update()
+        if self._reply is not None and self.app.current_theme.dark != self._drawn_dark:
+            self.show(self._reply, self._max_error)
 
     def fit(self, names: Sequence[str], columns: int, room: Size) -> None:
         """Show some of the images in so many columns, as large as they fit into `room` cells with the border."""
@@ -78,7 +91,7 @@ class StepPictures(PicturePanel):
 
     def _captions(self, reply: TrainingReply) -> dict[str, str]:
         """The caption of each image, as long as there is room for it."""
-        alpha, sigma = (_coefficient(value) for value in (reply.alpha, reply.sigma))
+        alpha, sigma = coefficient(reply.alpha), coefficient(reply.sigma)
         target = {
             "clean": "image",
             "noise": "noise",
@@ -91,7 +104,7 @@ class StepPictures(PicturePanel):
         choices: dict[str, tuple[str, ...]] = {
             "image": (f"image × {alpha}",),
             "noise": (f"+ noise × {sigma}",),
-            "mixture": ("= mixture",),
+            "noisy": ("= noisy image", "= noisy"),
             "prediction": (f"prediction: {predicted}", "prediction"),
             "target": (f"− target: {target}", "− target"),
             "error": (f"squared error{weighted}: mean {loss}", f"squared error: {loss}", f"squared: {loss}"),
@@ -102,14 +115,19 @@ class StepPictures(PicturePanel):
         }
 
 
-def images_of(reply: TrainingReply, white: float) -> dict[str, bytes]:
+def images_of(reply: TrainingReply, max_error: float, *, dark: bool = True) -> dict[str, bytes]:
     """The images of a step by name, uint8: the squared error in RGB, the others like the image.
 
     A velocity is outside the value range of images: the prediction and the target are scaled alike, with 0 as middle
-    grey, and clipped.
+    gray, and clipped.
+
+    Args:
+        reply: The step.
+        max_error: The squared error at the end of the color map.
+        dark: Whether no error is black. It is light otherwise, as images of characters are inverted in light themes.
     """
     low, high = reply.value_range
-    as_images = [("image", reply.image), ("noise", reply.noise), ("mixture", reply.mixture)]
+    as_images = [("image", reply.image), ("noise", reply.noise), ("noisy", reply.noisy)]
     compared = [("prediction", reply.output), ("target", reply.target)]
     images = {name: _scaled(array.values, low, high) for name, array in as_images}
     if reply.prediction not in IMAGE_FORMS:
@@ -118,25 +136,24 @@ def images_of(reply: TrainingReply, white: float) -> dict[str, bytes]:
         low = -high
     images |= {name: _scaled(array.values, low, high) for name, array in compared}
     colors = [bytes(color) for color in colors_of(ERROR_MAP)]
-    errors = normalized(reply.errors.values, white or None)
+    if not dark:
+        colors.reverse()
+    errors = normalized(reply.errors.values, max_error or None)
     return images | {"error": b"".join([colors[level] for level in errors])}
 
 
-def panels_of(reply: TrainingReply, white: float) -> list[Panel]:
+def image_panels(reply: TrainingReply, max_error: float) -> list[ExportPanel]:
     """The images of a step, for an export."""
     height, width, _ = reply.image.shape
-    titles = {"error": "squared error"}
-    return [Panel(titles.get(name, name), (height, width), image) for name, image in images_of(reply, white).items()]
+    titles = {"noisy": "noisy image", "error": "squared error"}
+    images = images_of(reply, max_error)
+    return [ExportPanel(titles.get(name, name), (height, width), image) for name, image in images.items()]
 
 
 def _scaled(values: Sequence[float], low: float, high: float) -> bytes:
     """Values from `low` (black) to `high` (white) as uint8; others are clipped."""
     factor = 255 / (high - low)
     return bytes(min(255, max(0, round((value - low) * factor))) for value in values)
-
-
-def _coefficient(value: float) -> str:
-    return "1" if value >= 0.995 else f"{value:.2f}".removeprefix("0")
 
 
 def _captioned(name: str) -> Vertical:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from textual.widgets import Input
 
 from core.config.datasets import CHARACTERS
-from core.engine.protocol import DatasetImage, DrawnImage
+from core.engine.protocol import TEST_IMAGES, DatasetImage, DrawnImage
 from core.errors import MinidiffError
 from core.runs.directory import builtin_directories
 from tui.io.run_list import list_runs
@@ -24,10 +24,9 @@ from tui.widgets.sampling_controls import config_of
 if TYPE_CHECKING:
     from core.config.training import TrainConfig
 
-DIGITS = ("mnist", "glyphs")  # for models of 28x28 grey images, besides their own dataset; glyphs is always available
+DIGITS = ("mnist", "glyphs")  # for models of 28x28 gray images, besides their own dataset; glyphs is always available
 DIGIT_SHAPE = (1, 28, 28)
 CHANNELS = ("luminance", "red", "green", "blue")  # to choose from for RGB images
-IMAGES = 1_000  # test images to choose from
 DRAWN = f"[0-9a-f]{{{2 * math.prod(DIGIT_SHAPE)}}}"  # the pixels of a drawn image, in hexadecimal
 
 
@@ -111,8 +110,10 @@ class SubjectFields(FieldRow):
             MinidiffError: `check_image` is true, and the image field does not hold the index of a test image.
         """
         text = self._image.value.strip()
-        if check_image and self.drawing is None and not (text.isdecimal() and int(text) < IMAGES):
-            raise MinidiffError(f"image takes the index of a test image, 0 to {IMAGES - 1}, not {text or 'nothing'}")
+        if check_image and self.drawing is None and not (text.isdecimal() and int(text) < TEST_IMAGES):
+            raise MinidiffError(
+                f"image takes the index of a test image, 0 to {TEST_IMAGES - 1}, not {text or 'nothing'}"
+            )
         shape, null_class = DIGIT_SHAPE, 10
         if self.config is not None:
             shape, null_class = self.config.info.shape, self.config.info.null_class
@@ -174,7 +175,7 @@ class SubjectFields(FieldRow):
         """Choose a random test image other than the current one."""
         text = self._image.value.strip()
         current = int(text) if text.isdecimal() else 0
-        self._image.value = str((current + random.randrange(1, IMAGES)) % IMAGES)
+        self._image.value = str((current + random.randrange(1, TEST_IMAGES)) % TEST_IMAGES)
 
     def use_drawing(self, drawing: DrawnImage) -> None:
         """Use a drawn image, without posting `Changed`."""
@@ -202,9 +203,9 @@ class SubjectFields(FieldRow):
         if self.config is None or self.config.info.shape == DIGIT_SHAPE:
             return ""
         channels, height, width = self.config.info.shape
-        kind, model = "RGB" if channels > 1 else "grey", self._model.chosen
+        kind, model = "RGB" if channels > 1 else "gray", self._model.chosen
         return (
-            f"a drawn digit is 28x28 and grey, but {model} takes {height}x{width} {kind} images; "
+            f"a drawn digit is 28x28 and gray, but {model} takes {height}x{width} {kind} images; "
             "choose a test image (n)"
         )
 

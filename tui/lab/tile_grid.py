@@ -1,4 +1,4 @@
-"""Tiles of equal size: their grey levels, how many fit, one of them chosen, and all of them as one image."""
+"""Tiles of equal size: their gray levels, how many fit, one of them chosen, and all of them as one image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.message import Message
 
 from core.engine.protocol import Array
 from tui.grayscale import normalized
-from tui.lab.bench import Panel
+from tui.lab.bench import ExportPanel
 from tui.terminal.cells import MARK
 from tui.widgets.grid_layout import SMALLEST
 from tui.widgets.image_grid import ImageGrid
@@ -54,10 +54,10 @@ class TileGrid(ImageGrid):
 
 
 def scaled(tiles: Array, n: int, *, common: bool) -> bytes:
-    """The grey levels of the first `n` tiles of an array (N, h, w).
+    """The gray levels of the first `n` tiles of an array (N, h, w).
 
     Args:
-        tiles: If any value that is scaled together is negative, 0 is middle grey.
+        tiles: If any value that is scaled together is negative, 0 is middle gray.
         n: Number of tiles.
         common: Whether all N tiles are scaled together, by their largest absolute value; otherwise each by its own.
     """
@@ -75,7 +75,7 @@ def count_fitting(shape: tuple[int, ...], width: int, height: int) -> int:
     return max(1, min(n, (width + 1) // (side + 1) * ((2 * height + 1) // (side + 1))))
 
 
-def tile_sheet(title: str, shape: tuple[int, ...], tiles: bytes) -> Panel:
+def tile_sheet(title: str, shape: tuple[int, ...], tiles: bytes) -> ExportPanel:
     """Tiles of shape (n, h, w), uint8, in a grid with a line between them."""
     n, height, width = shape
     columns = math.ceil(math.sqrt(n))
@@ -87,4 +87,4 @@ def tile_sheet(title: str, shape: tuple[int, ...], tiles: bytes) -> Panel:
         for y in range(height):
             at, start = (top + y) * across + left, (index * height + y) * width
             sheet[at : at + width] = tiles[start : start + width]
-    return Panel(title, (down, across), bytes(sheet))
+    return ExportPanel(title, (down, across), bytes(sheet))

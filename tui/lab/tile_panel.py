@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from textual.app import ComposeResult
 
 from core.engine.protocol import Array
+from tui.lab.number_text import number
 from tui.lab.picture_panel import PicturePanel
-from tui.lab.product_table import number
 from tui.lab.tile_grid import TileGrid, count_fitting, scaled
 
 

@@ -1,4 +1,4 @@
-"""The training bench: one training step taken apart, many of them, and the loss over the noise level."""
+"""The training bench: what each training step on one image computes, and the loss over the noise level."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from core.engine.protocol import Array, LabReply, LabRequest
+from core.engine.protocol import LabReply, LabRequest
 from core.engine.training_messages import MAX_BATCH, MAX_STEPS, TrainingReply, TrainingRequest
 from core.errors import MinidiffError
-from tui.lab.bench import Bench, Panel
+from tui.lab.bench import Bench, ExportPanel
 from tui.lab.fields import FieldRow, choice, entry
-from tui.lab.gradient_bars import GradientBars, Layer, short
+from tui.lab.gradient_bars import GradientBars
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import count_of, short
 from tui.lab.picture_panel import PicturePanel, PlotPanel
-from tui.lab.step_pictures import COMPARING, MIXING, StepPictures, panels_of
+from tui.lab.step_pictures import COMPARING, MIXING, StepPictures, image_panels
+from tui.lab.training_charts import LossCurves, chart_panels, layers_of, loss_curves
+from tui.lab.training_script import training_script
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.compact_select import CompactSelect
 from tui.widgets.timeline import Timeline
 
-DRAWN = "drawn"  # the noise level of each step is drawn
+DRAWN = "drawn"  # the noise level of each step is random
 OFF = "off"  # the weights do not change
 RATES = (OFF, "0.0001", "0.0003", "0.001", "0.003", "0.01")  # learning rates
 VIEWS = ("mixing", "comparing", "gradients", "losses")
-MEDIUM = (80, 22)  # columns and rows from which six images, and the gradients or the losses, are visible,
-WIDE = (120, 22)  # from which both are,
-LARGE = (120, 36)  # one below the other,
-HUGE = (184, 44)  # and from which all images are in one row
+# Columns and rows of the terminal from which more is visible.
+MEDIUM = (80, 22)  # six images, and the gradients or the losses
+WIDE = (120, 22)  # both of them
+LARGE = (120, 36)  # one below the other
+HUGE = (184, 44)  # all images in one row
 MIN_RIGHT = 31  # columns of gradients and losses
-HEADROOM = 1.05  # of the y axis above the losses
 
 
 class TrainingBench(Bench[TrainingReply]):
@@ -43,11 +46,13 @@ class TrainingBench(Bench[TrainingReply]):
     NAME = "training"
     TITLE = "Training"
     ABOUT = (
-        "A step mixes the image with noise at a drawn level. The loss is the mean squared error of the network's "
-        "prediction, and its gradient says how to change the weights. The curve is the mean loss at each noise level."
+        "A step adds noise to the image, at a random noise level. The loss is the mean squared error of the network's "
+        "prediction; training follows its negative gradient. The curve is the mean loss at each noise level."
     )
-    SHORT = "Mix, predict, square the error: its gradient trains."
-    TRY = "t .8 and learning rate .001: a copy of the network learns this image, the same noise in each step."
+    SHORT = "The loss is the mean squared error of the prediction."
+    TRY = (
+        "t .8 and learning rate .001: a copy of the network is trained on this image, with the same noise in each step."
+    )
     REQUEST = TrainingRequest
     VIEWS = VIEWS
     REPLIES = (TrainingReply,)
@@ -127,7 +132,7 @@ class TrainingBench(Bench[TrainingReply]):
     # Replies
 
     def show_reply(self, reply: LabReply) -> None:
-        """Start with the first step, or add a further one."""
+        """Show the first step of a new reply, or add a further one."""
         assert isinstance(reply, TrainingReply)
         timeline = self._timeline
         if reply.step:
@@ -150,7 +155,7 @@ class TrainingBench(Bench[TrainingReply]):
         if not self._replies:
             return
         self.shown = reply = self._replies[min(self._timeline.position, len(self._replies) - 1)]
-        self.query_one(StepPictures).show(reply, self._white(reply))
+        self.query_one(StepPictures).show(reply, self._max_error(reply))
         views, few = self.views, self.views != VIEWS
         key = "v" if few and self._has_room(MEDIUM) else ""
         if "gradients" in views:
@@ -159,15 +164,12 @@ class TrainingBench(Bench[TrainingReply]):
             self._draw_losses(reply, key)
         self._show_numbers(reply)
 
-    def _white(self, reply: TrainingReply) -> float:
-        """The squared error of the lightest colour: as in the first step, if the noise is the same."""
+    def _max_error(self, reply: TrainingReply) -> float:
+        """The squared error at the end of the color map: that of the first step, if the noise is the same."""
         return self._replies[0].errors.max_abs if reply.keeps_noise else reply.errors.max_abs
 
     def _draw_gradients(self, reply: TrainingReply, key: str) -> None:
-        layers = [
-            Layer(name, *norms) for name, norms in zip(reply.layers, map(tuple, reply.gradients.rows), strict=True)
-        ]
-        self.query_one(GradientBars).show(layers)
+        self.query_one(GradientBars).show(layers_of(reply))
         self.query_one("#gradients", PicturePanel).set_titles(
             f"gradient of the loss by layer: {short(reply.gradient_norm)}",
             f"gradient by layer: {short(reply.gradient_norm)}",
@@ -177,19 +179,12 @@ class TrainingBench(Bench[TrainingReply]):
         )
 
     def _draw_losses(self, reply: TrainingReply, key: str) -> None:
-        """The means of the losses at each noise level, and the loss of this step."""
-        middles, means, spreads = _columns(reply.bins)
-        high = HEADROOM * max(_highest(step) for step in (self._replies[0], self._replies[-1], reply))
-        curves: dict[str, tuple[str, list[float], list[float]]] = {}
-        if reply.first_bins.shape[0]:
-            first, before, _ = _columns(reply.first_bins)
-            curves["before"] = ("plot-validation", first, [min(high, mean) for mean in before])
-        curves["now" if curves else "mean"] = ("plot-average", middles, [min(high, mean) for mean in means])
-        curves["this step"] = ("plot-smoothed", [reply.t], [min(high, reply.loss)])
-        lows = [max(0.0, mean - spread) for mean, spread in zip(means, spreads, strict=True)]
-        highs = [min(high, mean + spread) for mean, spread in zip(means, spreads, strict=True)]
+        losses = self._losses(reply)
         panel = self.query_one("#losses", PlotPanel)
-        panel.show(curves, reply.t, key=key, band=(middles, lows, highs), high=high)
+        panel.show(losses.curves, reply.t, key=key, band=losses.band, high=losses.high)
+
+    def _losses(self, reply: TrainingReply) -> LossCurves:
+        return loss_curves(reply, self._replies[0], self._replies[-1])
 
     def _show_numbers(self, reply: TrainingReply) -> None:
         """The loss of the batch; in small terminals which view is shown."""
@@ -197,8 +192,8 @@ class TrainingBench(Bench[TrainingReply]):
         if not self._has_room(MEDIUM):
             text = Content.assemble(("v", "bold $accent"), f" {1 + self._view % len(VIEWS)}/{len(VIEWS)}")
         elif self._has_room(WIDE):
-            noise_levels = f" of {reply.batch_size} noise levels" if reply.batch_size > 1 else ""
-            text = Content(f"mean loss {short(reply.batch_loss)}{noise_levels}, gradient {short(reply.gradient_norm)}")
+            loss = f"mean loss of {count_of(reply.batch_size, 'noise level')} {short(reply.batch_loss)}"
+            text = Content(f"{loss}, gradient norm {short(reply.gradient_norm)}")
         self.query_one("#summary", Static).update(text, layout=False)
 
     # Views
@@ -237,41 +232,13 @@ class TrainingBench(Bench[TrainingReply]):
 
     # Export
 
-    def panels(self) -> list[Panel]:
-        """The six images."""
-        return [] if self.shown is None else panels_of(self.shown, self._white(self.shown))
+    def panels(self) -> list[ExportPanel]:
+        """The six images, the gradients of the layers, and the losses over the noise level."""
+        reply = self.shown
+        if reply is None:
+            return []
+        return [*image_panels(reply, self._max_error(reply)), *chart_panels(reply, self._losses(reply))]
 
     def script(self, subject: LabInput) -> list[str]:
-        """Python that takes the steps up to the one on display."""
-        request, reply = self.request(subject), self.shown
-        options = [f"batch_size={request.batch_size}", f"seed={subject.seed}"]
-        if request.t is not None:
-            options.append(f"t={request.t}")
-        if reply is not None and reply.condition is not None:
-            options.append(f"label={reply.condition}")
-        if request.learning_rate is not None:
-            options.append(f"learning_rate={request.learning_rate}")
-        steps = 0 if reply is None else reply.step
-        return [
-            "from core import load_model, training_steps",
-            *subject.script,
-            f'model = load_model("{subject.model}", device="cpu")',
-            f"for record in training_steps(model, {subject.model_image}, {steps}, {', '.join(options)}):",
-            '    print("step", record.step, "t", record.t, "loss", record.loss, "mean loss", record.batch_loss)',
-            "for layer in record.gradients:",
-            '    print("gradient", layer.name, layer.norm, "relative", layer.relative)',
-            "for part in record.bins:",
-            '    print("t from", part.low, "to", part.high, "loss", part.mean, "deviation", part.spread)',
-        ]
-
-
-def _columns(bins: Array) -> tuple[list[float], list[float], list[float]]:
-    """Middles, means and standard deviations of losses."""
-    middles, means, spreads = (list(bins.values[column::3]) for column in range(3))
-    return middles, means, spreads
-
-
-def _highest(reply: TrainingReply) -> float:
-    """The largest mean loss with its standard deviation, also of the given weights."""
-    columns = (_columns(bins) for bins in (reply.bins, reply.first_bins))
-    return max(mean + spread for _, means, spreads in columns for mean, spread in zip(means, spreads, strict=True))
+        """Python that takes the steps up to the one on display, and computes its gradients and the losses."""
+        return training_script(subject, self.request(subject), self.shown)

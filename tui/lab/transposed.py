@@ -12,13 +12,14 @@ from core.convolution import DILATIONS, PADDINGS, SMALL_SIDES, STRIDES
 from core.engine.lab_messages import TransposedReply, TransposedRequest
 from core.engine.protocol import Array, LabReply, LabRequest
 from tui.grayscale import normalized
-from tui.lab.bench import FULL_TEXT_ROWS, Panel
+from tui.lab.bench import FULL_TEXT_ROWS, ExportPanel
 from tui.lab.fields import FieldRow, entry
 from tui.lab.image_canvas import ImageCanvas, share_scale
 from tui.lab.kernel_fields import KernelBench
 from tui.lab.lab_input import LabInput
+from tui.lab.number_text import number
 from tui.lab.picture_panel import PicturePanel
-from tui.lab.product_table import NumberTable, ProductTable, number
+from tui.lab.product_table import NumberTable, ProductTable
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.timeline import Timeline
 
@@ -35,7 +36,7 @@ class TransposedBench(KernelBench[TransposedReply]):
     TITLE = "Transposed"
     ABOUT = (
         "Each value multiplies the kernel, and the results are added up in a larger map. If the stride does not divide "
-        "the kernel size, some pixels receive more terms than their neighbours: checkerboard artifacts, which training "
+        "the kernel size, some pixels receive more terms than their neighbors: checkerboard artifacts, which training "
         "has to smooth away. The networks here upsample and then convolve instead."
     )
     SHORT = "Each value adds the kernel, times itself, to a larger map."
@@ -124,16 +125,11 @@ class TransposedBench(KernelBench[TransposedReply]):
     def show_reply(self, reply: LabReply) -> None:
         """Show the new output at the same fraction of the steps, initially at the last bright value."""
         assert isinstance(reply, TransposedReply)
-        assert self.timeline is not None
         first, self.shown = self.shown is None, reply
         self._outputs = normalized(reply.outputs.values)
-        steps = len(reply.origins) - 1
-        if first:
-            self.timeline.load(steps, [0.0] * (steps + 1))
-            small = reply.image.values
-            self.timeline.seek(max(at for at, value in enumerate(small) if value >= max(small) / 3))
-        else:
-            self.timeline.replace_steps(steps, [0.0] * (steps + 1))
+        small = reply.image.values
+        bright = max(at for at, value in enumerate(small) if value >= max(small) / 3)
+        self._set_steps([0.0] * len(reply.origins), bright, first=first)
         self.draw()
 
     def draw(self) -> None:
@@ -196,21 +192,21 @@ class TransposedBench(KernelBench[TransposedReply]):
                 key="v" if self.has_more_views and name == self.views[-1] else "",
             )
 
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[ExportPanel]:
         """The small map, the output so far, the overlaps, and the upsampled map."""
         reply = self.shown
         if reply is None or self.timeline is None:
             return []
         height, width = reply.outputs.shape[1:]
         panels = [
-            Panel(title, (array.shape[0], array.shape[1]), normalized(array.values))
+            ExportPanel(title, (array.shape[0], array.shape[1]), normalized(array.values))
             for title, array in (
                 ("small map", reply.image),
                 ("overlaps", reply.overlaps),
                 ("upsampled", reply.upsampled),
             )
         ]
-        panels.insert(1, Panel("output", (height, width), self._output(self.timeline.position)))
+        panels.insert(1, ExportPanel("output", (height, width), self._output(self.timeline.position)))
         return panels
 
     def script(self, subject: LabInput) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Lab's tutorial: questions to answer before the bench shows the answer. docs/lab.md has the same ones."""
+"""The Lab's tutorial: questions, each with an answer that is shown on request. docs/lab.md has the same ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.content import Content
 
 @dataclass(frozen=True)
 class Question:
-    """A question on one bench, named by its `NAME`, and its answer."""
+    """A question on the bench with the `NAME` `bench`, and its answer."""
 
     bench: str
     question: str
@@ -20,20 +20,20 @@ QUESTIONS = (
     Question(
         "plane",
         "Press home for noise level 1. Where do all arrows point, and why not to the nearest moon?",
-        "To the mean of all points. Pure noise says nothing about the point it came from, and the mean has the least "
+        "To the mean of all points. Pure noise contains no information about the point, and the mean has the least "
         "squared error.",
     ),
     Question(
         "plane",
         "Set steps to 1. Where will the particles end?",
-        "Near the mean of their class: one step follows the first arrow all the way. More steps turn with the arrows, "
-        "and reach the moons.",
+        "Near the mean of their class: a single step only follows the arrows of noise level 1. With more steps the "
+        "particles also follow those of lower levels, and reach the moons.",
     ),
     Question(
         "plane",
-        "Choose a class and set guidance to 4. What is gained, and what is lost?",
-        "The particles keep away from the other class, also where there are points of their own: fewer mistakes, less "
-        "variety.",
+        "Choose a class and set guidance to 4. What improves, and what gets worse?",
+        "Fewer particles end in the other class, but they vary less: they also avoid the part of their own class that "
+        "is close to the other one.",
     ),
     Question(
         "corruption",
@@ -43,36 +43,36 @@ QUESTIONS = (
     Question(
         "corruption",
         "Which has the smaller squared error at t = 1: the prediction in one step, or the sample of many steps?",
-        "The prediction, although it is blurred. A sample is sharp, and sharp strokes in other places cost more than "
-        "a blur.",
+        "The prediction, although it is blurred. A sample is sharp, and sharp strokes in other places have a larger "
+        "error than a blur.",
     ),
     Question(
         "training",
-        "Each step draws a noise level. At which levels is the loss largest?",
-        "At both ends. The network predicts noise minus image: near 0 the noise is too weak to be recognized, near 1 "
-        "the image is.",
+        "The noise level of each step is random. At which noise levels is the loss largest?",
+        "At both ends. The network predicts noise minus image: near 0 it can hardly recognize the noise, near 1 the "
+        "image.",
     ),
     Question(
         "training",
         "Set t to .8 and the learning rate to 0.001. What happens to the loss, and what does the network learn?",
-        "It falls step by step. A copy of the network learns this one image by heart, since there is nothing else to "
-        "average.",
+        "It falls step by step. A copy of the network memorizes this image, the only one that it is trained on.",
     ),
     Question(
         "ideal",
         "How many training images does the ideal denoiser average at noise level .2, and how many at .9?",
-        "One, and many: the noisier the image, the more training images explain it.",
+        "One, and many: the more noise, the more training images are probable given the noisy image.",
     ),
     Question(
         "ideal",
-        "Where does sampling with the ideal denoiser end, and where does sampling with the network?",
-        "In a training image, at distance 0. The network cannot store them all, and what it predicts instead leads to "
-        "new images.",
+        "Where does sampling with the ideal denoiser end, and where does sampling with the network end?",
+        "The ideal denoiser's sample is a training image, at distance 0. The network's is a new image, since the "
+        "network cannot store all training images.",
     ),
     Question(
         "inside",
         "Press j to turn the skip connections off. What is lost?",
-        "The positions. A map of 7x7 pixels only roughly knows where strokes are; skip connections carry the rest.",
+        "The positions. A map of 7x7 pixels only contains rough positions of the strokes; skip connections carry the "
+        "exact ones.",
     ),
     Question(
         "inside",
@@ -98,10 +98,10 @@ QUESTIONS = (
 
 
 class Tutorial:
-    """A position among the questions: which one is asked, and whether its answer is visible."""
+    """The current question, and whether its answer is visible."""
 
     def __init__(self, bench: str) -> None:
-        """Start at the first question on `bench`, or at the very first."""
+        """Start at the first question on `bench`, or at the first of all if it has none."""
         self._index = next((index for index, question in enumerate(QUESTIONS) if question.bench == bench), 0)
         self._answered = False
 

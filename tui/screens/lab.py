@@ -1,15 +1,12 @@
-"""The Lab screen: benches on points in the plane, convolution, noise and the inside of a network."""
+"""The Lab screen: benches on points in the plane, noise, training, denoisers, network internals and convolution."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -24,7 +21,7 @@ from tui.actions import bindings
 from tui.class_names import class_name
 from tui.io.engine_client import SILENCE_SECONDS, EngineClient
 from tui.io.lead_file import BenchRequest, LabView
-from tui.lab.bench import Bench, Panel
+from tui.lab.bench import Bench
 from tui.lab.bench_tabs import BenchTabs
 from tui.lab.convolution import ConvolutionBench
 from tui.lab.corruption import CorruptionBench
@@ -32,29 +29,25 @@ from tui.lab.fields import ClassField
 from tui.lab.ideal import IdealBench
 from tui.lab.inside import InsideBench
 from tui.lab.kernel_fields import KernelBench
-from tui.lab.lab_input import LabInput
 from tui.lab.plane import PlaneBench
 from tui.lab.subject import SubjectFields
 from tui.lab.training import TrainingBench
 from tui.lab.transposed import TransposedBench
 from tui.lab.tutorial import Tutorial
 from tui.messages import EngineDied, EngineReady, EngineRefused, LabReplied
+from tui.screens.bench_actions import BenchActions
 from tui.screens.draw import DrawScreen
-from tui.screens.playback import Playback
 from tui.screens.shared import Shared
 from tui.terminal.frame_pacing import FramePacer
 from tui.widgets.devices import DevicePanel
-from tui.widgets.dialogs import NameDialog
 from tui.widgets.header import Header
 from tui.widgets.image_grid import ImageGrid
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.timeline import Timeline
 
-MAX_PATH = 1_000  # characters
 DEVICES_ROWS = 44  # terminal rows from which the devices are shown
 
 
-class LabScreen(Playback, Shared):
+class LabScreen(BenchActions, Shared):
     """Benches, most of which share one image and one model; the engine computes what they show."""
 
     HELP = (
@@ -114,40 +107,17 @@ class LabScreen(Playback, Shared):
         """The visible bench."""
         return self.query_one(f"#{self.query_one(ContentSwitcher).current}", Bench)
 
-    @property
-    def fields(self) -> SubjectFields:
-        """The image and the model that the benches share."""
-        return self.query_one(SubjectFields)
-
-    @property
-    def timeline(self) -> Timeline:
-        """The timeline of the visible bench."""
-        return self.bench.query_one(Timeline)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hide the keys that do not apply to the visible bench."""
-        if action in ("play", "step", "seek", "loop", "faster") and self.is_mounted:
-            return self.bench.timeline is not None
-        if action == "view" and self.is_mounted:
-            return self.bench.has_more_views
-        if action in ("skips", "channel", "common_range") and self.is_mounted:
-            return isinstance(self.bench, InsideBench)
-        if action == "answer":
-            return self._tutorial is not None
-        if action == "another_image" and self.is_mounted:
-            return self.bench.USES_IMAGE
-        if action in ("another_noise", "another_network") and self.is_mounted:
-            return isinstance(self.bench, PlaneBench)
-        if action == "another_kernel" and self.is_mounted:
-            return isinstance(self.bench, KernelBench)
-        return super().check_action(action, parameters)
+        """Hide the keys that do not apply."""
+        return self._tutorial is not None if action == "answer" else super().check_action(action, parameters)
 
     def on_mount(self) -> None:
         self._show_fields()
 
     async def on_screen_resume(self) -> None:
         """Start the engine, send the visible bench's request, and update the list of models."""
-        self.query_one(Header).note = "engine is loading" if not self.engine.running else self.query_one(Header).note
+        if not self.engine.running:
+            self.query_one(Header).note = "engine is loading"
         await self.fields.update_models()
         if self.bench.shown is None:
             await self._send_request()
@@ -160,15 +130,6 @@ class LabScreen(Playback, Shared):
         self.refresh_bindings()
 
     # Requests and replies
-
-    @property
-    def subject(self) -> LabInput:
-        """The image and the model that the benches work on.
-
-        Raises:
-            MinidiffError: the image field does not hold the index of a test image, which the visible bench needs.
-        """
-        return self.fields.read(check_image=self.bench.USES_IMAGE)
 
     def _show_fields(self) -> None:
         """Show the image and the model, and the channel, if the visible bench uses them."""
@@ -366,44 +327,6 @@ class LabScreen(Playback, Shared):
         self.bench.show_about()
         self.refresh_bindings()
 
-    def action_another_image(self) -> None:
-        """Choose a random test image."""
-        self.fields.choose_another()
-
-    def action_another_noise(self) -> None:
-        """Start the particles from other noise."""
-        if isinstance(self.bench, PlaneBench):
-            self.bench.renew_particles()
-
-    def action_another_network(self) -> None:
-        """Train another network."""
-        if isinstance(self.bench, PlaneBench):
-            self.bench.renew_network()
-
-    def action_another_kernel(self) -> None:
-        """Choose a random kernel."""
-        if isinstance(self.bench, KernelBench):
-            self.bench.randomize()
-
-    def action_view(self) -> None:
-        """Show the bench's next view."""
-        self.bench.next_view()
-
-    def action_skips(self) -> None:
-        """Switch skip connections on or off."""
-        if isinstance(self.bench, InsideBench):
-            self.bench.toggle_skips()
-
-    def action_channel(self, by: int) -> None:
-        """Choose the next channel of the feature maps, or the previous one."""
-        if isinstance(self.bench, InsideBench):
-            self.bench.choose_channel(by)
-
-    def action_common_range(self) -> None:
-        """Give all feature maps one range, or each its own."""
-        if isinstance(self.bench, InsideBench):
-            self.bench.toggle_common_range()
-
     async def action_draw_image(self) -> None:
         """Draw a digit, or a shape in the plane, starting from the last one that was drawn."""
         bench, fields = self.bench, self.fields
@@ -418,32 +341,3 @@ class LabScreen(Playback, Shared):
         if drawing is not None:
             self.fields.use_drawing(drawing)
             await self._send_request()
-
-    async def action_export(self) -> None:
-        """Export what is shown as an image and as Python code that computes it."""
-        try:
-            panels, script = self.bench.panels(), self.bench.script(self.subject)
-        except MinidiffError as error:
-            self.bench.show_error(str(error))
-            return
-        start = str(Path.cwd() / f"lab-{self.bench.NAME}")
-        question = "Save the image (.png) and the Python code (.py) as"
-        await self.app.push_screen(
-            NameDialog(question, start, max_length=MAX_PATH), partial(self._export, panels, script)
-        )
-
-    def _export(self, panels: list[Panel], script: list[str], stem: str | None) -> None:
-        if stem:
-            self._write(panels, script, Path(os.path.expanduser(stem)))
-
-    @work(group="export")
-    async def _write(self, panels: list[Panel], script: list[str], stem: Path) -> None:
-        from core.export import images  # loads Pillow, which nothing else here needs
-
-        try:
-            picture = await asyncio.to_thread(images.write_panels, stem.with_name(f"{stem.name}.png"), panels)
-            await asyncio.to_thread(images.write_script, stem.with_name(f"{stem.name}.py"), script)
-        except MinidiffError as error:
-            self.notify(str(error), severity="error", timeout=8)
-        else:
-            self.notify(f"Saved {picture} and {stem.name}.py", timeout=8)

@@ -13,14 +13,13 @@ from textual.screen import ScreenResultType
 from textual.widgets import Button, Input, Label
 
 from core.config.sampling import MIN_NOISE_LEVEL
-from core.engine.protocol import DrawnImage, Interpolation, Start
+from core.engine.protocol import TEST_IMAGES, DrawnImage, Interpolation, Start
 from core.errors import MinidiffError
 from core.text import sanitize
 from tui.widgets.field import Field
 from tui.widgets.modal import Modal
 
 MAX_PATH = 4096  # characters
-TEST_IMAGES = 1_000  # that the engine loads
 MAX_SEED = 2**63 - 1
 DRAWING = "drawing"  # stands for a drawing in a field
 CONFIRMS = "enter confirms · esc cancels"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from core.config.datasets import DatasetInfo
 from core.config.training import TrainConfig
 
-TIME_FREQUENCIES = 4  # of the noise level's embedding
-POINT_FREQUENCIES = 3  # of the coordinates'
+TIME_FREQUENCIES = 4  # of the embedding of the noise level
+POINT_FREQUENCIES = 3  # of the embedding of each coordinate
 LAYERS = 3  # hidden layers
 
 
@@ -32,9 +32,9 @@ class PlaneInfo(DatasetInfo):
 class PointNetwork(nn.Module):
     """A multilayer perceptron on the coordinates, the noise level and the class of each point.
 
-    Coordinates and noise level are given with sines and cosines of several frequencies (Tancik et al. 2020), and the
-    class as an embedding that is added to the first hidden layer. With the default width and two classes it has 21,000
-    parameters.
+    Coordinates and noise level are embedded as themselves and their sines and cosines at several frequencies (Tancik et
+    al. 2020); an embedding of the class is added to the first hidden layer. With the default width and two classes it
+    has 21,000 parameters.
 
     Args:
         classes: Number of classes; the label `classes` is the null class.
@@ -56,10 +56,10 @@ class PointNetwork(nn.Module):
         Args:
             x: (B, 2, 1, 1), in the value range of the path.
             t: Noise level, (B,).
-            labels: Class, (B,) int64, or the null class; None for an unconditional model.
+            labels: Classes, (B,) int64, where `classes` is the null class; None for an unconditional model.
 
         Returns:
-            (B, 2, 1, 1).
+            (B, 2, 1, 1), in the form that the network is trained to predict.
         """
         points, level = x.flatten(1), t.view(-1, 1)
         waves = [
@@ -107,7 +107,7 @@ def plane_config(path: str, prediction: str, class_names: tuple[str, ...], seed:
 
 
 def to_images(points: Tensor) -> Tensor:
-    """Points, (N, 2) in [-1, 1], as images, (N, 2, 1, 1) in [0, 1]."""
+    """Points, (N, 2) in [-1, 1], as images, (N, 2, 1, 1) in [0, 1]; other values are mapped likewise."""
     return ((points + 1) / 2)[:, :, None, None]
 
 

@@ -1,4 +1,4 @@
-"""Points that a model moves from noise to data, and how far they end from the data after few steps and many."""
+"""Points that a model moves from noise to data, and their distance to the data by the number of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.sampling import SampleStep, sample
 from core.errors import MinidiffError
 from core.evaluation.distances import energy_distance
-from core.lab.plane.field import class_weights
+from core.lab.plane.field import guidance_weights
 from core.lab.plane.network import to_points
 from core.lab.plane.points import PlanePoints
 
@@ -25,12 +25,12 @@ SAMPLER = "euler"  # supports all paths
 
 @dataclass(frozen=True, slots=True)
 class PlaneStep:
-    """One step of the particles. Particle k is row k in every record, so its trail is its rows."""
+    """One step of the particles. Row k is particle k in every record."""
 
     index: int  # 0 is the noise
     t: float  # noise level: 1 at the start, 0 at the end
-    points: Tensor  # (n, 2), after this step
-    denoised: Tensor | None  # (n, 2), clean points predicted from the points before; None at index 0
+    points: Tensor  # (n, 2) float32, after this step
+    denoised: Tensor | None  # (n, 2), clean points predicted from the previous points; None at index 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class StepsComparison:
 
     steps: int
     evaluations: int  # network evaluations for each point
-    points: Tensor  # (n, 2)
-    distance: float  # energy distance to the data
+    points: Tensor  # (n, 2) float32
+    distance: float  # energy distance to the data, in units of the plane
 
 
 def particle_steps(
@@ -60,13 +60,13 @@ def particle_steps(
     Args:
         model: The model of a `PlaneTraining` record.
         n: Number of points, 1 to `MAX_PARTICLES`.
-        steps: Steps of the sampler.
+        steps: Steps of the sampler, at least 1.
         seed: Seed of the noise.
         sampler: One of the samplers that the model's path supports.
         label: Class of all points, from 0; -1 for unconditional; None: all classes in turn.
         guidance: Guidance scale, applied at the noise levels of `core.config.sampling.GUIDED`; 1: off.
-        against: The class that guidance leads away from, at all noise levels, in place of no class. Scale 0 is this
-            class, 1 is `label`, and values between them interpolate between both predictions.
+        against: Class that guidance leads away from, at all noise levels; None: away from the unconditional prediction.
+            Scale 0 is the prediction of this class, 1 that of `label`, and values between them interpolate.
         shift: Shift of the noise schedule.
 
     Returns:
@@ -83,7 +83,7 @@ def particle_steps(
             model, n, steps, seed, labels=label, sampler=sampler, guidance=guidance, shift=shift, contrast=0.0
         )
     else:
-        weights = class_weights(label, guidance, against)
+        weights = guidance_weights(label, guidance, against)
         trajectory = mix_classes(
             model, weights, n, steps, seed, sampler=sampler, guidance=1.0, shift=shift, contrast=0.0
         )
@@ -104,8 +104,8 @@ def compare_steps(
 ) -> Iterator[StepsComparison]:
     """Sample from the same noise in few steps and in many, and measure the distance to the data.
 
-    Between n points and N points of one distribution the energy distance has the mean (1/n + 1/N) E|a - a'|, of two
-    points a and a', so it does not fall to 0.
+    For n samples and N points of the same distribution the mean of the energy distance is (1/n + 1/N) E|a - a'|, where
+    a and a' are two independent points, so it does not fall to 0.
 
     Args:
         model, n, seed, sampler, label, guidance, shift: As for `particle_steps`.

@@ -1,4 +1,4 @@
-"""Labelled points in the plane: random shapes, a drawing, and images reduced to two numbers."""
+"""Labeled points in the plane: random shapes, a drawing, and the first two principal components of images."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MAX_POINTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class PlanePoints:
-    """Points in the plane with their classes. x points to the right and y up."""
+    """Points in the plane with their classes; x is to the right and y up."""
 
     points: Tensor  # (N, 2) float32 in [-1, 1]; the longer side of their bounding box has the length 2
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64, from 0
     class_names: tuple[str, ...]
 
 
 def standardized(points: Tensor) -> Tensor:
-    """Move and scale points, (N, 2), so that their bounding box is centred and its longer side is [-1, 1].
+    """Move and scale points, (N, 2), so that their bounding box is centered and its longer side is [-1, 1].
 
     Both axes are scaled alike. Points that all coincide are moved to 0.
     """
@@ -45,7 +45,7 @@ def plane_points(name: str, n: int = 2000, seed: int = 0) -> PlanePoints:
 
     Args:
         name: The shape.
-        n: Number of points, 1 to `MAX_POINTS`. Classes take turns, so they differ in size by at most one; those of the
+        n: Number of points, 1 to `MAX_POINTS`. The sizes of the classes differ by at most one; those of the
             checkerboard are random.
         seed: Seed of the points.
 
@@ -62,7 +62,7 @@ def plane_points(name: str, n: int = 2000, seed: int = 0) -> PlanePoints:
 
 
 def drawn_points(image: ArrayLike, n: int = 2000, seed: int = 0) -> PlanePoints:
-    """Random points of a drawn shape, standardized: each pixel with a probability in proportion to its value.
+    """Random points of a drawn shape, standardized; the probability of a pixel is proportional to its value.
 
     Classes are the left and the right half of the shape.
 
@@ -114,11 +114,11 @@ def principal_components(x: Tensor, k: int = 2) -> Tensor:
 
     Exact, from the eigenvectors of the covariance matrix in float64. The largest entry of each eigenvector is positive.
     """
-    centred = x.double() - x.double().mean(0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)  # eigenvalues ascend
+    centered = x.double() - x.double().mean(0)
+    _, vectors = torch.linalg.eigh(centered.T @ centered)  # eigenvalues ascend
     vectors = vectors[:, -k:].flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    components = centred @ (vectors * largest.sign())
+    components = centered @ (vectors * largest.sign())
     return torch.nn.functional.pad(components, (0, k - components.shape[1])).float()
 
 
@@ -129,9 +129,9 @@ _Shape = Callable[[Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
 def _two_moons(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     angle = math.pi * _uniform((len(labels),), generator)
     side = 1 - 2 * labels
-    centre = labels[:, None] * torch.tensor([1.0, 0.5], dtype=torch.float32, device="cpu")
+    center = labels[:, None] * torch.tensor([1.0, 0.5], dtype=torch.float32, device="cpu")
     arc = torch.stack((side * angle.cos(), side * angle.sin()), 1)
-    return arc + centre + 0.06 * _normal((len(labels), 2), generator), labels
+    return arc + center + 0.06 * _normal((len(labels), 2), generator), labels
 
 
 def _rings(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -165,8 +165,8 @@ def _pinwheel(labels: Tensor, classes: int, generator: torch.Generator) -> tuple
 
 
 def _eight_gaussians(labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    centre = _polar(torch.ones(len(labels), dtype=torch.float32, device="cpu"), 2 * math.pi * labels.float() / classes)
-    return centre + 0.06 * _normal((len(labels), 2), generator), labels
+    center = _polar(torch.ones(len(labels), dtype=torch.float32, device="cpu"), 2 * math.pi * labels.float() / classes)
+    return center + 0.06 * _normal((len(labels), 2), generator), labels
 
 
 _SHAPES: dict[str, _Shape] = {

@@ -29,8 +29,8 @@ class PlaneTraining:
 
     step: int  # steps taken
     steps: int  # of the whole run
-    loss: float  # mean over the steps since the record before; NaN at step 0
-    elapsed: float  # seconds of training, without those between two records
+    loss: float  # mean over the steps since the previous record; NaN at step 0
+    elapsed: float  # seconds spent in steps, without the time between two records
     model: LoadedModel  # the same object in each record; its network is trained in place
 
 
@@ -47,8 +47,8 @@ def train_plane(
 ) -> Iterator[PlaneTraining]:
     """Train a `PointNetwork` on points.
 
-    Adam with a linear decay of the learning rate to 0; uniform noise levels; a tenth of the labels is dropped. A step
-    is a pure function of (seed, step), so a seed gives the same network however often records are yielded.
+    Adam, whose learning rate falls linearly to 0 after `WARMUP_STEPS` warmup steps; uniform noise levels; label dropout
+    0.1. A step is a pure function of (seed, step), so the network depends on the seed, but not on `every`.
 
     Args:
         data: The points, such as those of `plane_points`.
@@ -56,9 +56,9 @@ def train_plane(
         prediction: What the network predicts; None: the velocity, or v on the path vp.
         class_conditional: Whether the network is given the classes.
         steps: Steps of the whole run, 0 to `MAX_TRAINING_STEPS`.
-        width: Size of the network's hidden layers.
+        width: Size of the network's hidden layers, 1 to 1024.
         seed: Seed of the initial weights, the batches, the noise levels and the noise.
-        every: Steps from one record to the next.
+        every: Steps from one record to the next, at least 1.
 
     Returns:
         An iterator over records: one before the first step, then one after each `every` steps and after the last.
@@ -95,8 +95,8 @@ def _train(model: LoadedModel, data: PlanePoints, steps: int, every: int) -> Ite
         with one_thread(), training_mode(torch.device("cpu")):
             total = 0.0
             for step in range(first, last):
-                warmup, decay = min(1.0, (step + 1) / WARMUP_STEPS), 1 - step / steps
-                optimizer.param_groups[0]["lr"] = config.learning_rate * warmup * decay
+                warmup, remaining = min(1.0, (step + 1) / WARMUP_STEPS), 1 - step / steps
+                optimizer.param_groups[0]["lr"] = config.learning_rate * warmup * remaining
                 loss = _loss(model, images, data.labels, step)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
