@@ -23,12 +23,12 @@ SEED = 0  # of the choice of images, and of their noise
 
 
 @dataclass(frozen=True, slots=True)
-class NoisyImages:
+class ComparedImages:
     """Validation images with one noise level and noise each, in the value range of the race's path."""
 
     x_0: Tensor  # (n, C, H, W) float32
     noise: Tensor  # like x_0
-    t: Tensor  # (n,)
+    t: Tensor  # (n,) noise levels in [0, 1]
     labels: Tensor  # (n,) int64
     weighting: str  # quantity whose squared error is the loss, of all candidates
 
@@ -36,7 +36,7 @@ class NoisyImages:
         return len(self.x_0)
 
 
-def noisy_images(config: TrainConfig, validation: LabeledImages, n: int) -> NoisyImages:
+def compared_images(config: TrainConfig, validation: LabeledImages, n: int) -> ComparedImages:
     """Choose at most n validation images at random, and their noise.
 
     Args:
@@ -55,11 +55,11 @@ def noisy_images(config: TrainConfig, validation: LabeledImages, n: int) -> Nois
     t = sample_times(config.time_sampling, len(order), generator)
     noise = path.sample_noise(x_0.shape, generator)
     weighting = config.prediction if config.weighting == "prediction" else config.weighting
-    return NoisyImages(x_0, noise, t, validation.labels[order], weighting)
+    return ComparedImages(x_0, noise, t, validation.labels[order], weighting)
 
 
-def image_losses(model: LoadedModel, images: NoisyImages) -> Tensor:
-    """The loss of each image, (n,) float64 on the CPU, by the model's weights."""
+def image_losses(model: LoadedModel, images: ComparedImages) -> Tensor:
+    """The loss of each image with the model's weights, (n,) float64 on the CPU; the mean over pixels."""
     config, device = model.config, model.device
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     losses = []
