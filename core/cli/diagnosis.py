@@ -43,7 +43,7 @@ def findings_of(results: Sequence[CheckResult]) -> list[Finding]:
 
 
 def show(name: str, results: Sequence[CheckResult], seconds: float) -> None:
-    """Print the results: with colours on a terminal, as plain text elsewhere."""
+    """Print the results: with colors on a terminal, as plain text elsewhere."""
     width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns))
     lines = report(name, results, seconds, width)
     if not sys.stdout.isatty():

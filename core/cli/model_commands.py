@@ -68,7 +68,7 @@ def sample(
 ) -> None:
     """Generate samples from a run, a built-in model (default-mnist), a .safetensors file or a diffusers folder.
 
-    Image files are cropped at the centre, resized to the model's size with a Lanczos filter, and converted to its
+    Image files are cropped at the center, resized to the model's size with a Lanczos filter, and converted to its
     channels. With --start or --interpolate the default is no class.
     """
     with loading():

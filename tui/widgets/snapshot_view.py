@@ -70,8 +70,8 @@ class SnapshotView(Vertical):
 
 
 def _notes(frame: SnapshotFrame) -> list[Content]:
-    """What is known about a snapshot, in the colours of the plot; the longest version first."""
-    parts: list[tuple[str, str, str]] = []  # of each the long and the brief version, and its colour
+    """What is known about a snapshot, in the colors of the plot; the longest version first."""
+    parts: list[tuple[str, str, str]] = []  # of each the long and the brief version, and its color
     logged = frame.logged
     if logged.loss is not None:
         parts.append((f"training loss {logged.loss:.4f}", f"loss {logged.loss:.3f}", "$plot-smoothed"))
