@@ -20,8 +20,8 @@ from core.errors import RunError
 from core.race.candidates import Candidate
 from core.race.records import Mark, RaceResult, RaceRules
 from core.race.result_file import RESULT
+from core.runs import locks
 from core.runs.directory import CONFIG
-from core.runs.locks import take, write_whole
 from core.runs.store import check_new_name
 from core.system.atomic_write import write_atomically
 from core.system.disk_usage import remedy
@@ -133,7 +133,7 @@ class RaceFolder:
             self._lock = opened_to_append(self.path / LOG)
         except OSError as error:
             raise self._cannot_write(error) from None
-        if not take(self._lock, self.path / LOG):
+        if not locks.take(self._lock, self.path / LOG):
             self._lock.close()
             raise RunError(f"the race {self.name} is running in another process; wait for it, or stop that process")
 
@@ -150,8 +150,8 @@ class RaceFolder:
         try:
             with opened_to_append(self.path / LOG) as log:
                 if log.seek(0, os.SEEK_END) and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
-                    write_whole(log, b"\n")  # ends a line that a killed process left
-                write_whole(log, (json.dumps(_to_json(entry)) + "\n").encode())
+                    locks.write_whole(log, b"\n")  # ends a line that a killed process left
+                locks.write_whole(log, (json.dumps(_to_json(entry)) + "\n").encode())
         except OSError as error:
             raise self._cannot_write(error) from None
 
