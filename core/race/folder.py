@@ -84,8 +84,8 @@ class RaceFolder:
         settings: From `race_settings`.
 
     Raises:
-        RunError: The name is invalid, or is that of a run or of a race with other settings; entering it, also if the
-            race is running in another process.
+        RunError: The name is invalid, or is that of a run, of another folder or of a race with other settings;
+            entering it, also if the race is running in another process.
     """
 
     def __init__(self, root: Path, name: str | None, settings: dict[str, Any]) -> None:
@@ -96,6 +96,8 @@ class RaceFolder:
             raise RunError(f"{self.path} is a run; choose another --name for the race")
         self._lock: BinaryIO | None = None
         self.continued = (self.path / SPEC).exists()
+        if not self.continued and not _is_free(self.path):
+            raise RunError(f"{self.path} exists already; choose another --name for the race")
         if self.continued and _read_spec(self.path / SPEC) != parse_json(self._spec):
             raise RunError(
                 f"{self.path} is a race with other settings; repeat its command to continue it, or choose another "
@@ -170,6 +172,16 @@ class RaceFolder:
 
     def _cannot_write(self, error: OSError) -> RunError:
         return RunError(f"cannot write {self.path}: {error.strerror}; {remedy(error)}, or choose another --root")
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there, or only what a process left that was killed while it created the folder."""
+    try:
+        return set(os.listdir(path)) <= {LOG, f".{SPEC}.tmp"}
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _read_spec(path: Path) -> Any:

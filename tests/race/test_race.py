@@ -169,8 +169,11 @@ def test_a_name_belongs_to_one_race(whole: tuple[Path, Any], tmp_path: Path) -> 
     with pytest.raises(RunError, match="is a run"):
         next(run_race(tiny(whole[0], name="race-1-seed0"), RATES, rules()))
     (tmp_path / "other-2").mkdir()
-    with pytest.raises(RunError, match="exists already"):
-        next(run_race(tiny(tmp_path, name="other"), RATES, rules()))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
+    for name in ("other", "notes"):
+        with pytest.raises(RunError, match="exists already"):
+            next(run_race(tiny(tmp_path, name=name), RATES, rules()))
 
 
 def test_a_candidate_that_is_worse_is_stopped_early_and_keeps_its_run(tmp_path: Path) -> None:

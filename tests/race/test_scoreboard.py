@@ -120,6 +120,23 @@ def test_a_withdrawn_candidate_no_longer_holds_up_the_others() -> None:
     assert [standing.candidate for standing in comparison.standings] == [1, 2]
 
 
+def test_one_of_two_equal_candidates_is_stopped_no_more_often_than_the_bound() -> None:
+    """Markov's bound of docs/reference.md, for either of the two; the differences of an image stay or change."""
+    rules = RaceRules(steps=60, comparisons=6, margin=0, stop_after=2, confidence=0.8)
+    generator, races = torch.Generator().manual_seed(0), 100
+    for persistent in (True, False):
+        stopped = 0
+        for _ in range(races):
+            board, noise = Scoreboard(2, (0,), rules), torch.randn((6, 2, 50), generator=generator)
+            for mark, losses in zip(rules.marks, noise[:1].expand_as(noise) if persistent else noise, strict=True):
+                for candidate in board.active:
+                    values = 1 + losses[candidate - 1].double()
+                    board.add(Measurement("", candidate, 0, mark, int(mark.value), 1.0, values))
+            stopped += len(board.stopped)
+        counted = 4  # comparisons: neither the one in the first quarter of the budget nor the last
+        assert 0 < stopped <= races * 2 * 0.1 * counted / rules.stop_after
+
+
 def test_a_repeated_measurement_changes_nothing() -> None:
     board, records = race({1: [0.5] * 3, 2: [0.6] * 3})
     assert records
