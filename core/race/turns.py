@@ -49,8 +49,8 @@ class RaceRun:
     def __init__(self, candidate: Candidate, seed: int, path: Path, rules: RaceRules, measured: set[Mark]) -> None:
         self.candidate, self.seed, self.path = candidate, seed, path
         self._clock = rules.clock
-        if (path / CONFIG).exists() and run_status(path) is Status.INTERRUPTED:  # without a checkpoint of its end
-            measured = measured - {rules.marks[-1]}
+        if (path / CONFIG).exists() and run_status(path) in (Status.INTERRUPTED, Status.FAILED):
+            measured = measured - {rules.marks[-1]}  # there is no checkpoint of its end
         self._own_marks = [mark for mark in rules.marks if mark not in measured]  # on the clock of the budget
         more = step_marks() if rules.clock == "seconds" else ()
         self._step_marks = [mark for mark in more if mark not in measured]

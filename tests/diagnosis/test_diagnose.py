@@ -114,7 +114,7 @@ def test_ema_weights_of_another_training_are_found(copied: Path) -> None:
 
 def test_few_steps_are_found_as_a_fault_of_the_sampler(copied: Path) -> None:
     checks = results(copied, n=32, steps=1, sampler="euler")
-    assert "euler, 1 steps" in checks["sampler"].findings[0].evidence
+    assert "euler, 1 step," in checks["sampler"].findings[0].evidence
     assert checks["training target"].passed
 
 
