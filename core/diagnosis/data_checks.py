@@ -201,8 +201,8 @@ def check_splits(
     More than 1% of validation images among the training images; mean values that differ by more than a tenth of the
     range and four standard errors; mean images with a correlation below -0.5, as one inverted split has; or a total
     variation between the classes that is larger than that of two samples of one distribution. With n images in the
-    smaller split the latter has a mean of about sqrt(classes / (pi n)) at most. Beyond it 0.15 are allowed, and at least
-    2 / sqrt(n), which it exceeds with a probability of at most exp(-4) (McDiarmid's inequality).
+    smaller split the latter has a mean of about sqrt(classes / (pi n)) at most. Beyond it 0.15 are allowed, and at
+    least 2 / sqrt(n), which it exceeds with a probability of at most exp(-4) (McDiarmid's inequality).
 
     Args:
         train, validation: (N, C, H, W) and (M, C, H, W), in the same range.

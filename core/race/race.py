@@ -20,7 +20,7 @@ from core.race.records import RaceRecord, RaceRules, RaceStarted
 from core.race.report import RaceReport
 from core.race.scoreboard import Scoreboard
 from core.race.turns import RaceRun
-from core.race.validation import ComparedImages, compared_images, image_losses
+from core.race.validation import ComparedImages, compared_images, compared_losses
 from core.runs.directory import config_options, root_directory
 from core.runs.events import Event, Warned
 from core.runs.store import check_new_name
@@ -198,7 +198,7 @@ def _measure(run: RaceRun, images: ComparedImages, report: RaceReport) -> Iterat
     """Measure a run at the marks that it has reached; yields what follows, and writes the result so far."""
     if not (marks := run.take_marks()):
         return
-    losses = image_losses(run.model, images)
+    losses = compared_losses(run.model, images)
     records: list[RaceRecord] = []
     for mark in marks:
         name, number = run.path.name, run.candidate.number
