@@ -1,4 +1,4 @@
-"""How many validation images and seeds tell a difference of 2% of the validation loss apart: paired, and independent.
+"""How many validation images and seeds detect a difference of 2% of the validation loss: paired, and independent.
 
     python benchmarks/race_power.py                      glyphs, 400 steps, 5 seeds
     python benchmarks/race_power.py --dataset mnist
@@ -77,7 +77,7 @@ def measured(
     config: TrainConfig, settings: Mapping[str, Sequence[Any]], steps: int, images: int, seeds: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """The losses of both candidates, (S, n) float64 each, after `steps` steps."""
-    rules = RaceRules(steps=steps, checkpoints=1, images=images, samples=0, stop_after=0)
+    rules = RaceRules(steps=steps, comparisons=1, images=images, samples=0, stop_after=0)
     *_, result = run_race(config, settings, rules, seeds=seeds)
     assert isinstance(result, RaceResult)
     assert config.root is not None

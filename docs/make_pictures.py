@@ -1,8 +1,8 @@
 """Makes every picture in docs/images from the app itself: `python docs/make_pictures.py`.
 
 The app runs without a terminal, is given keys, and exports its own screen as SVG at each size. The Sample screen plays
-the built-in model; the other screens show short trainings that are run here, one of them while it is looked at. It
-takes a few minutes on two cores.
+the built-in model; the other screens show short trainings and a race that are run here, one training while it is looked
+at. It takes some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import psutil
 from animation import Scene, animated
 from lab_pictures import show_bench, take_lab, write_sliding
 from PIL import Image
+from run_pictures import make_race, take_history, take_race
 from textual.pilot import Pilot
 
 from core import TrainConfig, train
@@ -57,6 +58,7 @@ FIRST_SCREEN = (120, 38)  # the least width at which 3 digits of 18 pixels stand
 MIDWAY = 18  # of the 40 steps of the comparison: one side is ahead of the other in what can be read
 LATE = 8  # the step at which noise is still seen and every digit can be read
 ROOT = Path("checkpoints")  # in a temporary folder, so that pictures name no place on this machine
+RACES = Path("races")  # beside it, so that the runs of the race are not listed
 PATIENCE = 300.0  # seconds
 DEVICE_SECONDS = 5.0  # of the devices' past that is looked at
 LIVE_EPOCH = 10  # of the training that is looked at
@@ -292,6 +294,8 @@ async def take(root: Path, denoising_steps: int) -> None:
             request(path, "stop")
             trainer.wait()
         await go_to(pilot, "3", "runs")
+        await take_history(pilot, path.name, shoot, until)
+        await take_race(pilot, RACES, shoot, until)
 
 
 def in_sixteen_greys(denoising: Denoising) -> Denoising:
@@ -332,6 +336,7 @@ def main() -> None:
     DevicePanel.monitor = OwnProcesses()
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         make_runs(builtin)
+        make_race(RACES)
         asyncio.run(take(ROOT, denoising.steps))
 
 

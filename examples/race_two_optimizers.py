@@ -10,7 +10,7 @@ with TemporaryDirectory() as root:
     config = TrainConfig(
         dataset="glyphs", limit=256, batch_size=16, channels=(16, 16), epochs=1, device="cpu", root=root, name="race"
     )
-    rules = RaceRules(steps=16, checkpoints=4, images=100, samples=0)
+    rules = RaceRules(steps=16, comparisons=4, images=100, samples=0)
     for record in run_race(config, {"optimizer": ["adam", "muon"], "learning_rate": [2e-3]}, rules, seeds=(0, 1)):
         if isinstance(record, RaceComparison):
             losses = "  ".join(f"{standing.loss:.4f}" for standing in record.standings)

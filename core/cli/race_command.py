@@ -1,4 +1,4 @@
-"""The command `race`: several settings trained side by side and compared in pairs."""
+"""The command `race`: several settings trained in turns and compared in pairs."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ def race(
     seeds: Annotated[
         str | None, Parameter(group=RACE, help="seeds of every candidate, such as 0,1,2; default: --seed")
     ] = None,
-    checkpoints: Annotated[int, Parameter(group=RACE, help="comparisons at equal fractions of the budget")] = 12,
+    comparisons: Annotated[int, Parameter(group=RACE, help="comparisons at equal fractions of the budget")] = 12,
     images: Annotated[int, Parameter(group=RACE, help="validation images of a comparison")] = 1_000,
     samples: Annotated[int, Parameter(group=RACE, help="samples for the Frechet distance at the end; 0: none")] = 1_000,
     confidence: Annotated[float, Parameter(group=RACE, help="confidence of the intervals")] = 0.95,
     margin: Annotated[
-        float, Parameter(group=RACE, help="a loser's whole interval lies above this fraction of the best loss")
+        float,
+        Parameter(group=RACE, help="a candidate is worse if its whole interval lies above this part of the best loss"),
     ] = 0.01,
     stop_after: Annotated[
-        int, Parameter(group=RACE, help="consecutive checkpoints after which a loser is stopped; 0: never")
+        int, Parameter(group=RACE, help="stop a candidate that is worse in this many consecutive comparisons; 0: never")
     ] = 3,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - it is frozen
     as_json: Annotated[
@@ -50,7 +51,7 @@ def race(
 ) -> int:
     """Train all combinations of some settings in turns, on the same batches and noise, and compare them in pairs.
 
-    Every option of `train` applies to all candidates. A run that is clearly worse is stopped early. The same command
+    Every option of `train` applies to all candidates. A candidate that is worse is stopped early. The same command
     continues an interrupted race. `--name` names the race, and its runs NAME-1, NAME-2 and so on.
     """
     with loading():
@@ -62,7 +63,7 @@ def race(
     rules = RaceRules(
         seconds=None if budget is None else _seconds(budget),
         steps=steps,
-        checkpoints=checkpoints,
+        comparisons=comparisons,
         images=images,
         samples=samples,
         confidence=confidence,

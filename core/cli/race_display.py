@@ -15,12 +15,14 @@ from core.evaluation.reference import EvaluationProgress
 from core.race.folder import PLOT
 from core.race.records import (
     CandidateStopped,
+    Interval,
     RaceComparison,
     RaceProgress,
     RaceRecord,
     RaceResult,
     RaceStarted,
     Standing,
+    brief,
 )
 from core.race.result_file import RESULT
 from core.runs.directory import config_options
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.race.race import Step
-    from core.race.records import Interval
 
 HEADINGS = ("", "candidate", "steps", "time", "loss", "to the best", "interval", "state")
 
@@ -62,8 +63,7 @@ class JsonRecords(StatelessDisplay):
 
     def add(self, step: Step) -> None:
         if isinstance(step, RaceRecord):
-            finite = json.loads(json.dumps(step.as_json()), parse_constant=lambda _: None)  # JSON has no NaN
-            print(json.dumps(finite), flush=True)
+            print(json.dumps(step.as_json(), allow_nan=False), flush=True)
         elif isinstance(step, Event):
             print(to_line(step), end="", flush=True)
 
@@ -159,12 +159,13 @@ class _Standings:
                 return f"{step.run}: step {step.step:,}, {step.seconds:.1f} s, loss {loss_text(step.loss)}"
             case RaceComparison() if self._started and step.mark.clock == self._started.rules.clock:
                 losses = "  ".join(
-                    f"{row.candidate}: {_compared(*self._standings[row.candidate])}" for row in step.standings
+                    f"{row.candidate}: {_compared(*self._standings[row.candidate], is_best=row.candidate == step.best)}"
+                    for row in step.standings
                 )
                 return f"{step.mark}  {losses}"
             case CandidateStopped():
                 label = self._started.labels[step.candidate - 1] if self._started else ""
-                return f"candidate {step.candidate} ({label}) is out: {step.reason}"
+                return f"candidate {step.candidate} ({label}) is out of the race: {step.reason}"
             case EvaluationProgress():
                 return self._doing
             case Event():
@@ -200,26 +201,19 @@ def _loss_cells(standing: tuple[Standing, float] | None) -> list[str]:
     return [loss_text(row.loss), *_percent(row.difference, best)]
 
 
-def _compared(row: Standing, best: float) -> str:
+def _compared(row: Standing, best: float, *, is_best: bool) -> str:
     difference, interval = _percent(row.difference, best)
-    return (
-        f"{loss_text(row.loss)} ({difference}, {interval})" if difference != "best" else f"{loss_text(row.loss)} (best)"
-    )
+    return f"{loss_text(row.loss)} ({'best' if is_best else f'{difference}, {interval}'})"
 
 
 def _percent(difference: Interval | None, best: float) -> list[str]:
-    """A difference and its interval in percent of the best loss."""
-    if difference is None:
+    """A difference and its interval in percent of the best loss; empty if they are not known."""
+    if difference is None or not best > 0:
         return ["", ""]
     if difference.mean == difference.low == difference.high == 0:
         return ["0", "0"]
     relative = difference.scaled(1 / best)
     return [f"{relative.mean:+.2%}", f"{relative.low:+.2%} to {relative.high:+.2%}"]
-
-
-def brief(verdict: str) -> str:
-    """A verdict without its reason, which is printed when a candidate is stopped."""
-    return verdict.partition(":")[0]
 
 
 def print_result(result: RaceResult, folder: Path) -> None:
@@ -245,7 +239,7 @@ def print_result(result: RaceResult, folder: Path) -> None:
     print_table(("", "candidate", "steps", "time", "loss", "difference", interval, "Frechet", "verdict"), rows)
     seeds = "1 seed" if len(result.seeds) == 1 else f"{len(result.seeds)} seeds"
     print(
-        f"loss: validation loss of the EMA weights on {result.rules.images:,} images, {seeds}; differences to the "
+        f"loss: validation loss of the EMA weights on {result.images:,} images, {seeds}; differences to the "
         f"winner are paired by image{' and seed' if len(result.seeds) > 1 else ', for this seed only'}"
     )
     print(f"winner: candidate {result.winner}; `{result.command}` trains it alone")

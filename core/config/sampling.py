@@ -231,8 +231,10 @@ def describe_sampling(chosen: Sampling, path: str) -> str:
     guided = f", guidance {chosen.guidance:g}" if chosen.guidance != 1 else ""
     shifted = f", shift {chosen.shift:g}" if chosen.shift != 1 else ""
     contrast = f", contrast {chosen.contrast:g}" if chosen.contrast != 0 else ""
+    steps = "1 step" if chosen.steps == 1 else f"{chosen.steps} steps"
     count = evaluations(chosen, path)
-    return f"{chosen.sampler}, {chosen.steps} steps{guided}{shifted}{contrast}, {count} evaluations each"
+    evaluated = "1 evaluation" if count == 1 else f"{count} evaluations"
+    return f"{chosen.sampler}, {steps}{guided}{shifted}{contrast}, {evaluated} each"
 
 
 def noise_levels(steps: int, shift: float = 1.0, start: float = 1.0) -> list[float]:

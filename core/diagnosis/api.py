@@ -69,7 +69,7 @@ def diagnose(
         path, prediction: What the network was trained for: "flow" (or "vp", "mix"), and "velocity", "noise", "clean" or
             "v".
         precision: Precision of the training, "float32" or "bfloat16".
-        n: Number of samples, at least 2; a quarter of them for images larger than 32x32 pixels.
+        n: Number of samples, at least 8; for images larger than 32x32 pixels a quarter of it, but at least 8.
 
     Yields:
         `EvaluationProgress`, and a `CheckResult` for each check: its name, its findings, and why it was skipped.

@@ -20,8 +20,10 @@ RARE = 0.1  # of the mean number of images per class
 SHIFT = 0.1  # between the mean values of two splits, of the range
 OPPOSITE = -0.5  # correlation of two mean images
 MIN_SPREAD = 0.02  # standard deviation of a mean image, of the range, for its correlation to mean something
+MIN_ERRORS = 1.5  # the same in standard errors of its pixels: a mean of few images is not yet their common structure
 MIXED = 0.15  # total variation between the classes of two splits, besides the sampling error
 MAX_BYTES = 256 * 2**20  # of images that are compared with each other
+MAX_MEAN = 10_000  # images of a mean
 
 
 def check_range(images: Tensor, low: float = -1.0, high: float = 1.0) -> list[Finding]:
@@ -88,7 +90,7 @@ def _scaling(found: str, low: float, high: float) -> str:
 
 
 def check_blank(images: Tensor) -> list[Finding]:
-    """Images of a single colour, which files that cannot be read often become: more than 2%.
+    """Images of a single color, which files that cannot be read often become: more than 2%.
 
     Args:
         images: (N, C, H, W), of any type.
@@ -104,7 +106,7 @@ def check_blank(images: Tensor) -> list[Finding]:
         Finding(
             BLANK,
             "warning" if share < 0.5 else "error",
-            f"{share:.0%} of {len(images):,} images have a single colour, such as image {int(blank[0]):,}",
+            f"{share:.0%} of {len(images):,} images have a single color, such as image {int(blank[0]):,}",
             "files were read as empty, or values were rounded to 0",
             "look at these images, and remove or repair them",
         )
@@ -114,7 +116,7 @@ def check_blank(images: Tensor) -> list[Finding]:
 def check_duplicates(images: Tensor) -> list[Finding]:
     """Images that occur more than once, byte for byte: more than 5%.
 
-    Repeated images are memorised first (Carlini et al. 2023, section 5.2). At most 256 MiB are compared.
+    Repeated images are memorized first (Carlini et al. 2023, section 5.2). At most 256 MiB are compared.
 
     Args:
         images: (N, C, H, W), of any type.
@@ -132,7 +134,7 @@ def check_duplicates(images: Tensor) -> list[Finding]:
             f"{len(repeated) / len(keys):.0%} of {len(keys):,} images repeat an earlier one, such as image {index:,}, "
             f"which is image {other:,}",
             "files were copied, or a small set was repeated",
-            "keep one of each; the network memorises repeated images first",
+            "keep one of each; the network memorizes repeated images first",
         )
     ]
 
@@ -198,7 +200,9 @@ def check_splits(
 
     More than 1% of validation images among the training images; mean values that differ by more than a tenth of the
     range and four standard errors; mean images with a correlation below -0.5, as one inverted split has; or a total
-    variation between the classes of more than 0.15 and the sampling error.
+    variation between the classes that is larger than that of two samples of one distribution. With n images in the
+    smaller split the latter has a mean of about sqrt(classes / (pi n)) at most. Beyond it 0.15 are allowed, and at
+    least 2 / sqrt(n), which it exceeds with a probability of at most exp(-4) (McDiarmid's inequality).
 
     Args:
         train, validation: (N, C, H, W) and (M, C, H, W), in the same range.
@@ -218,12 +222,12 @@ def check_splits(
                 "warning",
                 f"{shared / len(keys):.0%} of the validation images are also training images",
                 "the images were split after copying or augmenting them, or both splits are the same",
-                "split first; the validation loss and the memorisation check mean nothing otherwise",
+                "split first; the validation loss and the memorization check mean nothing otherwise",
             )
         )
-    mean, other = mean_image(train), mean_image(validation)
+    mean, other = (float(images[:MAX_MEAN].float().mean()) for images in (train, validation))
     width = 255.0 if train.dtype == torch.uint8 else max(1.0, float(train.max() - train.min()))
-    if inverted(mean, other, width):
+    if inverted(train, validation, width):
         findings.append(
             Finding(
                 SPLITS,
@@ -233,21 +237,20 @@ def check_splits(
                 "invert one of them: 255 - x",
             )
         )
-    elif abs(float(mean.mean() - other.mean())) > SHIFT * width + 4 * _mean_error(train, validation):
+    elif abs(mean - other) > SHIFT * width + 4 * _mean_error(train, validation):
         findings.append(
             Finding(
                 SPLITS,
                 "warning",
-                f"training images have a mean value of {float(mean.mean()):.3g}, validation images "
-                f"{float(other.mean()):.3g}",
+                f"training images have a mean value of {mean:.3g}, validation images {other:.3g}",
                 "the splits were scaled differently, or show different things",
                 "treat both splits alike, and split at random",
             )
         )
     if classes and bool((train_labels >= 0).all()) and bool((validation_labels >= 0).all()):
         a, b = (torch.bincount(labels, minlength=classes) / len(labels) for labels in (train_labels, validation_labels))
-        distance = float((a - b).abs().sum()) / 2
-        if distance > MIXED + math.sqrt(classes / (4 * min(len(train_labels), len(validation_labels)))):
+        distance, n = float((a - b).abs().sum()) / 2, min(len(train_labels), len(validation_labels))
+        if distance > math.sqrt(classes / (math.pi * n)) + max(MIXED, 2 / math.sqrt(n)):
             findings.append(
                 Finding(
                     SPLITS,
@@ -261,24 +264,31 @@ def check_splits(
     return findings
 
 
-def inverted(mean: Tensor, other: Tensor, width: float) -> bool:
-    """Whether one mean image, (C, H, W), is the negative of another; `width` is that of the value range."""
-    a, b = mean.flatten() - mean.mean(), other.flatten() - other.mean()
-    spread = MIN_SPREAD * width
-    if float(a.square().mean().sqrt()) < spread or float(b.square().mean().sqrt()) < spread:
-        return False
+def inverted(images: Tensor, others: Tensor, width: float) -> bool:
+    """Whether the mean of some images is the negative of the mean of others.
+
+    Args:
+        images, others: (n, C, H, W) and (m, C, H, W). False if they are too few for their means to have a structure.
+        width: Of the value range.
+    """
+    centered = []
+    for some in (images, others):
+        pixels = some[:MAX_MEAN].float().flatten(1)
+        mean = pixels.mean(0)
+        centered.append(mean - mean.mean())
+        error = math.sqrt(float(pixels.var(0).mean()) / len(pixels)) if len(pixels) > 1 else math.inf
+        if float(centered[-1].square().mean().sqrt()) < max(MIN_SPREAD * width, MIN_ERRORS * error):
+            return False
+    a, b = centered
     return float((a * b).sum() / (a.norm() * b.norm())) < OPPOSITE
 
 
-def mean_image(images: Tensor) -> Tensor:
-    """The mean of at most 10,000 images, (C, H, W) float32."""
-    return images[:10_000].float().mean(0)
-
-
 def _mean_error(a: Tensor, b: Tensor) -> float:
-    """Standard error of the difference of the mean values of two sets of images."""
-    means = [images[:10_000].float().flatten(1).mean(1) for images in (a, b)]
-    return math.sqrt(sum(float(mean.var()) / len(mean) for mean in means if len(mean) > 1))
+    """Standard error of the difference of the mean values of two sets of images; infinite for a single image."""
+    if min(len(a), len(b)) < 2:
+        return math.inf
+    means = [images[:MAX_MEAN].float().flatten(1).mean(1) for images in (a, b)]
+    return math.sqrt(sum(float(mean.var()) / len(mean) for mean in means))
 
 
 def digests(images: Tensor) -> list[int]:

@@ -22,7 +22,7 @@ def image_checks_of(subject: Subject) -> Iterator[Check]:
     other = subject.validation
     without = "" if other is not None else subject.missing("images", NO_VALIDATION)
     conditional = subject.model.config.class_conditional
-    unlabelled = "there are no labels" if labels is None else ""
+    unlabeled = "there are no labels" if labels is None else ""
 
     def splits() -> list[Finding]:
         assert other is not None
@@ -35,11 +35,11 @@ def image_checks_of(subject: Subject) -> Iterator[Check]:
 
     for name, skipped, run in (
         (data_checks.RANGE, none, lambda: data_checks.check_range(some, path.low, path.high)),
-        (data_checks.BLANK, none, lambda: data_checks.check_blank(some[:10_000])),
+        (data_checks.BLANK, none, lambda: data_checks.check_blank(some[: data_checks.MAX_MEAN])),
         (data_checks.DUPLICATES, none, lambda: data_checks.check_duplicates(some)),
         (
             data_checks.CLASSES,
-            none or unlabelled,
+            none or unlabeled,
             lambda: data_checks.check_classes(classes, info.class_names, conditional=conditional),
         ),
         (data_checks.SPLITS, none or without, splits),

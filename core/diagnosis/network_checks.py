@@ -18,7 +18,7 @@ STATISTICS = 1.5  # loss in evaluation mode, relative to training mode
 ROUNDING = 0.05  # of the loss
 EMA_LOSS = 1.3  # of the EMA weights, relative to the online weights
 INITIAL_SHARE = 0.01  # of the random initial weights that may be left in the EMA weights
-GENERALISATION = 0.1  # of the training loss, and three standard errors
+GENERALIZATION = 0.1  # of the training loss, and three standard errors
 
 
 def check_weights(tensors: Mapping[str, Tensor]) -> list[Finding]:
@@ -197,12 +197,12 @@ def check_gap(training: Tensor, validation: Tensor) -> list[Finding]:
     """A validation loss above the training loss: by 10% and three standard errors.
 
     Args:
-        training: The losses of training images, (n,), at noise levels that are the same in both.
+        training: The losses of training images, (n,) with n at least 2, at noise levels that are the same in both.
         validation: Those of validation images, (n,).
     """
     mean, difference = float(training.mean()), (validation - training).double()
     gap, error = float(difference.mean()) / mean, float(difference.std()) / math.sqrt(len(difference)) / mean
-    if not math.isfinite(gap) or gap <= GENERALISATION + 3 * error:
+    if not gap > GENERALIZATION + 3 * error:  # also if one of them is not a number
         return []
     return [
         Finding(
@@ -210,7 +210,7 @@ def check_gap(training: Tensor, validation: Tensor) -> list[Finding]:
             "warning",
             f"the loss is {mean:.4f} on training images and {float(validation.mean()):.4f} on validation images, "
             f"{gap:.0%} more",
-            "the network memorises its training images, or both splits show different things",
+            "the network memorizes its training images, or both splits show different things",
             "use more images, --augment-shift or --flip, fewer --epochs or a smaller --size; see the check of splits",
         )
     ]

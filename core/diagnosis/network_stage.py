@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from core.diagnosis import measurements, network_checks
 from core.diagnosis.learning_rate import LEARNING_RATE, check_learning_rate
 from core.diagnosis.measurements import NoisyImages
-from core.diagnosis.stage import NO_IMAGES, NO_VALIDATION, Check, chosen_images, image_count
+from core.diagnosis.stage import FEW, NO_IMAGES, NO_VALIDATION, Check, chosen_images, image_count
 from core.diagnosis.subject import Subject
 from core.runs.findings import Finding
 
@@ -76,13 +76,15 @@ def network_checks_of(subject: Subject) -> Iterator[Check]:
         )
 
     distilled = "a distilled model is trained for another loss" if model.config.objective == "consistency" else ""
-    unlabelled = ""
+    unlabeled = ""
     if model.config.class_conditional and subject.labels is None:
-        unlabelled = "the network needs labels"
-    none = none or unlabelled
+        unlabeled = "the network needs labels"
+    none = none or unlabeled
     without = "" if subject.validation is not None else subject.missing("images", NO_VALIDATION)
+    if images is not None and subject.validation is not None and min(len(images), len(subject.validation)) < FEW:
+        without = "there are too few images"
     if model.config.class_conditional and subject.validation_labels is None:
-        without = without or unlabelled or "the network needs labels of the validation images"
+        without = without or unlabeled or "the network needs labels of the validation images"
     few = "" if images is None or len(images) >= 2 * measurements.PARTS else "there are too few images"
     rate = "" if subject.learning_rate is not None else "the learning rate is not known"
     frozen = "" if any(True for _ in model.net.parameters()) else "the network has no weights"

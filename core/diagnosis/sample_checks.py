@@ -1,4 +1,4 @@
-"""Checks of samples, by comparing them with real images: noisy, grey, constant, off in colour, clipped, misread."""
+"""Checks of samples, by comparing them with real images: noisy, gray, constant, off in color, clipped, misread."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from core.diagnosis.data_checks import inverted
 from core.evaluation.memorisation import EXPECTED_COPIES, MemorisationCheck
 from core.runs.findings import Finding
 
-FINITE, NOISY, GREY, CONSTANT = "finite samples", "noise", "contrast", "variety"
+FINITE, NOISE, CONTRAST, VARIETY = "finite samples", "noise", "contrast", "variety"
 BRIGHTNESS, CLIPPED, SAMPLER, READ = "brightness", "saturation", "sampler", "requested classes"
-MEMORISING = "memorisation"
+MEMORIZATION = "memorization"
 
 NOISE_RATIO, NOISE_MARGIN = 2.0, 0.04  # of the noise of real images, and in addition
 NOT_DENOISED = 0.2  # standard deviation of the noise from which samples are hardly denoised
-CONTRAST = 0.75  # of the contrast of real images
-VARIETY = 0.5  # of the variance of real images at a pixel
-COLOURS = ("red", "green", "blue")
+CONTRAST_RATIO = 0.75  # of the contrast of real images
+VARIETY_RATIO = 0.5  # of the variance of real images at a pixel
+COLORS = ("red", "green", "blue")
 BRIGHTNESS_SHIFT = 0.1  # of a channel's mean
 OUTSIDE, CLIPPED_SHARE = 0.1, 0.05  # beyond [0, 1], and the share of such values
 MIN_READ = 6  # samples of a class that must all be misread
+MIN_ACCURACY = 0.6  # of a classifier whose classes count
 COPIES = 0.15  # of samples; 1% is expected of new images
-MIN_FRESH = 100  # real images that the memorisation check needs
+MIN_FRESH = 100  # real images that the memorization check needs
 UNREAD_EXPECTED = 10.0  # samples of a class that are expected if none is read
 
 
@@ -80,7 +81,7 @@ def check_noise(samples: Tensor, real: Tensor) -> list[Finding]:
     untrained = found > NOT_DENOISED
     return [
         Finding(
-            NOISY,
+            NOISE,
             "error" if untrained else "warning",
             f"noise with a standard deviation of {found:.3f} in samples and {expected:.3f} in real images",
             "the network is not trained, the sampler does not fit its path or prediction, or EMA weights lag behind"
@@ -92,7 +93,7 @@ def check_noise(samples: Tensor, real: Tensor) -> list[Finding]:
 
 
 def check_contrast(samples: Tensor, real: Tensor) -> list[Finding]:
-    """Grey samples: less than three quarters of the contrast within images, in the median.
+    """Gray samples: less than three quarters of the contrast within images, in the median.
 
     Samples of the built-in models have 101% to 103%. Averages of many images, which too few steps give, have 56% for
     MNIST and 20% for sprites.
@@ -101,11 +102,11 @@ def check_contrast(samples: Tensor, real: Tensor) -> list[Finding]:
         samples, real: As for `check_noise`.
     """
     found, expected = (float(images.float().flatten(1).std(1).median()) for images in (samples, real))
-    if found >= CONTRAST * expected:
+    if found >= CONTRAST_RATIO * expected:
         return []
     return [
         Finding(
-            GREY,
+            CONTRAST,
             "error",
             f"a contrast of {found:.3f} within samples and {expected:.3f} within real images",
             "samples are averages of many images: training is too short, there are too few sampling steps, or images "
@@ -126,11 +127,11 @@ def check_variety(samples: Tensor, real: Tensor) -> list[Finding]:
     if min(len(samples), len(real)) < 2:
         return []
     found, expected = (float(images.float().var(0).mean()) for images in (samples, real))
-    if found >= VARIETY * expected:
+    if found >= VARIETY_RATIO * expected:
         return []
     return [
         Finding(
-            CONSTANT,
+            VARIETY,
             "error",
             f"pixels have a variance of {found:.4f} between samples and {expected:.4f} between real images",
             "samples are averages of many images, after too few steps or too little training; or the same noise is "
@@ -143,7 +144,7 @@ def check_variety(samples: Tensor, real: Tensor) -> list[Finding]:
 def check_brightness(samples: Tensor, real: Tensor) -> list[Finding]:
     """Channels that are too bright or dark, or inverted: by a tenth of the range, and four standard errors.
 
-    Colours that drift are common in short trainings that predict the noise, since the mean of an image is decided at
+    Colors that drift are common in short trainings that predict the noise, since the mean of an image is decided at
     the highest noise levels, where that prediction says least about it.
 
     Args:
@@ -152,7 +153,7 @@ def check_brightness(samples: Tensor, real: Tensor) -> list[Finding]:
     if min(len(samples), len(real)) < 2:
         return []
     a, b = samples.float().mean((2, 3)), real.float().mean((2, 3))  # (n, C)
-    if inverted(samples.float().mean(0), real.float().mean(0), 1.0):
+    if inverted(samples, real, 1.0):
         return [
             Finding(
                 BRIGHTNESS,
@@ -169,7 +170,7 @@ def check_brightness(samples: Tensor, real: Tensor) -> list[Finding]:
     worst = int(shift.abs().argmax())
     if float(shift[worst].abs()) <= BRIGHTNESS_SHIFT + 4 * float(error[worst]):
         return []
-    channel = f" in channel {COLOURS[worst]}" if len(shift) == 3 else ""
+    channel = f" in channel {COLORS[worst]}" if len(shift) == 3 else ""
     return [
         Finding(
             BRIGHTNESS,
@@ -233,7 +234,7 @@ def check_sampler(samples: Tensor, reference: Tensor, real: Tensor, chosen: str,
             "error",
             f"findings on {names} with {chosen}, and not with {accurate}",
             "the sampler does not fit the network's path or prediction, has too few steps, or too strong guidance",
-            f"use {accurate}, and change one option after the other towards {chosen}",
+            f"use {accurate}, and change one option after the other toward {chosen}",
         )
     ]
 
@@ -251,7 +252,7 @@ def check_requested(requested: Tensor, read: Tensor, class_names: Sequence[str],
         accuracy: Of the classifier on real images, 0 to 1; below 0.6 a class may be missed by itself, and none is
             reported.
     """
-    if accuracy < 0.6:
+    if accuracy < MIN_ACCURACY:
         return []
     missed = [
         (index, read[requested == index])
@@ -274,7 +275,7 @@ def check_requested(requested: Tensor, read: Tensor, class_names: Sequence[str],
     ]
 
 
-def check_unread(read: Tensor, shares: Tensor, class_names: Sequence[str]) -> list[Finding]:
+def check_unread(read: Tensor, shares: Tensor, class_names: Sequence[str], accuracy: float) -> list[Finding]:
     """Classes of the training images that no sample of a network without classes shows, though ten are expected.
 
     If samples had the classes of the images, this would happen once in 22,000 times.
@@ -283,7 +284,10 @@ def check_unread(read: Tensor, shares: Tensor, class_names: Sequence[str]) -> li
         read: The classifier's classes of the samples, (n,) int64.
         shares: The share of each class among the training images, (classes,).
         class_names: Names of all classes.
+        accuracy: As for `check_requested`.
     """
+    if accuracy < MIN_ACCURACY:
+        return []
     counts = torch.bincount(read, minlength=len(class_names))
     missing = [
         name
@@ -303,8 +307,8 @@ def check_unread(read: Tensor, shares: Tensor, class_names: Sequence[str]) -> li
     ]
 
 
-def check_memorising(check: MemorisationCheck) -> list[Finding]:
-    """Samples that are copies of training images: more than 15%, where 1% is expected, from the memorisation check.
+def check_copies(check: MemorisationCheck) -> list[Finding]:
+    """Samples that are copies of training images: more than 15%, where 1% is expected, from the memorization check.
 
     Of 128 new samples more than 8 are counted as copies once in 100,000 times.
 
@@ -317,7 +321,7 @@ def check_memorising(check: MemorisationCheck) -> list[Finding]:
     sample, image, distance = check.closest[0]
     return [
         Finding(
-            MEMORISING,
+            MEMORIZATION,
             "warning",
             f"{copies:.0%} of the samples are much closer to one training image than to all others, and "
             f"{EXPECTED_COPIES:.0%} of real images are; sample {sample} is training image {image:,} with an error of "

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.config.sampling import Sampling, describe_sampling, resolve_sampling
 from core.diagnosis import sample_checks
 from core.diagnosis.measurements import full_precision
-from core.diagnosis.stage import NO_IMAGES, NO_VALIDATION, chosen_images, image_count
+from core.diagnosis.stage import FEW, NO_IMAGES, NO_VALIDATION, chosen_images, image_count
 from core.diagnosis.subject import Subject
 from core.diffusion.frames import quantized
 from core.diffusion.loaded_model import LoadedModel
@@ -25,9 +25,9 @@ from core.generators import WithResult
 from core.runs.findings import CheckResult, Finding
 
 SAMPLES, REFERENCE = 128, 32
-MIN_SAMPLES = 2
+MIN_SAMPLES = FEW  # with fewer, their variance and mean differ from those of real images by chance
 ACCURATE = Sampling("heun", 40, 1.0, 1.0)  # on every path
-MEMORISATION_VALUES = 50_000 * 32 * 32 * 3  # of training images that samples are compared with
+MEMORIZATION_VALUES = 50_000 * 32 * 32 * 3  # of training images that samples are compared with
 
 
 def check_generated(
@@ -50,17 +50,20 @@ def check_generated(
     yield CheckResult(sample_checks.FINITE)
     yield EvaluationProgress("checking the samples", 0, 0)
     compared = (
-        (sample_checks.NOISY, sample_checks.check_noise),
-        (sample_checks.GREY, sample_checks.check_contrast),
-        (sample_checks.CONSTANT, sample_checks.check_variety),
+        (sample_checks.NOISE, sample_checks.check_noise),
+        (sample_checks.CONTRAST, sample_checks.check_contrast),
+        (sample_checks.VARIETY, sample_checks.check_variety),
         (sample_checks.BRIGHTNESS, sample_checks.check_brightness),
     )
-    names = (*(name for name, _ in compared), sample_checks.SAMPLER, sample_checks.READ, sample_checks.MEMORISING)
+    names = (*(name for name, _ in compared), sample_checks.SAMPLER, sample_checks.READ, sample_checks.MEMORIZATION)
     none = "" if images is not None else subject.missing("images", NO_IMAGES)
-    if images is None:
+    if len(samples) < MIN_SAMPLES:
+        none = none or f"there are fewer than {MIN_SAMPLES} samples"
+    if none:
         yield from (CheckResult(name, skipped=none) for name in names)
         yield CheckResult(sample_checks.CLIPPED, tuple(sample_checks.check_saturation(samples)))
         return
+    assert images is not None
     real = subject.unit(_like(images, subject.labels, requested, len(samples)))
     problems: list[Finding] = []
     for name, check in compared:
@@ -70,7 +73,7 @@ def check_generated(
     yield CheckResult(sample_checks.CLIPPED, tuple(findings))
     yield from _check_sampler(subject, samples, real, chosen, requested, described, bool(problems))
     yield from _check_classes(subject, samples, requested)
-    yield from _check_memorisation(subject, samples)
+    yield from _check_memorization(subject, samples)
 
 
 def _generated(model: LoadedModel, chosen: Sampling, n: int, labels: Tensor | None) -> Tensor:
@@ -146,21 +149,21 @@ def _check_classes(
         found = sample_checks.check_requested(requested, read, info.class_names, classifier.accuracy)
     else:
         shares = torch.bincount(subject.labels.clamp(min=0), minlength=info.classes) / len(subject.labels)
-        found = sample_checks.check_unread(read, shares, info.class_names)
+        found = sample_checks.check_unread(read, shares, info.class_names, classifier.accuracy)
     yield CheckResult(name, tuple(found))
 
 
-def _check_memorisation(subject: Subject, samples: Tensor) -> Generator[EvaluationProgress | CheckResult, None, None]:
-    name, images, fresh = sample_checks.MEMORISING, subject.images, subject.validation
+def _check_memorization(subject: Subject, samples: Tensor) -> Generator[EvaluationProgress | CheckResult, None, None]:
+    name, images, fresh = sample_checks.MEMORIZATION, subject.images, subject.validation
     if images is None or fresh is None:
         yield CheckResult(name, skipped=subject.missing("images", NO_VALIDATION))
         return
     if len(fresh) < sample_checks.MIN_FRESH or len(images) < sample_checks.MIN_FRESH:
         yield CheckResult(name, skipped=f"fewer than {sample_checks.MIN_FRESH} images to compare with")
         return
-    most = max(1, MEMORISATION_VALUES // images[0].numel())
+    most = max(1, MEMORIZATION_VALUES // images[0].numel())
     compared = [subject.bytes(part[:most]) for part in (images, fresh)]
     with WithResult(check_memorisation(quantized(samples), *compared)) as search:
         for done, total in search:
             yield EvaluationProgress("looking for the nearest training images", done, total)
-    yield CheckResult(name, tuple(sample_checks.check_memorising(search.result)))
+    yield CheckResult(name, tuple(sample_checks.check_copies(search.result)))

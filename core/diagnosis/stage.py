@@ -13,6 +13,7 @@ from core.diffusion.loaded_model import LoadedModel
 from core.runs.findings import Finding
 
 LARGE = 32 * 32  # pixels above which a quarter of the images is used
+FEW = 8  # images that are used in any case, and below which some checks are skipped
 NO_IMAGES, NO_VALIDATION = "there are no images", "there are no validation images"
 
 
@@ -32,6 +33,6 @@ def chosen_images(total: int, n: int) -> Tensor:
 
 
 def image_count(model: LoadedModel, n: int) -> int:
-    """The number of images in place of n: a quarter of it for large images."""
+    """The number of images in place of n: for large images a quarter of it, but at least 8."""
     _, height, width = model.config.info.shape
-    return n if height * width <= LARGE else max(2, n // 4)
+    return n if height * width <= LARGE else max(min(n, FEW), n // 4)

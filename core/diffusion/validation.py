@@ -1,4 +1,4 @@
-"""The validation loss of a trained model, as training measures it."""
+"""The loss of a trained model on given images, as training measures it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ from core.diffusion.loaded_model import LoadedModel
 from core.diffusion.prob_paths import sample_times, squared_errors
 from core.diffusion.samplers import call_network
 from core.errors import MinidiffError
+
+
+def image_losses(
+    model: LoadedModel, x_0: Tensor, noise: Tensor, t: Tensor, labels: Tensor, *, weighting: str | None = None
+) -> Tensor:
+    """The weighted squared error of the prediction for each image, the mean over its values: (B,) float64 on the CPU.
+
+    Args:
+        model: A model from `load_model`, or one in training.
+        x_0: Images, (B, C, H, W) float32 in the value range of the model's path.
+        noise: Like x_0.
+        t: Noise levels in [0, 1], (B,).
+        labels: (B,) int64; used by class-conditional models.
+        weighting: Quantity whose squared error is the loss; None: that of the model's config.
+    """
+    config, path = model.config, model.path
+    x_0, noise, t = (model.placed(tensor) for tensor in (x_0, noise, t))
+    classes = labels.to(x_0.device) if config.class_conditional else None
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    with torch.no_grad():
+        x_t = path.interpolate(x_0, noise, t).contiguous(memory_format=layout)
+        with in_precision(config.precision, x_t.device):
+            output = call_network(model.net, x_t, t, classes, time_conditioning=config.time_conditioning)
+        errors = squared_errors(path, config.prediction, weighting or config.weighting, output, x_0, noise, t)
+    return errors.flatten(1).mean(1).double().cpu()
 
 
 def validation_loss(model: LoadedModel, images: Tensor, labels: Tensor) -> float:
@@ -38,12 +63,5 @@ def validation_loss(model: LoadedModel, images: Tensor, labels: Tensor) -> float
         x_0 = path.normalize(images[position : position + size].float() / 255)
         t = sample_times(config.time_sampling, len(x_0), generator)
         noise = path.sample_noise(x_0.shape, generator)
-        x_0, t, noise = (model.placed(tensor) for tensor in (x_0, t, noise))
-        classes = labels[position : position + size].to(x_0.device) if config.class_conditional else None
-        with torch.no_grad():
-            x = path.interpolate(x_0, noise, t)
-            with in_precision(config.precision, x.device):
-                output = call_network(model.net, x, t, classes, time_conditioning=config.time_conditioning)
-            errors = squared_errors(path, config.prediction, config.weighting, output, x_0, noise, t)
-        total += float(errors.sum())
-    return total / images.numel()
+        total += float(image_losses(model, x_0, noise, t, labels[position : position + size]).sum())
+    return total / len(images)

@@ -1,4 +1,4 @@
-"""A race: several configs trained side by side on the same batches and noise, compared in pairs, losers stopped early.
+"""A race: several configs trained in turns on the same batches and noise, compared in pairs, and stopped if worse.
 
 It may import `core.training`, `core.evaluation` and what is below them.
 """

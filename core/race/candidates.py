@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,13 +42,15 @@ class Candidate:
         """The settings, such as "optimizer=muon learning_rate=0.002"."""
         return " ".join(f"{name}={_text(value)}" for name, value in self.settings)
 
-    @property
-    def command(self) -> str:
-        """The command that trains this candidate alone."""
+    def command(self, seed: int) -> str:
+        """The command that trains this candidate alone with a seed."""
+        chosen = {name: getattr(self.config, name) for name in self.config.model_fields_set - {"dataset_info"}}
+        if seed != TrainConfig.model_fields["seed"].default:
+            chosen["seed"] = seed
         words = ["minidiff", "train"]
         for name in TrainConfig.model_fields:
-            if name in self.config.model_fields_set and name not in ("name", "root", "dataset_info"):
-                words += _flag(name, getattr(self.config, name))
+            if name in chosen:
+                words += _flag(name, chosen[name])
         return shlex.join(words)
 
 
@@ -59,14 +62,19 @@ def make_candidates(config: TrainConfig, settings: Mapping[str, Sequence[Any]]) 
         settings: The values of each raced option.
 
     Raises:
-        ConfigError: There are fewer than two candidates, an option or value is unknown or cannot be raced, or a
-            combination is not valid.
+        ConfigError: There are fewer than two candidates or more than `MAX_RUNS`, an option or value is unknown or
+            cannot be raced, or a combination is not valid.
     """
     for name in settings:
         if name not in option_fields():
             raise ConfigError(f"there is no option {name}; {hint(name, option_fields(), otherwise='options are')}")
         if name in SHARED:
             raise ConfigError(f"{name} cannot differ between the candidates of a race: {SHARED[name]}")
+    count = math.prod(map(len, settings.values()))
+    if count < 2:
+        raise ConfigError("a race needs at least two candidates; name an option with several values")
+    if count > MAX_RUNS:  # before they are made
+        raise ConfigError(f"{count:,} candidates are too many: a race has at most {MAX_RUNS} runs; use fewer values")
     if config.objective != "diffusion":
         raise ConfigError("objective: a race compares denoising losses, which a distilled model is not trained on")
     if config.nproc > 1:
@@ -85,8 +93,6 @@ def make_candidates(config: TrainConfig, settings: Mapping[str, Sequence[Any]]) 
         if is_custom(made.model):
             raise ConfigError("model: a network of your own cannot be raced; race the options of a built-in one")
         candidates.append(Candidate(number, tuple((name, getattr(made, name)) for name in combination), made))
-    if len(candidates) < 2:
-        raise ConfigError("a race needs at least two candidates; name an option with several values")
     return tuple(candidates)
 
 

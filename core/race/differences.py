@@ -15,7 +15,7 @@ Curve = Sequence[tuple[float, Interval]]  # steps or seconds, and the difference
 
 
 def relative_curves(result: RaceResult) -> dict[int, Curve]:
-    """The curve of each candidate at the checkpoints of the budget, on its clock; finite points only."""
+    """The curve of each candidate in the comparisons on the clock of the budget; finite points only."""
     clock = result.rules.clock
     points = sorted((point for point in result.curves if point.mark.clock == clock), key=lambda point: point.mark)
     losses = {point.mark: point.loss for point in points if point.candidate == result.winner}

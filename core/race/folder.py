@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -19,8 +20,9 @@ from core.errors import RunError
 from core.race.candidates import Candidate
 from core.race.records import Mark, RaceResult, RaceRules
 from core.race.result_file import RESULT
-from core.runs.directory import CONFIG, check_name
-from core.runs.locks import write_whole
+from core.runs import locks
+from core.runs.directory import CONFIG
+from core.runs.store import check_new_name
 from core.system.atomic_write import write_atomically
 from core.system.disk_usage import remedy
 from core.system.safe_io import opened, opened_to_append, parse_json, read_whole
@@ -32,14 +34,14 @@ DIGITS = 6  # of the settings' digest in a generated name
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The validation losses of one run at one checkpoint."""
+    """The validation losses of one run at one mark."""
 
     run: str
     candidate: int
     seed: int
     mark: Mark
     step: int
-    seconds: float
+    seconds: float  # of training
     losses: Tensor  # (n,) float64, one per validation image
 
 
@@ -74,43 +76,68 @@ def race_settings(candidates: Sequence[Candidate], seeds: Sequence[int], rules: 
 class RaceFolder:
     """A folder beside its runs. It has no config.toml, so it is not listed as a run.
 
+    As a context manager it holds the log's lock, once the folder exists: a race runs in one process.
+
     Args:
         root: Folder of the runs.
         name: Of the race; None: a digest of the settings, so that equal races have the same name.
         settings: From `race_settings`.
 
     Raises:
-        RunError: The name is invalid, or is that of a run or of a race with other settings.
+        RunError: The name is invalid, or is that of a run, of another folder or of a race with other settings;
+            entering it, also if the race is running in another process.
     """
 
     def __init__(self, root: Path, name: str | None, settings: dict[str, Any]) -> None:
         self._spec = json.dumps(settings, sort_keys=True, indent=1).encode()
-        self.name = check_name(name or f"race-{hashlib.sha256(self._spec).hexdigest()[:DIGITS]}")
+        self.name = check_new_name(name or f"race-{hashlib.sha256(self._spec).hexdigest()[:DIGITS]}")
         self.path = root / self.name
         if (self.path / CONFIG).exists():
             raise RunError(f"{self.path} is a run; choose another --name for the race")
+        self._lock: BinaryIO | None = None
         self.continued = (self.path / SPEC).exists()
+        if not self.continued and not _is_free(self.path):
+            raise RunError(f"{self.path} exists already; choose another --name for the race")
         if self.continued and _read_spec(self.path / SPEC) != parse_json(self._spec):
             raise RunError(
                 f"{self.path} is a race with other settings; repeat its command to continue it, or choose another "
                 "--name"
             )
 
+    def __enter__(self) -> RaceFolder:
+        if self.continued:
+            self._take_lock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
     def create(self) -> None:
-        """Create the folder with the settings, or end a line that a killed process left in its log.
+        """Create the folder with the settings, unless the race is continued.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: It cannot be written, or another process has just created it.
         """
+        if self._lock is not None:
+            return
+        self._take_lock()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not self.continued:
-                write_atomically(self.path / SPEC, self._spec)
-            with opened_to_append(self.path / LOG) as log:
-                if log.seek(0, os.SEEK_END) and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
-                    write_whole(log, b"\n")
+            write_atomically(self.path / SPEC, self._spec)
         except OSError as error:
             raise self._cannot_write(error) from None
+
+    def _take_lock(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = opened_to_append(self.path / LOG)
+        except OSError as error:
+            raise self._cannot_write(error) from None
+        if not locks.take(self._lock, self.path / LOG):
+            self._lock.close()
+            raise RunError(f"the race {self.name} is running in another process; wait for it, or stop that process")
 
     def entries(self) -> Iterator[LogEntry]:
         """What an earlier process measured."""
@@ -124,7 +151,9 @@ class RaceFolder:
         """
         try:
             with opened_to_append(self.path / LOG) as log:
-                write_whole(log, (json.dumps(_to_json(entry)) + "\n").encode())
+                if log.seek(0, os.SEEK_END) and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":
+                    locks.write_whole(log, b"\n")  # ends a line that a killed process left
+                locks.write_whole(log, (json.dumps(_to_json(entry)) + "\n").encode())
         except OSError as error:
             raise self._cannot_write(error) from None
 
@@ -135,14 +164,24 @@ class RaceFolder:
             RunError: They cannot be written.
         """
         try:
-            finite = json.loads(json.dumps(result.as_json()), parse_constant=lambda _: None)  # JSON has no NaN
-            write_atomically(self.path / RESULT, (json.dumps(finite, indent=1) + "\n").encode())
+            content = json.dumps(result.as_json(), indent=1, allow_nan=False) + "\n"
+            write_atomically(self.path / RESULT, content.encode())
             write_atomically(self.path / PLOT, plot.encode())
         except OSError as error:
             raise self._cannot_write(error) from None
 
     def _cannot_write(self, error: OSError) -> RunError:
         return RunError(f"cannot write {self.path}: {error.strerror}; {remedy(error)}, or choose another --root")
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there, or only what a process left that was killed while it created the folder."""
+    try:
+        return set(os.listdir(path)) <= {LOG, f".{SPEC}.tmp"}
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _read_spec(path: Path) -> Any:

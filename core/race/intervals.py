@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from torch import Tensor
@@ -38,6 +39,7 @@ def paired_interval(differences: Tensor, confidence: float) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+@functools.lru_cache(maxsize=256)
 def t_quantile(probability: float, df: float) -> float:
     """The quantile of Student's t distribution with `df` > 0 degrees of freedom, for a probability in (0.5, 1).
 

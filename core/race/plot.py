@@ -1,4 +1,4 @@
-"""The plot of a race: each candidate's difference to the winner over the common checkpoints, as SVG."""
+"""The plot of a race: each candidate's difference to the winner over steps or time, as SVG."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def race_plot(result: RaceResult) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-At = Callable[[float, float], str]  # the point "x,y" of a checkpoint and a relative difference
+At = Callable[[float, float], str]  # the point "x,y" of steps or seconds and a relative difference
 
 
 def _axes(low: float, high: float, last: float, unit: str, at: At) -> list[str]:

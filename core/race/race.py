@@ -1,4 +1,4 @@
-"""`run_race`: trains candidates in turns, compares them at common checkpoints, and yields records."""
+"""`run_race`: trains candidates in turns, compares them after equal parts of the budget, and yields records."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from core.race.records import RaceRecord, RaceRules, RaceStarted
 from core.race.report import RaceReport
 from core.race.scoreboard import Scoreboard
 from core.race.turns import RaceRun
-from core.race.validation import NoisyImages, image_losses, noisy_images
-from core.runs.directory import check_name, config_options, root_directory
+from core.race.validation import ComparedImages, compared_images, compared_losses
+from core.runs.directory import config_options, root_directory
 from core.runs.events import Event, Warned
+from core.runs.store import check_new_name
 from core.system.signals import Interrupts
 from core.training.distributed import DistributedContext
 from core.training.loop import RunData
 from core.training.start import choose_device
 
+S = TypeVar("S")
 T = TypeVar("T")
 SLICE_SECONDS = 1.0  # of training, before it is the turn of the next run
 Step = RaceRecord | EvaluationProgress | Event
@@ -47,13 +49,14 @@ def run_race(
     since a step is a pure function of (seed, step). They are measured on the same validation images with the same
     noise, by the loss of the first candidate's prediction, weighting and noise levels. Each is a run directory in
     `config.root`, named after the race. Everything measured is in the race's folder there, so that the same call
-    continues an interrupted race. Closing the generator, or a signal, writes a checkpoint of every run.
+    continues an interrupted race; a complete one is not trained again. Closing the generator, or a signal, writes a
+    checkpoint of every run.
 
     Args:
         config: The options that all candidates share. `config.name` names the race; None: a digest of its settings.
             `config.root` is the folder of the runs; None: $MINIDIFF_HOME, else ./checkpoints.
         settings: The values of each option that is raced, such as {"optimizer": ["adam", "muon"]}.
-        rules: Budget, checkpoints and the rule for stopping a candidate early.
+        rules: Budget, comparisons and the rule for stopping a candidate early.
         seeds: Each is a block: a seed of every candidate.
         interrupts: Entered by the caller, if signals should be recorded while the generator is suspended.
 
@@ -63,7 +66,10 @@ def run_race(
 
     Raises:
         ConfigError: The settings cannot be raced.
-        MinidiffError: As for `train`; a candidate whose training diverges is only taken out of the race.
+        RunError: The name is taken, or the race is running in another process.
+        TrainingError: Every candidate was stopped, or the candidates were never compared.
+        MinidiffError: As for `train`; a candidate whose training diverges or runs out of memory is only taken out of
+            the race.
     """
     candidates = make_candidates(config, settings)
     seeds = _checked_seeds(seeds, len(candidates))
@@ -78,18 +84,26 @@ def run_race(
         for seed in seeds
     }
     for name in names.values():
-        if (root / check_name(name)).exists() and not folder.continued:
+        if (root / check_new_name(name)).exists() and not folder.continued:
             raise RunError(f"{root / name} exists already; choose another --name for the race")
+    with folder:
+        yield from _race(RaceReport(folder, candidates, seeds, names, board, {}), interrupts)
+
+
+def _race(report: RaceReport, interrupts: Interrupts | None) -> Generator[Step, None, None]:
+    """The race, from what is in its folder to its result."""
+    folder, board = report.folder, report.board
     yield RaceStarted(
         name=folder.name,
         folder=folder.path,
-        labels=tuple(candidate.label for candidate in candidates),
-        seeds=seeds,
-        runs=tuple(tuple(names[candidate.number, seed] for seed in seeds) for candidate in candidates),
-        rules=rules,
+        labels=tuple(candidate.label for candidate in report.candidates),
+        seeds=report.seeds,
+        runs=tuple(
+            tuple(report.names[candidate.number, seed] for seed in report.seeds) for candidate in report.candidates
+        ),
+        rules=board.rules,
         continued=folder.continued,
     )
-    distances: dict[str, float] = {}
     for entry in folder.entries():
         match entry:
             case Measurement():
@@ -97,20 +111,24 @@ def run_race(
             case Withdrawal():
                 yield from board.withdraw(entry.candidate, entry.reason)
             case Distance():
-                distances[entry.run] = entry.frechet
+                report.distances[entry.run] = entry.frechet
 
     runs = []
-    for candidate in candidates:
-        for seed in seeds:
-            path, measured = root / names[candidate.number, seed], board.marks(candidate.number, seed)
-            runs.append(RaceRun(candidate, seed, path, rules, measured))
-    report = RaceReport(folder, candidates, seeds, names, board, distances)
+    for candidate in report.candidates:
+        for seed in report.seeds:
+            path = folder.path.parent / report.names[candidate.number, seed]
+            runs.append(RaceRun(candidate, seed, path, board.rules, board.marks(candidate.number, seed)))
     yield from _train(runs, report, interrupts)
     if len(board.active) == 0:
         raise TrainingError("every candidate was stopped; see the log of each run, and race smaller learning rates")
-    if rules.samples:
-        left = [run for run in runs if run.candidate.number in board.active and run.path.name not in distances]
-        yield from _measure_distances(left, config.device, report, interrupts)
+    if len(board.active) > 1 and board.last is None:
+        raise TrainingError(
+            "the candidates were never compared: their runs were trained further outside of the race; race again with "
+            "another --name"
+        )
+    if board.rules.samples:
+        active = [run for run in runs if run.candidate.number in board.active]
+        yield from _measure_distances(active, report, interrupts)
     yield report.write(complete=True)
 
 
@@ -133,16 +151,16 @@ def _train(runs: list[RaceRun], report: RaceReport, interrupts: Interrupts | Non
     if not waiting or len(board.active) < 2:
         return
     config = runs[0].candidate.config
-    data = yield from _load_data(config)
+    data = yield from _load_data(config, interrupts)
     _check_steps(runs, board.rules, len(data.train.images))
-    images = noisy_images(config, data.test, board.rules.images)
+    images = compared_images(config, data.test, board.rules.images)
     threads = _threads(runs)
     report.folder.create()
     with ExitStack() as stack:
         for run in waiting:
             stack.callback(run.close)
             yield from _shown(run, run.open(data, threads, interrupts))
-            yield from _measure(run, images, report)  # it may have been interrupted at a checkpoint
+            yield from _measure(run, images, report)  # it may have been interrupted at a mark
         while len(board.active) > 1:
             left = [run for run in waiting if not run.done and run.candidate.number in board.active]
             if not left:
@@ -176,11 +194,11 @@ def _threads(runs: list[RaceRun]) -> int | None:
     return earlier or choose_device(runs[0].candidate.config, None, DistributedContext())[1].threads
 
 
-def _measure(run: RaceRun, images: NoisyImages, report: RaceReport) -> Iterator[RaceRecord]:
-    """Measure a run at the checkpoints that it has reached; yields what follows, and writes the result so far."""
+def _measure(run: RaceRun, images: ComparedImages, report: RaceReport) -> Iterator[RaceRecord]:
+    """Measure a run at the marks that it has reached; yields what follows, and writes the result so far."""
     if not (marks := run.take_marks()):
         return
-    losses = image_losses(run.model, images)
+    losses = compared_losses(run.model, images)
     records: list[RaceRecord] = []
     for mark in marks:
         name, number = run.path.name, run.candidate.number
@@ -199,10 +217,10 @@ def _shown(run: RaceRun, events: Iterator[Event]) -> Iterator[Event]:
             yield Warned(message=f"{run.path.name}: {event.message}")
 
 
-def _load_data(config: TrainConfig) -> Generator[Event, None, RunData]:
+def _load_data(config: TrainConfig, interrupts: Interrupts | None) -> Generator[Step, None, RunData]:
     """The images that all runs share."""
     search = datasets.locate(config.dataset, config.data_root, limit=config.limit, options=config.image_options)
-    located = yield from search
+    located = yield from _interruptible(search, interrupts)
     train, test = (datasets.read(located, split, config.limit) for split in ("train", "test"))
     return RunData(located, train, test)
 
@@ -215,13 +233,15 @@ def _check_steps(runs: list[RaceRun], rules: RaceRules, images: int) -> None:
 
 
 def _measure_distances(
-    runs: list[RaceRun], device: str, report: RaceReport, interrupts: Interrupts | None
+    active: list[RaceRun], report: RaceReport, interrupts: Interrupts | None
 ) -> Generator[Step, None, None]:
-    """Compare samples of each run, from the same noise, with the test images."""
+    """Compare samples of each run, from the same noise, with the test images, unless that was done before."""
+    runs = [run for run in active if run.path.name not in report.distances]
     if not runs:
         return
-    first = load_model(runs[0].path, device).config
+    device = runs[0].candidate.config.device
     try:
+        first = load_model(runs[0].path, device).config
         preparation = prepare(first.dataset, first.data_root, first.limit, info=first.info, options=first.image_options)
         reference = yield from _interruptible(preparation, interrupts)
     except MinidiffError as error:
@@ -232,16 +252,14 @@ def _measure_distances(
         try:
             scores = quick_scores(load_model(run.path, device), n, reference)
             distance, _ = yield from _interruptible(scores, interrupts)
-        except MinidiffError as error:  # not finite, or no checkpoint of a run that diverged
+        except MinidiffError as error:  # the samples are not finite, or it has no checkpoint
             yield Warned(message=f"{run.path.name}: {error}")
             continue
         report.folder.append(Distance(run.path.name, distance))
         report.distances[run.path.name] = distance
 
 
-def _interruptible(
-    work: Generator[EvaluationProgress | Event, None, T], interrupts: Interrupts | None
-) -> Generator[Step, None, T]:
+def _interruptible(work: Generator[S, None, T], interrupts: Interrupts | None) -> Generator[S, None, T]:
     """Pass on the steps of some work; a signal ends it between two of them."""
     with WithResult(work) as steps:
         for step in steps:

@@ -13,7 +13,7 @@ from core.race.candidates import Candidate
 from core.race.folder import RaceFolder
 from core.race.intervals import paired_interval
 from core.race.plot import race_plot
-from core.race.records import CandidateResult, Interval, RaceResult, Standing
+from core.race.records import BEST, NOT_SIGNIFICANT, WORSE, CandidateResult, Interval, RaceResult, Standing
 from core.race.scoreboard import Scoreboard
 
 
@@ -48,8 +48,9 @@ class RaceReport:
                 self._candidate(candidate, winner, standings.get(candidate.number), differences.get(candidate.number))
                 for candidate in self.candidates
             ),
-            command=self.candidates[winner - 1].command,
+            command=self.candidates[winner - 1].command(self.seeds[0]),
             seeds=self.seeds,
+            images=self.board.images,
             rules=self.board.rules,
             curves=curves,
         )
@@ -96,7 +97,7 @@ def _over_seeds(differences: list[float], confidence: float) -> Interval:
 
 def _verdict(candidate: int, winner: int, difference: Interval | None) -> str:
     if candidate == winner:
-        return "best"
+        return BEST
     if difference is None:
         return "not compared"
-    return "worse" if difference.low > 0 else "not told apart"
+    return WORSE if difference.low > 0 else NOT_SIGNIFICANT

@@ -37,6 +37,7 @@ def read_result(folder: Path) -> RaceResult | None:
             candidates=candidates,
             command=_text(record["command"]),
             seeds=tuple(map(int, record["seeds"])),
+            images=int(record["images"]),
             rules=RaceRules(**record["rules"]),
             curves=tuple(map(_point, record["curves"])),
         )

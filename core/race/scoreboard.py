@@ -1,7 +1,8 @@
-"""Compares the candidates at each common checkpoint, and decides which one is stopped."""
+"""Compares the candidates after equal parts of the budget, and decides which one is stopped."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,17 +21,18 @@ from core.race.records import (
     Standing,
 )
 
-GRACE = 0.25  # of the budget, in which no checkpoint counts: differences at the start, as in the warmup, pass
+GRACE = 0.25  # of the budget, in which no comparison counts: differences at the start, as in the warmup, pass
 
 
 class Scoreboard:
     """A pure function of the measurements added so far, so that an interrupted race continues from its log.
 
-    The rule: a candidate is stopped if at `stop_after` consecutive checkpoints, not counting the first quarter of the
+    The rule: a candidate is stopped if in `stop_after` consecutive comparisons, not counting the first quarter of the
     budget, its whole interval for the difference to the best candidate lies above `margin` times the best loss. This is
     a race of models with blocking (Maron and Moore 1994; Moore and Lee 1994): comparisons are paired, and a candidate
     is dropped when its interval excludes that it is as good. The alternative, successive halving (Jamieson and
-    Talwalkar 2016), drops a fixed share at fixed times, however small the differences are.
+    Talwalkar 2016), drops a fixed share at fixed times, however small the differences are. The intervals are not
+    adjusted for the number of comparisons; docs/reference.md bounds the probability of a wrong stop.
 
     Args:
         candidates: Their number.
@@ -42,18 +44,23 @@ class Scoreboard:
         self._all, self._seeds, self.rules = tuple(range(1, candidates + 1)), tuple(seeds), rules
         self._measured: dict[Mark, dict[tuple[int, int], Measurement]] = {}
         self._compared: set[Mark] = set()
-        self._worse: Counter[int] = Counter()  # consecutive checkpoints
+        self._worse: Counter[int] = Counter()  # consecutive comparisons in which a candidate was worse
         self.stopped: dict[int, str] = {}  # reasons, by candidate
         self.last: RaceComparison | None = None  # on the clock of the budget
-        self._points: dict[tuple[int, int, Mark], CurvePoint] = {}  # computed before, by candidates and checkpoint
+        self._points: dict[tuple[int, int, Mark], CurvePoint] = {}  # computed before, by candidates and mark
 
     @property
     def active(self) -> tuple[int, ...]:
         """The candidates that are still in the race."""
         return tuple(candidate for candidate in self._all if candidate not in self.stopped)
 
+    @property
+    def images(self) -> int:
+        """Validation images of each comparison; 0 before the first measurement."""
+        return next((len(run.losses) for at in self._measured.values() for run in at.values()), 0)
+
     def marks(self, candidate: int, seed: int) -> set[Mark]:
-        """The checkpoints at which a run has been measured."""
+        """When a run has been measured."""
         return {mark for mark, at in self._measured.items() if (candidate, seed) in at}
 
     def add(self, measurement: Measurement) -> list[RaceRecord]:
@@ -68,7 +75,7 @@ class Scoreboard:
         return [CandidateStopped(candidate=candidate, reason=reason), *self._compare()]
 
     def curves(self, winner: int) -> tuple[CurvePoint, ...]:
-        """The differences to the winner at every checkpoint, of all candidates that were measured there."""
+        """The differences to the winner at every mark, of all candidates that were measured there."""
         points = []
         for mark in sorted(self._measured):
             for candidate in self._all:
@@ -87,14 +94,14 @@ class Scoreboard:
         return CurvePoint(candidate=candidate, mark=mark, loss=float(losses.mean()), difference=difference)
 
     def _losses(self, candidate: int, mark: Mark) -> Tensor | None:
-        """The losses of a candidate at a checkpoint, (S, n) float64; None unless all its seeds were measured."""
+        """The losses of a candidate at a mark, (S, n) float64; None unless all its seeds were measured."""
         at = self._measured.get(mark, {})
         if not all((candidate, seed) in at for seed in self._seeds):
             return None
         return torch.stack([at[candidate, seed].losses for seed in self._seeds])
 
     def _compare(self) -> list[RaceRecord]:
-        """Compare at all checkpoints that the active candidates have passed, and stop losers."""
+        """Compare at all marks that the active candidates have passed, and stop those that are worse."""
         records: list[RaceRecord] = []
         for mark in sorted(self._measured.keys() - self._compared):
             losses = {candidate: self._losses(candidate, mark) for candidate in self.active}
@@ -104,14 +111,14 @@ class Scoreboard:
             self._compared.add(mark)
             comparison = self._comparison(mark, measured)
             records.append(comparison)
-            if mark.clock == self.rules.clock:
+            if mark.clock == self.rules.clock and (self.last is None or self.last.mark < mark):
                 self.last = comparison
-                records += self._stop_losers(comparison)
+                records += self._stop_worse(comparison)
         return records
 
     def _comparison(self, mark: Mark, losses: dict[int, Tensor]) -> RaceComparison:
         means = {candidate: float(values.mean()) for candidate, values in losses.items()}
-        best = min(means, key=lambda candidate: (means[candidate] != means[candidate], means[candidate]))  # NaN last
+        best = min(means, key=lambda candidate: (math.isnan(means[candidate]), means[candidate]))  # NaN last
         standings = []
         for candidate, values in losses.items():
             runs = [self._measured[mark][candidate, seed] for seed in self._seeds]
@@ -126,7 +133,7 @@ class Scoreboard:
             )
         return RaceComparison(mark=mark, best=best, standings=tuple(standings))
 
-    def _stop_losers(self, comparison: RaceComparison) -> list[RaceRecord]:
+    def _stop_worse(self, comparison: RaceComparison) -> list[RaceRecord]:
         records: list[RaceRecord] = []
         best = next(standing for standing in comparison.standings if standing.candidate == comparison.best)
         end = self.rules.marks[-1].value
@@ -135,11 +142,9 @@ class Scoreboard:
             candidate = standing.candidate
             is_worse = not is_early and standing.difference.low > self.rules.margin * best.loss
             self._worse[candidate] = self._worse[candidate] + 1 if is_worse else 0
-            if is_last:
-                continue
-            if standing.loss != standing.loss:
+            if not math.isfinite(standing.loss):
                 reason = f"its validation loss is not finite at {comparison.mark}"
-            elif 0 < self.rules.stop_after <= self._worse[candidate]:
+            elif not is_last and 0 < self.rules.stop_after <= self._worse[candidate]:
                 more = standing.difference.low / best.loss
                 reason = f"stopped at {comparison.mark}: its loss is at least {more:.1%} above the best"
             else:

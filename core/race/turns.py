@@ -1,4 +1,4 @@
-"""One run of a race: it trains in turns with the others, and pauses at the common checkpoints."""
+"""One run of a race: it trains in turns with the others, and pauses where all are compared."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from core.training.api import train_in_directory
 from core.training.distributed import DistributedContext
 from core.training.loop import RunData, TrainingLoop
 
-FIRST_STEP = 64  # of the checkpoints at equal steps in a race with a time budget
+FIRST_STEP = 64  # of the comparisons after equal steps in a race with a time budget
 MAX_STEP = 1_000_000_000
 
 
 def step_marks() -> tuple[Mark, ...]:
-    """Checkpoints at equal steps for a time budget, whose number of steps is not known: 64, 96, 128, 192, 256 ..."""
+    """Comparisons after equal steps for a time budget, whose number of steps is not known: 64, 96, 128, 192, 256 ..."""
     steps, step = [], FIRST_STEP
     while step < MAX_STEP:
         steps += [step, step * 3 // 2]
@@ -43,18 +43,20 @@ class RaceRun:
         seed: Of the run.
         path: The run directory; created by `open` if there is none.
         rules: The rules of the race.
-        measured: The checkpoints at which it was measured before.
+        measured: When it was measured before.
     """
 
     def __init__(self, candidate: Candidate, seed: int, path: Path, rules: RaceRules, measured: set[Mark]) -> None:
         self.candidate, self.seed, self.path = candidate, seed, path
         self._clock = rules.clock
+        if (path / CONFIG).exists() and run_status(path) in (Status.INTERRUPTED, Status.FAILED):
+            measured = measured - {rules.marks[-1]}  # there is no checkpoint of its end
         self._own_marks = [mark for mark in rules.marks if mark not in measured]  # on the clock of the budget
         more = step_marks() if rules.clock == "seconds" else ()
         self._step_marks = [mark for mark in more if mark not in measured]
         self._events: Generator[Event, None, None] | None = None
         self._loop: TrainingLoop | None = None
-        self._earlier_step = 0  # of a run that an earlier process finished
+        self._earlier_step, self._earlier_seconds = 0, 0.0  # of a run that an earlier process finished
         self._has_ended = False  # all epochs are done, or it was stopped from outside
         self.loss = float("nan")  # training loss of the last window
 
@@ -71,7 +73,7 @@ class RaceRun:
     @property
     def seconds(self) -> float:
         """Training time."""
-        return self._loop.seconds if self._loop else 0.0
+        return self._loop.seconds if self._loop else self._earlier_seconds
 
     @property
     def progress(self) -> RaceProgress:
@@ -119,7 +121,8 @@ class RaceRun:
             own = {"seed": self.seed, "name": self.path.name, "root": self.path.parent}
             create_run(TrainConfig(**{"threads": threads, **chosen, **own}))
         if run_status(self.path) is Status.FINISHED:
-            self._has_ended, self._earlier_step = True, summarize(self.path).step
+            summary = summarize(self.path)
+            self._has_ended, self._earlier_step, self._earlier_seconds = True, summary.step, summary.seconds or 0.0
             return
         self._events = train_in_directory(
             self.path,
@@ -143,7 +146,12 @@ class RaceRun:
         loop.data = data
 
     def train(self, seconds: float) -> Iterator[Event]:
-        """Train for about `seconds`, or until the next checkpoint; yields the run's events."""
+        """Train for about `seconds`, or until the next mark; yields the run's events.
+
+        Raises:
+            TrainingError: It diverged, or memory ran out.
+            MinidiffError: As for `resume`.
+        """
         if self._has_ended or self._events is None or self._loop is None:
             return
         start = self.seconds
@@ -158,11 +166,11 @@ class RaceRun:
         self._has_ended = True
 
     def _is_at(self, marks: list[Mark]) -> bool:
-        """Whether the next of these checkpoints is reached."""
+        """Whether the next of these marks is reached."""
         return bool(marks) and marks[0].value <= (self.step if marks[0].clock == "steps" else self.seconds)
 
     def take_marks(self) -> list[Mark]:
-        """The checkpoints reached since the last call. A run whose epochs are all done reaches every later time."""
+        """The marks reached since the last call. A run whose epochs are all done reaches every later time."""
         reached = []
         for marks in (self._step_marks, self._own_marks):
             while self._is_at(marks):
@@ -180,7 +188,7 @@ class RaceRun:
             return
         if self.step < self._loop.trainer.total_steps:
             self._loop.stop_reason = reason
-        with suppress(TrainingError):  # it diverged in its last steps, as its log says
+        with suppress(TrainingError):  # its weights are not finite, as its log says
             for _ in self._events:
                 pass
         self._has_ended = True
@@ -188,4 +196,5 @@ class RaceRun:
     def close(self) -> None:
         """Stop with a checkpoint, if it is open."""
         if self._events is not None:
-            self._events.close()
+            with suppress(TrainingError):  # its weights are not finite, as its log says
+                self._events.close()

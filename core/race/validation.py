@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.compute.precision import in_precision
 from core.compute.seeding import RACE, generator_for
 from core.compute.torch_settings import TorchSettings
 from core.config.training import TrainConfig
 from core.data.datasets import LabeledImages
 from core.diffusion.loaded_model import LoadedModel
-from core.diffusion.prob_paths import PATHS, sample_times, squared_errors
-from core.diffusion.samplers import call_network
+from core.diffusion.prob_paths import PATHS, sample_times
 from core.diffusion.sampling import batch_size
+from core.diffusion.validation import image_losses
 from core.errors import MinidiffError
 from core.training.trainer import evaluating
 
@@ -23,12 +22,12 @@ SEED = 0  # of the choice of images, and of their noise
 
 
 @dataclass(frozen=True, slots=True)
-class NoisyImages:
+class ComparedImages:
     """Validation images with one noise level and noise each, in the value range of the race's path."""
 
     x_0: Tensor  # (n, C, H, W) float32
     noise: Tensor  # like x_0
-    t: Tensor  # (n,)
+    t: Tensor  # (n,) noise levels in [0, 1]
     labels: Tensor  # (n,) int64
     weighting: str  # quantity whose squared error is the loss, of all candidates
 
@@ -36,7 +35,7 @@ class NoisyImages:
         return len(self.x_0)
 
 
-def noisy_images(config: TrainConfig, validation: LabeledImages, n: int) -> NoisyImages:
+def compared_images(config: TrainConfig, validation: LabeledImages, n: int) -> ComparedImages:
     """Choose at most n validation images at random, and their noise.
 
     Args:
@@ -55,23 +54,14 @@ def noisy_images(config: TrainConfig, validation: LabeledImages, n: int) -> Nois
     t = sample_times(config.time_sampling, len(order), generator)
     noise = path.sample_noise(x_0.shape, generator)
     weighting = config.prediction if config.weighting == "prediction" else config.weighting
-    return NoisyImages(x_0, noise, t, validation.labels[order], weighting)
+    return ComparedImages(x_0, noise, t, validation.labels[order], weighting)
 
 
-def image_losses(model: LoadedModel, images: NoisyImages) -> Tensor:
-    """The loss of each image, (n,) float64 on the CPU, by the model's weights."""
-    config, device = model.config, model.device
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+def compared_losses(model: LoadedModel, images: ComparedImages) -> Tensor:
+    """The loss of each image with the model's weights, (n,) float64 on the CPU; the mean over its values."""
     losses = []
-    with TorchSettings(config), torch.inference_mode(False), evaluating(model.net):
-        for rows in torch.split(torch.arange(len(images), device="cpu"), batch_size(config.info.shape)):
-            x_0, noise, t, labels = (
-                part[rows].to(device) for part in (images.x_0, images.noise, images.t, images.labels)
-            )
-            x_t = model.path.interpolate(x_0, noise, t).contiguous(memory_format=layout)
-            given = labels if config.class_conditional else None
-            with in_precision(config.precision, device):
-                output = call_network(model.net, x_t, t, given, time_conditioning=config.time_conditioning)
-            errors = squared_errors(model.path, config.prediction, images.weighting, output, x_0, noise, t)
-            losses.append(errors.flatten(1).mean(1).double().cpu())  # exact in float32, as in the log
+    with TorchSettings(model.config), torch.inference_mode(False), evaluating(model.net):
+        for rows in torch.split(torch.arange(len(images), device="cpu"), batch_size(model.config.info.shape)):
+            parts = (part[rows] for part in (images.x_0, images.noise, images.t, images.labels))
+            losses.append(image_losses(model, *parts, weighting=images.weighting))
     return torch.cat(losses)

@@ -44,6 +44,11 @@ def builtin_directories() -> dict[str, Path]:
     return directories
 
 
+def is_builtin(path: Path) -> bool:
+    """Whether a path is the directory of a built-in model."""
+    return path.resolve() in (builtin.resolve() for builtin in builtin_directories().values())
+
+
 def check_name(name: str) -> str:
     """Return `name` if it is a valid run name.
 

@@ -18,10 +18,13 @@ FINITE_LOSS, LOSS_CURVE, VALIDATION_CURVE = "finite loss", "loss curve", "valida
 
 PARTS = 10  # of a loss curve, in equal numbers of steps
 MIN_STEPS, MIN_WINDOWS = 200, 20  # for a loss curve to be judged: the warmup takes up to 100 steps
+MAX_WINDOWS = 2_000  # of a loss curve that are read, evenly spaced
 RISE = 1.5  # of the median loss of a part; in the logs of the built-in models it never rises
+RISE_ERRORS = 4.0  # standard errors of a rise: with small batches windows differ by more than RISE
 FLAT = 0.8  # fraction of the first loss that remains; of the built-in models less than 0.2
 VALIDATION_RISE = 1.15  # over the smallest validation loss; of the built-in models at most 1.11
 VALIDATION_EPOCHS = 2  # for which it has been above its minimum
+TINY = 1e-12  # in place of a loss of 0
 _SKIPPED = re.compile(r"skipped ([\d,]+) of the steps up to [\d,]+, whose loss or gradient was not finite")
 
 
@@ -106,41 +109,44 @@ def check_finite_loss(history: RunHistory) -> list[Finding]:
 def check_loss_curve(history: RunHistory, *, fine_tuned: bool = False) -> list[Finding]:
     """A loss that rises again, or never falls.
 
-    The curve is divided into ten parts of equal numbers of steps, of which the medians are compared. A flat loss after
-    a fall is normal: noise levels and noise are random, and most of the loss cannot be avoided.
+    The curve is divided into ten parts of equal numbers of steps, of which the medians are compared. A rise counts if
+    it is half of the lowest median and four standard errors, which follow from the median absolute deviation of the
+    logarithm of the loss within the parts. A flat loss after a fall is normal: noise levels and noise are random, and
+    most of the loss cannot be avoided.
     """
     windows = [window for window in history.progress if math.isfinite(window.loss)]
     if len(windows) < MIN_WINDOWS or windows[-1].step < MIN_STEPS:
         return []
-    parts = _parts(windows)
-    lowest, at = parts[0][1], parts[0][0]
-    worst: tuple[float, float, int, float, int] | None = None  # rise; loss and step before and after it
-    for step, loss in parts[1:]:
-        if loss > RISE * lowest and (worst is None or loss / lowest > worst[0]):
-            worst = loss / lowest, lowest, at, loss, step
-        if loss < lowest:
-            lowest, at = loss, step
+    parts = _parts(windows[:: -(-len(windows) // MAX_WINDOWS)])
+    lowest = parts[0]
+    worst: tuple[float, _Part, _Part] | None = None  # rise, before and after it
+    for part in parts[1:]:
+        rise = part.loss / max(lowest.loss, TINY)
+        if part.rose_from(lowest) and (worst is None or rise > worst[0]):
+            worst = rise, lowest, part
+        lowest = min(lowest, part, key=lambda each: each.loss)
+    last = parts[-1]
     if worst is not None:
-        _, before, start, after, end = worst
-        recovered = parts[-1][1] < RISE * min(loss for _, loss in parts)
+        _, before, after = worst
+        recovered = last.loss < RISE * lowest.loss
         return [
             Finding(
                 LOSS_CURVE,
                 "warning" if recovered else "error",
-                f"the loss rose from {loss_text(before)} to {loss_text(after)}, between steps {start:,} and {end:,}"
-                f"{', and fell again' if recovered else ''}",
+                f"the loss rose from {loss_text(before.loss)} to {loss_text(after.loss)}, between steps "
+                f"{before.step:,} and {after.step:,}{', and fell again' if recovered else ''}",
                 "training diverged: the learning rate is too high, or the warmup too short",
                 "lower --learning-rate to a third, use --lr-schedule linear with more --warmup-steps, or set "
                 "--clip-grad-norm 1",
             )
         ]
     first = max(window.loss for window in windows[:3])
-    if not fine_tuned and parts[-1][1] > FLAT * first:
+    if not fine_tuned and last.loss > FLAT * first:
         return [
             Finding(
                 LOSS_CURVE,
                 "error",
-                f"the loss is {loss_text(parts[-1][1])} after {windows[-1].step:,} steps, and was {loss_text(first)} "
+                f"the loss is {loss_text(last.loss)} after {windows[-1].step:,} steps, and was {loss_text(first)} "
                 "at the start",
                 "the network does not learn: the learning rate is too low or far too high, images and target do not "
                 "fit, or the network cannot represent the prediction",
@@ -152,7 +158,7 @@ def check_loss_curve(history: RunHistory, *, fine_tuned: bool = False) -> list[F
 
 
 def check_validation_curve(history: RunHistory) -> list[Finding]:
-    """A validation loss that rises while the training loss falls: the network learns the training images by heart."""
+    """A validation loss that rises while the training loss falls: the network memorizes its training images."""
     epochs = [epoch for epoch in history.epochs if math.isfinite(epoch.validation_loss) and math.isfinite(epoch.loss)]
     if not epochs:
         return []
@@ -186,11 +192,36 @@ def _skipped_steps(message: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def _parts(windows: Sequence[Progress]) -> list[tuple[int, float]]:
-    """Middle step and median loss of each part of a curve that has windows."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a loss curve."""
+
+    step: int  # its middle
+    loss: float  # median of its windows
+    error: float  # standard error of the logarithm of the median
+
+    def rose_from(self, other: _Part) -> bool:
+        """Whether the loss is higher than in another part by more than windows differ by chance."""
+        return self.loss > RISE * other.loss and (
+            math.log(self.loss / max(other.loss, TINY)) > RISE_ERRORS * math.hypot(self.error, other.error)
+        )
+
+
+def _parts(windows: Sequence[Progress]) -> list[_Part]:
+    """The parts of a curve that have windows."""
     first, last = windows[0].step, windows[-1].step
     length = max(1, -(-(last - first + 1) // PARTS))
     losses: dict[int, list[float]] = {}
     for window in windows:
         losses.setdefault((window.step - first) // length, []).append(window.loss)
-    return [(first + index * length + length // 2, median(values)) for index, values in sorted(losses.items())]
+    medians = {index: median(values) for index, values in losses.items()}
+    ratios = [
+        abs(math.log(max(loss, TINY) / max(medians[index], TINY)))
+        for index, values in losses.items()
+        for loss in values
+    ]
+    deviation = 1.4826 * median(ratios)  # of a normal distribution with this median absolute deviation
+    return [
+        _Part(first + index * length + length // 2, medians[index], deviation * math.sqrt(math.pi / 2 / len(values)))
+        for index, values in sorted(losses.items())
+    ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import CheckpointError
-from core.runs.directory import SNAPSHOTS
+from core.runs.directory import SNAPSHOTS, config_options, is_builtin
 from core.runs.events import Evaluated
 from core.runs.history import RunHistory, loss_text
 
@@ -176,11 +176,17 @@ def find_snapshot(run: Path, step: int) -> Snapshot:
 
 
 def missing_snapshots(run: Path) -> CheckpointError:
-    """The error for a run without snapshots."""
-    return CheckpointError(
-        f"{run.name} has no snapshots: its network is too large for the default number, or it was trained with "
-        "--snapshots 0 or by an earlier version; choose a number with --snapshots when training"
-    )
+    """The error for a run or a built-in model without snapshots."""
+    if is_builtin(run):
+        reason = "it is a built-in model; `minidiff train` keeps snapshots of a run of your own"
+    elif (config_options(run) or {}).get("snapshots") == 0:
+        reason = "it was trained with --snapshots 0; train with another number"
+    else:
+        reason = (
+            "they were deleted, its network is too large for the default number, or an earlier version trained it; "
+            "choose a number with --snapshots when training"
+        )
+    return CheckpointError(f"{run.name} has no snapshots: {reason}")
 
 
 def _nearest(snapshots: Sequence[Snapshot], step: int) -> str:

@@ -20,8 +20,8 @@ from core.runs.directory import (
     RESERVE,
     SNAPSHOTS,
     TRAINER_LOG,
-    builtin_directories,
     check_name,
+    is_builtin,
     root_directory,
 )
 from core.runs.pipelines import is_pipeline
@@ -130,7 +130,7 @@ def rename_run(path: Path, name: str) -> Path:
     from core.config.training import TrainConfig
     from core.system.atomic_write import write_atomically
 
-    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
+    if is_builtin(path):
         raise RunError(f"{path.name} ships with minidiff and cannot be renamed")
     if run_status(path).alive:
         raise RunError(f"{path.name} is running; stop it first")
@@ -154,7 +154,7 @@ def delete_run(path: Path) -> None:
     Raises:
         RunError: it is running, it is a built-in model, or it cannot be deleted.
     """
-    if path.resolve() in (builtin.resolve() for builtin in builtin_directories().values()):
+    if is_builtin(path):
         raise RunError(f"{path.name} ships with minidiff and cannot be deleted")
     if run_status(path).alive:
         raise RunError(f"{path.name} is running; stop it first")

@@ -48,7 +48,7 @@ def test_json_output_is_only_the_evaluation(home: Path, capsys: Capture) -> None
     assert run(["eval", "untrained", *FEW, "--json"]) == 0
     evaluation = json.loads(capsys.readouterr().out)
     assert (evaluation["model"], evaluation["dataset"], evaluation["n"]) == ("untrained", "glyphs", 20)
-    assert evaluation["sampling"] == "mix, 1 steps, 1 evaluations each, seed 3"
+    assert evaluation["sampling"] == "mix, 1 step, 1 evaluation each, seed 3"
     for what in ("samples", "baseline"):
         for shape in ("conv", "mlp"):
             assert sum(evaluation[what][shape]["classes"]) == 20
@@ -111,7 +111,7 @@ def test_without_a_terminal_eval_prints_plain_progress_lines_and_then_a_table(ho
     assert classes.endswith(counts)
     for words in (
         "20 samples of untrained",
-        "mix, 1 steps, 1 evaluations each, seed 3",
+        "mix, 1 step, 1 evaluation each, seed 3",
         "images/s",
         *(f"{s} {h[:12]}" for s, h in evaluation["sha256"].items()),
     ):

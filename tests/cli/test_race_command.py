@@ -17,7 +17,7 @@ from core.runs.status import Status, run_status
 
 RACE = [
     *("race", *TINY, "--set", "learning_rate=1e-3,3e-3", "--images", "32", "--samples", "0"),
-    *("--checkpoints", "2", "--name", "rates"),
+    *("--comparisons", "2", "--name", "rates"),
 ]
 
 
@@ -69,6 +69,8 @@ def test_an_interrupted_race_says_how_to_continue_and_does(tmp_path: Path, capsy
         (["--steps", "2", "--seeds", "a"], "whole numbers"),
         (["--steps", "2", "--seeds", "0,1", "--seed", "3"], "leave one out"),
         (["--steps", "2", "--set", "root=a,b"], "named after the race"),
+        (["--steps", "2", "--set", "optimiser=adam,muon"], "did you mean optimizer"),
+        (["--steps", "2", "--set", "batch_size=8,many"], "candidate 2 (learning_rate=1e-3 batch_size=many)"),
     ],
     ids=str,
 )

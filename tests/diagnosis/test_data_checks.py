@@ -9,7 +9,14 @@ from torch import Tensor
 
 from core import load_dataset
 from core.data.datasets import LabeledImages
-from core.diagnosis.data_checks import check_blank, check_classes, check_duplicates, check_range, check_splits
+from core.diagnosis.data_checks import (
+    check_blank,
+    check_classes,
+    check_duplicates,
+    check_range,
+    check_splits,
+    inverted,
+)
 from core.runs.findings import Finding
 
 DIGITS = tuple("0123456789")
@@ -79,11 +86,11 @@ def test_blank_images_are_found(train: LabeledImages) -> None:
     images = train.images.clone()
     images[10:30] = 0
     assert "5% of 400 images" in only(check_blank(images), "blank images").evidence
-    coloured = colour_images(40, 0).images
-    assert check_blank(coloured) == []
-    coloured[3] = torch.tensor([10, 90, 200])[:, None, None]
-    coloured[4] = 7
-    assert "image 3" in only(check_blank(coloured), "blank images").evidence
+    colored = colour_images(40, 0).images
+    assert check_blank(colored) == []
+    colored[3] = torch.tensor([10, 90, 200])[:, None, None]
+    colored[4] = 7
+    assert "image 3" in only(check_blank(colored), "blank images").evidence
 
 
 def test_repeated_images_are_found(train: LabeledImages) -> None:
@@ -136,6 +143,15 @@ def test_an_inverted_split_is_found(train: LabeledImages, test: LabeledImages) -
     finding = only(splits(train, LabeledImages(255 - test.images, test.labels)), "splits")
     assert "negative" in finding.evidence
     assert finding.severity == "error"
+
+
+def test_few_images_differ_by_chance_without_a_finding(train: LabeledImages, test: LabeledImages) -> None:
+    for n in (1, 5, 10):
+        assert splits(train, LabeledImages(*(part[:n] for part in test))) == []
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        blotches = torch.rand((2, 4, 1, 2, 2), generator=generator).repeat_interleave(8, 3).repeat_interleave(8, 4)
+        assert not inverted(blotches[0], blotches[1], 1.0)
 
 
 def test_splits_of_different_brightness_or_classes_are_found(train: LabeledImages, test: LabeledImages) -> None:

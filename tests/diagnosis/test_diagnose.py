@@ -15,6 +15,8 @@ from torch import Tensor
 from core import TrainConfig, diagnose, diagnose_run, load_dataset, load_model, train
 from core.cli import run
 from core.cli.diagnosis import as_record, report
+from core.diagnosis.subject import locate, run_subject
+from core.generators import result_of
 from core.models.weights import read_weights, write_tensors
 from core.runs.directory import EVENTS, MODEL, STATE
 from core.runs.events import Progress, Warned, to_line
@@ -76,7 +78,7 @@ def test_a_short_normal_run_has_no_finding(copied: Path) -> None:
     assert findings(checks) == []
     skipped = {name: result.skipped for name, result in checks.items() if result.skipped}
     assert set(skipped) == {"precision", "requested classes"}
-    assert LOG | {"EMA", "validation gap", "learning rate", "memorisation", "sampler"} <= set(checks)
+    assert LOG | {"EMA", "validation gap", "learning rate", "memorization", "sampler"} <= set(checks)
 
 
 def test_the_built_in_model_has_no_finding_on_its_images(genuine_mnist: Path) -> None:
@@ -112,7 +114,7 @@ def test_ema_weights_of_another_training_are_found(copied: Path) -> None:
 
 def test_few_steps_are_found_as_a_fault_of_the_sampler(copied: Path) -> None:
     checks = results(copied, n=32, steps=1, sampler="euler")
-    assert "euler, 1 steps" in checks["sampler"].findings[0].evidence
+    assert "euler, 1 step," in checks["sampler"].findings[0].evidence
     assert checks["training target"].passed
 
 
@@ -144,7 +146,10 @@ def test_images_that_are_missing_are_the_reason_why_checks_are_skipped(
 
 def test_the_weights_in_training_are_those_of_the_state(copied: Path) -> None:
     tensors, *_ = read_state(copied / STATE)
-    assert any(name.startswith("net.") for name in tensors)
+    subject = result_of(run_subject(locate("bars", None), None, None, "cpu", None))
+    assert subject.online is not None
+    for name, value in subject.online.state_dict().items():
+        assert torch.equal(value, tensors[f"net.{name}"])
 
 
 # The command
@@ -180,6 +185,7 @@ def test_json_has_findings_and_the_exit_code_is_1(copied: Path, capsys: Capture)
 def test_an_unknown_run_is_a_one_line_error(copied: Path, capsys: Capture) -> None:
     assert "available: bars, default-mnist" in error_line(capsys, "diagnose", "nothing")
     assert "steps must be at least 1" in error_line(capsys, "diagnose", "bars", "--steps", "0")
+    assert "n must be from 8 to" in error_line(capsys, "diagnose", "bars", "--n", "7")
 
 
 RESULTS = [

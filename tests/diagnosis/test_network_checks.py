@@ -64,7 +64,7 @@ def test_the_ideal_denoiser_has_no_finding(images: Tensor, path: str, prediction
     passed = {name for name, result in checks.items() if result.passed}
     assert {"value range", "training target", "conditioning", "noise", "contrast", "variety", "sampler"} <= passed
     assert checks["learning rate"].skipped == "the learning rate is not known"
-    assert checks["memorisation"].skipped == "there are no validation images"
+    assert checks["memorization"].skipped == "there are no validation images"
 
 
 class Reversed(nn.Module):
@@ -221,11 +221,14 @@ def test_ema_weights_that_lag_behind_are_found(images: Tensor) -> None:
 def test_a_validation_loss_above_the_training_loss_is_found(images: Tensor) -> None:
     others = nn.functional.avg_pool2d(load_dataset("sprites", split="test", limit=48).images / 127.5 - 1, 2)
     learned = ideal(images, prediction="clean")
-    assert "memorises" in found("validation gap", learned, images, validation=others, prediction="clean").cause
+    assert "memorizes" in found("validation gap", learned, images, validation=others, prediction="clean").cause
     generator = torch.Generator().manual_seed(0)
     training, noise = torch.rand(200, generator=generator) + 0.5, torch.randn(200, generator=generator)
     assert check_gap(training, training * 1.05 + 0.1 * noise) == []
     assert len(check_gap(training, training * 1.25 + 0.1 * noise)) == 1
+    assert check_gap(training[:1], 2 * training[:1]) == [], "one image has no standard error"
+    few = check("validation gap", learned, images, validation=others[:7], prediction="clean")
+    assert few.skipped == "there are too few images"
 
 
 # Gradients
@@ -241,7 +244,7 @@ def test_usual_learning_rates_have_no_finding(images: Tensor) -> None:
         assert check("learning rate", small(), images, learning_rate=rate).passed
     assert check_learning_rate(1e-6, 0.15, 0.15, 1e5, 64, 1e-8) == [], "with noisy gradients small steps are right"
     assert check_learning_rate(2e-3, 0.15, 0.2, torch.inf, 64, 1e-3) == []
-    assert "doubles" not in check_learning_rate(2e-3, 0.15, torch.nan, 100, 64, 1e-3)[0].evidence
+    assert "from 0.1500 to nan" in check_learning_rate(2e-3, 0.15, torch.nan, 100, 64, 1e-3)[0].evidence
 
 
 class Mean(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core import load_dataset
 from core.diagnosis.sample_checks import (
-    check_memorising,
+    check_copies,
     check_requested,
     check_sampler,
     check_samples,
@@ -67,7 +67,7 @@ def test_noisy_samples_are_found(glyphs: Tensor, others: Tensor, sprites: Tensor
     assert "noise" in names(sprites + noise(sprites, 0.3), sprites)
 
 
-def test_grey_samples_are_found(glyphs: Tensor, others: Tensor, sprites: Tensor) -> None:
+def test_gray_samples_are_found(glyphs: Tensor, others: Tensor, sprites: Tensor) -> None:
     assert "contrast" in names(others * 0.4 + 0.1, glyphs)
     assert "contrast" in names(
         nn.functional.avg_pool2d(sprites, 8).repeat_interleave(8, 2).repeat_interleave(8, 3), sprites
@@ -78,7 +78,7 @@ def test_samples_that_are_all_alike_are_found(glyphs: Tensor, others: Tensor) ->
     assert names(others[:1].expand_as(others) + noise(others, 0.01), glyphs) == ["variety"]
 
 
-def test_shifted_colours_are_found_in_their_channel(sprites: Tensor) -> None:
+def test_shifted_colors_are_found_in_their_channel(sprites: Tensor) -> None:
     shifted = sprites.clone()
     shifted[:, 1] = shifted[:, 1] * 0.5
     (finding,) = check_samples(shifted, sprites)
@@ -132,18 +132,19 @@ def test_a_class_that_is_never_read_is_found() -> None:
 def test_a_class_that_samples_without_classes_never_show_is_found() -> None:
     shares = torch.full((10,), 0.1)
     read = torch.arange(128) % 10
-    assert check_unread(read, shares, DIGITS) == []
-    (finding,) = check_unread(torch.where(read == 4, 9, read), shares, DIGITS)
+    assert check_unread(read, shares, DIGITS, 0.99) == []
+    (finding,) = check_unread(torch.where(read == 4, 9, read), shares, DIGITS, 0.99)
     assert "no sample of 128 is read as 4" in finding.evidence
     rare = torch.tensor([0.14] * 5 + [0.06] * 5)
-    assert check_unread(torch.where(read == 6, 9, read), rare, DIGITS) == []
+    assert check_unread(torch.where(read == 6, 9, read), rare, DIGITS, 0.99) == []
+    assert check_unread(torch.where(read == 4, 9, read), shares, DIGITS, 0.4) == [], "the classifier cannot tell"
 
 
 def test_copies_of_training_images_are_found() -> None:
     training, fresh = (load_dataset("glyphs", split=split, limit=500).images for split in ("train", "test"))
     new, real = fresh[:100], fresh[100:]
-    assert check_memorising(result_of(check_memorisation(new, training, real))) == []
+    assert check_copies(result_of(check_memorisation(new, training, real))) == []
     copies = torch.cat((new[:60], training[10:50]))
-    (finding,) = check_memorising(result_of(check_memorisation(copies, training, real)))
-    assert finding.check == "memorisation"
+    (finding,) = check_copies(result_of(check_memorisation(copies, training, real)))
+    assert finding.check == "memorization"
     assert "40%" in finding.evidence or "41%" in finding.evidence

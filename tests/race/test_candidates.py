@@ -36,10 +36,12 @@ def test_values_may_be_lists_none_and_true() -> None:
 def test_the_command_of_a_candidate_gives_its_config() -> None:
     base = TrainConfig(preset="quick", dataset="glyphs", channels=(8, 16), name="race", root="runs", device="cpu")
     candidate = make_candidates(base, {"channels_last": [True, False], "learning_rate": [3e-4]})[1]
-    program, name, *flags = shlex.split(candidate.command)
+    program, name, *flags = shlex.split(candidate.command(seed=0))
     assert (program, name) == ("minidiff", "train")
     _, bound, _ = app.parse_args(["train", *flags])
     assert bound.arguments["config"] == candidate.config
+    assert "--seed" not in candidate.command(seed=0)
+    assert "--seed 3" in candidate.command(seed=3)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,7 @@ def test_the_command_of_a_candidate_gives_its_config() -> None:
         (["seed=0,1"], "--seeds"),
         (["path=flow,vp"], "do not compare"),
         (["dataset=mnist,glyphs"], "same images"),
+        ([f"{name}={','.join('9' * 100)}" for name in ("epochs", "batch_size", "threads")], "1,000,000 candidates"),
     ],
     ids=lambda value: str(value)[:30],
 )

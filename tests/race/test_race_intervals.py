@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_has_no_interval() -> None:
 
 
 def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
-    """Images and seeds with random effects; the expected number of misses in 200 is at most 10."""
+    """Images and seeds with random effects; at most 10 misses in 200 are expected, and not many fewer."""
     generator = torch.Generator().manual_seed(0)
     missed = 0
     for _ in range(200):
@@ -71,4 +71,4 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
         both = torch.randn(4, 40, generator=generator)
         interval = paired_interval(images + seeds + both, 0.95)
         missed += not interval.low <= 0 <= interval.high
-    assert missed <= 16
+    assert 1 <= missed <= 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,21 @@ def test_a_loss_that_does_not_fall_is_found_unless_the_weights_were_trained_befo
 
 def test_a_loss_that_is_flat_after_a_fall_is_normal() -> None:
     assert findings(curve(lambda done: 0.15 + math.exp(-60 * done))) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_windows_that_differ_by_chance_are_no_rise_and_a_rise_among_them_is_found(batch_size: int) -> None:
+    """Windows of one step with a small batch: their losses have a gamma distribution."""
+    noise = random.Random(0)
+
+    def loss(mean: float) -> float:
+        return mean * noise.gammavariate(batch_size, 1 / batch_size)
+
+    for _ in range(10):
+        assert findings(curve(lambda done: loss(0.2 + math.exp(-40 * done)))) == []
+    assert [finding.check for finding in findings(curve(lambda done: loss(0.2 if done < 0.5 else 2.0)))] == [
+        "loss curve"
+    ]
 
 
 def test_a_validation_loss_that_rises_while_the_training_loss_falls_is_found() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import CheckpointError
-from core.runs.directory import SNAPSHOTS
+from core.runs.directory import CONFIG, SNAPSHOTS, builtin_directories
 from core.runs.events import Epoch, Evaluated, Progress
 from core.runs.history import RunHistory
 from core.runs.snapshots import (
@@ -21,6 +21,7 @@ from core.runs.snapshots import (
     kept_steps,
     list_snapshots,
     logged_values,
+    missing_snapshots,
     planned_steps,
     remove_snapshots,
     snapshot_steps,
@@ -118,6 +119,13 @@ def test_a_missing_snapshot_is_an_error_that_names_the_nearest_ones(run: Path) -
         find_snapshot(run, 13)
     with pytest.raises(CheckpointError, match="has no snapshots"):
         find_snapshot(run.parent, 13)
+
+
+def test_the_reason_for_missing_snapshots_is_that_of_the_run(tmp_path: Path) -> None:
+    assert "it is a built-in model" in str(missing_snapshots(builtin_directories()["default-mnist"]))
+    assert "network is too large" in str(missing_snapshots(tmp_path))
+    (tmp_path / CONFIG).write_text("snapshots = 0\n")
+    assert "trained with --snapshots 0;" in str(missing_snapshots(tmp_path))
 
 
 def test_the_log_says_which_losses_belong_to_a_step() -> None:

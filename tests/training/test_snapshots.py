@@ -170,7 +170,7 @@ def test_the_validation_loss_of_a_snapshot_is_that_in_the_log(trained: Path) -> 
 
 
 def test_a_run_without_snapshots_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="quick-mnist has no snapshots"):
+    with pytest.raises(CheckpointError, match="quick-mnist has no snapshots: it is a built-in model"):
         next(sample_snapshots("quick-mnist", device="cpu"))
     with pytest.raises(CheckpointError, match="has no snapshots"):
         load_model("quick-mnist", "cpu", step=3)

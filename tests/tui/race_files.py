@@ -6,7 +6,17 @@ import json
 import math
 from pathlib import Path
 
-from core.race.records import CandidateResult, CurvePoint, Interval, Mark, RaceResult, RaceRules
+from core.race.records import (
+    BEST,
+    NOT_SIGNIFICANT,
+    WORSE,
+    CandidateResult,
+    CurvePoint,
+    Interval,
+    Mark,
+    RaceResult,
+    RaceRules,
+)
 
 LABELS = (
     "optimizer=adam learning_rate=0.001",
@@ -17,11 +27,11 @@ LABELS = (
 OFFSETS = (0.09, 0.05, 0.004, 0.0)  # of the losses at the end, relative to the winner's
 
 
-def race_result(*, checkpoints: int = 12) -> RaceResult:
-    """A race of four candidates, up to a checkpoint; the first is stopped at the eighth."""
+def race_result(*, comparisons: int = 12) -> RaceResult:
+    """A race of four candidates, up to a comparison; the first is stopped at the eighth."""
     rules = RaceRules(seconds=120.0)
     points = []
-    for number, mark in enumerate(rules.marks[:checkpoints], start=1):
+    for number, mark in enumerate(rules.marks[:comparisons], start=1):
         for candidate, offset in enumerate(OFFSETS, start=1):
             if candidate == 1 and number > 8:
                 continue
@@ -30,12 +40,12 @@ def race_result(*, checkpoints: int = 12) -> RaceResult:
             half = 0 if candidate == 4 else best * (0.004 + 0.02 / number)
             difference = Interval(mean, mean - half, mean + half)
             points.append(CurvePoint(candidate=candidate, mark=mark, loss=best + mean, difference=difference))
-    last = {point.candidate: point for point in points if point.mark == rules.marks[checkpoints - 1]}
+    last = {point.candidate: point for point in points if point.mark == rules.marks[comparisons - 1]}
     verdicts = {
-        1: "stopped at 80 s: its loss is at least 8.1% above the best" if checkpoints > 8 else "worse",
-        2: "worse",
-        3: "not told apart",
-        4: "best",
+        1: "stopped at 80 s: its loss is at least 8.1% above the best" if comparisons > 8 else WORSE,
+        2: WORSE,
+        3: NOT_SIGNIFICANT,
+        4: BEST,
     }
     candidates = tuple(
         CandidateResult(
@@ -46,20 +56,21 @@ def race_result(*, checkpoints: int = 12) -> RaceResult:
             loss=last[number].loss if number in last else None,
             difference=last[number].difference if number in last else None,
             step=1_180.0 + number if number in last else None,
-            seconds=10.0 * checkpoints if number in last else None,
-            frechet=1.2 - 0.1 * number if checkpoints == 12 and number in last else None,
+            seconds=10.0 * comparisons if number in last else None,
+            frechet=1.2 - 0.1 * number if comparisons == 12 and number in last else None,
             frechet_difference=None,
         )
         for number, label in enumerate(LABELS, start=1)
     )
     return RaceResult(
         name="rates",
-        complete=checkpoints == 12,
+        complete=comparisons == 12,
         winner=4,
-        decided_at=Mark("seconds", 10.0 * checkpoints),
+        decided_at=Mark("seconds", 10.0 * comparisons),
         candidates=candidates,
         command="minidiff train --dataset mnist --epochs 1 --optimizer muon --learning-rate 0.002",
         seeds=(0, 1, 2),
+        images=1_000,
         rules=rules,
         curves=tuple(points),
     )

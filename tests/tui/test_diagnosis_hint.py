@@ -52,7 +52,7 @@ async def test_a_diverged_run_names_the_command_and_a_usual_run_has_no_hint(tmp_
             assert bool(finding) is diverged
 
 
-async def test_a_flat_loss_is_not_conspicuous_in_a_run_that_starts_from_trained_weights(tmp_path: Path) -> None:
+async def test_a_flat_loss_gives_no_hint_in_a_run_that_starts_from_trained_weights(tmp_path: Path) -> None:
     flat = RunHistory()
     flat.extend([started(0.0), *(window(12 * index, 0.15, 1.0 + index) for index in range(1, 60))])
     async with Details().run_test(size=(80, 24)) as pilot:

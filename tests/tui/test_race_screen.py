@@ -39,7 +39,7 @@ class RaceApp(App[None]):
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
-    for result in (race_result(), race_result(checkpoints=5)):
+    for result in (race_result(), race_result(comparisons=5)):
         write_race(tmp_path / "rates", result)
         assert read_result(tmp_path / "rates") == result
 
@@ -81,7 +81,7 @@ async def test_the_screen_shows_the_differences_and_the_verdict(width: int, heig
 
 async def test_a_race_that_trains_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tui.screens.race, "READ_SECONDS", 0.05)
-    write_race(tmp_path / "rates", race_result(checkpoints=4))
+    write_race(tmp_path / "rates", race_result(comparisons=4))
     app = RaceApp(tmp_path / "rates")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "best so far" in app.text("#state"), "it is shown")

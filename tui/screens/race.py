@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.race.records import RaceResult
+from core.race.records import NOT_SIGNIFICANT, RaceResult
 from core.race.result_file import read_result
 from tui.actions import bindings
 from tui.widgets.modal import Modal
@@ -84,10 +84,10 @@ def _state(result: RaceResult) -> Content:
     """The verdict, or how far the race is."""
     winner = result.candidates[result.winner - 1]
     seeds = "1 seed" if len(result.seeds) == 1 else f"{len(result.seeds)} seeds"
-    images = f"{result.rules.images:,} images, {seeds}"
+    images = f"{result.images:,} images, {seeds}"
     if not result.complete:
         at = "" if result.decided_at is None else f" of {result.rules.marks[-1]}, compared at {result.decided_at}"
         return Content.assemble((f"best so far: {winner.label}", "bold"), f"{at} · {images}")
-    close = [str(row.candidate) for row in result.candidates if row.verdict == "not told apart"]
-    apart = f" · not told apart from it: {', '.join(close)}" if close else ""
-    return Content.assemble((f"winner: {winner.label}", "bold"), f"{apart} · {images}")
+    close = [str(row.candidate) for row in result.candidates if row.verdict == NOT_SIGNIFICANT]
+    others = f" · {NOT_SIGNIFICANT}: {', '.join(close)}" if close else ""
+    return Content.assemble((f"winner: {winner.label}", "bold"), f"{others} · {images}")

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual_plotext import PlotextPlot
 
 from core.race.differences import relative_curves, shown_range
-from core.race.records import CandidateResult, RaceResult
+from core.race.records import NOT_SIGNIFICANT, CandidateResult, RaceResult, brief
 from core.runs.history import loss_text
 from tui.themes import theme_color
 from tui.widgets.axes import Axes, Band, Line, draw_plot
@@ -188,5 +188,5 @@ def _cells(candidate: CandidateResult, result: RaceResult) -> dict[str, str]:
         "Frechet": "" if candidate.frechet is None else f"{candidate.frechet:.3f}",
         "steps": "" if candidate.step is None else f"{candidate.step:,.0f}",
         "time": "" if candidate.seconds is None else f"{candidate.seconds:,.0f} s",
-        "verdict": candidate.verdict.partition(":")[0],
+        "verdict": "not significant" if candidate.verdict == NOT_SIGNIFICANT else brief(candidate.verdict),
     }

@@ -98,7 +98,7 @@ class RunMonitor(Vertical):
         self._show_preview(history, alive=status.alive)
 
     def update_curves(self, history: RunHistory, status: Status) -> None:
-        """Update the curves, and what is conspicuous about them."""
+        """Update the curves, and the hint on what looks wrong in them."""
         self.query_one(CurvePanel).plot.set_history(history, _placeholder(history, status))
         self.query_one(DiagnosisHint).update_hint(self._name_of_run, history, fine_tuned=self.fine_tuned)
 
