@@ -80,9 +80,7 @@ def make_runs(root: Path, count: int, kilobytes: float) -> None:
         (path / "model.safetensors").write_bytes(b"weights")
         finished = to_line(Finished(step=EPOCHS * STEPS_PER_EPOCH, seconds=930.0, time=BEGAN + 100_000 + number))
         body, _, _ = whole.rstrip("\n").rpartition("\n")
-        body = body.replace(
-            json.dumps(BEGAN), json.dumps(BEGAN + number), 1
-        )  # runs are sorted by the time of their start
+        body = body.replace(json.dumps(BEGAN), json.dumps(BEGAN + number), 1)  # runs are sorted by their start
         (path / "events.jsonl").write_text(f"{body}\n{finished}".replace("NAME", path.name))
 
 
