@@ -226,7 +226,7 @@ def test_a_validation_loss_above_the_training_loss_is_found(images: Tensor) -> N
     training, noise = torch.rand(200, generator=generator) + 0.5, torch.randn(200, generator=generator)
     assert check_gap(training, training * 1.05 + 0.1 * noise) == []
     assert len(check_gap(training, training * 1.25 + 0.1 * noise)) == 1
-    assert check_gap(training[:1], 2 * training[:1]) == [], "one image has no standard error"
+    assert check_gap(training, training * math.nan) == [], "the loss is checked elsewhere"
     few = check("validation gap", learned, images, validation=others[:7], prediction="clean")
     assert few.skipped == "there are too few images"
 
