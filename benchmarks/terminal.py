@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from pathlib import Path
 import psutil
 import pyte
 import terminal_day
-from pseudo_terminal import PseudoTerminal
+from pseudo_terminal import PATIENCE, PseudoTerminal
 from terminal_frames import HEIGHT, KINDS, WIDGETS, WIDTH
 
 from core.config.training import TrainConfig
@@ -141,6 +141,17 @@ class Training:
         self.windows += new
         return new
 
+    def rates(self, seconds: float, wait: Callable[[], object]) -> list[float]:
+        """Images per second of the windows in the next `seconds`, or until there is one, calling `wait` meanwhile."""
+        windows: list[Progress] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or not windows:
+            if time.monotonic() > end + PATIENCE:
+                raise SystemExit(f"the training has logged nothing for {seconds + PATIENCE:.0f} s")
+            wait()
+            windows += self.read()
+        return [window.images_per_second for window in windows]
+
     def stop(self) -> None:
         """Stop the run."""
         request(self.path, "stop")
@@ -189,15 +200,11 @@ def slowdown(root: Path, turns: int, seconds: float) -> tuple[float, float]:
                     terminal.wait_for("load  ● running")
                     terminal.wait_for_silence(0.5)
                     training.read()
-                    end = time.monotonic() + seconds
-                    while time.monotonic() < end:
-                        terminal.read(0.2)
-                    paces[True] += [window.images_per_second for window in training.read()]
+                    paces[True] += training.rates(seconds, lambda: terminal.read(0.2))
             else:
                 time.sleep(1.0)
                 training.read()
-                time.sleep(seconds)
-                paces[False] += [window.images_per_second for window in training.read()]
+                paces[False] += training.rates(seconds, lambda: time.sleep(0.2))
     finally:
         training.stop()
     return statistics.median(paces[False]), statistics.median(paces[True])
