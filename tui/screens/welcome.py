@@ -20,7 +20,7 @@ KEYS = (
     ("2", "Train", "train your own model"),
     ("3", "Runs", "manage and compare your runs"),
     ("4", "Devices", "GPU and CPU status"),
-    ("5", "Lab", "convolution, noise and network internals"),
+    ("5", "Lab", "see how diffusion models work"),
     ("?", "Help", "the keys of the current screen"),
     ("f2", "Settings", "theme, images, frame rate"),
     ("q", "Quit", "quit; a run that is training continues"),
